@@ -1,0 +1,3 @@
+//! gnp-rewrite.
+
+fn main() {}

@@ -1,0 +1,3 @@
+//! gnp-run.
+
+fn main() {}

@@ -1,0 +1,114 @@
+//! The library's one error type: what is wrong, where, and what the user can do about it.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+/// `Result` with the library's [`Error`].
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Whose fault an error is; decides the exit code of the binaries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// The input, a flag or the environment: the user can mend it. Exit code 2.
+    Input,
+    /// A defect of this program. Exit code 1.
+    Internal,
+}
+
+/// An error with the file and the node it is about and, where there is one, a way out.
+///
+/// ```
+/// use gnp::Error;
+/// let e = Error::input("the tensor has no data").at_node("conv1", "Conv").in_file("m.onnx").help("export the model again");
+/// assert_eq!(e.to_string(), "m.onnx: node `conv1` (Conv): the tensor has no data");
+/// assert_eq!(e.help_text(), Some("export the model again"));
+/// assert_eq!(e.exit_code(), 2);
+/// ```
+#[derive(Debug)]
+pub struct Error(Box<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    kind: ErrorKind,
+    message: String,
+    file: Option<PathBuf>,
+    node: Option<String>,
+    help: Option<String>,
+}
+
+impl Error {
+    fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
+        Self(Box::new(Inner { kind, message: message.into(), file: None, node: None, help: None }))
+    }
+
+    /// An error that the user can mend.
+    pub fn input(message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Input, message)
+    }
+
+    /// An error that is this program's fault.
+    pub fn internal(message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Internal, message)
+    }
+
+    /// An operation on `file` that the operating system refused; `doing` completes "cannot …".
+    pub fn io(doing: &str, file: impl AsRef<Path>, error: &std::io::Error) -> Self {
+        Self::input(format!("cannot {doing}: {error}")).in_file(file)
+    }
+
+    /// Names the file, unless a deeper layer already has.
+    #[must_use]
+    pub fn in_file(mut self, file: impl AsRef<Path>) -> Self {
+        self.0.file.get_or_insert_with(|| file.as_ref().to_owned());
+        self
+    }
+
+    /// Names the node and its operator, unless a deeper layer already has.
+    #[must_use]
+    pub fn at_node(mut self, name: &str, operator: &str) -> Self {
+        self.0.node.get_or_insert_with(|| {
+            if name.is_empty() { format!("an unnamed {operator} node") } else { format!("node `{name}` ({operator})") }
+        });
+        self
+    }
+
+    /// Says what the user can do, unless a deeper layer already has.
+    #[must_use]
+    pub fn help(mut self, text: impl Into<String>) -> Self {
+        self.0.help.get_or_insert_with(|| text.into());
+        self
+    }
+
+    /// Whose fault it is.
+    pub fn kind(&self) -> ErrorKind {
+        self.0.kind
+    }
+
+    /// What the user can do, where that is known.
+    pub fn help_text(&self) -> Option<&str> {
+        self.0.help.as_deref()
+    }
+
+    /// The exit code of a program that ends with this error: 2 for the user's to mend, 1 for ours.
+    pub fn exit_code(&self) -> u8 {
+        match self.0.kind {
+            ErrorKind::Input => 2,
+            ErrorKind::Internal => 1,
+        }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(file) = &self.0.file {
+            write!(f, "{}: ", file.display())?;
+        }
+        if let Some(node) = &self.0.node {
+            write!(f, "{node}: ")?;
+        }
+        f.write_str(&self.0.message)
+    }
+}
+
+impl std::error::Error for Error {}

@@ -1,0 +1,6 @@
+//! The Gradient Norm Penalty in ONNX training graphs.
+
+pub mod engine;
+pub mod error;
+
+pub use error::{Error, ErrorKind, Result};
