@@ -1,0 +1,72 @@
+"""Makes everything in this folder that is not a script: see README.md.
+
+    pip install -r models/requirements.txt && python models/make.py
+"""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+from onnx import TensorProto, helper
+from sklearn.datasets import load_digits
+
+import networks
+
+HERE = Path(__file__).resolve().parent
+sys.path.append(str(HERE.parent / "tests" / "python"))
+
+import torch_stand_in  # noqa: E402
+
+torch_stand_in.install()
+
+from onnxruntime.training import artifacts  # noqa: E402
+
+# Newer IR versions are refused by ONNX Runtime 1.19, and the generator writes the newest that `onnx` knows.
+IR_VERSION = 8
+
+
+def write_artifacts(network: networks.Network, optimizer: artifacts.OptimType):
+    """Writes training, evaluation and optimizer model and the checkpoint into the folder named after the network."""
+    folder = HERE / network.name
+    folder.mkdir(exist_ok=True)
+    artifacts.generate_artifacts(
+        network.to_model(networks.CLASSES),
+        requires_grad=network.trainable,
+        frozen_params=network.frozen,
+        loss=artifacts.LossType.CrossEntropyLoss,
+        optimizer=optimizer,
+        additional_output_names=["logits"],
+        artifact_directory=folder,
+    )
+    path = folder / "optimizer_model.onnx"
+    model = onnx.load(path)
+    model.ir_version = IR_VERSION
+    onnx.save(model, path)
+
+
+def write_digits(path: Path):
+    """scikit-learn's digits in its own order: the first 1,000 for training, the other 797 for testing."""
+    digits = load_digits()
+    images, labels = digits.images.astype(np.uint8), digits.target.astype(np.uint8)
+    np.savez_compressed(
+        path, x_train=images[:1000], y_train=labels[:1000], x_test=images[1000:], y_test=labels[1000:]
+    )
+
+
+def main():
+    """Makes all files."""
+    onnxruntime.set_default_logger_severity(3)  # the generator reports every graph pass at its default level
+    for build, optimizer in [
+        (networks.mlp, artifacts.OptimType.AdamW),
+        (networks.cnn, artifacts.OptimType.AdamW),
+        (networks.cnn_head, artifacts.OptimType.AdamW),
+        (networks.vit, artifacts.OptimType.AdamW),
+    ]:
+        write_artifacts(build(), optimizer)
+    write_digits(HERE / "digits.npz")
+
+
+if __name__ == "__main__":
+    main()
