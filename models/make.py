@@ -8,8 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import onnxruntime
-from onnx import TensorProto, helper
 from sklearn.datasets import load_digits
 
 import networks
@@ -21,7 +19,7 @@ import torch_stand_in  # noqa: E402
 
 torch_stand_in.install()
 
-from onnxruntime.training import artifacts  # noqa: E402
+from onnxruntime.training import artifacts, onnxblock  # noqa: E402
 
 # Newer IR versions are refused by ONNX Runtime 1.19, and the generator writes the newest that `onnx` knows.
 IR_VERSION = 8
@@ -41,7 +39,20 @@ def write_artifacts(network: networks.Network, optimizer: artifacts.OptimType):
         artifact_directory=folder,
     )
     path = folder / "optimizer_model.onnx"
-    model = onnx.load(path)
+    save(onnx.load(path), path)
+
+
+def write_sgd_optimizer(path: Path):
+    """Writes an optimizer model for θ ← θ − lr·g. Parameters and gradients are sequences, so it fits every artifact."""
+    any_parameter = onnx.TensorProto(data_type=onnx.TensorProto.FLOAT)
+    with onnxblock.empty_base(opset_version=networks.OPSET):
+        block = onnxblock.optim.SGD()
+        block(([any_parameter], []))
+        save(block.to_model_proto(), path)
+
+
+def save(model: onnx.ModelProto, path: Path):
+    """Saves an optimizer model with the IR version set."""
     model.ir_version = IR_VERSION
     onnx.save(model, path)
 
@@ -57,7 +68,6 @@ def write_digits(path: Path):
 
 def main():
     """Makes all files."""
-    onnxruntime.set_default_logger_severity(3)  # the generator reports every graph pass at its default level
     for build, optimizer in [
         (networks.mlp, artifacts.OptimType.AdamW),
         (networks.cnn, artifacts.OptimType.AdamW),
@@ -65,6 +75,7 @@ def main():
         (networks.vit, artifacts.OptimType.AdamW),
     ]:
         write_artifacts(build(), optimizer)
+    write_sgd_optimizer(HERE / "sgd_optimizer.onnx")
     write_digits(HERE / "digits.npz")
 
 

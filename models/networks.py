@@ -5,11 +5,12 @@ import numpy as np
 from network import Network
 
 CLASSES = 10
+OPSET = 17
 
 
 def mlp() -> Network:
     """64-256-256-10 with ReLU, for 8×8 digits as flat vectors."""
-    net = Network("mlp", [64], opset=17, seed=1)
+    net = Network("mlp", [64], OPSET, seed=1)
     x = net.relu(net.fully_connected("input", "fc1", 64, 256), "relu1")
     x = net.relu(net.fully_connected(x, "fc2", 256, 256), "relu2")
     net.fully_connected(x, "fc3", 256, CLASSES)
@@ -18,7 +19,7 @@ def mlp() -> Network:
 
 def cnn() -> Network:
     """Two convolutions with BatchNormalization, then Dropout, for 28×28 images."""
-    net = Network("cnn", [1, 28, 28], opset=17, seed=2)
+    net = Network("cnn", [1, 28, 28], OPSET, seed=2)
     x = "input"
     for i, (inputs, outputs) in enumerate([(1, 16), (16, 32)], start=1):
         x = net.conv(x, f"conv{i}", inputs, outputs, kernel=3, padding=1)
@@ -31,7 +32,7 @@ def cnn() -> Network:
 
 def cnn_head() -> Network:
     """A frozen convolutional backbone under a trainable head of two layers, for 28×28 images."""
-    net = Network("cnn_head", [1, 28, 28], opset=17, seed=3)
+    net = Network("cnn_head", [1, 28, 28], OPSET, seed=3)
     net.freeze = True
     x = "input"
     pooled_after = {2, 4}
@@ -50,7 +51,7 @@ def cnn_head() -> Network:
 def vit() -> Network:
     """A vision transformer of two pre-norm blocks and a class token, for 8×8 images in 2×2 patches."""
     width, heads, patches = 32, 2, 16
-    net = Network("vit", [1, 8, 8], opset=17, seed=4)
+    net = Network("vit", [1, 8, 8], OPSET, seed=4)
     x = net.conv("input", "patch", 1, width, kernel=2, stride=2)
     x = net.reshape(x, "patch.flatten", [0, width, patches])
     x = net.op("Transpose", [x], "patch.tokens", perm=[0, 2, 1])

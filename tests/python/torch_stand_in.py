@@ -3,8 +3,13 @@
 `onnxruntime.training` imports torch for its PyTorch front end as soon as it is imported itself. The artifact generator
 and `onnxruntime.training.api` never call it, so hollow modules are enough for them. With PyTorch installed, this does
 nothing.
+
+    python torch_stand_in.py SCRIPT ARGUMENTS
+
+runs a script that way.
 """
 
+import runpy
 import sys
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
@@ -43,3 +48,9 @@ def install():
     """Makes `import torch` succeed, with hollow modules unless PyTorch is installed."""
     if find_spec("torch") is None:
         sys.meta_path.append(_TorchFinder())
+
+
+if __name__ == "__main__":
+    install()
+    del sys.argv[0]
+    runpy.run_path(sys.argv[0], run_name="__main__")
