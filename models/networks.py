@@ -21,12 +21,12 @@ def cnn() -> Network:
     """Two convolutions with BatchNormalization, then Dropout, for 28×28 images."""
     net = Network("cnn", [1, 28, 28], OPSET, seed=2)
     x = "input"
-    for i, (inputs, outputs) in enumerate([(1, 16), (16, 32)], start=1):
+    for i, (inputs, outputs) in enumerate([(1, 8), (8, 16)], start=1):
         x = net.conv(x, f"conv{i}", inputs, outputs, kernel=3, padding=1)
         x = net.relu(net.batch_norm(x, f"bn{i}", outputs), f"relu{i}")
         x = net.max_pool(x, f"pool{i}")
     x = net.dropout(net.op("Flatten", [x], "flatten"), "dropout", ratio=0.25)
-    net.fully_connected(x, "fc", 32 * 7 * 7, CLASSES)
+    net.fully_connected(x, "fc", 16 * 7 * 7, CLASSES)
     return net
 
 
