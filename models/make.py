@@ -1,6 +1,8 @@
 """Makes everything in this folder that is not a script: see README.md.
 
     pip install -r models/requirements.txt && python models/make.py
+
+The same bytes come out every time. The generator logs its graph passes while it works, which is harmless.
 """
 
 import sys
@@ -10,7 +12,8 @@ import numpy as np
 import onnx
 from sklearn.datasets import load_digits
 
-import networks
+import architectures
+from network import Network
 
 HERE = Path(__file__).resolve().parent
 sys.path.append(str(HERE.parent / "tests" / "python"))
@@ -21,40 +24,29 @@ torch_stand_in.install()
 
 from onnxruntime.training import artifacts, onnxblock  # noqa: E402
 
-# Newer IR versions are refused by ONNX Runtime 1.19, and the generator writes the newest that `onnx` knows.
-IR_VERSION = 8
 
-
-def write_artifacts(network: networks.Network, optimizer: artifacts.OptimType):
+def write_artifacts(network: Network):
     """Writes training, evaluation and optimizer model and the checkpoint into the folder named after the network."""
     folder = HERE / network.name
     folder.mkdir(exist_ok=True)
     artifacts.generate_artifacts(
-        network.to_model(networks.CLASSES),
+        network.to_model(architectures.CLASSES),
         requires_grad=network.trainable,
         frozen_params=network.frozen,
         loss=artifacts.LossType.CrossEntropyLoss,
-        optimizer=optimizer,
+        optimizer=artifacts.OptimType.AdamW,
         additional_output_names=["logits"],
         artifact_directory=folder,
     )
-    path = folder / "optimizer_model.onnx"
-    save(onnx.load(path), path)
 
 
 def write_sgd_optimizer(path: Path):
     """Writes an optimizer model for θ ← θ − lr·g. Parameters and gradients are sequences, so it fits every artifact."""
     any_parameter = onnx.TensorProto(data_type=onnx.TensorProto.FLOAT)
-    with onnxblock.empty_base(opset_version=networks.OPSET):
+    with onnxblock.empty_base(opset_version=architectures.OPSET):
         block = onnxblock.optim.SGD()
         block(([any_parameter], []))
-        save(block.to_model_proto(), path)
-
-
-def save(model: onnx.ModelProto, path: Path):
-    """Saves an optimizer model with the IR version set."""
-    model.ir_version = IR_VERSION
-    onnx.save(model, path)
+        onnx.save(block.to_model_proto(), path)
 
 
 def write_digits(path: Path):
@@ -68,13 +60,8 @@ def write_digits(path: Path):
 
 def main():
     """Makes all files."""
-    for build, optimizer in [
-        (networks.mlp, artifacts.OptimType.AdamW),
-        (networks.cnn, artifacts.OptimType.AdamW),
-        (networks.cnn_head, artifacts.OptimType.AdamW),
-        (networks.vit, artifacts.OptimType.AdamW),
-    ]:
-        write_artifacts(build(), optimizer)
+    for build in architectures.mlp, architectures.cnn, architectures.cnn_head, architectures.vit:
+        write_artifacts(build())
     write_sgd_optimizer(HERE / "sgd_optimizer.onnx")
     write_digits(HERE / "digits.npz")
 

@@ -24,7 +24,7 @@ class Network:
         self._initializers: list[onnx.TensorProto] = []
 
     def op(self, op_type: str, inputs: list[str], name: str, outputs: int = 1, **attributes):
-        """Appends the node `name`. Returns the name of its output, or a list of names where `outputs` > 1."""
+        """Appends the node `name`. Returns the name of its output, or the list of names where `outputs` > 1."""
         names = [f"{name}.output"] if outputs == 1 else [f"{name}.output.{i}" for i in range(outputs)]
         self._nodes.append(helper.make_node(op_type, inputs, names, name=name, **attributes))
         return names[0] if outputs == 1 else names
