@@ -1,8 +1,11 @@
 //! The Gradient Norm Penalty in ONNX training graphs.
 
+pub mod emit;
 pub mod engine;
 pub mod error;
 pub mod graph;
+pub mod objective;
 pub mod onnx;
+pub mod penalty;
 
 pub use error::{Error, ErrorKind, Result};

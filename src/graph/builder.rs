@@ -50,6 +50,12 @@ impl<'g> Builder<'g> {
         self.op_in("", operator, inputs, attributes, name)
     }
 
+    /// Gives `value` a second, given name, for an output of the graph.
+    pub fn alias(&mut self, value: &Value, name: &str) {
+        let path = format!("{}/{name}", self.pass);
+        self.push("", "Identity", &[value], &[], &path, name.to_owned());
+    }
+
     /// An operator of any domain with one output. An empty input is one left out.
     pub fn op_in(
         &mut self,
@@ -62,8 +68,21 @@ impl<'g> Builder<'g> {
         let path = format!("{}/{name}", self.pass);
         let output = self.graph.names.value(&path);
         let value = Value::from(output.as_str());
+        self.push(domain, operator, inputs, attributes, &path, output);
+        value
+    }
+
+    fn push(
+        &mut self,
+        domain: &str,
+        operator: &str,
+        inputs: &[&Value],
+        attributes: &[Attribute<'_>],
+        path: &str,
+        output: String,
+    ) {
         let mut node = NodeProto {
-            name: Some(self.graph.names.node(&path)),
+            name: Some(self.graph.names.node(path)),
             op_type: Some(operator.into()),
             domain: (!domain.is_empty()).then(|| domain.into()),
             input: inputs.iter().map(ToString::to_string).collect(),
@@ -73,7 +92,6 @@ impl<'g> Builder<'g> {
         };
         tag(&mut node, self.pass);
         self.graph.proto.node.push(node);
-        value
     }
 
     /// A float constant of rank 0, as an initializer.

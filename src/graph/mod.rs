@@ -110,6 +110,19 @@ impl Graph {
         &self.proto.node[self.original..]
     }
 
+    /// The name of output `position` of a node, given to it now if it has none.
+    pub fn ensure_output(&mut self, index: usize, position: usize, path: &str) -> Value {
+        let node = &mut self.proto.node[index];
+        if node.output.len() <= position {
+            node.output.resize(position + 1, String::new());
+        }
+        let output = &mut node.output[position];
+        if output.is_empty() {
+            *output = self.names.value(path);
+        }
+        output.as_str().into()
+    }
+
     /// Declares an input, at `position` among the inputs.
     pub fn insert_input(&mut self, position: usize, input: ValueInfoProto) {
         self.names.take_value(input.name());
