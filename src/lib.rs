@@ -2,5 +2,7 @@
 
 pub mod engine;
 pub mod error;
+pub mod graph;
+pub mod onnx;
 
 pub use error::{Error, ErrorKind, Result};
