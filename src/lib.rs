@@ -2,5 +2,6 @@
 
 pub mod engine;
 pub mod error;
+pub mod train;
 
 pub use error::{Error, ErrorKind, Result};
