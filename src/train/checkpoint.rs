@@ -4,11 +4,10 @@
 //! name, flushed to the disk and renamed, so that a folder of that name is always complete.
 
 use super::metrics::Mean;
-use crate::engine::Engine;
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -59,7 +58,7 @@ impl Fingerprint {
     /// assert_eq!(error.to_string(), "the run was begun otherwise: seed was 0, is 1");
     /// ```
     pub fn check_continues(&self, begun: &Self) -> Result<()> {
-        let names: std::collections::BTreeSet<_> = self.0.keys().chain(begun.0.keys()).collect();
+        let names: BTreeSet<_> = self.0.keys().chain(begun.0.keys()).collect();
         let differences: Vec<String> = names
             .into_iter()
             .filter(|name| self.0.get(*name) != begun.0.get(*name))
@@ -94,7 +93,7 @@ pub struct Checkpoint {
 }
 
 impl Checkpoint {
-    /// The file that [`Engine::save`] wrote.
+    /// The file that [`crate::engine::Engine::save`] wrote.
     pub fn engine_file(&self) -> PathBuf {
         self.folder.join(ENGINE_FILE)
     }
@@ -125,19 +124,20 @@ impl Checkpoint {
         Ok(Some(Self { folder: newest, state }))
     }
 
-    /// Writes a checkpoint into `folder` and removes those that are no longer needed. Where there already is one of
-    /// this step nothing is written: a run's step is a function of its fingerprint.
+    /// Writes a checkpoint into `folder`, the engine's file through `save`, and removes those that are no longer
+    /// needed. Where there already is one of this step nothing is written: a run's state after a step is a function of
+    /// its fingerprint.
     ///
     /// # Errors
     /// Where a file cannot be written. What was there before still is.
-    pub(super) fn write(folder: &Path, engine: &mut dyn Engine, state: &State) -> Result<()> {
+    pub(super) fn write(folder: &Path, state: &State, save: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
         let name = format!("step-{:08}", state.progress.step);
         let target = folder.join(&name);
         if !target.exists() {
             let unfinished = folder.join(format!("{UNFINISHED}{name}"));
             let cannot = |error: &io::Error| Error::io("write the checkpoint", &target, error);
             remove_if_there(&unfinished).and_then(|()| fs::create_dir_all(&unfinished)).map_err(|e| cannot(&e))?;
-            engine.save(&unfinished.join(ENGINE_FILE))?;
+            save(&unfinished.join(ENGINE_FILE))?;
             finish(&unfinished, &target, state).map_err(|e| cannot(&e))?;
         }
         prune(folder)
@@ -191,5 +191,62 @@ fn remove_if_there(folder: &Path) -> io::Result<()> {
     match fs::remove_dir_all(folder) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn state(step: u64) -> State {
+        State {
+            progress: Progress { step, ..Progress::default() },
+            metrics_length: 10 * step,
+            fingerprint: Fingerprint::default().with("seed", 0),
+        }
+    }
+
+    fn write(folder: &Path, step: u64) {
+        Checkpoint::write(folder, &state(step), |file| Ok(fs::write(file, format!("parameters {step}")).unwrap()))
+            .unwrap();
+    }
+
+    #[test]
+    fn the_newest_is_loaded_and_the_oldest_pruned() {
+        let folder = tempfile::tempdir().unwrap();
+        assert_eq!(Checkpoint::newest(folder.path()).unwrap(), None);
+        assert_eq!(Checkpoint::newest(&folder.path().join("missing")).unwrap(), None);
+        for step in [9, 10, 100_000_000] {
+            write(folder.path(), step);
+            let newest = Checkpoint::newest(folder.path()).unwrap().unwrap();
+            assert_eq!(newest.state, state(step));
+            assert_eq!(fs::read_to_string(newest.engine_file()).unwrap(), format!("parameters {step}"));
+        }
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), KEPT);
+    }
+
+    #[test]
+    fn a_failure_while_writing_leaves_the_last_one() {
+        let folder = tempfile::tempdir().unwrap();
+        write(folder.path(), 1);
+        let failed = Checkpoint::write(folder.path(), &state(2), |file| {
+            fs::write(file, "half of the param").unwrap();
+            Err(Error::input("killed"))
+        });
+        assert_eq!(failed.unwrap_err().to_string(), "killed");
+        assert_eq!(Checkpoint::newest(folder.path()).unwrap().unwrap().state, state(1));
+        write(folder.path(), 2);
+        let newest = Checkpoint::newest(folder.path()).unwrap().unwrap();
+        assert_eq!(fs::read_to_string(newest.engine_file()).unwrap(), "parameters 2");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
+    }
+
+    #[test]
+    fn damage_names_the_file() {
+        let folder = tempfile::tempdir().unwrap();
+        write(folder.path(), 1);
+        fs::write(folder.path().join("step-00000001").join(STATE_FILE), "{").unwrap();
+        let error = Checkpoint::newest(folder.path()).unwrap_err();
+        assert!(error.to_string().contains("state.json: the checkpoint is damaged"), "{error}");
     }
 }

@@ -131,7 +131,7 @@ impl RunFolder {
             metrics_length: self.metrics_length,
             fingerprint: self.fingerprint.clone(),
         };
-        Checkpoint::write(&self.root.join(CHECKPOINTS), engine, &state)
+        Checkpoint::write(&self.root.join(CHECKPOINTS), &state, |file| engine.save(file))
     }
 
     /// Writes the trained model for inference, whole or not at all, and returns its path.
@@ -144,5 +144,81 @@ impl RunFolder {
         engine.export(&unfinished)?;
         fs::rename(&unfinished, &target).map_err(|error| Error::io("write the model", &target, &error))?;
         Ok(target)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::train::StepReport;
+
+    fn step(step: u64) -> Event {
+        Event::Step(StepReport {
+            epoch: 1,
+            step,
+            loss: 0.5,
+            learning_rate: 0.1,
+            seconds: 0.01,
+            examples_per_second: 6400.0,
+            grad_norm: None,
+            loss_perturbed: None,
+        })
+    }
+
+    fn steps_logged(root: &Path) -> Vec<u64> {
+        let lines = fs::read_to_string(root.join(METRICS)).unwrap();
+        let steps = lines.lines().map(|line| match serde_json::from_str(line).unwrap() {
+            Event::Step(report) => report.step,
+            other => panic!("{other:?}"),
+        });
+        steps.collect()
+    }
+
+    fn fingerprint() -> Fingerprint {
+        Fingerprint::default().with("seed", 0)
+    }
+
+    #[test]
+    fn no_step_is_logged_twice_after_a_resume() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().join("runs").join("a");
+        let mut run = RunFolder::create(&root, fingerprint(), false).unwrap();
+        (1..=2).for_each(|number| run.log(&step(number)).unwrap());
+        let state = State {
+            progress: Progress { step: 2, ..Progress::default() },
+            metrics_length: run.metrics_length,
+            fingerprint: fingerprint(),
+        };
+        Checkpoint::write(&root.join(CHECKPOINTS), &state, |file| Ok(fs::write(file, "").unwrap())).unwrap();
+        (3..=5).for_each(|number| run.log(&step(number)).unwrap());
+        drop(run);
+        assert_eq!(steps_logged(&root), [1, 2, 3, 4, 5]);
+
+        let checkpoint = RunFolder::newest_checkpoint(&root).unwrap().unwrap();
+        assert!(RunFolder::resume(&root, fingerprint().with("seed", 1), &checkpoint).is_err());
+        let mut run = RunFolder::resume(&root, fingerprint(), &checkpoint).unwrap();
+        run.log(&step(3)).unwrap();
+        assert_eq!(steps_logged(&root), [1, 2, 3]);
+    }
+
+    #[test]
+    fn replaces_an_earlier_run_only_when_told_to() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path();
+        RunFolder::create(root, fingerprint(), false).unwrap().log(&step(1)).unwrap();
+        fs::write(root.join("notes.txt"), "mine").unwrap();
+        let error = RunFolder::create(root, fingerprint(), false).unwrap_err();
+        assert!(error.to_string().contains("not empty"), "{error}");
+        RunFolder::create(root, fingerprint(), true).unwrap();
+        assert!(steps_logged(root).is_empty());
+        assert_eq!(fs::read_to_string(root.join("notes.txt")).unwrap(), "mine");
+    }
+
+    #[test]
+    fn nothing_can_be_resumed_where_there_is_no_run() {
+        let folder = tempfile::tempdir().unwrap();
+        let error = RunFolder::newest_checkpoint(&folder.path().join("missing")).unwrap_err();
+        assert!(error.to_string().ends_with("there is no run to resume"), "{error}");
+        assert_eq!(RunFolder::newest_checkpoint(folder.path()).unwrap(), None);
     }
 }
