@@ -1,5 +1,6 @@
 //! The Gradient Norm Penalty in ONNX training graphs.
 
+pub mod cli;
 pub mod engine;
 pub mod error;
 pub mod train;

@@ -207,8 +207,11 @@ mod tests {
     }
 
     fn write(folder: &Path, step: u64) {
-        Checkpoint::write(folder, &state(step), |file| Ok(fs::write(file, format!("parameters {step}")).unwrap()))
-            .unwrap();
+        Checkpoint::write(folder, &state(step), |file| {
+            fs::write(file, format!("parameters {step}")).unwrap();
+            Ok(())
+        })
+        .unwrap();
     }
 
     #[test]

@@ -189,7 +189,11 @@ mod tests {
             metrics_length: run.metrics_length,
             fingerprint: fingerprint(),
         };
-        Checkpoint::write(&root.join(CHECKPOINTS), &state, |file| Ok(fs::write(file, "").unwrap())).unwrap();
+        Checkpoint::write(&root.join(CHECKPOINTS), &state, |file| {
+            fs::write(file, "").unwrap();
+            Ok(())
+        })
+        .unwrap();
         (3..=5).for_each(|number| run.log(&step(number)).unwrap());
         drop(run);
         assert_eq!(steps_logged(&root), [1, 2, 3, 4, 5]);
