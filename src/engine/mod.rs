@@ -3,6 +3,7 @@
 //! An [`Engine`] holds one training run: the parameters, the optimizer's state and the means to move them. The loop in
 //! [`crate::train`] knows nothing else of it.
 
+pub mod runtime;
 mod tensor;
 
 pub use tensor::{ElementType, Tensor};

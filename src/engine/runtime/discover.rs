@@ -1,0 +1,165 @@
+//! Where an ONNX Runtime may be, in the order in which the places are tried.
+
+use super::probe::probe;
+use super::{Runtime, cache};
+use crate::{Error, Result};
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::{env, fmt, fs, iter};
+
+/// The environment variable that names the shared library to use; the `ort` crate reads it too.
+const LIBRARY_VARIABLE: &str = "ORT_DYLIB_PATH";
+const INSTALL_HELP: &str = "install one with `gnp-run engines install training`, or name one with --ort-lib";
+
+/// How a library came to be considered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// The caller named it.
+    Named,
+    /// The environment variable `ORT_DYLIB_PATH` names it.
+    Environment,
+    /// [`install_training`](super::install_training) put it into the cache folder.
+    Installed,
+    /// The system's loader finds it.
+    System,
+    /// It belongs to the package `onnxruntime` of the `python3` in the path.
+    Python,
+}
+
+impl Origin {
+    /// Whether the user asked for this very library, so that no other will do.
+    fn is_chosen(self) -> bool {
+        matches!(self, Self::Named | Self::Environment)
+    }
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Named => "named",
+            Self::Environment => LIBRARY_VARIABLE,
+            Self::Installed => "installed",
+            Self::System => "system",
+            Self::Python => "python3",
+        })
+    }
+}
+
+/// A place where an ONNX Runtime may be, and what is there.
+#[derive(Debug)]
+pub struct Candidate {
+    /// How it came to be considered.
+    pub origin: Origin,
+    /// The shared library.
+    pub library: PathBuf,
+    /// What it is, or why it cannot be used.
+    pub runtime: Result<Runtime>,
+}
+
+impl Candidate {
+    fn new(origin: Origin, library: PathBuf) -> Self {
+        let installed = match origin {
+            Origin::Installed => cache::check_training(),
+            _ => Ok(()),
+        };
+        let runtime = installed.and_then(|()| probe(&library)).map_err(|e| match origin {
+            Origin::Environment => {
+                e.help(format!("unset {LIBRARY_VARIABLE}, or set it to ONNX Runtime's shared library"))
+            }
+            _ => e.help(INSTALL_HELP),
+        });
+        Self { origin, library, runtime }
+    }
+}
+
+/// Every place where an ONNX Runtime may be, in the order of preference: the library `named` by the caller, the one that
+/// `ORT_DYLIB_PATH` names, the installed one, the system's, Python's.
+///
+/// Looking loads each library into the process.
+pub fn discover(named: Option<&Path>) -> Vec<Candidate> {
+    candidates(named).collect()
+}
+
+/// The ONNX Runtime to train with: the library `named` by the caller, else the one that `ORT_DYLIB_PATH` names, else the
+/// first that can train of the installed one, the system's and Python's.
+///
+/// # Errors
+/// Where the library that the caller or the environment names does not load or cannot train, and where none is found.
+pub fn for_training(named: Option<&Path>) -> Result<Runtime> {
+    for candidate in candidates(named) {
+        match candidate.runtime {
+            Ok(runtime) if runtime.can_train() => return Ok(runtime),
+            Ok(runtime) if candidate.origin.is_chosen() => {
+                let message = format!("this build of ONNX Runtime {} cannot train", runtime.version);
+                return Err(Error::input(message).in_file(candidate.library).help(INSTALL_HELP));
+            }
+            Err(error) if candidate.origin.is_chosen() => return Err(error),
+            _ => {}
+        }
+    }
+    Err(Error::input("found no ONNX Runtime that can train").help(INSTALL_HELP))
+}
+
+/// The candidates, each looked at only when it is asked for.
+fn candidates(named: Option<&Path>) -> impl Iterator<Item = Candidate> {
+    let named = named.map(Path::to_owned);
+    let environment = env::var_os(LIBRARY_VARIABLE).filter(|path| !path.is_empty()).map(PathBuf::from);
+    let of = |origin| move |library| Candidate::new(origin, library);
+    named
+        .into_iter()
+        .map(of(Origin::Named))
+        .chain(environment.into_iter().map(of(Origin::Environment)))
+        .chain(iter::once_with(cache::training_library).flatten().map(of(Origin::Installed)))
+        .chain(iter::once_with(|| libloading::library_filename("onnxruntime").into()).map(of(Origin::System)))
+        .chain(iter::once_with(python_library).flatten().map(of(Origin::Python)))
+}
+
+/// The shared library in Python's package `onnxruntime`, where there is one. The package is located, not imported.
+fn python_library() -> Option<PathBuf> {
+    const LOCATE: &str = "import importlib.util as u; p = u.find_spec('onnxruntime'); \
+                          print(p.submodule_search_locations[0] if p else '')";
+    let output = Command::new("python3").args(["-c", LOCATE]).output().ok().filter(|output| output.status.success())?;
+    let package = PathBuf::from(String::from_utf8(output.stdout).ok()?.trim_end());
+    let files = fs::read_dir(package.join("capi")).ok()?;
+    files.filter_map(|file| Some(file.ok()?.path())).find(|file| file.file_name().is_some_and(is_runtime_library))
+}
+
+/// Whether a file name is that of ONNX Runtime's shared library, whose version may follow: `libonnxruntime.so.1.32.0`.
+fn is_runtime_library(name: &OsStr) -> bool {
+    let plain = libloading::library_filename("onnxruntime");
+    match (name.to_str(), plain.to_str()) {
+        (Some(name), Some(plain)) => {
+            name.strip_prefix(plain).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+        }
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_named_library_that_does_not_load_is_no_reason_to_take_another() {
+        let error = for_training(Some(Path::new("/no/such/libonnxruntime.so"))).unwrap_err();
+        assert!(error.to_string().starts_with("/no/such/libonnxruntime.so: cannot load the library"), "{error}");
+        assert_eq!(error.exit_code(), 2);
+    }
+
+    #[test]
+    fn the_named_library_comes_first() {
+        let found = discover(Some(Path::new("mine.so")));
+        assert_eq!(found[0].origin, Origin::Named);
+        assert!(found[0].runtime.is_err());
+        assert!(found.iter().any(|candidate| candidate.origin == Origin::System));
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn runtime_libraries_are_told_by_name() {
+        assert!(is_runtime_library(OsStr::new("libonnxruntime.so.1.32.0")));
+        assert!(is_runtime_library(OsStr::new("libonnxruntime.so")));
+        assert!(!is_runtime_library(OsStr::new("libonnxruntime_providers_shared.so")));
+    }
+}

@@ -1,0 +1,50 @@
+//! ONNX Runtime's shared library: finding it, and installing one that can train.
+
+mod cache;
+mod discover;
+mod install;
+mod probe;
+
+pub use discover::{Candidate, Origin, discover, for_training};
+pub use install::{InstallStep, TRAINING_PACKAGE, install_training};
+
+use std::fmt;
+use std::path::PathBuf;
+
+/// What a build of ONNX Runtime can do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// It runs models, and has the training API besides.
+    Training,
+    /// It runs models only.
+    Stock,
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Training => "training",
+            Self::Stock => "stock",
+        })
+    }
+}
+
+/// A shared library of ONNX Runtime that loads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Runtime {
+    /// The shared library; a bare file name where the system's loader finds it.
+    pub library: PathBuf,
+    /// The version it says it is, such as `1.19.2`.
+    pub version: String,
+    /// Whether it can train.
+    pub kind: Kind,
+    /// Its execution providers in ONNX Runtime's own names, such as `CPUExecutionProvider`.
+    pub providers: Vec<String>,
+}
+
+impl Runtime {
+    /// Whether it has the training API.
+    pub fn can_train(&self) -> bool {
+        self.kind == Kind::Training
+    }
+}
