@@ -1,0 +1,123 @@
+//! Appending nodes.
+
+use super::{Graph, Value};
+use crate::onnx::DataType;
+use crate::onnx::proto::attribute_proto::AttributeType;
+use crate::onnx::proto::{AttributeProto, NodeProto, StringStringEntryProto, TensorProto};
+
+/// The key of a node's metadata under which an added node says what it is for.
+pub const PASS_KEY: &str = "gnp.pass";
+
+/// Writes into the metadata of a node which pass it was added for.
+pub(super) fn tag(node: &mut NodeProto, pass: &str) {
+    node.metadata_props.push(StringStringEntryProto { key: Some(PASS_KEY.into()), value: Some(pass.into()) });
+}
+
+/// An attribute of a node to be.
+#[derive(Clone, Copy, Debug)]
+pub enum Attribute<'a> {
+    /// An integer.
+    Int(&'a str, i64),
+}
+
+impl From<Attribute<'_>> for AttributeProto {
+    fn from(attribute: Attribute<'_>) -> Self {
+        let Attribute::Int(name, i) = attribute;
+        Self { name: Some(name.into()), i: Some(i), r#type: Some(AttributeType::Int as i32), ..Default::default() }
+    }
+}
+
+/// Appends nodes to a graph, all for one pass: they are named `gnp/<pass>/<name>` and say so in their metadata.
+#[derive(Debug)]
+pub struct Builder<'g> {
+    graph: &'g mut Graph,
+    pass: &'static str,
+}
+
+impl<'g> Builder<'g> {
+    /// A builder of nodes for `pass`.
+    pub fn new(graph: &'g mut Graph, pass: &'static str) -> Self {
+        Self { graph, pass }
+    }
+
+    /// A standard operator with one output and no attributes.
+    pub fn op(&mut self, operator: &str, inputs: &[&Value], name: &str) -> Value {
+        self.op_with(operator, inputs, &[], name)
+    }
+
+    /// A standard operator with one output.
+    pub fn op_with(&mut self, operator: &str, inputs: &[&Value], attributes: &[Attribute<'_>], name: &str) -> Value {
+        self.op_in("", operator, inputs, attributes, name)
+    }
+
+    /// An operator of any domain with one output. An empty input is one left out.
+    pub fn op_in(
+        &mut self,
+        domain: &str,
+        operator: &str,
+        inputs: &[&Value],
+        attributes: &[Attribute<'_>],
+        name: &str,
+    ) -> Value {
+        let path = format!("{}/{name}", self.pass);
+        let output = self.graph.names.value(&path);
+        let value = Value::from(output.as_str());
+        let mut node = NodeProto {
+            name: Some(self.graph.names.node(&path)),
+            op_type: Some(operator.into()),
+            domain: (!domain.is_empty()).then(|| domain.into()),
+            input: inputs.iter().map(ToString::to_string).collect(),
+            output: vec![output],
+            attribute: attributes.iter().map(|&a| a.into()).collect(),
+            ..Default::default()
+        };
+        tag(&mut node, self.pass);
+        self.graph.proto.node.push(node);
+        value
+    }
+
+    /// A float constant of rank 0, as an initializer.
+    pub fn scalar(&mut self, value: f32, name: &str) -> Value {
+        let name = self.graph.names.value(&format!("{}/{name}", self.pass));
+        let constant = Value::from(name.as_str());
+        self.graph.proto.initializer.push(TensorProto {
+            name: Some(name),
+            data_type: Some(DataType::Float as i32),
+            raw_data: Some(value.to_le_bytes().to_vec().into()),
+            ..Default::default()
+        });
+        constant
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::graph::check::tests::{body, node};
+
+    #[test]
+    fn added_nodes_are_named_and_tagged() {
+        let mut graph = Graph::new(body(&["x"], &[node("Neg", &["x"], &["y"])], &["y"])).unwrap();
+        let mut b = Builder::new(&mut graph, "mix");
+        let half = b.scalar(0.5, "half");
+        let product = b.op("Mul", &[&"y".into(), &half], "product");
+        assert_eq!(&*product, "gnp/mix/product");
+        let added = &graph.added_nodes()[0];
+        assert_eq!(added.name(), "gnp/mix/product");
+        assert_eq!(added.metadata_props[0].value(), "mix");
+    }
+
+    #[test]
+    fn what_nothing_uses_is_removed() {
+        let mut graph = Graph::new(body(&["x"], &[node("Neg", &["x"], &["y"])], &["y"])).unwrap();
+        let mut b = Builder::new(&mut graph, "mix");
+        let (one, two) = (b.scalar(1.0, "one"), b.scalar(2.0, "two"));
+        let used = b.op("Mul", &[&"y".into(), &one], "used");
+        let unused = b.op("Mul", &[&used, &two], "unused");
+        b.op("Neg", &[&unused], "unused too");
+        graph.insert_output(1, crate::graph::scalar_info(&used, DataType::Float));
+        graph.remove_unused();
+        assert_eq!(graph.added_nodes().len(), 1);
+        assert_eq!(graph.proto().initializer.len(), 1);
+    }
+}

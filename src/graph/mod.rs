@@ -1,0 +1,163 @@
+//! An editable graph over the decoded messages.
+//!
+//! A [`Graph`] is well-formed from the start ([`Graph::new`] checks it) and keeps one invariant: its nodes are in
+//! topological order, and what is added is appended. Whatever is not touched stays the message that was read.
+
+mod builder;
+mod check;
+mod duplicate;
+mod index;
+mod names;
+mod order;
+mod reach;
+mod uses;
+
+pub use builder::{Attribute, Builder, PASS_KEY};
+pub use duplicate::Renaming;
+pub use index::Index;
+pub use reach::NodeSet;
+pub use uses::{for_each_subgraph, for_each_use};
+
+use crate::Result;
+use crate::onnx::proto::{GraphProto, NodeProto, TypeProto, ValueInfoProto, type_proto};
+use names::Names;
+use std::collections::HashSet;
+use std::fmt;
+use std::ops::Deref;
+use std::sync::Arc;
+
+/// The name of a value of a graph; cheap to clone.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Value(Arc<str>);
+
+impl Deref for Value {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::borrow::Borrow<str> for Value {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<&str> for Value {
+    fn from(name: &str) -> Self {
+        Self(name.into())
+    }
+}
+
+impl fmt::Display for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A graph that is being edited.
+#[derive(Debug)]
+pub struct Graph {
+    proto: GraphProto,
+    names: Names,
+    /// How many of the nodes came with the model; those after them were added.
+    original: usize,
+}
+
+impl Graph {
+    /// Takes a graph as it was read. Nodes are brought into topological order where they are not.
+    ///
+    /// # Errors
+    /// Where a value is defined twice or not at all, two nodes have one name, or the nodes form a cycle.
+    pub fn new(mut proto: GraphProto) -> Result<Self> {
+        check::well_formed(&proto)?;
+        order::sort(&mut proto)?;
+        Ok(Self { names: Names::of(&proto), original: proto.node.len(), proto })
+    }
+
+    /// The graph as a message.
+    pub fn proto(&self) -> &GraphProto {
+        &self.proto
+    }
+
+    /// The graph as a message, its nodes in topological order.
+    ///
+    /// # Errors
+    /// Where edits of inputs have closed a cycle.
+    pub fn into_proto(mut self) -> Result<GraphProto> {
+        order::sort(&mut self.proto)?;
+        Ok(self.proto)
+    }
+
+    /// The nodes, in topological order as long as no input of a node has been edited.
+    pub fn nodes(&self) -> &[NodeProto] {
+        &self.proto.node
+    }
+
+    /// A node, to edit what it reads.
+    pub fn node_mut(&mut self, index: usize) -> &mut NodeProto {
+        &mut self.proto.node[index]
+    }
+
+    /// The nodes that came with the model.
+    pub fn original_nodes(&self) -> &[NodeProto] {
+        &self.proto.node[..self.original]
+    }
+
+    /// The nodes that were added.
+    pub fn added_nodes(&self) -> &[NodeProto] {
+        &self.proto.node[self.original..]
+    }
+
+    /// Declares an input, at `position` among the inputs.
+    pub fn insert_input(&mut self, position: usize, input: ValueInfoProto) {
+        self.names.take_value(input.name());
+        self.proto.input.insert(position, input);
+    }
+
+    /// Declares an output, at `position` among the outputs.
+    pub fn insert_output(&mut self, position: usize, output: ValueInfoProto) {
+        self.names.take_value(output.name());
+        self.proto.output.insert(position, output);
+    }
+
+    /// Removes added nodes none of whose outputs is used.
+    pub fn remove_unused(&mut self) {
+        let added = self.proto.node.split_off(self.original);
+        let mut used: HashSet<String> = self.proto.output.iter().map(|o| o.name().to_owned()).collect();
+        for node in &self.proto.node {
+            for_each_use(node, &mut |name| {
+                if names::is_ours(name) {
+                    used.insert(name.to_owned());
+                }
+            });
+        }
+        let mut kept = Vec::with_capacity(added.len());
+        for node in added.into_iter().rev() {
+            if node.output.iter().any(|o| used.contains(o)) {
+                for_each_use(&node, &mut |name| _ = used.insert(name.to_owned()));
+                kept.push(node);
+            }
+        }
+        self.proto.node.extend(kept.into_iter().rev());
+        self.proto.initializer.retain(|t| !names::is_ours(t.name()) || used.contains(t.name()));
+        let defined: HashSet<&str> = self.proto.node.iter().flat_map(|n| &n.output).map(String::as_str).collect();
+        self.proto.value_info.retain(|v| !names::is_ours(v.name()) || defined.contains(v.name()));
+    }
+}
+
+/// The dense tensor type of a declared value, if it is one.
+pub fn tensor_type(value: &ValueInfoProto) -> Option<&type_proto::Tensor> {
+    match value.r#type.as_ref()?.value.as_ref()? {
+        type_proto::Value::TensorType(tensor) => Some(tensor),
+        _ => None,
+    }
+}
+
+/// The declaration of a tensor of rank 0.
+pub fn scalar_info(name: &str, element: crate::onnx::DataType) -> ValueInfoProto {
+    let tensor = type_proto::Tensor { elem_type: Some(element as i32), shape: Some(Default::default()) };
+    let r#type = TypeProto { value: Some(type_proto::Value::TensorType(tensor)), ..Default::default() };
+    ValueInfoProto { name: Some(name.into()), r#type: Some(r#type), ..Default::default() }
+}

@@ -1,0 +1,108 @@
+//! The one authority for new names.
+//!
+//! Every name that is added begins with `gnp/` (inputs and outputs that a caller sees: `gnp.`) and none ends in `_grad` or
+//! another suffix by which ONNX Runtime's training API sorts the inputs and outputs of a training model.
+
+use super::uses::{for_each_definition, for_each_subgraph};
+use crate::onnx::proto::GraphProto;
+use std::collections::{HashMap, HashSet};
+
+const PREFIX: &str = "gnp/";
+
+/// Whether a name was given by [`Names`].
+pub(super) fn is_ours(name: &str) -> bool {
+    name.starts_with(PREFIX)
+}
+
+#[derive(Debug, Default)]
+struct Namespace {
+    taken: HashSet<String>,
+    next: HashMap<String, usize>,
+}
+
+impl Namespace {
+    fn fresh(&mut self, path: &str) -> String {
+        let base = format!("{PREFIX}{}", without_reserved_suffix(path));
+        if self.taken.insert(base.clone()) {
+            return base;
+        }
+        let next = self.next.entry(base.clone()).or_default();
+        loop {
+            *next += 1;
+            let name = format!("{base}.{next}");
+            if self.taken.insert(name.clone()) {
+                return name;
+            }
+        }
+    }
+}
+
+/// Values and nodes are named apart: a value and a node may share a name, two values may not.
+#[derive(Debug, Default)]
+pub(super) struct Names {
+    values: Namespace,
+    nodes: Namespace,
+}
+
+impl Names {
+    /// The names that `graph` and its bodies use.
+    pub(super) fn of(graph: &GraphProto) -> Self {
+        let mut names = Self::default();
+        names.collect(graph);
+        names
+    }
+
+    fn collect(&mut self, graph: &GraphProto) {
+        for_each_definition(graph, &mut |name| self.take_value(name));
+        for node in &graph.node {
+            self.nodes.taken.insert(node.name().to_owned());
+            for_each_subgraph(node, &mut |body| self.collect(body));
+        }
+    }
+
+    pub(super) fn take_value(&mut self, name: &str) {
+        self.values.taken.insert(name.to_owned());
+    }
+
+    /// A new name for a value, `gnp/<path>` where that is free.
+    pub(super) fn value(&mut self, path: &str) -> String {
+        self.values.fresh(path)
+    }
+
+    /// A new name for a node, `gnp/<path>` where that is free.
+    pub(super) fn node(&mut self, path: &str) -> String {
+        self.nodes.fresh(path)
+    }
+}
+
+/// `fc.weight_grad` → `fc.weight.grad`, `w_grad.accumulation.out` → `w.grad-accumulation-out`.
+fn without_reserved_suffix(path: &str) -> String {
+    for (suffix, instead) in [
+        ("_grad", ".grad"),
+        ("_grad.accumulation.buffer", ".grad-accumulation-buffer"),
+        ("_grad.accumulation.out", ".grad-accumulation-out"),
+    ] {
+        if let Some(stem) = path.strip_suffix(suffix) {
+            return format!("{stem}{instead}");
+        }
+    }
+    path.to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_fresh_and_keep_clear_of_reserved_suffixes() {
+        let mut names = Names::default();
+        names.take_value("gnp/a.1");
+        assert_eq!(names.value("a"), "gnp/a");
+        assert_eq!(names.value("a"), "gnp/a.2");
+        assert_eq!(names.value("a"), "gnp/a.3");
+        assert_eq!(names.node("a"), "gnp/a");
+        assert_eq!(names.value("w_grad"), "gnp/w.grad");
+        assert_eq!(names.value("w_grad"), "gnp/w.grad.1");
+        assert_eq!(names.value("w_grad.accumulation.out"), "gnp/w.grad-accumulation-out");
+    }
+}

@@ -1,0 +1,26 @@
+//! The ONNX file: decode, encode, tensors, external data. Knows nothing of training.
+//!
+//! [`read`] maps a file and decodes it; the payload of every tensor stays a slice of the map. [`write()`] streams a model
+//! back, payloads from the map straight to the file, and replaces an existing file atomically or not at all.
+//!
+//! ```no_run
+//! let model = gnp::onnx::read("model.onnx")?;
+//! println!("{} nodes", model.graph.node.len());
+//! gnp::onnx::write(model, "copy.onnx", &gnp::onnx::WriteOptions::default())?;
+//! # Ok::<(), gnp::Error>(())
+//! ```
+
+mod external;
+mod place;
+pub mod proto;
+mod read;
+mod sink;
+mod visit;
+mod wire;
+mod write;
+
+pub use external::{ExternalLocation, external_locations};
+pub use place::{Placement, ensure_free, place_file, replace_file};
+pub use proto::tensor_proto::DataType;
+pub use read::{Model, read};
+pub use write::{ExternalData, WriteOptions, Written, write};

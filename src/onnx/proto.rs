@@ -1,0 +1,40 @@
+//! The messages of the ONNX wire format, generated from `proto/onnx.proto`.
+//!
+//! Optional fields keep their presence and unpacked lists stay unpacked, so a message that is not touched is encoded to
+//! the bytes that it was decoded from.
+#![allow(missing_docs, reason = "the schema documents the messages; their fields are those of the ONNX standard")]
+#![allow(clippy::large_enum_variant, unused_qualifications, reason = "generated code")]
+
+include!(concat!(env!("OUT_DIR"), "/onnx.rs"));
+
+impl NodeProto {
+    /// The operator as messages name it: `domain.op_type`, or the bare `op_type` for a standard one.
+    ///
+    /// ```
+    /// use gnp::onnx::proto::NodeProto;
+    /// let node = NodeProto { op_type: Some("Gelu".into()), domain: Some("com.microsoft".into()), ..Default::default() };
+    /// assert_eq!(node.operator(), "com.microsoft.Gelu");
+    /// ```
+    pub fn operator(&self) -> String {
+        match self.domain() {
+            "" | "ai.onnx" => self.op_type().to_owned(),
+            domain => format!("{domain}.{}", self.op_type()),
+        }
+    }
+
+    /// Whether the node applies `operator` of `domain` (empty for the standard operators).
+    pub fn is(&self, domain: &str, operator: &str) -> bool {
+        let own = if self.domain() == "ai.onnx" { "" } else { self.domain() };
+        self.op_type() == operator && own == domain
+    }
+
+    /// The attribute called `name`.
+    pub fn attribute(&self, name: &str) -> Option<&AttributeProto> {
+        self.attribute.iter().find(|a| a.name() == name)
+    }
+
+    /// The name of input `index`, unless it is left out.
+    pub fn input(&self, index: usize) -> Option<&str> {
+        self.input.get(index).map(String::as_str).filter(|name| !name.is_empty())
+    }
+}

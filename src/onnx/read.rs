@@ -1,0 +1,141 @@
+//! Reading: map, check, decode.
+
+use super::proto::{GraphProto, ModelProto};
+use super::{external, wire};
+use crate::{Error, Result};
+use bytes::Bytes;
+use prost::Message as _;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+/// A decoded model and the file that it came from.
+///
+/// Tensor payloads are slices of the mapped file; cloning a model clones no weight.
+#[derive(Clone, Debug)]
+pub struct Model {
+    /// Everything but the main graph; its field `graph` is empty.
+    pub header: ModelProto,
+    /// The main graph.
+    pub graph: GraphProto,
+    path: PathBuf,
+}
+
+impl Model {
+    /// A model from its messages; external data is relative to the folder of `path`.
+    ///
+    /// # Errors
+    /// Where the model has no graph.
+    pub fn new(mut proto: ModelProto, path: impl Into<PathBuf>) -> Result<Self> {
+        let path = path.into();
+        match proto.graph.take() {
+            Some(graph) => Ok(Self { header: proto, graph, path }),
+            None => Err(Error::input("not an ONNX model: it has no graph").in_file(path)),
+        }
+    }
+
+    /// The messages as they stand in a file.
+    pub fn into_proto(self) -> ModelProto {
+        ModelProto { graph: Some(self.graph), ..self.header }
+    }
+
+    /// The file that the model came from.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The folder that external data is relative to.
+    pub fn folder(&self) -> &Path {
+        folder_of(&self.path)
+    }
+
+    /// The value of an entry of the model's metadata.
+    pub fn metadata(&self, key: &str) -> Option<&str> {
+        self.header.metadata_props.iter().find(|e| e.key() == key).map(|e| e.value())
+    }
+
+    /// The version of the operator set `domain` (empty for `ai.onnx`) that the model is written in.
+    pub fn opset(&self, domain: &str) -> Option<i64> {
+        let same = |d: &str| d == domain || (domain.is_empty() && d == "ai.onnx");
+        self.header.opset_import.iter().find(|o| same(o.domain())).map(|o| o.version())
+    }
+}
+
+/// The folder that holds `path`; `.` for a bare name.
+pub(super) fn folder_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    }
+}
+
+/// Maps and decodes the model at `path`.
+///
+/// # Errors
+/// Where the file cannot be read, is empty, cut short or no ONNX model, has fields that would be lost, or refers to
+/// external data that is missing, too short, or outside the model's folder.
+pub fn read(path: impl AsRef<Path>) -> Result<Model> {
+    let path = path.as_ref();
+    let bytes = map(path)?;
+    let model = decode(bytes).and_then(|proto| Model::new(proto, path)).map_err(|e| e.in_file(path))?;
+    external::check(&model)?;
+    Ok(model)
+}
+
+fn decode(bytes: Bytes) -> Result<ModelProto> {
+    if bytes.is_empty() {
+        return Err(Error::input("the file is empty").help("expected an ONNX model"));
+    }
+    wire::check_model(&bytes)?;
+    ModelProto::decode(bytes).map_err(|e| Error::input(format!("not an ONNX model: {e}")))
+}
+
+/// The bytes of a file as slices of a map of it.
+pub(super) fn map(path: &Path) -> Result<Bytes> {
+    let file = File::open(path).map_err(|e| Error::io("open the file", path, &e))?;
+    let metadata = file.metadata().map_err(|e| Error::io("read the file", path, &e))?;
+    if metadata.is_dir() {
+        return Err(Error::input("is a folder; expected a file").in_file(path));
+    }
+    if metadata.len() == 0 {
+        return Ok(Bytes::new());
+    }
+    // SAFETY: the map is read only. Were another process to cut the file short meanwhile, reading would end this process
+    // with a signal; that is the price of not copying weights, and the same as for every tool that maps models.
+    let map = unsafe { memmap2::Mmap::map(&file) }.map_err(|e| Error::io("map the file", path, &e))?;
+    Ok(Bytes::from_owner(map))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::onnx::proto::TensorProto;
+
+    #[test]
+    fn payloads_are_slices_of_the_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("m.onnx");
+        let raw_data = Some(Bytes::from(vec![7u8; 4096]));
+        let initializer = vec![TensorProto { raw_data, float_data: vec![vec![1u8; 8].into()], ..Default::default() }];
+        let graph = Some(GraphProto { initializer, ..Default::default() });
+        std::fs::write(&path, ModelProto { graph, ..Default::default() }.encode_to_vec()).unwrap();
+
+        let bytes = map(&path).unwrap();
+        let range = bytes.as_ptr_range();
+        let proto = decode(bytes.clone()).unwrap();
+        let tensor = &proto.graph.unwrap().initializer[0];
+        assert!(range.contains(&tensor.raw_data.as_ref().unwrap().as_ptr()));
+        assert!(range.contains(&tensor.float_data[0].as_ptr()));
+    }
+
+    #[test]
+    fn what_is_no_model_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("m.onnx");
+        for (bytes, says) in [(&b""[..], "empty"), (b"hello world", "not an ONNX model"), (b"\x08\x08", "no graph")] {
+            std::fs::write(&path, bytes).unwrap();
+            let error = read(&path).unwrap_err();
+            assert!(error.to_string().contains(says), "{error}");
+            assert!(error.to_string().contains("m.onnx"), "{error}");
+        }
+    }
+}
