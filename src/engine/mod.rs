@@ -3,9 +3,13 @@
 //! An [`Engine`] holds one training run: the parameters, the optimizer's state and the means to move them. The loop in
 //! [`crate::train`] knows nothing else of it.
 
+mod device;
+pub mod ort_training;
 pub mod runtime;
 mod tensor;
 
+pub use device::Device;
+pub use ort_training::OrtTraining;
 pub use tensor::{ElementType, Tensor};
 
 use crate::Result;

@@ -1,0 +1,220 @@
+//! Training through ONNX Runtime's own on-device training API.
+//!
+//! A thin layer over the C functions, because the `ort` crate's `Trainer` panics on tensor outputs (2.0.0-rc.14 and -rc.15).
+
+mod api;
+mod checkpoint;
+mod options;
+mod session;
+mod value;
+
+pub use checkpoint::Property;
+pub use options::Options;
+
+use super::runtime::Runtime;
+use super::{Engine, Port, Rates, Tensor};
+use crate::{Error, Result};
+use api::Api;
+use options::SessionOptions;
+use session::{Session, Signature};
+use std::path::{Path, PathBuf};
+use value::Value;
+
+const RADIUS_INPUT: &str = "gnp.r";
+const ALPHA_INPUT: &str = "gnp.alpha";
+
+/// The files that ONNX Runtime trains from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Artifacts {
+    /// The graph that computes loss and gradients.
+    pub training_model: PathBuf,
+    /// The graph that computes the loss only; needed for [`Engine::evaluate`] and [`Engine::export`].
+    pub eval_model: Option<PathBuf>,
+    /// The graph that moves the parameters.
+    pub optimizer_model: PathBuf,
+    /// The parameters and, where it was saved by a training run, the optimizer's state.
+    pub checkpoint: PathBuf,
+}
+
+/// Where an input of a graph gets its value from.
+#[derive(Clone, Copy)]
+enum Feed {
+    /// The tensor of this index in the batch.
+    Batch(usize),
+    Radius,
+    Alpha,
+}
+
+/// A graph's inputs and outputs, ready to be run.
+struct Interface {
+    feeds: Vec<Feed>,
+    outputs: Vec<String>,
+}
+
+/// A training run through ONNX Runtime's training API.
+pub struct OrtTraining {
+    api: &'static Api,
+    session: Session,
+    batch: Vec<Port>,
+    training: Interface,
+    eval: Option<Interface>,
+}
+
+impl OrtTraining {
+    /// Loads `artifacts` into `runtime`. `inputs` describes the inputs of the training model; those that are no data,
+    /// such as the parameters, may be among them.
+    ///
+    /// A process can load one ONNX Runtime; every engine in it must use that one.
+    ///
+    /// # Errors
+    /// Where the runtime does not load, cannot train, has no provider for the device, or is not the process's; where it
+    /// refuses the artifacts; where `inputs` or the evaluation model do not fit the training model.
+    pub fn load(runtime: &Runtime, artifacts: &Artifacts, inputs: &[Port], options: &Options) -> Result<Self> {
+        let api = Api::load(runtime)?;
+        let session_options = SessionOptions::new(api, runtime, options)?;
+        api.set_seed(options.seed)?;
+        let session = Session::new(api, artifacts, &session_options)?;
+
+        let signature = session.training_signature()?;
+        let batch = batch_ports(&signature, inputs).map_err(|e| e.in_file(&artifacts.training_model))?;
+        let training = Interface::new(signature, &batch).map_err(|e| e.in_file(&artifacts.training_model))?;
+        let eval = match &artifacts.eval_model {
+            Some(model) => Some(Interface::new(session.eval_signature()?, &batch).map_err(|e| e.in_file(model))?),
+            None => None,
+        };
+        Ok(Self { api, session, batch, training, eval })
+    }
+
+    /// A copy of the parameter `name`, trainable or frozen.
+    ///
+    /// # Errors
+    /// Where there is no such parameter.
+    pub fn parameter(&self, name: &str) -> Result<Tensor> {
+        self.session.checkpoint.parameter(name)
+    }
+
+    /// Overwrites the parameter `name`.
+    ///
+    /// # Errors
+    /// Where there is no such parameter, or `value` differs from it in shape or element type.
+    pub fn set_parameter(&mut self, name: &str, value: &Tensor) -> Result<()> {
+        self.session.checkpoint.set_parameter(name, value)
+    }
+
+    /// The property `name` of the checkpoint.
+    ///
+    /// # Errors
+    /// Where there is no such property.
+    pub fn property(&self, name: &str) -> Result<Property> {
+        self.session.checkpoint.property(name)
+    }
+
+    /// Adds the property `name` to the checkpoint, or overwrites it.
+    ///
+    /// # Errors
+    /// Where the name or the text holds a NUL character.
+    pub fn set_property(&mut self, name: &str, property: &Property) -> Result<()> {
+        self.session.checkpoint.set_property(name, property)
+    }
+
+    fn eval_interface(&self) -> Result<&Interface> {
+        self.eval.as_ref().ok_or_else(|| {
+            Error::input("there is no evaluation model").help("put eval_model.onnx beside the training model")
+        })
+    }
+}
+
+impl Engine for OrtTraining {
+    fn batch_ports(&self) -> &[Port] {
+        &self.batch
+    }
+
+    fn step_outputs(&self) -> &[String] {
+        &self.training.outputs
+    }
+
+    fn evaluate_outputs(&self) -> &[String] {
+        self.eval.as_ref().map_or(&[], |eval| &eval.outputs)
+    }
+
+    fn step(&mut self, batch: &[Tensor], rates: &Rates) -> Result<Vec<Tensor>> {
+        let inputs = self.training.values(self.api, batch, Some(rates))?;
+        let returned = self.session.train_step(&inputs, self.training.outputs.len())?;
+        self.session.optimizer_step(rates.learning_rate)?;
+        Ok(returned)
+    }
+
+    fn evaluate(&mut self, batch: &[Tensor]) -> Result<Vec<Tensor>> {
+        let eval = self.eval_interface()?;
+        let inputs = eval.values(self.api, batch, None)?;
+        let count = eval.outputs.len();
+        self.session.eval_step(&inputs, count)
+    }
+
+    fn save(&mut self, file: &Path) -> Result<()> {
+        self.session.checkpoint.save(file)
+    }
+
+    fn export(&mut self, file: &Path) -> Result<()> {
+        match self.eval_interface()?.outputs.as_slice() {
+            [_loss, predictions @ ..] if !predictions.is_empty() => {
+                let predictions = predictions.to_vec();
+                self.session.export(file, &predictions)
+            }
+            _ => {
+                Err(Error::input("cannot write the inference model: the evaluation model returns nothing but the loss")
+                    .in_file(file)
+                    .help("name the model's outputs in `additional_output_names` when making the artifacts"))
+            }
+        }
+    }
+}
+
+impl Interface {
+    /// # Errors
+    /// Where the graph takes what is neither part of the batch nor a hyperparameter.
+    fn new(signature: Signature, batch: &[Port]) -> Result<Self> {
+        let feeds = signature.inputs.iter().map(|name| match name.as_str() {
+            RADIUS_INPUT => Ok(Feed::Radius),
+            ALPHA_INPUT => Ok(Feed::Alpha),
+            name => batch.iter().position(|port| port.name == name).map(Feed::Batch).ok_or_else(|| {
+                let known: Vec<&str> = batch.iter().map(|port| port.name.as_str()).collect();
+                Error::input(format!("unknown input `{name}`: a batch consists of {}", known.join(", ")))
+            }),
+        });
+        Ok(Self { feeds: feeds.collect::<Result<_>>()?, outputs: signature.outputs })
+    }
+
+    /// What the graph is run on, in its order, in the memory of `batch` and `rates`.
+    fn values<'a>(&self, api: &'static Api, batch: &'a [Tensor], rates: Option<&'a Rates>) -> Result<Vec<Value<'a>>> {
+        let feed = |feed: &Feed| match *feed {
+            Feed::Batch(index) => match batch.get(index) {
+                Some(tensor) => Value::of(api, tensor),
+                None => Err(Error::input(format!("the batch has {} tensors, too few for the graph", batch.len()))),
+            },
+            Feed::Radius => Value::scalar(api, required(rates.and_then(|rates| rates.r.as_ref()), RADIUS_INPUT)?),
+            Feed::Alpha => Value::scalar(api, required(rates.and_then(|rates| rates.alpha.as_ref()), ALPHA_INPUT)?),
+        };
+        self.feeds.iter().map(feed).collect()
+    }
+}
+
+fn required<'a>(rate: Option<&'a f32>, input: &str) -> Result<&'a f32> {
+    rate.ok_or_else(|| Error::input(format!("the graph needs a value for its input `{input}`, but none is given")))
+}
+
+/// The ports of the data and the labels: what the training graph takes but hyperparameters, in its order.
+fn batch_ports(signature: &Signature, inputs: &[Port]) -> Result<Vec<Port>> {
+    let data = signature.inputs.iter().filter(|name| ![RADIUS_INPUT, ALPHA_INPUT].contains(&name.as_str()));
+    data.map(|name| {
+        inputs
+            .iter()
+            .find(|port| port.name == *name)
+            .cloned()
+            .ok_or_else(|| Error::input(format!("the training model's input `{name}` has no known type")))
+    })
+    .collect()
+}
+
+#[cfg(test)]
+mod tests;

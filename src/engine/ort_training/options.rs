@@ -1,0 +1,93 @@
+//! How a session computes: device, threads, determinism.
+
+use super::api::{Api, c_string};
+use crate::engine::{Device, runtime::Runtime};
+use crate::{Error, Result};
+use ort::sys::{OrtLoggingLevel, OrtSessionOptions};
+use std::ffi::c_int;
+use std::num::NonZero;
+use std::ptr;
+
+const CUDA_PROVIDER: &str = "CUDAExecutionProvider";
+
+/// How an engine computes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Options {
+    /// Where it computes.
+    pub device: Device,
+    /// What every random draw of the graph follows from. Dropout draws from one generator a process: two engines repeat each
+    /// other's draws where one is loaded after the other has finished, not where their steps alternate.
+    pub seed: i64,
+    /// The number of threads that one operator may use; one a core where absent.
+    pub threads: Option<NonZero<u16>>,
+}
+
+/// Options in ONNX Runtime's own form.
+pub(super) struct SessionOptions {
+    api: &'static Api,
+    pointer: *mut OrtSessionOptions,
+}
+
+impl Drop for SessionOptions {
+    fn drop(&mut self) {
+        // SAFETY: the options are ours, and sessions keep their own copy.
+        unsafe { (self.api.base.ReleaseSessionOptions)(self.pointer) }
+    }
+}
+
+impl SessionOptions {
+    /// # Errors
+    /// Where `runtime` has no provider for the device, or the provider does not start.
+    pub(super) fn new(api: &'static Api, runtime: &Runtime, options: &Options) -> Result<Self> {
+        let base = api.base;
+        let mut pointer = ptr::null_mut();
+        // SAFETY: the out pointer is valid.
+        api.check(unsafe { (base.CreateSessionOptions)(&mut pointer) })?;
+        let new = Self { api, pointer };
+        // SAFETY: the options are valid.
+        unsafe {
+            api.check((base.SetSessionLogSeverityLevel)(pointer, OrtLoggingLevel::ORT_LOGGING_LEVEL_FATAL as c_int))?;
+            api.check((base.SetDeterministicCompute)(pointer, true))?;
+            if let Some(threads) = options.threads {
+                api.check((base.SetIntraOpNumThreads)(pointer, threads.get().into()))?;
+            }
+        }
+        if let Device::Cuda(number) = options.device {
+            require_provider(runtime, CUDA_PROVIDER, options.device)?;
+            new.append_cuda(number)
+                .map_err(|e| Error::input(format!("cannot use the device {}: {e}", options.device)))?;
+        }
+        Ok(new)
+    }
+
+    pub(super) fn pointer(&self) -> *const OrtSessionOptions {
+        self.pointer
+    }
+
+    fn append_cuda(&self, number: u32) -> Result<()> {
+        let (api, base) = (self.api, self.api.base);
+        let (key, number) = (c"device_id".as_ptr(), c_string(&number.to_string())?);
+        let mut cuda = ptr::null_mut();
+        // SAFETY: the out pointer, the options and the strings are valid; the provider's options are released once.
+        unsafe {
+            api.check((base.CreateCUDAProviderOptions)(&mut cuda))?;
+            let appended = api
+                .check((base.UpdateCUDAProviderOptions)(cuda, &key, &number.as_ptr(), 1))
+                .and_then(|()| api.check((base.SessionOptionsAppendExecutionProvider_CUDA_V2)(self.pointer, cuda)));
+            (base.ReleaseCUDAProviderOptions)(cuda);
+            appended
+        }
+    }
+}
+
+fn require_provider(runtime: &Runtime, provider: &str, device: Device) -> Result<()> {
+    if runtime.providers.iter().any(|found| found == provider) {
+        return Ok(());
+    }
+    Err(Error::input(format!(
+        "this ONNX Runtime cannot compute on `{device}`: it has no {provider}, only {}",
+        runtime.providers.join(", ")
+    ))
+    .in_file(&runtime.library)
+    .help("use --device cpu, or name a build for that device with --ort-lib"))
+}
