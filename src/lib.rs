@@ -1,5 +1,6 @@
 //! The Gradient Norm Penalty in ONNX training graphs.
 
+pub mod cli;
 pub mod emit;
 pub mod engine;
 pub mod error;
@@ -7,5 +8,7 @@ pub mod graph;
 pub mod objective;
 pub mod onnx;
 pub mod penalty;
+pub mod rewrite;
+pub mod train;
 
 pub use error::{Error, ErrorKind, Result};

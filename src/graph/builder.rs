@@ -8,9 +8,12 @@ use crate::onnx::proto::{AttributeProto, NodeProto, StringStringEntryProto, Tens
 /// The key of a node's metadata under which an added node says what it is for.
 pub const PASS_KEY: &str = "gnp.pass";
 
-/// Writes into the metadata of a node which pass it was added for.
-pub(super) fn tag(node: &mut NodeProto, pass: &str) {
-    node.metadata_props.push(StringStringEntryProto { key: Some(PASS_KEY.into()), value: Some(pass.into()) });
+/// The key of a node's metadata under which a node that stands for one of the first pass names it.
+pub const SOURCE_KEY: &str = "gnp.source";
+
+/// Writes an entry into the metadata of a node.
+pub(super) fn tag(node: &mut NodeProto, key: &str, value: &str) {
+    node.metadata_props.push(StringStringEntryProto { key: Some(key.into()), value: Some(value.into()) });
 }
 
 /// An attribute of a node to be.
@@ -90,7 +93,7 @@ impl<'g> Builder<'g> {
             attribute: attributes.iter().map(|&a| a.into()).collect(),
             ..Default::default()
         };
-        tag(&mut node, self.pass);
+        tag(&mut node, PASS_KEY, self.pass);
         self.graph.proto.node.push(node);
     }
 

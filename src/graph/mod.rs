@@ -12,7 +12,7 @@ mod order;
 mod reach;
 mod uses;
 
-pub use builder::{Attribute, Builder, PASS_KEY};
+pub use builder::{Attribute, Builder, PASS_KEY, SOURCE_KEY};
 pub use duplicate::Renaming;
 pub use index::Index;
 pub use reach::NodeSet;
@@ -121,6 +121,14 @@ impl Graph {
             *output = self.names.value(path);
         }
         output.as_str().into()
+    }
+
+    /// Marks the newest node as the stand-in, in another pass, of the node at `index`.
+    pub fn mark_newest_as_copy_of(&mut self, index: usize) {
+        let source = self.proto.node[index].label().to_owned();
+        if let Some(node) = self.proto.node.last_mut() {
+            builder::tag(node, SOURCE_KEY, &source);
+        }
     }
 
     /// Declares an input, at `position` among the inputs.

@@ -58,7 +58,7 @@ pub(super) fn repeat(graph: &mut Graph, index: usize, renaming: &mut Renaming, p
         Effect::MovesStatistics => repeat_without_state(graph, index, renaming, pass),
         Effect::Unrepeatable => {
             return Err(Error::input("the operator draws a mask that the second pass cannot be given")
-                .at_node(node.name(), &node.operator())
+                .at_node(node.label(), &node.operator())
                 .help("save the training model before ONNX Runtime fuses it, so that it has plain Dropout nodes"));
         }
     }
@@ -72,10 +72,10 @@ fn repeat_mask(graph: &mut Graph, index: usize, renaming: &mut Renaming, pass: &
     let node = &graph.nodes()[index];
     let read = |i: usize| node.input(i).map_or_else(|| Value::from(""), |name| renaming.apply(name));
     let (data, ratio, training_mode) = (read(0), read(1), read(2));
-    let (name, output) = (node.name().to_owned(), node.output.first().cloned().unwrap_or_default());
+    let output = node.output.first().cloned().unwrap_or_default();
     let inputs = [&data, &mask, &ratio, &training_mode];
-    let name = if name.is_empty() { &output } else { &name };
-    let masked = Builder::new(graph, pass).op_in(MICROSOFT, "DropoutGrad", &inputs, &[], name);
+    let masked = Builder::new(graph, pass).op_in(MICROSOFT, "DropoutGrad", &inputs, &[], &output);
+    graph.mark_newest_as_copy_of(index);
     renaming.insert(&output, masked);
 }
 
@@ -108,7 +108,7 @@ fn refuse_effects_in_bodies(node: &NodeProto) -> Result<()> {
             "its body has a {} node, whose random draw or state cannot be kept from happening twice",
             inner.operator()
         ))
-        .at_node(node.name(), &node.operator())
+        .at_node(node.label(), &node.operator())
         .help("move the random or normalising node out of the body")),
     }
 }
