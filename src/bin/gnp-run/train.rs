@@ -1,7 +1,7 @@
 //! Trains artifacts: the arguments of a run, and how it goes.
 
 use crate::progress::Display;
-use clap::{Args, ValueEnum};
+use clap::{Args, ValueEnum, value_parser};
 use gnp::engine::ort_training::Options;
 use gnp::engine::{Device, Engine, OrtTraining, runtime};
 use gnp::train::data::{Data, Feed};
@@ -24,20 +24,33 @@ pub struct Arguments {
     #[arg(long, value_name = "PATH", help_heading = "Data")]
     test_data: Option<PathBuf>,
     /// Divides the samples by N [default: 255 for bytes, 1 for all else]
-    #[arg(long, value_name = "N", help_heading = "Data")]
+    #[arg(long, allow_negative_numbers = true, value_name = "N", help_heading = "Data")]
     divisor: Option<f32>,
     /// Redraws the fraction P (0 to 1) of the training labels at random, to see what training makes of it
-    #[arg(long, value_name = "P", default_value_t = 0.0, hide_default_value = true, help_heading = "Data")]
+    #[arg(
+        long,
+        allow_negative_numbers = true,
+        value_name = "P",
+        default_value_t = 0.0,
+        hide_default_value = true,
+        help_heading = "Data"
+    )]
     label_noise: f64,
 
     /// Times that the training data are gone through
-    #[arg(long, value_name = "N", help_heading = "Optimization")]
+    #[arg(long, value_name = "N", value_parser = value_parser!(u64).range(1..), help_heading = "Optimization")]
     epochs: u64,
     /// Samples a step
     #[arg(long, value_name = "N", default_value_t = 64, help_heading = "Optimization")]
     batch_size: usize,
     /// Learning rate at its peak
-    #[arg(long, value_name = "RATE", default_value_t = 1e-3, help_heading = "Optimization")]
+    #[arg(
+        long,
+        allow_negative_numbers = true,
+        value_name = "RATE",
+        default_value_t = 1e-3,
+        help_heading = "Optimization"
+    )]
     lr: f32,
     /// How the learning rate goes on after the warm-up
     #[arg(long, value_enum, default_value_t = ScheduleName::Constant, help_heading = "Optimization")]
@@ -50,10 +63,10 @@ pub struct Arguments {
     seed: u32,
 
     /// Radius of the perturbation, for artifacts rewritten with --expose r
-    #[arg(long, value_name = "R", help_heading = "Gradient Norm Penalty")]
+    #[arg(long, allow_negative_numbers = true, value_name = "R", help_heading = "Gradient Norm Penalty")]
     r: Option<f32>,
     /// Weight of the perturbed gradient, for artifacts rewritten with --expose alpha
-    #[arg(long, value_name = "ALPHA", help_heading = "Gradient Norm Penalty")]
+    #[arg(long, allow_negative_numbers = true, value_name = "ALPHA", help_heading = "Gradient Norm Penalty")]
     alpha: Option<f32>,
 
     /// Folder for metrics.jsonl, checkpoints/ and model.onnx [default: runs/<name of ARTIFACTS>]
