@@ -141,7 +141,11 @@ impl Arguments {
                 return Err(Error::input("--lambda needs a radius: alpha is lambda/r, and r is 0")
                     .help("give --r above 0, or --alpha in place of --lambda"));
             }
-            (_, Some(lambda)) => lambda / self.r,
+            (_, Some(lambda)) if lambda.is_finite() && lambda >= 0.0 => lambda / self.r,
+            (_, Some(lambda)) => {
+                return Err(Error::input(format!("lambda is {lambda}; expected a finite number, zero or above"))
+                    .help("the paper's recipe for CIFAR has lambda = 0.08 at r = 0.1"));
+            }
             (Some(alpha), None) => alpha,
             (None, None) => Penalty::default().alpha,
         };
@@ -157,9 +161,8 @@ impl Arguments {
 /// Checks what was written; after a dry run, what would have been.
 fn check(arguments: &Arguments, options: &Options, report: &Report) -> Result<Loaded> {
     let runtime = match runtime::for_training(arguments.ort_lib.as_deref()) {
-        Ok(runtime) => Some(runtime),
         Err(error) if arguments.ort_lib.is_some() => return Err(error),
-        Err(_) => None,
+        found => found,
     };
     let check = |model: &Path| rewrite::check(model, folder_of(&report.input), runtime.as_ref());
     if !options.dry_run {

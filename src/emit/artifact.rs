@@ -76,32 +76,33 @@ fn penalise_graph(model: &mut Model, artifact: &Artifact, settings: &Settings) -
     }
     // The graph is put back only when all went well, which is the only case in which the model is used again.
     let mut graph = Graph::new(std::mem::take(&mut model.graph))?;
-    let coefficients =
-        [(R, settings.expose_r, settings.penalty.r), (ALPHA, settings.expose_alpha, settings.penalty.alpha)];
     let mut position = artifact.labels_end();
-    let [r, alpha] = coefficients.map(|(name, exposed, number)| {
+    let mut coefficient = |name: &str, exposed: bool, number: f32| {
         if !exposed {
-            return Coefficient::Constant(number);
+            return Ok(Coefficient::Constant(number));
         }
-        graph.insert_input(position, scalar_info(name, DataType::Float));
+        graph.insert_input(position, scalar_info(name, DataType::Float))?;
         position += 1;
-        Coefficient::Value(name.into())
-    });
+        Ok(Coefficient::Value(name.into()))
+    };
+    let r = coefficient(R, settings.expose_r, settings.penalty.r)?;
+    let alpha = coefficient(ALPHA, settings.expose_alpha, settings.penalty.alpha)?;
     let penalised = penalty::apply(&mut graph, artifact, &settings.penalty, &r, &alpha)?;
     artifact.accumulate(&mut graph, &penalised.gradients);
     if settings.metrics {
-        return_metrics(&mut graph, artifact, &penalised);
+        return_metrics(&mut graph, artifact, &penalised)?;
     }
     graph.remove_unused();
     model.graph = graph.into_proto()?;
     Ok(())
 }
 
-fn return_metrics(graph: &mut Graph, artifact: &Artifact, penalised: &Penalised) {
+fn return_metrics(graph: &mut Graph, artifact: &Artifact, penalised: &Penalised) -> Result<()> {
     let metrics: [(&str, &Value); 2] =
         [(GRAD_NORM, &penalised.gradient_norm), (LOSS_PERTURBED, &penalised.perturbed_loss)];
     for (i, (name, value)) in metrics.into_iter().enumerate() {
-        Builder::new(graph, METRICS).alias(value, name);
+        Builder::new(graph, METRICS).alias(value, name)?;
         graph.insert_output(artifact.results_end() + i, scalar_info(name, DataType::Float));
     }
+    Ok(())
 }

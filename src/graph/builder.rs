@@ -1,6 +1,7 @@
 //! Appending nodes.
 
 use super::{Graph, Value};
+use crate::Result;
 use crate::onnx::DataType;
 use crate::onnx::proto::attribute_proto::AttributeType;
 use crate::onnx::proto::{AttributeProto, NodeProto, StringStringEntryProto, TensorProto};
@@ -54,9 +55,14 @@ impl<'g> Builder<'g> {
     }
 
     /// Gives `value` a second, given name, for an output of the graph.
-    pub fn alias(&mut self, value: &Value, name: &str) {
+    ///
+    /// # Errors
+    /// Where a value of this name is there already.
+    pub fn alias(&mut self, value: &Value, name: &str) -> Result<()> {
+        self.graph.take_name(name)?;
         let path = format!("{}/{name}", self.pass);
         self.push("", "Identity", &[value], &[], &path, name.to_owned());
+        Ok(())
     }
 
     /// An operator of any domain with one output. An empty input is one left out.

@@ -15,7 +15,7 @@ pub(super) fn well_formed(graph: &GraphProto) -> Result<()> {
     for node in graph.node.iter().filter(|n| !n.name().is_empty()) {
         if !seen.insert(node.name()) {
             return Err(Error::input("another node has the same name; names of nodes must differ")
-                .at_node(node.name(), node.op_type())
+                .at_node(node.label(), &node.operator())
                 .help("rename one of them; ONNX Runtime refuses such a graph too"));
         }
     }
@@ -29,7 +29,7 @@ fn scope<'g>(graph: &'g GraphProto, scopes: &mut Vec<HashSet<&'g str>>) -> Resul
         for name in node.input.iter().filter(|i| !i.is_empty()) {
             if !is_known(scopes, name) {
                 return Err(Error::input(format!("its input `{name}` is defined nowhere in the graph"))
-                    .at_node(node.name(), node.op_type())
+                    .at_node(node.label(), &node.operator())
                     .help("the model is damaged; export it again"));
             }
         }
@@ -37,7 +37,7 @@ fn scope<'g>(graph: &'g GraphProto, scopes: &mut Vec<HashSet<&'g str>>) -> Resul
         for_each_subgraph(node, &mut |body| bodies.push(body));
         for body in bodies {
             scopes.push(HashSet::new());
-            scope(body, scopes).map_err(|e| e.at_node(node.name(), node.op_type()))?;
+            scope(body, scopes).map_err(|e| e.at_node(node.label(), &node.operator()))?;
             scopes.pop();
         }
     }
@@ -74,7 +74,7 @@ fn define_scope<'g>(graph: &'g GraphProto, scopes: &mut [HashSet<&'g str>]) -> R
         for output in node.output.iter().filter(|o| !o.is_empty()) {
             if !own.insert(output) || is_known(outer, output) {
                 return Err(twice(output)
-                    .at_node(node.name(), node.op_type())
+                    .at_node(node.label(), &node.operator())
                     .help("rename the output of this node; a graph is in single static assignment form"));
             }
         }

@@ -18,8 +18,8 @@ pub use index::Index;
 pub use reach::NodeSet;
 pub use uses::{for_each_subgraph, for_each_use};
 
-use crate::Result;
 use crate::onnx::proto::{GraphProto, NodeProto, TypeProto, ValueInfoProto, type_proto};
+use crate::{Error, Result};
 use names::Names;
 use std::collections::HashSet;
 use std::fmt;
@@ -132,15 +132,27 @@ impl Graph {
     }
 
     /// Declares an input, at `position` among the inputs.
-    pub fn insert_input(&mut self, position: usize, input: ValueInfoProto) {
-        self.names.take_value(input.name());
+    ///
+    /// # Errors
+    /// Where a value of this name is there already.
+    pub fn insert_input(&mut self, position: usize, input: ValueInfoProto) -> Result<()> {
+        self.take_name(input.name())?;
         self.proto.input.insert(position, input);
+        Ok(())
     }
 
-    /// Declares an output, at `position` among the outputs.
+    /// Declares an output, at `position` among the outputs; a value of the graph has its name.
     pub fn insert_output(&mut self, position: usize, output: ValueInfoProto) {
-        self.names.take_value(output.name());
         self.proto.output.insert(position, output);
+    }
+
+    /// Takes a given name for a new value.
+    fn take_name(&mut self, name: &str) -> Result<()> {
+        if self.names.take_value(name) {
+            return Ok(());
+        }
+        Err(Error::input(format!("the graph has a value `{name}` already, and needs the name for a new one"))
+            .help("rename that value"))
     }
 
     /// Removes added nodes none of whose outputs is used.

@@ -53,15 +53,16 @@ impl Names {
     }
 
     fn collect(&mut self, graph: &GraphProto) {
-        for_each_definition(graph, &mut |name| self.take_value(name));
+        for_each_definition(graph, &mut |name| _ = self.take_value(name));
         for node in &graph.node {
             self.nodes.taken.insert(node.name().to_owned());
             for_each_subgraph(node, &mut |body| self.collect(body));
         }
     }
 
-    pub(super) fn take_value(&mut self, name: &str) {
-        self.values.taken.insert(name.to_owned());
+    /// Takes a given name for a value; false where it is taken already.
+    pub(super) fn take_value(&mut self, name: &str) -> bool {
+        self.values.taken.insert(name.to_owned())
     }
 
     /// A new name for a value, `gnp/<path>` where that is free.

@@ -7,12 +7,15 @@ use crate::{Error, Result};
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashSet};
 
-/// Brings the nodes into topological order. The order is stable: of the nodes that are ready, the one that stood first
+/// Brings the nodes into topological order, in the graph and in every body. The order is stable: of the nodes that are ready, the one that stood first
 /// comes first, so that an ordered graph stays as it is.
 ///
 /// # Errors
 /// Where the nodes form a cycle; a node on it is named.
 pub(super) fn sort(graph: &mut GraphProto) -> Result<()> {
+    for attribute in graph.node.iter_mut().flat_map(|n| &mut n.attribute) {
+        attribute.g.iter_mut().chain(&mut attribute.graphs).try_for_each(sort)?;
+    }
     if is_sorted(graph) {
         return Ok(());
     }
@@ -56,7 +59,7 @@ fn order(graph: &GraphProto) -> Result<Vec<usize>> {
     match on_a_cycle(graph, &index, &waits) {
         None => Ok(order),
         Some(node) => Err(Error::input("the node depends on its own output: the graph has a cycle")
-            .at_node(graph.node[node].name(), graph.node[node].op_type())
+            .at_node(graph.node[node].label(), &graph.node[node].operator())
             .help("the model is damaged; export it again")),
     }
 }
@@ -87,6 +90,13 @@ mod tests {
         let error = Graph::new(body(&["x"], &nodes, &["c"])).unwrap_err();
         assert!(error.to_string().contains("cycle"), "{error}");
         assert!(!error.to_string().contains("`a`"), "{error}");
+    }
+
+    #[test]
+    fn a_cycle_in_a_body_is_named() {
+        let inner = body(&[], &[node("Neg", &["b"], &["a"]), node("Neg", &["a"], &["b"])], &["b"]);
+        let error = Graph::new(body(&["x"], &[node("If", &["x"], &["y"]).with(inner)], &["y"])).unwrap_err();
+        assert!(error.to_string().contains("cycle"), "{error}");
     }
 
     #[test]

@@ -18,6 +18,8 @@ pub const BUFFER_SUFFIX: &str = "_grad.accumulation.buffer";
 const OUT_SUFFIX: &str = "_grad.accumulation.out";
 const RESET: &str = "lazy_reset_grad";
 
+const EXPECTED: &str = "expected a training model as `generate_artifacts` of ONNX Runtime writes it";
+
 /// The key of a model's metadata that says that the penalty is in it already.
 pub const VERSION_KEY: &str = "gnp.version";
 
@@ -52,7 +54,7 @@ impl Artifact {
         if accumulators.is_empty() {
             return Err(not_a_training_model(model));
         }
-        let inputs: HashMap<&str, &ValueInfoProto> = graph.input.iter().map(|i| (i.name(), i)).collect();
+        let mut inputs: HashMap<&str, &ValueInfoProto> = graph.input.iter().map(|i| (i.name(), i)).collect();
         let mut parameters = Vec::with_capacity(accumulators.len());
         let mut gradients = Vec::with_capacity(accumulators.len());
         for node in &accumulators {
@@ -60,12 +62,15 @@ impl Artifact {
             let (Some(parameter), Some(gradient)) = (parameter, node.input(1)) else {
                 return Err(Error::input(format!("expected the inputs `<parameter>{BUFFER_SUFFIX}` and a gradient"))
                     .at_node(node.name(), &node.operator())
-                    .help("expected a training model as `generate_artifacts` of ONNX Runtime writes it"));
+                    .help(EXPECTED));
             };
-            let Some(input) = inputs.get(parameter) else {
-                return Err(Error::input(format!("its parameter `{parameter}` is no input of the graph"))
-                    .at_node(node.name(), &node.operator())
-                    .help("expected a training model as `generate_artifacts` of ONNX Runtime writes it"));
+            // Removed, so that no second accumulator can take it.
+            let Some(input) = inputs.remove(parameter) else {
+                return Err(Error::input(format!(
+                    "its parameter `{parameter}` is no input of the graph, or has another accumulator"
+                ))
+                .at_node(node.name(), &node.operator())
+                .help(EXPECTED));
             };
             check_float(input)?;
             parameters.push(parameter.into());
@@ -74,7 +79,7 @@ impl Artifact {
         let results = graph.output.iter().take_while(|o| !o.name().ends_with(OUT_SUFFIX)).count();
         let loss = match graph.output.first() {
             Some(loss) if results > 0 => loss.name().into(),
-            _ => return Err(Error::input("the training model has no output for the loss")),
+            _ => return Err(Error::input("the training model has no output for the loss").help(EXPECTED)),
         };
         Ok(Self {
             loss,

@@ -68,7 +68,8 @@ pub fn place_file(from: &Path, to: &Path, placement: Placement, force: bool) -> 
 
 fn temporary_beside(path: &Path) -> Result<NamedTempFile> {
     tempfile::Builder::new().prefix(".gnp-").tempfile_in(folder_of(path)).map_err(|e| {
-        Error::io("write to the folder", folder_of(path), &e)
+        // By its kind: the whole message names the temporary file.
+        Error::io("write to the folder", folder_of(path), &e.kind().into())
             .help("choose an output in a folder that exists and is writable")
     })
 }

@@ -8,6 +8,8 @@ use prost::Message as _;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
+pub(super) const NO_MODEL: &str = "expected a protobuf file as exporters write it, with the ending .onnx";
+
 /// A decoded model and the file that it came from.
 ///
 /// Tensor payloads are slices of the mapped file; cloning a model clones no weight.
@@ -29,7 +31,7 @@ impl Model {
         let path = path.into();
         match proto.graph.take() {
             Some(graph) => Ok(Self { header: proto, graph, path }),
-            None => Err(Error::input("not an ONNX model: it has no graph").in_file(path)),
+            None => Err(Error::input("not an ONNX model: it has no graph").help(NO_MODEL).in_file(path)),
         }
     }
 
@@ -83,10 +85,10 @@ pub fn read(path: impl AsRef<Path>) -> Result<Model> {
 
 fn decode(bytes: Bytes) -> Result<ModelProto> {
     if bytes.is_empty() {
-        return Err(Error::input("the file is empty").help("expected an ONNX model"));
+        return Err(Error::input("the file is empty").help(NO_MODEL));
     }
     wire::check_model(&bytes)?;
-    ModelProto::decode(bytes).map_err(|e| Error::input(format!("not an ONNX model: {e}")))
+    ModelProto::decode(bytes).map_err(|e| Error::input(format!("not an ONNX model: {e}")).help(NO_MODEL))
 }
 
 /// The bytes of a file as slices of a map of it.

@@ -3,6 +3,7 @@
 //! The protobuf library drops fields that its schema does not name. Here every tag of a file is compared with the schema
 //! first, without looking at payloads, so that such a file is refused and nothing is lost silently.
 
+use super::read::NO_MODEL;
 use crate::{Error, Result};
 use prost::Message as _;
 use prost::encoding::{DecodeContext, WireType, decode_key, decode_varint, skip_field};
@@ -168,7 +169,7 @@ impl<'s> Walk<'s> {
 
     fn malformed(&self, message: &Message) -> Error {
         Error::input(format!("not an ONNX model: the bytes at {} are no {} message", self.place(), message.name))
-            .help("expected a protobuf file as exporters write it, with the ending .onnx")
+            .help(NO_MODEL)
     }
 }
 

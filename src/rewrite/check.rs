@@ -19,21 +19,22 @@ pub struct Loaded {
     pub why_not: Option<String>,
 }
 
-/// Reads the training model at `path` from disk, checks it, and loads it in `runtime` with the other artifacts in
-/// `artifacts`.
+/// Reads the training model at `path` from disk, checks it, and loads it in `runtime`, where there is one, with the other
+/// artifacts in `artifacts`.
 ///
 /// # Errors
 /// Where structure, names or types are not as they should be, or the runtime refuses the model.
-pub fn check(path: &Path, artifacts: &Path, runtime: Option<&Runtime>) -> Result<Loaded> {
+pub fn check(path: &Path, artifacts: &Path, runtime: Result<&Runtime, &Error>) -> Result<Loaded> {
     let model = onnx::read(path)?;
     verify(&model).and_then(|()| Graph::new(model.graph)).map_err(|e| e.in_file(path))?;
-    let why_not = |why: &str| Ok(Loaded { runtime: None, why_not: Some(why.into()) });
-    let Some(runtime) = runtime else {
-        return why_not("no ONNX Runtime that can train was found (gnp-run engines)");
+    let why_not = |why: String| Ok(Loaded { runtime: None, why_not: Some(why) });
+    let runtime = match runtime {
+        Ok(runtime) => runtime,
+        Err(error) => return why_not(format!("{error} (see gnp-run engines)")),
     };
     let files = Artifacts { training_model: path.to_owned(), ..Artifacts::in_folder(artifacts) };
     if !files.checkpoint.exists() || !files.optimizer_model.exists() {
-        return why_not("its checkpoint and optimizer model are not in the folder of the input");
+        return why_not("its checkpoint and optimizer model are not in the folder of the input".into());
     }
     OrtTraining::load(runtime, &files, &ort_training::Options::default())?;
     Ok(Loaded { runtime: Some(format!("ONNX Runtime {}", runtime.version)), why_not: None })
@@ -43,24 +44,28 @@ pub fn check(path: &Path, artifacts: &Path, runtime: Option<&Runtime>) -> Result
 /// operands of added nodes are of one type and of shapes that broadcast.
 ///
 /// # Errors
-/// Where one of these does not hold. That is a defect of the rewrite, or of the model that it was given.
+/// Where one of these does not hold. Names are the rewrite's own; operator sets and types are the model's.
 pub fn verify(model: &Model) -> Result<()> {
     let imported: HashSet<&str> = model.header.opset_import.iter().map(|o| standard(o.domain())).collect();
     let types = declared_types(&model.graph);
     for node in &model.graph.node {
-        let fail = |what: String| Err(Error::internal(what).at_node(node.name(), &node.operator()));
+        let damaged = |what: String| {
+            let error = Error::input(what).at_node(node.label(), &node.operator());
+            Err(error.help("the model is damaged; make the artifacts again"))
+        };
         if !imported.contains(standard(node.domain())) {
-            return fail(format!("the model imports no operator set for the domain `{}`", node.domain()));
+            return damaged(format!("the model imports no operator set for the domain `{}`", node.domain()));
         }
         if !node.metadata_props.iter().any(|e| e.key() == PASS_KEY) {
             continue;
         }
         let names = node.output.iter().filter(|o| !o.is_empty());
         if let Some(name) = names.clone().find(|n| n.ends_with("_grad") || !n.starts_with("gnp")) {
-            return fail(format!("the added value `{name}` has a name that training would take for another's"));
+            let what = format!("the added value `{name}` has a name that training would take for another's");
+            return Err(Error::internal(what).at_node(node.name(), &node.operator()));
         }
         if let Err(what) = operands_agree(node, &types) {
-            return fail(what);
+            return damaged(what);
         }
     }
     Ok(())

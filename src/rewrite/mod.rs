@@ -19,6 +19,7 @@ use crate::emit::artifact::{self, Settings};
 use crate::objective::Artifact;
 use crate::onnx::{self, ExternalData, Model, Placement, WriteOptions, Written};
 use crate::{Error, Result};
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -72,12 +73,14 @@ fn rewrite_folder(input: &Path, output: &Path, options: &Options) -> Result<Repo
             .in_file(input));
     }
     if output.is_file() {
-        return Err(Error::input("is a file; artifacts in a folder are rewritten into a folder").in_file(output));
+        return Err(Error::input("is a file; artifacts in a folder are rewritten into a folder")
+            .help("choose another name with -o")
+            .in_file(output));
     }
     let (model, mut report) = penalise(&training_model, options)?;
     report.output = output.join(TRAINING_MODEL);
-    let others = other_artifacts(input)?;
-    for name in others.iter().chain([&PathBuf::from(TRAINING_MODEL)]) {
+    let others = other_files(input, &model, options.external_data)?;
+    for name in others.keys().map(PathBuf::as_path).chain([Path::new(TRAINING_MODEL)]) {
         if !same_folder(input, output) || name.as_os_str() == TRAINING_MODEL {
             onnx::ensure_free(&output.join(name), options.force)?;
         }
@@ -92,15 +95,16 @@ fn rewrite_folder(input: &Path, output: &Path, options: &Options) -> Result<Repo
     } else {
         let folder = tempfile::Builder::new().prefix(".gnp-").tempdir_in(parent);
         Some(folder.map_err(|e| {
-            Error::io("write to the folder", parent, &e)
+            Error::io("write to the folder", parent, &e.kind().into())
                 .help("choose an output in a folder that exists and is writable")
         })?)
     };
     let into = staging.as_ref().map_or(output, |s| s.path());
-    for name in &others {
-        onnx::place_file(&input.join(name), &into.join(name), Placement::OwnCopy, options.force)?;
+    for (name, placement) in others {
+        onnx::place_file(&input.join(&name), &into.join(&name), placement, options.force)?;
     }
-    report.written(&write(model, &into.join(TRAINING_MODEL), options)?);
+    let in_place = Options { external_data: ExternalData::Keep, ..*options };
+    report.written(&write(model, &into.join(TRAINING_MODEL), &in_place)?);
     if let Some(staging) = staging {
         let path = staging.keep();
         publish(&path, output).map_err(|e| Error::io("make the folder", output, &e))?;
@@ -135,37 +139,35 @@ fn penalise(input: &Path, options: &Options) -> Result<(Model, Report)> {
     Ok((model, report))
 }
 
-/// The files of a folder that belong to its training model, relative to it.
-fn other_artifacts(folder: &Path) -> Result<Vec<PathBuf>> {
-    let mut files = Vec::new();
+/// The files that belong to the training model in `folder`, relative to it, and how each may come to another folder.
+/// Data files may be shared: by models of the folder, and with the copy.
+fn other_files(folder: &Path, training_model: &Model, external: ExternalData) -> Result<BTreeMap<PathBuf, Placement>> {
+    let mut files = BTreeMap::new();
+    let mut data = onnx::external_locations(training_model)?;
     for name in [EVAL_MODEL, OPTIMIZER_MODEL] {
         if folder.join(name).is_file() {
-            files.push(name.into());
-            files.extend(onnx::external_locations(&onnx::read(folder.join(name))?)?);
+            files.insert(name.into(), Placement::OwnCopy);
+            data.extend(onnx::external_locations(&onnx::read(folder.join(name))?)?);
         }
     }
-    let io = |e| Error::io("read the folder", folder, &e);
-    let mut names = Vec::new();
-    for entry in fs::read_dir(folder).map_err(io)? {
-        names.push(PathBuf::from(entry.map_err(io)?.file_name()));
+    if external == ExternalData::Place {
+        files.extend(data.into_iter().map(|file| (file, Placement::MayLink)));
     }
-    names.retain(|name| name.to_string_lossy().starts_with(CHECKPOINT));
-    names.sort();
-    for name in names {
+    for name in entries(folder)?.into_iter().filter(|name| name.to_string_lossy().starts_with(CHECKPOINT)) {
         let path = folder.join(&name);
         if path.is_dir() {
-            for entry in fs::read_dir(&path).map_err(|e| Error::io("read the folder", &path, &e))? {
-                let entry = entry.map_err(|e| Error::io("read the folder", &path, &e))?;
-                if entry.path().is_file() {
-                    files.push(name.join(entry.file_name()));
-                }
-            }
+            let parts = entries(&path)?.into_iter().filter(|part| path.join(part).is_file());
+            files.extend(parts.map(|part| (name.join(part), Placement::OwnCopy)));
         } else {
-            files.push(name);
+            files.insert(name, Placement::OwnCopy);
         }
     }
-    files.dedup();
     Ok(files)
+}
+
+fn entries(folder: &Path) -> Result<Vec<PathBuf>> {
+    let names = fs::read_dir(folder).and_then(|entries| entries.map(|e| Ok(e?.file_name().into())).collect());
+    names.map_err(|e| Error::io("read the folder", folder, &e))
 }
 
 fn same_folder(a: &Path, b: &Path) -> bool {
