@@ -4,13 +4,12 @@
 mod support;
 
 use gnp::onnx::DataType;
-use gnp::onnx::proto::tensor_proto::DataLocation;
 use gnp::onnx::proto::tensor_shape_proto::{Dimension, dimension};
 use gnp::onnx::proto::type_proto;
-use gnp::onnx::proto::{ModelProto, StringStringEntryProto, TensorProto, TensorShapeProto};
+use gnp::onnx::proto::{ModelProto, TensorShapeProto};
 use std::fs;
 use std::path::Path;
-use support::command::{assert_says, contents, edited, gnp_rewrite, mlp, node, refusal};
+use support::command::{assert_says, contents, edited, external_table, gnp_rewrite, mlp, node, refusal};
 use support::models;
 
 /// Checks that `input` is refused, into a new file and over an existing one, with every one of `parts` in the message and
@@ -146,29 +145,15 @@ fn a_training_model_that_cannot_be_rewritten() {
     refused_when(second_accumulator, &["node `again`", "`fc1.weight`", "has another accumulator"]);
 }
 
-/// An initializer whose bytes are in `location`.
-fn external(location: &str) -> impl FnOnce(&mut ModelProto) {
-    let entry = |key: &str, value: &str| StringStringEntryProto { key: Some(key.into()), value: Some(value.into()) };
-    let tensor = TensorProto {
-        name: Some("table".into()),
-        dims: vec![4],
-        data_type: Some(DataType::Float as i32),
-        data_location: Some(DataLocation::External as i32),
-        external_data: vec![entry("location", location), entry("length", "16")],
-        ..Default::default()
-    };
-    |m| m.graph.as_mut().unwrap().initializer.push(tensor)
-}
-
 #[test]
 fn external_data() {
-    refused_when(external("gone.bin"), &["tensor `table`", "`gone.bin`", "put the data file"]);
+    refused_when(external_table("gone.bin"), &["tensor `table`", "`gone.bin`", "put the data file"]);
     for outside in ["../model.onnx", "/etc/hostname", "a/../../b"] {
-        refused_when(external(outside), &["tensor `table`", outside, "outside the model's folder"]);
+        refused_when(external_table(outside), &["tensor `table`", outside, "outside the model's folder"]);
     }
     let folder = tempfile::tempdir().unwrap();
     let model = folder.path().join("model.onnx");
-    fs::write(&model, edited(external("data.bin"))).unwrap();
+    fs::write(&model, edited(external_table("data.bin"))).unwrap();
     fs::write(folder.path().join("data.bin"), [0; 15]).unwrap();
     refused_in(folder.path(), &model, &["tensor `table`", "ends at byte 16 of `data.bin`, which has only 15"]);
     #[cfg(unix)]

@@ -2,8 +2,9 @@
 
 use super::models;
 use assert_cmd::Command;
-use gnp::onnx;
-use gnp::onnx::proto::{ModelProto, NodeProto};
+use gnp::onnx::proto::tensor_proto::DataLocation;
+use gnp::onnx::proto::{ModelProto, NodeProto, StringStringEntryProto, TensorProto};
+use gnp::onnx::{self, DataType};
 use prost::Message as _;
 use std::collections::BTreeMap;
 use std::fs;
@@ -32,6 +33,20 @@ pub fn edited(edit: impl FnOnce(&mut ModelProto)) -> Vec<u8> {
 /// The first node of the graph that applies `operator`.
 pub fn node<'m>(model: &'m mut ModelProto, operator: &str) -> &'m mut NodeProto {
     model.graph.as_mut().unwrap().node.iter_mut().find(|n| n.op_type() == operator).unwrap()
+}
+
+/// Adds an initializer, `table`, whose 16 bytes are in the file `location`.
+pub fn external_table(location: &str) -> impl FnOnce(&mut ModelProto) {
+    let entry = |key: &str, value: &str| StringStringEntryProto { key: Some(key.into()), value: Some(value.into()) };
+    let tensor = TensorProto {
+        name: Some("table".into()),
+        dims: vec![4],
+        data_type: Some(DataType::Float as i32),
+        data_location: Some(DataLocation::External as i32),
+        external_data: vec![entry("location", location), entry("length", "16")],
+        ..Default::default()
+    };
+    |m| m.graph.as_mut().unwrap().initializer.push(tensor)
 }
 
 /// Every file below `folder` with its bytes.
