@@ -87,7 +87,7 @@ fn is_known(scopes: &[HashSet<&str>], name: &str) -> bool {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::graph::Graph;
     use crate::onnx::proto::{AttributeProto, NodeProto, ValueInfoProto};

@@ -13,6 +13,8 @@ mod reach;
 mod uses;
 
 pub use builder::{Attribute, Builder, PASS_KEY, SOURCE_KEY};
+#[cfg(test)]
+pub(crate) use check::tests;
 pub use duplicate::Renaming;
 pub use index::Index;
 pub use reach::NodeSet;

@@ -61,7 +61,7 @@ impl Artifact {
             let parameter = node.input(0).and_then(|buffer| buffer.strip_suffix(BUFFER_SUFFIX));
             let (Some(parameter), Some(gradient)) = (parameter, node.input(1)) else {
                 return Err(Error::input(format!("expected the inputs `<parameter>{BUFFER_SUFFIX}` and a gradient"))
-                    .at_node(node.name(), &node.operator())
+                    .at_node(node.label(), &node.operator())
                     .help(EXPECTED));
             };
             // Removed, so that no second accumulator can take it.
@@ -69,7 +69,7 @@ impl Artifact {
                 return Err(Error::input(format!(
                     "its parameter `{parameter}` is no input of the graph, or has another accumulator"
                 ))
-                .at_node(node.name(), &node.operator())
+                .at_node(node.label(), &node.operator())
                 .help(EXPECTED));
             };
             check_float(input)?;
@@ -187,4 +187,117 @@ fn not_a_training_model(model: &Model) -> Error {
     Error::input(format!("not a training model: {what}")).help(
         "give the folder of artifacts, or the training_model.onnx, that onnxruntime.training.artifacts.generate_artifacts wrote",
     )
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::graph::scalar_info;
+    use crate::graph::tests::{body, node};
+    use crate::onnx::proto::{ModelProto, StringStringEntryProto};
+
+    const INPUTS: [&str; 14] = [
+        "x",
+        "labels",
+        "w",
+        "scale",
+        "bias",
+        "mean",
+        "var",
+        "ratio",
+        "training",
+        "b",
+        "w′",
+        "frozen",
+        "w_grad.accumulation.buffer",
+        "lazy_reset_grad",
+    ];
+
+    /// A training model of one parameter, w, whose gradient and loss are made of the value `y`, which `nodes` make.
+    pub fn artifact(nodes: &[NodeProto]) -> Model {
+        let accumulator = NodeProto {
+            domain: Some("com.microsoft".into()),
+            ..node(
+                "InPlaceAccumulatorV2",
+                &["w_grad.accumulation.buffer", "w_grad", "lazy_reset_grad"],
+                &["w_grad.accumulation.out"],
+            )
+            .into()
+        };
+        let ends = [node("Neg", &["y"], &["w_grad"]).into(), node("ReduceSum", &["y"], &["loss"]).into(), accumulator];
+        let mut graph = body(&INPUTS, &[], &["loss", "w_grad.accumulation.out"]);
+        graph.input[2] = scalar_info("w", DataType::Float);
+        graph.node = nodes.iter().cloned().chain(ends).collect();
+        Model::new(ModelProto { graph: Some(graph), ..Default::default() }, "training_model.onnx").unwrap()
+    }
+
+    fn plain() -> Model {
+        artifact(&[node("Mul", &["x", "w"], &["y"]).into()])
+    }
+
+    #[track_caller]
+    fn refused(model: &Model, says: &str) {
+        let error = Artifact::recognise(model).unwrap_err();
+        assert!(error.to_string().starts_with("training_model.onnx: ") && error.to_string().contains(says), "{error}");
+        assert!(error.help_text().is_some());
+    }
+
+    #[test]
+    fn the_layout_is_recognised() {
+        let objective = Artifact::recognise(&plain()).unwrap();
+        assert_eq!(objective.parameters(), [Value::from("w")]);
+        assert_eq!((objective.labels_end(), objective.results_end()), (2, 1));
+        let mut graph = Graph::new(plain().graph).unwrap();
+        let here = objective.at(&mut graph, &["w".into()], "perturbed").unwrap();
+        assert_eq!((&*here.loss, &*here.gradients[0]), ("loss", "w_grad"));
+        assert!(graph.added_nodes().is_empty(), "at the parameters themselves the graph has the evaluation already");
+        objective.accumulate(&mut graph, &["other".into()]);
+        assert_eq!(graph.nodes().last().unwrap().input[1], "other");
+    }
+
+    #[test]
+    fn labels_of_any_name_end_where_the_parameters_begin() {
+        let mut model = plain();
+        model.graph.input[1].name = Some("ground_truth".into());
+        assert_eq!(Artifact::recognise(&model).unwrap().labels_end(), 2);
+        // A frozen parameter before the trainable one is told from the labels by their name alone.
+        model.graph.input[1].name = Some("target".into());
+        model.graph.input.swap(2, 11);
+        assert_eq!(Artifact::recognise(&model).unwrap().labels_end(), 2);
+    }
+
+    #[test]
+    fn what_is_no_training_model_is_called_by_its_name() {
+        let of = |operator: &str, inputs: &[&str]| {
+            let graph = Some(body(inputs, &[node(operator, &["x"], &["y"])], &["y"]));
+            Model::new(ModelProto { graph, ..Default::default() }, "training_model.onnx").unwrap()
+        };
+        refused(&of("AdamWOptimizer", &["x"]), "optimizer model");
+        refused(&of("SGDOptimizerV2", &["x"]), "optimizer model");
+        refused(&of("InPlaceAccumulator", &["x"]), "before 1.14");
+        refused(&of("SoftmaxCrossEntropyLoss", &["x"]), "eval model");
+        refused(&of("Neg", &["x", "labels"]), "eval model");
+        refused(&of("Neg", &["x", "lazy_reset_grad"]), "accumulators are missing");
+        refused(&of("Neg", &["x"]), "inference model");
+    }
+
+    #[test]
+    fn what_cannot_be_penalised_is_refused() {
+        let mut model = plain();
+        let entry = StringStringEntryProto { key: Some(VERSION_KEY.into()), value: Some("9.9".into()) };
+        model.header.metadata_props.push(entry);
+        refused(&model, "written by gnp 9.9");
+        let mut model = plain();
+        model.graph.input[2] = scalar_info("w", DataType::Double);
+        refused(&model, "`w` is DOUBLE; expected FLOAT");
+        let mut model = plain();
+        model.graph.input[2].r#type = None;
+        refused(&model, "`w` is of unknown type");
+        let mut model = plain();
+        model.graph.node.last_mut().unwrap().input.truncate(1);
+        refused(&model, "node `w_grad.accumulation.out` (com.microsoft.InPlaceAccumulatorV2): expected the inputs");
+        let mut model = plain();
+        model.graph.output.remove(0);
+        refused(&model, "no output for the loss");
+    }
 }

@@ -113,3 +113,130 @@ fn refuse_effects_in_bodies(node: &NodeProto) -> Result<()> {
         .help("move the random or normalising node out of the body")),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::graph::tests::{body, node};
+    use crate::graph::{Graph, SOURCE_KEY, Value};
+    use crate::objective::artifact::tests::artifact;
+    use crate::objective::{Artifact, Objective as _};
+    use crate::onnx::proto::{AttributeProto, GraphProto, NodeProto};
+
+    /// Evaluates the objective with w′ in place of w, in a graph with these nodes between w and `y`, of which the
+    /// gradient of w is made. Returns the copies.
+    fn second_pass(nodes: &[NodeProto]) -> crate::Result<Vec<NodeProto>> {
+        let model = artifact(nodes);
+        let objective = Artifact::recognise(&model)?;
+        let mut graph = Graph::new(model.graph)?;
+        objective.at(&mut graph, &[Value::from("w′")], "perturbed")?;
+        Ok(graph.added_nodes().to_vec())
+    }
+
+    /// The names of the nodes that the copies stand for, of those between w and `y`.
+    fn sources(copies: &[NodeProto]) -> Vec<&str> {
+        let entries = copies.iter().flat_map(|n| &n.metadata_props).filter(|e| e.key() == SOURCE_KEY);
+        entries.map(|e| e.value()).filter(|name| *name != "w_grad").collect()
+    }
+
+    fn with_flag(node: impl Into<NodeProto>, name: &str) -> NodeProto {
+        let mut node = node.into();
+        node.attribute.push(AttributeProto { name: Some(name.into()), i: Some(1), ..Default::default() });
+        node
+    }
+
+    fn in_domain(node: impl Into<NodeProto>, domain: &str) -> NodeProto {
+        NodeProto { domain: Some(domain.into()), ..node.into() }
+    }
+
+    #[test]
+    fn a_draw_serves_both_passes() {
+        for operator in ["RandomNormalLike", "RandomUniformLike", "Bernoulli", "Multinomial"] {
+            let draw = node(operator, &["scaled"], &["noise"]);
+            let nodes = [node("Mul", &["x", "w"], &["scaled"]), draw, node("Add", &["scaled", "noise"], &["y"])];
+            let copies = second_pass(&nodes.map(Into::into)).unwrap();
+            assert_eq!(sources(&copies), ["scaled", "y"], "{operator}");
+            assert_eq!(copies[1].input, ["gnp/perturbed/scaled", "noise"]);
+        }
+    }
+
+    #[test]
+    fn what_only_a_draw_connects_with_a_parameter_is_shared() {
+        let nodes = [
+            node("Bernoulli", &["w"], &["coin"]),
+            node("Neg", &["coin"], &["heads"]),
+            node("Mul", &["w", "heads"], &["y"]),
+        ];
+        let copies = second_pass(&nodes.map(Into::into)).unwrap();
+        assert_eq!(sources(&copies), ["y"]);
+        assert_eq!(copies[0].input, ["w′", "heads"]);
+    }
+
+    #[test]
+    fn a_mask_serves_both_passes_and_is_named_where_it_was_not() {
+        for outputs in [&["y"][..], &["y", ""], &["y", "kept"]] {
+            let copies = second_pass(&[node("Dropout", &["w", "ratio", "training"], outputs).into()]).unwrap();
+            assert_eq!(copies[0].operator(), "com.microsoft.DropoutGrad");
+            let mask = if outputs.len() == 2 && !outputs[1].is_empty() { "kept" } else { "gnp/mask" };
+            assert_eq!(copies[0].input, ["w′", mask, "ratio", "training"]);
+        }
+    }
+
+    #[test]
+    fn dropout_that_does_not_train_is_repeated_as_it_is() {
+        let copies = second_pass(&[node("Dropout", &["w"], &["y"]).into()]).unwrap();
+        assert_eq!((copies[0].operator().as_str(), &copies[0].input[..]), ("Dropout", &["w′".to_owned()][..]));
+    }
+
+    #[test]
+    fn masks_that_cannot_be_handed_on_are_refused() {
+        for operator in ["BiasDropout", "BitmaskDropout", "BitmaskBiasDropout"] {
+            let dropout = node(operator, &["w", "b", "", "ratio", "training"], &["y"]);
+            let error = second_pass(&[in_domain(dropout, "com.microsoft")]).unwrap_err();
+            assert!(error.to_string().contains(&format!("node `y` (com.microsoft.{operator})")), "{error}");
+            assert!(error.help_text().is_some());
+        }
+        // Where no parameter comes near it, it happens once anyway.
+        let nodes =
+            [in_domain(node("BiasDropout", &["x"], &["d"]), "com.microsoft"), node("Mul", &["d", "w"], &["y"]).into()];
+        assert_eq!(sources(&second_pass(&nodes).unwrap()), ["y"]);
+    }
+
+    #[test]
+    fn statistics_move_in_copies_that_nobody_reads() {
+        let inputs = ["w", "scale", "bias", "mean", "var"];
+        for (operator, domain) in [("BatchNormalization", ""), ("BatchNormInternal", "com.microsoft")] {
+            let norm = in_domain(node(operator, &inputs, &["y", "new_mean", "new_var"]), domain);
+            let copies = second_pass(&[with_flag(norm.clone(), "training_mode")]).unwrap();
+            let [mean, var, norm_copy, ..] = &copies[..] else { panic!("{copies:?}") };
+            assert_eq!((mean.op_type(), &mean.input), ("Max", &vec!["mean".to_owned(); 2]));
+            assert_eq!((var.op_type(), &var.input), ("Max", &vec!["var".to_owned(); 2]));
+            assert_eq!(norm_copy.input, ["w′", "scale", "bias", &mean.output[0], &var.output[0]]);
+            // At inference nothing moves.
+            assert_eq!(second_pass(&[norm]).unwrap()[0].input, ["w′", "scale", "bias", "mean", "var"]);
+        }
+    }
+
+    #[test]
+    fn a_body_with_an_effect_is_refused() {
+        let draws = |inner: GraphProto| node("If", &["x"], &["y"]).with(inner);
+        let inner = body(&[], &[node("RandomNormalLike", &["w"], &["z"])], &["z"]);
+        let nested = body(&[], &[node("If", &["x"], &["o"]).with(inner.clone())], &["o"]);
+        for inner in [inner, nested] {
+            let error = second_pass(&[draws(inner).into()]).unwrap_err();
+            assert!(error.to_string().contains("node `y` (If): its body has a RandomNormalLike node"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_body_that_captures_a_parameter_is_repeated() {
+        let inner = body(
+            &["i", "go", "sum"],
+            &[node("Add", &["sum", "w"], &["next"]), node("Not", &["go"], &["on"])],
+            &["on", "next"],
+        );
+        let copies = second_pass(&[node("Loop", &["", "", "x"], &["y"]).with(inner).into()]).unwrap();
+        let copy = copies[0].attribute[0].g.as_ref().unwrap();
+        assert_eq!(copy.node[0].input, ["gnp/perturbed/sum", "w′"]);
+        assert_eq!(copies[0].input, ["", "", "x"]);
+    }
+}
