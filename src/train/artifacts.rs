@@ -39,7 +39,7 @@ impl ArtifactFolder {
         let missing: Vec<_> = needed
             .into_iter()
             .flatten()
-            .filter(|file| !file.is_file())
+            .filter(|file| !file.exists())
             .filter_map(|file| file.file_name()?.to_str())
             .collect();
         if !missing.is_empty() {
