@@ -41,7 +41,7 @@ fn mlp(checkpoint: Option<&Checkpoint>) -> OrtTraining {
     }
     let runtime = runtime::install_training(&mut |_| {}).unwrap();
     let options = Options { threads: NonZero::new(1), ..Options::default() };
-    OrtTraining::load(&runtime, &folder.files, &folder.inputs, &options).unwrap()
+    OrtTraining::load(&runtime, &folder.files, &options).unwrap()
 }
 
 /// Trains the MLP on the digits in `root`, from its newest checkpoint on, up to `until` steps in all.

@@ -1,20 +1,42 @@
 //! Whether a written model keeps what the rewrite promises: structure, names, types.
 
+use crate::engine::ort_training::{self, Artifacts, OrtTraining};
+use crate::engine::runtime::Runtime;
 use crate::graph::{Graph, PASS_KEY, tensor_type};
 use crate::onnx::proto::{GraphProto, NodeProto, TensorProto};
 use crate::onnx::{self, DataType, Model};
 use crate::{Error, Result};
+use serde::Serialize;
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
-/// Reads the training model at `path` from disk and checks it.
+/// Whether a model was loaded in a runtime that can train.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Loaded {
+    /// The runtime that loaded it.
+    pub runtime: Option<String>,
+    /// Why none did.
+    pub why_not: Option<String>,
+}
+
+/// Reads the training model at `path` from disk, checks it, and loads it in `runtime` with the other artifacts in
+/// `artifacts`.
 ///
 /// # Errors
-/// Where it does not hold what [`verify`] demands.
-pub fn check(path: &Path) -> Result<()> {
+/// Where structure, names or types are not as they should be, or the runtime refuses the model.
+pub fn check(path: &Path, artifacts: &Path, runtime: Option<&Runtime>) -> Result<Loaded> {
     let model = onnx::read(path)?;
-    Graph::new(model.graph.clone()).map_err(|e| e.in_file(path))?;
-    verify(&model).map_err(|e| e.in_file(path))
+    verify(&model).and_then(|()| Graph::new(model.graph)).map_err(|e| e.in_file(path))?;
+    let why_not = |why: &str| Ok(Loaded { runtime: None, why_not: Some(why.into()) });
+    let Some(runtime) = runtime else {
+        return why_not("no ONNX Runtime that can train was found (gnp-run engines)");
+    };
+    let files = Artifacts { training_model: path.to_owned(), ..Artifacts::in_folder(artifacts) };
+    if !files.checkpoint.exists() || !files.optimizer_model.exists() {
+        return why_not("its checkpoint and optimizer model are not in the folder of the input");
+    }
+    OrtTraining::load(runtime, &files, &ort_training::Options::default())?;
+    Ok(Loaded { runtime: Some(format!("ONNX Runtime {}", runtime.version)), why_not: None })
 }
 
 /// Checks that every operator set in use is imported, that added names cannot be taken for gradients, and that the

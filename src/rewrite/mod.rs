@@ -9,9 +9,10 @@
 //! # Ok::<(), gnp::Error>(())
 //! ```
 
-pub mod check;
+mod check;
 mod report;
 
+pub use check::{Loaded, check};
 pub use report::{OperatorCount, Report};
 
 use crate::emit::artifact::{self, Settings};
@@ -129,6 +130,7 @@ fn penalise(input: &Path, options: &Options) -> Result<(Model, Report)> {
     let artifact = Artifact::recognise(&model)?;
     let before = model.graph.node.iter().map(|n| n.operator()).collect();
     artifact::penalise(&mut model, &artifact, &options.settings)?;
+    check::verify(&model).map_err(|e| e.in_file(input))?;
     let report = Report::new(&model, &artifact, before, &options.settings);
     Ok((model, report))
 }

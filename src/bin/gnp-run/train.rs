@@ -189,7 +189,7 @@ impl Arguments {
             artifacts.files.checkpoint = checkpoint.engine_file();
         }
         let options = Options { device: self.device, seed: self.seed.into(), threads: self.threads };
-        OrtTraining::load(&runtime, &artifacts.files, &artifacts.inputs, &options)
+        OrtTraining::load(&runtime, &artifacts.files, &options)
     }
 
     /// Says what the run is about to do, as far as it was asked to.
