@@ -3,23 +3,23 @@
 use crate::engines;
 use comfy_table::{CellAlignment, Table, presets};
 use gnp::emit::artifact::{GRAD_NORM, Settings};
-use gnp::engine::ort_training::Options;
+use gnp::engine::ort_training::{Artifacts, Options};
 use gnp::engine::runtime::{self, Runtime};
 use gnp::engine::{Engine, OrtTraining, Rates};
 use gnp::penalty::Penalty;
 use gnp::rewrite::{self, rewrite};
 use gnp::train::data::{Data, Feed};
-use gnp::train::{ArtifactFolder, Config, Event, Progress, Run, Schedule, evaluate, fit, prepare};
+use gnp::train::{Config, Event, Progress, Run, Schedule, evaluate, fit, prepare};
 use gnp::{Error, Result, cli};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
-const RADIUS: f32 = 0.5;
+const RADIUS: f32 = 1.0;
 const ALPHA: f32 = 0.8;
 const LABEL_NOISE: f64 = 0.4;
-const EPOCHS: u64 = 30;
+const EPOCHS: u64 = 60;
 const LEARNING_RATE: f32 = 1e-3;
 const BATCH_SIZE: usize = 64;
 /// The digits' values go up to 16.
@@ -68,13 +68,13 @@ struct Demo {
     data: Data,
     methods: [Method; 3],
     /// Artifacts of the same network that return the gradient norm.
-    probe: ArtifactFolder,
+    probe: Artifacts,
 }
 
 /// A way of training, and what came of it with each seed.
 struct Method {
     name: &'static str,
-    artifacts: ArtifactFolder,
+    artifacts: Artifacts,
     accuracies: Vec<f64>,
     gradient_norms: Vec<f64>,
     step_seconds: Vec<f64>,
@@ -99,14 +99,14 @@ impl Demo {
             let settings = Settings { penalty, metrics, ..Settings::default() };
             let output = folder.join(name);
             rewrite(&plain, &output, &rewrite::Options { settings, ..Default::default() })?;
-            ArtifactFolder::open(&output)
+            Ok(Artifacts::in_folder(&output))
         };
         Ok(Self {
             checkpoint: folder.join("trained"),
             runtime,
             data: Data::load(&folder.join("digits.npz"), None)?,
             methods: [
-                Method::new("plain", ArtifactFolder::open(&plain)?),
+                Method::new("plain", Artifacts::in_folder(&plain)),
                 Method::new("SAM", rewritten("sam", 1.0, false)?),
                 Method::new("GNP", rewritten("gnp", ALPHA, false)?),
             ],
@@ -114,8 +114,8 @@ impl Demo {
         })
     }
 
-    fn load(&self, artifacts: &ArtifactFolder) -> Result<OrtTraining> {
-        OrtTraining::load(&self.runtime, &artifacts.files, &artifacts.inputs, &Options::default())
+    fn load(&self, artifacts: &Artifacts) -> Result<OrtTraining> {
+        OrtTraining::load(&self.runtime, artifacts, &Options::default())
     }
 
     fn train(&mut self, method: usize, seed: u64, bar: &ProgressBar) -> Result<()> {
@@ -167,7 +167,7 @@ impl Demo {
     /// ‖∇L‖ over the whole training set at the parameters in the checkpoint: a step that moves nothing.
     fn gradient_norm(&self, train: &Feed<'_>) -> Result<f64> {
         let mut probe = self.probe.clone();
-        probe.files.checkpoint.clone_from(&self.checkpoint);
+        probe.checkpoint.clone_from(&self.checkpoint);
         let mut engine = self.load(&probe)?;
         let rows: Vec<usize> = (0..train.data().len()).collect();
         let outputs = engine.step(&train.batch(&rows)?, &Rates { learning_rate: 0.0, r: None, alpha: None })?;
@@ -178,7 +178,7 @@ impl Demo {
 }
 
 impl Method {
-    fn new(name: &'static str, artifacts: ArtifactFolder) -> Self {
+    fn new(name: &'static str, artifacts: Artifacts) -> Self {
         Self { name, artifacts, accuracies: Vec::new(), gradient_norms: Vec::new(), step_seconds: Vec::new() }
     }
 }
