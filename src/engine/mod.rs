@@ -5,26 +5,17 @@
 
 mod device;
 pub mod ort_training;
+mod port;
 pub mod runtime;
 mod tensor;
 
 pub use device::Device;
 pub use ort_training::OrtTraining;
+pub use port::{Port, check_batch};
 pub use tensor::{ElementType, Tensor};
 
 use crate::Result;
 use std::path::Path;
-
-/// One input or output of a graph, as the engine sees it.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Port {
-    /// The value's name in the graph.
-    pub name: String,
-    /// The element type.
-    pub element: ElementType,
-    /// The dimensions, outermost first; `None` where the graph leaves one open (the batch, as a rule).
-    pub dims: Vec<Option<usize>>,
-}
 
 /// What one step is taken with. All are dimensionless.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -12,7 +12,7 @@ pub use checkpoint::Property;
 pub use options::Options;
 
 use super::runtime::Runtime;
-use super::{Engine, Port, Rates, Tensor};
+use super::{Engine, Port, Rates, Tensor, check_batch};
 use crate::{Error, Result};
 use api::Api;
 use options::SessionOptions;
@@ -138,6 +138,7 @@ impl Engine for OrtTraining {
     }
 
     fn step(&mut self, batch: &[Tensor], rates: &Rates) -> Result<Vec<Tensor>> {
+        check_batch(&self.batch, batch)?;
         let inputs = self.training.values(self.api, batch, Some(rates))?;
         let returned = self.session.train_step(&inputs, self.training.outputs.len())?;
         self.session.optimizer_step(rates.learning_rate)?;
@@ -146,6 +147,7 @@ impl Engine for OrtTraining {
 
     fn evaluate(&mut self, batch: &[Tensor]) -> Result<Vec<Tensor>> {
         let eval = self.eval_interface()?;
+        check_batch(&self.batch, batch)?;
         let inputs = eval.values(self.api, batch, None)?;
         let count = eval.outputs.len();
         self.session.eval_step(&inputs, count)
@@ -185,13 +187,10 @@ impl Interface {
         Ok(Self { feeds: feeds.collect::<Result<_>>()?, outputs: signature.outputs })
     }
 
-    /// What the graph is run on, in its order, in the memory of `batch` and `rates`.
+    /// What the graph is run on, in its order, in the memory of `batch`, which has a tensor a port, and of `rates`.
     fn values<'a>(&self, api: &'static Api, batch: &'a [Tensor], rates: Option<&'a Rates>) -> Result<Vec<Value<'a>>> {
         let feed = |feed: &Feed| match *feed {
-            Feed::Batch(index) => match batch.get(index) {
-                Some(tensor) => Value::of(api, tensor),
-                None => Err(Error::input(format!("the batch has {} tensors, too few for the graph", batch.len()))),
-            },
+            Feed::Batch(index) => Value::of(api, &batch[index]),
             Feed::Radius => Value::scalar(api, required(rates.and_then(|rates| rates.r.as_ref()), RADIUS_INPUT)?),
             Feed::Alpha => Value::scalar(api, required(rates.and_then(|rates| rates.alpha.as_ref()), ALPHA_INPUT)?),
         };
