@@ -1,0 +1,43 @@
+//! The seed decides every random draw. Alone in its process, because dropout draws from one generator a process.
+
+use gnp::engine::ort_training::{Artifacts, Options};
+use gnp::engine::{ElementType, Engine, OrtTraining, Port, Rates, Tensor, runtime};
+use ndarray::{ArrayD, IxDyn};
+use std::path::Path;
+
+/// The parameters of the CNN, which has a Dropout, after five steps.
+fn train(seed: i64) -> Vec<Tensor> {
+    let folder = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/models/cnn"));
+    let artifacts = Artifacts {
+        training_model: folder.join("training_model.onnx"),
+        eval_model: None,
+        optimizer_model: folder.join("optimizer_model.onnx"),
+        checkpoint: folder.join("checkpoint"),
+    };
+    let inputs = [
+        Port { name: "input".into(), element: ElementType::F32, dims: vec![None, Some(1), Some(28), Some(28)] },
+        Port { name: "labels".into(), element: ElementType::I64, dims: vec![None] },
+    ];
+    let runtime = runtime::install_training(&mut |_| {}).unwrap();
+    let options = Options { seed, ..Options::default() };
+    let mut engine = OrtTraining::load(&runtime, &artifacts, &inputs, &options).unwrap();
+
+    let samples = 32;
+    let pixels = (0..samples * 784).map(|i| (i * 7919 % 1000) as f32 / 1000.0).collect();
+    let labels = (0..samples as i64).map(|i| i % 10).collect();
+    let batch = [
+        Tensor::F32(ArrayD::from_shape_vec(IxDyn(&[samples, 1, 28, 28]), pixels).unwrap()),
+        Tensor::I64(ArrayD::from_shape_vec(IxDyn(&[samples]), labels).unwrap()),
+    ];
+    for _ in 0..5 {
+        engine.step(&batch, &Rates { learning_rate: 0.01, r: None, alpha: None }).unwrap();
+    }
+    ["conv1.weight", "conv2.bias"].map(|name| engine.parameter(name).unwrap()).to_vec()
+}
+
+#[test]
+fn equal_seeds_give_equal_bits_and_others_do_not() {
+    let first = train(1);
+    assert_eq!(first, train(1));
+    assert_ne!(first, train(2));
+}
