@@ -1,5 +1,7 @@
 //! The seed decides every random draw. Alone in its process, because dropout draws from one generator a process.
 
+#![allow(clippy::unwrap_used)]
+
 use gnp::engine::ort_training::{Artifacts, Options};
 use gnp::engine::{ElementType, Engine, OrtTraining, Port, Rates, Tensor, runtime};
 use ndarray::{ArrayD, IxDyn};
