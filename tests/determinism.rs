@@ -3,26 +3,16 @@
 #![allow(clippy::unwrap_used)]
 
 use gnp::engine::ort_training::{Artifacts, Options};
-use gnp::engine::{ElementType, Engine, OrtTraining, Port, Rates, Tensor, runtime};
+use gnp::engine::{Engine, OrtTraining, Rates, Tensor, runtime};
 use ndarray::{ArrayD, IxDyn};
 use std::path::Path;
 
 /// The parameters of the CNN, which has a Dropout, after five steps.
 fn train(seed: i64) -> Vec<Tensor> {
-    let folder = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/models/cnn"));
-    let artifacts = Artifacts {
-        training_model: folder.join("training_model.onnx"),
-        eval_model: None,
-        optimizer_model: folder.join("optimizer_model.onnx"),
-        checkpoint: folder.join("checkpoint"),
-    };
-    let inputs = [
-        Port { name: "input".into(), element: ElementType::F32, dims: vec![None, Some(1), Some(28), Some(28)] },
-        Port { name: "labels".into(), element: ElementType::I64, dims: vec![None] },
-    ];
+    let artifacts = Artifacts::in_folder(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/models/cnn")));
     let runtime = runtime::install_training(&mut |_| {}).unwrap();
     let options = Options { seed, ..Options::default() };
-    let mut engine = OrtTraining::load(&runtime, &artifacts, &inputs, &options).unwrap();
+    let mut engine = OrtTraining::load(&runtime, &artifacts, &options).unwrap();
 
     let samples = 32;
     let pixels = (0..samples * 784).map(|i| (i * 7919 % 1000) as f32 / 1000.0).collect();

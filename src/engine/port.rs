@@ -1,6 +1,9 @@
 //! What a graph takes and returns, and whether a batch fits it.
 
 use super::{ElementType, Tensor};
+use crate::graph::tensor_type;
+use crate::onnx::DataType;
+use crate::onnx::proto::{ValueInfoProto, tensor_shape_proto::dimension};
 use crate::{Error, Result};
 use std::fmt;
 
@@ -16,6 +19,22 @@ pub struct Port {
 }
 
 impl Port {
+    /// A graph's declared value as a port; none where batches cannot have its type.
+    pub fn of(value: &ValueInfoProto) -> Option<Self> {
+        let tensor = tensor_type(value)?;
+        let element = match DataType::try_from(tensor.elem_type()).ok()? {
+            DataType::Float => ElementType::F32,
+            DataType::Int32 => ElementType::I32,
+            DataType::Int64 => ElementType::I64,
+            _ => return None,
+        };
+        let dims = tensor.shape.as_ref()?.dim.iter().map(|dim| match dim.value {
+            Some(dimension::Value::DimValue(size)) => usize::try_from(size).ok(),
+            _ => None,
+        });
+        Some(Self { name: value.name().to_owned(), element, dims: dims.collect() })
+    }
+
     /// Whether `tensor` has the element type and the shape of this port.
     fn accepts(&self, tensor: &Tensor) -> bool {
         let shape = tensor.shape();

@@ -8,9 +8,12 @@ use crate::onnx::proto::{AttributeProto, NodeProto, StringStringEntryProto, Tens
 /// The key of a node's metadata under which an added node says what it is for.
 pub const PASS_KEY: &str = "gnp.pass";
 
-/// Writes into the metadata of a node which pass it was added for.
-pub(super) fn tag(node: &mut NodeProto, pass: &str) {
-    node.metadata_props.push(StringStringEntryProto { key: Some(PASS_KEY.into()), value: Some(pass.into()) });
+/// The key of a node's metadata under which a node that stands for one of the first pass names it.
+pub const SOURCE_KEY: &str = "gnp.source";
+
+/// Writes an entry into the metadata of a node.
+pub(super) fn tag(node: &mut NodeProto, key: &str, value: &str) {
+    node.metadata_props.push(StringStringEntryProto { key: Some(key.into()), value: Some(value.into()) });
 }
 
 /// An attribute of a node to be.
@@ -50,6 +53,12 @@ impl<'g> Builder<'g> {
         self.op_in("", operator, inputs, attributes, name)
     }
 
+    /// Gives `value` a second, given name, for an output of the graph.
+    pub fn alias(&mut self, value: &Value, name: &str) {
+        let path = format!("{}/{name}", self.pass);
+        self.push("", "Identity", &[value], &[], &path, name.to_owned());
+    }
+
     /// An operator of any domain with one output. An empty input is one left out.
     pub fn op_in(
         &mut self,
@@ -62,8 +71,21 @@ impl<'g> Builder<'g> {
         let path = format!("{}/{name}", self.pass);
         let output = self.graph.names.value(&path);
         let value = Value::from(output.as_str());
+        self.push(domain, operator, inputs, attributes, &path, output);
+        value
+    }
+
+    fn push(
+        &mut self,
+        domain: &str,
+        operator: &str,
+        inputs: &[&Value],
+        attributes: &[Attribute<'_>],
+        path: &str,
+        output: String,
+    ) {
         let mut node = NodeProto {
-            name: Some(self.graph.names.node(&path)),
+            name: Some(self.graph.names.node(path)),
             op_type: Some(operator.into()),
             domain: (!domain.is_empty()).then(|| domain.into()),
             input: inputs.iter().map(ToString::to_string).collect(),
@@ -71,9 +93,8 @@ impl<'g> Builder<'g> {
             attribute: attributes.iter().map(|&a| a.into()).collect(),
             ..Default::default()
         };
-        tag(&mut node, self.pass);
+        tag(&mut node, PASS_KEY, self.pass);
         self.graph.proto.node.push(node);
-        value
     }
 
     /// A float constant of rank 0, as an initializer.

@@ -1,7 +1,7 @@
 //! Whether a graph is well-formed: every value defined once and before nobody else, every name that is read defined.
 
 use super::uses::{for_each_initializer, for_each_subgraph};
-use crate::onnx::proto::{GraphProto, NodeProto};
+use crate::onnx::proto::GraphProto;
 use crate::{Error, Result};
 use std::collections::HashSet;
 
@@ -90,7 +90,7 @@ fn is_known(scopes: &[HashSet<&str>], name: &str) -> bool {
 pub(super) mod tests {
     use super::*;
     use crate::graph::Graph;
-    use crate::onnx::proto::{AttributeProto, ValueInfoProto};
+    use crate::onnx::proto::{AttributeProto, NodeProto, ValueInfoProto};
 
     /// A node under construction; graphs in tests are written as lists of these.
     #[derive(Clone)]

@@ -1,7 +1,7 @@
 //! Cloning nodes with other names.
 
 use super::{Graph, Value};
-use crate::graph::builder::tag;
+use crate::graph::builder::{PASS_KEY, SOURCE_KEY, tag};
 use crate::onnx::proto::{AttributeProto, GraphProto};
 use std::collections::HashMap;
 
@@ -39,9 +39,8 @@ impl Graph {
     /// Returns the index of the copy.
     pub fn duplicate(&mut self, index: usize, renaming: &mut Renaming, pass: &'static str) -> usize {
         let mut node = self.proto.node[index].clone();
-        let label =
-            if node.name().is_empty() { node.output.iter().find(|o| !o.is_empty()) } else { node.name.as_ref() };
-        node.name = Some(self.names.node(&format!("{pass}/{}", label.map_or("node", String::as_str))));
+        let source = node.label().to_owned();
+        node.name = Some(self.names.node(&format!("{pass}/{source}")));
         node.input.iter_mut().for_each(|name| renaming.rename(name));
         self.rename_bodies(&mut node.attribute, renaming, pass);
         for output in node.output.iter_mut().filter(|o| !o.is_empty()) {
@@ -49,7 +48,8 @@ impl Graph {
             renaming.insert(output, fresh.as_str().into());
             *output = fresh;
         }
-        tag(&mut node, pass);
+        tag(&mut node, PASS_KEY, pass);
+        tag(&mut node, SOURCE_KEY, &source);
         self.proto.node.push(node);
         self.proto.node.len() - 1
     }

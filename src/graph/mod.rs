@@ -12,7 +12,7 @@ mod order;
 mod reach;
 mod uses;
 
-pub use builder::{Attribute, Builder, PASS_KEY};
+pub use builder::{Attribute, Builder, PASS_KEY, SOURCE_KEY};
 pub use duplicate::Renaming;
 pub use index::Index;
 pub use reach::NodeSet;
@@ -108,6 +108,27 @@ impl Graph {
     /// The nodes that were added.
     pub fn added_nodes(&self) -> &[NodeProto] {
         &self.proto.node[self.original..]
+    }
+
+    /// The name of output `position` of a node, given to it now if it has none.
+    pub fn ensure_output(&mut self, index: usize, position: usize, path: &str) -> Value {
+        let node = &mut self.proto.node[index];
+        if node.output.len() <= position {
+            node.output.resize(position + 1, String::new());
+        }
+        let output = &mut node.output[position];
+        if output.is_empty() {
+            *output = self.names.value(path);
+        }
+        output.as_str().into()
+    }
+
+    /// Marks the newest node as the stand-in, in another pass, of the node at `index`.
+    pub fn mark_newest_as_copy_of(&mut self, index: usize) {
+        let source = self.proto.node[index].label().to_owned();
+        if let Some(node) = self.proto.node.last_mut() {
+            builder::tag(node, SOURCE_KEY, &source);
+        }
     }
 
     /// Declares an input, at `position` among the inputs.

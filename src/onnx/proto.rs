@@ -22,6 +22,14 @@ impl NodeProto {
         }
     }
 
+    /// What the node is known by: its name, else its first output.
+    pub fn label(&self) -> &str {
+        match self.name() {
+            "" => self.output.iter().find(|o| !o.is_empty()).map_or("", String::as_str),
+            name => name,
+        }
+    }
+
     /// Whether the node applies `operator` of `domain` (empty for the standard operators).
     pub fn is(&self, domain: &str, operator: &str) -> bool {
         let own = if self.domain() == "ai.onnx" { "" } else { self.domain() };

@@ -13,10 +13,12 @@ pub use options::Options;
 
 use super::runtime::Runtime;
 use super::{Engine, Port, Rates, Tensor, check_batch};
+use crate::onnx::{self, proto::ValueInfoProto};
 use crate::{Error, Result};
 use api::Api;
 use options::SessionOptions;
 use session::{Session, Signature};
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use value::Value;
 
@@ -34,6 +36,18 @@ pub struct Artifacts {
     pub optimizer_model: PathBuf,
     /// The parameters and, where it was saved by a training run, the optimizer's state.
     pub checkpoint: PathBuf,
+}
+
+impl Artifacts {
+    /// The files of `folder` under the names that `generate_artifacts` gives them; an eval model only where there is one.
+    pub fn in_folder(folder: &Path) -> Self {
+        Self {
+            training_model: folder.join("training_model.onnx"),
+            eval_model: Some(folder.join("eval_model.onnx")).filter(|file| file.is_file()),
+            optimizer_model: folder.join("optimizer_model.onnx"),
+            checkpoint: folder.join("checkpoint"),
+        }
+    }
 }
 
 /// Where an input of a graph gets its value from.
@@ -61,22 +75,23 @@ pub struct OrtTraining {
 }
 
 impl OrtTraining {
-    /// Loads `artifacts` into `runtime`. `inputs` describes the inputs of the training model; those that are no data,
-    /// such as the parameters, may be among them.
+    /// Loads `artifacts` into `runtime`.
     ///
     /// A process can load one ONNX Runtime; every engine in it must use that one.
     ///
     /// # Errors
     /// Where the runtime does not load, cannot train, has no provider for the device, or is not the process's; where it
-    /// refuses the artifacts; where `inputs` or the evaluation model do not fit the training model.
-    pub fn load(runtime: &Runtime, artifacts: &Artifacts, inputs: &[Port], options: &Options) -> Result<Self> {
+    /// refuses the artifacts; where the training model takes data of a type that batches cannot have, or the evaluation
+    /// model does not fit it.
+    pub fn load(runtime: &Runtime, artifacts: &Artifacts, options: &Options) -> Result<Self> {
         let api = Api::load(runtime)?;
         let session_options = SessionOptions::new(api, runtime, options)?;
         api.set_seed(options.seed)?;
         let session = Session::new(api, artifacts, &session_options)?;
 
         let signature = session.training_signature()?;
-        let batch = batch_ports(&signature, inputs).map_err(|e| e.in_file(&artifacts.training_model))?;
+        let batch =
+            batch_ports(&signature, &artifacts.training_model).map_err(|e| e.in_file(&artifacts.training_model))?;
         let training = Interface::new(signature, &batch).map_err(|e| e.in_file(&artifacts.training_model))?;
         let eval = match &artifacts.eval_model {
             Some(model) => Some(Interface::new(session.eval_signature()?, &batch).map_err(|e| e.in_file(model))?),
@@ -203,14 +218,15 @@ fn required<'a>(rate: Option<&'a f32>, input: &str) -> Result<&'a f32> {
 }
 
 /// The ports of the data and the labels: what the training graph takes but hyperparameters, in its order.
-fn batch_ports(signature: &Signature, inputs: &[Port]) -> Result<Vec<Port>> {
+fn batch_ports(signature: &Signature, training_model: &Path) -> Result<Vec<Port>> {
+    let model = onnx::read(training_model)?;
+    let inputs: HashMap<&str, &ValueInfoProto> = model.graph.input.iter().map(|i| (i.name(), i)).collect();
     let data = signature.inputs.iter().filter(|name| ![RADIUS_INPUT, ALPHA_INPUT].contains(&name.as_str()));
     data.map(|name| {
-        inputs
-            .iter()
-            .find(|port| port.name == *name)
-            .cloned()
-            .ok_or_else(|| Error::input(format!("the training model's input `{name}` has no known type")))
+        inputs.get(name.as_str()).and_then(|input| Port::of(input)).ok_or_else(|| {
+            Error::input(format!("the input `{name}` is no tensor of float32, int32 or int64"))
+                .help("batches are read as these types; cast inside the model")
+        })
     })
     .collect()
 }

@@ -14,13 +14,7 @@ fn training_runtime() -> Runtime {
 }
 
 fn artifacts(model: &str) -> Artifacts {
-    let folder = Path::new(MODELS).join(model);
-    Artifacts {
-        training_model: folder.join("training_model.onnx"),
-        eval_model: Some(folder.join("eval_model.onnx")),
-        optimizer_model: folder.join("optimizer_model.onnx"),
-        checkpoint: folder.join("checkpoint"),
-    }
+    Artifacts::in_folder(&Path::new(MODELS).join(model))
 }
 
 fn inputs() -> Vec<Port> {
@@ -31,7 +25,7 @@ fn inputs() -> Vec<Port> {
 }
 
 fn try_load(artifacts: &Artifacts) -> Result<OrtTraining> {
-    OrtTraining::load(&training_runtime(), artifacts, &inputs(), &Options::default())
+    OrtTraining::load(&training_runtime(), artifacts, &Options::default())
 }
 
 fn mlp() -> OrtTraining {
@@ -176,7 +170,7 @@ fn the_inference_model_predicts_as_evaluated() {
     let file = folder.path().join("inference.onnx");
     mlp().export(&file).unwrap();
     let model = onnx::read(&file).unwrap();
-    let names = |values: &[proto::ValueInfoProto]| values.iter().map(|v| v.name().to_owned()).collect::<Vec<_>>();
+    let names = |values: &[ValueInfoProto]| values.iter().map(|v| v.name().to_owned()).collect::<Vec<_>>();
     assert_eq!(names(&model.graph.input), ["input"]);
     assert_eq!(names(&model.graph.output), ["logits"]);
 }
@@ -191,7 +185,7 @@ fn a_hyperparameter_of_the_graph_must_be_given() {
     radius.name = Some(RADIUS_INPUT.into());
     graph.input.insert(2, radius);
     // The radius comes back as an output, so that the test sees what was fed.
-    let output = proto::ValueInfoProto { name: Some("fed".into()), ..graph.input[2].clone() };
+    let output = ValueInfoProto { name: Some("fed".into()), ..graph.input[2].clone() };
     graph.output.insert(1, output);
     graph.node.push(proto::NodeProto {
         op_type: Some("Identity".into()),
@@ -258,7 +252,7 @@ fn without_an_evaluation_model_there_is_no_evaluation() {
 #[test]
 fn a_device_without_provider_is_refused() {
     let options = Options { device: Device::Cuda(0), ..Options::default() };
-    let error = OrtTraining::load(&training_runtime(), &artifacts("mlp"), &inputs(), &options).err().unwrap();
+    let error = OrtTraining::load(&training_runtime(), &artifacts("mlp"), &options).err().unwrap();
     assert!(
         error.to_string().contains("`cuda:0`: it has no CUDAExecutionProvider, only CPUExecutionProvider"),
         "{error}"
@@ -269,7 +263,7 @@ fn a_device_without_provider_is_refused() {
 fn a_second_runtime_is_refused() {
     let engine = mlp();
     let other = Runtime { library: "other.so".into(), ..training_runtime() };
-    let error = OrtTraining::load(&other, &artifacts("mlp"), &inputs(), &Options::default()).err().unwrap();
+    let error = OrtTraining::load(&other, &artifacts("mlp"), &Options::default()).err().unwrap();
     assert!(
         error.to_string().starts_with("other.so: cannot load this ONNX Runtime: the process has loaded"),
         "{error}"

@@ -1,0 +1,85 @@
+//! What the two binaries share: arguments in, messages and exit codes out.
+
+mod generate;
+
+use crate::{Error, ErrorKind, Result};
+use clap::Parser;
+use clap::builder::Styles;
+use clap::builder::styling::{AnsiColor, Effects};
+use std::fmt::Write as _;
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+/// The colours of help and usage errors; clap leaves them out where the output is no terminal.
+pub const STYLES: Styles = Styles::styled()
+    .header(AnsiColor::Green.on_default().effects(Effects::BOLD))
+    .usage(AnsiColor::Green.on_default().effects(Effects::BOLD))
+    .literal(AnsiColor::Cyan.on_default().effects(Effects::BOLD))
+    .placeholder(AnsiColor::Cyan.on_default());
+
+/// A program: parses the arguments as `A`, hands them to `program`, writes its error to standard error and returns the
+/// exit code: 0, or 2 for the user's errors (wrong usage too), or 1 for ours.
+///
+/// Besides the arguments of `A` it takes `--generate KIND`, which writes a man page or shell completions.
+pub fn run<A: Parser>(program: impl FnOnce(A) -> Result<()>) -> ExitCode {
+    let outcome = match parse::<A>() {
+        Ok(Request::Run(arguments)) => program(arguments),
+        Ok(Request::Generate(kind)) => generate::render(kind, A::command()).and_then(|text| print(&text)),
+        Err(error) => {
+            // Where not even that can be written there is nobody to tell.
+            let _ = error.print();
+            return ExitCode::from(error.exit_code() as u8);
+        }
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let _ = io::stderr().write_all(render(&error).as_bytes());
+            ExitCode::from(error.exit_code())
+        }
+    }
+}
+
+enum Request<A> {
+    Run(A),
+    Generate(generate::Kind),
+}
+
+fn parse<A: Parser>() -> Result<Request<A>, clap::Error> {
+    let mut command = generate::with_argument(A::command());
+    let matches = command.try_get_matches_from_mut(std::env::args_os())?;
+    match generate::requested(&matches) {
+        Some(kind) => Ok(Request::Generate(kind)),
+        None => A::from_arg_matches(&matches).map(Request::Run).map_err(|error| error.format(&mut command)),
+    }
+}
+
+/// Writes to standard output. That nobody reads it any more (`| head`) is no error.
+///
+/// # Errors
+/// Where it cannot be written otherwise.
+pub fn print(text: impl AsRef<[u8]>) -> Result<()> {
+    match io::stdout().write_all(text.as_ref()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Error::input(format!("cannot write to standard output: {error}")))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// An error as the user sees it.
+///
+/// ```
+/// let error = gnp::Error::input("no such file").in_file("m.onnx").help("check the name");
+/// assert_eq!(gnp::cli::render(&error), "error: m.onnx: no such file\n  help: check the name\n");
+/// ```
+pub fn render(error: &Error) -> String {
+    let mut text = format!("error: {error}\n");
+    if let Some(help) = error.help_text() {
+        let _ = writeln!(text, "  help: {help}");
+    }
+    if error.kind() == ErrorKind::Internal {
+        text.push_str("  This is a defect of the program: please report it with the command that led to it.\n");
+    }
+    text
+}

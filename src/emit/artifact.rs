@@ -1,0 +1,107 @@
+//! An artifact in, an artifact out: the same inputs, outputs and state, with the penalised gradient in the accumulators.
+
+use crate::graph::{Builder, Graph, Value, scalar_info};
+use crate::objective::Artifact;
+use crate::objective::artifact::VERSION_KEY;
+use crate::onnx::proto::StringStringEntryProto;
+use crate::onnx::{DataType, Model};
+use crate::penalty::{self, Coefficient, Penalised, Penalty};
+use crate::{Error, Result};
+use serde::Serialize;
+
+/// The input that stands for r, where it is exposed.
+pub const R: &str = "gnp.r";
+/// The input that stands for α, where it is exposed.
+pub const ALPHA: &str = "gnp.alpha";
+/// The output ‖∇L(θ)‖₂.
+pub const GRAD_NORM: &str = "gnp.grad_norm";
+/// The output L(θ + ε).
+pub const LOSS_PERTURBED: &str = "gnp.loss_perturbed";
+/// The key of the model's metadata under which the settings stand, as JSON.
+pub const CONFIG_KEY: &str = "gnp.config";
+
+const METRICS: &str = "metrics";
+
+/// The oldest `ai.onnx` operator set that has the operators that are added, with broadcasting.
+const OLDEST_OPSET: i64 = 9;
+
+/// What to put into an artifact.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct Settings {
+    /// The penalty.
+    #[serde(flatten)]
+    pub penalty: Penalty,
+    /// Make r the input [`R`] (float scalar) in place of a constant.
+    pub expose_r: bool,
+    /// Make α the input [`ALPHA`] (float scalar) in place of a constant.
+    pub expose_alpha: bool,
+    /// Return [`GRAD_NORM`] and [`LOSS_PERTURBED`] (float scalars) after the outputs that the application knows.
+    pub metrics: bool,
+}
+
+impl Settings {
+    /// Whether the penalty's numbers are constants of plain training.
+    pub fn is_plain(&self) -> bool {
+        let r = self.expose_r || self.penalty.r != 0.0;
+        let alpha = self.expose_alpha || self.penalty.alpha != 0.0;
+        self.penalty.mix == penalty::Mix::Raw && !(r && alpha)
+    }
+}
+
+/// Puts the penalty into a training model.
+///
+/// # Errors
+/// Where the settings are out of range, the operator set is too old, or the objective cannot be evaluated twice.
+pub fn penalise(model: &mut Model, artifact: &Artifact, settings: &Settings) -> Result<()> {
+    settings.penalty.validate()?;
+    penalise_graph(model, artifact, settings).map_err(|e| e.in_file(model.path()))?;
+    let config =
+        serde_json::to_string(settings).map_err(|e| Error::internal(format!("cannot encode the settings: {e}")))?;
+    let entry = |key: &str, value: String| StringStringEntryProto { key: Some(key.into()), value: Some(value) };
+    model.header.metadata_props.push(entry(VERSION_KEY, env!("CARGO_PKG_VERSION").into()));
+    model.header.metadata_props.push(entry(CONFIG_KEY, config));
+    Ok(())
+}
+
+fn penalise_graph(model: &mut Model, artifact: &Artifact, settings: &Settings) -> Result<()> {
+    match model.opset("") {
+        Some(version) if version >= OLDEST_OPSET => {}
+        version => {
+            let found = version.map_or("none".to_owned(), |v| v.to_string());
+            return Err(Error::input(format!(
+                "the model's ai.onnx operator set is {found}; expected {OLDEST_OPSET} or newer"
+            ))
+            .help("make the artifacts again from a forward model of a newer operator set"));
+        }
+    }
+    // The graph is put back only when all went well, which is the only case in which the model is used again.
+    let mut graph = Graph::new(std::mem::take(&mut model.graph))?;
+    let coefficients =
+        [(R, settings.expose_r, settings.penalty.r), (ALPHA, settings.expose_alpha, settings.penalty.alpha)];
+    let mut position = artifact.labels_end();
+    let [r, alpha] = coefficients.map(|(name, exposed, number)| {
+        if !exposed {
+            return Coefficient::Constant(number);
+        }
+        graph.insert_input(position, scalar_info(name, DataType::Float));
+        position += 1;
+        Coefficient::Value(name.into())
+    });
+    let penalised = penalty::apply(&mut graph, artifact, &settings.penalty, &r, &alpha)?;
+    artifact.accumulate(&mut graph, &penalised.gradients);
+    if settings.metrics {
+        return_metrics(&mut graph, artifact, &penalised);
+    }
+    graph.remove_unused();
+    model.graph = graph.into_proto()?;
+    Ok(())
+}
+
+fn return_metrics(graph: &mut Graph, artifact: &Artifact, penalised: &Penalised) {
+    let metrics: [(&str, &Value); 2] =
+        [(GRAD_NORM, &penalised.gradient_norm), (LOSS_PERTURBED, &penalised.perturbed_loss)];
+    for (i, (name, value)) in metrics.into_iter().enumerate() {
+        Builder::new(graph, METRICS).alias(value, name);
+        graph.insert_output(artifact.results_end() + i, scalar_info(name, DataType::Float));
+    }
+}

@@ -1,0 +1,3 @@
+//! What comes out: the edited graph as a file that a training runtime takes.
+
+pub mod artifact;

@@ -1,0 +1,38 @@
+//! The objective: a piece of graph that gives a loss and its gradient at any parameters.
+//!
+//! It is the one thing that the penalty needs to know: evaluated at θ it gives ∇L(θ), evaluated at θ + ε it gives
+//! ∇L(θ + ε), in the same graph. What depends on no trainable parameter is shared by all evaluations, and so is every
+//! random draw.
+
+pub mod artifact;
+mod effects;
+
+pub use artifact::Artifact;
+
+use crate::Result;
+use crate::graph::{Graph, Value};
+
+/// What an evaluation appended, or found.
+#[derive(Clone, Debug)]
+pub struct Evaluation {
+    /// L(θ), a float scalar.
+    pub loss: Value,
+    /// ∂L/∂θᵢ for each trainable parameter, in the order and the shapes of [`Objective::parameters`].
+    pub gradients: Vec<Value>,
+}
+
+/// A loss and its gradient as a function of the trainable parameters.
+pub trait Objective {
+    /// The trainable parameters; all are float32.
+    fn parameters(&self) -> &[Value];
+
+    /// Appends to `graph` what it takes to evaluate the objective with `theta` in place of the parameters, under names in
+    /// `pass`. At the parameters themselves nothing need be appended where the graph has the evaluation already.
+    ///
+    /// State that the graph keeps from step to step (the statistics of BatchNormalization) is moved by the evaluation at
+    /// the parameters alone.
+    ///
+    /// # Errors
+    /// Where a node on the way cannot be evaluated a second time with the same draws and without a second effect.
+    fn at(&self, graph: &mut Graph, theta: &[Value], pass: &'static str) -> Result<Evaluation>;
+}

@@ -1,0 +1,58 @@
+//! The α-weighted mix of the two gradients.
+
+use super::perturbation::over_norm;
+use super::{Coefficient, pass};
+use crate::graph::{Builder, Graph, Value};
+use clap::ValueEnum;
+use serde::Serialize;
+
+/// How the gradient at θ enters the mix.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Mix {
+    /// (1 − α)·g₁ + α·g₂, the published formula.
+    #[default]
+    Raw,
+    /// (1 − α)·g₁/‖g₁‖ + α·g₂, the default of the authors' code (its option `norm_perturbations`). The first term never
+    /// vanishes, and α = 0 is normalised gradient descent.
+    Unit,
+}
+
+/// Appends the mix of `g1` = ∇L(θ), whose norm is `norm`, and `g2` = ∇L(θ + ε).
+pub(super) fn mix(
+    graph: &mut Graph,
+    g1: &[Value],
+    g2: &[Value],
+    norm: &Value,
+    alpha: &Coefficient,
+    kind: Mix,
+) -> Vec<Value> {
+    if alpha.is_constant(1.0) || (kind == Mix::Raw && g1 == g2) {
+        return g2.to_vec();
+    }
+    if alpha.is_constant(0.0) && kind == Mix::Raw {
+        return g1.to_vec();
+    }
+    let mut b = Builder::new(graph, pass::MIX);
+    let here = match alpha {
+        Coefficient::Constant(alpha) => b.scalar(1.0 - alpha, "one_minus_alpha"),
+        Coefficient::Value(alpha) => {
+            let one = b.scalar(1.0, "one");
+            b.op("Sub", &[&one, alpha], "one_minus_alpha")
+        }
+    };
+    let here = match kind {
+        Mix::Raw => here,
+        Mix::Unit => over_norm(&mut b, &here, norm, "one_minus_alpha_over_norm"),
+    };
+    if alpha.is_constant(0.0) {
+        return g1.iter().map(|g1| b.op("Mul", &[g1, &here], g1)).collect();
+    }
+    let there = alpha.value(&mut b, "alpha");
+    let mut weigh = |(g1, g2): (&Value, &Value)| {
+        let first = b.op("Mul", &[g1, &here], &format!("{g1}/here"));
+        let second = b.op("Mul", &[g2, &there], &format!("{g1}/there"));
+        b.op("Add", &[&first, &second], g1)
+    };
+    g1.iter().zip(g2).map(&mut weigh).collect()
+}

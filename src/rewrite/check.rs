@@ -1,0 +1,107 @@
+//! Whether a written model keeps what the rewrite promises: structure, names, types.
+
+use crate::engine::ort_training::{self, Artifacts, OrtTraining};
+use crate::engine::runtime::Runtime;
+use crate::graph::{Graph, PASS_KEY, tensor_type};
+use crate::onnx::proto::{GraphProto, NodeProto, TensorProto};
+use crate::onnx::{self, DataType, Model};
+use crate::{Error, Result};
+use serde::Serialize;
+use std::collections::{HashMap, HashSet};
+use std::path::Path;
+
+/// Whether a model was loaded in a runtime that can train.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Loaded {
+    /// The runtime that loaded it.
+    pub runtime: Option<String>,
+    /// Why none did.
+    pub why_not: Option<String>,
+}
+
+/// Reads the training model at `path` from disk, checks it, and loads it in `runtime` with the other artifacts in
+/// `artifacts`.
+///
+/// # Errors
+/// Where structure, names or types are not as they should be, or the runtime refuses the model.
+pub fn check(path: &Path, artifacts: &Path, runtime: Option<&Runtime>) -> Result<Loaded> {
+    let model = onnx::read(path)?;
+    verify(&model).and_then(|()| Graph::new(model.graph)).map_err(|e| e.in_file(path))?;
+    let why_not = |why: &str| Ok(Loaded { runtime: None, why_not: Some(why.into()) });
+    let Some(runtime) = runtime else {
+        return why_not("no ONNX Runtime that can train was found (gnp-run engines)");
+    };
+    let files = Artifacts { training_model: path.to_owned(), ..Artifacts::in_folder(artifacts) };
+    if !files.checkpoint.exists() || !files.optimizer_model.exists() {
+        return why_not("its checkpoint and optimizer model are not in the folder of the input");
+    }
+    OrtTraining::load(runtime, &files, &ort_training::Options::default())?;
+    Ok(Loaded { runtime: Some(format!("ONNX Runtime {}", runtime.version)), why_not: None })
+}
+
+/// Checks that every operator set in use is imported, that added names cannot be taken for gradients, and that the
+/// operands of added nodes are of one type and of shapes that broadcast.
+///
+/// # Errors
+/// Where one of these does not hold. That is a defect of the rewrite, or of the model that it was given.
+pub fn verify(model: &Model) -> Result<()> {
+    let imported: HashSet<&str> = model.header.opset_import.iter().map(|o| standard(o.domain())).collect();
+    let types = declared_types(&model.graph);
+    for node in &model.graph.node {
+        let fail = |what: String| Err(Error::internal(what).at_node(node.name(), &node.operator()));
+        if !imported.contains(standard(node.domain())) {
+            return fail(format!("the model imports no operator set for the domain `{}`", node.domain()));
+        }
+        if !node.metadata_props.iter().any(|e| e.key() == PASS_KEY) {
+            continue;
+        }
+        let names = node.output.iter().filter(|o| !o.is_empty());
+        if let Some(name) = names.clone().find(|n| n.ends_with("_grad") || !n.starts_with("gnp")) {
+            return fail(format!("the added value `{name}` has a name that training would take for another's"));
+        }
+        if let Err(what) = operands_agree(node, &types) {
+            return fail(what);
+        }
+    }
+    Ok(())
+}
+
+fn standard(domain: &str) -> &str {
+    if domain == "ai.onnx" { "" } else { domain }
+}
+
+/// An element type, and a shape where every dimension is known.
+type Type = (i32, Option<Vec<i64>>);
+
+fn declared_types(graph: &GraphProto) -> HashMap<&str, Type> {
+    use crate::onnx::proto::tensor_shape_proto::dimension::Value::DimValue;
+    let declared = graph.input.iter().chain(&graph.output).chain(&graph.value_info).filter_map(|v| {
+        let tensor = tensor_type(v)?;
+        let dims = tensor.shape.as_ref().map(|s| s.dim.iter());
+        let dims = dims.and_then(|d| d.map(|d| if let Some(DimValue(n)) = d.value { Some(n) } else { None }).collect());
+        Some((v.name(), (tensor.elem_type(), dims)))
+    });
+    let constant = |t: &TensorProto| (t.data_type(), Some(t.dims.clone()));
+    declared.chain(graph.initializer.iter().map(|t| (t.name(), constant(t)))).collect()
+}
+
+/// Whether the operands of an elementwise operator, as far as their types are known, go together.
+fn operands_agree(node: &NodeProto, types: &HashMap<&str, Type>) -> Result<(), String> {
+    if !["Add", "Sub", "Mul", "Div", "Max", "Sum"].iter().any(|op| node.is("", op)) {
+        return Ok(());
+    }
+    let known: Vec<_> = node.input.iter().filter_map(|i| Some((i, types.get(i.as_str())?))).collect();
+    for pair in known.windows(2) {
+        let [(a, (type_a, shape_a)), (b, (type_b, shape_b))] = pair else { continue };
+        if type_a != type_b {
+            let name = |t: i32| DataType::try_from(t).map_or("an unknown type", |t| t.as_str_name());
+            return Err(format!("its operands differ in type: `{a}` is {}, `{b}` is {}", name(*type_a), name(*type_b)));
+        }
+        if let (Some(x), Some(y)) = (shape_a, shape_b)
+            && x.iter().rev().zip(y.iter().rev()).any(|(m, n)| m != n && *m != 1 && *n != 1)
+        {
+            return Err(format!("its operands do not broadcast: `{a}` is {x:?}, `{b}` is {y:?}"));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,109 @@
+//! What a rewrite did, for people and for programs.
+
+use crate::emit::artifact::Settings;
+use crate::graph::{PASS_KEY, SOURCE_KEY};
+use crate::objective::{Artifact, Objective as _};
+use crate::onnx::proto::NodeProto;
+use crate::onnx::{Model, Written};
+use serde::Serialize;
+use std::collections::{BTreeMap, HashSet};
+use std::path::PathBuf;
+
+/// How often an operator stands in the graph.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct OperatorCount {
+    /// `op_type`, with its domain before it where that is not `ai.onnx`.
+    pub operator: String,
+    /// In the graph that was read.
+    pub before: usize,
+    /// Of those: evaluated once, for both passes.
+    pub shared: usize,
+    /// Added, to evaluate the objective a second time.
+    pub perturbed: usize,
+    /// Added, to perturb the parameters, to mix the gradients, to return metrics.
+    pub penalty: usize,
+    /// In the graph that was written.
+    pub after: usize,
+}
+
+/// What a rewrite did.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Report {
+    /// The training model that was read.
+    pub input: PathBuf,
+    /// The training model that was written.
+    pub output: PathBuf,
+    /// What was put in.
+    pub settings: Settings,
+    /// Whether what was written is plain training: r or α is the constant 0.
+    pub plain: bool,
+    /// The trainable parameters (tensors).
+    pub trainable_parameters: usize,
+    /// Nodes in the graph that was read.
+    pub nodes_before: usize,
+    /// Of those: evaluated once, for both passes. The rest depends on a trainable parameter and is evaluated again.
+    pub shared_nodes: usize,
+    /// Nodes in the graph that was written.
+    pub nodes_after: usize,
+    /// Per operator, by name.
+    pub operators: Vec<OperatorCount>,
+    /// The bytes of the file; none in a dry run.
+    pub bytes: Option<usize>,
+    /// External data that belongs to it, relative to its folder.
+    pub external: Vec<PathBuf>,
+}
+
+impl Report {
+    /// Compares the graph before, given by its operators, with the model as it is now.
+    pub(super) fn new(model: &Model, artifact: &Artifact, before: Vec<String>, settings: &Settings) -> Self {
+        let (added, original): (Vec<_>, Vec<_>) = model.graph.node.iter().partition(|n| entry(n, PASS_KEY).is_some());
+        let repeated: HashSet<&str> = added.iter().filter_map(|n| entry(n, SOURCE_KEY)).collect();
+        let mut operators: BTreeMap<String, OperatorCount> = BTreeMap::new();
+        let nodes_before = before.len();
+        for operator in before {
+            operators.entry(operator).or_default().before += 1;
+        }
+        let mut shared_nodes = 0;
+        for node in original {
+            let count = operators.entry(node.operator()).or_default();
+            count.after += 1;
+            if !repeated.contains(node.label()) {
+                count.shared += 1;
+                shared_nodes += 1;
+            }
+        }
+        for node in added {
+            let is_repeated = entry(node, SOURCE_KEY).is_some();
+            let count = operators.entry(node.operator()).or_default();
+            count.after += 1;
+            if is_repeated {
+                count.perturbed += 1;
+            } else {
+                count.penalty += 1;
+            }
+        }
+        let operators = operators.into_iter().map(|(operator, count)| OperatorCount { operator, ..count });
+        Self {
+            input: model.path().to_owned(),
+            output: PathBuf::new(),
+            settings: *settings,
+            plain: settings.is_plain(),
+            trainable_parameters: artifact.parameters().len(),
+            nodes_before,
+            shared_nodes,
+            nodes_after: model.graph.node.len(),
+            operators: operators.collect(),
+            bytes: None,
+            external: Vec::new(),
+        }
+    }
+
+    pub(super) fn written(&mut self, written: &Written) {
+        self.bytes = Some(written.bytes);
+        self.external.clone_from(&written.external);
+    }
+}
+
+fn entry<'n>(node: &'n NodeProto, key: &str) -> Option<&'n str> {
+    node.metadata_props.iter().find(|e| e.key() == key).map(|e| e.value())
+}

@@ -1,0 +1,69 @@
+//! Loss and accuracy on a data set.
+
+use super::data::Feed;
+use super::metrics::{Mean, count_correct};
+use crate::engine::{Engine, Tensor};
+use crate::{Error, Result};
+use ndarray::{ArrayView2, Ix2};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// What [`evaluate`] found.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Evaluation {
+    /// The mean loss over the samples.
+    pub loss: f64,
+    /// The fraction of the samples that is classified right, where the evaluation graph returns logits.
+    pub accuracy: Option<f64>,
+    /// The samples looked at: all of them, unless the graph's batch is fixed and they cannot all be fed.
+    pub samples: usize,
+}
+
+/// Runs the evaluation graph over a data set in its own order. None where `stop` was set meanwhile.
+///
+/// # Errors
+/// Where the engine cannot evaluate.
+pub fn evaluate(
+    engine: &mut dyn Engine,
+    feed: &Feed<'_>,
+    batch_size: usize,
+    stop: &AtomicBool,
+) -> Result<Option<Evaluation>> {
+    let rows: Vec<usize> = (0..feed.data().len()).collect();
+    let (mut loss, mut correct) = (Mean::default(), Some(0));
+    for rows in feed.batches(&rows, batch_size)? {
+        if stop.load(Ordering::Relaxed) {
+            return Ok(None);
+        }
+        let outputs = engine.evaluate(&feed.batch(rows)?)?;
+        loss.add(loss_of(&outputs)?, rows.len());
+        let labels: Vec<i64> = rows.iter().map(|&row| feed.data().labels()[row]).collect();
+        correct = correct.zip(logits(&outputs, rows.len())).map(|(sum, logits)| sum + count_correct(logits, &labels));
+    }
+    let samples = loss.samples() as usize;
+    let accuracy = correct.map(|correct| correct as f64 / samples as f64);
+    Ok(loss.value().map(|loss| Evaluation { loss, accuracy, samples }))
+}
+
+/// How many classes the model tells apart; none where its evaluation graph returns no logits.
+///
+/// # Errors
+/// Where the engine cannot evaluate.
+pub fn class_count(engine: &mut dyn Engine, feed: &Feed<'_>, batch_size: usize) -> Result<Option<usize>> {
+    let rows: Vec<usize> = (0..feed.data().len().min(batch_size)).collect();
+    let outputs = engine.evaluate(&feed.batch_without_labels(&rows)?)?;
+    Ok(logits(&outputs, rows.len()).map(|logits| logits.ncols()))
+}
+
+/// The first output after the loss that has a row of at least two floats for every sample.
+fn logits(outputs: &[Tensor], samples: usize) -> Option<ArrayView2<'_, f32>> {
+    let tables = outputs.iter().skip(1).filter_map(|output| output.as_f32()?.into_dimensionality::<Ix2>().ok());
+    tables.into_iter().find(|table| table.nrows() == samples && table.ncols() >= 2)
+}
+
+/// The loss among the outputs of a graph.
+pub(super) fn loss_of(outputs: &[Tensor]) -> Result<f32> {
+    outputs.first().and_then(Tensor::to_scalar).ok_or_else(|| {
+        Error::input("the graph's first output is not a loss: expected one float")
+            .help("make the artifacts with a loss that is averaged over the batch")
+    })
+}

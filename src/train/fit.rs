@@ -1,0 +1,211 @@
+//! The training loop.
+
+use super::checkpoint::{Fingerprint, Progress};
+use super::data::{Data, Feed, epoch_order};
+use super::evaluate::{class_count, evaluate, loss_of};
+use super::metrics::{EpochReport, Event, StepReport};
+use super::run_folder::RunFolder;
+use super::schedule::{LearningRate, Schedule};
+use crate::engine::{Engine, Rates};
+use crate::{Error, Result};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+/// The choices of a run.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// How often the training set is gone through.
+    pub epochs: u64,
+    /// Samples a step; an epoch's last batch has what is left.
+    pub batch_size: usize,
+    /// The peak of the learning rate.
+    pub learning_rate: f32,
+    /// How the learning rate goes on after the warm-up.
+    pub schedule: Schedule,
+    /// The steps in which the learning rate rises to its peak.
+    pub warmup: u64,
+    /// Decides the order of the samples and the label noise.
+    pub seed: u64,
+    /// The perturbation's radius, for graphs with an input for it.
+    pub r: Option<f32>,
+    /// The mixing weight, for graphs with an input for it.
+    pub alpha: Option<f32>,
+}
+
+impl Config {
+    /// What a run with these choices depends on. The number of epochs may change where the learning rate does not
+    /// depend on it.
+    pub fn fingerprint(&self) -> Fingerprint {
+        let fingerprint = Fingerprint::default()
+            .with("batch size", self.batch_size)
+            .with("learning rate", self.learning_rate)
+            .with("schedule", format!("{:?}", self.schedule).to_lowercase())
+            .with("warm-up", self.warmup)
+            .with("seed", self.seed)
+            .with("r", self.r)
+            .with("alpha", self.alpha);
+        match self.schedule {
+            Schedule::Constant => fingerprint,
+            Schedule::Cosine => fingerprint.with("epochs", self.epochs),
+        }
+    }
+}
+
+/// One run: who trains what, how, and where to.
+pub struct Run<'a> {
+    /// Takes the steps.
+    pub engine: &'a mut dyn Engine,
+    /// The training set.
+    pub train: &'a Feed<'a>,
+    /// The test set, evaluated after each epoch.
+    pub test: Option<&'a Feed<'a>>,
+    /// The choices.
+    pub config: &'a Config,
+    /// Where metrics, checkpoints and the model are written; nowhere if none.
+    pub folder: Option<&'a mut RunFolder>,
+    /// Told of everything that happens.
+    pub observe: &'a mut dyn FnMut(&Event),
+    /// Set by another thread to have the run stop after the step under way.
+    pub stop: &'a AtomicBool,
+}
+
+/// How a run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// All epochs are over, the model is exported.
+    Finished,
+    /// It was told to stop; the last checkpoint is of this moment.
+    Stopped,
+}
+
+/// Checks that the model can have the labels of `data`, and redraws the fraction `label_noise` of the training labels.
+/// Returns how many classes the model has, where that can be known.
+///
+/// # Errors
+/// Where data and graph do not fit, or a label is none of the model's.
+pub fn prepare(
+    engine: &mut dyn Engine,
+    data: &mut Data,
+    divisor: Option<f32>,
+    label_noise: f64,
+    config: &Config,
+) -> Result<Option<usize>> {
+    let feed = Feed::new(&data.train, engine.batch_ports(), divisor)?;
+    let classes = class_count(engine, &feed, config.batch_size)?;
+    if let Some(classes) = classes {
+        data.train.check_labels(classes).map_err(|error| error.in_file("training set"))?;
+        if let Some(test) = &data.test {
+            test.check_labels(classes).map_err(|error| error.in_file("test set"))?;
+        }
+    }
+    let drawn_from = classes.unwrap_or_else(|| data.train.label_bound());
+    data.train.redraw_labels(label_noise, drawn_from, config.seed)?;
+    Ok(classes)
+}
+
+/// Trains from `progress` to the end of the last epoch. After each epoch the test set is evaluated and a checkpoint
+/// written; at the end the model is exported.
+///
+/// # Errors
+/// Where the engine fails, a file cannot be written, or the loss is no longer finite; the last checkpoint is then still
+/// there.
+pub fn fit(mut run: Run<'_>, mut progress: Progress) -> Result<Ended> {
+    let Config { epochs, batch_size, seed, .. } = *run.config;
+    let samples = run.train.data().len();
+    let per_epoch = run.train.batch_count(batch_size)? as u64;
+    let rate = LearningRate::new(run.config.learning_rate, run.config.schedule, run.config.warmup, epochs * per_epoch)?;
+
+    while progress.epoch < epochs {
+        let order = epoch_order(samples, seed, progress.epoch);
+        for rows in run.train.batches(&order, batch_size)?.skip(progress.batch as usize) {
+            if run.stop.load(Ordering::Relaxed) {
+                return run.stopped(&progress);
+            }
+            run.step(rows, rate.at(progress.step), &mut progress)?;
+        }
+        let evaluation = match run.test {
+            None => None,
+            Some(test) => match evaluate(run.engine, test, batch_size, run.stop)? {
+                None => return run.stopped(&progress),
+                evaluation => evaluation,
+            },
+        };
+        run.report(Event::Epoch(EpochReport {
+            epoch: progress.epoch + 1,
+            step: progress.step,
+            loss: progress.loss.value().unwrap_or(f64::NAN),
+            test_loss: evaluation.map(|evaluation| evaluation.loss),
+            accuracy: evaluation.and_then(|evaluation| evaluation.accuracy),
+            learning_rate: rate.at(progress.step.saturating_sub(1)),
+            seconds: progress.seconds,
+            examples_per_second: progress.loss.samples() as f64 / progress.seconds,
+        }))?;
+        progress = Progress { epoch: progress.epoch + 1, step: progress.step, ..Progress::default() };
+        if let Some(folder) = &mut run.folder {
+            folder.save(run.engine, &progress)?;
+        }
+    }
+    if let Some(folder) = &mut run.folder {
+        folder.export(run.engine)?;
+    }
+    Ok(Ended::Finished)
+}
+
+impl Run<'_> {
+    fn step(&mut self, rows: &[usize], learning_rate: f32, progress: &mut Progress) -> Result<()> {
+        let began = Instant::now();
+        let batch = self.train.batch(rows)?;
+        let rates = Rates { learning_rate, r: self.config.r, alpha: self.config.alpha };
+        let outputs = self.engine.step(&batch, &rates)?;
+        let seconds = began.elapsed().as_secs_f64();
+
+        let loss = loss_of(&outputs)?;
+        progress.batch += 1;
+        progress.step += 1;
+        progress.loss.add(loss, rows.len());
+        progress.seconds += seconds;
+        let metric = |name: &str| {
+            let index = self.engine.step_outputs().iter().position(|output| output == name)?;
+            outputs.get(index)?.to_scalar()
+        };
+        let report = StepReport {
+            epoch: progress.epoch + 1,
+            step: progress.step,
+            loss,
+            learning_rate,
+            seconds,
+            examples_per_second: rows.len() as f64 / seconds,
+            grad_norm: metric("gnp.grad_norm"),
+            loss_perturbed: metric("gnp.loss_perturbed"),
+        };
+        if !loss.is_finite() {
+            return Err(self.diverged(&report));
+        }
+        self.report(Event::Step(report))
+    }
+
+    fn diverged(&self, report: &StepReport) -> Error {
+        let StepReport { epoch, step, loss, learning_rate, .. } = report;
+        let error = Error::input(format!("the loss is {loss} at step {step} (epoch {epoch}): training has diverged"));
+        let error = match &self.folder {
+            Some(folder) => error.in_file(folder.root()),
+            None => error,
+        };
+        error.help(format!("lower the learning rate (it was {learning_rate} here) or r, or warm it up for longer"))
+    }
+
+    fn report(&mut self, event: Event) -> Result<()> {
+        if let Some(folder) = &mut self.folder {
+            folder.log(&event)?;
+        }
+        (self.observe)(&event);
+        Ok(())
+    }
+
+    fn stopped(&mut self, progress: &Progress) -> Result<Ended> {
+        if let Some(folder) = &mut self.folder {
+            folder.save(self.engine, progress)?;
+        }
+        Ok(Ended::Stopped)
+    }
+}

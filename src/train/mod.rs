@@ -1,0 +1,16 @@
+//! Training runs: data in batches, learning rates, metrics, checkpoints, and the loop over an [`crate::engine::Engine`].
+
+mod checkpoint;
+pub mod data;
+mod evaluate;
+mod fit;
+mod metrics;
+mod run_folder;
+mod schedule;
+
+pub use checkpoint::{Checkpoint, Fingerprint, Progress};
+pub use evaluate::{Evaluation, class_count, evaluate};
+pub use fit::{Config, Ended, Run, fit, prepare};
+pub use metrics::{EpochReport, Event, Mean, StepReport, count_correct};
+pub use run_folder::RunFolder;
+pub use schedule::{LearningRate, Schedule};
