@@ -80,7 +80,7 @@ impl Api {
         self.environment.ptr()
     }
 
-    /// Sets what every random draw from now on follows from.
+    /// Sets what every random draw of the process follows from, from now on.
     pub(super) fn set_seed(&self, seed: i64) -> Result<()> {
         // SAFETY: the function takes a number only.
         self.check(unsafe { (self.training.SetSeed)(seed) })

@@ -24,6 +24,8 @@ use value::Value;
 
 const RADIUS_INPUT: &str = "gnp.r";
 const ALPHA_INPUT: &str = "gnp.alpha";
+/// The checkpoint's property that counts the steps taken.
+const STEPS_PROPERTY: &str = "gnp.steps";
 
 /// The files that ONNX Runtime trains from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,6 +74,9 @@ pub struct OrtTraining {
     batch: Vec<Port>,
     training: Interface,
     eval: Option<Interface>,
+    seed: i64,
+    /// The steps taken since the run began, through all its checkpoints.
+    steps: i64,
 }
 
 impl OrtTraining {
@@ -86,7 +91,6 @@ impl OrtTraining {
     pub fn load(runtime: &Runtime, artifacts: &Artifacts, options: &Options) -> Result<Self> {
         let api = Api::load(runtime)?;
         let session_options = SessionOptions::new(api, runtime, options)?;
-        api.set_seed(options.seed)?;
         let session = Session::new(api, artifacts, &session_options)?;
 
         let signature = session.training_signature()?;
@@ -97,7 +101,12 @@ impl OrtTraining {
             Some(model) => Some(Interface::new(session.eval_signature()?, &batch).map_err(|e| e.in_file(model))?),
             None => None,
         };
-        Ok(Self { api, session, batch, training, eval })
+        // A checkpoint that comes from no run of ours has no such property.
+        let steps = match session.checkpoint.property(STEPS_PROPERTY) {
+            Ok(Property::Int(steps)) => steps,
+            _ => 0,
+        };
+        Ok(Self { api, session, batch, training, eval, seed: options.seed, steps })
     }
 
     /// A copy of the parameter `name`, trainable or frozen.
@@ -155,8 +164,10 @@ impl Engine for OrtTraining {
     fn step(&mut self, batch: &[Tensor], rates: &Rates) -> Result<Vec<Tensor>> {
         check_batch(&self.batch, batch)?;
         let inputs = self.training.values(self.api, batch, Some(rates))?;
+        self.api.set_seed(step_seed(self.seed, self.steps))?;
         let returned = self.session.train_step(&inputs, self.training.outputs.len())?;
         self.session.optimizer_step(rates.learning_rate)?;
+        self.steps += 1;
         Ok(returned)
     }
 
@@ -169,6 +180,7 @@ impl Engine for OrtTraining {
     }
 
     fn save(&mut self, file: &Path) -> Result<()> {
+        self.session.checkpoint.set_property(STEPS_PROPERTY, &Property::Int(self.steps))?;
         self.session.checkpoint.save(file)
     }
 
@@ -229,6 +241,15 @@ fn batch_ports(signature: &Signature, training_model: &Path) -> Result<Vec<Port>
         })
     })
     .collect()
+}
+
+/// What the draws of one step follow from: far apart for neighbouring steps (the finalizer of SplitMix64), because ONNX
+/// Runtime itself takes the following seeds for the following draws.
+fn step_seed(seed: i64, step: i64) -> i64 {
+    let mut bits = seed.wrapping_add(step.wrapping_mul(0x9e37_79b9_7f4a_7c15_u64 as i64)) as u64;
+    bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    ((bits ^ (bits >> 31)) >> 1) as i64
 }
 
 #[cfg(test)]
