@@ -83,11 +83,12 @@ fn repeat_mask(graph: &mut Graph, index: usize, renaming: &mut Renaming, pass: &
 /// Runtime removes an Identity, and would then hand the kernel the true buffers again; the maximum of a tensor and itself it
 /// computes.
 fn repeat_without_state(graph: &mut Graph, index: usize, renaming: &mut Renaming, pass: &'static str) {
-    let statistics = [3, 4].map(|i| graph.nodes()[index].input(i).map(Value::from));
+    let scratch = [3, 4].map(|i| {
+        let statistic = Value::from(graph.nodes()[index].input(i)?);
+        Some((i, Builder::new(graph, pass).op("Max", &[&statistic, &statistic], &statistic)))
+    });
     let copy = graph.duplicate(index, renaming, pass);
-    for (i, original) in [3, 4].into_iter().zip(statistics) {
-        let Some(original) = original else { continue };
-        let scratch = Builder::new(graph, pass).op("Max", &[&original, &original], &original);
+    for (i, scratch) in scratch.into_iter().flatten() {
         graph.node_mut(copy).input[i] = scratch.to_string();
     }
 }

@@ -47,10 +47,11 @@ pub fn evaluate(
 /// How many classes the model tells apart; none where its evaluation graph returns no logits.
 ///
 /// # Errors
-/// Where the engine cannot evaluate.
+/// Where the engine cannot evaluate, or not in batches of that size.
 pub fn class_count(engine: &mut dyn Engine, feed: &Feed<'_>, batch_size: usize) -> Result<Option<usize>> {
-    let rows: Vec<usize> = (0..feed.data().len().min(batch_size)).collect();
-    let outputs = engine.evaluate(&feed.batch_without_labels(&rows)?)?;
+    let first: Vec<usize> = (0..feed.data().len().min(batch_size)).collect();
+    let Some(rows) = feed.batches(&first, batch_size)?.next() else { return Ok(None) };
+    let outputs = engine.evaluate(&feed.batch_without_labels(rows)?)?;
     Ok(logits(&outputs, rows.len()).map(|logits| logits.ncols()))
 }
 

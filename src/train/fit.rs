@@ -49,6 +49,11 @@ impl Config {
             Schedule::Cosine => fingerprint.with("epochs", self.epochs),
         }
     }
+
+    fn rate(&self, steps_an_epoch: usize) -> Result<LearningRate> {
+        let steps = self.epochs.saturating_mul(steps_an_epoch as u64);
+        LearningRate::new(self.learning_rate, self.schedule, self.warmup, steps)
+    }
 }
 
 /// One run: who trains what, how, and where to.
@@ -78,11 +83,11 @@ pub enum Ended {
     Stopped,
 }
 
-/// Checks that the model can have the labels of `data`, and redraws the fraction `label_noise` of the training labels.
+/// Checks that configuration, data and graph fit, that the model can have every label, and redraws the fraction `label_noise` of the training labels.
 /// Returns how many classes the model has, where that can be known.
 ///
 /// # Errors
-/// Where data and graph do not fit, or a label is none of the model's.
+/// Where they do not fit, or a label is none of the model's.
 pub fn prepare(
     engine: &mut dyn Engine,
     data: &mut Data,
@@ -91,6 +96,7 @@ pub fn prepare(
     config: &Config,
 ) -> Result<Option<usize>> {
     let feed = Feed::new(&data.train, engine.batch_ports(), divisor)?;
+    config.rate(feed.batch_count(config.batch_size)?)?;
     let classes = class_count(engine, &feed, config.batch_size)?;
     if let Some(classes) = classes {
         data.train.check_labels(classes).map_err(|error| error.in_file("training set"))?;
@@ -112,8 +118,7 @@ pub fn prepare(
 pub fn fit(mut run: Run<'_>, mut progress: Progress) -> Result<Ended> {
     let Config { epochs, batch_size, seed, .. } = *run.config;
     let samples = run.train.data().len();
-    let per_epoch = run.train.batch_count(batch_size)? as u64;
-    let rate = LearningRate::new(run.config.learning_rate, run.config.schedule, run.config.warmup, epochs * per_epoch)?;
+    let rate = run.config.rate(run.train.batch_count(batch_size)?)?;
 
     while progress.epoch < epochs {
         let order = epoch_order(samples, seed, progress.epoch);

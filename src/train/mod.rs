@@ -1,5 +1,6 @@
 //! Training runs: data in batches, learning rates, metrics, checkpoints, and the loop over an [`crate::engine::Engine`].
 
+mod artifacts;
 mod checkpoint;
 pub mod data;
 mod evaluate;
@@ -8,6 +9,7 @@ mod metrics;
 mod run_folder;
 mod schedule;
 
+pub use artifacts::ArtifactFolder;
 pub use checkpoint::{Checkpoint, Fingerprint, Progress};
 pub use evaluate::{Evaluation, class_count, evaluate};
 pub use fit::{Config, Ended, Run, fit, prepare};

@@ -1,3 +1,0 @@
-//! gnp-run.
-
-fn main() {}

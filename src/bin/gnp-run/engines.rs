@@ -1,0 +1,121 @@
+//! `gnp-run engines`: what can train here, and how to get it.
+
+use comfy_table::{Table, presets};
+use gnp::engine::runtime::{self, Candidate, InstallStep, Runtime, TRAINING_PACKAGE};
+use gnp::{Error, Result, cli};
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::json;
+use std::path::PathBuf;
+use std::time::Duration;
+
+#[derive(clap::Args)]
+pub struct Arguments {
+    #[command(subcommand)]
+    command: Option<Command>,
+    /// Writes the list as JSON
+    #[arg(long)]
+    json: bool,
+    /// Lists this ONNX Runtime library too
+    #[arg(long, value_name = "PATH")]
+    ort_lib: Option<PathBuf>,
+}
+
+#[derive(clap::Subcommand)]
+enum Command {
+    /// Downloads an engine into the user's cache folder
+    Install {
+        /// What to install
+        engine: Engine,
+    },
+}
+
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum Engine {
+    /// ONNX Runtime 1.19.2 with its training API (9 MB, Linux on x86-64; needs python3 with pip and a C compiler)
+    Training,
+}
+
+pub fn run(arguments: &Arguments) -> Result<()> {
+    match arguments.command {
+        Some(Command::Install { engine: Engine::Training }) => {
+            let runtime = install()?;
+            cli::print(format!("ONNX Runtime {} can train: {}\n", runtime.version, runtime.library.display()))
+        }
+        None => list(&runtime::discover(arguments.ort_lib.as_deref()), arguments.json),
+    }
+}
+
+/// Installs the training runtime where it is missing, and says on standard error what it does.
+pub fn install() -> Result<Runtime> {
+    let bar = ProgressBar::new_spinner().with_style(spinner()?);
+    bar.enable_steady_tick(Duration::from_millis(100));
+    let result = runtime::install_training(&mut |step| {
+        let message = match step {
+            InstallStep::Download { bytes } => format!(
+                "pip downloads {TRAINING_PACKAGE} ({:.0} MB), once, into the user's cache folder",
+                bytes as f64 / 1e6
+            ),
+            InstallStep::Unpack => "checking its sha256 and unpacking it".to_owned(),
+            InstallStep::Compile => "compiling the library's entry point".to_owned(),
+        };
+        // A hidden bar (no terminal) swallows its messages.
+        if bar.is_hidden() { eprintln!("{message}") } else { bar.set_message(message) }
+    });
+    bar.finish_and_clear();
+    result
+}
+
+fn spinner() -> Result<ProgressStyle> {
+    ProgressStyle::with_template("{spinner} {wide_msg} {elapsed}")
+        .map_err(|error| Error::internal(format!("a faulty template: {error}")))
+}
+
+fn list(candidates: &[Candidate], as_json: bool) -> Result<()> {
+    if as_json {
+        let list: Vec<_> = candidates.iter().map(to_json).collect();
+        return cli::print(format!("{:#}\n", json!(list)));
+    }
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_header(["kind", "version", "trains", "providers", "found", "library"]);
+    let mut trains = false;
+    for Candidate { origin, library, runtime } in candidates {
+        if let Ok(runtime) = runtime {
+            trains |= runtime.can_train();
+            let providers = runtime.providers.iter().map(|name| name.trim_end_matches("ExecutionProvider"));
+            table.add_row([
+                runtime.kind.to_string(),
+                runtime.version.clone(),
+                if runtime.can_train() { "yes" } else { "no" }.to_owned(),
+                providers.collect::<Vec<_>>().join(", "),
+                origin.to_string(),
+                library.display().to_string(),
+            ]);
+        }
+    }
+    let mut text = if table.is_empty() { "No ONNX Runtime was found.\n".to_owned() } else { format!("{table}\n") };
+    for candidate in candidates {
+        if let Err(error) = &candidate.runtime {
+            text += &format!("\nNot usable ({}): {error}\n", candidate.origin);
+        }
+    }
+    if !trains {
+        text += "\nTo train, install one: gnp-run engines install training\n\
+                 or name one of your own with --ort-lib or ORT_DYLIB_PATH.\n";
+    }
+    cli::print(text)
+}
+
+fn to_json(candidate: &Candidate) -> serde_json::Value {
+    let (origin, library) = (candidate.origin.to_string(), candidate.library.display().to_string());
+    match &candidate.runtime {
+        Ok(runtime) => json!({
+            "found": origin,
+            "library": library,
+            "kind": runtime.kind.to_string(),
+            "version": runtime.version,
+            "can_train": runtime.can_train(),
+            "providers": runtime.providers,
+        }),
+        Err(error) => json!({ "found": origin, "library": library, "error": error.to_string() }),
+    }
+}

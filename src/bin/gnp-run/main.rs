@@ -1,0 +1,64 @@
+//! Trains ONNX Runtime training artifacts, those with a Gradient Norm Penalty among them.
+
+mod demo;
+mod engines;
+mod progress;
+mod train;
+
+use clap::{Parser, Subcommand};
+use gnp::cli;
+use std::process::ExitCode;
+
+const EXAMPLES: &str = "\
+Examples:
+  gnp-run demo
+      See what the penalty does, in under a minute
+  gnp-run engines install training
+      Get an ONNX Runtime that can train
+  gnp-run artifacts/ --data mnist.npz --epochs 10
+      Train on an archive with x_train, y_train, x_test, y_test
+  gnp-run artifacts/ --data mnist/ --epochs 10 --schedule cosine --warmup 500 --out runs/mnist
+      Train on MNIST's own files, with another learning rate at every step
+  gnp-run artifacts/ --data mnist/ --epochs 10 --schedule cosine --warmup 500 --out runs/mnist --resume
+      Go on where that run was stopped";
+
+/// Trains ONNX Runtime training artifacts on data from files
+///
+/// ARTIFACTS come from onnxruntime.training.artifacts.generate_artifacts; gnp-rewrite puts the Gradient Norm Penalty
+/// into them. A run leaves metrics, checkpoints and the trained model in its output folder.
+#[derive(Parser)]
+#[command(
+    name = "gnp-run",
+    version,
+    styles = cli::STYLES,
+    after_help = EXAMPLES,
+    max_term_width = 100,
+    arg_required_else_help = true,
+    args_conflicts_with_subcommands = true,
+    subcommand_negates_reqs = true
+)]
+struct CommandLine {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    train: Option<train::Arguments>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Lists the ONNX Runtime libraries found, or installs one that can train
+    Engines(engines::Arguments),
+    /// Trains a small network plainly, as SAM and with the penalty, and compares them
+    Demo(demo::Arguments),
+}
+
+fn main() -> ExitCode {
+    cli::run(|line: CommandLine| match (line.command, line.train) {
+        (Some(Command::Engines(arguments)), _) => engines::run(&arguments),
+        (Some(Command::Demo(arguments)), _) => demo::run(&arguments),
+        (None, Some(arguments)) => train::run(&arguments),
+        (None, None) => {
+            Err(gnp::Error::input("nothing to train").help("name the folder of the artifacts: gnp-run --help"))
+        }
+    })
+}
