@@ -13,6 +13,7 @@ pub use options::Options;
 
 use super::runtime::Runtime;
 use super::{Engine, Port, Rates, Tensor, check_batch};
+use crate::emit::artifact::{ALPHA, R};
 use crate::onnx::{self, proto::ValueInfoProto};
 use crate::{Error, Result};
 use api::Api;
@@ -22,8 +23,6 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use value::Value;
 
-const RADIUS_INPUT: &str = "gnp.r";
-const ALPHA_INPUT: &str = "gnp.alpha";
 /// The checkpoint's property that counts the steps taken.
 const STEPS_PROPERTY: &str = "gnp.steps";
 
@@ -204,8 +203,8 @@ impl Interface {
     /// Where the graph takes what is neither part of the batch nor a hyperparameter.
     fn new(signature: Signature, batch: &[Port]) -> Result<Self> {
         let feeds = signature.inputs.iter().map(|name| match name.as_str() {
-            RADIUS_INPUT => Ok(Feed::Radius),
-            ALPHA_INPUT => Ok(Feed::Alpha),
+            R => Ok(Feed::Radius),
+            ALPHA => Ok(Feed::Alpha),
             name => batch.iter().position(|port| port.name == name).map(Feed::Batch).ok_or_else(|| {
                 let known: Vec<&str> = batch.iter().map(|port| port.name.as_str()).collect();
                 Error::input(format!("unknown input `{name}`: a batch consists of {}", known.join(", ")))
@@ -218,8 +217,8 @@ impl Interface {
     fn values<'a>(&self, api: &'static Api, batch: &'a [Tensor], rates: Option<&'a Rates>) -> Result<Vec<Value<'a>>> {
         let feed = |feed: &Feed| match *feed {
             Feed::Batch(index) => Value::of(api, &batch[index]),
-            Feed::Radius => Value::scalar(api, required(rates.and_then(|rates| rates.r.as_ref()), RADIUS_INPUT)?),
-            Feed::Alpha => Value::scalar(api, required(rates.and_then(|rates| rates.alpha.as_ref()), ALPHA_INPUT)?),
+            Feed::Radius => Value::scalar(api, required(rates.and_then(|rates| rates.r.as_ref()), R)?),
+            Feed::Alpha => Value::scalar(api, required(rates.and_then(|rates| rates.alpha.as_ref()), ALPHA)?),
         };
         self.feeds.iter().map(feed).collect()
     }
@@ -233,7 +232,7 @@ fn required<'a>(rate: Option<&'a f32>, input: &str) -> Result<&'a f32> {
 fn batch_ports(signature: &Signature, training_model: &Path) -> Result<Vec<Port>> {
     let model = onnx::read(training_model)?;
     let inputs: HashMap<&str, &ValueInfoProto> = model.graph.input.iter().map(|i| (i.name(), i)).collect();
-    let data = signature.inputs.iter().filter(|name| ![RADIUS_INPUT, ALPHA_INPUT].contains(&name.as_str()));
+    let data = signature.inputs.iter().filter(|name| ![R, ALPHA].contains(&name.as_str()));
     data.map(|name| {
         inputs.get(name.as_str()).and_then(|input| Port::of(input)).ok_or_else(|| {
             Error::input(format!("the input `{name}` is no tensor of float32, int32 or int64"))

@@ -182,14 +182,14 @@ fn a_hyperparameter_of_the_graph_must_be_given() {
     let mut model = onnx::read(artifacts("mlp").training_model).unwrap().into_proto();
     let graph = model.graph.as_mut().unwrap();
     let mut radius = graph.output[0].clone();
-    radius.name = Some(RADIUS_INPUT.into());
+    radius.name = Some(R.into());
     graph.input.insert(2, radius);
     // The radius comes back as an output, so that the test sees what was fed.
     let output = ValueInfoProto { name: Some("fed".into()), ..graph.input[2].clone() };
     graph.output.insert(1, output);
     graph.node.push(proto::NodeProto {
         op_type: Some("Identity".into()),
-        input: vec![RADIUS_INPUT.into()],
+        input: vec![R.into()],
         output: vec!["fed".into()],
         ..Default::default()
     });
