@@ -197,8 +197,8 @@ fn table(methods: &[Method]) -> Table {
     table.load_style(presets::UTF8_HORIZONTAL_ONLY).set_header([
         "",
         "test accuracy",
-        "final ‖∇L‖",
         "labels fitted",
+        "final ‖∇L‖",
         "time a step",
     ]);
     for method in methods {
