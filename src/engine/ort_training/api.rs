@@ -80,7 +80,7 @@ impl Api {
         self.environment.ptr()
     }
 
-    /// Sets what every random draw from now on follows from.
+    /// Sets what every random draw of the process follows from, from now on.
     pub(super) fn set_seed(&self, seed: i64) -> Result<()> {
         // SAFETY: the function takes a number only.
         self.check(unsafe { (self.training.SetSeed)(seed) })
@@ -115,7 +115,15 @@ fn check(base: &OrtApi, status: OrtStatusPtr) -> Result<()> {
         (base.ReleaseStatus)(status.0);
         message
     };
-    Err(Error::input(format!("ONNX Runtime: {}", message.trim_end())))
+    Err(Error::input(format!("ONNX Runtime: {}", essence(&message))))
+}
+
+/// ONNX Runtime's message on one line, without the place and the condition in its source code that come first.
+fn essence(message: &str) -> String {
+    let said = ["[ONNXRuntimeError] : ", " was false. "]
+        .iter()
+        .fold(message, |message, mark| message.rsplit_once(mark).map_or(message, |(_, said)| said));
+    said.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 /// `text` for C. What comes from files may hold a NUL, which no name in ONNX Runtime can.
@@ -136,4 +144,21 @@ pub(super) fn c_path(path: &Path) -> Result<Vec<sys::os_char>> {
 pub(super) fn c_path(path: &Path) -> Result<Vec<sys::os_char>> {
     use std::os::windows::ffi::OsStrExt;
     Ok(path.as_os_str().encode_wide().chain([0]).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_lose_the_source_code() {
+        let thrown =
+            "/src/module.cc:632 Status TrainStep() [ONNXRuntimeError] : 2 : INVALID_ARGUMENT : Wrong input.\n Fix it.";
+        assert_eq!(essence(thrown), "2 : INVALID_ARGUMENT : Wrong input. Fix it.");
+        assert_eq!(
+            essence("/src/module.cc:224 Status CopyFrom() a == b was false. Shape mismatch."),
+            "Shape mismatch."
+        );
+        assert_eq!(essence("Checkpoint verification failed."), "Checkpoint verification failed.");
+    }
 }

@@ -69,7 +69,9 @@ impl Session {
             )
         };
         api.check(status).map_err(|e| {
-            Error::input(format!("cannot load the training artifacts: {e}")).in_file(&artifacts.training_model)
+            Error::input(format!("cannot load the training artifacts: {e}"))
+                .in_file(&artifacts.training_model)
+                .help("models and checkpoint must have been generated together")
         })?;
         Ok(Self { api, pointer, checkpoint })
     }
