@@ -1,7 +1,7 @@
 //! `gnp-run demo`: what the penalty does, in under a minute.
 
 use crate::engines;
-use comfy_table::{CellAlignment, Table, presets};
+use comfy_table::Table;
 use gnp::emit::artifact::{GRAD_NORM, Settings};
 use gnp::engine::ort_training::{Artifacts, Options};
 use gnp::engine::runtime::{self, Runtime};
@@ -193,14 +193,7 @@ impl Method {
 }
 
 fn table(methods: &[Method]) -> Table {
-    let mut table = Table::new();
-    table.load_style(presets::UTF8_HORIZONTAL_ONLY).set_header([
-        "",
-        "test accuracy",
-        "labels fitted",
-        "final ‖∇L‖",
-        "time a step",
-    ]);
+    let mut table = cli::table(["", "test accuracy", "labels fitted", "final ‖∇L‖", "time a step"]);
     for method in methods {
         let accuracies: Vec<f64> = method.accuracies.iter().map(|accuracy| 100.0 * accuracy).collect();
         table.add_row([
@@ -211,9 +204,6 @@ fn table(methods: &[Method]) -> Table {
             format!("{:.2} ms", 1e3 * mean(&method.step_seconds)),
         ]);
     }
-    table.column_iter_mut().skip(1).for_each(|column| {
-        column.set_cell_alignment(CellAlignment::Right);
-    });
     table
 }
 

@@ -1,6 +1,6 @@
 //! `gnp-run engines`: what can train here, and how to get it.
 
-use comfy_table::{Table, presets};
+use comfy_table::CellAlignment;
 use gnp::engine::runtime::{self, Candidate, InstallStep, Runtime, TRAINING_PACKAGE};
 use gnp::{Error, Result, cli};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -75,8 +75,8 @@ fn list(candidates: &[Candidate], as_json: bool) -> Result<()> {
         let list: Vec<_> = candidates.iter().map(to_json).collect();
         return cli::print(format!("{:#}\n", json!(list)));
     }
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING).set_header(["kind", "version", "trains", "providers", "found", "library"]);
+    let mut table = cli::table(["kind", "version", "trains", "providers", "found", "library"]);
+    table.column_iter_mut().for_each(|column| column.set_cell_alignment(CellAlignment::Left));
     let mut trains = false;
     for Candidate { origin, library, runtime } in candidates {
         if let Ok(runtime) = runtime {
