@@ -9,7 +9,7 @@ use ort::{AsPointer, sys};
 use std::ffi::{CStr, CString, c_char};
 use std::path::{Path, PathBuf};
 use std::ptr;
-use std::sync::Mutex;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// ONNX Runtime as this process has loaded it. There is one, and it lives as long as the process.
 pub(super) struct Api {
@@ -33,7 +33,7 @@ impl Api {
     /// Where it does not load or cannot train, and where the process has loaded another one.
     pub(super) fn load(runtime: &Runtime) -> Result<&'static Self> {
         static LOADED: Mutex<Option<(PathBuf, &'static Api)>> = Mutex::new(None);
-        let mut loaded = LOADED.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
         match &*loaded {
             Some((library, api)) if *library == runtime.library => Ok(api),
             Some((library, _)) => Err(Error::input(format!(
@@ -80,10 +80,14 @@ impl Api {
         self.environment.ptr()
     }
 
-    /// Sets what every random draw of the process follows from, from now on.
-    pub(super) fn set_seed(&self, seed: i64) -> Result<()> {
+    /// Has the process's random draws follow from `seed`, and keeps those who call this out until the result is dropped:
+    /// ONNX Runtime draws from one generator a process.
+    pub(super) fn seed_draws(&self, seed: i64) -> Result<MutexGuard<'static, ()>> {
+        static DRAWS: Mutex<()> = Mutex::new(());
+        let draws = DRAWS.lock().unwrap_or_else(PoisonError::into_inner);
         // SAFETY: the function takes a number only.
-        self.check(unsafe { (self.training.SetSeed)(seed) })
+        self.check(unsafe { (self.training.SetSeed)(seed) })?;
+        Ok(draws)
     }
 
     /// Turns a status into an error with ONNX Runtime's own message, and releases it.

@@ -163,8 +163,8 @@ impl Engine for OrtTraining {
     fn step(&mut self, batch: &[Tensor], rates: &Rates) -> Result<Vec<Tensor>> {
         check_batch(&self.batch, batch)?;
         let inputs = self.training.values(self.api, batch, Some(rates))?;
-        self.api.set_seed(step_seed(self.seed, self.steps))?;
-        let returned = self.session.train_step(&inputs, self.training.outputs.len())?;
+        let seed = step_seed(self.seed, self.steps);
+        let returned = self.session.train_step(&inputs, self.training.outputs.len(), seed)?;
         self.session.optimizer_step(rates.learning_rate)?;
         self.steps += 1;
         Ok(returned)

@@ -16,8 +16,7 @@ pub struct Options {
     /// Where it computes.
     pub device: Device,
     /// What the random draws of every step follow from, together with the number of the step: the same seed gives the
-    /// same run, stopped and resumed or not. ONNX Runtime draws from one generator a process, so this does not hold while
-    /// another thread runs a graph with random operators.
+    /// same run, stopped and resumed or not, whatever other engines do.
     pub seed: i64,
     /// The number of threads that one operator may use; one a core where absent.
     pub threads: Option<NonZero<u16>>,
