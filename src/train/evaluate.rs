@@ -68,3 +68,29 @@ pub(super) fn loss_of(outputs: &[Tensor]) -> Result<f32> {
             .help("make the artifacts with a loss that is averaged over the batch")
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ndarray::{ArrayD, IxDyn};
+
+    fn zeros(shape: &[usize]) -> Tensor {
+        Tensor::F32(ArrayD::zeros(IxDyn(shape)))
+    }
+
+    #[test]
+    fn logits_are_told_by_their_shape() {
+        let columns = |outputs: &[Tensor]| logits(outputs, 4).map(|logits| logits.ncols());
+        assert_eq!(columns(&[zeros(&[]), zeros(&[4, 10])]), Some(10));
+        assert_eq!(columns(&[zeros(&[]), zeros(&[4]), zeros(&[4, 1]), zeros(&[4, 3])]), Some(3));
+        assert_eq!(columns(&[zeros(&[])]), None);
+        assert_eq!(columns(&[zeros(&[4, 10])]), None);
+    }
+
+    #[test]
+    fn a_loss_is_one_float() {
+        assert_eq!(loss_of(&[zeros(&[1])]).unwrap(), 0.0);
+        assert!(loss_of(&[zeros(&[4])]).is_err());
+        assert!(loss_of(&[]).is_err());
+    }
+}

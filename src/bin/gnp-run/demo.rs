@@ -39,8 +39,9 @@ pub struct Arguments {
 }
 
 pub fn run(arguments: &Arguments) -> Result<()> {
+    let chosen = arguments.ort_lib.is_some() || std::env::var_os("ORT_DYLIB_PATH").is_some();
     let runtime = match runtime::for_training(arguments.ort_lib.as_deref()) {
-        Err(_) if arguments.ort_lib.is_none() => engines::install()?,
+        Err(_) if !chosen => engines::install()?,
         found => found?,
     };
     let folder = tempfile::tempdir().map_err(|error| Error::io("make a folder", std::env::temp_dir(), &error))?;

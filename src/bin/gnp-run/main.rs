@@ -17,9 +17,9 @@ Examples:
       Get an ONNX Runtime that can train
   gnp-run artifacts/ --data mnist.npz --epochs 10
       Train on an archive with x_train, y_train, x_test, y_test
-  gnp-run artifacts/ --data mnist/ --epochs 10 --schedule cosine --warmup 500 --out runs/mnist
-      Train on MNIST's own files, with another learning rate at every step
-  gnp-run artifacts/ --data mnist/ --epochs 10 --schedule cosine --warmup 500 --out runs/mnist --resume
+  gnp-run artifacts/ --data mnist/ --epochs 10 --schedule cosine --out runs/a
+      Train on MNIST's own files, with a learning rate that falls to 0
+  gnp-run artifacts/ --data mnist/ --epochs 10 --schedule cosine --out runs/a --resume
       Go on where that run was stopped";
 
 /// Trains ONNX Runtime training artifacts on data from files

@@ -74,7 +74,10 @@ pub struct Arguments {
     /// Folder for metrics.jsonl, checkpoints/ and model.onnx [default: runs/<name of ARTIFACTS>]
     #[arg(short, long, value_name = "FOLDER", help_heading = "Output")]
     out: Option<PathBuf>,
-    /// Goes on with the run in the output folder
+    /// Goes on with the run in the output folder, at the very batch where it was stopped
+    ///
+    /// The other options must be as they were; --epochs may change where the schedule is constant. The result is that
+    /// of a run that was never stopped, to the bit on one machine, unless the graph draws random numbers (Dropout).
     #[arg(long, help_heading = "Output")]
     resume: bool,
     /// Replaces the run in the output folder
