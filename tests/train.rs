@@ -44,7 +44,8 @@ fn mlp(checkpoint: Option<&Checkpoint>) -> OrtTraining {
 
 /// Trains the MLP on the digits in `root`, from its newest checkpoint on, up to `until` steps in all.
 fn train(root: &Path, config: &Config, until: u64) -> (Ended, Option<EpochReport>) {
-    let checkpoint = root.is_dir().then(|| RunFolder::newest_checkpoint(root).unwrap()).flatten();
+    let begun = root.join("metrics.jsonl").is_file();
+    let checkpoint = begun.then(|| RunFolder::newest_checkpoint(root).unwrap()).flatten();
     let mut engine = mlp(checkpoint.as_ref());
     let mut data = digits();
     assert_eq!(prepare(&mut engine, &mut data, Some(16.0), 0.0, config).unwrap(), Some(10));

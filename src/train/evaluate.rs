@@ -36,8 +36,8 @@ pub fn evaluate(
         }
         let outputs = engine.evaluate(&feed.batch(rows)?)?;
         loss.add(loss_of(&outputs)?, rows.len());
-        let labels: Vec<i64> = rows.iter().map(|&row| feed.data().labels()[row]).collect();
-        correct = correct.zip(logits(&outputs, rows.len())).map(|(sum, logits)| sum + count_correct(logits, &labels));
+        let labels = &feed.data().labels()[rows[0]..][..rows.len()];
+        correct = correct.zip(logits(&outputs, rows.len())).map(|(sum, logits)| sum + count_correct(logits, labels));
     }
     let samples = loss.samples() as usize;
     let accuracy = correct.map(|correct| correct as f64 / samples as f64);

@@ -141,6 +141,9 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     };
     let progress = checkpoint.map(|checkpoint| checkpoint.progress().clone()).unwrap_or_default();
     arguments.announce(&data, classes, &progress);
+    if let Some(batch) = train.fixed_batch().filter(|_| !arguments.quiet) {
+        eprintln!("the graph takes batches of {batch} only: samples that do not fill one are left out");
+    }
 
     stop_on_ctrl_c(arguments.quiet)?;
     let steps = config.epochs * train.batch_count(config.batch_size)? as u64;
