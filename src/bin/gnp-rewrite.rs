@@ -22,9 +22,11 @@ Examples:
   gnp-rewrite training_model.onnx -o training_model_gnp.onnx --expose r,alpha --metrics --check
       r and alpha as inputs of the graph, the gradient's norm and the perturbed loss as outputs; then try to load it
   gnp-rewrite artifacts/ -o out/ --dry-run
-      Show what would be done";
+      Show what would be done
 
-/// Puts the Gradient Norm Penalty into an ONNX Runtime training artifact
+Exit codes: 0 done, 2 something the user can mend (the message says what), 1 a defect of the program";
+
+/// Put the Gradient Norm Penalty into an ONNX Runtime training artifact
 ///
 /// The gradient that the training model accumulates becomes
 ///   g = (1 - alpha) * grad L(w)  +  alpha * grad L(w + r * grad L(w) / |grad L(w)|),

@@ -17,7 +17,7 @@ pub use perturbation::Perturbation;
 use crate::graph::{Builder, Graph, Value};
 use crate::objective::{Evaluation, Objective};
 use crate::{Error, Result};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// The passes that added nodes are for, as their names and metadata tell.
 pub mod pass {
@@ -32,7 +32,7 @@ pub mod pass {
 }
 
 /// The penalty's settings. All numbers are dimensionless, the radius in the units of the parameters.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Penalty {
     /// The radius r of the perturbation.
     pub r: f32,

@@ -1,5 +1,6 @@
 //! ONNX Runtime training artifacts, looked at before they are loaded.
 
+use crate::emit::artifact::Settings;
 use crate::engine::ort_training::Artifacts;
 use crate::onnx;
 use crate::{Error, Result, emit};
@@ -26,33 +27,46 @@ pub fn find_artifacts(folder: &Path) -> Result<Artifacts> {
     ))
 }
 
-/// Checks that r and α are given where the training model has inputs for them, and only there.
+/// The r and α that steps are taken with, where the training model has inputs for them: those given, else those that it
+/// was rewritten with.
 ///
 /// # Errors
-/// Where one is given in vain, missing, negative or not finite; where the training model is no ONNX model.
-pub fn check_rates(training_model: &Path, r: Option<f32>, alpha: Option<f32>) -> Result<()> {
+/// Where one is given in vain, negative or not finite, or neither given nor recorded; where the training model is no ONNX
+/// model.
+pub fn exposed_numbers(
+    training_model: &Path,
+    r: Option<f32>,
+    alpha: Option<f32>,
+) -> Result<(Option<f32>, Option<f32>)> {
     let model = onnx::read(training_model)?;
-    for (option, input, value) in [("r", emit::artifact::R, r), ("alpha", emit::artifact::ALPHA, alpha)] {
+    let recorded = Settings::of(&model)?.map(|settings| settings.penalty);
+    let number = |option: &str, input: &str, given: Option<f32>, recorded: Option<f32>| {
         let exposed = model.graph.input.iter().any(|port| port.name() == input);
-        let error = match value {
-            None if exposed => Error::input(format!("the graph has an input `{input}`, but no value is given for it"))
-                .help(format!("give one with --{option}")),
-            Some(_) if !exposed => Error::input(format!("--{option} is of no use: the graph has no input `{input}`"))
-                .help(format!("rewrite the original artifacts with gnp-rewrite --expose {option}")),
-            Some(value) if !(value.is_finite() && value >= 0.0) => {
-                return Err(Error::input(format!("--{option} must be a number from 0 on, not {value}")));
+        match given.or(recorded.filter(|_| exposed)) {
+            None if exposed => {
+                Err(Error::input(format!("the graph has an input `{input}`, but no value is given for it"))
+                    .help(format!("give one with --{option}")))
             }
-            _ => continue,
-        };
-        return Err(error.in_file(training_model));
-    }
-    Ok(())
+            Some(_) if !exposed => {
+                Err(Error::input(format!("--{option} is of no use: the graph has no input `{input}`"))
+                    .help(format!("rewrite the original artifacts with gnp-rewrite --expose {option}")))
+            }
+            Some(value) if !(value.is_finite() && value >= 0.0) => {
+                Err(Error::input(format!("--{option} must be a number from 0 on, not {value}")))
+            }
+            value => Ok(value),
+        }
+        .map_err(|e| e.in_file(training_model))
+    };
+    Ok((
+        number("r", emit::artifact::R, r, recorded.map(|p| p.r))?,
+        number("alpha", emit::artifact::ALPHA, alpha, recorded.map(|p| p.alpha))?,
+    ))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::emit::artifact::Settings;
     use crate::rewrite::{Options, rewrite};
 
     #[test]
@@ -71,14 +85,12 @@ mod tests {
         let settings = Settings { expose_r: true, ..Settings::default() };
         rewrite(&plain, &exposed, &Options { settings, ..Options::default() }).unwrap();
 
-        assert!(check_rates(&plain, None, None).is_ok());
-        assert!(check_rates(&exposed, Some(0.1), None).is_ok());
-        let message = |model, r, alpha| check_rates(model, r, alpha).unwrap_err().to_string();
+        assert_eq!(exposed_numbers(&plain, None, None).unwrap(), (None, None));
+        assert_eq!(exposed_numbers(&exposed, Some(0.3), None).unwrap(), (Some(0.3), None));
+        assert_eq!(exposed_numbers(&exposed, None, None).unwrap(), (Some(Settings::default().penalty.r), None));
+        let message = |model, r, alpha| exposed_numbers(model, r, alpha).unwrap_err().to_string();
         assert!(message(&plain, Some(0.1), None).ends_with("--r is of no use: the graph has no input `gnp.r`"));
-        assert!(
-            message(&exposed, None, None).ends_with("the graph has an input `gnp.r`, but no value is given for it")
-        );
         assert!(message(&exposed, Some(0.1), Some(0.8)).contains("no input `gnp.alpha`"));
-        assert_eq!(message(&exposed, Some(-0.1), None), "--r must be a number from 0 on, not -0.1");
+        assert!(message(&exposed, Some(-0.1), None).ends_with("--r must be a number from 0 on, not -0.1"));
     }
 }
