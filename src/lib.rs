@@ -1,4 +1,25 @@
 //! The Gradient Norm Penalty in ONNX training graphs.
+//!
+//! [`rewrite`](mod@rewrite) puts the penalty into an ONNX Runtime training artifact; [`train`] trains artifacts through an
+//! [`engine`]. The steps of a rewrite are modules of their own: [`onnx`] reads and writes the file, [`graph`] edits it,
+//! [`objective`] finds the loss and its gradient in it, [`penalty`] is the paper, and [`emit`] makes an artifact of the
+//! result.
+//!
+//! ```
+//! use gnp::emit::artifact::{self, Settings};
+//! use gnp::objective::Artifact;
+//! use gnp::onnx;
+//! use gnp::penalty::Penalty;
+//!
+//! let mut model = onnx::read("models/mlp/training_model.onnx")?;
+//! let objective = Artifact::recognise(&model)?;
+//! let penalty = Penalty { r: 0.05, alpha: 1.0, ..Penalty::default() };
+//! artifact::penalise(&mut model, &objective, &Settings { penalty, ..Settings::default() })?;
+//! assert_eq!(model.graph.node.iter().filter(|node| node.op_type() == "SoftmaxCrossEntropyLoss").count(), 2);
+//! # Ok::<(), gnp::Error>(())
+//! ```
+//!
+//! The library never prints and never exits; every failure is an [`Error`] that says where, what, and what to do.
 
 pub mod cli;
 pub mod emit;
@@ -12,3 +33,8 @@ pub mod rewrite;
 pub mod train;
 
 pub use error::{Error, ErrorKind, Result};
+
+/// Compiles the README's examples.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

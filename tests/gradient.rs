@@ -1,4 +1,5 @@
 //! The gradient in the accumulators of a rewritten artifact is the formula's, evaluated with the unmodified artifact.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod support;
 

@@ -1,4 +1,5 @@
 //! What the two passes of a rewritten artifact share, and what happens once.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod support;
 

@@ -24,7 +24,7 @@ pub(super) fn with_argument(command: Command) -> Command {
             .value_name("KIND")
             .value_parser(value_parser!(Kind))
             .exclusive(true)
-            .help("Writes a man page or shell completions to standard output")
+            .help("Write a man page or shell completions to standard output")
             .help_heading("Other options"),
     )
 }

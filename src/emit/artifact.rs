@@ -7,7 +7,7 @@ use crate::onnx::proto::StringStringEntryProto;
 use crate::onnx::{DataType, Model};
 use crate::penalty::{self, Coefficient, Penalised, Penalty};
 use crate::{Error, Result};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// The input that stands for r, where it is exposed.
 pub const R: &str = "gnp.r";
@@ -26,7 +26,7 @@ const METRICS: &str = "metrics";
 const OLDEST_OPSET: i64 = 9;
 
 /// What to put into an artifact.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Settings {
     /// The penalty.
     #[serde(flatten)]
@@ -40,6 +40,19 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// The settings that stand in the metadata of a rewritten model; none in one that was not rewritten.
+    ///
+    /// # Errors
+    /// Where the metadata is damaged.
+    pub fn of(model: &Model) -> Result<Option<Self>> {
+        let Some(config) = model.metadata(CONFIG_KEY) else { return Ok(None) };
+        serde_json::from_str(config).map(Some).map_err(|e| {
+            Error::input(format!("the settings in the model's metadata `{CONFIG_KEY}` are damaged: {e}"))
+                .in_file(model.path())
+                .help("rewrite the original training model again")
+        })
+    }
+
     /// Whether the penalty's numbers are constants of plain training.
     pub fn is_plain(&self) -> bool {
         let r = self.expose_r || self.penalty.r != 0.0;

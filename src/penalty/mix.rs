@@ -4,10 +4,10 @@ use super::perturbation::over_norm;
 use super::{Coefficient, pass};
 use crate::graph::{Builder, Graph, Value};
 use clap::ValueEnum;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// How the gradient at θ enters the mix.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum Mix {
     /// (1 − α)·g₁ + α·g₂, the published formula.

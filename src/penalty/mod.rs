@@ -17,10 +17,12 @@ pub use perturbation::Perturbation;
 use crate::graph::{Builder, Graph, Value};
 use crate::objective::{Evaluation, Objective};
 use crate::{Error, Result};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// The passes that added nodes are for, as their names and metadata tell.
 pub mod pass {
+    /// The objective at θ, where the graph did not have it.
+    pub const GRADIENT: &str = "gradient";
     /// θ + ε, from θ and ∇L(θ).
     pub const PERTURBATION: &str = "perturbation";
     /// The objective at θ + ε.
@@ -30,7 +32,7 @@ pub mod pass {
 }
 
 /// The penalty's settings. All numbers are dimensionless, the radius in the units of the parameters.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Penalty {
     /// The radius r of the perturbation.
     pub r: f32,
@@ -123,11 +125,118 @@ pub fn apply(
     alpha: &Coefficient,
 ) -> Result<Penalised> {
     let theta = objective.parameters().to_vec();
-    let here = objective.at(graph, &theta, pass::PERTURBED)?;
+    let here = objective.at(graph, &theta, pass::GRADIENT)?;
     let perturbed = perturbation::perturb(graph, &theta, &here.gradients, r, penalty.perturb);
     let there =
         if r.is_constant(0.0) { here.clone() } else { objective.at(graph, &perturbed.theta, pass::PERTURBED)? };
     let Evaluation { gradients: g1, .. } = here;
     let gradients = mix::mix(graph, &g1, &there.gradients, &perturbed.gradient_norm, alpha, penalty.mix);
     Ok(Penalised { gradients, gradient_norm: perturbed.gradient_norm, perturbed_loss: there.loss })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::graph::scalar_info;
+    use crate::onnx::DataType;
+    use crate::onnx::proto::GraphProto;
+
+    /// L = f(w), ∇L = g(w): one node each, at any parameters.
+    struct Toy([Value; 1]);
+
+    impl Objective for Toy {
+        fn parameters(&self) -> &[Value] {
+            &self.0
+        }
+
+        fn at(&self, graph: &mut Graph, theta: &[Value], pass: &'static str) -> Result<Evaluation> {
+            let mut b = Builder::new(graph, pass);
+            let loss = b.op("Loss", &[&theta[0]], "loss");
+            Ok(Evaluation { loss, gradients: vec![b.op("Gradient", &[&theta[0]], "gradient")] })
+        }
+    }
+
+    /// The graph that the penalty makes of the toy, a line a node, after what is not needed is removed.
+    fn text(penalty: Penalty, r: Coefficient, alpha: Coefficient) -> Vec<String> {
+        let float = |name| scalar_info(name, DataType::Float);
+        let input = vec![float("w"), float("r"), float("alpha")];
+        let mut graph = Graph::new(GraphProto { input, ..Default::default() }).unwrap();
+        let penalised = apply(&mut graph, &Toy(["w".into()]), &penalty, &r, &alpha).unwrap();
+        graph.insert_output(0, float(&penalised.gradients[0]));
+        graph.remove_unused();
+        let line =
+            |n: &crate::onnx::proto::NodeProto| format!("{} = {}({})", n.output[0], n.op_type(), n.input.join(", "));
+        graph.nodes().iter().map(|n| line(n).replace("gnp/", "")).collect()
+    }
+
+    fn constants(penalty: Penalty) -> Vec<String> {
+        text(penalty, Coefficient::Constant(penalty.r), Coefficient::Constant(penalty.alpha))
+    }
+
+    const PERTURBATION: [&str; 9] = [
+        "gradient/gradient = Gradient(w)",
+        "perturbation/gradient_norm/squares/w = ReduceSumSquare(gradient/gradient)",
+        "perturbation/gradient_norm/sum_of_squares = Sum(perturbation/gradient_norm/squares/w)",
+        "perturbation/gradient_norm = Sqrt(perturbation/gradient_norm/sum_of_squares)",
+        "perturbation/scale/nonzero = Greater(perturbation/gradient_norm, perturbation/scale/zero)",
+        "perturbation/scale/ratio = Div(perturbation/r, perturbation/gradient_norm)",
+        "perturbation/scale = Where(perturbation/scale/nonzero, perturbation/scale/ratio, perturbation/scale/zero)",
+        "perturbation/w/epsilon = Mul(gradient/gradient, perturbation/scale)",
+        "perturbation/w = Add(w, perturbation/w/epsilon)",
+    ];
+
+    #[test]
+    fn sam_takes_the_second_gradient_alone() {
+        let sam = constants(Penalty { alpha: 1.0, ..Penalty::default() });
+        assert_eq!(sam[..9], PERTURBATION);
+        assert_eq!(sam[9..], ["perturbed/gradient = Gradient(perturbation/w)"]);
+    }
+
+    #[test]
+    fn gnp_mixes_both() {
+        let gnp = constants(Penalty::default());
+        assert_eq!(gnp[..9], PERTURBATION);
+        assert_eq!(
+            gnp[9..],
+            [
+                "perturbed/gradient = Gradient(perturbation/w)",
+                "mix/gradient/gradient/here = Mul(gradient/gradient, mix/one_minus_alpha)",
+                "mix/gradient/gradient/there = Mul(perturbed/gradient, mix/alpha)",
+                "mix/gradient/gradient = Add(mix/gradient/gradient/here, mix/gradient/gradient/there)",
+            ]
+        );
+    }
+
+    #[test]
+    fn what_is_plain_is_one_gradient() {
+        for (r, alpha) in [(0.0, 0.8), (0.1, 0.0), (0.0, 0.0)] {
+            let penalty = Penalty { r, alpha, ..Penalty::default() };
+            assert!(penalty.is_plain());
+            assert_eq!(constants(penalty), ["gradient/gradient = Gradient(w)"], "r {r} alpha {alpha}");
+        }
+    }
+
+    #[test]
+    fn normalised_gradient_descent_needs_no_second_pass() {
+        let unit = constants(Penalty { alpha: 0.0, mix: Mix::Unit, ..Penalty::default() });
+        assert_eq!(unit.iter().filter(|line| line.contains("= Gradient(")).count(), 1);
+        assert_eq!(
+            unit.last().unwrap(),
+            "mix/gradient/gradient = Mul(gradient/gradient, mix/one_minus_alpha_over_norm)"
+        );
+    }
+
+    #[test]
+    fn exposed_numbers_are_values_of_the_graph() {
+        let graph = text(Penalty::default(), Coefficient::Value("r".into()), Coefficient::Value("alpha".into()));
+        assert!(graph.contains(&"perturbation/scale/ratio = Div(r, perturbation/gradient_norm)".to_owned()));
+        assert!(graph.contains(&"mix/one_minus_alpha = Sub(mix/one, alpha)".to_owned()));
+    }
+
+    #[test]
+    fn numbers_out_of_range_are_refused() {
+        for (r, alpha) in [(-0.1, 0.8), (f32::NAN, 0.8), (0.1, f32::INFINITY), (0.1, -1.0)] {
+            assert!(Penalty { r, alpha, ..Penalty::default() }.validate().is_err(), "r {r} alpha {alpha}");
+        }
+    }
 }

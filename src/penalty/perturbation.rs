@@ -3,10 +3,10 @@
 use super::{Coefficient, pass};
 use crate::graph::{Attribute, Builder, Graph, Value};
 use clap::ValueEnum;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// The direction of the perturbation, of length r in its own norm.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum Perturbation {
     /// ε = r·g/‖g‖₂, that of GNP and SAM.

@@ -36,8 +36,8 @@ pub fn evaluate(
         }
         let outputs = engine.evaluate(&feed.batch(rows)?)?;
         loss.add(loss_of(&outputs)?, rows.len());
-        let labels: Vec<i64> = rows.iter().map(|&row| feed.data().labels()[row]).collect();
-        correct = correct.zip(logits(&outputs, rows.len())).map(|(sum, logits)| sum + count_correct(logits, &labels));
+        let labels = &feed.data().labels()[rows[0]..][..rows.len()];
+        correct = correct.zip(logits(&outputs, rows.len())).map(|(sum, logits)| sum + count_correct(logits, labels));
     }
     let samples = loss.samples() as usize;
     let accuracy = correct.map(|correct| correct as f64 / samples as f64);
@@ -67,4 +67,30 @@ pub(super) fn loss_of(outputs: &[Tensor]) -> Result<f32> {
         Error::input("the graph's first output is not a loss: expected one float")
             .help("make the artifacts with a loss that is averaged over the batch")
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ndarray::{ArrayD, IxDyn};
+
+    fn zeros(shape: &[usize]) -> Tensor {
+        Tensor::F32(ArrayD::zeros(IxDyn(shape)))
+    }
+
+    #[test]
+    fn logits_are_told_by_their_shape() {
+        let columns = |outputs: &[Tensor]| logits(outputs, 4).map(|logits| logits.ncols());
+        assert_eq!(columns(&[zeros(&[]), zeros(&[4, 10])]), Some(10));
+        assert_eq!(columns(&[zeros(&[]), zeros(&[4]), zeros(&[4, 1]), zeros(&[4, 3])]), Some(3));
+        assert_eq!(columns(&[zeros(&[])]), None);
+        assert_eq!(columns(&[zeros(&[4, 10])]), None);
+    }
+
+    #[test]
+    fn a_loss_is_one_float() {
+        assert_eq!(loss_of(&[zeros(&[1])]).unwrap(), 0.0);
+        assert!(loss_of(&[zeros(&[4])]).is_err());
+        assert!(loss_of(&[]).is_err());
+    }
 }

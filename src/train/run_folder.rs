@@ -67,9 +67,9 @@ impl RunFolder {
     /// The newest checkpoint of the run in `root`; none where the run was stopped before its first.
     ///
     /// # Errors
-    /// Where there is no such folder or the checkpoint cannot be read.
+    /// Where no run was begun there or the checkpoint cannot be read.
     pub fn newest_checkpoint(root: &Path) -> Result<Option<Checkpoint>> {
-        if !root.is_dir() {
+        if !root.join(METRICS).is_file() {
             return Err(Error::input("there is no run to resume")
                 .in_file(root)
                 .help("leave --resume out to begin one, or name the run's folder with --out"));
@@ -223,6 +223,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let error = RunFolder::newest_checkpoint(&folder.path().join("missing")).unwrap_err();
         assert!(error.to_string().ends_with("there is no run to resume"), "{error}");
+        assert!(RunFolder::newest_checkpoint(folder.path()).is_err());
+        RunFolder::create(folder.path(), fingerprint(), false).unwrap();
         assert_eq!(RunFolder::newest_checkpoint(folder.path()).unwrap(), None);
     }
 }

@@ -1,7 +1,7 @@
 //! `gnp-run engines`: what can train here, and how to get it.
 
-use comfy_table::{Table, presets};
-use gnp::engine::runtime::{self, Candidate, InstallStep, Runtime, TRAINING_PACKAGE};
+use comfy_table::CellAlignment;
+use gnp::engine::runtime::{self, Candidate, InstallStep, Origin, Runtime, TRAINING_PACKAGE};
 use gnp::{Error, Result, cli};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
@@ -12,17 +12,17 @@ use std::time::Duration;
 pub struct Arguments {
     #[command(subcommand)]
     command: Option<Command>,
-    /// Writes the list as JSON
+    /// Print the list as JSON
     #[arg(long)]
     json: bool,
-    /// Lists this ONNX Runtime library too
+    /// List this ONNX Runtime library too
     #[arg(long, value_name = "PATH")]
     ort_lib: Option<PathBuf>,
 }
 
 #[derive(clap::Subcommand)]
 enum Command {
-    /// Downloads an engine into the user's cache folder
+    /// Download an engine into the user's cache folder
     Install {
         /// What to install
         engine: Engine,
@@ -75,8 +75,8 @@ fn list(candidates: &[Candidate], as_json: bool) -> Result<()> {
         let list: Vec<_> = candidates.iter().map(to_json).collect();
         return cli::print(format!("{:#}\n", json!(list)));
     }
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING).set_header(["kind", "version", "trains", "providers", "found", "library"]);
+    let mut table = cli::table(["kind", "version", "trains", "providers", "found", "library"]);
+    table.column_iter_mut().for_each(|column| column.set_cell_alignment(CellAlignment::Left));
     let mut trains = false;
     for Candidate { origin, library, runtime } in candidates {
         if let Ok(runtime) = runtime {
@@ -94,7 +94,10 @@ fn list(candidates: &[Candidate], as_json: bool) -> Result<()> {
     }
     let mut text = if table.is_empty() { "No ONNX Runtime was found.\n".to_owned() } else { format!("{table}\n") };
     for candidate in candidates {
-        if let Err(error) = &candidate.runtime {
+        // That the system has none is no news.
+        if let Err(error) = &candidate.runtime
+            && candidate.origin != Origin::System
+        {
             text += &format!("\nNot usable ({}): {error}\n", candidate.origin);
         }
     }

@@ -17,12 +17,12 @@ Examples:
       Get an ONNX Runtime that can train
   gnp-run artifacts/ --data mnist.npz --epochs 10
       Train on an archive with x_train, y_train, x_test, y_test
-  gnp-run artifacts/ --data mnist/ --epochs 10 --schedule cosine --warmup 500 --out runs/mnist
-      Train on MNIST's own files, with another learning rate at every step
-  gnp-run artifacts/ --data mnist/ --epochs 10 --schedule cosine --warmup 500 --out runs/mnist --resume
+  gnp-run artifacts/ --data mnist/ --epochs 10 --schedule cosine --out runs/a
+      Train on MNIST's own files, with a learning rate that falls to 0
+  gnp-run artifacts/ --data mnist/ --epochs 10 --schedule cosine --out runs/a --resume
       Go on where that run was stopped";
 
-/// Trains ONNX Runtime training artifacts on data from files
+/// Train ONNX Runtime training artifacts on data from files
 ///
 /// ARTIFACTS come from onnxruntime.training.artifacts.generate_artifacts; gnp-rewrite puts the Gradient Norm Penalty
 /// into them. A run leaves metrics, checkpoints and the trained model in its output folder.
@@ -46,9 +46,9 @@ struct CommandLine {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Lists the ONNX Runtime libraries found, or installs one that can train
+    /// List the ONNX Runtime libraries found, or install one that can train
     Engines(engines::Arguments),
-    /// Trains a small network plainly, as SAM and with the penalty, and compares them
+    /// Train a small network plainly, as SAM and with the penalty, and compare them
     Demo(demo::Arguments),
 }
 

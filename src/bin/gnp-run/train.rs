@@ -2,10 +2,12 @@
 
 use crate::progress::Display;
 use clap::{Args, ValueEnum, value_parser};
-use gnp::engine::ort_training::Options;
+use gnp::engine::ort_training::{Artifacts, Options};
 use gnp::engine::{Device, Engine, OrtTraining, runtime};
 use gnp::train::data::{Data, Feed};
-use gnp::train::{ArtifactFolder, Checkpoint, Config, Ended, Progress, Run, RunFolder, Schedule, fit, prepare};
+use gnp::train::{
+    Checkpoint, Config, Ended, Progress, Run, RunFolder, Schedule, exposed_numbers, find_artifacts, fit, prepare,
+};
 use gnp::{Error, Result, cli};
 use sha2::{Digest, Sha256};
 use std::num::NonZero;
@@ -23,10 +25,10 @@ pub struct Arguments {
     /// Test data, where the training data come without or others are wanted
     #[arg(long, value_name = "PATH", help_heading = "Data")]
     test_data: Option<PathBuf>,
-    /// Divides the samples by N [default: 255 for bytes, 1 for all else]
+    /// Divide the samples by N [default: 255 for bytes, 1 for all else]
     #[arg(long, allow_negative_numbers = true, value_name = "N", help_heading = "Data")]
     divisor: Option<f32>,
-    /// Redraws the fraction P (0 to 1) of the training labels at random, to see what training makes of it
+    /// Redraw the fraction P (0 to 1) of the training labels at random, to see what training makes of it
     #[arg(
         long,
         allow_negative_numbers = true,
@@ -62,30 +64,33 @@ pub struct Arguments {
     #[arg(long, value_name = "N", default_value_t = 0, help_heading = "Optimization")]
     seed: u32,
 
-    /// Radius of the perturbation, for artifacts rewritten with --expose r
+    /// Radius of the perturbation, for artifacts rewritten with --expose r [default: what they were rewritten with]
     #[arg(long, allow_negative_numbers = true, value_name = "R", help_heading = "Gradient Norm Penalty")]
     r: Option<f32>,
-    /// Weight of the perturbed gradient, for artifacts rewritten with --expose alpha
+    /// Weight of the perturbed gradient, for artifacts rewritten with --expose alpha [default: as for r]
     #[arg(long, allow_negative_numbers = true, value_name = "ALPHA", help_heading = "Gradient Norm Penalty")]
     alpha: Option<f32>,
 
-    /// Folder for metrics.jsonl, checkpoints/ and model.onnx [default: runs/<name of ARTIFACTS>]
+    /// Folder for metrics.jsonl, checkpoints/ and model.onnx [default: runs/ and the name of ARTIFACTS]
     #[arg(short, long, value_name = "FOLDER", help_heading = "Output")]
     out: Option<PathBuf>,
-    /// Goes on with the run in the output folder
+    /// Go on with the run in the output folder, at the very batch where it was stopped
+    ///
+    /// The other options must be as they were; --epochs may change where the schedule is constant. The result is that
+    /// of a run that was never stopped, to the bit on one machine; random draws (Dropout) go on where they were.
     #[arg(long, help_heading = "Output")]
     resume: bool,
-    /// Replaces the run in the output folder
+    /// Replace the run in the output folder
     #[arg(long, conflicts_with = "resume", help_heading = "Output")]
     force: bool,
-    /// Writes nothing but errors
+    /// Print nothing but errors
     #[arg(short, long, help_heading = "Output")]
     quiet: bool,
-    /// Says what is used: runtime, data, model
+    /// Say what is used: runtime, data, model
     #[arg(short, long, conflicts_with = "quiet", help_heading = "Output")]
     verbose: bool,
 
-    /// Where to compute: cpu, cuda or cuda:<number>
+    /// Where to compute: cpu, cuda or cuda:N, the Nth device from 0
     #[arg(long, default_value = "cpu", help_heading = "Engine")]
     device: Device,
     /// ONNX Runtime library to use, rather than the first that can train of those listed by `gnp-run engines`
@@ -108,8 +113,8 @@ enum ScheduleName {
 static STOP: AtomicBool = AtomicBool::new(false);
 
 pub fn run(arguments: &Arguments) -> Result<()> {
-    let artifacts = ArtifactFolder::open(&arguments.artifacts)?;
-    artifacts.check_rates(arguments.r, arguments.alpha)?;
+    let artifacts = find_artifacts(&arguments.artifacts)?;
+    let (r, alpha) = exposed_numbers(&artifacts.training_model, arguments.r, arguments.alpha)?;
     let root = arguments.out.clone().unwrap_or_else(|| default_out(&arguments.artifacts));
     let checkpoint = if arguments.resume {
         RunFolder::newest_checkpoint(&root)?
@@ -118,13 +123,13 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         None
     };
     let mut data = Data::load(&arguments.data, arguments.test_data.as_deref())?;
-    let config = arguments.config();
+    let config = Config { r, alpha, ..arguments.config() };
     let fingerprint = config
         .fingerprint()
         .with("training data", data.train.digest())
         .with("divisor", arguments.divisor)
         .with("label noise", arguments.label_noise)
-        .with("training model", digest(&artifacts.files.training_model)?);
+        .with("training model", digest(&artifacts.training_model)?);
 
     let mut engine = arguments.load(artifacts, checkpoint.as_ref())?;
     let classes = prepare(&mut engine, &mut data, arguments.divisor, arguments.label_noise, &config)?;
@@ -136,6 +141,9 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     };
     let progress = checkpoint.map(|checkpoint| checkpoint.progress().clone()).unwrap_or_default();
     arguments.announce(&data, classes, &progress);
+    if let Some(batch) = train.fixed_batch().filter(|_| !arguments.quiet) {
+        eprintln!("the graph takes batches of {batch} only: samples that do not fill one are left out");
+    }
 
     stop_on_ctrl_c(arguments.quiet)?;
     let steps = config.epochs * train.batch_count(config.batch_size)? as u64;
@@ -180,16 +188,16 @@ impl Arguments {
         }
     }
 
-    fn load(&self, mut artifacts: ArtifactFolder, checkpoint: Option<&Checkpoint>) -> Result<OrtTraining> {
+    fn load(&self, mut artifacts: Artifacts, checkpoint: Option<&Checkpoint>) -> Result<OrtTraining> {
         let runtime = runtime::for_training(self.ort_lib.as_deref())?;
         if self.verbose {
             eprintln!("ONNX Runtime {} on {}: {}", runtime.version, self.device, runtime.library.display());
         }
         if let Some(checkpoint) = checkpoint {
-            artifacts.files.checkpoint = checkpoint.engine_file();
+            artifacts.checkpoint = checkpoint.engine_file();
         }
         let options = Options { device: self.device, seed: self.seed.into(), threads: self.threads };
-        OrtTraining::load(&runtime, &artifacts.files, &options)
+        OrtTraining::load(&runtime, &artifacts, &options)
     }
 
     /// Says what the run is about to do, as far as it was asked to.

@@ -287,9 +287,23 @@ mod tests {
     }
 
     #[test]
-    fn a_fixed_batch_is_known() {
+    fn the_last_batch_has_what_is_left() {
         let data = u8s();
-        assert_eq!(Feed::new(&data, &ports(&[Some(2), Some(4)]), None).unwrap().fixed_batch(), Some(2));
-        assert_eq!(Feed::new(&data, &ports(&[None, Some(4)]), None).unwrap().fixed_batch(), None);
+        let feed = Feed::new(&data, &ports(&[None, Some(4)]), None).unwrap();
+        let batches: Vec<_> = feed.batches(&[4, 3, 2, 1, 0], 2).unwrap().collect();
+        assert_eq!(batches, [&[4, 3][..], &[2, 1], &[0]]);
+        assert_eq!(feed.batch_count(64).unwrap(), 1);
+        assert!(feed.batch_count(0).is_err());
+    }
+
+    #[test]
+    fn a_fixed_batch_is_always_full() {
+        let data = u8s();
+        let feed = |batch| Feed::new(&data, &ports(&[Some(batch), Some(4)]), None).unwrap();
+        assert_eq!(feed(2).fixed_batch(), Some(2));
+        assert_eq!(feed(2).batches(&[2, 1, 0], 2).unwrap().collect::<Vec<_>>(), [&[2, 1]]);
+        let message = |batch, size| feed(batch).batch_count(size).unwrap_err().to_string();
+        assert_eq!(message(2, 64), "the graph is made for batches of 2, not of 64");
+        assert_eq!(message(3, 3), "the graph takes batches of 3, but there are 2 samples");
     }
 }

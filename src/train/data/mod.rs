@@ -3,6 +3,7 @@
 mod array;
 mod feed;
 mod idx;
+mod load;
 mod npz;
 mod order;
 
@@ -12,9 +13,6 @@ pub use order::epoch_order;
 
 use crate::{Error, Result};
 use sha2::{Digest, Sha256};
-use std::fs::File;
-use std::io::Read;
-use std::path::{Path, PathBuf};
 
 /// Samples, and the class of each.
 #[derive(Clone, Debug, PartialEq)]
@@ -31,42 +29,6 @@ pub struct Data {
     /// The test set, where there is one.
     pub test: Option<Dataset>,
 }
-
-/// Which half of a data set is asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Part {
-    Train,
-    Test,
-}
-
-impl Data {
-    /// Reads `path`, and the test set from `test_path` where it is given.
-    ///
-    /// A path is one of
-    /// - a folder with IDX files named like MNIST's (`train-images-idx3-ubyte`, `train-labels-idx1-ubyte`, `t10k-…`),
-    ///   plain or `.gz`;
-    /// - an IDX file of images, whose labels lie beside it (`images` → `labels`, `idx3` → `idx1` in the name);
-    /// - an `.npz` archive with `x_train`, `y_train` and perhaps `x_test`, `y_test`; or with `x`, `y` alone.
-    ///
-    /// # Errors
-    /// Where a file is missing or damaged, an array is not there, samples and labels do not match, or a set is empty.
-    pub fn load(path: &Path, test_path: Option<&Path>) -> Result<Self> {
-        let train = load_part(path, Part::Train)?
-            .ok_or_else(|| Error::input("there is no training data here").in_file(path).help(LAYOUTS))?;
-        let test = match test_path {
-            Some(path) => Some(
-                load_part(path, Part::Test)?
-                    .ok_or_else(|| Error::input("there is no test data here").in_file(path).help(LAYOUTS))?,
-            ),
-            None if is_single_set(path)? => None,
-            None => load_part(path, Part::Test)?,
-        };
-        Ok(Self { train, test })
-    }
-}
-
-const LAYOUTS: &str = "give a folder with train-images-idx3-ubyte[.gz] and train-labels-idx1-ubyte[.gz] (for the test \
-                       set t10k-…), or an .npz file with x_train, y_train, x_test, y_test, or with x, y";
 
 impl Dataset {
     /// A data set of `samples` (any shape, the outermost axis counts them) and their `labels` (one integer a sample,
@@ -170,94 +132,9 @@ impl Dataset {
     }
 }
 
-/// One part of the data at `path`; none where there is no such part.
-fn load_part(path: &Path, part: Part) -> Result<Option<Dataset>> {
-    if path.is_dir() {
-        let stem = match part {
-            Part::Train => "train",
-            Part::Test => "t10k",
-        };
-        match find_idx(path, stem, "images", 3) {
-            Some(images) => load_idx_pair(&images).map(Some),
-            None => Ok(None),
-        }
-    } else if is_npz(path)? {
-        load_npz_part(path, part)
-    } else {
-        load_idx_pair(path).map(Some)
-    }
-}
-
-/// Whether `path` holds one unnamed set, which cannot be both training and test data.
-fn is_single_set(path: &Path) -> Result<bool> {
-    Ok(if path.is_dir() {
-        false
-    } else if is_npz(path)? {
-        !npz::Npz::open(path)?.contains("x_train")
-    } else {
-        true
-    })
-}
-
-fn is_npz(path: &Path) -> Result<bool> {
-    let mut magic = Vec::with_capacity(4);
-    let file = File::open(path).map_err(|error| Error::io("open the data", path, &error))?;
-    file.take(4).read_to_end(&mut magic).map_err(|error| Error::io("read the data", path, &error))?;
-    Ok(magic.starts_with(b"PK") || path.extension().is_some_and(|extension| extension == "npz"))
-}
-
-fn load_npz_part(path: &Path, part: Part) -> Result<Option<Dataset>> {
-    let mut npz = npz::Npz::open(path)?;
-    let named = match part {
-        Part::Train => ["x_train", "y_train"],
-        Part::Test => ["x_test", "y_test"],
-    };
-    let [x, y] = match named {
-        named if npz.contains(named[0]) => named,
-        _ if npz.contains("x") => ["x", "y"],
-        _ if part == Part::Test => return Ok(None),
-        // Reading reports what is missing and lists what is there.
-        named => named,
-    };
-    Dataset::new(npz.read(x)?, npz.read(y)?).map(Some).map_err(|error| error.in_file(path))
-}
-
-/// The IDX file `<stem>-<kind>-idx<rank>-ubyte` in `folder`, under one of the names in use.
-fn find_idx(folder: &Path, stem: &str, kind: &str, rank: u8) -> Option<PathBuf> {
-    let names = ["-", "."].into_iter().flat_map(|separator| {
-        ["", ".gz"].into_iter().map(move |end| format!("{stem}-{kind}{separator}idx{rank}-ubyte{end}"))
-    });
-    names.map(|name| folder.join(name)).find(|path| path.is_file())
-}
-
-fn load_idx_pair(images: &Path) -> Result<Dataset> {
-    let labels = labels_beside(images)?;
-    Dataset::new(idx::read(images)?, idx::read(&labels)?).map_err(|error| error.in_file(images))
-}
-
-/// The labels that belong to a file of images, compressed or not.
-fn labels_beside(images: &Path) -> Result<PathBuf> {
-    let name = images.file_name().unwrap_or_default().to_string_lossy();
-    let plain = name.strip_suffix(".gz").unwrap_or(&name).replacen("images", "labels", 1).replacen("idx3", "idx1", 1);
-    if !name.contains("images") {
-        return Err(Error::input(
-            "neither an .npz archive nor a file of images: its labels cannot be found by its name",
-        )
-        .in_file(images)
-        .help(LAYOUTS));
-    }
-    let found = [plain.clone(), format!("{plain}.gz")].map(|name| images.with_file_name(name));
-    found
-        .into_iter()
-        .find(|path| path.is_file())
-        .ok_or_else(|| Error::input(format!("the labels are missing: expected {plain}[.gz] beside it")).in_file(images))
-}
-
 #[cfg(test)]
 mod tests {
-    use super::npz::tests::NpzWriter;
     use super::*;
-    use ndarray::array;
 
     fn bytes(shape: &[usize], values: &[u8]) -> Array {
         Array::new(shape.to_vec(), Values::U8(values.to_vec())).unwrap()
@@ -265,13 +142,6 @@ mod tests {
 
     fn message(result: Result<Dataset>) -> String {
         result.unwrap_err().to_string()
-    }
-
-    /// An IDX file of bytes.
-    fn idx(shape: &[u32], values: &[u8]) -> Vec<u8> {
-        let header = [0, 0, 8, shape.len() as u8];
-        let dims = shape.iter().flat_map(|dim| dim.to_be_bytes());
-        header.into_iter().chain(dims).chain(values.iter().copied()).collect()
     }
 
     #[test]
@@ -294,51 +164,6 @@ mod tests {
         assert!(data.check_labels(3).is_ok());
         let error = data.check_labels(2).unwrap_err().to_string();
         assert_eq!(error, "sample 1 has the label 2, but the model has 2 classes (0 to 1)");
-    }
-
-    #[test]
-    fn reads_a_folder_of_idx_files() {
-        let folder = tempfile::tempdir().unwrap();
-        let write = |name: &str, bytes: &[u8]| std::fs::write(folder.path().join(name), bytes).unwrap();
-        write("train-images-idx3-ubyte", &idx(&[2, 1, 2], &[1, 2, 3, 4]));
-        assert!(Data::load(folder.path(), None).unwrap_err().to_string().contains("labels are missing"));
-        write("train-labels-idx1-ubyte", &idx(&[2], &[7, 8]));
-        let data = Data::load(folder.path(), None).unwrap();
-        assert_eq!((data.train.sample_shape(), data.train.labels()), (&[1, 2][..], &[7, 8][..]));
-        assert_eq!(data.test, None);
-
-        write("t10k-images.idx3-ubyte", &idx(&[1, 1, 2], &[5, 6]));
-        write("t10k-labels.idx1-ubyte", &idx(&[1], &[9]));
-        assert_eq!(Data::load(folder.path(), None).unwrap().test.unwrap().labels(), [9]);
-        let images = folder.path().join("train-images-idx3-ubyte");
-        assert_eq!(Data::load(&images, None).unwrap().test, None);
-        assert_eq!(Data::load(&images, Some(folder.path())).unwrap().test.unwrap().labels(), [9]);
-    }
-
-    #[test]
-    fn an_empty_folder_has_no_data() {
-        let folder = tempfile::tempdir().unwrap();
-        let error = Data::load(folder.path(), None).unwrap_err();
-        assert!(error.to_string().ends_with("there is no training data here"));
-        assert_eq!(error.help_text(), Some(LAYOUTS));
-    }
-
-    #[test]
-    fn reads_archives_with_either_names() {
-        let folder = tempfile::tempdir().unwrap();
-        let (both, one) = (folder.path().join("both.npz"), folder.path().join("one.npz"));
-        let (x, y) = (array![[1u8, 2], [3, 4]].into_dyn(), array![0i64, 1].into_dyn());
-        NpzWriter::create(&both)
-            .add("x_train", x.clone())
-            .add("y_train", y.clone())
-            .add("x_test", x.clone())
-            .add("y_test", y.clone())
-            .finish();
-        NpzWriter::create(&one).add("x", x).add("y", y).finish();
-        let data = Data::load(&both, None).unwrap();
-        assert_eq!(data.test.as_ref(), Some(&data.train));
-        assert_eq!(Data::load(&one, None).unwrap(), Data { train: data.train.clone(), test: None });
-        assert_eq!(Data::load(&one, Some(&one)).unwrap(), data);
     }
 
     #[test]
