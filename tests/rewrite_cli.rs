@@ -133,11 +133,11 @@ fn json() {
     let (before, after) = (nodes(&models().join("cnn/training_model.onnx")), nodes(&model));
     assert_eq!((&report["nodes_before"], &report["nodes_after"]), (&before.len().into(), &after.len().into()));
     let mut shared = 0;
-    for count in report["operators"].as_array().unwrap() {
-        let here = |nodes: &[NodeProto]| nodes.iter().filter(|n| n.operator() == count["operator"]).count();
+    for (operator, count) in report["operators"].as_object().unwrap() {
+        let here = |nodes: &[NodeProto]| nodes.iter().filter(|n| n.operator() == *operator).count();
         let number = |key: &str| count[key].as_u64().unwrap() as usize;
-        assert_eq!((number("before"), number("after")), (here(&before), here(&after)), "{count}");
-        assert_eq!(number("after"), number("before") + number("perturbed") + number("penalty"), "{count}");
+        assert_eq!((number("before"), number("after")), (here(&before), here(&after)), "{operator}");
+        assert_eq!(number("after"), number("before") + number("perturbed") + number("penalty"), "{operator}");
         shared += number("shared");
     }
     assert_eq!(report["shared_nodes"], shared);

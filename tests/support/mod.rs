@@ -3,6 +3,7 @@
 
 pub mod command;
 pub mod plain;
+pub mod python;
 
 use gnp::engine::ort_training::{Artifacts, Options, OrtTraining};
 use gnp::engine::runtime::{self, Runtime};

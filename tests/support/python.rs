@@ -1,0 +1,38 @@
+//! Python, where a test needs a package of it.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::{env, fs};
+
+/// Runs a command to its end and returns what it prints; fails with what it says where it fails.
+#[track_caller]
+pub fn run(command: &mut Command) -> String {
+    let output = command.output().unwrap();
+    let (printed, said) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{command:?}: {}\n{printed}{said}", output.status);
+    printed.into_owned()
+}
+
+/// The Python in the path, with its version, `3.11`; none where there is none, or it cannot make virtual environments.
+pub fn version() -> Option<String> {
+    let script = "import sys, venv, ensurepip; print('%d.%d' % sys.version_info[:2])";
+    let output = Command::new("python3").args(["-c", script]).output().ok().filter(|o| o.status.success())?;
+    Some(String::from_utf8(output.stdout).ok()?.trim().to_owned())
+}
+
+/// The Python of a virtual environment that holds the packages in the file `requirements`, made once and kept in the build
+/// folder.
+pub fn environment(name: &str, requirements: &Path) -> PathBuf {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    let python = folder.join(if cfg!(windows) { "Scripts/python.exe" } else { "bin/python" });
+    // Written last, so that an environment that was interrupted is made again.
+    let done = folder.join("requirements.txt");
+    let wanted = fs::read(requirements).unwrap();
+    if fs::read(&done).is_ok_and(|found| found == wanted) {
+        return python;
+    }
+    run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&folder));
+    run(Command::new(&python).args(["-m", "pip", "install", "--quiet", "--requirement"]).arg(requirements));
+    fs::write(done, wanted).unwrap();
+    python
+}
