@@ -163,7 +163,7 @@ fn a_device_that_is_not_there() {
 #[test]
 fn wrong_usage() {
     let folder = tempfile::tempdir().unwrap();
-    let mut digits = || train_on(models("digits.npz"), &folder);
+    let digits = || train_on(models("digits.npz"), &folder);
     assert_says(&refusal(digits().arg("--no-such-flag")), &["unexpected argument '--no-such-flag'"]);
     assert_says(&refusal(digits().args(["--resume", "--force"])), &["cannot be used with"]);
     assert_says(&refusal(digits().args(["--r", "0.1"])), &["no input `gnp.r`", "gnp-rewrite --expose r"]);

@@ -1,21 +1,20 @@
 //! Training runs from data to model, through ONNX Runtime's training API.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod support;
+
 use gnp::engine::ort_training::Options;
-use gnp::engine::{Engine, OrtTraining, runtime};
+use gnp::engine::{Engine, OrtTraining};
 use gnp::train::data::{Array, Data, Dataset, Feed, Values};
 use gnp::train::{
-    ArtifactFolder, Checkpoint, Config, Ended, EpochReport, Event, Fingerprint, Run, RunFolder, Schedule, fit, prepare,
+    Checkpoint, Config, Ended, EpochReport, Event, Fingerprint, Run, RunFolder, Schedule, find_artifacts, fit, prepare,
 };
 use std::fs;
 use std::io::Write;
 use std::num::NonZero;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-
-fn models() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("models")
-}
+use support::{models, training_runtime};
 
 fn digits() -> Data {
     Data::load(&models().join("digits.npz"), None).unwrap()
@@ -35,13 +34,12 @@ fn config(epochs: u64) -> Config {
 }
 
 fn mlp(checkpoint: Option<&Checkpoint>) -> OrtTraining {
-    let mut folder = ArtifactFolder::open(&models().join("mlp")).unwrap();
+    let mut artifacts = find_artifacts(&models().join("mlp")).unwrap();
     if let Some(checkpoint) = checkpoint {
-        folder.files.checkpoint = checkpoint.engine_file();
+        artifacts.checkpoint = checkpoint.engine_file();
     }
-    let runtime = runtime::install_training(&mut |_| {}).unwrap();
     let options = Options { threads: NonZero::new(1), ..Options::default() };
-    OrtTraining::load(&runtime, &folder.files, &options).unwrap()
+    OrtTraining::load(&training_runtime(), &artifacts, &options).unwrap()
 }
 
 /// Trains the MLP on the digits in `root`, from its newest checkpoint on, up to `until` steps in all.

@@ -1,7 +1,7 @@
 //! Puts the Gradient Norm Penalty into ONNX training graphs.
 
 use clap::{Parser, ValueEnum};
-use comfy_table::{CellAlignment, Table, presets};
+use comfy_table::Table;
 use gnp::cli;
 use gnp::emit::artifact::Settings;
 use gnp::engine::runtime;
@@ -209,17 +209,8 @@ fn text(report: &Report, checked: Option<&Loaded>, arguments: &Arguments) -> Str
         report.trainable_parameters,
         table(report, arguments.verbose)
     );
-    let repeated = report.nodes_before - report.shared_nodes;
-    if report.plain {
-        text += "\nr or alpha is the constant 0, so this is plain training: the gradient is as it was.\n";
-    } else {
-        let _ = writeln!(
-            text,
-            "\n{repeated} of {} nodes are evaluated in both passes, {} once: they depend on no trainable parameter,\n\
-             move state, or draw, or add up gradients.",
-            report.nodes_before, report.shared_nodes
-        );
-    }
+    text += "\n";
+    text += &passes(report);
     if let Some(bytes) = report.bytes {
         let _ = writeln!(text, "Wrote {}.", indicatif::HumanBytes(bytes as u64));
     }
@@ -235,35 +226,46 @@ fn text(report: &Report, checked: Option<&Loaded>, arguments: &Arguments) -> Str
     text
 }
 
+/// What is evaluated once and what twice, in words.
+fn passes(report: &Report) -> String {
+    if report.plain {
+        return "r or alpha is the constant 0, so this is plain training: the gradient is what it was.\n".into();
+    }
+    let accumulators = report.trainable_parameters;
+    let shared = report.shared_nodes - accumulators;
+    let repeated = report.nodes_before - report.shared_nodes;
+    let mut text = format!(
+        "Of {} nodes, {repeated} depend on a trainable parameter and are evaluated in both passes, {accumulators} add up \
+         gradients,\nand {shared} {} evaluated once for both.\n",
+        report.nodes_before,
+        if shared == 1 { "is" } else { "are" }
+    );
+    let shared = report.operators.iter().filter(|(o, c)| c.shared > 0 && !o.ends_with("InPlaceAccumulatorV2"));
+    let shared: Vec<_> = shared.map(|(operator, count)| format!("{} {operator}", count.shared)).collect();
+    if !shared.is_empty() {
+        let _ = writeln!(text, "Shared: {}.", shared.join(", "));
+    }
+    text
+}
+
 fn value_name(value: impl ValueEnum) -> String {
     value.to_possible_value().map(|v| v.get_name().to_owned()).unwrap_or_default()
 }
 
+/// Operators before and after; a row a kind, the sums last.
 fn table(report: &Report, verbose: bool) -> Table {
-    let mut table = Table::new();
-    table.load_style(presets::UTF8_HORIZONTAL_ONLY);
     let mut header = vec!["operator", "before", "second pass", "penalty", "after"];
     if verbose {
         header.insert(2, "shared");
     }
-    table.set_header(header);
-    let sum = |count: fn(&rewrite::OperatorCount) -> usize| report.operators.iter().map(count).sum();
-    let total = rewrite::OperatorCount {
-        operator: "all".into(),
-        before: sum(|o| o.before),
-        shared: sum(|o| o.shared),
-        perturbed: sum(|o| o.perturbed),
-        penalty: sum(|o| o.penalty),
-        after: sum(|o| o.after),
-    };
-    for count in report.operators.iter().chain([&total]) {
+    let mut table = cli::table(header);
+    for (operator, count) in report.operators.iter().map(|(o, c)| (o.as_str(), *c)).chain([("all", report.total())]) {
         let mut numbers = vec![count.before, count.perturbed, count.penalty, count.after];
         if verbose {
             numbers.insert(1, count.shared);
         }
         let cells = numbers.into_iter().map(|n| if n == 0 { "·".to_owned() } else { n.to_string() });
-        table.add_row([count.operator.clone()].into_iter().chain(cells));
+        table.add_row([operator.to_owned()].into_iter().chain(cells));
     }
-    table.column_iter_mut().skip(1).for_each(|column| column.set_cell_alignment(CellAlignment::Right));
     table
 }

@@ -1,6 +1,9 @@
 //! What the two binaries share: arguments in, messages and exit codes out.
 
 mod generate;
+mod table;
+
+pub use table::table;
 
 use crate::{Error, ErrorKind, Result};
 use clap::Parser;

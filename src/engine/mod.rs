@@ -5,47 +5,17 @@
 
 mod device;
 pub mod ort_training;
+mod port;
 pub mod runtime;
 mod tensor;
 
 pub use device::Device;
 pub use ort_training::OrtTraining;
+pub use port::{Port, check_batch};
 pub use tensor::{ElementType, Tensor};
 
 use crate::Result;
-use crate::graph::tensor_type;
-use crate::onnx::DataType;
-use crate::onnx::proto::{ValueInfoProto, tensor_shape_proto::dimension};
 use std::path::Path;
-
-/// One input or output of a graph, as the engine sees it.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Port {
-    /// The value's name in the graph.
-    pub name: String,
-    /// The element type.
-    pub element: ElementType,
-    /// The dimensions, outermost first; `None` where the graph leaves one open (the batch, as a rule).
-    pub dims: Vec<Option<usize>>,
-}
-
-impl Port {
-    /// A graph's declared value as a port; none where batches cannot have its type.
-    pub fn of(value: &ValueInfoProto) -> Option<Self> {
-        let tensor = tensor_type(value)?;
-        let element = match DataType::try_from(tensor.elem_type()).ok()? {
-            DataType::Float => ElementType::F32,
-            DataType::Int32 => ElementType::I32,
-            DataType::Int64 => ElementType::I64,
-            _ => return None,
-        };
-        let dims = tensor.shape.as_ref()?.dim.iter().map(|dim| match dim.value {
-            Some(dimension::Value::DimValue(size)) => usize::try_from(size).ok(),
-            _ => None,
-        });
-        Some(Self { name: value.name().to_owned(), element, dims: dims.collect() })
-    }
-}
 
 /// What one step is taken with. All are dimensionless.
 #[derive(Clone, Copy, Debug, PartialEq)]

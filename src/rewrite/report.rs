@@ -10,10 +10,8 @@ use std::collections::{BTreeMap, HashSet};
 use std::path::PathBuf;
 
 /// How often an operator stands in the graph.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct OperatorCount {
-    /// `op_type`, with its domain before it where that is not `ai.onnx`.
-    pub operator: String,
     /// In the graph that was read.
     pub before: usize,
     /// Of those: evaluated once, for both passes.
@@ -45,8 +43,8 @@ pub struct Report {
     pub shared_nodes: usize,
     /// Nodes in the graph that was written.
     pub nodes_after: usize,
-    /// Per operator, by name.
-    pub operators: Vec<OperatorCount>,
+    /// Per operator: `op_type`, with its domain before it where that is not `ai.onnx`.
+    pub operators: BTreeMap<String, OperatorCount>,
     /// The bytes of the file; none in a dry run.
     pub bytes: Option<usize>,
     /// External data that belongs to it, relative to its folder.
@@ -82,7 +80,6 @@ impl Report {
                 count.penalty += 1;
             }
         }
-        let operators = operators.into_iter().map(|(operator, count)| OperatorCount { operator, ..count });
         Self {
             input: model.path().to_owned(),
             output: PathBuf::new(),
@@ -92,10 +89,21 @@ impl Report {
             nodes_before,
             shared_nodes,
             nodes_after: model.graph.node.len(),
-            operators: operators.collect(),
+            operators,
             bytes: None,
             external: Vec::new(),
         }
+    }
+
+    /// The sums over all operators.
+    pub fn total(&self) -> OperatorCount {
+        self.operators.values().fold(OperatorCount::default(), |sum, count| OperatorCount {
+            before: sum.before + count.before,
+            shared: sum.shared + count.shared,
+            perturbed: sum.perturbed + count.perturbed,
+            penalty: sum.penalty + count.penalty,
+            after: sum.after + count.after,
+        })
     }
 
     pub(super) fn written(&mut self, written: &Written) {

@@ -148,8 +148,10 @@ fn finish(unfinished: &Path, target: &Path, state: &State) -> io::Result<()> {
     let mut file = File::create(unfinished.join(STATE_FILE))?;
     serde_json::to_writer_pretty(&mut file, state)?;
     file.write_all(b"\n")?;
-    file.sync_all()?;
-    File::open(unfinished.join(ENGINE_FILE))?.sync_all()?;
+    // The engine's file may have others beside it, for what a single one cannot hold.
+    for entry in fs::read_dir(unfinished)? {
+        File::open(entry?.path())?.sync_all()?;
+    }
     sync_folder(unfinished)?;
     fs::rename(unfinished, target)?;
     target.parent().map_or(Ok(()), sync_folder)

@@ -6,6 +6,7 @@ use super::evaluate::{class_count, evaluate, loss_of};
 use super::metrics::{EpochReport, Event, StepReport};
 use super::run_folder::RunFolder;
 use super::schedule::{LearningRate, Schedule};
+use crate::emit::artifact::{GRAD_NORM, LOSS_PERTURBED};
 use crate::engine::{Engine, Rates};
 use crate::{Error, Result};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -180,8 +181,8 @@ impl Run<'_> {
             learning_rate,
             seconds,
             examples_per_second: rows.len() as f64 / seconds,
-            grad_norm: metric("gnp.grad_norm"),
-            loss_perturbed: metric("gnp.loss_perturbed"),
+            grad_norm: metric(GRAD_NORM),
+            loss_perturbed: metric(LOSS_PERTURBED),
         };
         if !loss.is_finite() {
             return Err(self.diverged(&report));

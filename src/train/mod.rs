@@ -9,7 +9,7 @@ mod metrics;
 mod run_folder;
 mod schedule;
 
-pub use artifacts::ArtifactFolder;
+pub use artifacts::{check_rates, find_artifacts};
 pub use checkpoint::{Checkpoint, Fingerprint, Progress};
 pub use evaluate::{Evaluation, class_count, evaluate};
 pub use fit::{Config, Ended, Run, fit, prepare};

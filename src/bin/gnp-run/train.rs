@@ -2,10 +2,12 @@
 
 use crate::progress::Display;
 use clap::{Args, ValueEnum, value_parser};
-use gnp::engine::ort_training::Options;
+use gnp::engine::ort_training::{Artifacts, Options};
 use gnp::engine::{Device, Engine, OrtTraining, runtime};
 use gnp::train::data::{Data, Feed};
-use gnp::train::{ArtifactFolder, Checkpoint, Config, Ended, Progress, Run, RunFolder, Schedule, fit, prepare};
+use gnp::train::{
+    Checkpoint, Config, Ended, Progress, Run, RunFolder, Schedule, check_rates, find_artifacts, fit, prepare,
+};
 use gnp::{Error, Result, cli};
 use sha2::{Digest, Sha256};
 use std::num::NonZero;
@@ -108,8 +110,8 @@ enum ScheduleName {
 static STOP: AtomicBool = AtomicBool::new(false);
 
 pub fn run(arguments: &Arguments) -> Result<()> {
-    let artifacts = ArtifactFolder::open(&arguments.artifacts)?;
-    artifacts.check_rates(arguments.r, arguments.alpha)?;
+    let artifacts = find_artifacts(&arguments.artifacts)?;
+    check_rates(&artifacts.training_model, arguments.r, arguments.alpha)?;
     let root = arguments.out.clone().unwrap_or_else(|| default_out(&arguments.artifacts));
     let checkpoint = if arguments.resume {
         RunFolder::newest_checkpoint(&root)?
@@ -124,7 +126,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         .with("training data", data.train.digest())
         .with("divisor", arguments.divisor)
         .with("label noise", arguments.label_noise)
-        .with("training model", digest(&artifacts.files.training_model)?);
+        .with("training model", digest(&artifacts.training_model)?);
 
     let mut engine = arguments.load(artifacts, checkpoint.as_ref())?;
     let classes = prepare(&mut engine, &mut data, arguments.divisor, arguments.label_noise, &config)?;
@@ -180,16 +182,16 @@ impl Arguments {
         }
     }
 
-    fn load(&self, mut artifacts: ArtifactFolder, checkpoint: Option<&Checkpoint>) -> Result<OrtTraining> {
+    fn load(&self, mut artifacts: Artifacts, checkpoint: Option<&Checkpoint>) -> Result<OrtTraining> {
         let runtime = runtime::for_training(self.ort_lib.as_deref())?;
         if self.verbose {
             eprintln!("ONNX Runtime {} on {}: {}", runtime.version, self.device, runtime.library.display());
         }
         if let Some(checkpoint) = checkpoint {
-            artifacts.files.checkpoint = checkpoint.engine_file();
+            artifacts.checkpoint = checkpoint.engine_file();
         }
         let options = Options { device: self.device, seed: self.seed.into(), threads: self.threads };
-        OrtTraining::load(&runtime, &artifacts.files, &options)
+        OrtTraining::load(&runtime, &artifacts, &options)
     }
 
     /// Says what the run is about to do, as far as it was asked to.

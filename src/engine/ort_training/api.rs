@@ -9,7 +9,7 @@ use ort::{AsPointer, sys};
 use std::ffi::{CStr, CString, c_char};
 use std::path::{Path, PathBuf};
 use std::ptr;
-use std::sync::Mutex;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// ONNX Runtime as this process has loaded it. There is one, and it lives as long as the process.
 pub(super) struct Api {
@@ -33,7 +33,7 @@ impl Api {
     /// Where it does not load or cannot train, and where the process has loaded another one.
     pub(super) fn load(runtime: &Runtime) -> Result<&'static Self> {
         static LOADED: Mutex<Option<(PathBuf, &'static Api)>> = Mutex::new(None);
-        let mut loaded = LOADED.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
         match &*loaded {
             Some((library, api)) if *library == runtime.library => Ok(api),
             Some((library, _)) => Err(Error::input(format!(
@@ -80,10 +80,14 @@ impl Api {
         self.environment.ptr()
     }
 
-    /// Sets what every random draw from now on follows from.
-    pub(super) fn set_seed(&self, seed: i64) -> Result<()> {
+    /// Has the process's random draws follow from `seed`, and keeps those who call this out until the result is dropped:
+    /// ONNX Runtime draws from one generator a process.
+    pub(super) fn seed_draws(&self, seed: i64) -> Result<MutexGuard<'static, ()>> {
+        static DRAWS: Mutex<()> = Mutex::new(());
+        let draws = DRAWS.lock().unwrap_or_else(PoisonError::into_inner);
         // SAFETY: the function takes a number only.
-        self.check(unsafe { (self.training.SetSeed)(seed) })
+        self.check(unsafe { (self.training.SetSeed)(seed) })?;
+        Ok(draws)
     }
 
     /// Turns a status into an error with ONNX Runtime's own message, and releases it.
@@ -115,7 +119,15 @@ fn check(base: &OrtApi, status: OrtStatusPtr) -> Result<()> {
         (base.ReleaseStatus)(status.0);
         message
     };
-    Err(Error::input(format!("ONNX Runtime: {}", message.trim_end())))
+    Err(Error::input(format!("ONNX Runtime: {}", essence(&message))))
+}
+
+/// ONNX Runtime's message on one line, without the place and the condition in its source code that come first.
+fn essence(message: &str) -> String {
+    let said = ["[ONNXRuntimeError] : ", " was false. "]
+        .iter()
+        .fold(message, |message, mark| message.rsplit_once(mark).map_or(message, |(_, said)| said));
+    said.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 /// `text` for C. What comes from files may hold a NUL, which no name in ONNX Runtime can.
@@ -136,4 +148,21 @@ pub(super) fn c_path(path: &Path) -> Result<Vec<sys::os_char>> {
 pub(super) fn c_path(path: &Path) -> Result<Vec<sys::os_char>> {
     use std::os::windows::ffi::OsStrExt;
     Ok(path.as_os_str().encode_wide().chain([0]).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_lose_the_source_code() {
+        let thrown =
+            "/src/module.cc:632 Status TrainStep() [ONNXRuntimeError] : 2 : INVALID_ARGUMENT : Wrong input.\n Fix it.";
+        assert_eq!(essence(thrown), "2 : INVALID_ARGUMENT : Wrong input. Fix it.");
+        assert_eq!(
+            essence("/src/module.cc:224 Status CopyFrom() a == b was false. Shape mismatch."),
+            "Shape mismatch."
+        );
+        assert_eq!(essence("Checkpoint verification failed."), "Checkpoint verification failed.");
+    }
 }

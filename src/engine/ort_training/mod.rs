@@ -12,7 +12,8 @@ pub use checkpoint::Property;
 pub use options::Options;
 
 use super::runtime::Runtime;
-use super::{Engine, Port, Rates, Tensor};
+use super::{Engine, Port, Rates, Tensor, check_batch};
+use crate::emit::artifact::{ALPHA, R};
 use crate::onnx::{self, proto::ValueInfoProto};
 use crate::{Error, Result};
 use api::Api;
@@ -22,8 +23,8 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use value::Value;
 
-const RADIUS_INPUT: &str = "gnp.r";
-const ALPHA_INPUT: &str = "gnp.alpha";
+/// The checkpoint's property that counts the steps taken.
+const STEPS_PROPERTY: &str = "gnp.steps";
 
 /// The files that ONNX Runtime trains from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,6 +73,9 @@ pub struct OrtTraining {
     batch: Vec<Port>,
     training: Interface,
     eval: Option<Interface>,
+    seed: i64,
+    /// The steps taken since the run began, through all its checkpoints.
+    steps: i64,
 }
 
 impl OrtTraining {
@@ -81,11 +85,11 @@ impl OrtTraining {
     ///
     /// # Errors
     /// Where the runtime does not load, cannot train, has no provider for the device, or is not the process's; where it
-    /// refuses the artifacts; where the training model takes data of a type that batches cannot have, or the evaluation model does not fit it.
+    /// refuses the artifacts; where the training model takes data of a type that batches cannot have, or the evaluation
+    /// model does not fit it.
     pub fn load(runtime: &Runtime, artifacts: &Artifacts, options: &Options) -> Result<Self> {
         let api = Api::load(runtime)?;
         let session_options = SessionOptions::new(api, runtime, options)?;
-        api.set_seed(options.seed)?;
         let session = Session::new(api, artifacts, &session_options)?;
 
         let signature = session.training_signature()?;
@@ -96,7 +100,12 @@ impl OrtTraining {
             Some(model) => Some(Interface::new(session.eval_signature()?, &batch).map_err(|e| e.in_file(model))?),
             None => None,
         };
-        Ok(Self { api, session, batch, training, eval })
+        // A checkpoint that comes from no run of ours has no such property.
+        let steps = match session.checkpoint.property(STEPS_PROPERTY) {
+            Ok(Property::Int(steps)) => steps,
+            _ => 0,
+        };
+        Ok(Self { api, session, batch, training, eval, seed: options.seed, steps })
     }
 
     /// A copy of the parameter `name`, trainable or frozen.
@@ -152,20 +161,25 @@ impl Engine for OrtTraining {
     }
 
     fn step(&mut self, batch: &[Tensor], rates: &Rates) -> Result<Vec<Tensor>> {
+        check_batch(&self.batch, batch)?;
         let inputs = self.training.values(self.api, batch, Some(rates))?;
-        let returned = self.session.train_step(&inputs, self.training.outputs.len())?;
+        let seed = step_seed(self.seed, self.steps);
+        let returned = self.session.train_step(&inputs, self.training.outputs.len(), seed)?;
         self.session.optimizer_step(rates.learning_rate)?;
+        self.steps += 1;
         Ok(returned)
     }
 
     fn evaluate(&mut self, batch: &[Tensor]) -> Result<Vec<Tensor>> {
         let eval = self.eval_interface()?;
+        check_batch(&self.batch, batch)?;
         let inputs = eval.values(self.api, batch, None)?;
         let count = eval.outputs.len();
         self.session.eval_step(&inputs, count)
     }
 
     fn save(&mut self, file: &Path) -> Result<()> {
+        self.session.checkpoint.set_property(STEPS_PROPERTY, &Property::Int(self.steps))?;
         self.session.checkpoint.save(file)
     }
 
@@ -189,8 +203,8 @@ impl Interface {
     /// Where the graph takes what is neither part of the batch nor a hyperparameter.
     fn new(signature: Signature, batch: &[Port]) -> Result<Self> {
         let feeds = signature.inputs.iter().map(|name| match name.as_str() {
-            RADIUS_INPUT => Ok(Feed::Radius),
-            ALPHA_INPUT => Ok(Feed::Alpha),
+            R => Ok(Feed::Radius),
+            ALPHA => Ok(Feed::Alpha),
             name => batch.iter().position(|port| port.name == name).map(Feed::Batch).ok_or_else(|| {
                 let known: Vec<&str> = batch.iter().map(|port| port.name.as_str()).collect();
                 Error::input(format!("unknown input `{name}`: a batch consists of {}", known.join(", ")))
@@ -199,15 +213,12 @@ impl Interface {
         Ok(Self { feeds: feeds.collect::<Result<_>>()?, outputs: signature.outputs })
     }
 
-    /// What the graph is run on, in its order, in the memory of `batch` and `rates`.
+    /// What the graph is run on, in its order, in the memory of `batch`, which has a tensor a port, and of `rates`.
     fn values<'a>(&self, api: &'static Api, batch: &'a [Tensor], rates: Option<&'a Rates>) -> Result<Vec<Value<'a>>> {
         let feed = |feed: &Feed| match *feed {
-            Feed::Batch(index) => match batch.get(index) {
-                Some(tensor) => Value::of(api, tensor),
-                None => Err(Error::input(format!("the batch has {} tensors, too few for the graph", batch.len()))),
-            },
-            Feed::Radius => Value::scalar(api, required(rates.and_then(|rates| rates.r.as_ref()), RADIUS_INPUT)?),
-            Feed::Alpha => Value::scalar(api, required(rates.and_then(|rates| rates.alpha.as_ref()), ALPHA_INPUT)?),
+            Feed::Batch(index) => Value::of(api, &batch[index]),
+            Feed::Radius => Value::scalar(api, required(rates.and_then(|rates| rates.r.as_ref()), R)?),
+            Feed::Alpha => Value::scalar(api, required(rates.and_then(|rates| rates.alpha.as_ref()), ALPHA)?),
         };
         self.feeds.iter().map(feed).collect()
     }
@@ -221,7 +232,7 @@ fn required<'a>(rate: Option<&'a f32>, input: &str) -> Result<&'a f32> {
 fn batch_ports(signature: &Signature, training_model: &Path) -> Result<Vec<Port>> {
     let model = onnx::read(training_model)?;
     let inputs: HashMap<&str, &ValueInfoProto> = model.graph.input.iter().map(|i| (i.name(), i)).collect();
-    let data = signature.inputs.iter().filter(|name| ![RADIUS_INPUT, ALPHA_INPUT].contains(&name.as_str()));
+    let data = signature.inputs.iter().filter(|name| ![R, ALPHA].contains(&name.as_str()));
     data.map(|name| {
         inputs.get(name.as_str()).and_then(|input| Port::of(input)).ok_or_else(|| {
             Error::input(format!("the input `{name}` is no tensor of float32, int32 or int64"))
@@ -229,6 +240,15 @@ fn batch_ports(signature: &Signature, training_model: &Path) -> Result<Vec<Port>
         })
     })
     .collect()
+}
+
+/// What the draws of one step follow from: far apart for neighbouring steps (the finalizer of SplitMix64), because ONNX
+/// Runtime itself takes the following seeds for the following draws.
+fn step_seed(seed: i64, step: i64) -> i64 {
+    let mut bits = seed.wrapping_add(step.wrapping_mul(0x9e37_79b9_7f4a_7c15_u64 as i64)) as u64;
+    bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    ((bits ^ (bits >> 31)) >> 1) as i64
 }
 
 #[cfg(test)]

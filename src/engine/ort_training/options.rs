@@ -15,8 +15,8 @@ const CUDA_PROVIDER: &str = "CUDAExecutionProvider";
 pub struct Options {
     /// Where it computes.
     pub device: Device,
-    /// What every random draw of the graph follows from. Dropout draws from one generator a process: two engines repeat each
-    /// other's draws where one is loaded after the other has finished, not where their steps alternate.
+    /// What the random draws of every step follow from, together with the number of the step: the same seed gives the
+    /// same run, stopped and resumed or not, whatever other engines do.
     pub seed: i64,
     /// The number of threads that one operator may use; one a core where absent.
     pub threads: Option<NonZero<u16>>,

@@ -69,7 +69,9 @@ impl Session {
             )
         };
         api.check(status).map_err(|e| {
-            Error::input(format!("cannot load the training artifacts: {e}")).in_file(&artifacts.training_model)
+            Error::input(format!("cannot load the training artifacts: {e}"))
+                .in_file(&artifacts.training_model)
+                .help("models and checkpoint must have been generated together")
         })?;
         Ok(Self { api, pointer, checkpoint })
     }
@@ -109,8 +111,10 @@ impl Session {
         }
     }
 
-    /// Runs the training graph: its `outputs` first values, and the gradients, added up inside the session.
-    pub(super) fn train_step(&mut self, inputs: &[Value<'_>], outputs: usize) -> Result<Vec<Tensor>> {
+    /// Runs the training graph: its `outputs` first values, and the gradients, added up inside the session. Its random
+    /// draws follow from `seed`.
+    pub(super) fn train_step(&mut self, inputs: &[Value<'_>], outputs: usize, seed: i64) -> Result<Vec<Tensor>> {
+        let _draws = self.api.seed_draws(seed)?;
         self.run(self.api.training.TrainStep, inputs, outputs)
     }
 

@@ -32,6 +32,15 @@ impl Origin {
     fn is_chosen(self) -> bool {
         matches!(self, Self::Named | Self::Environment)
     }
+
+    /// What the user can do where the library will not do.
+    fn way_out(self) -> &'static str {
+        match self {
+            Self::Named => "name another one, or none to have the installed one used",
+            Self::Environment => "unset ORT_DYLIB_PATH, or set it to the shared library of a training build",
+            Self::Installed | Self::System | Self::Python => INSTALL_HELP,
+        }
+    }
 }
 
 impl fmt::Display for Origin {
@@ -87,18 +96,21 @@ pub fn discover(named: Option<&Path>) -> Vec<Candidate> {
 /// # Errors
 /// Where the library that the caller or the environment names does not load or cannot train, and where none is found.
 pub fn for_training(named: Option<&Path>) -> Result<Runtime> {
+    let mut none = Error::input("found no ONNX Runtime that can train").help(INSTALL_HELP);
     for candidate in candidates(named) {
         match candidate.runtime {
             Ok(runtime) if runtime.can_train() => return Ok(runtime),
             Ok(runtime) if candidate.origin.is_chosen() => {
                 let message = format!("this build of ONNX Runtime {} cannot train", runtime.version);
-                return Err(Error::input(message).in_file(candidate.library).help(INSTALL_HELP));
+                return Err(Error::input(message).in_file(candidate.library).help(candidate.origin.way_out()));
             }
             Err(error) if candidate.origin.is_chosen() => return Err(error),
+            // Should nothing else train, then this is why.
+            Err(error) if candidate.origin == Origin::Installed => none = error,
             _ => {}
         }
     }
-    Err(Error::input("found no ONNX Runtime that can train").help(INSTALL_HELP))
+    Err(none)
 }
 
 /// The candidates, each looked at only when it is asked for.

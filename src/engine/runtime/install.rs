@@ -177,7 +177,7 @@ fn run(mut command: Command, doing: &str, help: &str) -> Result<()> {
     let said = String::from_utf8_lossy(&output.stderr);
     let last: Vec<&str> = said.trim().lines().rev().take(3).collect();
     let last: Vec<&str> = last.into_iter().rev().collect();
-    Err(Error::input(format!("cannot {doing}: `{program}` failed ({}): {}", output.status, last.join("\n"))).help(help))
+    Err(Error::input(format!("cannot {doing}: `{program}` failed ({}): {}", output.status, last.join(" "))).help(help))
 }
 
 fn require_sha256(bytes: &[u8], expected: &str) -> Result<()> {

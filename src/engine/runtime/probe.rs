@@ -20,8 +20,8 @@ pub(super) fn probe(library: &Path) -> Result<Runtime> {
 
 fn describe(library: &Path) -> Result<Runtime, String> {
     // SAFETY: loading runs the library's initialisers. The user chose it, or it lies where an ONNX Runtime should.
-    let loaded =
-        unsafe { Library::new(library) }.map_err(|e| format!("cannot load the library: {}", loader_message(&e)))?;
+    let loaded = unsafe { Library::new(library) }
+        .map_err(|e| format!("cannot load the library: {}", loader_message(&e, library)))?;
     // SAFETY: this is the signature of the entry point of that name in ONNX Runtime's C header.
     let entry = unsafe { loaded.get::<unsafe extern "system" fn() -> *const OrtApiBase>(c"OrtGetApiBase") }
         .map_err(|_| "not an ONNX Runtime library: it does not export OrtGetApiBase")?;
@@ -71,9 +71,11 @@ fn providers(api: &OrtApi) -> Result<Vec<String>, String> {
     }
 }
 
-/// The loader's own words, which `libloading` keeps in the error's source.
-fn loader_message(error: &libloading::Error) -> String {
-    std::error::Error::source(error).map_or_else(|| error.to_string(), ToString::to_string)
+/// The loader's own words, which `libloading` keeps in the error's source, without the library's name before them.
+fn loader_message(error: &libloading::Error, library: &Path) -> String {
+    let message = std::error::Error::source(error).map_or_else(|| error.to_string(), ToString::to_string);
+    let name = format!("{}: ", library.display());
+    message.strip_prefix(&name).map_or(message.clone(), str::to_owned)
 }
 
 #[cfg(test)]

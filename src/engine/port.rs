@@ -1,0 +1,110 @@
+//! What a graph takes and returns, and whether a batch fits it.
+
+use super::{ElementType, Tensor};
+use crate::graph::tensor_type;
+use crate::onnx::DataType;
+use crate::onnx::proto::{ValueInfoProto, tensor_shape_proto::dimension};
+use crate::{Error, Result};
+use std::fmt;
+
+/// One input or output of a graph, as the engine sees it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Port {
+    /// The value's name in the graph.
+    pub name: String,
+    /// The element type.
+    pub element: ElementType,
+    /// The dimensions, outermost first; `None` where the graph leaves one open (the batch, as a rule).
+    pub dims: Vec<Option<usize>>,
+}
+
+impl Port {
+    /// A graph's declared value as a port; none where batches cannot have its type.
+    pub fn of(value: &ValueInfoProto) -> Option<Self> {
+        let tensor = tensor_type(value)?;
+        let element = match DataType::try_from(tensor.elem_type()).ok()? {
+            DataType::Float => ElementType::F32,
+            DataType::Int32 => ElementType::I32,
+            DataType::Int64 => ElementType::I64,
+            _ => return None,
+        };
+        let dims = tensor.shape.as_ref()?.dim.iter().map(|dim| match dim.value {
+            Some(dimension::Value::DimValue(size)) => usize::try_from(size).ok(),
+            _ => None,
+        });
+        Some(Self { name: value.name().to_owned(), element, dims: dims.collect() })
+    }
+
+    /// Whether `tensor` has the element type and the shape of this port.
+    fn accepts(&self, tensor: &Tensor) -> bool {
+        let shape = tensor.shape();
+        self.element == tensor.element()
+            && self.dims.len() == shape.len()
+            && self.dims.iter().zip(shape).all(|(dim, &found)| dim.is_none_or(|dim| dim == found))
+    }
+}
+
+/// Element type and shape: `float32 [?, 1, 28, 28]`.
+impl fmt::Display for Port {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let dims: Vec<String> = self.dims.iter().map(|dim| dim.map_or("?".into(), |dim| dim.to_string())).collect();
+        write!(f, "{} [{}]", self.element, dims.join(", "))
+    }
+}
+
+/// Checks that `batch` has one tensor for each of `ports`, of the port's element type and shape, and that none is empty.
+///
+/// ONNX Runtime checks most of this too, but divides by zero on an empty batch.
+///
+/// ```
+/// use gnp::engine::{ElementType, Port, Tensor, check_batch};
+/// let ports = [Port { name: "x".into(), element: ElementType::F32, dims: vec![None, Some(2)] }];
+/// let error = check_batch(&ports, &[Tensor::scalar(1.0)]).unwrap_err();
+/// assert_eq!(error.to_string(), "the input `x` is float32 [?, 2], but the batch has float32 []");
+/// ```
+///
+/// # Errors
+/// Where it does not fit; the message names the port.
+pub fn check_batch(ports: &[Port], batch: &[Tensor]) -> Result<()> {
+    if batch.len() != ports.len() {
+        let names: Vec<&str> = ports.iter().map(|port| port.name.as_str()).collect();
+        return Err(Error::input(format!(
+            "the graph takes {} tensors ({}), but the batch has {}",
+            ports.len(),
+            names.join(", "),
+            batch.len()
+        )));
+    }
+    for (port, tensor) in ports.iter().zip(batch) {
+        let (name, element, shape) = (&port.name, tensor.element(), tensor.shape());
+        if !port.accepts(tensor) {
+            return Err(Error::input(format!("the input `{name}` is {port}, but the batch has {element} {shape:?}")));
+        }
+        if shape.contains(&0) {
+            return Err(Error::input(format!("the batch is empty: the input `{name}` has the shape {shape:?}")));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ndarray::{ArrayD, IxDyn};
+
+    #[test]
+    fn only_what_fits_is_accepted() {
+        let port = |dims| Port { name: "x".into(), element: ElementType::F32, dims };
+        let ports = [port(vec![None, Some(3)])];
+        let floats = |shape: &[usize]| Tensor::F32(ArrayD::zeros(IxDyn(shape)));
+        let message = |batch: &[Tensor]| check_batch(&ports, batch).unwrap_err().to_string();
+
+        check_batch(&ports, &[floats(&[5, 3])]).unwrap();
+        assert_eq!(message(&[]), "the graph takes 1 tensors (x), but the batch has 0");
+        assert_eq!(message(&[floats(&[5, 4])]), "the input `x` is float32 [?, 3], but the batch has float32 [5, 4]");
+        assert_eq!(message(&[floats(&[3])]), "the input `x` is float32 [?, 3], but the batch has float32 [3]");
+        assert_eq!(message(&[floats(&[0, 3])]), "the batch is empty: the input `x` has the shape [0, 3]");
+        let wrong_type = Tensor::I64(ArrayD::zeros(IxDyn(&[5, 3])));
+        assert_eq!(message(&[wrong_type]), "the input `x` is float32 [?, 3], but the batch has int64 [5, 3]");
+    }
+}
