@@ -38,7 +38,7 @@ fn main() -> ExitCode {
 fn measure() -> Result<Table> {
     let runtime = runtime::install_training(&mut |_| {})?;
     let mut table = Table::new();
-    table.set_style(presets::MARKDOWN);
+    table.load_style(presets::ASCII_MARKDOWN);
     table.set_header(["model", "batch", "GNP / plain", "plain, ms", "GNP, ms"]);
     table.column_iter_mut().skip(1).for_each(|column| _ = column.set_cell_alignment(CellAlignment::Right));
     for model in MODELS {
