@@ -3,7 +3,7 @@
 use super::{Graph, Value};
 use crate::graph::builder::{PASS_KEY, SOURCE_KEY, tag};
 use crate::onnx::proto::{AttributeProto, GraphProto};
-use std::collections::HashMap;
+use foldhash::HashMap;
 
 /// What a name of the original stands for in the copy. Names without an entry are shared by both.
 #[derive(Clone, Debug, Default)]

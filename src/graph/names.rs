@@ -5,7 +5,7 @@
 
 use super::uses::{for_each_definition, for_each_subgraph};
 use crate::onnx::proto::GraphProto;
-use std::collections::{HashMap, HashSet};
+use foldhash::{HashMap, HashSet};
 
 const PREFIX: &str = "gnp/";
 
@@ -21,6 +21,12 @@ struct Namespace {
 }
 
 impl Namespace {
+    fn take(&mut self, name: &str) {
+        if is_ours(name) {
+            self.taken.insert(name.to_owned());
+        }
+    }
+
     fn fresh(&mut self, path: &str) -> String {
         let base = format!("{PREFIX}{}", without_reserved_suffix(path));
         if self.taken.insert(base.clone()) {
@@ -37,7 +43,8 @@ impl Namespace {
     }
 }
 
-/// Values and nodes are named apart: a value and a node may share a name, two values may not.
+/// Values and nodes are named apart: a value and a node may share a name, two values may not. Only names that begin as new
+/// ones do can clash with them, so no others are held.
 #[derive(Debug, Default)]
 pub(super) struct Names {
     values: Namespace,
@@ -55,13 +62,13 @@ impl Names {
     fn collect(&mut self, graph: &GraphProto) {
         for_each_definition(graph, &mut |name| self.take_value(name));
         for node in &graph.node {
-            self.nodes.taken.insert(node.name().to_owned());
+            self.nodes.take(node.name());
             for_each_subgraph(node, &mut |body| self.collect(body));
         }
     }
 
     pub(super) fn take_value(&mut self, name: &str) {
-        self.values.taken.insert(name.to_owned());
+        self.values.take(name);
     }
 
     /// A new name for a value, `gnp/<path>` where that is free.
