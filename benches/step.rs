@@ -10,12 +10,15 @@ use gnp::engine::{ElementType, Engine, Port, Rates, Tensor};
 use gnp::rewrite::{self, TRAINING_MODEL};
 use gnp::{Error, Result};
 use ndarray::ArrayD;
+use std::num::NonZero;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Instant;
 
 const MODELS: [&str; 4] = ["mlp", "cnn", "vit", "cnn_head"];
-const BATCH_SIZES: [usize; 2] = [32, 64];
+const BATCH_SIZE: usize = 64;
+/// One thread, and one a core.
+const THREADS: [Option<NonZero<u16>>; 2] = [NonZero::new(1), None];
 const TURNS: usize = 31;
 const COUNTED_STEPS_A_TURN: usize = 5;
 
@@ -39,7 +42,7 @@ fn measure() -> Result<Table> {
     let runtime = runtime::install_training(&mut |_| {})?;
     let mut table = Table::new();
     table.load_style(presets::ASCII_MARKDOWN);
-    table.set_header(["model", "batch", "GNP / plain", "plain, ms", "GNP, ms"]);
+    table.set_header(["model", "threads", "GNP / plain", "plain, ms", "GNP, ms"]);
     table.column_iter_mut().skip(1).for_each(|column| _ = column.set_cell_alignment(CellAlignment::Right));
     for model in MODELS {
         let artifacts = Path::new(env!("CARGO_MANIFEST_DIR")).join("models").join(model);
@@ -48,12 +51,12 @@ fn measure() -> Result<Table> {
         rewrite::rewrite(&artifacts.join(TRAINING_MODEL), &rewritten, &rewrite::Options::default())?;
         let artifacts = Artifacts::in_folder(&artifacts);
         let gnp = Artifacts { training_model: rewritten, ..artifacts.clone() };
-        for batch_size in BATCH_SIZES {
-            let cost = Cost::measure(&runtime, &artifacts, &gnp, batch_size)?;
+        for threads in THREADS {
+            let cost = Cost::measure(&runtime, &artifacts, &gnp, threads)?;
             let number = |x: f64| format!("{x:.2}");
             table.add_row([
                 model.to_owned(),
-                batch_size.to_string(),
+                threads.map_or("all".to_owned(), |threads| threads.to_string()),
                 number(cost.ratio),
                 number(cost.plain * 1e3),
                 number(cost.gnp * 1e3),
@@ -74,10 +77,11 @@ struct Cost {
 }
 
 impl Cost {
-    fn measure(runtime: &Runtime, plain: &Artifacts, gnp: &Artifacts, batch_size: usize) -> Result<Self> {
-        let mut plain = OrtTraining::load(runtime, plain, &Options::default())?;
-        let mut gnp = OrtTraining::load(runtime, gnp, &Options::default())?;
-        let batch = plain.batch_ports().iter().map(|port| noise(port, batch_size)).collect::<Result<Vec<_>>>()?;
+    fn measure(runtime: &Runtime, plain: &Artifacts, gnp: &Artifacts, threads: Option<NonZero<u16>>) -> Result<Self> {
+        let options = Options { threads, ..Options::default() };
+        let mut plain = OrtTraining::load(runtime, plain, &options)?;
+        let mut gnp = OrtTraining::load(runtime, gnp, &options)?;
+        let batch = plain.batch_ports().iter().map(noise).collect::<Result<Vec<_>>>()?;
         let mut turns = Vec::with_capacity(TURNS);
         for _ in 0..=TURNS {
             turns.push((turn(&mut plain, &batch)?, turn(&mut gnp, &batch)?));
@@ -110,8 +114,8 @@ fn median(values: impl Iterator<Item = f64>) -> f64 {
 }
 
 /// Pixels in [0, 1) for a port of floats, labels from 0 to 9 for one of integers.
-fn noise(port: &Port, batch_size: usize) -> Result<Tensor> {
-    let shape: Vec<usize> = port.dims.iter().map(|dim| dim.unwrap_or(batch_size)).collect();
+fn noise(port: &Port) -> Result<Tensor> {
+    let shape: Vec<usize> = port.dims.iter().map(|dim| dim.unwrap_or(BATCH_SIZE)).collect();
     let number = |i: usize| (i * 7919 + 104_729) % 1009;
     match port.element {
         ElementType::F32 => Ok(Tensor::F32(array(shape, |i| number(i) as f32 / 1009.0))),
