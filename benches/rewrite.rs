@@ -8,6 +8,9 @@ use gnp::objective::Artifact;
 use gnp::onnx::{self, WriteOptions};
 use gnp::rewrite::{Options, rewrite};
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc; // as in gnp-rewrite
+
 const NODES: [usize; 2] = [10_000, 100_000];
 
 fn rewrites(criterion: &mut Criterion) {

@@ -98,7 +98,11 @@ pub(super) mod tests {
 
     impl TestNode {
         pub fn with(mut self, body: GraphProto) -> Self {
-            self.0.attribute.push(AttributeProto { name: Some("body".into()), g: Some(body), ..Default::default() });
+            self.0.attribute.push(AttributeProto {
+                name: Some("body".into()),
+                g: Some(body.into()),
+                ..Default::default()
+            });
             self
         }
 

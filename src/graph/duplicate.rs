@@ -56,7 +56,7 @@ impl Graph {
 
     fn rename_bodies(&mut self, attributes: &mut [AttributeProto], renaming: &mut Renaming, pass: &str) {
         for attribute in attributes {
-            for body in attribute.g.iter_mut().chain(&mut attribute.graphs) {
+            for body in attribute.g.as_deref_mut().into_iter().chain(&mut attribute.graphs) {
                 self.rename_body(body, renaming, pass);
             }
         }

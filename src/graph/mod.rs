@@ -98,6 +98,11 @@ impl Graph {
         &mut self.proto.node[index]
     }
 
+    /// Makes room for `count` more nodes at once.
+    pub fn reserve(&mut self, count: usize) {
+        self.proto.node.reserve(count);
+    }
+
     /// The nodes that came with the model.
     pub fn original_nodes(&self) -> &[NodeProto] {
         &self.proto.node[..self.original]

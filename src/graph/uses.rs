@@ -16,7 +16,7 @@ pub fn for_each_use<'n>(node: &'n NodeProto, f: &mut impl FnMut(&'n str)) {
 
 /// Calls `f` on the graphs among the attributes of `node`; not on those nested inside them.
 pub fn for_each_subgraph<'n>(node: &'n NodeProto, f: &mut impl FnMut(&'n GraphProto)) {
-    node.attribute.iter().flat_map(|a| a.g.iter().chain(&a.graphs)).for_each(f);
+    node.attribute.iter().flat_map(|a| a.g.as_deref().into_iter().chain(&a.graphs)).for_each(f);
 }
 
 /// The names that `body` reads and does not define, in order of first use.

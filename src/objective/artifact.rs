@@ -126,7 +126,9 @@ impl Objective for Artifact {
         let moved = self.parameters.iter().filter(|p| renaming.apply(p) != **p).map(|p| &**p);
         let dependents = graph.dependents(moved, |node| Effect::of(node) == Effect::Draws);
         let needed = graph.ancestors(self.gradients.iter().chain([&self.loss]).map(|v| &**v));
-        for index in dependents.and(&needed).iter() {
+        let repeated = dependents.and(&needed);
+        graph.reserve(repeated.iter().count());
+        for index in repeated.iter() {
             effects::repeat(graph, index, &mut renaming, pass)?;
         }
         graph.copy_types(&renaming);
