@@ -10,6 +10,12 @@ fn main() -> Result<(), Box<dyn Error>> {
     let schema = protox::compile(["proto/onnx.proto"], ["proto"])?;
     let out = PathBuf::from(env::var("OUT_DIR")?);
     fs::write(out.join("onnx.descriptors"), schema.encode_to_vec())?;
-    prost_build::Config::new().bytes(["."]).compile_fds(schema)?;
+    let mut config = prost_build::Config::new();
+    config.bytes(["."]);
+    // Most attributes are a number or two; held in place, these would make every one of them 1.7 kB.
+    for field in ["t", "g", "sparse_tensor", "tp"] {
+        config.boxed(format!(".onnx.AttributeProto.{field}"));
+    }
+    config.compile_fds(schema)?;
     Ok(())
 }

@@ -119,7 +119,7 @@ fn named(name: &str) -> ValueInfoProto {
 fn node(operator: &str, inputs: &[&str], output: &str, bodies: Vec<(&str, GraphProto)>) -> NodeProto {
     let attribute = |(name, body): (&str, GraphProto)| AttributeProto {
         name: Some(name.into()),
-        g: Some(body),
+        g: Some(body.into()),
         ..Default::default()
     };
     NodeProto {

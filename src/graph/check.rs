@@ -3,7 +3,7 @@
 use super::uses::{for_each_initializer, for_each_subgraph};
 use crate::onnx::proto::GraphProto;
 use crate::{Error, Result};
-use std::collections::HashSet;
+use foldhash::{HashSet, HashSetExt as _};
 
 /// Checks names, in the main graph and in every body.
 ///
@@ -11,7 +11,7 @@ use std::collections::HashSet;
 /// Where a value is defined twice, a node reads or the graph returns a value that nothing defines, or two nodes have one
 /// name. Cycles are found by [`super::order::sort`].
 pub(super) fn well_formed(graph: &GraphProto) -> Result<()> {
-    let mut seen = HashSet::new();
+    let mut seen = HashSet::with_capacity(graph.node.len());
     for node in graph.node.iter().filter(|n| !n.name().is_empty()) {
         if !seen.insert(node.name()) {
             return Err(Error::input("another node has the same name; names of nodes must differ")
@@ -98,7 +98,11 @@ pub(crate) mod tests {
 
     impl TestNode {
         pub fn with(mut self, body: GraphProto) -> Self {
-            self.0.attribute.push(AttributeProto { name: Some("body".into()), g: Some(body), ..Default::default() });
+            self.0.attribute.push(AttributeProto {
+                name: Some("body".into()),
+                g: Some(body.into()),
+                ..Default::default()
+            });
             self
         }
 

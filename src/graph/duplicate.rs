@@ -3,7 +3,7 @@
 use super::{Graph, Value};
 use crate::graph::builder::{PASS_KEY, SOURCE_KEY, tag};
 use crate::onnx::proto::{AttributeProto, GraphProto};
-use std::collections::HashMap;
+use foldhash::HashMap;
 
 /// What a name of the original stands for in the copy. Names without an entry are shared by both.
 #[derive(Clone, Debug, Default)]
@@ -56,7 +56,7 @@ impl Graph {
 
     fn rename_bodies(&mut self, attributes: &mut [AttributeProto], renaming: &mut Renaming, pass: &str) {
         for attribute in attributes {
-            for body in attribute.g.iter_mut().chain(&mut attribute.graphs) {
+            for body in attribute.g.as_deref_mut().into_iter().chain(&mut attribute.graphs) {
                 self.rename_body(body, renaming, pass);
             }
         }

@@ -22,8 +22,8 @@ pub use uses::{for_each_subgraph, for_each_use};
 
 use crate::onnx::proto::{GraphProto, NodeProto, TypeProto, ValueInfoProto, type_proto};
 use crate::{Error, Result};
+use foldhash::HashSet;
 use names::Names;
-use std::collections::HashSet;
 use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
@@ -102,6 +102,11 @@ impl Graph {
         &mut self.proto.node[index]
     }
 
+    /// Makes room for `count` more nodes at once.
+    pub fn reserve(&mut self, count: usize) {
+        self.proto.node.reserve(count);
+    }
+
     /// The nodes that came with the model.
     pub fn original_nodes(&self) -> &[NodeProto] {
         &self.proto.node[..self.original]
@@ -157,28 +162,26 @@ impl Graph {
             .help("rename that value"))
     }
 
-    /// Removes added nodes none of whose outputs is used.
+    /// Removes added nodes none of whose outputs is used, and added constants and types that nobody reads.
     pub fn remove_unused(&mut self) {
-        let added = self.proto.node.split_off(self.original);
-        let mut used: HashSet<String> = self.proto.output.iter().map(|o| o.name().to_owned()).collect();
-        for node in &self.proto.node {
-            for_each_use(node, &mut |name| {
-                if names::is_ours(name) {
-                    used.insert(name.to_owned());
-                }
-            });
-        }
-        let mut kept = Vec::with_capacity(added.len());
-        for node in added.into_iter().rev() {
-            if node.output.iter().any(|o| used.contains(o)) {
-                for_each_use(&node, &mut |name| _ = used.insert(name.to_owned()));
-                kept.push(node);
+        let GraphProto { node: nodes, output, initializer, value_info, .. } = &mut self.proto;
+        let mut used: HashSet<&str> = output.iter().map(|o| o.name()).collect();
+        let mut kept = vec![true; nodes.len()];
+        // What came with the model stays, and may read what was added.
+        for i in (0..self.original).chain((self.original..nodes.len()).rev()) {
+            kept[i] = i < self.original || nodes[i].output.iter().any(|o| used.contains(o.as_str()));
+            if kept[i] {
+                for_each_use(&nodes[i], &mut |name| {
+                    if names::is_ours(name) {
+                        used.insert(name);
+                    }
+                });
             }
         }
-        self.proto.node.extend(kept.into_iter().rev());
-        self.proto.initializer.retain(|t| !names::is_ours(t.name()) || used.contains(t.name()));
-        let defined: HashSet<&str> = self.proto.node.iter().flat_map(|n| &n.output).map(String::as_str).collect();
-        self.proto.value_info.retain(|v| !names::is_ours(v.name()) || defined.contains(v.name()));
+        initializer.retain(|t| !names::is_ours(t.name()) || used.contains(t.name()));
+        value_info.retain(|v| !names::is_ours(v.name()) || used.contains(v.name()));
+        let mut kept = kept.into_iter();
+        nodes.retain(|_| kept.next().unwrap_or(true));
     }
 }
 

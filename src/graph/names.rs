@@ -5,9 +5,11 @@
 
 use super::uses::{for_each_definition, for_each_subgraph};
 use crate::onnx::proto::GraphProto;
-use std::collections::{HashMap, HashSet};
+use foldhash::{HashMap, HashSet};
 
 const PREFIX: &str = "gnp/";
+/// What every name of ours begins with, those that callers see too.
+const PROJECT: &str = "gnp";
 
 /// Whether a name was given by [`Names`].
 pub(super) fn is_ours(name: &str) -> bool {
@@ -21,6 +23,11 @@ struct Namespace {
 }
 
 impl Namespace {
+    /// False where the name is taken already, and could be one of ours.
+    fn take(&mut self, name: &str) -> bool {
+        !name.starts_with(PROJECT) || self.taken.insert(name.to_owned())
+    }
+
     fn fresh(&mut self, path: &str) -> String {
         let base = format!("{PREFIX}{}", without_reserved_suffix(path));
         if self.taken.insert(base.clone()) {
@@ -37,7 +44,8 @@ impl Namespace {
     }
 }
 
-/// Values and nodes are named apart: a value and a node may share a name, two values may not.
+/// Values and nodes are named apart: a value and a node may share a name, two values may not. Only names that begin as new
+/// ones do can clash with them, so no others are held.
 #[derive(Debug, Default)]
 pub(super) struct Names {
     values: Namespace,
@@ -55,14 +63,14 @@ impl Names {
     fn collect(&mut self, graph: &GraphProto) {
         for_each_definition(graph, &mut |name| _ = self.take_value(name));
         for node in &graph.node {
-            self.nodes.taken.insert(node.name().to_owned());
+            self.nodes.take(node.name());
             for_each_subgraph(node, &mut |body| self.collect(body));
         }
     }
 
     /// Takes a given name for a value; false where it is taken already.
     pub(super) fn take_value(&mut self, name: &str) -> bool {
-        self.values.taken.insert(name.to_owned())
+        self.values.take(name)
     }
 
     /// A new name for a value, `gnp/<path>` where that is free.

@@ -1,81 +1,72 @@
 //! Topological order.
 
-use super::index::Index;
-use super::uses::for_each_use;
+use super::index::{Edge, Index};
 use crate::onnx::proto::GraphProto;
 use crate::{Error, Result};
+use foldhash::{HashMap, HashSet};
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashSet};
+use std::collections::BinaryHeap;
 
-/// Brings the nodes into topological order, in the graph and in every body. The order is stable: of the nodes that are ready, the one that stood first
-/// comes first, so that an ordered graph stays as it is.
+/// Brings the nodes into topological order, in the graph and in every body. The order is stable: of the nodes that are
+/// ready, the one that stood first comes first, so that an ordered graph stays as it is.
 ///
 /// # Errors
 /// Where the nodes form a cycle; a node on it is named.
 pub(super) fn sort(graph: &mut GraphProto) -> Result<()> {
     for attribute in graph.node.iter_mut().flat_map(|n| &mut n.attribute) {
-        attribute.g.iter_mut().chain(&mut attribute.graphs).try_for_each(sort)?;
+        attribute.g.as_deref_mut().into_iter().chain(&mut attribute.graphs).try_for_each(sort)?;
     }
-    if is_sorted(graph) {
+    let index = Index::new(graph);
+    if index.edges().iter().all(|edge| edge.producer < edge.consumer) {
         return Ok(());
     }
-    let order = order(graph)?;
-    let mut nodes: Vec<_> = graph.node.drain(..).map(Some).collect();
-    graph.node.extend(order.into_iter().filter_map(|i| nodes[i].take()));
-    Ok(())
-}
-
-fn is_sorted(graph: &GraphProto) -> bool {
-    let mut later: HashSet<&str> = graph.node.iter().flat_map(|n| &n.output).map(String::as_str).collect();
-    graph.node.iter().all(|node| {
-        let mut ready = true;
-        for_each_use(node, &mut |name| ready &= !later.contains(name));
-        node.output.iter().for_each(|o| _ = later.remove(o.as_str()));
-        ready
-    })
-}
-
-fn order(graph: &GraphProto) -> Result<Vec<usize>> {
-    let index = Index::new(graph);
-    let mut waits: Vec<usize> = vec![0; graph.node.len()];
-    for node in &graph.node {
-        for output in &node.output {
-            index.consumers(output).iter().for_each(|&c| waits[c] += 1);
+    match order(graph.node.len(), &index) {
+        Ok(order) => {
+            graph.node = order.into_iter().map(|i| std::mem::take(&mut graph.node[i])).collect();
+            Ok(())
         }
-    }
-    let mut ready: BinaryHeap<_> = (0..waits.len()).filter(|&i| waits[i] == 0).map(Reverse).collect();
-    let mut order = Vec::with_capacity(waits.len());
-    while let Some(Reverse(i)) = ready.pop() {
-        order.push(i);
-        for output in &graph.node[i].output {
-            for &consumer in index.consumers(output) {
-                waits[consumer] -= 1;
-                if waits[consumer] == 0 {
-                    ready.push(Reverse(consumer));
-                }
-            }
-        }
-    }
-    match on_a_cycle(graph, &index, &waits) {
-        None => Ok(order),
-        Some(node) => Err(Error::input("the node depends on its own output: the graph has a cycle")
+        Err(Cycle { node }) => Err(Error::input("the node depends on its own output: the graph has a cycle")
             .at_node(graph.node[node].label(), &graph.node[node].operator())
             .help("the model is damaged; export it again")),
     }
 }
 
-/// A node on a cycle, where some nodes still wait: going from producer to producer among them must come round.
-fn on_a_cycle(graph: &GraphProto, index: &Index<'_>, waits: &[usize]) -> Option<usize> {
-    let mut at = waits.iter().position(|&w| w > 0)?;
-    let mut seen = HashSet::new();
-    while seen.insert(at) {
-        let mut next = None;
-        for_each_use(&graph.node[at], &mut |name| {
-            next = next.or(index.producer(name).filter(|&p| waits[p] > 0));
-        });
-        at = next?;
+/// That there is no order.
+struct Cycle {
+    /// A node on the cycle.
+    node: usize,
+}
+
+fn order(nodes: usize, index: &Index<'_>) -> Result<Vec<usize>, Cycle> {
+    let mut waits = vec![0; nodes];
+    index.edges().iter().for_each(|edge| waits[edge.consumer] += 1);
+    let mut ready: BinaryHeap<_> = (0..nodes).filter(|&i| waits[i] == 0).map(Reverse).collect();
+    let mut order = Vec::with_capacity(nodes);
+    while let Some(Reverse(i)) = ready.pop() {
+        order.push(i);
+        for consumer in index.consumers(i) {
+            waits[consumer] -= 1;
+            if waits[consumer] == 0 {
+                ready.push(Reverse(consumer));
+            }
+        }
     }
-    Some(at)
+    match waits.iter().position(|&w| w > 0) {
+        None => Ok(order),
+        Some(waiting) => Err(Cycle { node: on_a_cycle(waiting, index.edges(), &waits) }),
+    }
+}
+
+/// From a node that waits, going from producer to producer among those that wait must come round.
+fn on_a_cycle(waiting: usize, edges: &[Edge], waits: &[usize]) -> usize {
+    let waited_for = edges.iter().filter(|edge| waits[edge.producer] > 0);
+    let waited_for: HashMap<_, _> = waited_for.map(|edge| (edge.consumer, edge.producer)).collect();
+    let mut seen = HashSet::default();
+    let mut at = waiting;
+    while seen.insert(at) {
+        at = waited_for.get(&at).copied().unwrap_or(at);
+    }
+    at
 }
 
 #[cfg(test)]

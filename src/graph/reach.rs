@@ -3,7 +3,7 @@
 use super::Graph;
 use super::uses::for_each_use;
 use crate::onnx::proto::NodeProto;
-use std::collections::HashSet;
+use foldhash::HashSet;
 
 /// A set of nodes of one graph, by index.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,7 +1,7 @@
 //! What a node reads: its inputs, and the outer names that its subgraphs capture.
 
 use crate::onnx::proto::{GraphProto, NodeProto};
-use std::collections::HashSet;
+use foldhash::HashSet;
 
 /// Calls `f` on every name that `node` reads: its inputs, then what the bodies of If, Loop, Scan and their like capture
 /// from around them. Inputs left out are skipped; a name may come more than once.
@@ -16,12 +16,12 @@ pub fn for_each_use<'n>(node: &'n NodeProto, f: &mut impl FnMut(&'n str)) {
 
 /// Calls `f` on the graphs among the attributes of `node`; not on those nested inside them.
 pub fn for_each_subgraph<'n>(node: &'n NodeProto, f: &mut impl FnMut(&'n GraphProto)) {
-    node.attribute.iter().flat_map(|a| a.g.iter().chain(&a.graphs)).for_each(f);
+    node.attribute.iter().flat_map(|a| a.g.as_deref().into_iter().chain(&a.graphs)).for_each(f);
 }
 
 /// The names that `body` reads and does not define, in order of first use.
 fn captures(body: &GraphProto) -> Vec<&str> {
-    let mut known: HashSet<&str> = HashSet::new();
+    let mut known: HashSet<&str> = HashSet::default();
     for_each_definition(body, &mut |name| _ = known.insert(name));
     let mut captured = Vec::new();
     let mut read = |name| {

@@ -11,7 +11,7 @@ use crate::graph::{Graph, Renaming, Value, tensor_type};
 use crate::onnx::proto::{NodeProto, ValueInfoProto};
 use crate::onnx::{DataType, Model};
 use crate::{Error, Result};
-use std::collections::HashMap;
+use foldhash::{HashMap, HashSet};
 
 /// The suffix of a gradient buffer's name; before it stands the parameter's.
 pub const BUFFER_SUFFIX: &str = "_grad.accumulation.buffer";
@@ -131,7 +131,9 @@ impl Objective for Artifact {
         let moved = self.parameters.iter().filter(|p| renaming.apply(p) != **p).map(|p| &**p);
         let dependents = graph.dependents(moved, |node| Effect::of(node) == Effect::Draws);
         let needed = graph.ancestors(self.gradients.iter().chain([&self.loss]).map(|v| &**v));
-        for index in dependents.and(&needed).iter() {
+        let repeated = dependents.and(&needed);
+        graph.reserve(repeated.iter().count());
+        for index in repeated.iter() {
             effects::repeat(graph, index, &mut renaming, pass)?;
         }
         graph.copy_types(&renaming);
@@ -147,7 +149,7 @@ fn is_accumulator(node: &NodeProto) -> bool {
 /// `generate_artifacts` names the labels `labels` or `target`; other losses have other names, and then the parameters
 /// begin, as a rule, with a trainable one.
 fn labels_end(inputs: &[ValueInfoProto], parameters: &[Value]) -> usize {
-    let parameters: std::collections::HashSet<&str> = parameters.iter().map(|p| &**p).collect();
+    let parameters: HashSet<&str> = parameters.iter().map(|p| &**p).collect();
     let first_parameter = inputs.iter().position(|i| parameters.contains(i.name())).unwrap_or(inputs.len());
     let labels = inputs[..first_parameter].iter().rposition(|i| matches!(i.name(), "labels" | "target"));
     labels.map_or(first_parameter, |l| l + 1)

@@ -27,9 +27,9 @@ fn node<'m>(n: &'m NodeProto, f: &mut impl FnMut(&'m TensorProto)) {
 }
 
 fn attribute<'m>(a: &'m AttributeProto, f: &mut impl FnMut(&'m TensorProto)) {
-    a.t.iter().chain(&a.tensors).for_each(&mut *f);
-    a.sparse_tensor.iter().chain(&a.sparse_tensors).for_each(|t| sparse(t, f));
-    a.g.iter().chain(&a.graphs).for_each(|g| graph(g, f));
+    a.t.as_deref().into_iter().chain(&a.tensors).for_each(&mut *f);
+    a.sparse_tensor.as_deref().into_iter().chain(&a.sparse_tensors).for_each(|t| sparse(t, f));
+    a.g.as_deref().into_iter().chain(&a.graphs).for_each(|g| graph(g, f));
 }
 
 fn sparse<'m>(t: &'m SparseTensorProto, f: &mut impl FnMut(&'m TensorProto)) {

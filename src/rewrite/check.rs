@@ -6,8 +6,8 @@ use crate::graph::{Graph, PASS_KEY, tensor_type};
 use crate::onnx::proto::{GraphProto, NodeProto, TensorProto};
 use crate::onnx::{self, DataType, Model};
 use crate::{Error, Result};
+use foldhash::{HashMap, HashSet};
 use serde::Serialize;
-use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
 /// Whether a model was loaded in a runtime that can train.

@@ -5,8 +5,9 @@ use crate::graph::{PASS_KEY, SOURCE_KEY};
 use crate::objective::{Artifact, Objective as _};
 use crate::onnx::proto::NodeProto;
 use crate::onnx::{Model, Written};
+use foldhash::HashSet;
 use serde::Serialize;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 /// How often an operator stands in the graph.
