@@ -6,7 +6,7 @@ mod support;
 use gnp::onnx::DataType;
 use gnp::onnx::proto::tensor_shape_proto::{Dimension, dimension};
 use gnp::onnx::proto::type_proto;
-use gnp::onnx::proto::{ModelProto, TensorShapeProto};
+use gnp::onnx::proto::{ModelProto, NodeProto, TensorShapeProto};
 use std::fs;
 use std::path::Path;
 use support::command::{assert_says, contents, edited, external_table, gnp_rewrite, mlp, node, refusal};
@@ -143,6 +143,31 @@ fn a_training_model_that_cannot_be_rewritten() {
         m.graph.as_mut().unwrap().node.push(copy);
     };
     refused_when(second_accumulator, &["node `again`", "`fc1.weight`", "has another accumulator"]);
+}
+
+#[test]
+fn names_that_are_needed() {
+    let folder = tempfile::tempdir().unwrap();
+    let input = folder.path().join("model.onnx");
+    for (name, argument) in [("gnp.r", "--expose=r"), ("gnp.grad_norm", "--metrics")] {
+        let taken = |m: &mut ModelProto| m.graph.as_mut().unwrap().node.push(copy_of_loss(name));
+        fs::write(&input, edited(taken)).unwrap();
+        let output = folder.path().join("out.onnx");
+        let said = refusal(gnp_rewrite().arg(&input).arg(argument).arg("-o").arg(&output));
+        assert_says(&said, &["model.onnx: ", &format!("a value `{name}` already"), "help: "]);
+        assert!(!output.exists());
+        gnp_rewrite().arg(&input).arg("-o").arg(&output).arg("--force").assert().success();
+        fs::remove_file(output).unwrap();
+    }
+}
+
+fn copy_of_loss(name: &str) -> NodeProto {
+    NodeProto {
+        op_type: Some("Identity".into()),
+        input: vec!["onnx::loss::2".into()],
+        output: vec![name.into()],
+        ..Default::default()
+    }
 }
 
 #[test]

@@ -39,7 +39,7 @@ impl Artifact {
     ///
     /// # Errors
     /// Where the model is something else (an inference, eval or optimizer model, or one with the penalty in it); the
-    /// message says what it looks like. Where a trainable parameter is not float32.
+    /// message says what it looks like. Where a trainable parameter is not float32, or a function of the model draws.
     pub fn recognise(model: &Model) -> Result<Self> {
         Self::of(model).map_err(|e| e.in_file(model.path()))
     }
@@ -54,6 +54,7 @@ impl Artifact {
         if accumulators.is_empty() {
             return Err(not_a_training_model(model));
         }
+        effects::refuse_effects_in_functions(model)?;
         let mut inputs: HashMap<&str, &ValueInfoProto> = graph.input.iter().map(|i| (i.name(), i)).collect();
         let mut parameters = Vec::with_capacity(accumulators.len());
         let mut gradients = Vec::with_capacity(accumulators.len());

@@ -3,7 +3,8 @@
 //! A second evaluation must repeat neither effect: both passes see the same draws, and state moves once a step.
 
 use crate::graph::{Builder, Graph, Renaming, Value, for_each_subgraph};
-use crate::onnx::proto::{GraphProto, NodeProto};
+use crate::onnx::Model;
+use crate::onnx::proto::NodeProto;
 use crate::{Error, Result};
 
 const MICROSOFT: &str = "com.microsoft";
@@ -93,16 +94,35 @@ fn repeat_without_state(graph: &mut Graph, index: usize, renaming: &mut Renaming
     }
 }
 
-fn refuse_effects_in_bodies(node: &NodeProto) -> Result<()> {
-    fn find(body: &GraphProto) -> Option<&NodeProto> {
-        body.node.iter().find_map(|inner| {
-            let mut found = (Effect::of(inner) != Effect::None).then_some(inner);
-            for_each_subgraph(inner, &mut |body| found = found.or_else(|| find(body)));
-            found
-        })
-    }
+/// The first of `nodes` that has an effect, or whose bodies have one.
+fn first_effect(nodes: &[NodeProto]) -> Option<&NodeProto> {
+    nodes
+        .iter()
+        .find_map(|node| Some(node).filter(|n| Effect::of(n) != Effect::None).or_else(|| effect_in_bodies(node)))
+}
+
+fn effect_in_bodies(node: &NodeProto) -> Option<&NodeProto> {
     let mut found = None;
-    for_each_subgraph(node, &mut |body| found = found.or_else(|| find(body)));
+    for_each_subgraph(node, &mut |body| found = found.or_else(|| first_effect(&body.node)));
+    found
+}
+
+/// Checks that the functions that the model brings along have no effects: a call of one looks like any other node.
+pub(super) fn refuse_effects_in_functions(model: &Model) -> Result<()> {
+    let found = model.header.functions.iter().find_map(|f| Some((f, first_effect(&f.node)?)));
+    match found {
+        None => Ok(()),
+        Some((function, inner)) => Err(Error::input(format!(
+            "the function `{}` has a {} node, whose random draw or state cannot be kept from happening twice",
+            function.name(),
+            inner.operator()
+        ))
+        .help("inline the model's functions before making the artifacts")),
+    }
+}
+
+fn refuse_effects_in_bodies(node: &NodeProto) -> Result<()> {
+    let found = effect_in_bodies(node);
     match found {
         None => Ok(()),
         Some(inner) => Err(Error::input(format!(
@@ -120,7 +140,7 @@ mod tests {
     use crate::graph::{Graph, SOURCE_KEY, Value};
     use crate::objective::artifact::tests::artifact;
     use crate::objective::{Artifact, Objective as _};
-    use crate::onnx::proto::{AttributeProto, GraphProto, NodeProto};
+    use crate::onnx::proto::{AttributeProto, FunctionProto, GraphProto, NodeProto};
 
     /// Evaluates the objective with w′ in place of w, in a graph with these nodes between w and `y`, of which the
     /// gradient of w is made. Returns the copies.
@@ -225,6 +245,21 @@ mod tests {
             let error = second_pass(&[draws(inner).into()]).unwrap_err();
             assert!(error.to_string().contains("node `y` (If): its body has a RandomNormalLike node"), "{error}");
         }
+    }
+
+    #[test]
+    fn a_function_with_an_effect_is_refused() {
+        let mut model = artifact(&[node("Noisy", &["w"], &["y"]).into()]);
+        let function = |operator: &str| FunctionProto {
+            name: Some("Noisy".into()),
+            node: vec![node(operator, &["x"], &["z"]).into()],
+            ..Default::default()
+        };
+        model.header.functions = vec![function("Neg")];
+        Artifact::recognise(&model).unwrap();
+        model.header.functions.push(function("RandomNormalLike"));
+        let error = Artifact::recognise(&model).unwrap_err();
+        assert!(error.to_string().contains("the function `Noisy` has a RandomNormalLike node"), "{error}");
     }
 
     #[test]
