@@ -43,7 +43,7 @@ fn measure() -> Result<Table> {
     let mut table = Table::new();
     table.load_style(presets::ASCII_MARKDOWN);
     table.set_header(["model", "threads", "GNP / plain", "plain, ms", "GNP, ms"]);
-    table.column_iter_mut().skip(1).for_each(|column| _ = column.set_cell_alignment(CellAlignment::Right));
+    table.column_iter_mut().skip(1).for_each(|column| column.set_cell_alignment(CellAlignment::Right));
     for model in MODELS {
         let artifacts = Path::new(env!("CARGO_MANIFEST_DIR")).join("models").join(model);
         let folder = tempfile::tempdir().map_err(|e| Error::io("make a folder in", std::env::temp_dir(), &e))?;
