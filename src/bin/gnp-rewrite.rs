@@ -240,15 +240,15 @@ fn passes(report: &Report) -> String {
         return "r or alpha is the constant 0, so this is plain training: the gradient is what it was.\n".into();
     }
     let accumulators = report.trainable_parameters;
-    let shared = report.shared_nodes - accumulators;
-    let repeated = report.nodes_before - report.shared_nodes;
+    let shared = report.shared_nodes;
+    let repeated = report.nodes_before.saturating_sub(shared + accumulators);
     let mut text = format!(
         "Of {} nodes, {repeated} depend on a trainable parameter and are evaluated in both passes, {accumulators} add up \
          gradients,\nand {shared} {} evaluated once for both.\n",
         report.nodes_before,
         if shared == 1 { "is" } else { "are" }
     );
-    let shared = report.operators.iter().filter(|(o, c)| c.shared > 0 && !o.ends_with("InPlaceAccumulatorV2"));
+    let shared = report.operators.iter().filter(|(_, count)| count.shared > 0);
     let shared: Vec<_> = shared.map(|(operator, count)| format!("{} {operator}", count.shared)).collect();
     if !shared.is_empty() {
         let _ = writeln!(text, "Shared: {}.", shared.join(", "));

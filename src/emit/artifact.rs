@@ -106,7 +106,7 @@ fn penalise_graph(model: &mut Model, artifact: &Artifact, settings: &Settings) -
         return_metrics(&mut graph, artifact, &penalised)?;
     }
     graph.remove_unused();
-    model.graph = graph.into_proto()?;
+    model.graph = graph.into_proto();
     Ok(())
 }
 

@@ -12,9 +12,12 @@ pub const PASS_KEY: &str = "gnp.pass";
 /// The key of a node's metadata under which a node that stands for one of the first pass names it.
 pub const SOURCE_KEY: &str = "gnp.source";
 
-/// Writes an entry into the metadata of a node.
-pub(super) fn tag(node: &mut NodeProto, key: &str, value: &str) {
-    node.metadata_props.push(StringStringEntryProto { key: Some(key.into()), value: Some(value.into()) });
+/// Writes entries into the metadata of a node.
+pub(super) fn tag(node: &mut NodeProto, entries: &[(&str, &str)]) {
+    node.metadata_props.reserve_exact(entries.len());
+    node.metadata_props.extend(
+        entries.iter().map(|&(key, value)| StringStringEntryProto { key: Some(key.into()), value: Some(value.into()) }),
+    );
 }
 
 /// An attribute of a node to be.
@@ -60,8 +63,7 @@ impl<'g> Builder<'g> {
     /// Where a value of this name is there already.
     pub fn alias(&mut self, value: &Value, name: &str) -> Result<()> {
         self.graph.take_name(name)?;
-        let path = format!("{}/{name}", self.pass);
-        self.push("", "Identity", &[value], &[], &path, name.to_owned());
+        self.push("", "Identity", &[value], &[], name, name.to_owned());
         Ok(())
     }
 
@@ -74,10 +76,9 @@ impl<'g> Builder<'g> {
         attributes: &[Attribute<'_>],
         name: &str,
     ) -> Value {
-        let path = format!("{}/{name}", self.pass);
-        let output = self.graph.names.value(&path);
+        let output = self.graph.names.value(self.pass, name);
         let value = Value::from(output.as_str());
-        self.push(domain, operator, inputs, attributes, &path, output);
+        self.push(domain, operator, inputs, attributes, name, output);
         value
     }
 
@@ -87,25 +88,25 @@ impl<'g> Builder<'g> {
         operator: &str,
         inputs: &[&Value],
         attributes: &[Attribute<'_>],
-        path: &str,
+        name: &str,
         output: String,
     ) {
         let mut node = NodeProto {
-            name: Some(self.graph.names.node(path)),
+            name: Some(self.graph.names.node(self.pass, name)),
             op_type: Some(operator.into()),
             domain: (!domain.is_empty()).then(|| domain.into()),
-            input: inputs.iter().map(ToString::to_string).collect(),
+            input: inputs.iter().map(|value| String::from(&***value)).collect(),
             output: vec![output],
             attribute: attributes.iter().map(|&a| a.into()).collect(),
             ..Default::default()
         };
-        tag(&mut node, PASS_KEY, self.pass);
+        tag(&mut node, &[(PASS_KEY, self.pass)]);
         self.graph.proto.node.push(node);
     }
 
     /// A float constant of rank 0, as an initializer.
     pub fn scalar(&mut self, value: f32, name: &str) -> Value {
-        let name = self.graph.names.value(&format!("{}/{name}", self.pass));
+        let name = self.graph.names.value(self.pass, name);
         let constant = Value::from(name.as_str());
         self.graph.proto.initializer.push(TensorProto {
             name: Some(name),

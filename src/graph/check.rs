@@ -19,7 +19,7 @@ pub(super) fn well_formed(graph: &GraphProto) -> Result<()> {
                 .help("rename one of them; ONNX Runtime refuses such a graph too"));
         }
     }
-    scope(graph, &mut vec![HashSet::new()])
+    scope(graph, &mut vec![HashSet::with_capacity(graph.node.len())])
 }
 
 /// Checks one graph inside the names of those around it, which are `scopes`; the last is the graph's own, still empty.

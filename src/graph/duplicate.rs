@@ -40,16 +40,15 @@ impl Graph {
     pub fn duplicate(&mut self, index: usize, renaming: &mut Renaming, pass: &'static str) -> usize {
         let mut node = self.proto.node[index].clone();
         let source = node.label().to_owned();
-        node.name = Some(self.names.node(&format!("{pass}/{source}")));
+        node.name = Some(self.names.node(pass, &source));
         node.input.iter_mut().for_each(|name| renaming.rename(name));
         self.rename_bodies(&mut node.attribute, renaming, pass);
         for output in node.output.iter_mut().filter(|o| !o.is_empty()) {
-            let fresh = self.names.value(&format!("{pass}/{output}"));
+            let fresh = self.names.value(pass, output);
             renaming.insert(output, fresh.as_str().into());
             *output = fresh;
         }
-        tag(&mut node, PASS_KEY, pass);
-        tag(&mut node, SOURCE_KEY, &source);
+        tag(&mut node, &[(PASS_KEY, pass), (SOURCE_KEY, &source)]);
         self.proto.node.push(node);
         self.proto.node.len() - 1
     }
@@ -66,7 +65,7 @@ impl Graph {
         // A name that the body defines means something else outside of it, so what it stood for comes back at the end.
         let mut outside = Vec::new();
         let mut define = |name: &mut String| {
-            let fresh = self.names.value(&format!("{pass}/{name}"));
+            let fresh = self.names.value(pass, name);
             let old = std::mem::replace(name, fresh);
             let before = renaming.0.insert(old.clone(), name.as_str().into());
             outside.push((old, before));

@@ -75,6 +75,8 @@ impl Graph {
     pub fn new(mut proto: GraphProto) -> Result<Self> {
         check::well_formed(&proto)?;
         order::sort(&mut proto)?;
+        // A second pass about doubles a graph; growing step by step would copy it over and over.
+        proto.node.reserve(2 * proto.node.len());
         Ok(Self { names: Names::of(&proto), original: proto.node.len(), proto })
     }
 
@@ -84,27 +86,29 @@ impl Graph {
     }
 
     /// The graph as a message, its nodes in topological order.
-    ///
-    /// # Errors
-    /// Where edits of inputs have closed a cycle.
-    pub fn into_proto(mut self) -> Result<GraphProto> {
-        order::sort(&mut self.proto)?;
-        Ok(self.proto)
+    pub fn into_proto(self) -> GraphProto {
+        debug_assert!(order::is_sorted(&self.proto), "an edit has made a node read a value that comes after it");
+        self.proto
     }
 
-    /// The nodes, in topological order as long as no input of a node has been edited.
+    /// The nodes, in topological order.
     pub fn nodes(&self) -> &[NodeProto] {
         &self.proto.node
     }
 
-    /// A node, to edit what it reads.
-    pub fn node_mut(&mut self, index: usize) -> &mut NodeProto {
-        &mut self.proto.node[index]
+    /// Lets a node read `value`, which must come before it.
+    pub fn set_input(&mut self, node: usize, position: usize, value: &Value) {
+        (**value).clone_into(&mut self.proto.node[node].input[position]);
     }
 
-    /// Makes room for `count` more nodes at once.
-    pub fn reserve(&mut self, count: usize) {
-        self.proto.node.reserve(count);
+    /// Moves the nodes for which `last` holds behind all others, those that were added too, so that they can read what was
+    /// added. No other node may read what these make. Returns where they begin.
+    pub fn move_to_end(&mut self, last: impl Fn(&NodeProto) -> bool) -> usize {
+        self.original -= self.original_nodes().iter().filter(|n| last(n)).count();
+        let moved: Vec<_> = self.proto.node.extract_if(.., |n| last(n)).collect();
+        let begin = self.proto.node.len();
+        self.proto.node.extend(moved);
+        begin
     }
 
     /// The nodes that came with the model.
@@ -118,14 +122,14 @@ impl Graph {
     }
 
     /// The name of output `position` of a node, given to it now if it has none.
-    pub fn ensure_output(&mut self, index: usize, position: usize, path: &str) -> Value {
+    pub fn ensure_output(&mut self, index: usize, position: usize, name: &str) -> Value {
         let node = &mut self.proto.node[index];
         if node.output.len() <= position {
             node.output.resize(position + 1, String::new());
         }
         let output = &mut node.output[position];
         if output.is_empty() {
-            *output = self.names.value(path);
+            *output = self.names.value("output", name);
         }
         output.as_str().into()
     }
@@ -134,7 +138,7 @@ impl Graph {
     pub fn mark_newest_as_copy_of(&mut self, index: usize) {
         let source = self.proto.node[index].label().to_owned();
         if let Some(node) = self.proto.node.last_mut() {
-            builder::tag(node, SOURCE_KEY, &source);
+            builder::tag(node, &[(SOURCE_KEY, &source)]);
         }
     }
 

@@ -5,7 +5,10 @@
 
 use super::uses::{for_each_definition, for_each_subgraph};
 use crate::onnx::proto::GraphProto;
+use foldhash::fast::FixedState;
 use foldhash::{HashMap, HashSet};
+use std::fmt::Write as _;
+use std::hash::BuildHasher as _;
 
 const PREFIX: &str = "gnp/";
 /// What every name of ours begins with, those that callers see too.
@@ -16,32 +19,41 @@ pub(super) fn is_ours(name: &str) -> bool {
     name.starts_with(PREFIX)
 }
 
+/// The names in use, by their hashes alone: were two to clash, a fresh name would get a number that it did not need.
 #[derive(Debug, Default)]
 struct Namespace {
-    taken: HashSet<String>,
-    next: HashMap<String, usize>,
+    taken: HashSet<u64>,
+    next: HashMap<u64, usize>,
 }
 
 impl Namespace {
     /// False where the name is taken already, and could be one of ours.
     fn take(&mut self, name: &str) -> bool {
-        !name.starts_with(PROJECT) || self.taken.insert(name.to_owned())
+        !name.starts_with(PROJECT) || self.taken.insert(hash(name))
     }
 
-    fn fresh(&mut self, path: &str) -> String {
-        let base = format!("{PREFIX}{}", without_reserved_suffix(path));
-        if self.taken.insert(base.clone()) {
-            return base;
+    fn fresh(&mut self, pass: &str, name: &str) -> String {
+        let (stem, ending) = without_reserved_suffix(name);
+        let mut fresh = String::with_capacity(PREFIX.len() + pass.len() + 1 + stem.len() + ending.len());
+        for part in [PREFIX, pass, "/", stem, ending] {
+            fresh.push_str(part);
         }
-        let next = self.next.entry(base.clone()).or_default();
-        loop {
+        let length = fresh.len();
+        let base = hash(&fresh);
+        while !self.taken.insert(hash(&fresh)) {
+            let next = self.next.entry(base).or_default();
             *next += 1;
-            let name = format!("{base}.{next}");
-            if self.taken.insert(name.clone()) {
-                return name;
-            }
+            fresh.truncate(length);
+            // Writing to a string cannot fail.
+            let _ = write!(fresh, ".{next}");
         }
+        fresh
     }
+}
+
+/// The same for the same name in every run, since the names that are given depend on it.
+fn hash(name: &str) -> u64 {
+    FixedState::default().hash_one(name)
 }
 
 /// Values and nodes are named apart: a value and a node may share a name, two values may not. Only names that begin as new
@@ -73,29 +85,26 @@ impl Names {
         self.values.take(name)
     }
 
-    /// A new name for a value, `gnp/<path>` where that is free.
-    pub(super) fn value(&mut self, path: &str) -> String {
-        self.values.fresh(path)
+    /// A new name for a value, `gnp/<pass>/<name>` where that is free.
+    pub(super) fn value(&mut self, pass: &str, name: &str) -> String {
+        self.values.fresh(pass, name)
     }
 
-    /// A new name for a node, `gnp/<path>` where that is free.
-    pub(super) fn node(&mut self, path: &str) -> String {
-        self.nodes.fresh(path)
+    /// A new name for a node, `gnp/<pass>/<name>` where that is free.
+    pub(super) fn node(&mut self, pass: &str, name: &str) -> String {
+        self.nodes.fresh(pass, name)
     }
 }
 
-/// `fc.weight_grad` → `fc.weight.grad`, `w_grad.accumulation.out` → `w.grad-accumulation-out`.
-fn without_reserved_suffix(path: &str) -> String {
-    for (suffix, instead) in [
+/// `fc.weight_grad` → (`fc.weight`, `.grad`), `w_grad.accumulation.out` → (`w`, `.grad-accumulation-out`).
+fn without_reserved_suffix(name: &str) -> (&str, &'static str) {
+    let suffixes = [
         ("_grad", ".grad"),
         ("_grad.accumulation.buffer", ".grad-accumulation-buffer"),
         ("_grad.accumulation.out", ".grad-accumulation-out"),
-    ] {
-        if let Some(stem) = path.strip_suffix(suffix) {
-            return format!("{stem}{instead}");
-        }
-    }
-    path.to_owned()
+    ];
+    let found = suffixes.into_iter().find_map(|(suffix, instead)| Some((name.strip_suffix(suffix)?, instead)));
+    found.unwrap_or((name, ""))
 }
 
 #[cfg(test)]
@@ -105,13 +114,13 @@ mod tests {
     #[test]
     fn names_are_fresh_and_keep_clear_of_reserved_suffixes() {
         let mut names = Names::default();
-        names.take_value("gnp/a.1");
-        assert_eq!(names.value("a"), "gnp/a");
-        assert_eq!(names.value("a"), "gnp/a.2");
-        assert_eq!(names.value("a"), "gnp/a.3");
-        assert_eq!(names.node("a"), "gnp/a");
-        assert_eq!(names.value("w_grad"), "gnp/w.grad");
-        assert_eq!(names.value("w_grad"), "gnp/w.grad.1");
-        assert_eq!(names.value("w_grad.accumulation.out"), "gnp/w.grad-accumulation-out");
+        names.take_value("gnp/p/a.1");
+        assert_eq!(names.value("p", "a"), "gnp/p/a");
+        assert_eq!(names.value("p", "a"), "gnp/p/a.2");
+        assert_eq!(names.value("p", "a"), "gnp/p/a.3");
+        assert_eq!(names.node("p", "a"), "gnp/p/a");
+        assert_eq!(names.value("p", "w_grad"), "gnp/p/w.grad");
+        assert_eq!(names.value("p", "w_grad"), "gnp/p/w.grad.1");
+        assert_eq!(names.value("p", "w_grad.accumulation.out"), "gnp/p/w.grad-accumulation-out");
     }
 }

@@ -1,7 +1,7 @@
 //! Topological order.
 
 use super::index::{Edge, Index};
-use crate::onnx::proto::GraphProto;
+use crate::onnx::proto::{GraphProto, NodeProto};
 use crate::{Error, Result};
 use foldhash::{HashMap, HashSet};
 use std::cmp::Reverse;
@@ -17,17 +17,41 @@ pub(super) fn sort(graph: &mut GraphProto) -> Result<()> {
         attribute.g.as_deref_mut().into_iter().chain(&mut attribute.graphs).try_for_each(sort)?;
     }
     let index = Index::new(graph);
-    if index.edges().iter().all(|edge| edge.producer < edge.consumer) {
+    if in_order(&index) {
         return Ok(());
     }
     match order(graph.node.len(), &index) {
         Ok(order) => {
-            graph.node = order.into_iter().map(|i| std::mem::take(&mut graph.node[i])).collect();
+            permute(&mut graph.node, order);
             Ok(())
         }
         Err(Cycle { node }) => Err(Error::input("the node depends on its own output: the graph has a cycle")
             .at_node(graph.node[node].label(), &graph.node[node].operator())
             .help("the model is damaged; export it again")),
+    }
+}
+
+/// Whether every node of the graph itself comes after those that make what it reads.
+pub(super) fn is_sorted(graph: &GraphProto) -> bool {
+    in_order(&Index::new(graph))
+}
+
+fn in_order(index: &Index<'_>) -> bool {
+    index.edges().iter().all(|edge| edge.producer < edge.consumer)
+}
+
+/// Puts the node at `order[i]` in place `i`, cycle by cycle, in the memory that the nodes have.
+fn permute(nodes: &mut [NodeProto], mut order: Vec<usize>) {
+    for start in 0..order.len() {
+        let mut place = start;
+        loop {
+            let from = std::mem::replace(&mut order[place], place);
+            if from == start {
+                break;
+            }
+            nodes.swap(place, from);
+            place = from;
+        }
     }
 }
 

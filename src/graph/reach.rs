@@ -3,7 +3,7 @@
 use super::Graph;
 use super::uses::for_each_use;
 use crate::onnx::proto::NodeProto;
-use foldhash::HashSet;
+use foldhash::{HashSet, HashSetExt as _};
 
 /// A set of nodes of one graph, by index.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,11 +31,12 @@ impl Graph {
     /// The nodes whose outputs depend on one of `values`, through inputs or through names that bodies capture. The way
     /// through a node for which `cuts` holds ends before it.
     pub fn dependents<'a>(
-        &self,
+        &'a self,
         values: impl IntoIterator<Item = &'a str>,
         cuts: impl Fn(&NodeProto) -> bool,
     ) -> NodeSet {
-        let mut reached: HashSet<&str> = values.into_iter().collect();
+        let mut reached: HashSet<&str> = HashSet::with_capacity(self.nodes().len());
+        reached.extend(values);
         let inside = self.nodes().iter().map(|node| {
             let mut depends = false;
             for_each_use(node, &mut |name| depends |= reached.contains(name));
@@ -50,7 +51,8 @@ impl Graph {
 
     /// The nodes that one of `values` depends on.
     pub fn ancestors<'a>(&'a self, values: impl IntoIterator<Item = &'a str>) -> NodeSet {
-        let mut needed: HashSet<&str> = values.into_iter().collect();
+        let mut needed: HashSet<&str> = HashSet::with_capacity(self.nodes().len());
+        needed.extend(values);
         let mut inside = vec![false; self.nodes().len()];
         for (i, node) in self.nodes().iter().enumerate().rev() {
             if node.output.iter().any(|o| needed.contains(o.as_str())) {

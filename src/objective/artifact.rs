@@ -105,12 +105,10 @@ impl Artifact {
     /// Makes the accumulators add `gradients` (in the order of [`Objective::parameters`]) in place of their own.
     pub fn accumulate(&self, graph: &mut Graph, gradients: &[Value]) {
         let by_buffer: HashMap<&str, &Value> = self.accumulators.iter().map(String::as_str).zip(gradients).collect();
-        for i in 0..graph.nodes().len() {
-            let node = &graph.nodes()[i];
-            if is_accumulator(node)
-                && let Some(gradient) = node.input(0).and_then(|buffer| by_buffer.get(buffer))
-            {
-                graph.node_mut(i).input[1] = gradient.to_string();
+        for i in graph.move_to_end(is_accumulator)..graph.nodes().len() {
+            let buffer = graph.nodes()[i].input(0);
+            if let Some(gradient) = buffer.and_then(|buffer| by_buffer.get(buffer)) {
+                graph.set_input(i, 1, gradient);
             }
         }
     }
@@ -122,19 +120,15 @@ impl Objective for Artifact {
     }
 
     fn at(&self, graph: &mut Graph, theta: &[Value], pass: &'static str) -> Result<Evaluation> {
-        let mut renaming = Renaming::new(
-            self.parameters
-                .iter()
-                .zip(theta)
-                .filter(|(own, other)| own != other)
-                .map(|(own, other)| (&**own, other.clone())),
-        );
-        let moved = self.parameters.iter().filter(|p| renaming.apply(p) != **p).map(|p| &**p);
-        let dependents = graph.dependents(moved, |node| Effect::of(node) == Effect::Draws);
+        if theta == self.parameters {
+            return Ok(Evaluation { loss: self.loss.clone(), gradients: self.gradients.clone() });
+        }
+        let moved = self.parameters.iter().zip(theta).filter(|(own, other)| own != other);
+        let dependents =
+            graph.dependents(moved.clone().map(|(own, _)| &**own), |node| Effect::of(node) == Effect::Draws);
         let needed = graph.ancestors(self.gradients.iter().chain([&self.loss]).map(|v| &**v));
-        let repeated = dependents.and(&needed);
-        graph.reserve(repeated.iter().count());
-        for index in repeated.iter() {
+        let mut renaming = Renaming::new(moved.map(|(own, other)| (&**own, other.clone())));
+        for index in dependents.and(&needed).iter() {
             effects::repeat(graph, index, &mut renaming, pass)?;
         }
         graph.copy_types(&renaming);
@@ -143,7 +137,8 @@ impl Objective for Artifact {
     }
 }
 
-fn is_accumulator(node: &NodeProto) -> bool {
+/// Whether the node adds the gradient of a parameter to its buffer.
+pub(crate) fn is_accumulator(node: &NodeProto) -> bool {
     node.is("com.microsoft", "InPlaceAccumulatorV2") && node.input(0).is_some_and(|b| b.ends_with(BUFFER_SUFFIX))
 }
 

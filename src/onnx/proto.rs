@@ -7,6 +7,14 @@
 
 include!(concat!(env!("OUT_DIR"), "/onnx.rs"));
 
+/// An operator as messages name it: `domain.op_type`, or the bare `op_type` for a standard one.
+pub fn operator_name(domain: &str, op_type: &str) -> String {
+    match domain {
+        "" | "ai.onnx" => op_type.to_owned(),
+        domain => format!("{domain}.{op_type}"),
+    }
+}
+
 impl NodeProto {
     /// The operator as messages name it: `domain.op_type`, or the bare `op_type` for a standard one.
     ///
@@ -16,10 +24,7 @@ impl NodeProto {
     /// assert_eq!(node.operator(), "com.microsoft.Gelu");
     /// ```
     pub fn operator(&self) -> String {
-        match self.domain() {
-            "" | "ai.onnx" => self.op_type().to_owned(),
-            domain => format!("{domain}.{}", self.op_type()),
-        }
+        operator_name(self.domain(), self.op_type())
     }
 
     /// What the node is known by: its name, else its first output.

@@ -119,7 +119,8 @@ impl<'s> Walk<'s> {
             return Err(Error::input(format!("messages are nested more than {MAX_DEPTH} deep at {}", self.place())));
         }
         let message = &self.schema.messages[kind];
-        let mut seen: HashMap<u32, usize> = HashMap::new();
+        // Fields of one number stand together, as a rule.
+        let (mut last, mut index) = (0, 0);
         while !bytes.is_empty() {
             let (number, wire) = decode_key(&mut bytes).map_err(|_| self.malformed(message))?;
             let Some(field) = message.fields.get(&number) else {
@@ -149,9 +150,9 @@ impl<'s> Walk<'s> {
             };
             bytes = rest;
             if let Some(kind) = field.message {
-                let index = seen.entry(number).or_default();
-                self.path.push((&field.name, *index));
-                *index += 1;
+                index = if number == last { index + 1 } else { 0 };
+                last = number;
+                self.path.push((&field.name, index));
                 self.message(payload, kind)?;
                 self.path.pop();
             }

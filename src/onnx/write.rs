@@ -67,10 +67,11 @@ pub fn write(model: Model, path: impl AsRef<Path>, options: &WriteOptions) -> Re
         ExternalData::Keep => external::external_locations(&model)?,
     };
     let mut proto = model.into_proto();
-    if proto.encoded_len() > options.message_limit {
+    let mut bytes = proto.encoded_len();
+    if bytes > options.message_limit {
         external.push(write_weights(&mut proto, path, options.force)?);
+        bytes = proto.encoded_len();
     }
-    let bytes = proto.encoded_len();
     if bytes > options.message_limit {
         return Err(Error::input(format!(
             "the model without its weights takes {bytes} bytes; protobuf allows {MESSAGE_LIMIT}"

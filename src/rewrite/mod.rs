@@ -132,10 +132,9 @@ fn penalise(input: &Path, options: &Options) -> Result<(Model, Report)> {
     options.settings.penalty.validate()?;
     let mut model = onnx::read(input)?;
     let artifact = Artifact::recognise(&model)?;
-    let before = model.graph.node.iter().map(|n| n.operator()).collect();
     artifact::penalise(&mut model, &artifact, &options.settings)?;
     check::verify(&model).map_err(|e| e.in_file(input))?;
-    let report = Report::new(&model, &artifact, before, &options.settings);
+    let report = Report::new(&model, &artifact, &options.settings);
     Ok((model, report))
 }
 

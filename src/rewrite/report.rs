@@ -2,10 +2,11 @@
 
 use crate::emit::artifact::Settings;
 use crate::graph::{PASS_KEY, SOURCE_KEY};
+use crate::objective::artifact::is_accumulator;
 use crate::objective::{Artifact, Objective as _};
-use crate::onnx::proto::NodeProto;
+use crate::onnx::proto::{NodeProto, operator_name};
 use crate::onnx::{Model, Written};
-use foldhash::HashSet;
+use foldhash::{HashMap, HashSet};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -25,6 +26,18 @@ pub struct OperatorCount {
     pub after: usize,
 }
 
+impl OperatorCount {
+    fn plus(self, other: Self) -> Self {
+        Self {
+            before: self.before + other.before,
+            shared: self.shared + other.shared,
+            perturbed: self.perturbed + other.perturbed,
+            penalty: self.penalty + other.penalty,
+            after: self.after + other.after,
+        }
+    }
+}
+
 /// What a rewrite did.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Report {
@@ -36,11 +49,12 @@ pub struct Report {
     pub settings: Settings,
     /// Whether what was written is plain training: r or α is the constant 0.
     pub plain: bool,
-    /// The trainable parameters (tensors).
+    /// The trainable parameters (tensors); each has a node that adds up its gradient, evaluated once a step.
     pub trainable_parameters: usize,
     /// Nodes in the graph that was read.
     pub nodes_before: usize,
-    /// Of those: evaluated once, for both passes. The rest depends on a trainable parameter and is evaluated again.
+    /// Of those: evaluated once, for both passes. The rest depends on a trainable parameter and is evaluated again, or adds up
+    /// gradients.
     pub shared_nodes: usize,
     /// Nodes in the graph that was written.
     pub nodes_after: usize,
@@ -53,33 +67,35 @@ pub struct Report {
 }
 
 impl Report {
-    /// Compares the graph before, given by its operators, with the model as it is now.
-    pub(super) fn new(model: &Model, artifact: &Artifact, before: Vec<String>, settings: &Settings) -> Self {
+    /// Counts the nodes of a model that was rewritten. Those that came with it carry no mark of a pass.
+    pub(super) fn new(model: &Model, artifact: &Artifact, settings: &Settings) -> Self {
         let (added, original): (Vec<_>, Vec<_>) = model.graph.node.iter().partition(|n| entry(n, PASS_KEY).is_some());
         let repeated: HashSet<&str> = added.iter().filter_map(|n| entry(n, SOURCE_KEY)).collect();
-        let mut operators: BTreeMap<String, OperatorCount> = BTreeMap::new();
-        let nodes_before = before.len();
-        for operator in before {
-            operators.entry(operator).or_default().before += 1;
-        }
+        let mut counts: HashMap<(&str, &str), OperatorCount> = HashMap::default();
+        let nodes_before = original.len();
         let mut shared_nodes = 0;
         for node in original {
-            let count = operators.entry(node.operator()).or_default();
+            let count = counts.entry((node.domain(), node.op_type())).or_default();
+            count.before += 1;
             count.after += 1;
-            if !repeated.contains(node.label()) {
+            if !is_accumulator(node) && !repeated.contains(node.label()) {
                 count.shared += 1;
                 shared_nodes += 1;
             }
         }
         for node in added {
-            let is_repeated = entry(node, SOURCE_KEY).is_some();
-            let count = operators.entry(node.operator()).or_default();
+            let count = counts.entry((node.domain(), node.op_type())).or_default();
             count.after += 1;
-            if is_repeated {
+            if entry(node, SOURCE_KEY).is_some() {
                 count.perturbed += 1;
             } else {
                 count.penalty += 1;
             }
+        }
+        let mut operators: BTreeMap<String, OperatorCount> = BTreeMap::new();
+        for ((domain, operator), count) in counts {
+            let sum = operators.entry(operator_name(domain, operator)).or_default();
+            *sum = sum.plus(count);
         }
         Self {
             input: model.path().to_owned(),
@@ -98,13 +114,7 @@ impl Report {
 
     /// The sums over all operators.
     pub fn total(&self) -> OperatorCount {
-        self.operators.values().fold(OperatorCount::default(), |sum, count| OperatorCount {
-            before: sum.before + count.before,
-            shared: sum.shared + count.shared,
-            perturbed: sum.perturbed + count.perturbed,
-            penalty: sum.penalty + count.penalty,
-            after: sum.after + count.after,
-        })
+        self.operators.values().fold(OperatorCount::default(), |sum, count| sum.plus(*count))
     }
 
     pub(super) fn written(&mut self, written: &Written) {
