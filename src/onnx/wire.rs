@@ -169,8 +169,13 @@ impl<'s> Walk<'s> {
     }
 
     fn malformed(&self, message: &Message) -> Error {
-        Error::input(format!("not an ONNX model: the bytes at {} are no {} message", self.place(), message.name))
-            .help(NO_MODEL)
+        let what = if self.path.is_empty() {
+            "it is no protobuf message of the ONNX format".to_owned()
+        } else {
+            format!("the bytes at {} are no {} message", self.place(), message.name)
+        };
+        Error::input(format!("not an ONNX model: {what}"))
+            .help("expected a protobuf file as exporters write it, with the ending .onnx")
     }
 }
 
