@@ -174,8 +174,7 @@ impl<'s> Walk<'s> {
         } else {
             format!("the bytes at {} are no {} message", self.place(), message.name)
         };
-        Error::input(format!("not an ONNX model: {what}"))
-            .help("expected a protobuf file as exporters write it, with the ending .onnx")
+        Error::input(format!("not an ONNX model: {what}")).help(NO_MODEL)
     }
 }
 
