@@ -119,3 +119,21 @@ fn return_metrics(graph: &mut Graph, artifact: &Artifact, penalised: &Penalised)
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::objective::artifact::is_accumulator;
+    use crate::onnx;
+
+    #[test]
+    fn accumulators_stay_where_nothing_reads_what_they_return() {
+        let mut model = onnx::read("models/mlp/training_model.onnx").unwrap();
+        model.graph.output.truncate(1);
+        let artifact = Artifact::recognise(&model).unwrap();
+        penalise(&mut model, &artifact, &Settings::default()).unwrap();
+        let accumulators: Vec<_> = model.graph.node.iter().filter(|n| is_accumulator(n)).collect();
+        assert_eq!(accumulators.len(), 6);
+        assert!(accumulators.iter().all(|n| n.input[1].starts_with("gnp/mix/")));
+    }
+}

@@ -130,7 +130,7 @@ mod tests {
         let half = b.scalar(0.5, "half");
         let product = b.op("Mul", &[&"y".into(), &half], "product");
         assert_eq!(&*product, "gnp/mix/product");
-        let added = &graph.added_nodes()[0];
+        let added = graph.added_nodes().next().unwrap();
         assert_eq!(added.name(), "gnp/mix/product");
         assert_eq!(added.metadata_props[0].value(), "mix");
     }
@@ -145,7 +145,7 @@ mod tests {
         b.op("Neg", &[&unused], "unused too");
         graph.insert_output(1, crate::graph::scalar_info(&used, DataType::Float));
         graph.remove_unused();
-        assert_eq!(graph.added_nodes().len(), 1);
+        assert_eq!(graph.added_nodes().count(), 1);
         assert_eq!(graph.proto().initializer.len(), 1);
     }
 }

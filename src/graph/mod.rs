@@ -63,8 +63,6 @@ impl fmt::Display for Value {
 pub struct Graph {
     proto: GraphProto,
     names: Names,
-    /// How many of the nodes came with the model; those after them were added.
-    original: usize,
 }
 
 impl Graph {
@@ -77,7 +75,7 @@ impl Graph {
         order::sort(&mut proto)?;
         // A second pass about doubles a graph; growing step by step would copy it over and over.
         proto.node.reserve(2 * proto.node.len());
-        Ok(Self { names: Names::of(&proto), original: proto.node.len(), proto })
+        Ok(Self { names: Names::of(&proto), proto })
     }
 
     /// The graph as a message.
@@ -101,24 +99,22 @@ impl Graph {
         (**value).clone_into(&mut self.proto.node[node].input[position]);
     }
 
-    /// Moves the nodes for which `last` holds behind all others, those that were added too, so that they can read what was
-    /// added. No other node may read what these make. Returns where they begin.
+    /// Moves the nodes for which `last` holds, and those that depend on them, behind all others, so that they can read
+    /// what was added. Returns where they begin.
     pub fn move_to_end(&mut self, last: impl Fn(&NodeProto) -> bool) -> usize {
-        self.original -= self.original_nodes().iter().filter(|n| last(n)).count();
-        let moved: Vec<_> = self.proto.node.extract_if(.., |n| last(n)).collect();
+        let made = self.nodes().iter().filter(|node| last(node)).flat_map(|node| &node.output);
+        let dependents = self.dependents(made.map(String::as_str).filter(|output| !output.is_empty()), |_| false);
+        let mut index = 0..;
+        let moves = |node: &mut NodeProto| index.next().is_some_and(|i| dependents.contains(i)) || last(node);
+        let moved: Vec<_> = self.proto.node.extract_if(.., moves).collect();
         let begin = self.proto.node.len();
         self.proto.node.extend(moved);
         begin
     }
 
-    /// The nodes that came with the model.
-    pub fn original_nodes(&self) -> &[NodeProto] {
-        &self.proto.node[..self.original]
-    }
-
-    /// The nodes that were added.
-    pub fn added_nodes(&self) -> &[NodeProto] {
-        &self.proto.node[self.original..]
+    /// The nodes that were added, by their mark.
+    pub fn added_nodes(&self) -> impl Iterator<Item = &NodeProto> {
+        self.nodes().iter().filter(|node| is_added(node))
     }
 
     /// The name of output `position` of a node, given to it now if it has none.
@@ -170,12 +166,12 @@ impl Graph {
     pub fn remove_unused(&mut self) {
         let GraphProto { node: nodes, output, initializer, value_info, .. } = &mut self.proto;
         let mut used: HashSet<&str> = output.iter().map(|o| o.name()).collect();
+        // From the last node to the first, each comes after those that read it.
         let mut kept = vec![true; nodes.len()];
-        // What came with the model stays, and may read what was added.
-        for i in (0..self.original).chain((self.original..nodes.len()).rev()) {
-            kept[i] = i < self.original || nodes[i].output.iter().any(|o| used.contains(o.as_str()));
-            if kept[i] {
-                for_each_use(&nodes[i], &mut |name| {
+        for (node, kept) in nodes.iter().zip(&mut kept).rev() {
+            *kept = !is_added(node) || node.output.iter().any(|o| used.contains(o.as_str()));
+            if *kept {
+                for_each_use(node, &mut |name| {
                     if names::is_ours(name) {
                         used.insert(name);
                     }
@@ -187,6 +183,11 @@ impl Graph {
         let mut kept = kept.into_iter();
         nodes.retain(|_| kept.next().unwrap_or(true));
     }
+}
+
+/// Whether a node was added, which its metadata tells.
+pub fn is_added(node: &NodeProto) -> bool {
+    node.metadata_props.iter().any(|entry| entry.key() == PASS_KEY)
 }
 
 /// The dense tensor type of a declared value, if it is one.

@@ -96,4 +96,12 @@ mod tests {
         assert_eq!(both.iter().collect::<Vec<_>>(), [1, 2]);
         assert!(both.contains(1) && !both.contains(0) && !both.contains(99));
     }
+
+    #[test]
+    fn what_is_moved_to_the_end_takes_its_dependents_along() {
+        let mut graph = graph();
+        assert_eq!(graph.move_to_end(|node| node.output[0] == "b"), 2);
+        let order: Vec<_> = graph.nodes().iter().map(|node| node.output[0].as_str()).collect();
+        assert_eq!(order, ["a", "d", "b", "c"]);
+    }
 }

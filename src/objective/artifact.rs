@@ -106,7 +106,7 @@ impl Artifact {
     pub fn accumulate(&self, graph: &mut Graph, gradients: &[Value]) {
         let by_buffer: HashMap<&str, &Value> = self.accumulators.iter().map(String::as_str).zip(gradients).collect();
         for i in graph.move_to_end(is_accumulator)..graph.nodes().len() {
-            let buffer = graph.nodes()[i].input(0);
+            let buffer = Some(&graph.nodes()[i]).filter(|node| is_accumulator(node)).and_then(|node| node.input(0));
             if let Some(gradient) = buffer.and_then(|buffer| by_buffer.get(buffer)) {
                 graph.set_input(i, 1, gradient);
             }
@@ -248,7 +248,7 @@ pub(super) mod tests {
         let mut graph = Graph::new(plain().graph).unwrap();
         let here = objective.at(&mut graph, &["w".into()], "perturbed").unwrap();
         assert_eq!((&*here.loss, &*here.gradients[0]), ("loss", "w_grad"));
-        assert!(graph.added_nodes().is_empty(), "at the parameters themselves the graph has the evaluation already");
+        assert_eq!(graph.added_nodes().count(), 0, "at the parameters themselves the graph has the evaluation already");
         objective.accumulate(&mut graph, &["other".into()]);
         assert_eq!(graph.nodes().last().unwrap().input[1], "other");
     }

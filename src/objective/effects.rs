@@ -149,7 +149,7 @@ mod tests {
         let objective = Artifact::recognise(&model)?;
         let mut graph = Graph::new(model.graph)?;
         objective.at(&mut graph, &[Value::from("w′")], "perturbed")?;
-        Ok(graph.added_nodes().to_vec())
+        Ok(graph.added_nodes().cloned().collect())
     }
 
     /// The names of the nodes that the copies stand for, of those between w and `y`.

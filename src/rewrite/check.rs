@@ -2,7 +2,7 @@
 
 use crate::engine::ort_training::{self, Artifacts, OrtTraining};
 use crate::engine::runtime::Runtime;
-use crate::graph::{Graph, PASS_KEY, tensor_type};
+use crate::graph::{Graph, is_added, tensor_type};
 use crate::onnx::proto::{GraphProto, NodeProto, TensorProto};
 use crate::onnx::{self, DataType, Model};
 use crate::{Error, Result};
@@ -56,7 +56,7 @@ pub fn verify(model: &Model) -> Result<()> {
         if !imported.contains(standard(node.domain())) {
             return damaged(format!("the model imports no operator set for the domain `{}`", node.domain()));
         }
-        if !node.metadata_props.iter().any(|e| e.key() == PASS_KEY) {
+        if !is_added(node) {
             continue;
         }
         let names = node.output.iter().filter(|o| !o.is_empty());

@@ -1,7 +1,7 @@
 //! What a rewrite did, for people and for programs.
 
 use crate::emit::artifact::Settings;
-use crate::graph::{PASS_KEY, SOURCE_KEY};
+use crate::graph::{SOURCE_KEY, is_added};
 use crate::objective::artifact::is_accumulator;
 use crate::objective::{Artifact, Objective as _};
 use crate::onnx::proto::{NodeProto, operator_name};
@@ -69,7 +69,7 @@ pub struct Report {
 impl Report {
     /// Counts the nodes of a model that was rewritten. Those that came with it carry no mark of a pass.
     pub(super) fn new(model: &Model, artifact: &Artifact, settings: &Settings) -> Self {
-        let (added, original): (Vec<_>, Vec<_>) = model.graph.node.iter().partition(|n| entry(n, PASS_KEY).is_some());
+        let (added, original): (Vec<_>, Vec<_>) = model.graph.node.iter().partition(|n| is_added(n));
         let repeated: HashSet<&str> = added.iter().filter_map(|n| entry(n, SOURCE_KEY)).collect();
         let mut counts: HashMap<(&str, &str), OperatorCount> = HashMap::default();
         let nodes_before = original.len();
