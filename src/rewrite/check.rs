@@ -3,7 +3,9 @@
 use crate::engine::ort_training::{self, Artifacts, OrtTraining};
 use crate::engine::runtime::Runtime;
 use crate::graph::{Graph, is_added, tensor_type};
-use crate::onnx::proto::{GraphProto, NodeProto, TensorProto};
+use crate::onnx::proto::tensor_shape_proto::Dimension;
+use crate::onnx::proto::tensor_shape_proto::dimension::Value::DimValue;
+use crate::onnx::proto::{GraphProto, NodeProto, TensorProto, type_proto};
 use crate::onnx::{self, DataType, Model};
 use crate::{Error, Result};
 use foldhash::{HashMap, HashSet};
@@ -75,34 +77,51 @@ fn standard(domain: &str) -> &str {
     if domain == "ai.onnx" { "" } else { domain }
 }
 
-/// An element type, and a shape where every dimension is known.
-type Type = (i32, Option<Vec<i64>>);
+/// What a graph says of the type of a value.
+#[derive(Clone, Copy)]
+enum Declared<'g> {
+    Value(&'g type_proto::Tensor),
+    Constant(&'g TensorProto),
+}
 
-fn declared_types(graph: &GraphProto) -> HashMap<&str, Type> {
-    use crate::onnx::proto::tensor_shape_proto::dimension::Value::DimValue;
-    let declared = graph.input.iter().chain(&graph.output).chain(&graph.value_info).filter_map(|v| {
-        let tensor = tensor_type(v)?;
-        let dims = tensor.shape.as_ref().map(|s| s.dim.iter());
-        let dims = dims.and_then(|d| d.map(|d| if let Some(DimValue(n)) = d.value { Some(n) } else { None }).collect());
-        Some((v.name(), (tensor.elem_type(), dims)))
-    });
-    let constant = |t: &TensorProto| (t.data_type(), Some(t.dims.clone()));
-    declared.chain(graph.initializer.iter().map(|t| (t.name(), constant(t)))).collect()
+impl Declared<'_> {
+    fn element(self) -> i32 {
+        match self {
+            Self::Value(tensor) => tensor.elem_type(),
+            Self::Constant(tensor) => tensor.data_type(),
+        }
+    }
+
+    /// The dimensions, where all are known.
+    fn dims(self) -> Option<Vec<i64>> {
+        let size = |dim: &Dimension| if let Some(DimValue(size)) = dim.value { Some(size) } else { None };
+        match self {
+            Self::Value(tensor) => tensor.shape.as_ref()?.dim.iter().map(size).collect(),
+            Self::Constant(tensor) => Some(tensor.dims.clone()),
+        }
+    }
+}
+
+fn declared_types(graph: &GraphProto) -> HashMap<&str, Declared<'_>> {
+    let values = graph.input.iter().chain(&graph.output).chain(&graph.value_info);
+    let values = values.filter_map(|v| Some((v.name(), Declared::Value(tensor_type(v)?))));
+    values.chain(graph.initializer.iter().map(|t| (t.name(), Declared::Constant(t)))).collect()
 }
 
 /// Whether the operands of an elementwise operator, as far as their types are known, go together.
-fn operands_agree(node: &NodeProto, types: &HashMap<&str, Type>) -> Result<(), String> {
+fn operands_agree(node: &NodeProto, types: &HashMap<&str, Declared<'_>>) -> Result<(), String> {
     if !["Add", "Sub", "Mul", "Div", "Max", "Sum"].iter().any(|op| node.is("", op)) {
         return Ok(());
     }
-    let known: Vec<_> = node.input.iter().filter_map(|i| Some((i, types.get(i.as_str())?))).collect();
+    let known: Vec<_> = node.input.iter().filter_map(|i| Some((i, *types.get(i.as_str())?))).collect();
     for pair in known.windows(2) {
-        let [(a, (type_a, shape_a)), (b, (type_b, shape_b))] = pair else { continue };
-        if type_a != type_b {
+        let [(a, type_a), (b, type_b)] = pair else { continue };
+        if type_a.element() != type_b.element() {
             let name = |t: i32| DataType::try_from(t).map_or("an unknown type", |t| t.as_str_name());
-            return Err(format!("its operands differ in type: `{a}` is {}, `{b}` is {}", name(*type_a), name(*type_b)));
+            let (x, y) = (name(type_a.element()), name(type_b.element()));
+            return Err(format!("its operands differ in type: `{a}` is {x}, `{b}` is {y}"));
         }
-        if let (Some(x), Some(y)) = (shape_a, shape_b)
+        if let (Some(x), Some(y)) = (type_a.dims(), type_b.dims())
             && x.iter().rev().zip(y.iter().rev()).any(|(m, n)| m != n && *m != 1 && *n != 1)
         {
             return Err(format!("its operands do not broadcast: `{a}` is {x:?}, `{b}` is {y:?}"));
