@@ -4,7 +4,7 @@
 
 use crate::graph::{Builder, Graph, Renaming, Value, for_each_subgraph};
 use crate::onnx::Model;
-use crate::onnx::proto::NodeProto;
+use crate::onnx::proto::{NodeProto, standard_domain};
 use crate::{Error, Result};
 
 const MICROSOFT: &str = "com.microsoft";
@@ -27,17 +27,15 @@ pub(super) enum Effect {
 impl Effect {
     pub(super) fn of(node: &NodeProto) -> Self {
         let training_mode = || node.attribute("training_mode").is_some_and(|a| a.i() != 0);
-        match (node.domain(), node.op_type()) {
+        match (standard_domain(node.domain()), node.op_type()) {
             (
-                "" | "ai.onnx",
+                "",
                 "RandomNormal" | "RandomNormalLike" | "RandomUniform" | "RandomUniformLike" | "Bernoulli"
                 | "Multinomial",
             ) => Self::Draws,
             // Without the input `training_mode` Dropout passes its data through.
-            ("" | "ai.onnx", "Dropout") if node.input(2).is_some() => Self::Masks,
-            ("" | "ai.onnx", "BatchNormalization") | (MICROSOFT, "BatchNormInternal") if training_mode() => {
-                Self::MovesStatistics
-            }
+            ("", "Dropout") if node.input(2).is_some() => Self::Masks,
+            ("", "BatchNormalization") | (MICROSOFT, "BatchNormInternal") if training_mode() => Self::MovesStatistics,
             (MICROSOFT, "BiasDropout" | "BitmaskDropout" | "BitmaskBiasDropout") => Self::Unrepeatable,
             _ => Self::None,
         }

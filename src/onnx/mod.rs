@@ -20,7 +20,7 @@ mod wire;
 mod write;
 
 pub use external::{ExternalLocation, external_locations};
-pub use place::{Placement, ensure_free, place_file, replace_file};
+pub use place::{Placement, ensure_free, place_file, replace_file, same_file};
 pub use proto::tensor_proto::DataType;
 pub use read::{Model, read};
 pub use write::{ExternalData, WriteOptions, Written, write};

@@ -97,7 +97,8 @@ fn inherit_permissions(file: &fs::File, path: &Path) {
     let _ = (file, path);
 }
 
-fn same_file(a: &Path, b: &Path) -> bool {
+/// Whether two paths lead to one file or folder; false where one does not exist.
+pub fn same_file(a: &Path, b: &Path) -> bool {
     #[cfg(unix)]
     {
         use std::os::unix::fs::MetadataExt as _;

@@ -7,10 +7,15 @@
 
 include!(concat!(env!("OUT_DIR"), "/onnx.rs"));
 
+/// A domain of operators, the standard one always under its empty name; `ai.onnx` is the other.
+pub fn standard_domain(domain: &str) -> &str {
+    if domain == "ai.onnx" { "" } else { domain }
+}
+
 /// An operator as messages name it: `domain.op_type`, or the bare `op_type` for a standard one.
 pub fn operator_name(domain: &str, op_type: &str) -> String {
-    match domain {
-        "" | "ai.onnx" => op_type.to_owned(),
+    match standard_domain(domain) {
+        "" => op_type.to_owned(),
         domain => format!("{domain}.{op_type}"),
     }
 }
@@ -37,8 +42,7 @@ impl NodeProto {
 
     /// Whether the node applies `operator` of `domain` (empty for the standard operators).
     pub fn is(&self, domain: &str, operator: &str) -> bool {
-        let own = if self.domain() == "ai.onnx" { "" } else { self.domain() };
-        self.op_type() == operator && own == domain
+        self.op_type() == operator && standard_domain(self.domain()) == domain
     }
 
     /// The attribute called `name`.

@@ -1,6 +1,6 @@
 //! Reading: map, check, decode.
 
-use super::proto::{GraphProto, ModelProto};
+use super::proto::{GraphProto, ModelProto, standard_domain};
 use super::{external, wire};
 use crate::{Error, Result};
 use bytes::Bytes;
@@ -57,8 +57,7 @@ impl Model {
 
     /// The version of the operator set `domain` (empty for `ai.onnx`) that the model is written in.
     pub fn opset(&self, domain: &str) -> Option<i64> {
-        let same = |d: &str| d == domain || (domain.is_empty() && d == "ai.onnx");
-        self.header.opset_import.iter().find(|o| same(o.domain())).map(|o| o.version())
+        self.header.opset_import.iter().find(|o| standard_domain(o.domain()) == domain).map(|o| o.version())
     }
 }
 

@@ -5,7 +5,7 @@ use crate::engine::runtime::Runtime;
 use crate::graph::{Graph, is_added, tensor_type};
 use crate::onnx::proto::tensor_shape_proto::Dimension;
 use crate::onnx::proto::tensor_shape_proto::dimension::Value::DimValue;
-use crate::onnx::proto::{GraphProto, NodeProto, TensorProto, type_proto};
+use crate::onnx::proto::{GraphProto, NodeProto, TensorProto, standard_domain, type_proto};
 use crate::onnx::{self, DataType, Model};
 use crate::{Error, Result};
 use foldhash::{HashMap, HashSet};
@@ -48,14 +48,14 @@ pub fn check(path: &Path, artifacts: &Path, runtime: Result<&Runtime, &Error>) -
 /// # Errors
 /// Where one of these does not hold. Names are the rewrite's own; operator sets and types are the model's.
 pub fn verify(model: &Model) -> Result<()> {
-    let imported: HashSet<&str> = model.header.opset_import.iter().map(|o| standard(o.domain())).collect();
+    let imported: HashSet<&str> = model.header.opset_import.iter().map(|o| standard_domain(o.domain())).collect();
     let types = declared_types(&model.graph);
     for node in &model.graph.node {
         let damaged = |what: String| {
             let error = Error::input(what).at_node(node.label(), &node.operator());
             Err(error.help("the model is damaged; make the artifacts again"))
         };
-        if !imported.contains(standard(node.domain())) {
+        if !imported.contains(standard_domain(node.domain())) {
             return damaged(format!("the model imports no operator set for the domain `{}`", node.domain()));
         }
         if !is_added(node) {
@@ -71,10 +71,6 @@ pub fn verify(model: &Model) -> Result<()> {
         }
     }
     Ok(())
-}
-
-fn standard(domain: &str) -> &str {
-    if domain == "ai.onnx" { "" } else { domain }
 }
 
 /// What a graph says of the type of a value.

@@ -16,19 +16,13 @@ pub use check::{Loaded, check};
 pub use report::{OperatorCount, Report};
 
 use crate::emit::artifact::{self, Settings};
+use crate::engine::ort_training::{CHECKPOINT, EVAL_MODEL, OPTIMIZER_MODEL, TRAINING_MODEL};
 use crate::objective::Artifact;
 use crate::onnx::{self, ExternalData, Model, Placement, WriteOptions, Written};
 use crate::{Error, Result};
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-
-/// The file of an artifact folder that holds the gradient.
-pub const TRAINING_MODEL: &str = "training_model.onnx";
-const EVAL_MODEL: &str = "eval_model.onnx";
-const OPTIMIZER_MODEL: &str = "optimizer_model.onnx";
-/// A file, a folder in old versions, and `checkpoint.data` beside it where it is large.
-const CHECKPOINT: &str = "checkpoint";
 
 /// How to rewrite.
 #[derive(Clone, Copy, Debug, Default)]
@@ -81,7 +75,7 @@ fn rewrite_folder(input: &Path, output: &Path, options: &Options) -> Result<Repo
     report.output = output.join(TRAINING_MODEL);
     let others = other_files(input, &model, options.external_data)?;
     for name in others.keys().map(PathBuf::as_path).chain([Path::new(TRAINING_MODEL)]) {
-        if !same_folder(input, output) || name.as_os_str() == TRAINING_MODEL {
+        if !onnx::same_file(input, output) || name.as_os_str() == TRAINING_MODEL {
             onnx::ensure_free(&output.join(name), options.force)?;
         }
     }
@@ -167,8 +161,4 @@ fn other_files(folder: &Path, training_model: &Model, external: ExternalData) ->
 fn entries(folder: &Path) -> Result<Vec<PathBuf>> {
     let names = fs::read_dir(folder).and_then(|entries| entries.map(|e| Ok(e?.file_name().into())).collect());
     names.map_err(|e| Error::io("read the folder", folder, &e))
-}
-
-fn same_folder(a: &Path, b: &Path) -> bool {
-    matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b)
 }

@@ -1,7 +1,7 @@
 //! ONNX Runtime training artifacts, looked at before they are loaded.
 
 use crate::emit::artifact::Settings;
-use crate::engine::ort_training::Artifacts;
+use crate::engine::ort_training::{Artifacts, EVAL_MODEL};
 use crate::onnx;
 use crate::{Error, Result, emit};
 use std::path::Path;
@@ -11,7 +11,7 @@ use std::path::Path;
 /// # Errors
 /// Where some are missing: the message names them.
 pub fn find_artifacts(folder: &Path) -> Result<Artifacts> {
-    let artifacts = Artifacts { eval_model: Some(folder.join("eval_model.onnx")), ..Artifacts::in_folder(folder) };
+    let artifacts = Artifacts { eval_model: Some(folder.join(EVAL_MODEL)), ..Artifacts::in_folder(folder) };
     let needed = [&artifacts.training_model, &artifacts.optimizer_model, &artifacts.checkpoint];
     let missing: Vec<_> = needed
         .into_iter()

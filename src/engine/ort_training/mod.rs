@@ -26,6 +26,16 @@ use value::Value;
 /// The checkpoint's property that counts the steps taken.
 const STEPS_PROPERTY: &str = "gnp.steps";
 
+/// The file of an artifact folder that holds the gradient.
+pub const TRAINING_MODEL: &str = "training_model.onnx";
+/// The file of an artifact folder that holds the loss without a gradient.
+pub const EVAL_MODEL: &str = "eval_model.onnx";
+/// The file of an artifact folder that holds the update of the parameters.
+pub const OPTIMIZER_MODEL: &str = "optimizer_model.onnx";
+/// The parameters in an artifact folder: a file, a folder in old versions, with `checkpoint.data` beside it where it is
+/// large.
+pub const CHECKPOINT: &str = "checkpoint";
+
 /// The files that ONNX Runtime trains from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Artifacts {
@@ -43,10 +53,10 @@ impl Artifacts {
     /// The files of `folder` under the names that `generate_artifacts` gives them; an eval model only where there is one.
     pub fn in_folder(folder: &Path) -> Self {
         Self {
-            training_model: folder.join("training_model.onnx"),
-            eval_model: Some(folder.join("eval_model.onnx")).filter(|file| file.is_file()),
-            optimizer_model: folder.join("optimizer_model.onnx"),
-            checkpoint: folder.join("checkpoint"),
+            training_model: folder.join(TRAINING_MODEL),
+            eval_model: Some(folder.join(EVAL_MODEL)).filter(|file| file.is_file()),
+            optimizer_model: folder.join(OPTIMIZER_MODEL),
+            checkpoint: folder.join(CHECKPOINT),
         }
     }
 }
