@@ -3,7 +3,6 @@
 use super::{Graph, Value};
 use crate::Result;
 use crate::onnx::DataType;
-use crate::onnx::proto::attribute_proto::AttributeType;
 use crate::onnx::proto::{AttributeProto, NodeProto, StringStringEntryProto, TensorProto};
 
 /// The key of a node's metadata under which an added node says what it is for.
@@ -20,20 +19,6 @@ pub(super) fn tag(node: &mut NodeProto, entries: &[(&str, &str)]) {
     );
 }
 
-/// An attribute of a node to be.
-#[derive(Clone, Copy, Debug)]
-pub enum Attribute<'a> {
-    /// An integer.
-    Int(&'a str, i64),
-}
-
-impl From<Attribute<'_>> for AttributeProto {
-    fn from(attribute: Attribute<'_>) -> Self {
-        let Attribute::Int(name, i) = attribute;
-        Self { name: Some(name.into()), i: Some(i), r#type: Some(AttributeType::Int as i32), ..Default::default() }
-    }
-}
-
 /// Appends nodes to a graph, all for one pass: they are named `gnp/<pass>/<name>` and say so in their metadata.
 #[derive(Debug)]
 pub struct Builder<'g> {
@@ -47,24 +32,19 @@ impl<'g> Builder<'g> {
         Self { graph, pass }
     }
 
+    /// The graph that is appended to.
+    pub fn graph(&self) -> &Graph {
+        self.graph
+    }
+
     /// A standard operator with one output and no attributes.
     pub fn op(&mut self, operator: &str, inputs: &[&Value], name: &str) -> Value {
-        self.op_with(operator, inputs, &[], name)
+        self.op_with(operator, inputs, vec![], name)
     }
 
     /// A standard operator with one output.
-    pub fn op_with(&mut self, operator: &str, inputs: &[&Value], attributes: &[Attribute<'_>], name: &str) -> Value {
+    pub fn op_with(&mut self, operator: &str, inputs: &[&Value], attributes: Vec<AttributeProto>, name: &str) -> Value {
         self.op_in("", operator, inputs, attributes, name)
-    }
-
-    /// Gives `value` a second, given name, for an output of the graph.
-    ///
-    /// # Errors
-    /// Where a value of this name is there already.
-    pub fn alias(&mut self, value: &Value, name: &str) -> Result<()> {
-        self.graph.take_name(name)?;
-        self.push("", "Identity", &[value], &[], name, name.to_owned());
-        Ok(())
     }
 
     /// An operator of any domain with one output. An empty input is one left out.
@@ -73,13 +53,38 @@ impl<'g> Builder<'g> {
         domain: &str,
         operator: &str,
         inputs: &[&Value],
-        attributes: &[Attribute<'_>],
+        attributes: Vec<AttributeProto>,
         name: &str,
     ) -> Value {
         let output = self.graph.names.value(self.pass, name);
         let value = Value::from(output.as_str());
-        self.push(domain, operator, inputs, attributes, name, output);
+        self.push(domain, operator, inputs, attributes, name, vec![output]);
         value
+    }
+
+    /// A standard operator with `count` outputs.
+    pub fn op_many(
+        &mut self,
+        operator: &str,
+        inputs: &[&Value],
+        attributes: Vec<AttributeProto>,
+        count: usize,
+        name: &str,
+    ) -> Vec<Value> {
+        let outputs: Vec<_> = (0..count).map(|_| self.graph.names.value(self.pass, name)).collect();
+        let values = outputs.iter().map(|o| o.as_str().into()).collect();
+        self.push("", operator, inputs, attributes, name, outputs);
+        values
+    }
+
+    /// Gives `value` a second, given name, for an output of the graph.
+    ///
+    /// # Errors
+    /// Where a value of this name is there already.
+    pub fn alias(&mut self, value: &Value, name: &str) -> Result<()> {
+        self.graph.take_name(name)?;
+        self.push("", "Identity", &[value], vec![], name, vec![name.to_owned()]);
+        Ok(())
     }
 
     fn push(
@@ -87,34 +92,36 @@ impl<'g> Builder<'g> {
         domain: &str,
         operator: &str,
         inputs: &[&Value],
-        attributes: &[Attribute<'_>],
+        attribute: Vec<AttributeProto>,
         name: &str,
-        output: String,
+        output: Vec<String>,
     ) {
         let mut node = NodeProto {
             name: Some(self.graph.names.node(self.pass, name)),
             op_type: Some(operator.into()),
             domain: (!domain.is_empty()).then(|| domain.into()),
             input: inputs.iter().map(|value| String::from(&***value)).collect(),
-            output: vec![output],
-            attribute: attributes.iter().map(|&a| a.into()).collect(),
+            output,
+            attribute,
             ..Default::default()
         };
         tag(&mut node, &[(PASS_KEY, self.pass)]);
         self.graph.proto.node.push(node);
     }
 
-    /// A float constant of rank 0, as an initializer.
-    pub fn scalar(&mut self, value: f32, name: &str) -> Value {
+    /// A constant, as an initializer; its name is replaced by a fresh one.
+    pub fn constant(&mut self, mut tensor: TensorProto, name: &str) -> Value {
         let name = self.graph.names.value(self.pass, name);
         let constant = Value::from(name.as_str());
-        self.graph.proto.initializer.push(TensorProto {
-            name: Some(name),
-            data_type: Some(DataType::Float as i32),
-            raw_data: Some(value.to_le_bytes().to_vec().into()),
-            ..Default::default()
-        });
+        tensor.name = Some(name);
+        self.graph.proto.initializer.push(tensor);
         constant
+    }
+
+    /// A float constant of rank 0, as an initializer.
+    pub fn scalar(&mut self, value: f32, name: &str) -> Value {
+        let payload = value.to_le_bytes().to_vec().into();
+        self.constant(TensorProto::raw("", DataType::Float, &[], payload), name)
     }
 }
 

@@ -6,16 +6,18 @@
 mod builder;
 mod check;
 mod duplicate;
+mod fact;
 mod index;
 mod names;
 mod order;
 mod reach;
 mod uses;
 
-pub use builder::{Attribute, Builder, PASS_KEY, SOURCE_KEY};
+pub use builder::{Builder, PASS_KEY, SOURCE_KEY};
 #[cfg(test)]
 pub(crate) use check::tests;
 pub use duplicate::Renaming;
+pub use fact::{Dim, Fact, Facts, Shape, known_shape};
 pub use index::Index;
 pub use reach::NodeSet;
 pub use uses::{for_each_subgraph, for_each_use};

@@ -73,7 +73,7 @@ fn repeat_mask(graph: &mut Graph, index: usize, renaming: &mut Renaming, pass: &
     let (data, ratio, training_mode) = (read(0), read(1), read(2));
     let output = node.output.first().cloned().unwrap_or_default();
     let inputs = [&data, &mask, &ratio, &training_mode];
-    let masked = Builder::new(graph, pass).op_in(MICROSOFT, "DropoutGrad", &inputs, &[], &output);
+    let masked = Builder::new(graph, pass).op_in(MICROSOFT, "DropoutGrad", &inputs, vec![], &output);
     graph.mark_newest_as_copy_of(index);
     renaming.insert(&output, masked);
 }

@@ -10,11 +10,13 @@
 //! # Ok::<(), gnp::Error>(())
 //! ```
 
+mod attribute;
 mod external;
 mod place;
 pub mod proto;
 mod read;
 mod sink;
+mod tensor;
 mod visit;
 mod wire;
 mod write;

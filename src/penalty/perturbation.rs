@@ -1,7 +1,8 @@
 //! θ + ε: where the second gradient is taken.
 
 use super::{Coefficient, pass};
-use crate::graph::{Attribute, Builder, Graph, Value};
+use crate::graph::{Builder, Graph, Value};
+use crate::onnx::proto::AttributeProto;
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
@@ -68,7 +69,7 @@ fn norm(b: &mut Builder<'_>, of: &[Value], values: &[Value], name: &str) -> Valu
         .zip(values)
         .map(|(w, v)| {
             let path = format!("{name}/squares/{w}");
-            b.op_with("ReduceSumSquare", &[v], &[Attribute::Int("keepdims", 0)], &path)
+            b.op_with("ReduceSumSquare", &[v], vec![AttributeProto::int("keepdims", 0)], &path)
         })
         .collect();
     let sum = b.op("Sum", &squares.iter().collect::<Vec<_>>(), &format!("{name}/sum_of_squares"));

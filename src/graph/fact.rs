@@ -1,0 +1,161 @@
+//! What is known of values before the graph runs: element types, shapes, and the numbers of small constants.
+
+use super::{Value, tensor_type};
+use crate::onnx::DataType;
+use crate::onnx::proto::tensor_shape_proto::dimension::Value as DimValue;
+use crate::onnx::proto::{GraphProto, ValueInfoProto};
+use foldhash::HashMap;
+use std::sync::Arc;
+
+/// The size of one axis.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Dim {
+    /// A number.
+    Known(i64),
+    /// The same, unknown number wherever this symbol (or expression in symbols) stands.
+    Symbol(Arc<str>),
+    /// Nothing is known.
+    Unknown,
+}
+
+impl Dim {
+    /// The number, where it is one.
+    pub fn known(&self) -> Option<i64> {
+        if let Self::Known(size) = self { Some(*size) } else { None }
+    }
+
+    /// Whether both are surely the same number.
+    pub fn is(&self, other: &Self) -> bool {
+        *self != Self::Unknown && self == other
+    }
+}
+
+/// The sizes of all axes; none where not even their number is known.
+pub type Shape = Option<Vec<Dim>>;
+
+/// A shape whose sizes are all known.
+pub fn known_shape(sizes: &[i64]) -> Shape {
+    Some(sizes.iter().map(|&size| Dim::Known(size)).collect())
+}
+
+/// What is known of one value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fact {
+    /// The type of its elements.
+    pub element: DataType,
+    /// Its shape, as far as it is known.
+    pub shape: Shape,
+}
+
+impl Fact {
+    /// A tensor of which only the type of the elements is known.
+    pub fn of(element: DataType) -> Self {
+        Self { element, shape: None }
+    }
+
+    /// A tensor of a wholly known shape.
+    pub fn with_sizes(element: DataType, sizes: &[i64]) -> Self {
+        Self { element, shape: known_shape(sizes) }
+    }
+
+    /// How many axes there are.
+    pub fn rank(&self) -> Option<usize> {
+        self.shape.as_ref().map(Vec::len)
+    }
+
+    /// The sizes, where all are known.
+    pub fn sizes(&self) -> Option<Vec<i64>> {
+        self.shape.as_ref()?.iter().map(Dim::known).collect()
+    }
+
+    /// The size of one axis, which may be counted from the end with negative numbers.
+    pub fn dim(&self, axis: i64) -> Option<&Dim> {
+        let shape = self.shape.as_ref()?;
+        let index = if axis < 0 { axis + shape.len() as i64 } else { axis };
+        shape.get(usize::try_from(index).ok()?)
+    }
+
+    /// Whether both shapes are surely the same.
+    pub fn same_shape(&self, other: &Self) -> bool {
+        match (&self.shape, &other.shape) {
+            (Some(a), Some(b)) => a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.is(b)),
+            _ => false,
+        }
+    }
+
+    /// What a declaration says, if it is one of a dense tensor with a known type.
+    ///
+    /// ```
+    /// use gnp::graph::{Fact, scalar_info};
+    /// use gnp::onnx::DataType;
+    /// let fact = Fact::declared(&scalar_info("lr", DataType::Float)).unwrap();
+    /// assert_eq!(fact, Fact::with_sizes(DataType::Float, &[]));
+    /// ```
+    pub fn declared(info: &ValueInfoProto) -> Option<Self> {
+        let tensor = tensor_type(info)?;
+        let element = DataType::try_from(tensor.elem_type()).ok().filter(|e| *e != DataType::Undefined)?;
+        let shape = tensor.shape.as_ref().map(|shape| {
+            let dim = |dim: &crate::onnx::proto::tensor_shape_proto::Dimension| match &dim.value {
+                Some(DimValue::DimValue(size)) if *size >= 0 => Dim::Known(*size),
+                Some(DimValue::DimParam(symbol)) if !symbol.is_empty() => Dim::Symbol(symbol.as_str().into()),
+                _ => Dim::Unknown,
+            };
+            shape.dim.iter().map(dim).collect()
+        });
+        Some(Self { element, shape })
+    }
+}
+
+/// What is known of the values of a graph.
+#[derive(Clone, Debug, Default)]
+pub struct Facts {
+    facts: HashMap<Value, Fact>,
+    ints: HashMap<Value, Vec<i64>>,
+}
+
+/// Integer constants of up to so many elements (shapes, axes, pads) are known by their numbers.
+const SMALL: usize = 64;
+
+impl Facts {
+    /// What the graph itself declares: inputs, outputs, typed values, initializers.
+    pub fn declared(graph: &GraphProto) -> Self {
+        let mut facts = Self::default();
+        for info in graph.value_info.iter().chain(&graph.output).chain(&graph.input) {
+            if let Some(fact) = Fact::declared(info) {
+                facts.insert(info.name().into(), fact);
+            }
+        }
+        for tensor in &graph.initializer {
+            let (name, Some(element)) = (Value::from(tensor.name()), tensor.element()) else { continue };
+            if tensor.element_count() <= SMALL
+                && let Some(ints) = tensor.ints()
+            {
+                facts.ints.insert(name.clone(), ints);
+            }
+            facts.insert(name, Fact::with_sizes(element, &tensor.dims));
+        }
+        facts
+    }
+
+    /// What is known of a value.
+    pub fn get(&self, value: &str) -> Option<&Fact> {
+        self.facts.get(value)
+    }
+
+    /// Learns a fact, in place of what was known.
+    pub fn insert(&mut self, value: Value, fact: Fact) {
+        self.facts.insert(value, fact);
+    }
+
+    /// The elements of a small constant of whole numbers, flattened.
+    pub fn ints(&self, value: &str) -> Option<&[i64]> {
+        self.ints.get(value).map(Vec::as_slice)
+    }
+
+    /// Learns the elements of a constant of whole numbers.
+    pub fn insert_ints(&mut self, value: Value, ints: Vec<i64>) {
+        if ints.len() <= SMALL {
+            self.ints.insert(value, ints);
+        }
+    }
+}
