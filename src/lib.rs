@@ -21,6 +21,7 @@
 //!
 //! The library never prints and never exits; every failure is an [`Error`] that says where, what, and what to do.
 
+pub mod autodiff;
 pub mod cli;
 pub mod emit;
 pub mod engine;

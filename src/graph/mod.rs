@@ -11,6 +11,7 @@ mod index;
 mod names;
 mod order;
 mod reach;
+mod typed;
 mod uses;
 
 pub use builder::{Builder, PASS_KEY, SOURCE_KEY};
@@ -20,6 +21,7 @@ pub use duplicate::Renaming;
 pub use fact::{Dim, Fact, Facts, Shape, known_shape};
 pub use index::Index;
 pub use reach::NodeSet;
+pub use typed::TypedBuilder;
 pub use uses::{for_each_subgraph, for_each_use};
 
 use crate::onnx::proto::{GraphProto, NodeProto, TypeProto, ValueInfoProto, type_proto};
