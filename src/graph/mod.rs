@@ -3,6 +3,7 @@
 //! A [`Graph`] is well-formed from the start ([`Graph::new`] checks it) and keeps one invariant: its nodes are in
 //! topological order, and what is added is appended. Whatever is not touched stays the message that was read.
 
+mod branch;
 mod builder;
 mod check;
 mod duplicate;
@@ -14,6 +15,7 @@ mod reach;
 mod typed;
 mod uses;
 
+pub use branch::Branch;
 pub use builder::{Builder, PASS_KEY, SOURCE_KEY};
 #[cfg(test)]
 pub(crate) use check::tests;
