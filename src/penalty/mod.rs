@@ -10,9 +10,11 @@
 
 mod mix;
 mod perturbation;
+mod warmup;
 
 pub use mix::Mix;
 pub use perturbation::Perturbation;
+pub use warmup::Warmup;
 
 use crate::graph::{Branch, Builder, Graph, Value};
 use crate::objective::Objective;
