@@ -1,0 +1,125 @@
+//! tract's inference rules, one node at a time.
+//!
+//! A whole model in tract's hands would stop at the first operator that it cannot build, and would have to hold the weights.
+//! One by one, its rules are a function from the facts of the inputs to the facts of the outputs.
+
+use super::convert::SMALL;
+use crate::onnx::proto::NodeProto;
+use prost::Message as _;
+use std::cell::Cell;
+use std::panic::{self, AssertUnwindSafe};
+use std::sync::Once;
+use tract_onnx::model::ParsingContext;
+use tract_onnx::pb;
+use tract_onnx::tract_hir::internal::{
+    Factoid as _, InferenceFact, InferenceModel, InferenceOp, IntoArcTensor as _, IntoTValue as _, ShapeFactoid,
+    SymbolScope, TDim, TVec,
+};
+
+/// The rules, for nodes of one operator set.
+pub(super) struct Operators {
+    onnx: tract_onnx::Onnx,
+    model: pb::ModelProto,
+    template: InferenceModel,
+    opset: i64,
+}
+
+impl Operators {
+    pub(super) fn new(opset: i64) -> Self {
+        Self { onnx: tract_onnx::onnx(), model: pb::ModelProto::default(), template: InferenceModel::default(), opset }
+    }
+
+    /// Where the symbols live. Those that a rule makes for a size that it does not know come from here too, so that they
+    /// differ from all others.
+    pub(super) fn scope(&self) -> &SymbolScope {
+        &self.template.symbols
+    }
+
+    /// What `node` makes of the inputs that it has (none is left out in `inputs`): one fact for each output that has a
+    /// name. None where tract does not know.
+    pub(super) fn infer(&self, node: &NodeProto, inputs: &[InferenceFact]) -> Option<TVec<InferenceFact>> {
+        let outputs = node.output.iter().filter(|o| !o.is_empty()).count();
+        quietly(|| {
+            let message = pb::NodeProto::decode(&*node.encode_to_vec()).ok()?;
+            let mut operator = self.build(&message)?;
+            if operator.nboutputs().ok()? != outputs {
+                return None;
+            }
+            infer(&mut *operator, inputs, outputs).or_else(|| {
+                // Symbols that are equal without the file's saying so are different to a rule that wants them equal.
+                let open: Vec<_> = inputs.iter().map(without_symbols).collect();
+                infer(&mut *operator, &open, outputs)
+            })
+        })
+    }
+
+    fn build(&self, node: &pb::NodeProto) -> Option<Box<dyn InferenceOp>> {
+        let context = ParsingContext {
+            onnx_operator_set_version: self.opset,
+            framework: &self.onnx,
+            model: &self.model,
+            parent_graphs: Vec::new(),
+            model_dir: None,
+            template: self.template.clone(),
+        };
+        let build = self.onnx.op_register.0.get(&node.op_type)?;
+        build(&context, node).ok().map(|(operator, _)| operator)
+    }
+}
+
+fn infer(operator: &mut dyn InferenceOp, inputs: &[InferenceFact], outputs: usize) -> Option<TVec<InferenceFact>> {
+    let open = InferenceFact::default();
+    let blank = (0..outputs).map(|_| &open).collect();
+    let (_, facts, _) = operator.infer_facts(inputs.iter().collect(), blank, TVec::new()).ok()?;
+    Some(evaluate(operator, inputs, &facts).unwrap_or(facts))
+}
+
+/// The outputs as constants, where the inputs are constants and the outputs are small.
+fn evaluate(
+    operator: &dyn InferenceOp,
+    inputs: &[InferenceFact],
+    outputs: &[InferenceFact],
+) -> Option<TVec<InferenceFact>> {
+    let small = |fact: &InferenceFact| {
+        let sizes = fact.shape.as_concrete_finite().ok().flatten();
+        sizes.is_some_and(|sizes| sizes.iter().product::<usize>() <= SMALL)
+    };
+    if inputs.is_empty() || outputs.iter().all(|o| o.value.is_concrete()) || !outputs.iter().all(small) {
+        return None;
+    }
+    let constants = inputs.iter().map(|i| Some(i.value.concretize()?.into_tvalue())).collect::<Option<_>>()?;
+    let values = operator.eval_out_of_plan(constants).ok()??;
+    values.into_iter().map(|value| value.into_arc_tensor().try_into().ok()).collect()
+}
+
+fn without_symbols(fact: &InferenceFact) -> InferenceFact {
+    if fact.shape.is_open() {
+        return fact.clone();
+    }
+    let dims = fact.shape.dims().map(|dim| dim.concretize().filter(|d| matches!(d, TDim::Val(_))));
+    let shape = ShapeFactoid::closed(dims.map(|dim| dim.map(Into::into).unwrap_or_default()).collect());
+    InferenceFact { shape, ..fact.clone() }
+}
+
+thread_local! {
+    static QUIET: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Calls tract. Some of its rules panic on what they do not foresee; that is one more thing that is not known, and nothing to
+/// print: the process's panic hook is left out for this thread.
+fn quietly<T>(call: impl FnOnce() -> Option<T>) -> Option<T> {
+    static HOOK: Once = Once::new();
+    HOOK.call_once(|| {
+        let usual = panic::take_hook();
+        panic::set_hook(Box::new(move |info| {
+            if !QUIET.get() {
+                usual(info);
+            }
+        }));
+    });
+    QUIET.set(true);
+    // What tract had in hands is dropped: an operator, and clones of facts.
+    let result = panic::catch_unwind(AssertUnwindSafe(call));
+    QUIET.set(false);
+    result.ok().flatten()
+}
