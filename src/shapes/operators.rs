@@ -5,6 +5,7 @@
 
 use super::convert::SMALL;
 use crate::onnx::proto::NodeProto;
+use foldhash::{HashMap, HashSet};
 use prost::Message as _;
 use std::cell::Cell;
 use std::panic::{self, AssertUnwindSafe};
@@ -12,7 +13,7 @@ use std::sync::Once;
 use tract_onnx::model::ParsingContext;
 use tract_onnx::pb;
 use tract_onnx::tract_hir::internal::{
-    Factoid as _, InferenceFact, InferenceModel, InferenceOp, IntoArcTensor as _, IntoTValue as _, ShapeFactoid,
+    Factoid, InferenceFact, InferenceModel, InferenceOp, IntoArcTensor as _, IntoTValue as _, ShapeFactoid, Symbol,
     SymbolScope, TDim, TVec,
 };
 
@@ -22,11 +23,21 @@ pub(super) struct Operators {
     model: pb::ModelProto,
     template: InferenceModel,
     opset: i64,
+    answered: HashMap<Question, Option<TVec<InferenceFact>>>,
 }
+
+/// An operation, and the facts that it is applied to.
+type Question = (Vec<u8>, TVec<InferenceFact>);
 
 impl Operators {
     pub(super) fn new(opset: i64) -> Self {
-        Self { onnx: tract_onnx::onnx(), model: pb::ModelProto::default(), template: InferenceModel::default(), opset }
+        Self {
+            onnx: tract_onnx::onnx(),
+            model: pb::ModelProto::default(),
+            template: InferenceModel::default(),
+            opset,
+            answered: HashMap::default(),
+        }
     }
 
     /// Where the symbols live. Those that a rule makes for a size that it does not know come from here too, so that they
@@ -37,19 +48,30 @@ impl Operators {
 
     /// What `node` makes of the inputs that it has (none is left out in `inputs`): one fact for each output that has a
     /// name. None where tract does not know.
-    pub(super) fn infer(&self, node: &NodeProto, inputs: &[InferenceFact]) -> Option<TVec<InferenceFact>> {
-        let outputs = node.output.iter().filter(|o| !o.is_empty()).count();
-        quietly(|| {
-            let message = pb::NodeProto::decode(&*node.encode_to_vec()).ok()?;
-            let mut operator = self.build(&message)?;
-            if operator.nboutputs().ok()? != outputs {
-                return None;
-            }
-            infer(&mut *operator, inputs, outputs).or_else(|| {
-                // Symbols that are equal without the file's saying so are different to a rule that wants them equal.
-                let open: Vec<_> = inputs.iter().map(without_symbols).collect();
-                infer(&mut *operator, &open, outputs)
-            })
+    pub(super) fn infer(&mut self, node: &NodeProto, inputs: TVec<InferenceFact>) -> Option<TVec<InferenceFact>> {
+        // Models repeat their blocks.
+        let question = (operation(node), inputs);
+        if let Some(outputs) = self.answered.get(&question) {
+            return outputs.clone();
+        }
+        let outputs = quietly(|| self.ask(node, &question.1));
+        if outputs.iter().flatten().all(|output| is_repeatable(output, &question.1)) {
+            self.answered.insert(question, outputs.clone());
+        }
+        outputs
+    }
+
+    fn ask(&self, node: &NodeProto, inputs: &[InferenceFact]) -> Option<TVec<InferenceFact>> {
+        let message = pb::NodeProto::decode(&*node.encode_to_vec()).ok()?;
+        let outputs = message.output.iter().filter(|output| !output.is_empty()).count();
+        let mut operator = self.build(&message)?;
+        if operator.nboutputs().ok()? != outputs {
+            return None;
+        }
+        infer(&mut *operator, inputs, outputs).or_else(|| {
+            // Symbols that are equal without the file's saying so are different to a rule that wants them equal.
+            let open: Vec<_> = inputs.iter().map(without_symbols).collect();
+            infer(&mut *operator, &open, outputs)
         })
     }
 
@@ -65,6 +87,33 @@ impl Operators {
         let build = self.onnx.op_register.0.get(&node.op_type)?;
         build(&context, node).ok().map(|(operator, _)| operator)
     }
+}
+
+/// What a node does, whatever its name and those of the values: operator, attributes, and which inputs and outputs it has.
+fn operation(node: &NodeProto) -> Vec<u8> {
+    let mut bytes = node.op_type().as_bytes().to_vec();
+    for names in [&node.input, &node.output] {
+        bytes.push(0xff);
+        bytes.extend(names.iter().map(|name| u8::from(name.is_empty())));
+    }
+    for attribute in &node.attribute {
+        bytes.extend(attribute.encode_length_delimited_to_vec());
+    }
+    bytes
+}
+
+/// Whether another node that is given the same inputs has the same output: not if a symbol was made for it.
+fn is_repeatable(output: &InferenceFact, inputs: &[InferenceFact]) -> bool {
+    let symbols = symbols(output);
+    symbols.is_empty() || symbols.is_subset(&inputs.iter().flat_map(self::symbols).collect())
+}
+
+/// The symbols of a shape, and of a constant that is computed from shapes.
+fn symbols(fact: &InferenceFact) -> HashSet<Symbol> {
+    let value = fact.value.concretize();
+    let numbers = value.as_ref().and_then(|value| value.to_plain_array_view::<TDim>().ok());
+    let sizes = fact.shape.dims().filter_map(Factoid::concretize);
+    sizes.chain(numbers.iter().flatten().cloned()).flat_map(|dim| dim.symbols()).collect()
 }
 
 fn infer(operator: &mut dyn InferenceOp, inputs: &[InferenceFact], outputs: usize) -> Option<TVec<InferenceFact>> {

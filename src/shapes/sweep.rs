@@ -96,8 +96,8 @@ impl<'m> Sweep<'m> {
             return Ok(unknown());
         }
         let inputs = node.input.iter().filter(|input| !input.is_empty());
-        let inputs: Vec<_> = inputs.map(|input| self.known.get(input.as_str()).cloned().unwrap_or_default()).collect();
-        let Some(named) = self.operators.infer(node, &inputs) else { return Ok(unknown()) };
+        let inputs = inputs.map(|input| self.known.get(input.as_str()).cloned().unwrap_or_default()).collect();
+        let Some(named) = self.operators.infer(node, inputs) else { return Ok(unknown()) };
         let mut named = named.into_iter();
         let fact = |output: &String| if output.is_empty() { None } else { named.next() };
         Ok(node.output.iter().map(fact).map(Option::unwrap_or_default).collect())

@@ -3,7 +3,7 @@
     infer.py FOLDER [MODEL]... [--dim SYMBOL=SIZE]...
 
 FOLDER gets the stripped copies of the light models of the onnx package and of the models that are named, of the one-node
-models of its published cases, and shapes.json: for each copy the element types and the sizes of its values, by name. For a
+models of its published cases with whole numbers for constants, and shapes.json: for each copy the element types and the sizes of its values, by name. For a
 published case these are those of the arrays that it expects.
 """
 
@@ -11,6 +11,7 @@ import argparse
 import json
 from pathlib import Path
 
+import numpy as np
 import onnx
 from onnx.backend.test.case.node import collect_testcases
 
@@ -68,6 +69,13 @@ for case in collect_testcases(None):
     if model is None or not case.data_sets:
         continue
     strip(model)
+    # Shapes, axes and the like are constants, as they are in models.
+    arrays = dict(zip((i.name for i in model.graph.input), case.data_sets[0][0]))
+    for info in list(model.graph.input):
+        array = arrays.get(info.name)
+        if isinstance(array, np.ndarray) and (array.dtype in (np.int32, np.int64) or info.name in ("scales", "roi")):
+            model.graph.input.remove(info)
+            model.graph.initializer.append(onnx.numpy_helper.from_array(array, info.name))
     values = {}
     for info, array in zip(model.graph.output, case.data_sets[0][1]):
         if hasattr(array, "dtype") and array.dtype != object:
