@@ -40,6 +40,7 @@ pub(super) fn closed(shape: &ShapeFactoid) -> Option<TVec<DimFact>> {
 pub(super) fn from_tract_dim(dim: &DimFact) -> Dim {
     match dim {
         GenericFactoid::Any => Dim::Unknown,
+        GenericFactoid::Only(TDim::Val(size)) if *size < 0 => Dim::Unknown,
         GenericFactoid::Only(TDim::Val(size)) => Dim::Known(*size),
         GenericFactoid::Only(TDim::Sym(symbol)) => Dim::Symbol(symbol.to_string().into()),
         GenericFactoid::Only(expression) => Dim::Symbol(text(expression).into()),

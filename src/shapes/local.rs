@@ -1,5 +1,6 @@
 //! Rules that tract does not have, or not for training; and those that are too simple to ask for.
 
+use super::convert::{closed, ints};
 use crate::onnx::proto::NodeProto;
 use crate::onnx::proto::standard_domain;
 use tract_onnx::tract_hir::internal::{
@@ -25,6 +26,10 @@ pub(super) fn infer(node: &NodeProto, input: impl Fn(usize) -> Option<InferenceF
             outputs[1..].fill(like(&first));
             return Some(outputs);
         }
+        ("", "Pad") if !constant && node.input.len() > 1 => {
+            outputs[0] = like(&first).with_shape(padded(&first, &input(1)?, input(3))?);
+            return Some(outputs);
+        }
         // Arithmetic on shapes is left to tract, which knows the numbers.
         (domain, operator) if !constant && keeps_first(domain, operator) => outputs[0] = like(&first),
         _ => return None,
@@ -42,12 +47,26 @@ pub(super) fn infer(node: &NodeProto, input: impl Fn(usize) -> Option<InferenceF
     Some(outputs)
 }
 
+/// The shape of an input with `pads` at both ends of `axes`, which are all of them where there is no such input.
+fn padded(input: &InferenceFact, pads: &InferenceFact, axes: Option<InferenceFact>) -> Option<ShapeFactoid> {
+    let mut dims = closed(&input.shape)?;
+    let rank = dims.len();
+    let pads = ints(pads)?;
+    let axes = axes.map_or_else(|| Some((0..rank as i64).collect()), |axes| ints(&axes))?;
+    for (i, axis) in axes.iter().enumerate() {
+        let dim = dims.get_mut(usize::try_from(if *axis < 0 { axis + rank as i64 } else { *axis }).ok()?)?;
+        let added = pads.get(i)?.checked_add(*pads.get(axes.len() + i)?)?;
+        *dim = dim.concretize().map_or(GenericFactoid::Any, |dim| GenericFactoid::Only(dim + added));
+    }
+    Some(ShapeFactoid::closed(dims))
+}
+
 /// Mean and inverse deviation of LayerNormalization: the input's shape with ones from `axis` on.
 fn layer_statistics(node: &NodeProto, input: &InferenceFact) -> InferenceFact {
     let float32 = node.int("stash_type", 1) == 1;
     let datum_type = if float32 { DatumType::F32.into() } else { input.datum_type };
     let statistics = InferenceFact { datum_type, ..InferenceFact::default() };
-    let Some(mut dims) = super::convert::closed(&input.shape) else { return statistics };
+    let Some(mut dims) = closed(&input.shape) else { return statistics };
     let axis = node.int("axis", -1);
     let axis = if axis < 0 { axis + dims.len() as i64 } else { axis };
     dims.iter_mut().skip(axis.max(0) as usize).for_each(|dim| *dim = GenericFactoid::Only(TDim::Val(1)));

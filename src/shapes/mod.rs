@@ -49,3 +49,6 @@ pub fn analyse(model: &Model, bindings: &BTreeMap<String, i64>) -> Result<Facts>
     bindings::check(model, bindings)?;
     sweep::facts(model, bindings)
 }
+
+#[cfg(test)]
+mod tests;

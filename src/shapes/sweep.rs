@@ -12,7 +12,7 @@ use foldhash::{HashMap, HashSet};
 use std::collections::BTreeMap;
 use tract_onnx::prelude::Symbol;
 use tract_onnx::tract_hir::internal::{
-    Factoid as _, GenericFactoid, InferenceFact, ShapeFactoid, SymbolScope, tensor0, tensor1,
+    Factoid as _, GenericFactoid, InferenceFact, ShapeFactoid, SymbolScope, TVec, tensor0, tensor1,
 };
 
 /// What is known of the values of a model whose `bindings` were checked.
@@ -92,15 +92,12 @@ impl<'m> Sweep<'m> {
             return Ok(facts);
         }
         // tract tells operators by their bare names, whatever their domain.
-        if domain != "" && domain != "com.microsoft" {
+        if !matches!(domain, "" | "com.microsoft") {
             return Ok(unknown());
         }
         let inputs = node.input.iter().filter(|input| !input.is_empty());
         let inputs = inputs.map(|input| self.known.get(input.as_str()).cloned().unwrap_or_default()).collect();
-        let Some(named) = self.operators.infer(node, inputs) else { return Ok(unknown()) };
-        let mut named = named.into_iter();
-        let fact = |output: &String| if output.is_empty() { None } else { named.next() };
-        Ok(node.output.iter().map(fact).map(Option::unwrap_or_default).collect())
+        Ok(self.operators.infer(node, inputs).map_or_else(unknown, TVec::into_vec))
     }
 
     /// What both branches of an If agree on.
