@@ -33,6 +33,7 @@ pub mod objective;
 pub mod onnx;
 pub mod penalty;
 pub mod rewrite;
+pub mod shapes;
 pub mod train;
 pub mod transform;
 

@@ -147,6 +147,12 @@ impl Facts {
         self.facts.insert(value, fact);
     }
 
+    /// Takes a fact and numbers back.
+    pub fn forget(&mut self, value: &str) {
+        self.facts.remove(value);
+        self.ints.remove(value);
+    }
+
     /// The elements of a small constant of whole numbers, flattened.
     pub fn ints(&self, value: &str) -> Option<&[i64]> {
         self.ints.get(value).map(Vec::as_slice)
