@@ -96,6 +96,17 @@ impl TypedBuilder<'_> {
         self.binary("Div", a, b)
     }
 
+    /// a / b; 0 where b = 0
+    pub fn div_or_zero(&mut self, a: &Value, b: &Value) -> Value {
+        let zero = self.number(0.0, b);
+        let is_zero = self.compare("Equal", b, &zero);
+        let is_zero = self.mask(&is_zero, b);
+        let divisor = self.add(b, &is_zero);
+        let kept = self.minus_from(1.0, &is_zero);
+        let quotient = self.div(a, &divisor);
+        self.mul(&quotient, &kept)
+    }
+
     /// −x
     pub fn neg(&mut self, x: &Value) -> Value {
         self.unary("Neg", x)
