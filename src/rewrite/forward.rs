@@ -3,14 +3,17 @@
 use super::StepReport;
 use crate::emit::artifact::{ALPHA, R};
 use crate::emit::step::{self, Parts};
-use crate::graph::{Facts, Graph, TypedBuilder, Value};
+use crate::graph::{Graph, TypedBuilder, Value};
 use crate::loss::{self, Ending, Wanted, find_ending};
+use crate::normalise::normalise;
 use crate::objective::artifact::VERSION_KEY;
 use crate::objective::{Forward, Objective as _, Selection, trainable};
 use crate::onnx::{self, Model, WriteOptions};
 use crate::penalty::{self, Coefficient, Coefficients, Penalty, Warmup};
+use crate::shapes;
 use crate::transform::{Optimizer, State, Training, pass};
 use crate::{Error, Result};
+use clap::ValueEnum as _;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -64,6 +67,26 @@ pub struct StepConfig {
     pub optimizer: Optimizer,
 }
 
+impl StepConfig {
+    /// The choices in a line.
+    fn summary(&self) -> String {
+        let name = |value: clap::builder::PossibleValue| value.get_name().to_owned();
+        let loss = match &self.loss {
+            Some(loss) => {
+                format!("{} of `{}`", loss.kind.to_possible_value().map_or_else(String::new, name), self.logits)
+            }
+            None => format!("loss `{}`", self.logits),
+        };
+        let optimizer = self.optimizer.kind.to_possible_value().map_or_else(String::new, name);
+        format!(
+            "{loss}; r = {}, alpha = {}; {optimizer}, lr = {}",
+            self.penalty.r,
+            self.penalty.alpha,
+            self.optimizer.default_learning_rate()
+        )
+    }
+}
+
 /// Makes a step model of a forward model that was read.
 ///
 /// # Errors
@@ -79,12 +102,15 @@ fn build(model: &mut Model, options: &StepOptions) -> Result<StepReport> {
     options.optimizer.validate()?;
     refuse_what_does_not_train(model)?;
     let mut report = StepReport::new(model);
-    let mut facts = Facts::declared(&model.graph);
+    report.warnings = normalise(model)?.warnings;
     let mut graph = Graph::new(std::mem::take(&mut model.graph))?;
-    step::make_way(&mut graph)?;
-    forget_initializers_among_inputs(&mut graph);
+    let renamed = step::make_way(&mut graph)?;
+    model.graph = graph.into_proto();
+    shapes::bind(model, &options.dims)?;
+    let mut facts = shapes::analyse(model, &BTreeMap::new())?;
+    let mut graph = Graph::new(std::mem::take(&mut model.graph))?;
 
-    let (ending, choices) = find_ending(&graph, &facts, &options.loss)?;
+    let (ending, choices) = find_ending(&graph, &facts, &options.loss.renamed(&renamed))?;
     report.choices = choices;
     let (candidates, choices) = trainable(&graph, &facts, &options.selection)?;
     report.choices.extend(choices);
@@ -92,6 +118,7 @@ fn build(model: &mut Model, options: &StepOptions) -> Result<StepReport> {
     let mut b = TypedBuilder::new(&mut graph, &mut facts, LOSS_PASS);
     let (loss, labels, wanted, logits) = match &ending {
         Ending::Logits { value, loss } => {
+            refuse_labels(b.graph())?;
             let (scalar, labels) = loss.append(&mut b, value)?;
             (scalar, Some(labels), Some(loss.clone()), value.clone())
         }
@@ -143,6 +170,7 @@ fn build(model: &mut Model, options: &StepOptions) -> Result<StepReport> {
         warmup: options.warmup,
         optimizer: options.optimizer,
     };
+    report.summary = config.summary();
     step::assemble(model, graph, &parts, &config)?;
     report.finish(model);
     Ok(report)
@@ -167,10 +195,15 @@ fn scalar(b: &mut TypedBuilder<'_>, loss: &Value) -> Value {
     if b.fact(loss).rank() == Some(0) { loss.clone() } else { b.reduce_all("ReduceSum", loss) }
 }
 
-/// An initializer that is listed among the inputs is a constant until it turns out to be state.
-fn forget_initializers_among_inputs(graph: &mut Graph) {
-    let constants: foldhash::HashSet<String> = graph.proto().initializer.iter().map(|t| t.name().to_owned()).collect();
-    graph.interface_mut().0.retain(|input| !constants.contains(input.name()));
+fn refuse_labels(graph: &Graph) -> Result<()> {
+    if !graph.proto().input.iter().any(|input| input.name() == loss::LABELS) {
+        return Ok(());
+    }
+    Err(Error::input(format!(
+        "the model has an input `{0}`, and a loss that is put on it needs an input of this name",
+        loss::LABELS
+    ))
+    .help("if the model computes its own loss, name it with --loss-output; else rename the input"))
 }
 
 fn refuse_what_does_not_train(model: &Model) -> Result<()> {

@@ -51,6 +51,13 @@ pub fn rewrite(input: &Path, output: &Path, options: &Options) -> Result<Report>
     if input.is_dir() { rewrite_folder(input, output, options) } else { rewrite_file(input, output, options) }
 }
 
+/// Whether a model is a training artifact or belongs to one, in place of a forward model.
+pub fn is_training_model(model: &Model) -> bool {
+    let training = ["InPlaceAccumulatorV2", "InPlaceAccumulator", "AdamWOptimizer", "SGDOptimizerV2"];
+    model.graph.node.iter().any(|node| training.contains(&node.op_type()))
+        || model.graph.input.iter().any(|input| input.name() == "lazy_reset_grad")
+}
+
 fn rewrite_file(input: &Path, output: &Path, options: &Options) -> Result<Report> {
     let output = if output.is_dir() { output.join(input.file_name().unwrap_or_default()) } else { output.to_owned() };
     let (model, mut report) = penalise(input, options)?;
