@@ -1,0 +1,104 @@
+//! What a rule sees of the node that it differentiates, and what it returns.
+
+use crate::Error;
+use crate::Result;
+use crate::graph::Value;
+use crate::onnx::proto::{AttributeProto, GraphProto, NodeProto};
+use std::ops::Deref;
+
+/// A node on the way of a gradient; its attributes are those of [`NodeProto`].
+#[derive(Debug)]
+pub struct Op {
+    node: NodeProto,
+    inputs: Vec<Option<Value>>,
+    outputs: Vec<Option<Value>>,
+    wanted: Vec<bool>,
+}
+
+impl Deref for Op {
+    type Target = NodeProto;
+
+    fn deref(&self) -> &NodeProto {
+        &self.node
+    }
+}
+
+impl Op {
+    /// `wanted` says for each input whether its cotangent will be used.
+    pub(super) fn new(node: NodeProto, wanted: Vec<bool>) -> Self {
+        let values = |names: &[String]| {
+            names.iter().map(|name| (!name.is_empty()).then(|| Value::from(name.as_str()))).collect()
+        };
+        Self { inputs: values(&node.input), outputs: values(&node.output), node, wanted }
+    }
+
+    /// Input `index`.
+    ///
+    /// # Errors
+    /// Where the node lacks it.
+    pub fn input(&self, index: usize) -> Result<&Value> {
+        self.optional(index).ok_or_else(|| self.error(format!("it has no input {index}")))
+    }
+
+    /// Input `index`, unless it is left out.
+    pub fn optional(&self, index: usize) -> Option<&Value> {
+        self.inputs.get(index)?.as_ref()
+    }
+
+    /// All inputs, those left out too.
+    pub fn inputs(&self) -> &[Option<Value>] {
+        &self.inputs
+    }
+
+    /// Output `index`.
+    ///
+    /// # Errors
+    /// Where the node lacks it.
+    pub fn output(&self, index: usize) -> Result<&Value> {
+        self.outputs.get(index).and_then(Option::as_ref).ok_or_else(|| self.error(format!("it has no output {index}")))
+    }
+
+    /// How many outputs the node has, those left out too.
+    pub fn output_count(&self) -> usize {
+        self.outputs.len()
+    }
+
+    /// Whether the cotangent of input `index` will be used. A rule need not ask: what is not used is removed. It asks where
+    /// the other cotangents would fail or cost much to write down.
+    pub fn wants(&self, index: usize) -> bool {
+        self.wanted.get(index).copied().unwrap_or(false)
+    }
+
+    /// The body of a control-flow operator.
+    pub fn body(&self, attribute: &str) -> Option<&GraphProto> {
+        self.attribute(attribute).and_then(|a: &AttributeProto| a.g.as_deref())
+    }
+
+    /// An error about this node.
+    pub fn error(&self, message: impl Into<String>) -> Error {
+        Error::input(message).at_node(self.label(), &self.operator())
+    }
+}
+
+/// What a rule returns: for each input of the node ∂L/∂input, in the input's shape and element type, or nothing where there is none.
+/// Trailing inputs may be left out.
+#[derive(Clone, Debug, Default)]
+pub struct Cotangents(Vec<Option<Value>>);
+
+impl Cotangents {
+    /// Some of them.
+    pub fn of(cotangents: impl IntoIterator<Item = Option<Value>>) -> Self {
+        Self(cotangents.into_iter().collect())
+    }
+
+    pub(super) fn into_iter(self) -> impl Iterator<Item = (usize, Value)> {
+        self.0.into_iter().enumerate().filter_map(|(i, cotangent)| Some((i, cotangent?)))
+    }
+}
+
+/// One for each of the first N inputs.
+impl<const N: usize> From<[Value; N]> for Cotangents {
+    fn from(cotangents: [Value; N]) -> Self {
+        Self::of(cotangents.map(Some))
+    }
+}

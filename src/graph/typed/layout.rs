@@ -1,0 +1,225 @@
+//! Operators that move elements and change none.
+
+use super::TypedBuilder;
+use crate::graph::{Dim, Fact, Shape, Value};
+use crate::onnx::DataType;
+use crate::onnx::proto::AttributeProto;
+
+impl TypedBuilder<'_> {
+    /// `x` in a shape known now, in which one size may be −1 (what is left). A size of 0 is not meant here.
+    pub fn reshape(&mut self, x: &Value, sizes: &[i64]) -> Value {
+        let fact = self.fact(x);
+        let left = || -> Option<i64> {
+            let total: i64 = fact.sizes()?.iter().product();
+            let others: i64 = sizes.iter().filter(|s| **s >= 0).product();
+            (others > 0).then(|| total / others)
+        };
+        let dim = |&size: &i64| match size {
+            -1 => left().map_or(Dim::Unknown, Dim::Known),
+            size => Dim::Known(size),
+        };
+        let fact = Fact { element: fact.element, shape: Some(sizes.iter().map(dim).collect()) };
+        if self.fact(x).same_shape(&fact) {
+            return x.clone();
+        }
+        let shape = self.int64s(sizes);
+        self.reshape_to(x, &shape, fact)
+    }
+
+    /// `x` in the shape of `like`, which has as many elements.
+    pub fn reshape_like(&mut self, x: &Value, like: &Value) -> Value {
+        if self.fact(x).same_shape(self.fact(like)) {
+            return x.clone();
+        }
+        let fact = Fact { element: self.fact(x).element, shape: self.fact(like).shape.clone() };
+        let shape = match one_free(&fact.shape) {
+            Some(sizes) => self.int64s(&sizes),
+            None => self.shape_of(like),
+        };
+        self.reshape_to(x, &shape, fact)
+    }
+
+    /// `x` in a shape that is a value of the graph; `fact` is what is known of the result.
+    pub fn reshape_to(&mut self, x: &Value, shape: &Value, fact: Fact) -> Value {
+        self.node("Reshape", &[x, shape], vec![], fact)
+    }
+
+    /// The axes of `x` in another order: axis i of the result is axis `perm[i]` of `x`.
+    pub fn transpose(&mut self, x: &Value, perm: &[i64]) -> Value {
+        let fact = self.fact(x);
+        let shape = match &fact.shape {
+            Some(shape) => perm.iter().map(|&axis| shape.get(axis as usize).cloned()).collect(),
+            None => Some(vec![Dim::Unknown; perm.len()]),
+        };
+        let fact = Fact { element: fact.element, shape };
+        self.node("Transpose", &[x], vec![AttributeProto::ints("perm", perm)], fact)
+    }
+
+    /// The last two axes of `x` exchanged.
+    pub fn transpose_last(&mut self, x: &Value) -> Value {
+        if let Some(rank) = self.fact(x).rank() {
+            let mut perm: Vec<i64> = (0..rank as i64).collect();
+            if rank >= 2 {
+                perm.swap(rank - 1, rank - 2);
+            }
+            return self.transpose(x, &perm);
+        }
+        let (rows, columns) = (self.size_of(x, -2), self.size_of(x, -1));
+        let rest = self.int64s(&[-1]);
+        let stack = self.concat(&[&rest, &rows, &columns], 0);
+        let fact = Fact { element: self.fact(x).element, shape: Some(vec![Dim::Unknown; 3]) };
+        let stacked = self.reshape_to(x, &stack, fact);
+        let transposed = self.transpose(&stacked, &[0, 2, 1]);
+        let shape = self.node("Shape", &[x], vec![AttributeProto::int("end", -2)], Fact::of(DataType::Int64));
+        let shape = self.concat(&[&shape, &columns, &rows], 0);
+        let fact = Fact::of(self.fact(x).element);
+        self.reshape_to(&transposed, &shape, fact)
+    }
+
+    /// `x` with axes of size 1 where `axes`, positions in the result, say so.
+    pub fn unsqueeze(&mut self, x: &Value, axes: &[i64]) -> Value {
+        if axes.is_empty() {
+            return x.clone();
+        }
+        let fact = self.fact(x);
+        let shape = fact.shape.as_ref().map(|shape| {
+            let rank = shape.len() + axes.len();
+            let mut left = shape.iter();
+            let is_new = |i: usize| axes.contains(&(i as i64)) || axes.contains(&(i as i64 - rank as i64));
+            (0..rank)
+                .map(|i| if is_new(i) { Dim::Known(1) } else { left.next().cloned().unwrap_or(Dim::Unknown) })
+                .collect()
+        });
+        let fact = Fact { element: fact.element, shape };
+        let axes = self.int64s(axes);
+        self.node("Unsqueeze", &[x, &axes], vec![], fact)
+    }
+
+    /// `x` without the axes `axes`, which have size 1.
+    pub fn squeeze(&mut self, x: &Value, axes: &[i64]) -> Value {
+        if axes.is_empty() {
+            return x.clone();
+        }
+        let fact = self.fact(x);
+        let shape = fact.shape.as_ref().map(|shape| {
+            let rank = shape.len() as i64;
+            let kept = |i: usize| !axes.contains(&(i as i64)) && !axes.contains(&(i as i64 - rank));
+            shape.iter().enumerate().filter(|(i, _)| kept(*i)).map(|(_, dim)| dim.clone()).collect()
+        });
+        let fact = Fact { element: fact.element, shape };
+        let axes = self.int64s(axes);
+        self.node("Squeeze", &[x, &axes], vec![], fact)
+    }
+
+    /// `x`, which broadcasts to the shape of `like`, in that shape.
+    pub fn expand_like(&mut self, x: &Value, like: &Value) -> Value {
+        if self.fact(x).same_shape(self.fact(like)) {
+            return x.clone();
+        }
+        let fact = Fact { element: self.fact(x).element, shape: self.fact(like).shape.clone() };
+        let shape = self.shape_of(like);
+        self.node("Expand", &[x, &shape], vec![], fact)
+    }
+
+    /// The parts one behind the other along `axis`.
+    pub fn concat(&mut self, parts: &[&Value], axis: i64) -> Value {
+        let element = parts.first().map_or(DataType::Float, |part| self.fact(part).element);
+        let fact = Fact { element, shape: self.concat_shape(parts, axis) };
+        self.node("Concat", parts, vec![AttributeProto::int("axis", axis)], fact)
+    }
+
+    fn concat_shape(&self, parts: &[&Value], axis: i64) -> Shape {
+        let mut shape = parts.iter().find_map(|part| self.fact(part).shape.clone())?;
+        let index = usize::try_from(if axis < 0 { axis + shape.len() as i64 } else { axis }).ok()?;
+        let total: Option<i64> = parts.iter().map(|part| self.fact(part).dim(axis).and_then(Dim::known)).sum();
+        *shape.get_mut(index)? = total.map_or(Dim::Unknown, Dim::Known);
+        Some(shape)
+    }
+
+    /// The elements of `x` from `starts` to `ends` (exclusive) along `axes`, in steps of `steps`, as the operator `Slice` has
+    /// them; all four of the same length.
+    pub fn slice(&mut self, x: &Value, starts: &[i64], ends: &[i64], axes: &[i64], steps: &[i64]) -> Value {
+        let fact = self.fact(x);
+        let shape = fact.shape.clone().map(|mut shape| {
+            let rank = shape.len() as i64;
+            for (((start, end), axis), step) in starts.iter().zip(ends).zip(axes).zip(steps) {
+                let index = if *axis < 0 { axis + rank } else { *axis } as usize;
+                if let Some(dim) = shape.get_mut(index) {
+                    *dim = dim.known().map_or(Dim::Unknown, |size| Dim::Known(slice_size(size, *start, *end, *step)));
+                }
+            }
+            shape
+        });
+        let fact = Fact { element: fact.element, shape };
+        let [starts, ends, axes, steps] = [starts, ends, axes, steps].map(|numbers| self.int64s(numbers));
+        self.node("Slice", &[x, &starts, &ends, &axes, &steps], vec![], fact)
+    }
+
+    /// `x` with zeros around it: `begin[i]` before and `end[i]` behind it along axis i. Negative numbers cut off.
+    pub fn pad(&mut self, x: &Value, begin: &[i64], end: &[i64]) -> Value {
+        if begin.iter().chain(end).all(|p| *p == 0) {
+            return x.clone();
+        }
+        let fact = self.fact(x);
+        let add = |(dim, (b, e)): (&Dim, (&i64, &i64))| dim.known().map_or(Dim::Unknown, |d| Dim::Known(d + b + e));
+        let shape = fact.shape.as_ref().map(|shape| shape.iter().zip(begin.iter().zip(end)).map(add).collect());
+        let fact = Fact { element: fact.element, shape };
+        let pads = self.int64s(&[begin, end].concat());
+        self.node("Pad", &[x, &pads], vec![], fact)
+    }
+
+    /// The slices of `x` at `indices` along `axis`.
+    pub fn gather(&mut self, x: &Value, indices: &Value, axis: i64) -> Value {
+        let (fact, indexed) = (self.fact(x), &self.fact(indices).shape);
+        let shape = match (&fact.shape, indexed) {
+            (Some(shape), Some(indexed)) => {
+                let index = (if axis < 0 { axis + shape.len() as i64 } else { axis }) as usize;
+                shape.get(index + 1..).map(|rest| [&shape[..index], indexed, rest].concat())
+            }
+            _ => None,
+        };
+        let fact = Fact { element: fact.element, shape };
+        self.node("Gather", &[x, indices], vec![AttributeProto::int("axis", axis)], fact)
+    }
+}
+
+/// The sizes of a shape with −1 for the one that is unknown, where that is enough for `Reshape`.
+fn one_free(shape: &Shape) -> Option<Vec<i64>> {
+    let sizes: Vec<i64> = shape.as_ref()?.iter().map(|dim| dim.known().unwrap_or(-1)).collect();
+    let free = sizes.iter().filter(|size| **size == -1).count();
+    (free == 0 || (free == 1 && !sizes.contains(&0))).then_some(sizes)
+}
+
+fn slice_size(size: i64, start: i64, end: i64, step: i64) -> i64 {
+    let from_end = |i: i64| if i < 0 { i.saturating_add(size) } else { i };
+    let (start, end) = (from_end(start), from_end(end));
+    let span = match step {
+        1.. => end.clamp(0, size) - start.clamp(0, size),
+        _ => start.clamp(-1, size - 1) - end.clamp(-1, size - 1),
+    };
+    let step = step.unsigned_abs().max(1) as i64;
+    if span <= 0 { 0 } else { (span + step - 1) / step }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::graph::known_shape;
+
+    #[test]
+    fn slices_have_the_sizes_of_the_standard() {
+        assert_eq!(slice_size(10, 0, 5, 1), 5);
+        assert_eq!(slice_size(10, -3, i64::MAX, 1), 3);
+        assert_eq!(slice_size(10, 1, 10, 3), 3);
+        assert_eq!(slice_size(10, -1, i64::MIN, -1), 10);
+        assert_eq!(slice_size(10, 8, 2, -2), 3);
+        assert_eq!(slice_size(10, 7, 3, 1), 0);
+    }
+
+    #[test]
+    fn one_unknown_size_is_what_is_left() {
+        assert_eq!(one_free(&Some(vec![Dim::Unknown, Dim::Known(3)])), Some(vec![-1, 3]));
+        assert_eq!(one_free(&Some(vec![Dim::Unknown, Dim::Unknown])), None);
+        assert_eq!(one_free(&known_shape(&[0, 3])), Some(vec![0, 3]));
+    }
+}

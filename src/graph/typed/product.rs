@@ -1,0 +1,31 @@
+//! Matrix products.
+
+use super::TypedBuilder;
+use super::elementwise::broadcast;
+use crate::graph::{Dim, Fact, Shape, Value};
+
+impl TypedBuilder<'_> {
+    /// The product of NumPy's `matmul`: matrices in the last two axes, the axes before them broadcast, vectors without the
+    /// axis that they lack.
+    pub fn matmul(&mut self, a: &Value, b: &Value) -> Value {
+        let fact =
+            Fact { element: self.fact(a).element, shape: matmul_shape(&self.fact(a).shape, &self.fact(b).shape) };
+        self.node("MatMul", &[a, b], vec![], fact)
+    }
+}
+
+fn matmul_shape(a: &Shape, b: &Shape) -> Shape {
+    let (a, b) = (a.as_ref()?, b.as_ref()?);
+    let split =
+        |shape: &[Dim]| shape.split_at_checked(shape.len().checked_sub(2)?).map(|(x, y)| (x.to_vec(), y.to_vec()));
+    let (batch_a, rows) = match split(a) {
+        Some((batch, matrix)) => (batch, Some(matrix[0].clone())),
+        None => (vec![], None),
+    };
+    let (batch_b, columns) = match split(b) {
+        Some((batch, matrix)) => (batch, Some(matrix[1].clone())),
+        None => (vec![], None),
+    };
+    let batch = broadcast(&Some(batch_a), &Some(batch_b))?;
+    Some(batch.into_iter().chain(rows).chain(columns).collect())
+}

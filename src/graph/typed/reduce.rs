@@ -1,0 +1,87 @@
+//! Sums and their like over axes.
+
+use super::TypedBuilder;
+use crate::graph::{Dim, Fact, Value};
+use crate::onnx::proto::AttributeProto;
+
+impl TypedBuilder<'_> {
+    /// A reduction (`ReduceSum`, `ReduceMean`, `ReduceMax`, …) over some axes, which may be counted from the end; over
+    /// none, where the list is empty.
+    pub fn reduce(&mut self, operator: &str, x: &Value, axes: &[i64], keepdims: bool) -> Value {
+        if axes.is_empty() {
+            return x.clone();
+        }
+        let fact = self.fact(x);
+        let shape = fact.shape.as_ref().map(|shape| {
+            let rank = shape.len() as i64;
+            let reduced = |i: usize| axes.contains(&(i as i64)) || axes.contains(&(i as i64 - rank));
+            let dims = shape.iter().enumerate().filter(|(i, _)| keepdims || !reduced(*i));
+            dims.map(|(i, dim)| if reduced(i) { Dim::Known(1) } else { dim.clone() }).collect()
+        });
+        let fact = Fact { element: fact.element, shape };
+        let axes = self.int64s(axes);
+        self.node(operator, &[x, &axes], vec![AttributeProto::int("keepdims", keepdims.into())], fact)
+    }
+
+    /// A reduction over all axes, to a scalar.
+    pub fn reduce_all(&mut self, operator: &str, x: &Value) -> Value {
+        let fact = Fact::with_sizes(self.fact(x).element, &[]);
+        self.node(operator, &[x], vec![AttributeProto::int("keepdims", 0)], fact)
+    }
+
+    /// A sum over axes known when the graph runs; over none, where there are none.
+    fn reduce_sum_by(&mut self, x: &Value, axes: &Value, keepdims: bool) -> Value {
+        let fact = self.fact(x);
+        let shape = fact.shape.as_ref().filter(|_| keepdims).map(|shape| vec![Dim::Unknown; shape.len()]);
+        let fact = Fact { element: fact.element, shape };
+        let attributes =
+            vec![AttributeProto::int("keepdims", keepdims.into()), AttributeProto::int("noop_with_empty_axes", 1)];
+        self.node("ReduceSum", &[x, axes], attributes, fact)
+    }
+
+    /// `x` summed over the axes along which `like` was broadcast to its shape; the result has the shape of `like`. This is
+    /// what a broadcast operand's cotangent needs.
+    pub fn sum_to(&mut self, x: &Value, like: &Value) -> Value {
+        if self.fact(x).same_shape(self.fact(like)) {
+            return x.clone();
+        }
+        match self.axes_to_sum(x, like) {
+            Some((axes, _)) if axes.is_empty() => x.clone(),
+            Some((axes, true)) => self.reduce("ReduceSum", x, &axes, false),
+            Some((axes, false)) => {
+                let sum = self.reduce("ReduceSum", x, &axes, true);
+                self.reshape_like(&sum, like)
+            }
+            None => {
+                let (from, to) = (self.shape_of(x), self.shape_of(like));
+                let aligned = self.pad_with_ones(&to, &from);
+                let one = self.int64(1);
+                let broadcast = self.compare("Equal", &aligned, &one);
+                let axes = self.node("NonZero", &[&broadcast], vec![], Fact::of(crate::onnx::DataType::Int64));
+                let axes = self.reshape(&axes, &[-1]);
+                let sum = self.reduce_sum_by(x, &axes, true);
+                let fact = Fact { element: self.fact(x).element, shape: self.fact(like).shape.clone() };
+                self.reshape_to(&sum, &to, fact)
+            }
+        }
+    }
+
+    /// The axes over which to sum, and whether they are just the leading ones that `like` does not have; none where that
+    /// cannot be known yet.
+    fn axes_to_sum(&self, x: &Value, like: &Value) -> Option<(Vec<i64>, bool)> {
+        let (from, to) = (self.fact(x).shape.as_ref()?, self.fact(like).shape.as_ref()?);
+        let extra = from.len().checked_sub(to.len())?;
+        let mut axes: Vec<i64> = (0..extra as i64).collect();
+        for (i, to) in to.iter().enumerate() {
+            let from = &from[extra + i];
+            match to {
+                Dim::Known(1) if !from.is(to) => axes.push((extra + i) as i64),
+                Dim::Known(_) => {}
+                _ if from.is(to) => {}
+                _ => return None,
+            }
+        }
+        let leading = axes.len() == extra;
+        Some((axes, leading))
+    }
+}

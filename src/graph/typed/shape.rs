@@ -1,0 +1,76 @@
+//! Shapes as values of the graph: constants where they are known.
+
+use super::TypedBuilder;
+use crate::graph::{Dim, Fact, Value};
+use crate::onnx::DataType;
+use crate::onnx::proto::{AttributeProto, TensorProto};
+
+impl TypedBuilder<'_> {
+    /// The sizes of `x`, a vector of int64.
+    pub fn shape_of(&mut self, x: &Value) -> Value {
+        if let Some(sizes) = self.fact(x).sizes() {
+            return self.int64s(&sizes);
+        }
+        let shape = self.fact(x).rank().map(|rank| vec![Dim::Known(rank as i64)]);
+        self.node("Shape", &[x], vec![], Fact { element: DataType::Int64, shape })
+    }
+
+    /// The size of one axis of `x`, a vector of int64 with one element. Negative axes count from the end.
+    pub fn size_of(&mut self, x: &Value, axis: i64) -> Value {
+        if let Some(size) = self.fact(x).dim(axis).and_then(Dim::known) {
+            return self.int64s(&[size]);
+        }
+        let mut attributes = vec![AttributeProto::int("start", axis)];
+        if axis != -1 {
+            attributes.push(AttributeProto::int("end", axis + 1));
+        }
+        self.node("Shape", &[x], attributes, Fact::with_sizes(DataType::Int64, &[1]))
+    }
+
+    /// How many elements `x` has along `axes` (along all, where none are given), a scalar of the element type of `x`.
+    pub fn count(&mut self, x: &Value, axes: Option<&[i64]>) -> Value {
+        let element = self.fact(x).element;
+        let known = match axes {
+            None => self.fact(x).sizes().map(|sizes| sizes.iter().product()),
+            Some(axes) => axes.iter().map(|&axis| self.fact(x).dim(axis).and_then(Dim::known)).product(),
+        };
+        if let Some(count) = known {
+            let count: i64 = count;
+            return self.number_of(count as f64, element);
+        }
+        let scalar = Fact::with_sizes(DataType::Int64, &[]);
+        let count = match axes {
+            None => self.node("Size", &[x], vec![], scalar),
+            Some(axes) => {
+                let shape = self.shape_of(x);
+                let axes = self.int64s(axes);
+                let sizes = self.gather(&shape, &axes, 0);
+                self.node("ReduceProd", &[&sizes], vec![AttributeProto::int("keepdims", 0)], scalar)
+            }
+        };
+        self.cast(&count, element)
+    }
+
+    /// Zeros of the type and shape of `x`.
+    pub fn zeros_like(&mut self, x: &Value) -> Value {
+        self.filled(0.0, x)
+    }
+
+    /// `number` in the type and shape of `x`.
+    pub fn filled(&mut self, number: f64, x: &Value) -> Value {
+        let shape = self.shape_of(x);
+        let fact = self.fact(x).clone();
+        let number = self.number(number, x);
+        self.node("Expand", &[&number, &shape], vec![], fact)
+    }
+
+    /// The shape `short` with ones before it, as long as the shape `long`.
+    pub(super) fn pad_with_ones(&mut self, short: &Value, long: &Value) -> Value {
+        let vector = || Fact { element: DataType::Int64, shape: Some(vec![Dim::Unknown]) };
+        let (short_rank, long_rank) = (self.shape_of(short), self.shape_of(long));
+        let missing = self.sub(&long_rank, &short_rank);
+        let one = TensorProto::int64s("", &[1]);
+        let ones = self.node("ConstantOfShape", &[&missing], vec![AttributeProto::tensor("value", one)], vector());
+        self.concat(&[&ones, short], 0)
+    }
+}
