@@ -72,7 +72,7 @@ fn differentiate(folder: &Path, case: &Case, kind: &str) -> gnp::Result<()> {
     let mut graph = Graph::new(std::mem::take(&mut model.graph))?;
     let mut facts = Facts::declared(graph.proto());
     let wrt: Vec<Value> = case.wrt.iter().map(|name| name.as_str().into()).collect();
-    let gradients = gradient(&mut graph, &mut facts, &"loss".into(), &wrt, "gradient")?;
+    let gradients = gradient(&mut graph, &mut facts, &"check/loss".into(), &wrt, "gradient")?;
     for (input, gradient) in wrt.iter().zip(gradients) {
         if let Some(gradient) = gradient {
             let name = format!("gradient:{input}");

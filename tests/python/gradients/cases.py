@@ -1,11 +1,11 @@
 """The cases in which gradients are checked: a model, inputs, and what is differentiated.
 
 Most are the standard's own: every node test, of the operators asked for, that has a floating input. `more_cases.py` adds what
-those lack.
+those lack, `singular_points.json` the points at which PyTorch's gradient is what is expected.
 
     python cases.py OPERATORS FOLDER
 
-writes, for every case of an operator in the file OPERATORS, models whose output `loss` is Σ w∘y over the floating outputs y,
+writes, for every case of an operator in the file OPERATORS, models whose output `check/loss` is Σ w∘y over the floating outputs y,
 with given w, and `cases.json`, which says what is there. Each case comes in several kinds:
 
     double, float   in this precision, shapes known, inputs that are not differentiated as initializers
@@ -22,7 +22,12 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from engines import OnnxRuntime, Reference
+
 FLOATS = {TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE}
+
+# The output that is differentiated.
+LOSS = "check/loss"
 
 # The rules are written for this opset and newer ones; the newest that the engine loads.
 OLDEST, NEWEST = 18, 27
@@ -58,6 +63,8 @@ class Case:
     moved: bool = True
     # Why it cannot be run, if so.
     unusable: str | None = None
+    # The cotangent of the output and the gradients by input, where they are given.
+    expected: tuple | None = None
     wrt: list = field(default_factory=list)
 
 
@@ -101,10 +108,10 @@ def node_tests(operators):
 
 
 def all_cases(operators):
-    from more_cases import more_cases
+    from more_cases import more_cases, singular_points
 
     yield from node_tests(operators)
-    yield from (case for case in more_cases() if case.operator in operators)
+    yield from (case for case in [*more_cases(), *singular_points()] if case.operator in operators)
 
 
 # ---- one precision throughout
@@ -267,17 +274,20 @@ def with_loss(model, outputs, cotangents, to):
         graph.initializer.append(array_tensor(f"{name}/w", w, to))
         graph.node.append(helper.make_node("Mul", [name, f"{name}/w"], [f"{name}/weighted"]))
         graph.node.append(helper.make_node("ReduceSum", [f"{name}/weighted"], [f"{name}/term"], keepdims=0))
-    graph.node.append(helper.make_node("Sum", [f"{name}/term" for name in outputs], ["loss"]))
+    graph.node.append(helper.make_node("Sum", [f"{name}/term" for name in outputs], [LOSS]))
     del graph.output[:]
-    graph.output.append(helper.make_tensor_value_info("loss", to, []))
+    graph.output.append(helper.make_tensor_value_info(LOSS, to, []))
     return inferred(model)
 
 
-def reference_outputs(model, inputs, names):
-    """The shapes of the outputs, from the engine or, where it has no kernel, from the reference implementation."""
-    from engines import Engine
-
-    return Engine.any(model, names).run(inputs)
+def output_values(models, inputs, names):
+    """The outputs, from the first model that an engine runs."""
+    for engine, model in [(OnnxRuntime, model) for model in models] + [(Reference, model) for model in models]:
+        try:
+            return engine(model, names).run(inputs)
+        except Exception as problem:  # noqa: BLE001: whatever an engine says
+            error = problem
+    raise error
 
 
 def prepare(case, folder):
@@ -287,19 +297,22 @@ def prepare(case, folder):
         return {**entry, "unusable": case.unusable}
     random = np.random.default_rng(abs(hash_of(case.name)))
     case.model = with_modern_opset(case.model)
-    case.wrt = differentiated(case)
+    case.wrt = differentiated(case) if case.expected is None else list(case.expected[1])
     case.inputs = moved(case, random)
     try:
-        plain = forward(case, TensorProto.DOUBLE, dynamic=False)
-        outputs = differentiated_outputs(plain, TensorProto.DOUBLE)
-        values = reference_outputs(plain, {n: case.inputs[n] for n in case.wrt}, outputs)
+        models = [forward(case, to, dynamic=False) for to in (TensorProto.DOUBLE, TensorProto.FLOAT)]
+        outputs = [differentiated_outputs(m, to) for m, to in zip(models, (TensorProto.DOUBLE, TensorProto.FLOAT))][0]
+        values = output_values(models, {n: case.inputs[n] for n in case.wrt}, outputs)
     except Exception as error:  # noqa: BLE001: whatever an engine says
         return {**entry, "unusable": f"it does not run: {first_line(error)}"}
     cotangents = [random.uniform(0.5, 1.5, np.shape(v)) * random.choice([-1.0, 1.0], np.shape(v)) for v in values]
     cotangents = [w.astype(np.float32).astype(np.float64) for w in cotangents]
-    np.savez(folder / f"{case.name}.npz", **{f"x:{n}": v for n, v in case.inputs.items()}, **dict(
-        (f"w:{n}", w) for n, w in zip(outputs, cotangents)
-    ))
+    arrays = {f"x:{n}": v for n, v in case.inputs.items()}
+    if case.expected is not None:
+        cotangents = [case.expected[0]]
+        arrays |= {f"expected:{n}": v for n, v in case.expected[1].items()}
+    arrays |= {f"w:{n}": w for n, w in zip(outputs, cotangents)}
+    np.savez(folder / f"{case.name}.npz", **arrays)
     for kind, to, dynamic in (
         ("double", TensorProto.DOUBLE, False),
         ("float", TensorProto.FLOAT, False),
@@ -309,7 +322,7 @@ def prepare(case, folder):
         differentiated_outputs(model, to)
         model = with_loss(model, outputs, cotangents, to)
         onnx.save(model, folder / f"{case.name}.{kind}.onnx")
-    return {**entry, "wrt": case.wrt, "outputs": outputs, "random": has_draws(case.model)}
+    return {**entry, "wrt": case.wrt, "outputs": outputs, "random": has_draws(case.model), "singular": case.expected is not None}
 
 
 def has_draws(model):
@@ -334,5 +347,4 @@ def main(operators, folder):
 
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(Path(__file__).parent))
     main(*sys.argv[1:])

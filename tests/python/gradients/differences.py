@@ -28,6 +28,9 @@ STEPS = {"double": [8.0**-k for k in (2, 3, 4, 5, 6, 7)], "float": [2.0**-k for 
 TOLERANCE = {"double": 1e-6, "float": 1e-3}
 DIRECTIONS = 2
 
+# The reference implementation loops in Python: outputs of more elements are left to float kernels.
+REFERENCE_LIMIT = 20_000
+
 
 class Function:
     """A model as a function. One that draws random numbers is loaded anew for every evaluation: it has its own seed."""
@@ -58,7 +61,7 @@ def gradients(engine, model, entry, x):
         gradient = found.setdefault(name, np.zeros_like(x[name]))
         if gradient.shape != x[name].shape:
             raise ValueError(f"the gradient of {name} has shape {gradient.shape}, the input {x[name].shape}")
-        if not np.isfinite(gradient).all():
+        if not entry["singular"] and not np.isfinite(gradient).all():
             raise ValueError(f"the gradient of {name} is not finite")
     return found
 
@@ -91,7 +94,12 @@ def worst_error(y, x, w, found, wrt, steps):
 
 
 def distance(a, b):
-    """The largest relative distance between the gradients of an input."""
+    """The largest relative distance between the gradients of an input; what is not finite must be the same in both."""
+    for n in b:
+        known = np.isfinite(b[n])
+        if not np.array_equal(a[n][~known], b[n][~known], equal_nan=True):
+            return float("inf")
+    a, b = ({n: np.where(np.isfinite(b[n]), v[n], 0.0) for n in b} for v in (a, b))
     norms = {n: np.linalg.norm(b[n]) for n in b}
     floor = 1e-3 * max(norms.values(), default=0.0)
     return max((float(np.linalg.norm(a[n] - b[n]) / max(norms[n], floor)) for n in b if max(norms[n], floor) > 0), default=0.0)
@@ -108,9 +116,14 @@ def check(folder, entry):
     # In double precision on ONNX Runtime, else by the reference implementation, else in float.
     for precision, engine in (("double", OnnxRuntime), ("double", Reference), ("float", OnnxRuntime)):
         model, gradient = load_model(folder, case, precision), load_model(folder, case, precision, ".gradient")
-        if gradient is None:
+        if gradient is None or (engine is Reference and sum(c.size for c in w) > REFERENCE_LIMIT):
             continue
         try:
+            if entry["singular"]:
+                expected = {n[9:]: arrays[n] for n in arrays.files if n.startswith("expected:")}
+                found = gradients(engine, gradient, entry, x)
+                result.update(engine=engine.name, precision=precision, error=distance(found, expected))
+                break
             y = Function(engine, model, entry["outputs"], entry["random"])
             found = gradients(engine, gradient, entry, x)
             error = worst_error(y, x, w, found, entry["wrt"], STEPS[precision])

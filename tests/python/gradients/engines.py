@@ -29,14 +29,6 @@ class Engine:
         given = {n: np.asarray(v) for n, v in inputs.items() if n in self.types}
         return {n: v.astype(self.types[n]) if self.types[n] else v for n, v in given.items()}
 
-    @staticmethod
-    def any(model, outputs):
-        """ONNX Runtime, or else the reference implementation."""
-        try:
-            return OnnxRuntime(model, outputs)
-        except Exception:  # noqa: BLE001
-            return Reference(model, outputs)
-
 
 class OnnxRuntime(Engine):
     name = "ort"
