@@ -274,7 +274,11 @@ def with_loss(model, outputs, cotangents, to):
         graph.initializer.append(array_tensor(f"{name}/w", w, to))
         graph.node.append(helper.make_node("Mul", [name, f"{name}/w"], [f"{name}/weighted"]))
         graph.node.append(helper.make_node("ReduceSum", [f"{name}/weighted"], [f"{name}/term"], keepdims=0))
-    graph.node.append(helper.make_node("Sum", [f"{name}/term" for name in outputs], [LOSS]))
+    total = f"{outputs[0]}/term"
+    for name in outputs[1:]:
+        graph.node.append(helper.make_node("Add", [total, f"{name}/term"], [f"{name}/total"]))
+        total = f"{name}/total"
+    graph.node.append(helper.make_node("Identity", [total], [LOSS]))
     del graph.output[:]
     graph.output.append(helper.make_tensor_value_info(LOSS, to, []))
     return inferred(model)
