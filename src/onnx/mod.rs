@@ -20,6 +20,7 @@ mod tensor;
 mod visit;
 mod wire;
 mod write;
+mod zeros;
 
 pub use external::{ExternalLocation, external_locations};
 pub use place::{Placement, ensure_free, place_file, replace_file, same_file};

@@ -10,10 +10,14 @@
 //! ```
 
 mod check;
+mod forward;
 mod report;
+mod step_report;
 
 pub use check::{Loaded, check};
+pub use forward::{StepConfig, StepOptions, make_step, rewrite_forward};
 pub use report::{OperatorCount, Report};
+pub use step_report::{StepCount, StepReport};
 
 use crate::emit::artifact::{self, Settings};
 use crate::engine::ort_training::{CHECKPOINT, EVAL_MODEL, OPTIMIZER_MODEL, TRAINING_MODEL};
