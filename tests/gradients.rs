@@ -14,9 +14,11 @@
 mod support;
 
 use gnp::autodiff::{Rule, gradient, registered};
-use gnp::graph::{Builder, Facts, Graph, Value};
+use gnp::graph::{Builder, Graph, Value};
+use gnp::normalise::normalise;
 use gnp::onnx::proto::ValueInfoProto;
 use gnp::onnx::{self, WriteOptions};
+use gnp::shapes::analyse;
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -44,7 +46,6 @@ struct Case {
 #[derive(Deserialize, Default)]
 struct Found {
     case: String,
-    engine: Option<String>,
     precision: Option<String>,
     error: Option<f64>,
     float: Option<f64>,
@@ -69,8 +70,9 @@ fn exceptions(path: &Path) -> BTreeMap<String, String> {
 /// Writes the model with its gradients as outputs, `gradient:<input>`.
 fn differentiate(folder: &Path, case: &Case, kind: &str) -> gnp::Result<()> {
     let mut model = onnx::read(folder.join(format!("{}.{kind}.onnx", case.case)))?;
+    normalise(&mut model)?;
+    let mut facts = analyse(&model, &BTreeMap::new())?;
     let mut graph = Graph::new(std::mem::take(&mut model.graph))?;
-    let mut facts = Facts::declared(graph.proto());
     let wrt: Vec<Value> = case.wrt.iter().map(|name| name.as_str().into()).collect();
     let gradients = gradient(&mut graph, &mut facts, &"check/loss".into(), &wrt, "gradient")?;
     for (input, gradient) in wrt.iter().zip(gradients) {
