@@ -127,6 +127,11 @@ impl Graph {
         (&mut self.proto.input, &mut self.proto.output)
     }
 
+    /// The nodes, to be changed in what they compute; what they read and make stays.
+    pub fn nodes_mut(&mut self) -> &mut [NodeProto] {
+        &mut self.proto.node
+    }
+
     /// The initializers.
     pub fn initializers_mut(&mut self) -> &mut Vec<TensorProto> {
         &mut self.proto.initializer

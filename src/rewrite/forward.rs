@@ -1,7 +1,7 @@
 //! A forward model in, a step model out.
 
 use super::StepReport;
-use crate::emit::artifact::{ALPHA, R};
+use crate::emit::artifact::{ALPHA, CONFIG_KEY, R};
 use crate::emit::step::{self, Parts};
 use crate::graph::{Graph, TypedBuilder, Value};
 use crate::loss::{self, Ending, Wanted, find_ending};
@@ -14,7 +14,7 @@ use crate::shapes;
 use crate::transform::{Optimizer, State, Training, pass};
 use crate::{Error, Result};
 use clap::ValueEnum as _;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -48,12 +48,14 @@ pub struct StepOptions {
 }
 
 /// Every choice made, as it stands in the metadata of a step model.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StepConfig {
     /// The forward model, by its file name.
     pub model: String,
     /// The loss; none where the model has its own.
     pub loss: Option<loss::Loss>,
+    /// Sizes for the symbols in the model's shapes.
+    pub dims: BTreeMap<String, i64>,
     /// The value that the loss is taken of, or that is the loss.
     pub logits: String,
     /// c of ½·c·Σ‖w‖² in the loss.
@@ -68,6 +70,19 @@ pub struct StepConfig {
 }
 
 impl StepConfig {
+    /// The choices that stand in the metadata of a step model.
+    ///
+    /// # Errors
+    /// Where there are none, or they are damaged.
+    pub fn of(model: &Model) -> Result<Self> {
+        let config = model.metadata(CONFIG_KEY).ok_or_else(|| format!("it lacks the metadata `{CONFIG_KEY}`"));
+        config
+            .and_then(|config| {
+                serde_json::from_str(config).map_err(|e| format!("its metadata `{CONFIG_KEY}` are damaged: {e}"))
+            })
+            .map_err(|what| Error::input(what).in_file(model.path()).help("make the step model again with gnp-rewrite"))
+    }
+
     /// The choices in a line.
     fn summary(&self) -> String {
         let name = |value: clap::builder::PossibleValue| value.get_name().to_owned();
@@ -164,6 +179,7 @@ fn build(model: &mut Model, options: &StepOptions) -> Result<StepReport> {
     let config = StepConfig {
         model: model.path().file_name().unwrap_or_default().to_string_lossy().into_owned(),
         loss: wanted,
+        dims: options.dims.clone(),
         logits: logits.to_string(),
         l2: options.l2,
         penalty: options.penalty,
