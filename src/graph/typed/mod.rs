@@ -80,6 +80,11 @@ impl<'g> TypedBuilder<'g> {
         self.facts.insert(value.into(), fact);
     }
 
+    /// The number that `value` is, where it is a constant with one element.
+    pub fn known_number(&self, value: &Value) -> Option<f64> {
+        self.facts.number(value)
+    }
+
     /// A standard operator with one output of which `fact` is known. The methods below are the same for one operator
     /// each, and find the fact themselves.
     pub fn node(&mut self, operator: &str, inputs: &[&Value], attributes: Vec<AttributeProto>, fact: Fact) -> Value {
