@@ -27,6 +27,7 @@ pub mod emit;
 pub mod engine;
 pub mod error;
 pub mod graph;
+pub mod lowering;
 pub mod objective;
 pub mod onnx;
 pub mod penalty;
