@@ -34,12 +34,30 @@ pub fn gradient(
     wrt: &[Value],
     pass: &'static str,
 ) -> Result<Vec<Option<Value>>> {
-    let way = Way::find(graph, facts, loss, wrt);
+    let seed = TypedBuilder::new(graph, facts, pass).number(1.0, loss);
+    pull_back(graph, facts, &[(loss.clone(), seed)], wrt, pass)
+}
+
+/// Appends to `graph`, in `pass`, the vector-Jacobian product of some values with respect to each of `wrt`: Σₖ ȳₖ·∂yₖ/∂wrtᵢ for
+/// the pairs (yₖ, ȳₖ) of `cotangents`, in the shape and element type of wrtᵢ; none where no yₖ depends on it.
+///
+/// # Errors
+/// As for [`gradient`], whose cotangents are one: that of the loss.
+pub fn pull_back(
+    graph: &mut Graph,
+    facts: &mut Facts,
+    cotangents: &[(Value, Value)],
+    wrt: &[Value],
+    pass: &'static str,
+) -> Result<Vec<Option<Value>>> {
+    let way = Way::find(graph, facts, cotangents.iter().map(|(y, _)| y), wrt);
     way.check(graph)?;
+    let seeds = cotangents;
     let mut cotangents: HashMap<Value, Vec<Value>> = HashMap::default();
+    for (y, dy) in seeds {
+        cotangents.entry(y.clone()).or_default().push(dy.clone());
+    }
     let mut b = TypedBuilder::new(graph, facts, pass);
-    let seed = b.number(1.0, loss);
-    cotangents.insert(loss.clone(), vec![seed]);
     for &index in way.nodes.iter().rev() {
         let node = b.graph().nodes()[index].clone();
         b.set_scope(node.label());
@@ -89,7 +107,7 @@ struct Way {
 }
 
 impl Way {
-    fn find(graph: &Graph, facts: &Facts, loss: &Value, wrt: &[Value]) -> Self {
+    fn find<'v>(graph: &'v Graph, facts: &Facts, of: impl Iterator<Item = &'v Value>, wrt: &[Value]) -> Self {
         let mut active: HashSet<Value> = wrt.iter().cloned().collect();
         let mut reached = Vec::new();
         for (index, node) in graph.nodes().iter().enumerate() {
@@ -104,8 +122,7 @@ impl Way {
                 }
             }
         }
-        let mut needed: HashSet<&str> = HashSet::default();
-        needed.insert(loss);
+        let mut needed: HashSet<&str> = of.map(|value| &**value).collect();
         let mut nodes = Vec::new();
         for &index in reached.iter().rev() {
             let node = &graph.nodes()[index];

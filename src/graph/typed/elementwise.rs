@@ -75,6 +75,18 @@ impl TypedBuilder<'_> {
         self.binary("Add", a, b)
     }
 
+    /// The sum of values of one shape; there is at least one.
+    pub fn sum(&mut self, parts: &[Value]) -> Value {
+        match parts {
+            [one] => one.clone(),
+            [a, b] => self.add(a, b),
+            _ => {
+                let fact = parts.first().map(|part| self.fact(part).clone()).unwrap_or(Fact::of(DataType::Float));
+                self.node("Sum", &parts.iter().collect::<Vec<_>>(), vec![], fact)
+            }
+        }
+    }
+
     /// a − b
     pub fn sub(&mut self, a: &Value, b: &Value) -> Value {
         self.binary("Sub", a, b)
