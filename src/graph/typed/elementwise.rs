@@ -64,6 +64,12 @@ impl TypedBuilder<'_> {
         self.node("Cast", &[x], vec![AttributeProto::int("to", i64::from(element as i32))], fact)
     }
 
+    /// The same numbers in the element type of `like`.
+    pub fn cast_like(&mut self, x: &Value, like: &Value) -> Value {
+        let element = self.fact(like).element;
+        self.cast(x, element)
+    }
+
     /// a + b
     pub fn add(&mut self, a: &Value, b: &Value) -> Value {
         self.binary("Add", a, b)

@@ -13,7 +13,7 @@ mod shape;
 
 use super::{Builder, Fact, Facts, Graph, Value};
 use crate::onnx::DataType;
-use crate::onnx::proto::AttributeProto;
+use crate::onnx::proto::{AttributeProto, NodeProto};
 use foldhash::HashMap;
 
 /// Appends typed nodes to a graph, all for one pass, under names that begin with a scope.
@@ -92,6 +92,36 @@ impl<'g> TypedBuilder<'g> {
         let value = Builder::new(self.graph, self.pass).op_with(operator, inputs, attributes, &name);
         self.facts.insert(value.clone(), fact);
         value
+    }
+
+    /// The same in another domain.
+    pub fn node_in(
+        &mut self,
+        domain: &str,
+        operator: &str,
+        inputs: &[&Value],
+        attributes: Vec<AttributeProto>,
+        fact: Fact,
+    ) -> Value {
+        let name = self.name(operator);
+        let value = Builder::new(self.graph, self.pass).op_in(domain, operator, inputs, attributes, &name);
+        self.facts.insert(value.clone(), fact);
+        value
+    }
+
+    /// Puts a node back ([`Graph::put`]).
+    pub fn put(&mut self, node: NodeProto) {
+        self.graph.put(node);
+    }
+
+    /// Lets `value` have `name` ([`Graph::define`]), and returns it under that name. What is known of the name stays known.
+    pub fn define(&mut self, name: &str, value: &Value) -> Value {
+        if self.facts.get(name).is_none_or(|fact| fact.shape.is_none()) {
+            let fact = self.fact(value).clone();
+            self.facts.insert(name.into(), fact);
+        }
+        self.graph.define(name, value);
+        name.into()
     }
 
     /// A standard operator with an output for each of `facts`.
