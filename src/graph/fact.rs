@@ -139,6 +139,12 @@ impl Facts {
         self.facts.insert(value, fact);
     }
 
+    /// Learns all that `other` knows, in place of what was known.
+    pub fn extend(&mut self, other: Self) {
+        self.facts.extend(other.facts);
+        self.ints.extend(other.ints);
+    }
+
     /// Learns the type and the shape of a constant, and its elements if it is a small one of whole numbers.
     pub fn insert_tensor(&mut self, tensor: &TensorProto) {
         let (name, Some(element)) = (Value::from(tensor.name()), tensor.element()) else { return };

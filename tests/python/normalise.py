@@ -275,6 +275,8 @@ def structure():
         feeds = {**x, "b": np.array(condition)}
         node = helper.make_node("If", ["b"], ["y"], then_branch=branch(0, "p"), else_branch=branch(1, "q"))
         yield f"own.If.{condition}", model(11, [node], feeds, {"y": FLOAT}), feeds
+        constant = [initializer("b", np.array(condition))]
+        yield f"own.If.always.{condition}", model(11, [node], x, {"y": FLOAT}, constant), x
 
     body = helper.make_graph(
         [
