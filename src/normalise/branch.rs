@@ -34,7 +34,7 @@ impl Context<'_> {
         }
         for (result, name) in body.output.iter().zip(&node.output).filter(|(_, name)| !name.is_empty()) {
             let copy = self.node("Identity", &[result.name()], &[name], vec![], "result");
-            self.scope.nodes.push(copy);
+            self.push(copy);
         }
         self.inlined -= 1;
         Ok(())

@@ -2,8 +2,8 @@
 
 use super::function::Functions;
 use super::imports::Versions;
-use super::{Moved, Origin};
-use crate::graph::{Facts, Names, Renaming, for_each_subgraph, for_each_use};
+use super::{Moved, Origin, types};
+use crate::graph::{Fact, Facts, Names, Renaming, for_each_subgraph, for_each_use};
 use crate::onnx::DataType;
 use crate::onnx::proto::{AttributeProto, FunctionProto, GraphProto, NodeProto, TensorProto};
 use foldhash::HashSet;
@@ -70,7 +70,7 @@ impl<'m> Context<'m> {
         std::iter::once(&self.scope).chain(self.outer.iter().rev())
     }
 
-    /// The element type of a value, where the file declares it.
+    /// The element type of a value, as far as it is known.
     pub fn element(&self, value: &str) -> Option<DataType> {
         self.scopes().find_map(|scope| scope.facts.get(value)).map(|fact| fact.element)
     }
@@ -114,11 +114,22 @@ impl<'m> Context<'m> {
         self.names.rename_bodies(attributes, renaming, PASS);
     }
 
+    /// Appends a node to the graph at hand.
+    pub fn push(&mut self, node: NodeProto) {
+        if let Some(output) = node.output(0)
+            && self.scope.facts.get(output).is_none()
+            && let Some(element) = types::of_output(&node, |value| self.element(value))
+        {
+            self.scope.facts.insert(output.into(), Fact::of(element));
+        }
+        self.scope.nodes.push(node);
+    }
+
     /// A standard operator with one output, in the version that the model is brought to.
     pub fn op(&mut self, operator: &str, inputs: &[&str], attributes: Vec<AttributeProto>, part: &str) -> String {
         let output = self.value(part);
         let node = self.node(operator, inputs, &[&output], attributes, part);
-        self.scope.nodes.push(node);
+        self.push(node);
         output
     }
 

@@ -67,7 +67,7 @@ impl<'m> Context<'m> {
             if inputs.contains(formal.as_str()) {
                 let input = renaming.apply(formal);
                 let copy = self.node("Identity", &[&input], &[actual], vec![], formal);
-                self.scope.nodes.push(copy);
+                self.push(copy);
             } else {
                 renaming.insert(formal, actual.into());
             }

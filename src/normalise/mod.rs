@@ -23,6 +23,7 @@ pub mod opset;
 mod sharing;
 #[cfg(test)]
 mod tests;
+mod types;
 mod walk;
 
 use crate::Result;

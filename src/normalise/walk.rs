@@ -57,9 +57,8 @@ impl Context<'_> {
             microsoft::DOMAIN => Some(microsoft::lower(self, node)),
             _ => Some(node),
         };
-        self.scope.nodes.extend(rewritten);
         let after = take(&mut self.scope.after);
-        self.scope.nodes.extend(after);
+        rewritten.into_iter().chain(after).for_each(|node| self.push(node));
         Ok(())
     }
 }
