@@ -101,7 +101,7 @@ def passed_on(name, element, through):
 
 
 def one(name, opset, operator, feeds, outputs=("y",), element=FLOAT, domain=None, consts=None, **attributes):
-    """A case of one node, and those in which other nodes make what it reads, so that the file does not declare its type."""
+    """A case of one node, and those in which other nodes make what it reads, whose type the file does not declare."""
     consts = consts or {}
     for suffix, through in {"": None, ".undeclared": "Identity", ".unknown": "If"}.items():
         kinds = {
