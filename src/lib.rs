@@ -22,16 +22,21 @@
 //! The library never prints and never exits; every failure is an [`Error`] that says where, what, and what to do.
 
 pub mod autodiff;
+pub mod choice;
 pub mod cli;
 pub mod emit;
 pub mod engine;
 pub mod error;
 pub mod graph;
+pub mod loss;
+pub mod normalise;
 pub mod objective;
 pub mod onnx;
 pub mod penalty;
 pub mod rewrite;
+pub mod shapes;
 pub mod train;
+pub mod transform;
 
 pub use error::{Error, ErrorKind, Result};
 

@@ -5,7 +5,7 @@ use crate::objective::Artifact;
 use crate::objective::artifact::VERSION_KEY;
 use crate::onnx::proto::StringStringEntryProto;
 use crate::onnx::{DataType, Model};
-use crate::penalty::{self, Coefficient, Penalised, Penalty};
+use crate::penalty::{self, Coefficient, Coefficients, Penalised, Penalty};
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 
@@ -100,7 +100,7 @@ fn penalise_graph(model: &mut Model, artifact: &Artifact, settings: &Settings) -
     };
     let r = coefficient(R, settings.expose_r, settings.penalty.r)?;
     let alpha = coefficient(ALPHA, settings.expose_alpha, settings.penalty.alpha)?;
-    let penalised = penalty::apply(&mut graph, artifact, &settings.penalty, &r, &alpha)?;
+    let penalised = penalty::apply(&mut graph, artifact, &settings.penalty, &Coefficients { r, alpha, skip: false })?;
     artifact.accumulate(&mut graph, &penalised.gradients);
     if settings.metrics {
         return_metrics(&mut graph, artifact, &penalised)?;

@@ -1,3 +1,4 @@
-//! What comes out: the edited graph as a file that a training runtime takes.
+//! What comes out: the edited graph as a model that a runtime trains with.
 
 pub mod artifact;
+pub mod step;

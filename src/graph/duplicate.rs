@@ -1,6 +1,6 @@
 //! Cloning nodes with other names.
 
-use super::{Graph, Value};
+use super::{Graph, Names, Value};
 use crate::graph::builder::{PASS_KEY, SOURCE_KEY, tag};
 use crate::onnx::proto::{AttributeProto, GraphProto};
 use foldhash::HashMap;
@@ -25,7 +25,8 @@ impl Renaming {
         self.0.insert(from.to_owned(), to);
     }
 
-    fn rename(&self, name: &mut String) {
+    /// Puts in place of `name` what it stands for in the copy.
+    pub(crate) fn rename(&self, name: &mut String) {
         if let Some(to) = self.0.get(name) {
             (**to).clone_into(name);
         }
@@ -42,7 +43,7 @@ impl Graph {
         let source = node.label().to_owned();
         node.name = Some(self.names.node(pass, &source));
         node.input.iter_mut().for_each(|name| renaming.rename(name));
-        self.rename_bodies(&mut node.attribute, renaming, pass);
+        self.names.rename_bodies(&mut node.attribute, renaming, pass);
         for output in node.output.iter_mut().filter(|o| !o.is_empty()) {
             let fresh = self.names.value(pass, output);
             renaming.insert(output, fresh.as_str().into());
@@ -53,7 +54,24 @@ impl Graph {
         self.proto.node.len() - 1
     }
 
-    fn rename_bodies(&mut self, attributes: &mut [AttributeProto], renaming: &mut Renaming, pass: &str) {
+    /// Declares for every renamed value the type that the original has.
+    pub fn copy_types(&mut self, renaming: &Renaming) {
+        let declared = self.proto.value_info.iter().chain(&self.proto.output);
+        let copies: Vec<_> = declared
+            .filter_map(|info| {
+                let name = renaming.0.get(info.name())?;
+                let mut copy = info.clone();
+                copy.name = Some(name.to_string());
+                Some(copy)
+            })
+            .collect();
+        self.proto.value_info.extend(copies);
+    }
+}
+
+impl Names {
+    /// Renames what the bodies among `attributes` read, and gives what they define fresh names.
+    pub(crate) fn rename_bodies(&mut self, attributes: &mut [AttributeProto], renaming: &mut Renaming, pass: &str) {
         for attribute in attributes {
             for body in attribute.g.as_deref_mut().into_iter().chain(&mut attribute.graphs) {
                 self.rename_body(body, renaming, pass);
@@ -65,7 +83,7 @@ impl Graph {
         // A name that the body defines means something else outside of it, so what it stood for comes back at the end.
         let mut outside = Vec::new();
         let mut define = |name: &mut String| {
-            let fresh = self.names.value(pass, name);
+            let fresh = self.value(pass, name);
             let old = std::mem::replace(name, fresh);
             let before = renaming.0.insert(old.clone(), name.as_str().into());
             outside.push((old, before));
@@ -88,20 +106,6 @@ impl Graph {
                 None => renaming.0.remove(&name),
             };
         }
-    }
-
-    /// Declares for every renamed value the type that the original has.
-    pub fn copy_types(&mut self, renaming: &Renaming) {
-        let declared = self.proto.value_info.iter().chain(&self.proto.output);
-        let copies: Vec<_> = declared
-            .filter_map(|info| {
-                let name = renaming.0.get(info.name())?;
-                let mut copy = info.clone();
-                copy.name = Some(name.to_string());
-                Some(copy)
-            })
-            .collect();
-        self.proto.value_info.extend(copies);
     }
 }
 

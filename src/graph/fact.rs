@@ -3,7 +3,7 @@
 use super::{Value, tensor_type};
 use crate::onnx::DataType;
 use crate::onnx::proto::tensor_shape_proto::dimension::Value as DimValue;
-use crate::onnx::proto::{GraphProto, ValueInfoProto};
+use crate::onnx::proto::{GraphProto, TensorProto, ValueInfoProto};
 use foldhash::HashMap;
 use std::sync::Arc;
 
@@ -126,20 +126,7 @@ impl Facts {
                 facts.insert(info.name().into(), fact);
             }
         }
-        for tensor in &graph.initializer {
-            let (name, Some(element)) = (Value::from(tensor.name()), tensor.element()) else { continue };
-            if tensor.element_count() <= SMALL
-                && let Some(ints) = tensor.ints()
-            {
-                facts.ints.insert(name.clone(), ints);
-            }
-            if tensor.element_count() == 1
-                && let Some([number]) = tensor.floats().as_deref()
-            {
-                facts.numbers.insert(name.clone(), *number);
-            }
-            facts.insert(name, Fact::with_sizes(element, &tensor.dims));
-        }
+        graph.initializer.iter().for_each(|tensor| facts.insert_tensor(tensor));
         facts
     }
 
@@ -151,6 +138,29 @@ impl Facts {
     /// Learns a fact, in place of what was known.
     pub fn insert(&mut self, value: Value, fact: Fact) {
         self.facts.insert(value, fact);
+    }
+
+    /// Takes a fact and numbers back.
+    pub fn forget(&mut self, value: &str) {
+        self.facts.remove(value);
+        self.ints.remove(value);
+        self.numbers.remove(value);
+    }
+
+    /// Learns the type and the shape of a constant, and its elements if it is a small one of whole numbers or a single number.
+    pub fn insert_tensor(&mut self, tensor: &TensorProto) {
+        let (name, Some(element)) = (Value::from(tensor.name()), tensor.element()) else { return };
+        if tensor.element_count() <= SMALL
+            && let Some(ints) = tensor.ints()
+        {
+            self.ints.insert(name.clone(), ints);
+        }
+        if tensor.element_count() == 1
+            && let Some([number]) = tensor.floats().as_deref()
+        {
+            self.numbers.insert(name.clone(), *number);
+        }
+        self.insert(name, Fact::with_sizes(element, &tensor.dims));
     }
 
     /// The elements of a small constant of whole numbers, flattened.

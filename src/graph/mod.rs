@@ -3,6 +3,7 @@
 //! A [`Graph`] is well-formed from the start ([`Graph::new`] checks it) and keeps one invariant: its nodes are in
 //! topological order, and what is added is appended. Whatever is not touched stays the message that was read.
 
+mod branch;
 mod builder;
 mod check;
 mod duplicate;
@@ -11,23 +12,25 @@ mod index;
 mod names;
 mod order;
 mod reach;
+mod rename;
 mod typed;
 mod uses;
 
+pub use branch::Branch;
 pub use builder::{Builder, PASS_KEY, SOURCE_KEY};
 #[cfg(test)]
 pub(crate) use check::tests;
 pub use duplicate::Renaming;
 pub use fact::{Dim, Fact, Facts, Shape, known_shape};
 pub use index::Index;
+pub(crate) use names::Names;
 pub use reach::NodeSet;
 pub use typed::TypedBuilder;
 pub use uses::{for_each_subgraph, for_each_use};
 
-use crate::onnx::proto::{GraphProto, NodeProto, TypeProto, ValueInfoProto, type_proto};
+use crate::onnx::proto::{GraphProto, NodeProto, TensorProto, TypeProto, ValueInfoProto, type_proto};
 use crate::{Error, Result};
 use foldhash::HashSet;
-use names::Names;
 use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
@@ -103,6 +106,32 @@ impl Graph {
         (**value).clone_into(&mut self.proto.node[node].input[position]);
     }
 
+    /// Lets go of what the graph declares of types within it.
+    pub fn clear_types(&mut self) {
+        self.proto.value_info.clear();
+    }
+
+    /// Gives `value` a second name, for an output; who does so answers for the name.
+    pub fn append_alias(&mut self, value: &Value, name: &str) {
+        self.proto.node.push(NodeProto {
+            name: Some(self.names.node("output", name)),
+            op_type: Some("Identity".into()),
+            input: vec![value.to_string()],
+            output: vec![name.to_owned()],
+            ..Default::default()
+        });
+    }
+
+    /// The inputs and outputs, to be declared anew. Who does so answers for their names.
+    pub fn interface_mut(&mut self) -> (&mut Vec<ValueInfoProto>, &mut Vec<ValueInfoProto>) {
+        (&mut self.proto.input, &mut self.proto.output)
+    }
+
+    /// The initializers.
+    pub fn initializers_mut(&mut self) -> &mut Vec<TensorProto> {
+        &mut self.proto.initializer
+    }
+
     /// Moves the nodes for which `last` holds, and those that depend on them, behind all others, so that they can read
     /// what was added. Returns where they begin.
     pub fn move_to_end(&mut self, last: impl Fn(&NodeProto) -> bool) -> usize {
@@ -164,6 +193,21 @@ impl Graph {
         }
         Err(Error::input(format!("the graph has a value `{name}` already, and needs the name for a new one"))
             .help("rename that value"))
+    }
+
+    /// Removes every node that no output depends on, and the constants, types and declared values that are then read by nobody.
+    pub fn retain_needed(&mut self) {
+        let outputs: Vec<String> = self.proto.output.iter().map(|o| o.name().to_owned()).collect();
+        let needed = self.ancestors(outputs.iter().map(String::as_str));
+        let mut index = 0..;
+        self.proto.node.retain(|_| index.next().is_some_and(|i| needed.contains(i)));
+        let GraphProto { node, initializer, sparse_initializer, value_info, output, .. } = &mut self.proto;
+        let mut used: HashSet<&str> = output.iter().map(|o| o.name()).collect();
+        node.iter().for_each(|node| for_each_use(node, &mut |name| _ = used.insert(name)));
+        initializer.retain(|t| used.contains(t.name()));
+        sparse_initializer.retain(|s| s.values.as_ref().is_some_and(|t| used.contains(t.name())));
+        used.extend(node.iter().flat_map(|node| &node.output).map(String::as_str));
+        value_info.retain(|v| used.contains(v.name()));
     }
 
     /// Removes added nodes none of whose outputs is used, and added constants and types that nobody reads.

@@ -59,14 +59,14 @@ fn hash(name: &str) -> u64 {
 /// Values and nodes are named apart: a value and a node may share a name, two values may not. Only names that begin as new
 /// ones do can clash with them, so no others are held.
 #[derive(Debug, Default)]
-pub(super) struct Names {
+pub(crate) struct Names {
     values: Namespace,
     nodes: Namespace,
 }
 
 impl Names {
     /// The names that `graph` and its bodies use.
-    pub(super) fn of(graph: &GraphProto) -> Self {
+    pub(crate) fn of(graph: &GraphProto) -> Self {
         let mut names = Self::default();
         names.collect(graph);
         names
@@ -81,17 +81,17 @@ impl Names {
     }
 
     /// Takes a given name for a value; false where it is taken already.
-    pub(super) fn take_value(&mut self, name: &str) -> bool {
+    pub(crate) fn take_value(&mut self, name: &str) -> bool {
         self.values.take(name)
     }
 
     /// A new name for a value, `gnp/<pass>/<name>` where that is free.
-    pub(super) fn value(&mut self, pass: &str, name: &str) -> String {
+    pub(crate) fn value(&mut self, pass: &str, name: &str) -> String {
         self.values.fresh(pass, name)
     }
 
     /// A new name for a node, `gnp/<pass>/<name>` where that is free.
-    pub(super) fn node(&mut self, pass: &str, name: &str) -> String {
+    pub(crate) fn node(&mut self, pass: &str, name: &str) -> String {
         self.nodes.fresh(pass, name)
     }
 }

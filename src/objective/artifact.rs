@@ -5,9 +5,8 @@
 //! loss; what else the application asked for; `p_grad.accumulation.out`. A node `com.microsoft.InPlaceAccumulatorV2` adds
 //! each gradient to its buffer.
 
-use super::effects::{self, Effect};
-use super::{Evaluation, Objective};
-use crate::graph::{Graph, Renaming, Value, tensor_type};
+use super::{Evaluation, Objective, effects, repeat};
+use crate::graph::{Graph, Value, tensor_type};
 use crate::onnx::proto::{NodeProto, ValueInfoProto};
 use crate::onnx::{DataType, Model};
 use crate::{Error, Result};
@@ -123,17 +122,8 @@ impl Objective for Artifact {
         if theta == self.parameters {
             return Ok(Evaluation { loss: self.loss.clone(), gradients: self.gradients.clone() });
         }
-        let moved = self.parameters.iter().zip(theta).filter(|(own, other)| own != other);
-        let dependents =
-            graph.dependents(moved.clone().map(|(own, _)| &**own), |node| Effect::of(node) == Effect::Draws);
-        let needed = graph.ancestors(self.gradients.iter().chain([&self.loss]).map(|v| &**v));
-        let mut renaming = Renaming::new(moved.map(|(own, other)| (&**own, other.clone())));
-        for index in dependents.and(&needed).iter() {
-            effects::repeat(graph, index, &mut renaming, pass)?;
-        }
-        graph.copy_types(&renaming);
-        let gradients = self.gradients.iter().map(|g| renaming.apply(g)).collect();
-        Ok(Evaluation { loss: renaming.apply(&self.loss), gradients })
+        let here = Evaluation { loss: self.loss.clone(), gradients: self.gradients.clone() };
+        repeat(graph, &self.parameters, &here, theta, pass)
     }
 }
 

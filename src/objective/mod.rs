@@ -6,11 +6,16 @@
 
 pub mod artifact;
 mod effects;
+mod forward;
+mod parameters;
 
 pub use artifact::Artifact;
+pub use forward::Forward;
+pub use parameters::{Selection, trainable};
 
 use crate::Result;
-use crate::graph::{Graph, Value};
+use crate::graph::{Graph, Renaming, Value};
+use effects::Effect;
 
 /// What an evaluation appended, or found.
 #[derive(Clone, Debug)]
@@ -35,4 +40,25 @@ pub trait Objective {
     /// # Errors
     /// Where a node on the way cannot be evaluated a second time with the same draws and without a second effect.
     fn at(&self, graph: &mut Graph, theta: &[Value], pass: &'static str) -> Result<Evaluation>;
+}
+
+/// Evaluates a second time, with `theta` in place of `parameters`, what the graph has at the parameters themselves: the nodes
+/// on the way from a parameter that moved to a gradient or the loss are copied, all others serve both.
+fn repeat(
+    graph: &mut Graph,
+    parameters: &[Value],
+    here: &Evaluation,
+    theta: &[Value],
+    pass: &'static str,
+) -> Result<Evaluation> {
+    let moved = parameters.iter().zip(theta).filter(|(own, other)| own != other);
+    let dependents = graph.dependents(moved.clone().map(|(own, _)| &**own), |node| Effect::of(node) == Effect::Draws);
+    let needed = graph.ancestors(here.gradients.iter().chain([&here.loss]).map(|v| &**v));
+    let mut renaming = Renaming::new(moved.map(|(own, other)| (&**own, other.clone())));
+    for index in dependents.and(&needed).iter() {
+        effects::repeat(graph, index, &mut renaming, pass)?;
+    }
+    graph.copy_types(&renaming);
+    let gradients = here.gradients.iter().map(|g| renaming.apply(g)).collect();
+    Ok(Evaluation { loss: renaming.apply(&here.loss), gradients })
 }

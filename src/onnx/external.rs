@@ -111,10 +111,15 @@ pub(super) fn check(model: &Model) -> Result<()> {
     Ok(())
 }
 
-/// Puts the model's external files beside `output`, sharing their blocks where the file system can.
-pub(super) fn bring_along(model: &Model, output_folder: &Path, force: bool) -> Result<Vec<PathBuf>> {
+/// Puts the model's external files, but `there`, beside `output`, sharing their blocks where the file system can.
+pub(super) fn bring_along(
+    model: &Model,
+    output_folder: &Path,
+    there: Option<&Path>,
+    force: bool,
+) -> Result<Vec<PathBuf>> {
     let files = external_locations(model)?;
-    for file in &files {
+    for file in files.iter().filter(|file| Some(file.as_path()) != there) {
         let (from, to) = (model.folder().join(file), output_folder.join(file));
         place::place_file(&from, &to, place::Placement::MayLink, force)?;
     }

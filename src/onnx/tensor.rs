@@ -31,7 +31,7 @@ impl TensorProto {
 
     /// How many elements the tensor has.
     pub fn element_count(&self) -> usize {
-        self.dims.iter().map(|&d| d.max(0) as usize).product()
+        self.dims.iter().fold(1, |count: usize, &d| count.saturating_mul(d.max(0) as usize))
     }
 
     /// The type of the elements, if it is one that this version knows.

@@ -4,7 +4,7 @@ use super::proto::tensor_proto::{DataLocation, DataType};
 use super::proto::{ModelProto, StringStringEntryProto, TensorProto};
 use super::read::folder_of;
 use super::sink::Sink;
-use super::{Model, external, place};
+use super::{Model, external, place, zeros};
 use crate::{Error, Result};
 use bytes::Bytes;
 use prost::Message as _;
@@ -59,11 +59,12 @@ pub struct Written {
 ///
 /// # Errors
 /// Where `path` exists and `force` is not set, or cannot be written; an existing file is then as it was.
-pub fn write(model: Model, path: impl AsRef<Path>, options: &WriteOptions) -> Result<Written> {
+pub fn write(mut model: Model, path: impl AsRef<Path>, options: &WriteOptions) -> Result<Written> {
     let path = path.as_ref();
     place::ensure_free(path, options.force)?; // before any external data is placed
+    let zeros = zeros::place(&mut model, path, options.force)?;
     let mut external = match options.external_data {
-        ExternalData::Place => external::bring_along(&model, folder_of(path), options.force)?,
+        ExternalData::Place => external::bring_along(&model, folder_of(path), zeros.as_deref(), options.force)?,
         ExternalData::Keep => external::external_locations(&model)?,
     };
     let mut proto = model.into_proto();

@@ -10,12 +10,14 @@
 
 mod mix;
 mod perturbation;
+mod warmup;
 
 pub use mix::Mix;
 pub use perturbation::Perturbation;
+pub use warmup::Warmup;
 
-use crate::graph::{Builder, Graph, Value};
-use crate::objective::{Evaluation, Objective};
+use crate::graph::{Branch, Builder, Graph, Value};
+use crate::objective::Objective;
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 
@@ -112,6 +114,25 @@ pub struct Penalised {
     pub perturbed_loss: Value,
 }
 
+/// The penalty's two numbers in a graph.
+#[derive(Clone, Debug)]
+pub struct Coefficients {
+    /// The radius r.
+    pub r: Coefficient,
+    /// The weight α.
+    pub alpha: Coefficient,
+    /// Whether the second pass is behind an `If`, so that a step with r = 0 or α = 0 costs what a plain one costs.
+    pub skip: bool,
+}
+
+impl Coefficients {
+    /// The numbers of `penalty` as constants.
+    pub fn constant(penalty: &Penalty) -> Self {
+        let (r, alpha) = (Coefficient::Constant(penalty.r), Coefficient::Constant(penalty.alpha));
+        Self { r, alpha, skip: false }
+    }
+}
+
 /// Appends the penalised gradient of `objective` to `graph`. Nodes that turn out not to be needed (the second pass where
 /// α is the constant 0, say) are left for [`Graph::remove_unused`].
 ///
@@ -121,23 +142,50 @@ pub fn apply(
     graph: &mut Graph,
     objective: &impl Objective,
     penalty: &Penalty,
-    r: &Coefficient,
-    alpha: &Coefficient,
+    coefficients: &Coefficients,
 ) -> Result<Penalised> {
+    let Coefficients { r, alpha, skip } = coefficients;
     let theta = objective.parameters().to_vec();
     let here = objective.at(graph, &theta, pass::GRADIENT)?;
-    let perturbed = perturbation::perturb(graph, &theta, &here.gradients, r, penalty.perturb);
-    let there =
-        if r.is_constant(0.0) { here.clone() } else { objective.at(graph, &perturbed.theta, pass::PERTURBED)? };
-    let Evaluation { gradients: g1, .. } = here;
-    let gradients = mix::mix(graph, &g1, &there.gradients, &perturbed.gradient_norm, alpha, penalty.mix);
-    Ok(Penalised { gradients, gradient_norm: perturbed.gradient_norm, perturbed_loss: there.loss })
+    let gradient_norm = perturbation::gradient_norm(graph, &theta, &here.gradients);
+    let condition = skip.then(|| needs_second_pass(graph, r, alpha));
+
+    let begin = graph.nodes().len();
+    let there = if r.is_constant(0.0) {
+        here.clone()
+    } else {
+        let perturbed = perturbation::perturb(graph, &theta, &here.gradients, &gradient_norm, r, penalty.perturb);
+        objective.at(graph, &perturbed, pass::PERTURBED)?
+    };
+    let gradients = mix::mix(graph, &here.gradients, &there.gradients, &gradient_norm, alpha, penalty.mix);
+    let Some(condition) = condition else {
+        return Ok(Penalised { gradients, gradient_norm, perturbed_loss: there.loss });
+    };
+
+    let then = Branch { begin, outputs: [gradients, vec![there.loss]].concat() };
+    let begin = graph.nodes().len();
+    // Where r or α is 0 the mix is that of ∇L(θ) with itself.
+    let gradients = mix::mix(graph, &here.gradients, &here.gradients, &gradient_norm, alpha, penalty.mix);
+    let otherwise = Branch { begin, outputs: [gradients, vec![here.loss]].concat() };
+    let mut chosen = graph.branch(&condition, then, otherwise, pass::MIX);
+    let perturbed_loss = chosen.pop().ok_or_else(|| Error::internal("a branch returned nothing"))?;
+    Ok(Penalised { gradients: chosen, gradient_norm, perturbed_loss })
+}
+
+/// Whether r and α are both above 0.
+fn needs_second_pass(graph: &mut Graph, r: &Coefficient, alpha: &Coefficient) -> Value {
+    let mut b = Builder::new(graph, pass::PERTURBATION);
+    let (r, alpha) = (r.value(&mut b, "r"), alpha.value(&mut b, "alpha"));
+    let smaller = b.op("Min", &[&r, &alpha], "second_pass/smaller");
+    let zero = b.scalar(0.0, "second_pass/zero");
+    b.op("Greater", &[&smaller, &zero], "second_pass")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::graph::scalar_info;
+    use crate::objective::Evaluation;
     use crate::onnx::DataType;
     use crate::onnx::proto::GraphProto;
 
@@ -161,7 +209,8 @@ mod tests {
         let float = |name| scalar_info(name, DataType::Float);
         let input = vec![float("w"), float("r"), float("alpha")];
         let mut graph = Graph::new(GraphProto { input, ..Default::default() }).unwrap();
-        let penalised = apply(&mut graph, &Toy(["w".into()]), &penalty, &r, &alpha).unwrap();
+        let penalised =
+            apply(&mut graph, &Toy(["w".into()]), &penalty, &Coefficients { r, alpha, skip: false }).unwrap();
         graph.insert_output(0, float(&penalised.gradients[0]));
         graph.remove_unused();
         let line =
@@ -190,6 +239,25 @@ mod tests {
         let sam = constants(Penalty { alpha: 1.0, ..Penalty::default() });
         assert_eq!(sam[..9], PERTURBATION);
         assert_eq!(sam[9..], ["perturbed/gradient = Gradient(perturbation/w)"]);
+    }
+
+    #[test]
+    fn a_step_that_is_plain_when_it_runs_evaluates_no_second_pass() {
+        let input = ["w", "r", "alpha"].map(|name| scalar_info(name, DataType::Float)).to_vec();
+        let mut graph = Graph::new(GraphProto { input, ..Default::default() }).unwrap();
+        let value = |name: &str| Coefficient::Value(name.into());
+        let coefficients = Coefficients { r: value("r"), alpha: value("alpha"), skip: true };
+        let penalised = apply(&mut graph, &Toy(["w".into()]), &Penalty::default(), &coefficients).unwrap();
+        graph.insert_output(0, scalar_info(&penalised.gradients[0], DataType::Float));
+        graph.insert_output(1, scalar_info(&penalised.perturbed_loss, DataType::Float));
+        graph.remove_unused();
+        let count = |nodes: &[crate::onnx::proto::NodeProto]| {
+            nodes.iter().filter(|n| ["Loss", "Gradient"].contains(&n.op_type())).count()
+        };
+        assert_eq!(count(graph.nodes()), 2);
+        let bodies = graph.nodes().last().unwrap().attribute.iter().map(|a| count(&a.g.as_ref().unwrap().node));
+        assert_eq!(bodies.collect::<Vec<_>>(), [2, 0]);
+        Graph::new(graph.into_proto()).expect("the graph is well-formed");
     }
 
     #[test]

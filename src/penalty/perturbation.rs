@@ -17,26 +17,26 @@ pub enum Perturbation {
     Adaptive,
 }
 
-/// What [`perturb`] appended.
-pub(super) struct Perturbed {
-    pub theta: Vec<Value>,
-    pub gradient_norm: Value,
+/// Appends ‖∇L(θ)‖₂, over all parameters together.
+pub(super) fn gradient_norm(graph: &mut Graph, theta: &[Value], gradients: &[Value]) -> Value {
+    norm(&mut Builder::new(graph, pass::PERTURBATION), theta, gradients, "gradient_norm")
 }
 
-/// Appends θ + ε. Where g is zero ε is zero: the length of the direction is compared with 0 before it divides.
+/// Appends θ + ε; `gradient_norm` is that of `gradients`. Where g is zero ε is zero: the length of the direction is compared
+/// with 0 before it divides.
 pub(super) fn perturb(
     graph: &mut Graph,
     theta: &[Value],
     gradients: &[Value],
+    gradient_norm: &Value,
     r: &Coefficient,
     kind: Perturbation,
-) -> Perturbed {
+) -> Vec<Value> {
     let mut b = Builder::new(graph, pass::PERTURBATION);
     let r = r.value(&mut b, "r");
-    let gradient_norm = norm(&mut b, theta, gradients, "gradient_norm");
-    let theta = match kind {
+    match kind {
         Perturbation::L2 => {
-            let scale = over_norm(&mut b, &r, &gradient_norm, "scale");
+            let scale = over_norm(&mut b, &r, gradient_norm, "scale");
             let step = |(w, g): (&Value, &Value)| {
                 let epsilon = b.op("Mul", &[g, &scale], &format!("{w}/epsilon"));
                 b.op("Add", &[w, &epsilon], w)
@@ -58,8 +58,7 @@ pub(super) fn perturb(
             };
             theta.iter().zip(&scaled).map(step).collect()
         }
-    };
-    Perturbed { theta, gradient_norm }
+    }
 }
 
 /// ‖v‖₂ over all of `values` together, a scalar; `of` gives each a name.

@@ -134,14 +134,14 @@ impl RunFolder {
         Checkpoint::write(&self.root.join(CHECKPOINTS), &state, |file| engine.save(file))
     }
 
-    /// Writes the trained model for inference, whole or not at all, and returns its path.
+    /// Has `write` write the trained model, whole or not at all, and returns its path.
     ///
     /// # Errors
-    /// Where the engine cannot export, or the file cannot be written.
-    pub fn export(&mut self, engine: &mut dyn Engine) -> Result<PathBuf> {
+    /// Where `write` fails, or the file cannot be written.
+    pub fn export(&mut self, write: impl FnOnce(&Path) -> Result<()>) -> Result<PathBuf> {
         let target = self.model_file();
         let unfinished = self.root.join(format!(".unfinished-{MODEL}"));
-        engine.export(&unfinished)?;
+        write(&unfinished)?;
         fs::rename(&unfinished, &target).map_err(|error| Error::io("write the model", &target, &error))?;
         Ok(target)
     }

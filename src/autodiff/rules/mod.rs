@@ -32,7 +32,7 @@ macro_rules! families {
     };
 }
 
-families!(activation, arithmetic, function, select, softmax, zero);
+families!(activation, arithmetic, function, matmul, norm, reduce, select, softmax, zero);
 
 static TABLE: LazyLock<HashMap<(&str, &str), Rule>> =
     LazyLock::new(|| registered().map(|(domain, operator, rule)| ((domain, operator), rule)).collect());

@@ -1,7 +1,7 @@
 //! `gnp-run engines`: what can train here, and how to get it.
 
 use comfy_table::CellAlignment;
-use gnp::engine::runtime::{self, Candidate, InstallStep, Origin, Runtime, TRAINING_PACKAGE};
+use gnp::engine::runtime::{self, Candidate, InstallStep, Origin, Package, Runtime};
 use gnp::{Error, Result, cli};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
@@ -33,34 +33,45 @@ enum Command {
 enum Engine {
     /// ONNX Runtime 1.19.2 with its training API (9 MB, Linux on x86-64; needs python3 with pip and a C compiler)
     Training,
+    /// ONNX Runtime 1.32.0, which runs step models (needs python3 with pip)
+    Onnxruntime,
 }
 
 pub fn run(arguments: &Arguments) -> Result<()> {
     match arguments.command {
-        Some(Command::Install { engine: Engine::Training }) => {
-            let runtime = install()?;
-            cli::print(format!("ONNX Runtime {} can train: {}\n", runtime.version, runtime.library.display()))
+        Some(Command::Install { engine }) => {
+            let runtime = install(match engine {
+                Engine::Training => Package::Training,
+                Engine::Onnxruntime => Package::Stock,
+            })?;
+            let ability = if runtime.can_train() { "can train" } else { "runs step models" };
+            cli::print(format!("ONNX Runtime {} {ability}: {}\n", runtime.version, runtime.library.display()))
         }
         None => list(&runtime::discover(arguments.ort_lib.as_deref()), arguments.json),
     }
 }
 
-/// Installs the training runtime where it is missing, and says on standard error what it does.
-pub fn install() -> Result<Runtime> {
+/// Installs a runtime where it is missing, and says on standard error what it does.
+pub fn install(package: Package) -> Result<Runtime> {
     let bar = ProgressBar::new_spinner().with_style(spinner()?);
     bar.enable_steady_tick(Duration::from_millis(100));
-    let result = runtime::install_training(&mut |step| {
+    let mut progress = |step| {
         let message = match step {
             InstallStep::Download { bytes } => format!(
-                "pip downloads {TRAINING_PACKAGE} ({:.0} MB), once, into the user's cache folder",
+                "pip downloads {} ({:.0} MB), once, into the user's cache folder",
+                package.requirement(),
                 bytes as f64 / 1e6
             ),
-            InstallStep::Unpack => "checking its sha256 and unpacking it".to_owned(),
+            InstallStep::Unpack => "checking and unpacking it".to_owned(),
             InstallStep::Compile => "compiling the library's entry point".to_owned(),
         };
         // A hidden bar (no terminal) swallows its messages.
         if bar.is_hidden() { eprintln!("{message}") } else { bar.set_message(message) }
-    });
+    };
+    let result = match package {
+        Package::Stock => runtime::install_onnxruntime(&mut progress),
+        Package::Training => runtime::install_training(&mut progress),
+    };
     bar.finish_and_clear();
     result
 }

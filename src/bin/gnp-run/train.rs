@@ -10,6 +10,7 @@ use gnp::train::{
 };
 use gnp::{Error, Result, cli};
 use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
 use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -185,6 +186,7 @@ impl Arguments {
             seed: self.seed.into(),
             r: self.r,
             alpha: self.alpha,
+            others: BTreeMap::new(),
         }
     }
 

@@ -69,6 +69,18 @@ impl TypedBuilder<'_> {
         self.binary("Add", a, b)
     }
 
+    /// The sum of values of one shape; there is at least one.
+    pub fn sum(&mut self, parts: &[Value]) -> Value {
+        match parts {
+            [one] => one.clone(),
+            [a, b] => self.add(a, b),
+            _ => {
+                let fact = parts.first().map(|part| self.fact(part).clone()).unwrap_or(Fact::of(DataType::Float));
+                self.node("Sum", &parts.iter().collect::<Vec<_>>(), vec![], fact)
+            }
+        }
+    }
+
     /// a − b
     pub fn sub(&mut self, a: &Value, b: &Value) -> Value {
         self.binary("Sub", a, b)
@@ -94,6 +106,17 @@ impl TypedBuilder<'_> {
     pub fn div_by(&mut self, a: &Value, b: &Value) -> Value {
         let fact = self.fact(a).clone();
         self.node("Div", &[a, b], vec![], fact)
+    }
+
+    /// a / b; 0 where b = 0
+    pub fn div_or_zero(&mut self, a: &Value, b: &Value) -> Value {
+        let zero = self.number(0.0, b);
+        let is_zero = self.compare("Equal", b, &zero);
+        let is_zero = self.mask(&is_zero, b);
+        let divisor = self.add(b, &is_zero);
+        let kept = self.minus_from(1.0, &is_zero);
+        let quotient = self.div(a, &divisor);
+        self.mul(&quotient, &kept)
     }
 
     /// −x

@@ -44,6 +44,19 @@ impl TypedBuilder<'_> {
         self.node("Reshape", &[x, shape], vec![], fact)
     }
 
+    /// `x` as a matrix whose rows are the last axis of `x`; a vector is one row.
+    pub fn flatten_rows(&mut self, x: &Value) -> Value {
+        let fact = self.fact(x);
+        if fact.rank() == Some(2) {
+            return x.clone();
+        }
+        let columns = fact.dim(-1).cloned().unwrap_or(Dim::Unknown);
+        let rows = fact.shape.as_ref().and_then(|shape| shape.split_last()?.1.iter().map(Dim::known).product());
+        let shape = Some(vec![rows.map_or(Dim::Unknown, Dim::Known), columns]);
+        let fact = Fact { element: fact.element, shape };
+        self.node("Flatten", &[x], vec![AttributeProto::int("axis", -1)], fact)
+    }
+
     /// The axes of `x` in another order: axis i of the result is axis `perm[i]` of `x`.
     pub fn transpose(&mut self, x: &Value, perm: &[i64]) -> Value {
         let fact = self.fact(x);
@@ -157,6 +170,14 @@ impl TypedBuilder<'_> {
 
     /// `x` with zeros around it: `begin[i]` before and `end[i]` behind it along axis i. Negative numbers cut off.
     pub fn pad(&mut self, x: &Value, begin: &[i64], end: &[i64]) -> Value {
+        if begin.iter().chain(end).any(|p| *p < 0) {
+            let starts: Vec<i64> = begin.iter().map(|b| -b.min(&0)).collect();
+            let ends: Vec<i64> = end.iter().map(|e| if *e < 0 { *e } else { i64::MAX }).collect();
+            let axes: Vec<i64> = (0..begin.len() as i64).collect();
+            let cut = self.slice(x, &starts, &ends, &axes, &vec![1; begin.len()]);
+            let [begin, end] = [begin, end].map(|pads| pads.iter().map(|p| *p.max(&0)).collect::<Vec<_>>());
+            return self.pad(&cut, &begin, &end);
+        }
         if begin.iter().chain(end).all(|p| *p == 0) {
             return x.clone();
         }

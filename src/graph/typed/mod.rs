@@ -60,6 +60,11 @@ impl<'g> TypedBuilder<'g> {
         self.graph
     }
 
+    /// The graph that is appended to, for what is done to it as a whole.
+    pub fn graph_mut(&mut self) -> &mut Graph {
+        self.graph
+    }
+
     /// What is known of `value`; of an undeclared one, that it is a float tensor.
     pub fn fact(&self, value: &Value) -> &Fact {
         self.facts.get(value).unwrap_or(&UNKNOWN)
@@ -73,6 +78,11 @@ impl<'g> TypedBuilder<'g> {
     /// The number that `value` is, where it is a constant with one element.
     pub fn known_number(&self, value: &Value) -> Option<f64> {
         self.facts.number(value)
+    }
+
+    /// Tells what is known of a value that is not made here: an input that is to be declared, say.
+    pub fn declare(&mut self, value: &str, fact: Fact) {
+        self.facts.insert(value.into(), fact);
     }
 
     /// A standard operator with one output of which `fact` is known. The methods below are the same for one operator

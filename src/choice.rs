@@ -1,0 +1,33 @@
+//! What was inferred where nothing was said.
+
+use serde::Serialize;
+
+/// One thing that was inferred, and the flag that says otherwise.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Choice {
+    /// What was chosen and why, a sentence without a full stop.
+    pub what: String,
+    /// The flag of `gnp-rewrite` that changes it.
+    pub flag: &'static str,
+}
+
+impl Choice {
+    pub(crate) fn new(what: impl Into<String>, flag: &'static str) -> Self {
+        Self { what: what.into(), flag }
+    }
+}
+
+/// ` (did you mean …?)` with the nearest of `names` where one is near, else the first few of them.
+pub(crate) fn nearest<'a>(wanted: &str, names: impl Iterator<Item = &'a str> + Clone) -> String {
+    let score = |name: &str| strsim::jaro_winkler(wanted, name);
+    let best = names.clone().max_by(|a, b| score(a).total_cmp(&score(b)));
+    match best {
+        Some(best) if score(best) > 0.7 => format!("did you mean `{best}`?"),
+        Some(_) => {
+            let some: Vec<_> = names.clone().take(8).map(|name| format!("`{name}`")).collect();
+            let more = if names.count() > some.len() { ", …" } else { "" };
+            format!("there are {}{more}", some.join(", "))
+        }
+        None => "there are none".to_owned(),
+    }
+}

@@ -1,0 +1,239 @@
+//! The step model: an ordinary ONNX model that takes one whole training step.
+//!
+//! Inputs, in order: the data inputs of the model; [`LABELS`](crate::loss::LABELS) where the loss needs them; the hyperparameters, float scalars ([`LEARNING_RATE`],
+//! [`R`], [`ALPHA`], what the optimizer has) and, where anything is drawn at random, the int64 scalar [`SEED`]; then the state: every
+//! trainable parameter under its own name, the statistics of BatchNormalization under theirs, optimizer slots
+//! (`<parameter>.momentum`), and [`STEP`], an int64 scalar, where anything counts steps. Hyperparameters and state carry
+//! initializers, so each may be left out.
+//!
+//! Outputs, in order: [`LOSS`]; [`GRAD_NORM`] and [`LOSS_PERTURBED`]; then `<state>.next` for each state input, in the same order.
+//!
+//! The metadata hold [`VERSION_KEY`], [`CONFIG_KEY`] (JSON: every choice) and [`STATE_KEY`] (JSON: the pairs of a state's input and output).
+
+use super::artifact::{ALPHA, CONFIG_KEY, GRAD_NORM, LOSS_PERTURBED, R};
+use crate::graph::{Dim, Fact, Graph, Value};
+use crate::loss::LABELS;
+use crate::objective::artifact::VERSION_KEY;
+use crate::onnx::proto::tensor_shape_proto::Dimension;
+use crate::onnx::proto::tensor_shape_proto::dimension::Value as DimValue;
+use crate::onnx::proto::{
+    StringStringEntryProto, TensorProto, TensorShapeProto, TypeProto, ValueInfoProto, type_proto,
+};
+use crate::onnx::{DataType, Model};
+use crate::transform::{Hyperparameter, LEARNING_RATE, STEP, State};
+use crate::{Error, Result};
+use foldhash::{HashMap, HashSet};
+use serde::Serialize;
+
+/// The first output: L(θ), a float scalar.
+pub const LOSS: &str = "loss";
+/// The input that random draws depend on, an int64 scalar.
+pub const SEED: &str = "gnp.seed";
+/// The key of the metadata under which the pairs of a state's input and output stand, as JSON: `[["w", "w.next"], …]`.
+pub const STATE_KEY: &str = "gnp.state";
+
+/// The names that the step model gives a meaning to.
+const RESERVED: [&str; 4] = [LOSS, LABELS, LEARNING_RATE, STEP];
+
+/// Slots of more bytes than this, together, start as a sparse file of zeros beside the model.
+const INLINE_ZEROS: usize = 64 << 20;
+
+/// What a step model is made of.
+#[derive(Debug)]
+pub struct Parts {
+    /// What the labels are, if the loss has any.
+    pub labels: Option<Fact>,
+    /// L(θ).
+    pub loss: Value,
+    /// ‖∇L(θ)‖₂.
+    pub gradient_norm: Value,
+    /// L(θ + ε).
+    pub perturbed_loss: Value,
+    /// The numbers that may be fed.
+    pub hyperparameters: Vec<Hyperparameter>,
+    /// Whether anything is drawn.
+    pub seeded: bool,
+    /// The trainable parameters; each has an initializer.
+    pub parameters: Vec<State>,
+    /// The statistics that move with each step; each has an initializer.
+    pub statistics: Vec<State>,
+    /// What the optimizer keeps; zeros of the type and shape of what the second names.
+    pub slots: Vec<(State, Fact)>,
+    /// The next number of the step, where steps are counted.
+    pub step: Option<Value>,
+}
+
+/// Gives way to the names of the step model: inner values that have one of them are renamed. Returns the new names by the old
+/// ones. An input may be called [`LABELS`], where the model has its own loss.
+///
+/// # Errors
+/// Where an input of the model has another of these names.
+pub fn make_way(graph: &mut Graph) -> Result<HashMap<String, String>> {
+    let is_ours = |name: &str| RESERVED.contains(&name) || name.starts_with("gnp.");
+    if let Some(input) = graph.proto().input.iter().find(|i| is_ours(i.name()) && i.name() != LABELS) {
+        return Err(Error::input(format!(
+            "the model has an input `{}`, which in a step model means something else",
+            input.name()
+        ))
+        .help("rename the input"));
+    }
+    let outputs = graph.proto().node.iter().flat_map(|n| &n.output);
+    let defined = outputs.map(String::as_str).chain(graph.proto().initializer.iter().map(|t| t.name()));
+    let taken: HashSet<&str> = defined.clone().collect();
+    let free = |name: &str| {
+        let candidates =
+            (0..).map(|i| if i == 0 { format!("gnp/model/{name}") } else { format!("gnp/model/{name}.{i}") });
+        candidates.into_iter().find(|new| !taken.contains(new.as_str()))
+    };
+    let inputs: HashSet<&str> = graph.proto().input.iter().map(|i| i.name()).collect();
+    let clashing =
+        defined.filter(|name| !inputs.contains(name)).filter(|name| is_ours(name) || name.ends_with(".next"));
+    let names: HashMap<String, String> = clashing.filter_map(|name| Some((name.to_owned(), free(name)?))).collect();
+    graph.rename(&names);
+    Ok(names)
+}
+
+/// Declares inputs, outputs, initial values and metadata of the step model, and drops what it does not need. `model` has the header and the
+/// data inputs; `config` is every choice made.
+///
+/// # Errors
+/// Where a name of the state is taken already.
+pub fn assemble(model: &mut Model, mut graph: Graph, parts: &Parts, config: &impl Serialize) -> Result<()> {
+    let zeros: usize = parts.slots.iter().map(|(_, fact)| byte_count(fact)).sum();
+    let counter = parts.step.iter().map(|next| State { name: STEP.into(), next: next.clone() });
+    let state: Vec<State> = parts
+        .parameters
+        .iter()
+        .chain(&parts.statistics)
+        .chain(parts.slots.iter().map(|(slot, _)| slot))
+        .cloned()
+        .chain(counter)
+        .collect();
+    let results: Vec<(&Value, String)> =
+        [(&parts.loss, LOSS), (&parts.gradient_norm, GRAD_NORM), (&parts.perturbed_loss, LOSS_PERTURBED)]
+            .into_iter()
+            .map(|(value, name)| (value, name.to_owned()))
+            .chain(state.iter().map(|s| (&s.next, format!("{}.next", s.name))))
+            .collect();
+    check_names(&graph, parts, &state, &results)?;
+
+    for (slot, fact) in &parts.slots {
+        graph.initializers_mut().push(zero_tensor(&slot.name, fact, zeros <= INLINE_ZEROS));
+    }
+    for number in &parts.hyperparameters {
+        let payload = number.default.to_le_bytes().to_vec().into();
+        graph.initializers_mut().push(TensorProto::raw(number.name, DataType::Float, &[], payload));
+    }
+    let whole = |name: &str| TensorProto::raw(name, DataType::Int64, &[], 0i64.to_le_bytes().to_vec().into());
+    graph
+        .initializers_mut()
+        .extend(parts.seeded.then(|| whole(SEED)).into_iter().chain(parts.step.as_ref().map(|_| whole(STEP))));
+
+    let initial: HashMap<&str, Fact> = graph
+        .proto()
+        .initializer
+        .iter()
+        .filter_map(|t| Some((t.name(), Fact::with_sizes(t.element()?, &t.dims))))
+        .collect();
+    let declare = |name: &str| {
+        let fact = initial.get(name).ok_or_else(|| Error::internal(format!("`{name}` has no initial value")))?;
+        Ok(info(name, fact))
+    };
+    let numbers = parts.hyperparameters.iter().map(|h| h.name).chain(parts.seeded.then_some(SEED));
+    let fed = numbers.chain(state.iter().map(|s| &*s.name)).map(declare).collect::<Result<Vec<_>>>()?;
+    let next = state.iter().map(|s| {
+        let fact =
+            initial.get(&*s.name).ok_or_else(|| Error::internal(format!("`{}` has no initial value", s.name)))?;
+        Ok(info(&format!("{}.next", s.name), fact))
+    });
+    let next = next.collect::<Result<Vec<_>>>()?;
+    let scalar = Fact::with_sizes(DataType::Float, &[]);
+
+    name_results(&mut graph, &results);
+    let (input, output) = graph.interface_mut();
+    input.extend(parts.labels.iter().map(|labels| info(LABELS, labels)));
+    input.extend(fed);
+    *output = [LOSS, GRAD_NORM, LOSS_PERTURBED].iter().map(|name| info(name, &scalar)).chain(next).collect();
+    graph.clear_types();
+    graph.retain_needed();
+
+    model.graph = graph.into_proto();
+    let pairs: Vec<_> = state.iter().map(|s| (s.name.to_string(), format!("{}.next", s.name))).collect();
+    let json = |e: serde_json::Error| Error::internal(format!("cannot encode the metadata: {e}"));
+    let entry = |key: &str, value: String| StringStringEntryProto { key: Some(key.into()), value: Some(value) };
+    model.header.metadata_props.extend([
+        entry(VERSION_KEY, env!("CARGO_PKG_VERSION").into()),
+        entry(CONFIG_KEY, serde_json::to_string(config).map_err(json)?),
+        entry(STATE_KEY, serde_json::to_string(&pairs).map_err(json)?),
+    ]);
+    Ok(())
+}
+
+/// A value that is returned has the name under which it is; one that cannot, since it is an input, a constant, or returned twice,
+/// is returned through an `Identity`.
+fn name_results(graph: &mut Graph, results: &[(&Value, String)]) {
+    let made: HashSet<String> = graph.nodes().iter().flat_map(|n| n.output.iter().cloned()).collect();
+    let mut names: HashMap<String, String> = HashMap::default();
+    let mut aliases = Vec::new();
+    for (value, name) in results {
+        if made.contains(&***value) && !names.contains_key(&***value) {
+            names.insert(value.to_string(), name.clone());
+        } else {
+            aliases.push((value, name));
+        }
+    }
+    for (value, name) in aliases {
+        graph.append_alias(value, name);
+    }
+    graph.rename(&names);
+}
+
+/// Whether no two of the names that a caller sees are the same, or are those of inner values.
+fn check_names(graph: &Graph, parts: &Parts, state: &[State], results: &[(&Value, String)]) -> Result<()> {
+    let proto = graph.proto();
+    let inner =
+        proto.node.iter().flat_map(|n| &n.output).map(String::as_str).chain(proto.input.iter().map(|i| i.name()));
+    let mut taken: HashSet<&str> = inner.collect();
+    let numbers = parts.hyperparameters.iter().map(|h| h.name);
+    let own = state.iter().map(|s| &*s.name).chain(results.iter().map(|(_, name)| name.as_str())).chain(numbers);
+    for name in own {
+        if !taken.insert(name) {
+            return Err(Error::input(format!("the model has a value `{name}`, and the step model needs the name"))
+                .help("rename that value"));
+        }
+    }
+    Ok(())
+}
+
+fn zero_tensor(name: &str, fact: &Fact, inline: bool) -> TensorProto {
+    let sizes = fact.sizes().unwrap_or_default();
+    if inline {
+        TensorProto::raw(name, fact.element, &sizes, vec![0; byte_count(fact)].into())
+    } else {
+        TensorProto::zeros_beside(name, fact.element, &sizes, byte_count(fact) as u64)
+    }
+}
+
+fn byte_count(fact: &Fact) -> usize {
+    let elements: i64 = fact.sizes().unwrap_or_default().iter().product();
+    let bytes = if fact.element == DataType::Double || fact.element == DataType::Int64 { 8 } else { 4 };
+    elements.max(0) as usize * bytes
+}
+
+fn info(name: &str, fact: &Fact) -> ValueInfoProto {
+    let dim = |dim: &Dim| {
+        let value = match dim {
+            Dim::Known(size) => Some(DimValue::DimValue(*size)),
+            Dim::Symbol(symbol) => Some(DimValue::DimParam(symbol.to_string())),
+            Dim::Unknown => None,
+        };
+        Dimension { value, ..Default::default() }
+    };
+    let shape = fact.shape.as_ref().map(|dims| TensorShapeProto { dim: dims.iter().map(dim).collect() });
+    let tensor = type_proto::Tensor { elem_type: Some(fact.element as i32), shape };
+    let r#type = TypeProto { value: Some(type_proto::Value::TensorType(tensor)), ..Default::default() };
+    ValueInfoProto { name: Some(name.into()), r#type: Some(r#type), ..Default::default() }
+}
+
+/// The hyperparameters that every step model has, in order.
+pub const FIRST_HYPERPARAMETERS: [&str; 3] = [LEARNING_RATE, R, ALPHA];

@@ -1,0 +1,192 @@
+//! How a forward graph ends, and so what its loss is.
+
+use super::{Loss, LossKind};
+use crate::choice::{Choice, nearest};
+use crate::graph::{Fact, Facts, Graph, Value};
+use crate::onnx::DataType;
+use crate::onnx::proto::NodeProto;
+use crate::{Error, Result};
+use foldhash::HashMap;
+
+/// What the user said of the loss; what is left out is inferred.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Wanted {
+    /// The formula.
+    pub loss: Option<LossKind>,
+    /// The value that the loss is taken of.
+    pub logits: Option<String>,
+    /// The scalar of the graph that is the loss already.
+    pub loss_output: Option<String>,
+    /// ε of label smoothing.
+    pub label_smoothing: f32,
+    /// The axis of the classes.
+    pub class_axis: Option<i64>,
+}
+
+impl Wanted {
+    /// The same of a graph in which values have other names.
+    #[must_use]
+    pub fn renamed(&self, names: &HashMap<String, String>) -> Self {
+        let renamed = |name: &Option<String>| name.as_ref().map(|name| names.get(name).unwrap_or(name).clone());
+        Self { logits: renamed(&self.logits), loss_output: renamed(&self.loss_output), ..self.clone() }
+    }
+}
+
+/// Where the loss comes from.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Ending {
+    /// A loss is to be put on this value.
+    Logits {
+        /// The value.
+        value: Value,
+        /// The loss.
+        loss: Loss,
+    },
+    /// The graph computes its loss itself.
+    Scalar(Value),
+}
+
+/// Finds out what the loss of a forward graph is: what `wanted` says, else what the graph's end tells. A Softmax or Sigmoid at the end is
+/// left out, since its loss is computed from what comes before it.
+///
+/// # Errors
+/// Where a named value is not there, the loss is not a scalar, several outputs could be meant, or nothing tells which loss
+/// is wanted.
+pub fn find_ending(graph: &Graph, facts: &Facts, wanted: &Wanted) -> Result<(Ending, Vec<Choice>)> {
+    let producers: HashMap<&str, &NodeProto> =
+        graph.nodes().iter().flat_map(|n| n.output.iter().map(move |o| (o.as_str(), n))).collect();
+    if let Some(name) = &wanted.loss_output {
+        let value = existing(graph, &producers, name, "--loss-output")?;
+        check_scalar(facts, &value)?;
+        return Ok((Ending::Scalar(value), vec![]));
+    }
+    let mut choices = Vec::new();
+    let end = match &wanted.logits {
+        Some(name) => existing(graph, &producers, name, "--logits")?,
+        None => the_output(graph, facts, &mut choices)?,
+    };
+    let last = producer_behind_identities(&producers, &end);
+    let kind = match wanted.loss {
+        Some(kind) => kind,
+        None => match last.map(NodeProto::op_type) {
+            Some("Softmax" | "LogSoftmax") => {
+                choices.push(Choice::new("cross-entropy, since the graph ends in a softmax", "--loss"));
+                LossKind::CrossEntropy
+            }
+            Some("Sigmoid") => {
+                choices.push(Choice::new("binary cross-entropy, since the graph ends in a sigmoid", "--loss"));
+                LossKind::Bce
+            }
+            _ if facts.get(&end).is_some_and(|fact| fact.rank() == Some(0) && fact.element == DataType::Float) => {
+                choices.push(Choice::new(format!("the loss is the graph's own scalar `{end}`"), "--loss-output"));
+                return Ok((Ending::Scalar(end), choices));
+            }
+            _ => return Err(cannot_know(&end, facts.get(&end))),
+        },
+    };
+    let mut loss = Loss { kind, label_smoothing: wanted.label_smoothing, class_axis: wanted.class_axis };
+    let mut value = end;
+    if let Some(node) = last
+        && is_its_end(kind, node)
+        && let Some(input) = node.input(0)
+    {
+        let what = format!(
+            "{} `{}` at the end is left out: the loss is computed from its input",
+            node.op_type(),
+            node.label()
+        );
+        choices.push(Choice::new(what, "--logits"));
+        if node.op_type() != "Sigmoid" && loss.class_axis.is_none() {
+            loss.class_axis = Some(node.int("axis", -1));
+        }
+        value = input.into();
+    }
+    if let (Some(axis), Some(rank)) = (&mut loss.class_axis, facts.get(&value).and_then(Fact::rank))
+        && *axis < 0
+    {
+        *axis += rank as i64;
+    }
+    Ok((Ending::Logits { value, loss }, choices))
+}
+
+fn is_its_end(kind: LossKind, node: &NodeProto) -> bool {
+    match kind {
+        LossKind::CrossEntropy | LossKind::SoftCrossEntropy => node.is("", "Softmax") || node.is("", "LogSoftmax"),
+        LossKind::Bce => node.is("", "Sigmoid"),
+        _ => false,
+    }
+}
+
+fn producer_behind_identities<'g>(producers: &HashMap<&'g str, &'g NodeProto>, value: &str) -> Option<&'g NodeProto> {
+    let mut node = *producers.get(value)?;
+    while node.is("", "Identity") {
+        node = producers.get(node.input(0)?)?;
+    }
+    Some(node)
+}
+
+fn existing(graph: &Graph, producers: &HashMap<&str, &NodeProto>, name: &str, flag: &str) -> Result<Value> {
+    if producers.contains_key(name) {
+        return Ok(name.into());
+    }
+    let names = graph.proto().output.iter().map(|o| o.name()).chain(producers.keys().copied());
+    Err(Error::input(format!("{flag} {name}: no node of the graph makes a value of this name"))
+        .help(nearest(name, names)))
+}
+
+fn check_scalar(facts: &Facts, value: &Value) -> Result<()> {
+    let Some(fact) = facts.get(value) else { return Ok(()) };
+    let is_float = fact.element == DataType::Float;
+    if is_float
+        && fact.sizes().is_none_or(|sizes| sizes.iter().product::<i64>() == 1)
+        && fact.shape.as_ref().is_none_or(|s| s.is_empty() || fact.sizes().is_some())
+    {
+        return Ok(());
+    }
+    Err(Error::input(format!("the loss `{value}` is {}; expected a float scalar", describe(fact))).help(
+        "take the mean of it before you export the model, or let a loss be put on it: --logits NAME --loss mse|cross-entropy|…",
+    ))
+}
+
+fn the_output(graph: &Graph, facts: &Facts, choices: &mut Vec<Choice>) -> Result<Value> {
+    let outputs = &graph.proto().output;
+    let floating = |name: &str| facts.get(name).is_none_or(|fact| fact.element == DataType::Float);
+    let candidates: Vec<&str> = outputs.iter().map(|o| o.name()).filter(|name| floating(name)).collect();
+    match (&candidates[..], outputs.len()) {
+        ([one], 1) => Ok((*one).into()),
+        ([one], _) => {
+            choices.push(Choice::new(format!("the loss is taken of `{one}`, the only output of floats"), "--logits"));
+            Ok((*one).into())
+        }
+        ([], _) => Err(Error::input("no output of the graph is of floats, so there is nothing to take a loss of")
+            .help("name a value before the graph turns to whole numbers: --logits NAME")),
+        (several, _) => {
+            let names: Vec<_> = several.iter().map(|name| format!("`{name}`")).collect();
+            Err(Error::input(format!(
+                "the graph has several outputs that a loss could be taken of: {}",
+                names.join(", ")
+            ))
+            .help(format!("choose one: --logits {}", several[0])))
+        }
+    }
+}
+
+fn cannot_know(end: &Value, fact: Option<&Fact>) -> Error {
+    let what = fact.map_or("of unknown shape".to_owned(), describe);
+    Error::input(format!("nothing tells which loss `{end}` ({what}) is trained with")).help(
+        "if it holds a score per class, with labels that are class numbers: --loss cross-entropy\n\
+         if it holds predictions of numbers: --loss mse",
+    )
+}
+
+fn describe(fact: &Fact) -> String {
+    let shape = match &fact.shape {
+        None => "of unknown shape".to_owned(),
+        Some(dims) => {
+            let dims: Vec<_> =
+                dims.iter().map(|dim| dim.known().map_or("?".to_owned(), |size| size.to_string())).collect();
+            format!("[{}]", dims.join(", "))
+        }
+    };
+    format!("{} {shape}", fact.element.as_str_name())
+}

@@ -1,0 +1,77 @@
+//! Brings a forward model into one form: operator set 18 (or the model's own, if newer), functions inlined, constants as
+//! initializers, exporters' own operators in standard ones; so that every gradient rule is written once.
+//!
+//! The model computes what it computed before. Initializers, inputs and outputs keep their names; names that are added
+//! begin with `gnp/normalise/`. Weights are not copied.
+//!
+//! ```no_run
+//! let mut model = gnp::onnx::read("model.onnx")?;
+//! for warning in gnp::normalise::normalise(&mut model)?.warnings {
+//!     eprintln!("{warning}");
+//! }
+//! # Ok::<(), gnp::Error>(())
+//! ```
+
+mod constant;
+mod context;
+mod function;
+mod imports;
+mod inputs;
+mod microsoft;
+pub mod opset;
+mod sharing;
+mod walk;
+
+use crate::Result;
+use crate::onnx::Model;
+use context::Context;
+
+/// The version of the standard operators that models are brought to, at least.
+pub const OPSET: i64 = 18;
+
+/// What the caller should know of a model that has been normalised.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Normalised {
+    /// What the user should know.
+    pub warnings: Vec<String>,
+    /// The initializers of the main graph that were nodes before.
+    pub moved: Vec<Moved>,
+}
+
+/// An initializer that was a node before.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Moved {
+    /// The name of the initializer.
+    pub initializer: String,
+    /// Where its elements came from.
+    pub origin: Origin,
+}
+
+/// Where the elements of an initializer came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// A `Constant` node of the main graph, whose output has the initializer's name.
+    Constant,
+    /// A `ConstantOfShape` node of the main graph, whose output has the initializer's name.
+    ConstantOfShape,
+    /// A node inside a function, which every call evaluates anew: the file has no single place for new elements.
+    Function,
+}
+
+/// Normalises a model.
+///
+/// # Errors
+/// Where the model is older than operator set 7 or imports no standard operators, uses an operator that changed its meaning
+/// in a way that has no adapter, or has functions that call themselves. The model is then no longer whole.
+pub fn normalise(model: &mut Model) -> Result<Normalised> {
+    let versions = imports::versions(model)?;
+    inputs::drop_initializers(model);
+    let mut warnings = sharing::warnings(&model.graph);
+    let functions = std::mem::take(&mut model.header.functions);
+    let mut context = Context::new(&model.graph, &functions, versions);
+    context.graph(&mut model.graph, versions.model)?;
+    warnings.append(&mut context.warnings);
+    let moved = context.moved;
+    imports::update(model, versions);
+    Ok(Normalised { warnings, moved })
+}

@@ -1,0 +1,54 @@
+//! Tensors of zeros too large to write out: all of a model share one file without blocks of its own, `<model>.zeros`.
+
+use super::DataType;
+use super::Model;
+use super::place;
+use super::proto::tensor_proto::DataLocation;
+use super::proto::{StringStringEntryProto, TensorProto};
+use crate::{Error, Result};
+use std::path::{Path, PathBuf};
+
+/// Stands for the file until the model's name is known.
+const PLACEHOLDER: &str = "gnp.zeros";
+
+impl TensorProto {
+    /// A tensor of `bytes` zeros, whose payload is made when the model is written.
+    pub fn zeros_beside(name: impl Into<String>, element: DataType, dims: &[i64], bytes: u64) -> Self {
+        let entry = |key: &str, value: String| StringStringEntryProto { key: Some(key.into()), value: Some(value) };
+        Self {
+            name: Some(name.into()),
+            data_type: Some(element as i32),
+            dims: dims.to_vec(),
+            data_location: Some(DataLocation::External as i32),
+            external_data: vec![
+                entry("location", PLACEHOLDER.into()),
+                entry("offset", "0".into()),
+                entry("length", bytes.to_string()),
+            ],
+            ..Default::default()
+        }
+    }
+}
+
+/// Makes the file of zeros beside `path` where the model needs one, and lets its tensors name it. Returns its name.
+pub(super) fn place(model: &mut Model, path: &Path, force: bool) -> Result<Option<PathBuf>> {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(".zeros");
+    let name = PathBuf::from(name);
+    let mut most = None;
+    for tensor in &mut model.graph.initializer {
+        let mut waits = false;
+        for entry in &mut tensor.external_data {
+            if entry.key() == "location" && entry.value() == PLACEHOLDER {
+                entry.value = Some(name.to_string_lossy().into_owned());
+                waits = true;
+            }
+        }
+        let length = tensor.external_data.iter().find(|e| waits && e.key() == "length");
+        most = most.max(length.and_then(|e| e.value().parse::<u64>().ok()));
+    }
+    let Some(most) = most else { return Ok(None) };
+    let file = super::read::folder_of(path).join(&name);
+    place::replace_file(&file, force, |f| f.set_len(most).map_err(|e| Error::io("write the file", &file, &e)))?;
+    Ok(Some(name))
+}

@@ -1,0 +1,246 @@
+//! A forward model in, a step model out.
+
+use super::StepReport;
+use crate::emit::artifact::{ALPHA, R};
+use crate::emit::step::{self, Parts};
+use crate::graph::{Graph, TypedBuilder, Value};
+use crate::loss::{self, Ending, Wanted, find_ending};
+use crate::normalise::normalise;
+use crate::objective::artifact::VERSION_KEY;
+use crate::objective::{Forward, Objective as _, Selection, trainable};
+use crate::onnx::{self, Model, WriteOptions};
+use crate::penalty::{self, Coefficient, Coefficients, Penalty, Warmup};
+use crate::shapes;
+use crate::transform::{Optimizer, State, Training, pass};
+use crate::{Error, Result};
+use clap::ValueEnum as _;
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// The input that is the length of the penalty's warm-up, in steps.
+const WARMUP_STEPS: &str = "gnp.warmup_steps";
+
+/// The pass that the loss's nodes are for.
+const LOSS_PASS: &str = "loss";
+
+/// What to make of a forward model.
+#[derive(Clone, Debug, Default)]
+pub struct StepOptions {
+    /// What the loss is.
+    pub loss: Wanted,
+    /// c of ½·c·Σ‖w‖² in the loss.
+    pub l2: f32,
+    /// Leave parameters of rank 1 and below out of it.
+    pub l2_skip_vectors: bool,
+    /// What trains.
+    pub selection: Selection,
+    /// The penalty; its r and α are the defaults of the inputs.
+    pub penalty: Penalty,
+    /// What of the penalty is warmed up.
+    pub warmup: Warmup,
+    /// For so many steps.
+    pub warmup_steps: u32,
+    /// From the gradient to the parameters.
+    pub optimizer: Optimizer,
+    /// Sizes for the symbols in the model's shapes.
+    pub dims: BTreeMap<String, i64>,
+}
+
+/// Every choice made, as it stands in the metadata of a step model.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct StepConfig {
+    /// The forward model, by its file name.
+    pub model: String,
+    /// The loss; none where the model has its own.
+    pub loss: Option<loss::Loss>,
+    /// The value that the loss is taken of, or that is the loss.
+    pub logits: String,
+    /// c of ½·c·Σ‖w‖² in the loss.
+    pub l2: f32,
+    /// The penalty.
+    #[serde(flatten)]
+    pub penalty: Penalty,
+    /// What of it is warmed up.
+    pub warmup: Warmup,
+    /// The optimizer.
+    pub optimizer: Optimizer,
+}
+
+impl StepConfig {
+    /// The choices in a line.
+    fn summary(&self) -> String {
+        let name = |value: clap::builder::PossibleValue| value.get_name().to_owned();
+        let loss = match &self.loss {
+            Some(loss) => {
+                format!("{} of `{}`", loss.kind.to_possible_value().map_or_else(String::new, name), self.logits)
+            }
+            None => format!("loss `{}`", self.logits),
+        };
+        let optimizer = self.optimizer.kind.to_possible_value().map_or_else(String::new, name);
+        format!(
+            "{loss}; r = {}, alpha = {}; {optimizer}, lr = {}",
+            self.penalty.r,
+            self.penalty.alpha,
+            self.optimizer.default_learning_rate()
+        )
+    }
+}
+
+/// Makes a step model of a forward model that was read.
+///
+/// # Errors
+/// Where the model is rewritten already, quantised, has no trainable parameter or an operator without a gradient rule; where what
+/// `options` ask for does not fit it.
+pub fn make_step(mut model: Model, options: &StepOptions) -> Result<(Model, StepReport)> {
+    let path = model.path().to_owned();
+    build(&mut model, options).map(|report| (model, report)).map_err(|e| e.in_file(&path))
+}
+
+fn build(model: &mut Model, options: &StepOptions) -> Result<StepReport> {
+    options.penalty.validate()?;
+    options.optimizer.validate()?;
+    refuse_what_does_not_train(model)?;
+    let mut report = StepReport::new(model);
+    report.warnings = normalise(model)?.warnings;
+    let mut graph = Graph::new(std::mem::take(&mut model.graph))?;
+    let renamed = step::make_way(&mut graph)?;
+    model.graph = graph.into_proto();
+    shapes::bind(model, &options.dims)?;
+    let mut facts = shapes::analyse(model, &BTreeMap::new())?;
+    let mut graph = Graph::new(std::mem::take(&mut model.graph))?;
+
+    let (ending, choices) = find_ending(&graph, &facts, &options.loss.renamed(&renamed))?;
+    report.choices = choices;
+    let (candidates, choices) = trainable(&graph, &facts, &options.selection)?;
+    report.choices.extend(choices);
+
+    let mut b = TypedBuilder::new(&mut graph, &mut facts, LOSS_PASS);
+    let (loss, labels, wanted, logits) = match &ending {
+        Ending::Logits { value, loss } => {
+            refuse_labels(b.graph())?;
+            let (scalar, labels) = loss.append(&mut b, value)?;
+            (scalar, Some(labels), Some(loss.clone()), value.clone())
+        }
+        Ending::Scalar(value) => (scalar(&mut b, value), None, None, value.clone()),
+    };
+    let loss = loss::append_l2(&mut b, &loss, &candidates, options.l2, options.l2_skip_vectors);
+    let objective = Forward::differentiate(&mut graph, &mut facts, &loss, &candidates)?;
+    let parameters = objective.parameters().to_vec();
+    if parameters.is_empty() {
+        return Err(Error::input(format!("the loss `{logits}` depends on no trainable parameter")).help(
+            "the way from the weights to it leads through whole numbers only; choose another value with --logits",
+        ));
+    }
+    report.parameters(&graph, &candidates, &parameters);
+
+    let mut training = Training::new(TypedBuilder::new(&mut graph, &mut facts, pass::UPDATE), &parameters);
+    training.hyperparameter(crate::transform::LEARNING_RATE, options.optimizer.default_learning_rate());
+    let coefficients = coefficients(&mut training, options);
+    let penalised = penalty::apply(training.builder.graph_mut(), &objective, &options.penalty, &coefficients)?;
+    for (parameter, gradient) in parameters.iter().zip(&penalised.gradients) {
+        let fact = training.builder.fact(parameter).clone();
+        training.builder.declare(gradient, fact);
+    }
+    let updated = options.optimizer.update(&mut training, penalised.gradients);
+    let (hyperparameters, slots, step) = training.finish();
+    let slots = slots.into_iter().map(|slot| {
+        let fact = facts.get(&slot.name).cloned();
+        fact.map(|fact| (slot, fact)).ok_or_else(|| Error::internal("a slot without a shape"))
+    });
+    let state = |(name, next): (&Value, Value)| State { name: name.clone(), next };
+    let parts = Parts {
+        labels,
+        loss: objective.here().loss.clone(),
+        gradient_norm: penalised.gradient_norm,
+        perturbed_loss: penalised.perturbed_loss,
+        hyperparameters,
+        seeded: false,
+        parameters: parameters.iter().zip(updated).map(state).collect(),
+        statistics: vec![],
+        slots: slots.collect::<Result<_>>()?,
+        step,
+    };
+    let config = StepConfig {
+        model: model.path().file_name().unwrap_or_default().to_string_lossy().into_owned(),
+        loss: wanted,
+        logits: logits.to_string(),
+        l2: options.l2,
+        penalty: options.penalty,
+        warmup: options.warmup,
+        optimizer: options.optimizer,
+    };
+    report.summary = config.summary();
+    step::assemble(model, graph, &parts, &config)?;
+    report.finish(model);
+    Ok(report)
+}
+
+/// r and α as inputs, warmed up where that is wanted.
+fn coefficients(training: &mut Training<'_>, options: &StepOptions) -> Coefficients {
+    let (r, alpha) =
+        (training.hyperparameter(R, options.penalty.r), training.hyperparameter(ALPHA, options.penalty.alpha));
+    let (r, alpha) = if options.warmup == Warmup::None {
+        (r, alpha)
+    } else {
+        let steps = training.hyperparameter(WARMUP_STEPS, options.warmup_steps as f32);
+        let done = training.steps_done();
+        options.warmup.append(&mut training.builder, &r, &alpha, &done, &steps)
+    };
+    Coefficients { r: Coefficient::Value(r), alpha: Coefficient::Value(alpha), skip: true }
+}
+
+/// A loss of one element as a scalar.
+fn scalar(b: &mut TypedBuilder<'_>, loss: &Value) -> Value {
+    if b.fact(loss).rank() == Some(0) { loss.clone() } else { b.reduce_all("ReduceSum", loss) }
+}
+
+fn refuse_labels(graph: &Graph) -> Result<()> {
+    if !graph.proto().input.iter().any(|input| input.name() == loss::LABELS) {
+        return Ok(());
+    }
+    Err(Error::input(format!(
+        "the model has an input `{0}`, and a loss that is put on it needs an input of this name",
+        loss::LABELS
+    ))
+    .help("if the model computes its own loss, name it with --loss-output; else rename the input"))
+}
+
+fn refuse_what_does_not_train(model: &Model) -> Result<()> {
+    if let Some(version) = model.metadata(VERSION_KEY) {
+        return Err(Error::input(format!("the model is rewritten already (by gnp {version})"))
+            .help("rewrite the original model instead"));
+    }
+    let quantised = |op: &str| op.contains("QuantizeLinear") || op.starts_with("QLinear") || op.ends_with("Integer");
+    if let Some(node) = model.graph.node.iter().find(|n| quantised(n.op_type())) {
+        return Err(Error::input("the model is quantised: rounding has no gradient")
+            .at_node(node.label(), &node.operator())
+            .help("train the model before it was quantised, then quantise it again"));
+    }
+    Ok(())
+}
+
+/// Reads the forward model `input`, makes a step model of it, and writes that to `output`.
+///
+/// # Errors
+/// As [`make_step`]; where a file cannot be read or written. What existed is then as it was.
+pub fn rewrite_forward(
+    input: &Path,
+    output: &Path,
+    options: &StepOptions,
+    write: Option<&WriteOptions>,
+) -> Result<StepReport> {
+    let model = onnx::read(input)?;
+    let (step, mut report) = make_step(model, options)?;
+    let output = if output.is_dir() { output.join(input.file_name().unwrap_or_default()) } else { output.to_owned() };
+    report.output.clone_from(&output);
+    match write {
+        None => onnx::ensure_free(&output, false)?,
+        Some(write) => {
+            let written = onnx::write(step, &output, write)?;
+            report.bytes = Some(written.bytes);
+            report.external = written.external;
+        }
+    }
+    Ok(report)
+}

@@ -1,0 +1,94 @@
+//! What became of a forward model, for people and for programs.
+
+use crate::choice::Choice;
+use crate::graph::{Graph, Value, for_each_subgraph};
+use crate::onnx::Model;
+use crate::onnx::proto::NodeProto;
+use foldhash::HashSet;
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+/// How often an operator stands in the forward model and in the step model, bodies of control flow included.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct StepCount {
+    /// In the model that was read.
+    pub before: usize,
+    /// In the step model, evaluated in every step.
+    pub always: usize,
+    /// In the step model, evaluated where r and α are above 0.
+    pub second_pass: usize,
+}
+
+/// What a rewrite of a forward model did.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct StepReport {
+    /// The forward model.
+    pub input: PathBuf,
+    /// The step model.
+    pub output: PathBuf,
+    /// Loss, penalty and optimizer in a line.
+    pub summary: String,
+    /// What was inferred.
+    pub choices: Vec<Choice>,
+    /// What the user should know.
+    pub warnings: Vec<String>,
+    /// The trainable parameters, in the order of the step model's state.
+    pub parameters: Vec<String>,
+    /// Their elements.
+    pub numbers: usize,
+    /// Per operator, before and after.
+    pub operators: BTreeMap<String, StepCount>,
+    /// The bytes of the file; none in a dry run.
+    pub bytes: Option<usize>,
+    /// External data that belongs to it, relative to its folder.
+    pub external: Vec<PathBuf>,
+}
+
+impl StepReport {
+    pub(super) fn new(model: &Model) -> Self {
+        let mut report = Self {
+            input: model.path().to_owned(),
+            output: PathBuf::new(),
+            summary: String::new(),
+            choices: vec![],
+            warnings: vec![],
+            parameters: vec![],
+            numbers: 0,
+            operators: BTreeMap::new(),
+            bytes: None,
+            external: vec![],
+        };
+        report.count(&model.graph.node, |count| &mut count.before);
+        report
+    }
+
+    /// Those of `candidates` that are not among `trained` have no way to the loss.
+    pub(super) fn parameters(&mut self, graph: &Graph, candidates: &[Value], trained: &[Value]) {
+        let trained: HashSet<&str> = trained.iter().map(|p| &**p).collect();
+        let idle: Vec<_> = candidates.iter().filter(|p| !trained.contains(&***p)).map(|p| format!("`{p}`")).collect();
+        if !idle.is_empty() {
+            self.warnings.push(format!("the loss does not depend on {}; not trained", idle.join(", ")));
+        }
+        for tensor in graph.proto().initializer.iter().filter(|t| trained.contains(t.name())) {
+            self.parameters.push(tensor.name().to_owned());
+            self.numbers += tensor.element_count();
+        }
+    }
+
+    pub(super) fn finish(&mut self, model: &Model) {
+        let (branches, always): (Vec<_>, Vec<_>) =
+            model.graph.node.iter().partition(|n| n.is("", "If") && crate::graph::is_added(n));
+        self.count(always, |count| &mut count.always);
+        for node in branches {
+            self.count([node], |count| &mut count.always);
+            for_each_subgraph(node, &mut |body| self.count(&body.node, |count| &mut count.second_pass));
+        }
+    }
+
+    fn count<'n>(&mut self, nodes: impl IntoIterator<Item = &'n NodeProto>, of: fn(&mut StepCount) -> &mut usize) {
+        for node in nodes {
+            *of(self.operators.entry(node.operator()).or_default()) += 1;
+        }
+    }
+}

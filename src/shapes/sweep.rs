@@ -1,0 +1,227 @@
+//! The pass over the nodes.
+
+use super::convert::{all_symbols, closed, from_datum_type, from_tract_dim, ints, small_tensor, to_tract};
+use super::declared::{declared, of_tensor};
+use super::operators::{Operators, quietly};
+use super::{bindings, local};
+use crate::Result;
+use crate::graph::{Dim, Fact, Facts, Value};
+use crate::onnx::Model;
+use crate::onnx::proto::{GraphProto, NodeProto, TensorProto, standard_domain};
+use foldhash::{HashMap, HashSet};
+use std::collections::BTreeMap;
+use tract_onnx::prelude::Symbol;
+use tract_onnx::tract_hir::internal::{
+    Factoid as _, GenericFactoid, InferenceFact, ShapeFactoid, SymbolScope, TVec, tensor0, tensor1,
+};
+
+/// What is known of the values of a model whose `bindings` were checked.
+pub(super) fn facts(model: &Model, bindings: &BTreeMap<String, i64>) -> Result<Facts> {
+    let operators = Operators::new(model.opset("").unwrap_or(1));
+    // All symbols of the file come before those that are made for unknown sizes, so that the latter get other names.
+    let graph = &model.graph;
+    let symbols = bindings::symbols(graph).into_iter().map(|symbol| operators.scope().sym(symbol)).collect();
+    let mut sweep = Sweep {
+        operators,
+        symbols,
+        bindings,
+        // From IR version 4 on, an input with an initializer is one that a caller may set.
+        inputs_are_constants: model.header.ir_version() < 4,
+        known: HashMap::default(),
+        facts: Facts::default(),
+        in_branches: HashSet::default(),
+    };
+    sweep.graph(graph, false)?;
+    Ok(sweep.facts)
+}
+
+struct Sweep<'m> {
+    operators: Operators,
+    /// The symbols of the file.
+    symbols: HashSet<Symbol>,
+    bindings: &'m BTreeMap<String, i64>,
+    inputs_are_constants: bool,
+    /// What the rules are told of values.
+    known: HashMap<&'m str, InferenceFact>,
+    facts: Facts,
+    /// The names of values in branches, by which two of one name are told.
+    in_branches: HashSet<&'m str>,
+}
+
+impl<'m> Sweep<'m> {
+    fn graph(&mut self, graph: &'m GraphProto, is_branch: bool) -> Result<()> {
+        let declared = declared(graph, self.bindings)?;
+        let open = InferenceFact::default();
+        for input in &graph.input {
+            self.settle(input.name(), open.clone(), declared.get(input.name()), is_branch);
+        }
+        let inputs: HashSet<&str> = graph.input.iter().map(|input| input.name()).collect();
+        for tensor in &graph.initializer {
+            let fact = match small_tensor(tensor) {
+                Some(value) if self.inputs_are_constants || !inputs.contains(tensor.name()) => value.into(),
+                _ => open.clone(),
+            };
+            self.settle(tensor.name(), fact, declared.get(tensor.name()), is_branch);
+        }
+        for tensor in graph.sparse_initializer.iter().filter_map(|sparse| sparse.values.as_ref()) {
+            self.settle(tensor.name(), open.clone(), declared.get(tensor.name()), is_branch);
+        }
+        for node in &graph.node {
+            let inferred = self.node(node)?;
+            for (output, fact) in node.output.iter().zip(inferred).filter(|(output, _)| !output.is_empty()) {
+                self.settle(output, fact, declared.get(output.as_str()), is_branch);
+            }
+        }
+        Ok(())
+    }
+
+    /// What a node makes of its inputs, for each of its outputs.
+    fn node(&mut self, node: &'m NodeProto) -> Result<Vec<InferenceFact>> {
+        let unknown = || vec![InferenceFact::default(); node.output.len()];
+        let domain = standard_domain(node.domain());
+        if node.is("", "Constant") {
+            return Ok(constant(node).map_or_else(unknown, |fact| vec![fact]));
+        }
+        if node.is("", "If") {
+            return self.branches(node);
+        }
+        if node.attribute.iter().any(|a| a.g.is_some() || !a.graphs.is_empty()) {
+            return Ok(unknown());
+        }
+        if let Some(facts) = quietly(|| local::infer(node, |i| self.known.get(node.input(i)?).cloned())) {
+            return Ok(facts);
+        }
+        // tract tells operators by their bare names, whatever their domain.
+        if !matches!(domain, "" | "com.microsoft") {
+            return Ok(unknown());
+        }
+        let inputs = node.input.iter().filter(|input| !input.is_empty());
+        let inputs = inputs.map(|input| self.known.get(input.as_str()).cloned().unwrap_or_default()).collect();
+        Ok(self.operators.infer(node, inputs).map_or_else(unknown, TVec::into_vec))
+    }
+
+    /// What both branches of an If agree on.
+    fn branches(&mut self, node: &'m NodeProto) -> Result<Vec<InferenceFact>> {
+        let mut merged: Option<Vec<InferenceFact>> = None;
+        for branch in node.attribute.iter().filter_map(|a| a.g.as_deref()) {
+            self.graph(branch, true)?;
+            let outputs = branch.output.iter().map(|o| self.known.get(o.name()).cloned().unwrap_or_default());
+            merged = Some(match merged {
+                None => outputs.map(InferenceFact::without_value).collect(),
+                Some(others) => others.iter().zip(outputs).map(|(a, b)| common(a, &b)).collect(),
+            });
+        }
+        let mut merged = merged.unwrap_or_default();
+        merged.resize(node.output.len(), InferenceFact::default());
+        Ok(merged)
+    }
+
+    /// Notes what is known of a value: what the operators say, and where they leave something open, what the file declares.
+    fn settle(&mut self, name: &'m str, inferred: InferenceFact, declared: Option<&Fact>, is_branch: bool) {
+        let known = self.fill(name, inferred, declared);
+        if is_branch && !self.in_branches.insert(name) {
+            self.facts.forget(name);
+        } else if let Some(fact) = to_fact(&known, declared) {
+            let value = Value::from(name);
+            if let Some(ints) = ints(&known) {
+                self.facts.insert_ints(value.clone(), ints);
+            }
+            self.facts.insert(value, fact);
+        }
+        self.known.insert(name, known);
+    }
+
+    fn fill(&self, name: &str, mut fact: InferenceFact, declared: Option<&Fact>) -> InferenceFact {
+        if fact.value.is_concrete() {
+            return fact;
+        }
+        let scope = self.operators.scope();
+        let declared = declared.map(|declared| to_tract(declared, scope)).unwrap_or_default();
+        if !fact.datum_type.is_concrete() {
+            fact.datum_type = declared.datum_type;
+        }
+        let declared = closed(&declared.shape);
+        let Some(mut dims) = closed(&fact.shape).or_else(|| declared.clone()) else { return fact };
+        let declared = declared.filter(|declared| declared.len() == dims.len());
+        for (axis, dim) in dims.iter_mut().enumerate() {
+            let own = match &*dim {
+                GenericFactoid::Any => false,
+                GenericFactoid::Only(dim) => all_symbols(dim, &|symbol| self.symbols.contains(symbol)),
+            };
+            if !own && let Some(GenericFactoid::Only(declared)) = declared.as_ref().map(|declared| &declared[axis]) {
+                *dim = GenericFactoid::Only(declared.clone());
+            }
+            // A symbol of a graph that tract made for itself and dropped says nothing.
+            let lives = |symbol: &Symbol| symbol.scope().as_ref() == Some(scope);
+            if !dim.concretize().is_some_and(|dim| all_symbols(&dim, &lives)) {
+                *dim = GenericFactoid::Only(scope.new_with_prefix(&format!("{name}[{axis}]")).into());
+            }
+        }
+        fact.shape = ShapeFactoid::closed(dims);
+        fact
+    }
+}
+
+/// What we say of a value: what the rules are told, except where a declaration contradicts them.
+fn to_fact(known: &InferenceFact, declared: Option<&Fact>) -> Option<Fact> {
+    let inferred = known.datum_type.concretize().and_then(from_datum_type);
+    let element = declared.map(|declared| declared.element).or(inferred)?;
+    let mut shape: Option<Vec<_>> = closed(&known.shape).map(|dims| dims.iter().map(from_tract_dim).collect());
+    if let (Some(dims), Some(declared)) = (&mut shape, declared.and_then(|declared| declared.shape.as_ref())) {
+        if dims.len() != declared.len() {
+            return Some(Fact::of(element));
+        }
+        for (dim, declared) in dims.iter_mut().zip(declared) {
+            if let (Some(a), Some(b)) = (dim.known(), declared.known())
+                && a != b
+            {
+                *dim = Dim::Unknown;
+            }
+        }
+    }
+    Some(Fact { element, shape })
+}
+
+/// What holds of both.
+fn common(a: &InferenceFact, b: &InferenceFact) -> InferenceFact {
+    let mut fact = InferenceFact::default();
+    if a.datum_type == b.datum_type {
+        fact.datum_type = a.datum_type;
+    }
+    if let (Some(a), Some(b)) = (closed(&a.shape), closed(&b.shape))
+        && a.len() == b.len()
+    {
+        let dims = a.into_iter().zip(b).map(|(a, b)| if a == b { a } else { GenericFactoid::Any });
+        fact.shape = ShapeFactoid::closed(dims.collect());
+    }
+    fact
+}
+
+/// The fact of a Constant node.
+fn constant(node: &NodeProto) -> Option<InferenceFact> {
+    if let Some(tensor) = node.attribute("value").and_then(|a| a.t.as_deref()) {
+        return of_constant(tensor);
+    }
+    if let Some(attribute) = node.attribute("value_int") {
+        return Some(tensor0(attribute.i()).into());
+    }
+    if let Some(attribute) = node.attribute("value_ints") {
+        return Some(tensor1(&attribute.ints).into());
+    }
+    if let Some(attribute) = node.attribute("value_float") {
+        return Some(tensor0(attribute.f()).into());
+    }
+    if let Some(attribute) = node.attribute("value_floats") {
+        return Some(tensor1(&attribute.floats).into());
+    }
+    let sparse = node.attribute("sparse_value")?.sparse_tensor.as_deref()?;
+    let fact = Fact::with_sizes(sparse.values.as_ref()?.element()?, &sparse.dims);
+    Some(to_tract(&fact, &SymbolScope::default()))
+}
+
+fn of_constant(tensor: &TensorProto) -> Option<InferenceFact> {
+    match small_tensor(tensor) {
+        Some(value) => Some(value.into()),
+        None => Some(to_tract(&of_tensor(tensor)?, &SymbolScope::default())),
+    }
+}

@@ -1,0 +1,138 @@
+//! The optimizers by their names: each a chain of transformations with PyTorch's formula and defaults.
+
+use super::training::LEARNING_RATE;
+use super::{Adam, ClipByGlobalNorm, Momentum, RmsProp, Training, Transform, WeightDecay};
+use crate::graph::Value;
+use crate::{Error, Result};
+use clap::ValueEnum;
+use serde::{Deserialize, Serialize};
+
+/// A named optimizer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum OptimizerKind {
+    /// w - lr * g
+    Sgd,
+    /// Heavy-ball momentum of 0.9
+    #[default]
+    Momentum,
+    /// Nesterov momentum of 0.9
+    Nesterov,
+    /// Adam; weight decay is coupled
+    Adam,
+    /// Adam with decoupled weight decay, 0.01 by default
+    #[value(name = "adamw")]
+    AdamW,
+    /// RMSProp, not centred
+    #[value(name = "rmsprop")]
+    RmsProp,
+}
+
+/// Where weight decay enters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Decay {
+    /// Into the gradient, before the optimizer
+    Coupled,
+    /// Into the update, behind the optimizer
+    Decoupled,
+}
+
+/// The way from the penalised gradient to the new parameters.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Optimizer {
+    /// Its name.
+    pub kind: OptimizerKind,
+    /// The default learning rate, of the input `lr`; PyTorch's default for this optimizer where none is given.
+    pub learning_rate: Option<f32>,
+    /// μ or β₁, in place of 0.9.
+    pub momentum: Option<f32>,
+    /// The weight of decay; by default 0, with AdamW 0.01.
+    pub weight_decay: Option<f32>,
+    /// Where decay enters; by default decoupled with AdamW, else coupled.
+    pub decay: Option<Decay>,
+    /// Leave parameters of rank 1 and below out of the decay.
+    pub decay_skip_vectors: bool,
+    /// The largest norm of the penalised gradient, over all parameters together.
+    pub clip_norm: Option<f32>,
+}
+
+impl Optimizer {
+    /// The learning rate where none is fed.
+    ///
+    /// ```
+    /// use gnp::transform::{Optimizer, OptimizerKind};
+    /// assert_eq!(Optimizer { kind: OptimizerKind::AdamW, ..Default::default() }.default_learning_rate(), 1e-3);
+    /// ```
+    pub fn default_learning_rate(&self) -> f32 {
+        let default = if self.kind == OptimizerKind::RmsProp { 1e-2 } else { 1e-3 };
+        self.learning_rate.unwrap_or(default)
+    }
+
+    /// Checks the numbers.
+    ///
+    /// # Errors
+    /// Where one is out of its range.
+    pub fn validate(&self) -> Result<()> {
+        let numbers = [
+            ("the learning rate", self.learning_rate, 0.0, f32::MAX),
+            ("the momentum", self.momentum, 0.0, 1.0 - f32::EPSILON),
+            ("the weight decay", self.weight_decay, 0.0, f32::MAX),
+            ("the clipping norm", self.clip_norm, f32::MIN_POSITIVE, f32::MAX),
+        ];
+        for (what, number, least, most) in numbers {
+            if let Some(number) = number
+                && !(least..=most).contains(&number)
+            {
+                let range = match (least, most) {
+                    (0.0, f32::MAX) => "zero or above",
+                    (0.0, _) => "from 0 to below 1",
+                    _ => "above zero",
+                };
+                return Err(Error::input(format!("{what} is {number}; expected a finite number {range}")));
+            }
+        }
+        Ok(())
+    }
+
+    fn chain(&self) -> Vec<Box<dyn Transform>> {
+        let momentum = self.momentum.unwrap_or(0.9);
+        let adam = Adam { beta1: momentum, beta2: 0.999, epsilon: 1e-8 };
+        let is_adamw = self.kind == OptimizerKind::AdamW;
+        let rate = self.weight_decay.unwrap_or(if is_adamw { 0.01 } else { 0.0 });
+        let decay = (rate != 0.0).then_some(WeightDecay { rate, skip_vectors: self.decay_skip_vectors });
+        let place = self.decay.unwrap_or(if is_adamw { Decay::Decoupled } else { Decay::Coupled });
+        let mut chain: Vec<Box<dyn Transform>> = Vec::new();
+        if let Some(norm) = self.clip_norm {
+            chain.push(Box::new(ClipByGlobalNorm { norm }));
+        }
+        if let (Some(decay), Decay::Coupled) = (decay, place) {
+            chain.push(Box::new(decay));
+        }
+        match self.kind {
+            OptimizerKind::Sgd => {}
+            OptimizerKind::Momentum => chain.push(Box::new(Momentum { momentum, nesterov: false })),
+            OptimizerKind::Nesterov => chain.push(Box::new(Momentum { momentum, nesterov: true })),
+            OptimizerKind::Adam | OptimizerKind::AdamW => chain.push(Box::new(adam)),
+            OptimizerKind::RmsProp => chain.push(Box::new(RmsProp { rho: 0.99, epsilon: 1e-8 })),
+        }
+        if let (Some(decay), Decay::Decoupled) = (decay, place) {
+            chain.push(Box::new(decay));
+        }
+        chain
+    }
+
+    /// Appends the update θ − lr·u, with u what the chain makes of `gradients`. Returns the new parameters.
+    pub fn update(&self, training: &mut Training<'_>, gradients: Vec<Value>) -> Vec<Value> {
+        let rate = training.hyperparameter(LEARNING_RATE, self.default_learning_rate());
+        let updates = self.chain().iter().fold(gradients, |gradients, transform| transform.apply(training, gradients));
+        let parameters = training.parameters().to_vec();
+        let b = &mut training.builder;
+        let step = |(theta, update): (&Value, &Value)| {
+            b.set_scope(theta);
+            let step = b.mul(update, &rate);
+            b.sub(theta, &step)
+        };
+        parameters.iter().zip(&updates).map(step).collect()
+    }
+}
