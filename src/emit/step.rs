@@ -171,7 +171,7 @@ pub fn assemble(model: &mut Model, mut graph: Graph, parts: &Parts, config: &imp
 
 /// A value that is returned has the name under which it is; one that cannot, since it is an input, a constant, or returned twice,
 /// is returned through an `Identity`.
-fn name_results(graph: &mut Graph, results: &[(&Value, String)]) {
+pub(super) fn name_results(graph: &mut Graph, results: &[(&Value, String)]) {
     let made: HashSet<String> = graph.nodes().iter().flat_map(|n| n.output.iter().cloned()).collect();
     let mut names: HashMap<String, String> = HashMap::default();
     let mut aliases = Vec::new();
@@ -220,7 +220,7 @@ fn byte_count(fact: &Fact) -> usize {
     elements.max(0) as usize * bytes
 }
 
-fn info(name: &str, fact: &Fact) -> ValueInfoProto {
+pub(super) fn info(name: &str, fact: &Fact) -> ValueInfoProto {
     let dim = |dim: &Dim| {
         let value = match dim {
             Dim::Known(size) => Some(DimValue::DimValue(*size)),

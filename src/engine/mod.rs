@@ -4,6 +4,7 @@
 //! [`crate::train`] knows nothing else of it. ONNX Runtime's training artifacts have one engine, [`OrtTraining`]; a step
 //! model, which is an ordinary graph, has [`Ort`] and [`Tract`], whose [`State`] moves from one to the other.
 
+mod choice;
 mod device;
 mod initializer;
 pub mod ort;
@@ -17,6 +18,7 @@ pub mod tract;
 
 pub use self::ort::Ort;
 pub use self::tract::Tract;
+pub use choice::Available;
 pub use device::Device;
 pub use ort_training::OrtTraining;
 pub use port::{Port, check_batch};

@@ -8,7 +8,7 @@ use foldhash::HashMap;
 use std::sync::Arc;
 
 /// The size of one axis.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Dim {
     /// A number.
     Known(i64),

@@ -1,10 +1,11 @@
 //! A forward model in, a step model out.
 
 use super::StepReport;
-use crate::emit::artifact::{ALPHA, R};
+use crate::emit::artifact::{ALPHA, CONFIG_KEY, R};
 use crate::emit::step::{self, Parts};
 use crate::graph::{Graph, TypedBuilder, Value};
 use crate::loss::{self, Ending, Wanted, find_ending};
+use crate::lowering;
 use crate::normalise::normalise;
 use crate::objective::artifact::VERSION_KEY;
 use crate::objective::{Forward, Objective as _, Selection, trainable};
@@ -14,7 +15,7 @@ use crate::shapes;
 use crate::transform::{Optimizer, State, Training, pass};
 use crate::{Error, Result};
 use clap::ValueEnum as _;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -35,6 +36,8 @@ pub struct StepOptions {
     pub l2_skip_vectors: bool,
     /// What trains.
     pub selection: Selection,
+    /// How what trains differently from how it infers trains.
+    pub lowering: lowering::Choices,
     /// The penalty; its r and α are the defaults of the inputs.
     pub penalty: Penalty,
     /// What of the penalty is warmed up.
@@ -48,16 +51,21 @@ pub struct StepOptions {
 }
 
 /// Every choice made, as it stands in the metadata of a step model.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StepConfig {
     /// The forward model, by its file name.
     pub model: String,
     /// The loss; none where the model has its own.
     pub loss: Option<loss::Loss>,
+    /// Sizes for the symbols in the model's shapes.
+    pub dims: BTreeMap<String, i64>,
     /// The value that the loss is taken of, or that is the loss.
     pub logits: String,
     /// c of ½·c·Σ‖w‖² in the loss.
     pub l2: f32,
+    /// How BatchNormalization, Dropout and random draws train.
+    #[serde(flatten)]
+    pub lowering: lowering::Choices,
     /// The penalty.
     #[serde(flatten)]
     pub penalty: Penalty,
@@ -68,6 +76,19 @@ pub struct StepConfig {
 }
 
 impl StepConfig {
+    /// The choices that stand in the metadata of a step model.
+    ///
+    /// # Errors
+    /// Where there are none, or they are damaged.
+    pub fn of(model: &Model) -> Result<Self> {
+        let config = model.metadata(CONFIG_KEY).ok_or_else(|| format!("it lacks the metadata `{CONFIG_KEY}`"));
+        config
+            .and_then(|config| {
+                serde_json::from_str(config).map_err(|e| format!("its metadata `{CONFIG_KEY}` are damaged: {e}"))
+            })
+            .map_err(|what| Error::input(what).in_file(model.path()).help("make the step model again with gnp-rewrite"))
+    }
+
     /// The choices in a line.
     fn summary(&self) -> String {
         let name = |value: clap::builder::PossibleValue| value.get_name().to_owned();
@@ -115,6 +136,10 @@ fn build(model: &mut Model, options: &StepOptions) -> Result<StepReport> {
     let (candidates, choices) = trainable(&graph, &facts, &options.selection)?;
     report.choices.extend(choices);
 
+    let lowered = lowering::lower(&mut graph, &mut facts, &options.lowering)?;
+    let is_statistic = |value: &Value| lowered.state.iter().any(|pair| pair.state == *value);
+    let candidates: Vec<_> = candidates.into_iter().filter(|value| !is_statistic(value)).collect();
+
     let mut b = TypedBuilder::new(&mut graph, &mut facts, LOSS_PASS);
     let (loss, labels, wanted, logits) = match &ending {
         Ending::Logits { value, loss } => {
@@ -137,6 +162,9 @@ fn build(model: &mut Model, options: &StepOptions) -> Result<StepReport> {
     let mut training = Training::new(TypedBuilder::new(&mut graph, &mut facts, pass::UPDATE), &parameters);
     training.hyperparameter(crate::transform::LEARNING_RATE, options.optimizer.default_learning_rate());
     let coefficients = coefficients(&mut training, options);
+    if lowered.draws {
+        training.steps_done();
+    }
     let penalised = penalty::apply(training.builder.graph_mut(), &objective, &options.penalty, &coefficients)?;
     for (parameter, gradient) in parameters.iter().zip(&penalised.gradients) {
         let fact = training.builder.fact(parameter).clone();
@@ -144,6 +172,7 @@ fn build(model: &mut Model, options: &StepOptions) -> Result<StepReport> {
     }
     let updated = options.optimizer.update(&mut training, penalised.gradients);
     let (hyperparameters, slots, step) = training.finish();
+    lowering::expand(&mut graph, &mut facts)?;
     let slots = slots.into_iter().map(|slot| {
         let fact = facts.get(&slot.name).cloned();
         fact.map(|fact| (slot, fact)).ok_or_else(|| Error::internal("a slot without a shape"))
@@ -155,17 +184,19 @@ fn build(model: &mut Model, options: &StepOptions) -> Result<StepReport> {
         gradient_norm: penalised.gradient_norm,
         perturbed_loss: penalised.perturbed_loss,
         hyperparameters,
-        seeded: false,
+        seeded: lowered.draws,
         parameters: parameters.iter().zip(updated).map(state).collect(),
-        statistics: vec![],
+        statistics: lowered.state.into_iter().map(|pair| State { name: pair.state, next: pair.next }).collect(),
         slots: slots.collect::<Result<_>>()?,
         step,
     };
     let config = StepConfig {
         model: model.path().file_name().unwrap_or_default().to_string_lossy().into_owned(),
         loss: wanted,
+        dims: options.dims.clone(),
         logits: logits.to_string(),
         l2: options.l2,
+        lowering: options.lowering,
         penalty: options.penalty,
         warmup: options.warmup,
         optimizer: options.optimizer,

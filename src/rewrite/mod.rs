@@ -12,11 +12,13 @@
 mod check;
 mod forward;
 mod report;
+mod restore;
 mod step_report;
 
 pub use check::{Loaded, check};
 pub use forward::{StepConfig, StepOptions, make_step, rewrite_forward};
 pub use report::{OperatorCount, Report};
+pub use restore::{make_evaluation, restore};
 pub use step_report::{StepCount, StepReport};
 
 use crate::emit::artifact::{self, Settings};

@@ -38,7 +38,7 @@ pub fn batch(count: usize, number: usize) -> Vec<Tensor> {
 
 /// Writes the step model and the model that it is evaluated with into `folder`, and returns their paths.
 pub fn write(folder: &Path) -> (PathBuf, PathBuf) {
-    let (step, eval) = (folder.join("step.onnx"), folder.join("eval.onnx"));
+    let (step, eval) = (folder.join("step.onnx"), folder.join("step.eval.onnx"));
     fs::write(&step, step_model().encode_to_vec()).unwrap();
     fs::write(&eval, eval_model().encode_to_vec()).unwrap();
     (step, eval)
@@ -242,6 +242,42 @@ fn eval_model() -> ModelProto {
     inputs.extend(PARAMETERS.map(|(name, shape)| float_info(name, &fixed(shape))));
     let outputs = vec![float_info("loss", &[]), float_info("logits", &[None, Some(CLASSES)])];
     model(graph("eval", inputs, outputs, [constants(), parameters()].concat(), nodes))
+}
+
+/// A step model of linear regression with the mean squared error: float labels, no metrics, a state of one.
+pub fn write_regression(folder: &Path) -> PathBuf {
+    let mut nodes = Nodes::default();
+    nodes.add("MatMul", &["x", "w"], "y");
+    nodes.add("Sub", &["y", "labels"], "error");
+    nodes.add("Mul", &["error", "error"], "squares");
+    nodes.add("ReduceMean", &["squares"], "loss");
+    nodes.with(AttributeProto::int("keepdims", 0));
+    nodes.add("Shape", &["x"], "shape");
+    nodes.add("Gather", &["shape", "first"], "count");
+    nodes.add("Cast", &["count"], "samples");
+    nodes.with(AttributeProto::int("to", DataType::Float as i64));
+    nodes.add("Div", &["two", "samples"], "scale");
+    nodes.add("Mul", &["error", "scale"], "dy");
+    nodes.add("Transpose", &["x"], "xt");
+    nodes.add("MatMul", &["xt", "dy"], "dw");
+    nodes.add("Mul", &["dw", "lr"], "move");
+    nodes.add("Sub", &["w", "move"], "w.next");
+    let table = |name: &str| float_info(name, &[None, Some(FEATURES)]);
+    let weights = |name: &str| float_info(name, &fixed(&[FEATURES, 1]));
+    let inputs = vec![table("x"), float_info("labels", &[None, Some(1)]), float_info("lr", &[]), weights("w")];
+    let constants = vec![
+        ints("first", &[], &[0]),
+        floats("two", &[], &[2.0]),
+        floats("lr", &[], &[0.25]),
+        floats("w", &[FEATURES, 1], &[0.0; FEATURES]),
+    ];
+    let mut model =
+        model(graph("regression", inputs, vec![float_info("loss", &[]), weights("w.next")], constants, nodes));
+    let pairs = StringStringEntryProto { key: Some("gnp.state".into()), value: Some(r#"[["w", "w.next"]]"#.into()) };
+    model.metadata_props.push(pairs);
+    let path = folder.join("regression.onnx");
+    fs::write(&path, model.encode_to_vec()).unwrap();
+    path
 }
 
 fn batch_inputs() -> Vec<ValueInfoProto> {

@@ -8,7 +8,7 @@ use tract_onnx::tract_core::internal::*;
 use tract_onnx::tract_core::ops::logic::IfThenElse;
 
 /// The plan that computes `model`, every `If` in it with optimised branches.
-pub(super) fn plan(model: TypedModel, executor: &Option<Executor>) -> TractResult<Arc<TypedSimplePlan>> {
+pub(super) fn plan(model: TypedModel, executor: &Executor) -> TractResult<Arc<TypedSimplePlan>> {
     let mut model = model.into_decluttered()?;
     for node in 0..model.nodes().len() {
         let Some(branching) = model.node(node).op_as::<IfThenElse>() else { continue };
@@ -22,7 +22,7 @@ pub(super) fn plan(model: TypedModel, executor: &Option<Executor>) -> TractResul
         };
         model.node_mut(node).op = Box::new(op);
     }
-    let options = RunOptions { executor: executor.clone(), ..RunOptions::default() };
+    let options = RunOptions { executor: Some(executor.clone()), ..RunOptions::default() };
     TypedSimplePlan::new_with_options(model.into_optimized()?, &options)
 }
 

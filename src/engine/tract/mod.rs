@@ -11,8 +11,11 @@ use super::{Device, Engine, Port, Rates, State, StepEngine, StepModel, check_bat
 use crate::onnx::Model;
 use crate::{Error, Result, engine};
 use plans::{Plans, as_type_of, from_tract, to_tract};
+use std::num::NonZero;
 use std::path::Path;
+use std::thread;
 use tract_onnx::prelude::TValue;
+use tract_onnx::prelude::multithread::Executor;
 
 /// A training run of a step model on tract.
 pub struct Tract {
@@ -35,13 +38,14 @@ impl Tract {
                 .help("use --device cpu, or --engine onnxruntime"));
         }
         let model = StepModel::recognise(step)?;
+        let executor = executor(options.threads);
         let eval = match eval {
             None => None,
             Some(eval) => {
                 let found = EvalModel::recognise(eval, &model)?;
                 let batch = found.batch.iter().map(|&index| &model.batch[index].name);
                 let state = found.state.iter().map(|&index| &model.state[index].port.name);
-                let plans = Plans::new(eval, &names(batch.chain(state)), &names(&found.outputs), None)?;
+                let plans = Plans::new(eval, &names(batch.chain(state)), &names(&found.outputs), executor.clone())?;
                 Some((found, plans))
             }
         };
@@ -50,11 +54,20 @@ impl Tract {
         let state = model.state.iter().map(|slot| &slot.port.name);
         let next = model.state.iter().map(|slot| &slot.next);
         let inputs = names(batch.chain(hyperparameters).chain(state));
-        let plans = Plans::new(step, &inputs, &names(model.outputs.iter().chain(next)), None)?;
+        let plans = Plans::new(step, &inputs, &names(model.outputs.iter().chain(next)), executor)?;
         let initial = model.initial_state(step)?;
         let mut engine = Self { model, step: plans, eval, state: Vec::new(), seed: options.seed };
         engine.set_state(&initial)?;
         Ok(engine)
+    }
+}
+
+/// What computes with so many threads; one a core where the number is left open.
+fn executor(threads: Option<NonZero<u16>>) -> Executor {
+    let available = || thread::available_parallelism().map_or(1, NonZero::get);
+    match threads.map_or_else(available, |threads| threads.get().into()) {
+        1 => Executor::SingleThread,
+        threads => Executor::multithread(threads),
     }
 }
 

@@ -22,7 +22,7 @@ type Shapes = Vec<(DatumType, TVec<usize>)>;
 pub(super) struct Plans {
     proto: ModelProto,
     folder: Option<String>,
-    executor: Option<Executor>,
+    executor: Executor,
     /// The most recently used last.
     made: Vec<(Shapes, TypedSimpleState)>,
 }
@@ -33,7 +33,7 @@ impl Plans {
     ///
     /// # Errors
     /// Where tract does not read the model.
-    pub(super) fn new(model: &Model, inputs: &[&str], outputs: &[&str], executor: Option<Executor>) -> Result<Self> {
+    pub(super) fn new(model: &Model, inputs: &[&str], outputs: &[&str], executor: Executor) -> Result<Self> {
         let mut proto = model.clone().into_proto();
         if let Some(graph) = &mut proto.graph {
             declare(&mut graph.input, inputs);

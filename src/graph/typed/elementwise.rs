@@ -64,6 +64,12 @@ impl TypedBuilder<'_> {
         self.node("Cast", &[x], vec![AttributeProto::int("to", i64::from(element as i32))], fact)
     }
 
+    /// The same numbers in the element type of `like`.
+    pub fn cast_like(&mut self, x: &Value, like: &Value) -> Value {
+        let element = self.fact(like).element;
+        self.cast(x, element)
+    }
+
     /// a + b
     pub fn add(&mut self, a: &Value, b: &Value) -> Value {
         self.binary("Add", a, b)
@@ -96,6 +102,17 @@ impl TypedBuilder<'_> {
         self.binary("Div", a, b)
     }
 
+    /// a / b; 0 where b = 0
+    pub fn div_or_zero(&mut self, a: &Value, b: &Value) -> Value {
+        let zero = self.number(0.0, b);
+        let is_zero = self.compare("Equal", b, &zero);
+        let is_zero = self.mask(&is_zero, b);
+        let divisor = self.add(b, &is_zero);
+        let kept = self.minus_from(1.0, &is_zero);
+        let quotient = self.div(a, &divisor);
+        self.mul(&quotient, &kept)
+    }
+
     /// a · b, where b broadcasts to the shape of a: the result surely has it.
     pub fn mul_by(&mut self, a: &Value, b: &Value) -> Value {
         let fact = self.fact(a).clone();
@@ -106,17 +123,6 @@ impl TypedBuilder<'_> {
     pub fn div_by(&mut self, a: &Value, b: &Value) -> Value {
         let fact = self.fact(a).clone();
         self.node("Div", &[a, b], vec![], fact)
-    }
-
-    /// a / b; 0 where b = 0
-    pub fn div_or_zero(&mut self, a: &Value, b: &Value) -> Value {
-        let zero = self.number(0.0, b);
-        let is_zero = self.compare("Equal", b, &zero);
-        let is_zero = self.mask(&is_zero, b);
-        let divisor = self.add(b, &is_zero);
-        let kept = self.minus_from(1.0, &is_zero);
-        let quotient = self.div(a, &divisor);
-        self.mul(&quotient, &kept)
     }
 
     /// −x

@@ -44,6 +44,35 @@ impl TypedBuilder<'_> {
         self.node("Reshape", &[x, shape], vec![], fact)
     }
 
+    /// A tensor of batch, channels and any further axes as one of rank 3, the further axes taken together.
+    pub fn by_channel(&mut self, x: &Value) -> Value {
+        let fact = self.fact(x);
+        if fact.rank() == Some(3) {
+            return x.clone();
+        }
+        let dims = match fact.shape.as_deref() {
+            Some([batch, channels, rest @ ..]) => [batch.clone(), channels.clone(), product(rest)],
+            _ => [const { Dim::Unknown }; 3],
+        };
+        let fact = Fact { element: fact.element, shape: Some(dims.to_vec()) };
+        // Reshape takes a size of 0 for that of the input.
+        let shape = self.int64s(&[0, 0, -1]);
+        self.reshape_to(x, &shape, fact)
+    }
+
+    /// A tensor of batch, channels and any further axes as one of rank 3: batch, groups of channels, what is in a group.
+    pub fn by_group(&mut self, x: &Value, groups: i64) -> Value {
+        let fact = self.fact(x);
+        let batch = fact.dim(0).cloned().unwrap_or(Dim::Unknown);
+        let rest = match fact.shape.as_deref() {
+            Some([_, rest @ ..]) => product(rest).known().map_or(Dim::Unknown, |n| Dim::Known(n / groups)),
+            _ => Dim::Unknown,
+        };
+        let fact = Fact { element: fact.element, shape: Some(vec![batch, Dim::Known(groups), rest]) };
+        let shape = self.int64s(&[0, groups, -1]);
+        self.reshape_to(x, &shape, fact)
+    }
+
     /// `x` as a matrix whose rows are the last axis of `x`; a vector is one row.
     pub fn flatten_rows(&mut self, x: &Value) -> Value {
         let fact = self.fact(x);
@@ -59,6 +88,9 @@ impl TypedBuilder<'_> {
 
     /// The axes of `x` in another order: axis i of the result is axis `perm[i]` of `x`.
     pub fn transpose(&mut self, x: &Value, perm: &[i64]) -> Value {
+        if perm.is_sorted() {
+            return x.clone();
+        }
         let fact = self.fact(x);
         let shape = match &fact.shape {
             Some(shape) => perm.iter().map(|&axis| shape.get(axis as usize).cloned()).collect(),
@@ -202,6 +234,10 @@ impl TypedBuilder<'_> {
         let fact = Fact { element: fact.element, shape };
         self.node("Gather", &[x, indices], vec![AttributeProto::int("axis", axis)], fact)
     }
+}
+
+fn product(dims: &[Dim]) -> Dim {
+    dims.iter().map(Dim::known).product::<Option<i64>>().map_or(Dim::Unknown, Dim::Known)
 }
 
 /// The sizes of a shape with −1 for the one that is unknown, where that is enough for `Reshape`.
