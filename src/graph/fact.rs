@@ -154,7 +154,7 @@ impl Facts {
         self.numbers.extend(other.numbers);
     }
 
-    /// Learns the type and the shape of a constant, and its elements if it is a small one of whole numbers.
+    /// Learns the type and the shape of a constant, and its elements if it is a small one of whole numbers or a single number.
     pub fn insert_tensor(&mut self, tensor: &TensorProto) {
         let (name, Some(element)) = (Value::from(tensor.name()), tensor.element()) else { return };
         if tensor.element_count() <= SMALL
