@@ -57,7 +57,11 @@ fn transposed_window(op: &Op, kernel: Vec<i64>, x: &Value, g: &TypedBuilder<'_>)
         let unknown = || op.error("its padding depends on the size of its input, which is not known").help(SIZES);
         Some(cut.ok_or_else(unknown)?)
     } else if mode.starts_with("SAME") {
-        Some((0..rank).map(|i| window.reach(i) + 1 + extra[i] - window.strides[i]).collect())
+        let cut: Vec<i64> = (0..rank).map(|i| window.reach(i) + 1 + extra[i] - window.strides[i]).collect();
+        if cut.iter().any(|cut| *cut < 0) {
+            return Err(op.error("its stride is greater than its kernel, and engines disagree on what SAME then means"));
+        }
+        Some(cut)
     } else {
         None
     };

@@ -34,7 +34,7 @@ macro_rules! families {
     };
 }
 
-families!(arithmetic, conv, matmul);
+families!(arithmetic, conv, matmul, pool);
 
 static TABLE: LazyLock<HashMap<(&str, &str), Rule>> =
     LazyLock::new(|| registered().map(|(domain, operator, rule)| ((domain, operator), rule)).collect());
