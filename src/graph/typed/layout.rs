@@ -168,6 +168,9 @@ impl TypedBuilder<'_> {
 
     /// The parts one behind the other along `axis`.
     pub fn concat(&mut self, parts: &[&Value], axis: i64) -> Value {
+        if let [part] = parts {
+            return (*part).clone();
+        }
         let element = parts.first().map_or(DataType::Float, |part| self.fact(part).element);
         let fact = Fact { element, shape: self.concat_shape(parts, axis) };
         self.node("Concat", parts, vec![AttributeProto::int("axis", axis)], fact)
