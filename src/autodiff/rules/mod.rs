@@ -32,7 +32,7 @@ macro_rules! families {
     };
 }
 
-families!(arithmetic, norm, reduce);
+families!(arithmetic, layout, norm, reduce);
 
 static TABLE: LazyLock<HashMap<(&str, &str), Rule>> =
     LazyLock::new(|| registered().map(|(domain, operator, rule)| ((domain, operator), rule)).collect());

@@ -32,11 +32,22 @@ impl TypedBuilder<'_> {
             return x.clone();
         }
         let fact = Fact { element: self.fact(x).element, shape: self.fact(like).shape.clone() };
-        let shape = match one_free(&fact.shape) {
-            Some(sizes) => self.int64s(&sizes),
-            None => self.shape_of(like),
+        let (shape, exact) = match one_free(&fact.shape) {
+            Some(sizes) => (self.int64s(&sizes), sizes.contains(&0)),
+            None => (self.shape_of(like), true),
         };
-        self.reshape_to(x, &shape, fact)
+        // Otherwise a size of 0 stands for that of `x`.
+        let attributes = if exact { vec![AttributeProto::int("allowzero", 1)] } else { vec![] };
+        self.node("Reshape", &[x, &shape], attributes, fact)
+    }
+
+    /// `x` in a shape of which all sizes but one are known, or all; none where they are not.
+    pub fn reshape_dims(&mut self, x: &Value, dims: Vec<Dim>) -> Option<Value> {
+        let shape = Some(dims);
+        let sizes = one_free(&shape).filter(|sizes| !sizes.contains(&0))?;
+        let fact = Fact { element: self.fact(x).element, shape };
+        let shape = self.int64s(&sizes);
+        Some(self.reshape_to(x, &shape, fact))
     }
 
     /// `x` in a shape that is a value of the graph; `fact` is what is known of the result.
