@@ -32,7 +32,9 @@ macro_rules! families {
     };
 }
 
-families!(arithmetic, layout, norm, reduce);
+families!(arithmetic, layout, norm, reduce, slice);
+
+mod positions;
 
 static TABLE: LazyLock<HashMap<(&str, &str), Rule>> =
     LazyLock::new(|| registered().map(|(domain, operator, rule)| ((domain, operator), rule)).collect());

@@ -179,6 +179,35 @@ impl TypedBuilder<'_> {
         self.node("Pad", &[x, &pads], vec![], fact)
     }
 
+    /// `x` with zeros around it along `axes`: `begin[i]` before and `end[i]` behind it. What negative numbers say is cut off.
+    pub fn pad_along(&mut self, x: &Value, begin: &[i64], end: &[i64], axes: &[i64]) -> Value {
+        let mut x = x.clone();
+        let cut: Vec<usize> = (0..axes.len()).filter(|&i| begin[i] < 0 || end[i] < 0).collect();
+        if !cut.is_empty() {
+            let of = |number: &dyn Fn(usize) -> i64| cut.iter().map(|&i| number(i)).collect::<Vec<_>>();
+            let starts = of(&|i| (-begin[i]).max(0));
+            let ends = of(&|i| if end[i] < 0 { end[i] } else { i64::MAX });
+            x = self.slice(&x, &starts, &ends, &of(&|i| axes[i]), &vec![1; cut.len()]);
+        }
+        let fill: Vec<usize> = (0..axes.len()).filter(|&i| begin[i] > 0 || end[i] > 0).collect();
+        if fill.is_empty() {
+            return x;
+        }
+        let mut fact = self.fact(&x).clone();
+        for &i in &fill {
+            let more = begin[i].max(0) + end[i].max(0);
+            let size = fact.dim(axes[i]).and_then(Dim::known).map_or(Dim::Unknown, |size| Dim::Known(size + more));
+            let rank = fact.rank().unwrap_or(0) as i64;
+            let index = if axes[i] < 0 { axes[i] + rank } else { axes[i] } as usize;
+            if let Some(dim) = fact.shape.as_mut().and_then(|shape| shape.get_mut(index)) {
+                *dim = size;
+            }
+        }
+        let pads: Vec<i64> = [begin, end].iter().flat_map(|p| fill.iter().map(|&i| p[i].max(0))).collect();
+        let (pads, axes) = (self.int64s(&pads), self.int64s(&fill.iter().map(|&i| axes[i]).collect::<Vec<_>>()));
+        self.node("Pad", &[&x, &pads, &Value::from(""), &axes], vec![], fact)
+    }
+
     /// The slices of `x` at `indices` along `axis`.
     pub fn gather(&mut self, x: &Value, indices: &Value, axis: i64) -> Value {
         let (fact, indexed) = (self.fact(x), &self.fact(indices).shape);
