@@ -73,9 +73,8 @@ fn tile(op: &Op, dy: &Value, g: &mut TypedBuilder<'_>) -> Result<Cotangents> {
     let last = g.int64s(&[1]);
     let ints = |shape| Fact { element: DataType::Int64, shape };
     let rank = g.fact(x).rank().map_or(Dim::Unknown, |rank| Dim::Known(rank as i64));
-    let columns = [repeats, &shape].map(|v| {
-        g.node("Unsqueeze", &[v, &last], vec![], ints(Some(vec![rank.clone(), Dim::Known(1)])))
-    });
+    let columns = [repeats, &shape]
+        .map(|v| g.node("Unsqueeze", &[v, &last], vec![], ints(Some(vec![rank.clone(), Dim::Known(1)]))));
     let pairs = g.concat(&[&columns[0], &columns[1]], 1);
     let pairs = g.reshape(&pairs, &[-1]);
     let split = g.reshape_to(dy, &pairs, Fact { element: g.fact(dy).element, shape: None });

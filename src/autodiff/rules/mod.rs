@@ -32,7 +32,7 @@ macro_rules! families {
     };
 }
 
-families!(arithmetic, layout, norm, reduce, slice);
+families!(arithmetic, index, layout, norm, reduce, slice);
 
 mod positions;
 
