@@ -3,6 +3,8 @@
 //! A rule is a function from the cotangents of a node's outputs to those of its inputs. To add one, write it in the file of
 //! its family and name it in that file's `RULES`.
 
+mod window;
+
 use super::op::{Cotangents, Op};
 use crate::Result;
 use crate::graph::{TypedBuilder, Value};
@@ -32,7 +34,7 @@ macro_rules! families {
     };
 }
 
-families!(arithmetic, index, layout, norm, reduce, slice);
+families!(activation, arithmetic, conv, function, index, layout, matmul, norm, reduce, select, slice, softmax, zero);
 
 mod positions;
 
