@@ -23,7 +23,7 @@ const TURNS: usize = 31;
 const COUNTED_STEPS_A_TURN: usize = 5;
 
 /// The parameters stay where they are, so that every step computes the same.
-const RATES: Rates = Rates { learning_rate: 0.0, r: None, alpha: None };
+const RATES: Rates = Rates::new(0.0);
 
 fn main() -> ExitCode {
     match measure() {

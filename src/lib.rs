@@ -29,6 +29,7 @@ pub mod engine;
 pub mod error;
 pub mod graph;
 pub mod loss;
+pub mod lowering;
 pub mod normalise;
 pub mod objective;
 pub mod onnx;

@@ -26,7 +26,7 @@ fn steps(engine: &mut OrtTraining, count: usize) {
         Tensor::I64(ArrayD::from_shape_vec(IxDyn(&[samples]), labels).unwrap()),
     ];
     for _ in 0..count {
-        engine.step(&batch, &Rates { learning_rate: 0.01, r: None, alpha: None }).unwrap();
+        engine.step(&batch, &Rates::new(0.01)).unwrap();
     }
 }
 

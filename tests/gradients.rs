@@ -101,7 +101,9 @@ fn differences(python: &Path, script: &Path, folder: &Path) -> Vec<Found> {
     let mut found = Vec::new();
     for output in outputs {
         assert!(output.status.success());
-        found.extend(String::from_utf8(output.stdout).unwrap().lines().map(|l| serde_json::from_str::<Found>(l).unwrap()));
+        found.extend(
+            String::from_utf8(output.stdout).unwrap().lines().map(|l| serde_json::from_str::<Found>(l).unwrap()),
+        );
     }
     found
 }

@@ -4,7 +4,9 @@
 mod support;
 
 use gnp::graph::{Dim, Facts};
-use gnp::onnx;
+use gnp::onnx::proto::tensor_shape_proto::dimension::Value as DimValue;
+use gnp::onnx::proto::type_proto;
+use gnp::onnx::{self, Model};
 use gnp::shapes::analyse;
 use std::collections::BTreeMap;
 use std::fs;
@@ -26,8 +28,7 @@ fn oracle(folder: &Path) -> BTreeMap<String, BTreeMap<String, Known>> {
     serde_json::from_slice(&fs::read(folder.join("shapes.json")).unwrap()).unwrap()
 }
 
-fn facts(path: &Path) -> Facts {
-    let model = onnx::read(path).unwrap();
+fn facts(model: &Model) -> Facts {
     let has_batch = model
         .graph
         .input
@@ -35,7 +36,7 @@ fn facts(path: &Path) -> Facts {
         .filter_map(gnp::graph::Fact::declared)
         .any(|fact| fact.shape.is_some_and(|shape| shape.contains(&Dim::Symbol("batch".into()))));
     let bindings = if has_batch { BTreeMap::from([("batch".to_owned(), 4)]) } else { BTreeMap::new() };
-    analyse(&model, &bindings).unwrap()
+    analyse(model, &bindings).unwrap()
 }
 
 /// Whether what we say of a shape may be so.
@@ -49,15 +50,50 @@ fn covers(dims: &[Dim], sizes: &[Option<i64>]) -> bool {
     dims.iter().zip(sizes).all(|(dim, size)| size.is_none() || dim.known().is_some())
 }
 
+/// The numbers that texts of sizes stand for.
+type Meaning = BTreeMap<String, i64>;
+
+/// Puts a symbol in place of every number in the shapes of the inputs, and returns what they stand for.
+fn make_symbolic(model: &mut Model) -> Meaning {
+    let mut meaning = Meaning::new();
+    for input in &mut model.graph.input {
+        let name = input.name().to_owned();
+        let Some(type_proto::Value::TensorType(tensor)) = input.r#type.as_mut().unwrap().value.as_mut() else {
+            continue;
+        };
+        for (axis, dim) in tensor.shape.iter_mut().flat_map(|shape| &mut shape.dim).enumerate() {
+            if let Some(DimValue::DimValue(size)) = dim.value {
+                let symbol = format!("{name}_{axis}");
+                dim.value = Some(DimValue::DimParam(symbol.clone()));
+                meaning.insert(symbol, size);
+            }
+        }
+    }
+    meaning
+}
+
+/// Whether every size is what it may be, and the same wherever its text is the same.
+fn means(meaning: &mut Meaning, dims: &[Dim], sizes: &[Option<i64>]) -> bool {
+    let may_be = |(dim, size): (&Dim, &Option<i64>)| match (dim, size) {
+        (Dim::Known(known), Some(size)) => known == size,
+        (Dim::Symbol(text), Some(size)) => meaning.entry(text.to_string()).or_insert(*size) == size,
+        _ => true,
+    };
+    dims.len() == sizes.len() && dims.iter().zip(sizes).all(may_be)
+}
+
 #[test]
 fn we_know_what_onnx_knows_and_nothing_that_is_not_so() {
     if python::version().is_none() {
         return println!("skipped: needs python3 with venv");
     }
     let folder = tempfile::tempdir().unwrap();
-    let (mut of_models, mut of_cases, mut known_of_cases, mut wrong) = (0, 0, 0, Vec::new());
+    let (mut of_models, mut of_cases, mut known_of_cases, mut of_symbols, mut wrong) = (0, 0, 0, 0, Vec::new());
     for (name, values) in oracle(folder.path()) {
-        let facts = facts(&folder.path().join(&name));
+        let mut model = onnx::read(folder.path().join(&name)).unwrap();
+        let facts = facts(&model);
+        let mut meaning = make_symbolic(&mut model);
+        let symbolic = analyse(&model, &BTreeMap::new()).unwrap();
         for (value, (element, sizes)) in values {
             let found = facts.get(&value);
             let dims = found.and_then(|fact| fact.shape.as_deref());
@@ -69,11 +105,21 @@ fn we_know_what_onnx_knows_and_nothing_that_is_not_so() {
             if !right || !is_known && !is_case {
                 wrong.push(format!("{name}, `{value}`: {found:?}, but it has type {element} and sizes {sizes:?}"));
             }
+            let found = symbolic.get(&value);
+            if let Some(dims) = found.and_then(|fact| fact.shape.as_deref()) {
+                of_symbols += 1;
+                if !means(&mut meaning, dims, &sizes) {
+                    wrong.push(format!(
+                        "{name}, `{value}` with symbols: {found:?}, but it has sizes {sizes:?}: {meaning:?}"
+                    ));
+                }
+            }
             *(if is_case { &mut of_cases } else { &mut of_models }) += 1;
             known_of_cases += usize::from(is_case && is_known);
         }
     }
     println!("{of_models} values of models; {known_of_cases} of the {of_cases} outputs of published cases are known");
+    println!("with symbols for the sizes of the inputs, {of_symbols} of all have a shape");
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     assert!(of_models > 5000 && known_of_cases > 1500, "the oracle knows too little");
 }

@@ -9,6 +9,7 @@ use gnp::train::data::{Array, Data, Dataset, Feed, Values};
 use gnp::train::{
     Checkpoint, Config, Ended, EpochReport, Event, Fingerprint, Run, RunFolder, Schedule, find_artifacts, fit, prepare,
 };
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write;
 use std::num::NonZero;
@@ -30,6 +31,7 @@ fn config(epochs: u64) -> Config {
         seed: 3,
         r: None,
         alpha: None,
+        others: BTreeMap::new(),
     }
 }
 
@@ -73,7 +75,11 @@ fn train(root: &Path, config: &Config, until: u64) -> (Ended, Option<EpochReport
         },
         checkpoint.map(|checkpoint| checkpoint.progress().clone()).unwrap_or_default(),
     );
-    (ended.unwrap(), last)
+    let ended = ended.unwrap();
+    if ended == Ended::Finished {
+        folder.write_model(|file| engine.export(file)).unwrap();
+    }
+    (ended, last)
 }
 
 /// What `metrics.jsonl` says of the run's course, without the times.

@@ -1,5 +1,6 @@
 //! What the two binaries share: arguments in, messages and exit codes out.
 
+pub mod arguments;
 mod generate;
 mod table;
 

@@ -1,4 +1,6 @@
 //! What comes out: the edited graph as a model that a runtime trains with.
 
 pub mod artifact;
+pub mod evaluation;
 pub mod step;
+pub mod trained;

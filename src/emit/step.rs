@@ -12,6 +12,7 @@
 
 use super::artifact::{ALPHA, CONFIG_KEY, GRAD_NORM, LOSS_PERTURBED, R};
 use crate::graph::{Dim, Fact, Graph, Value};
+use crate::loss::LABELS;
 use crate::objective::artifact::VERSION_KEY;
 use crate::onnx::proto::tensor_shape_proto::Dimension;
 use crate::onnx::proto::tensor_shape_proto::dimension::Value as DimValue;
@@ -32,7 +33,7 @@ pub const SEED: &str = "gnp.seed";
 pub const STATE_KEY: &str = "gnp.state";
 
 /// The names that the step model gives a meaning to.
-const RESERVED: [&str; 5] = [LOSS, crate::loss::LABELS, LEARNING_RATE, STEP, "target"];
+const RESERVED: [&str; 4] = [LOSS, LABELS, LEARNING_RATE, STEP];
 
 /// Slots of more bytes than this, together, start as a sparse file of zeros beside the model.
 const INLINE_ZEROS: usize = 64 << 20;
@@ -62,13 +63,14 @@ pub struct Parts {
     pub step: Option<Value>,
 }
 
-/// Gives way to the names of the step model: inner values that have one of them are renamed.
+/// Gives way to the names of the step model: inner values that have one of them are renamed. Returns the new names by the old
+/// ones. An input may be called [`LABELS`], where the model has its own loss.
 ///
 /// # Errors
-/// Where an input of the model has such a name.
-pub fn make_way(graph: &mut Graph) -> Result<()> {
+/// Where an input of the model has another of these names.
+pub fn make_way(graph: &mut Graph) -> Result<HashMap<String, String>> {
     let is_ours = |name: &str| RESERVED.contains(&name) || name.starts_with("gnp.");
-    if let Some(input) = graph.proto().input.iter().find(|i| is_ours(i.name())) {
+    if let Some(input) = graph.proto().input.iter().find(|i| is_ours(i.name()) && i.name() != LABELS) {
         return Err(Error::input(format!(
             "the model has an input `{}`, which in a step model means something else",
             input.name()
@@ -83,10 +85,12 @@ pub fn make_way(graph: &mut Graph) -> Result<()> {
             (0..).map(|i| if i == 0 { format!("gnp/model/{name}") } else { format!("gnp/model/{name}.{i}") });
         candidates.into_iter().find(|new| !taken.contains(new.as_str()))
     };
-    let clashing = defined.filter(|name| is_ours(name) || name.ends_with(".next"));
+    let inputs: HashSet<&str> = graph.proto().input.iter().map(|i| i.name()).collect();
+    let clashing =
+        defined.filter(|name| !inputs.contains(name)).filter(|name| is_ours(name) || name.ends_with(".next"));
     let names: HashMap<String, String> = clashing.filter_map(|name| Some((name.to_owned(), free(name)?))).collect();
     graph.rename(&names);
-    Ok(())
+    Ok(names)
 }
 
 /// Declares inputs, outputs, initial values and metadata of the step model, and drops what it does not need. `model` has the header and the
@@ -147,7 +151,7 @@ pub fn assemble(model: &mut Model, mut graph: Graph, parts: &Parts, config: &imp
 
     name_results(&mut graph, &results);
     let (input, output) = graph.interface_mut();
-    input.extend(parts.labels.iter().map(|labels| info(crate::loss::LABELS, labels)));
+    input.extend(parts.labels.iter().map(|labels| info(LABELS, labels)));
     input.extend(fed);
     *output = [LOSS, GRAD_NORM, LOSS_PERTURBED].iter().map(|name| info(name, &scalar)).chain(next).collect();
     graph.clear_types();
@@ -167,7 +171,7 @@ pub fn assemble(model: &mut Model, mut graph: Graph, parts: &Parts, config: &imp
 
 /// A value that is returned has the name under which it is; one that cannot, since it is an input, a constant, or returned twice,
 /// is returned through an `Identity`.
-fn name_results(graph: &mut Graph, results: &[(&Value, String)]) {
+pub(super) fn name_results(graph: &mut Graph, results: &[(&Value, String)]) {
     let made: HashSet<String> = graph.nodes().iter().flat_map(|n| n.output.iter().cloned()).collect();
     let mut names: HashMap<String, String> = HashMap::default();
     let mut aliases = Vec::new();
@@ -216,7 +220,7 @@ fn byte_count(fact: &Fact) -> usize {
     elements.max(0) as usize * bytes
 }
 
-fn info(name: &str, fact: &Fact) -> ValueInfoProto {
+pub(super) fn info(name: &str, fact: &Fact) -> ValueInfoProto {
     let dim = |dim: &Dim| {
         let value = match dim {
             Dim::Known(size) => Some(DimValue::DimValue(*size)),

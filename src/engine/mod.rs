@@ -1,31 +1,53 @@
 //! What runs a training graph: load, step, evaluate, state.
 //!
 //! An [`Engine`] holds one training run: the parameters, the optimizer's state and the means to move them. The loop in
-//! [`crate::train`] knows nothing else of it.
+//! [`crate::train`] knows nothing else of it. ONNX Runtime's training artifacts have one engine, [`OrtTraining`]; a step
+//! model, which is an ordinary graph, has [`Ort`] and [`Tract`], whose [`State`] moves from one to the other.
 
+mod choice;
 mod device;
+mod initializer;
+pub mod ort;
 pub mod ort_training;
 mod port;
 pub mod runtime;
+mod state;
+pub mod step_model;
 mod tensor;
+pub mod tract;
 
+pub use self::ort::Ort;
+pub use self::tract::Tract;
+pub use choice::Available;
 pub use device::Device;
 pub use ort_training::OrtTraining;
 pub use port::{Port, check_batch};
+pub use state::State;
+pub use step_model::StepModel;
 pub use tensor::{ElementType, Tensor};
 
 use crate::Result;
+use std::collections::BTreeMap;
 use std::path::Path;
 
-/// What one step is taken with. All are dimensionless.
-#[derive(Clone, Copy, Debug, PartialEq)]
+/// The hyperparameters that one step is taken with. All are dimensionless.
+#[derive(Clone, Debug, PartialEq)]
 pub struct Rates {
     /// The optimizer's learning rate.
     pub learning_rate: f32,
-    /// The perturbation's radius r; needed where the graph has an input `gnp.r`.
+    /// The perturbation's radius r. An artifact with an input `gnp.r` needs it; a step model has a value of its own.
     pub r: Option<f32>,
-    /// The mixing weight α; needed where the graph has an input `gnp.alpha`.
+    /// The mixing weight α; as for r, with `gnp.alpha`.
     pub alpha: Option<f32>,
+    /// Any other hyperparameter of a step model, by the name of its input.
+    pub others: BTreeMap<String, f32>,
+}
+
+impl Rates {
+    /// Steps of this learning rate, with the graph's own value for everything else.
+    pub const fn new(learning_rate: f32) -> Self {
+        Self { learning_rate, r: None, alpha: None, others: BTreeMap::new() }
+    }
 }
 
 /// One training run on one device.
@@ -56,10 +78,20 @@ pub trait Engine {
     /// # Errors
     /// Where the file cannot be written.
     fn save(&mut self, file: &Path) -> Result<()>;
+}
 
-    /// Writes the trained model for inference to `file`.
+/// An engine of step models, whose whole state is tensors with names: it moves to any other one, on any device.
+pub trait StepEngine: Engine {
+    /// A copy of the parameters, statistics and optimizer slots as they stand.
     ///
     /// # Errors
-    /// Where the file cannot be written, or there is no evaluation graph to take it from.
-    fn export(&mut self, file: &Path) -> Result<()>;
+    /// Where the device cannot be read.
+    fn state(&self) -> Result<State>;
+
+    /// Goes on from `state`, which must hold exactly the tensors of [`StepEngine::state`]. What it replaces stays where
+    /// it does not fit.
+    ///
+    /// # Errors
+    /// Where a tensor is missing, one too many, or of another element type or shape.
+    fn set_state(&mut self, state: &State) -> Result<()>;
 }

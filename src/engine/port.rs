@@ -3,7 +3,8 @@
 use super::{ElementType, Tensor};
 use crate::graph::tensor_type;
 use crate::onnx::DataType;
-use crate::onnx::proto::{ValueInfoProto, tensor_shape_proto::dimension};
+use crate::onnx::proto::tensor_shape_proto::{Dimension, dimension};
+use crate::onnx::proto::{TensorShapeProto, TypeProto, ValueInfoProto, type_proto};
 use crate::{Error, Result};
 use std::fmt;
 
@@ -22,12 +23,7 @@ impl Port {
     /// A graph's declared value as a port; none where batches cannot have its type.
     pub fn of(value: &ValueInfoProto) -> Option<Self> {
         let tensor = tensor_type(value)?;
-        let element = match DataType::try_from(tensor.elem_type()).ok()? {
-            DataType::Float => ElementType::F32,
-            DataType::Int32 => ElementType::I32,
-            DataType::Int64 => ElementType::I64,
-            _ => return None,
-        };
+        let element = ElementType::of(DataType::try_from(tensor.elem_type()).ok()?)?;
         let dims = tensor.shape.as_ref()?.dim.iter().map(|dim| match dim.value {
             Some(dimension::Value::DimValue(size)) => usize::try_from(size).ok(),
             _ => None,
@@ -35,8 +31,26 @@ impl Port {
         Some(Self { name: value.name().to_owned(), element, dims: dims.collect() })
     }
 
+    /// The port as a graph declares it.
+    pub(super) fn to_proto(&self) -> ValueInfoProto {
+        let dim = self.dims.iter().map(|dim| Dimension {
+            value: dim.map(|size| dimension::Value::DimValue(size as i64)),
+            ..Default::default()
+        });
+        let tensor = type_proto::Tensor {
+            elem_type: Some(match self.element {
+                ElementType::F32 => DataType::Float as i32,
+                ElementType::I32 => DataType::Int32 as i32,
+                ElementType::I64 => DataType::Int64 as i32,
+            }),
+            shape: Some(TensorShapeProto { dim: dim.collect() }),
+        };
+        let r#type = TypeProto { value: Some(type_proto::Value::TensorType(tensor)), ..Default::default() };
+        ValueInfoProto { name: Some(self.name.clone()), r#type: Some(r#type), ..Default::default() }
+    }
+
     /// Whether `tensor` has the element type and the shape of this port.
-    fn accepts(&self, tensor: &Tensor) -> bool {
+    pub(super) fn accepts(&self, tensor: &Tensor) -> bool {
         let shape = tensor.shape();
         self.element == tensor.element()
             && self.dims.len() == shape.len()

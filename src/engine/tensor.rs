@@ -1,6 +1,8 @@
 //! Dense tensors on the way between the loop and an engine.
 
+use crate::{Error, Result};
 use ndarray::{ArrayD, ArrayViewD, Axis, IxDyn};
+use std::borrow::Cow;
 use std::fmt;
 
 /// The element types that training data come in.
@@ -13,6 +15,16 @@ pub enum ElementType {
     I32,
     /// 64-bit signed integer.
     I64,
+}
+
+impl ElementType {
+    /// The bytes that one element takes.
+    pub fn size(self) -> usize {
+        match self {
+            Self::F32 | Self::I32 => 4,
+            Self::I64 => 8,
+        }
+    }
 }
 
 impl fmt::Display for ElementType {
@@ -89,5 +101,52 @@ impl Tensor {
             Self::I32(a) => Self::I32(a.select(Axis(0), rows)),
             Self::I64(a) => Self::I64(a.select(Axis(0), rows)),
         }
+    }
+
+    /// The elements in row-major order, little-endian: a view of them where that is how they lie in memory.
+    pub fn to_le_bytes(&self) -> Cow<'_, [u8]> {
+        macro_rules! bytes {
+            ($array:expr) => {
+                match $array.as_slice() {
+                    Some(elements) if cfg!(target_endian = "little") => Cow::Borrowed(bytemuck::cast_slice(elements)),
+                    _ => Cow::Owned($array.iter().flat_map(|element| element.to_le_bytes()).collect()),
+                }
+            };
+        }
+        match self {
+            Self::F32(a) => bytes!(a),
+            Self::I32(a) => bytes!(a),
+            Self::I64(a) => bytes!(a),
+        }
+    }
+
+    /// A tensor of elements in row-major order, little-endian.
+    ///
+    /// ```
+    /// use gnp::engine::{ElementType, Tensor};
+    /// let tensor = Tensor::from_le_bytes(ElementType::F32, &[], &0.5f32.to_le_bytes())?;
+    /// assert_eq!(tensor, Tensor::scalar(0.5));
+    /// # Ok::<(), gnp::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Where there are not as many bytes as the shape takes.
+    pub fn from_le_bytes(element: ElementType, shape: &[usize], bytes: &[u8]) -> Result<Self> {
+        let expected = shape.iter().try_fold(element.size(), |size, &dim| size.checked_mul(dim));
+        if expected != Some(bytes.len()) {
+            return Err(Error::input(format!("{} bytes are no {element} of shape {shape:?}", bytes.len())));
+        }
+        macro_rules! array {
+            ($element:ty) => {{
+                let elements = bytes.as_chunks().0.iter().map(|&chunk| <$element>::from_le_bytes(chunk)).collect();
+                ArrayD::from_shape_vec(IxDyn(shape), elements)
+                    .map_err(|error| Error::internal(format!("a checked shape does not fit: {error}")))?
+            }};
+        }
+        Ok(match element {
+            ElementType::F32 => Self::F32(array!(f32)),
+            ElementType::I32 => Self::I32(array!(i32)),
+            ElementType::I64 => Self::I64(array!(i64)),
+        })
     }
 }

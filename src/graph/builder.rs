@@ -19,6 +19,11 @@ pub(super) fn tag(node: &mut NodeProto, entries: &[(&str, &str)]) {
     );
 }
 
+/// Lets a node that was added count as one of the model's own.
+pub(super) fn untag(node: &mut NodeProto) {
+    node.metadata_props.retain(|entry| ![PASS_KEY, SOURCE_KEY].contains(&entry.key()));
+}
+
 /// Appends nodes to a graph, all for one pass: they are named `gnp/<pass>/<name>` and say so in their metadata.
 #[derive(Debug)]
 pub struct Builder<'g> {
@@ -83,8 +88,12 @@ impl<'g> Builder<'g> {
     /// Where a value of this name is there already.
     pub fn alias(&mut self, value: &Value, name: &str) -> Result<()> {
         self.graph.take_name(name)?;
-        self.push("", "Identity", &[value], vec![], name, vec![name.to_owned()]);
+        self.identity(value, name);
         Ok(())
+    }
+
+    pub(super) fn identity(&mut self, value: &Value, name: &str) {
+        self.push("", "Identity", &[value], vec![], name, vec![name.to_owned()]);
     }
 
     fn push(

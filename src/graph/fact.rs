@@ -8,7 +8,7 @@ use foldhash::HashMap;
 use std::sync::Arc;
 
 /// The size of one axis.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Dim {
     /// A number.
     Known(i64),
@@ -111,6 +111,7 @@ impl Fact {
 pub struct Facts {
     facts: HashMap<Value, Fact>,
     ints: HashMap<Value, Vec<i64>>,
+    numbers: HashMap<Value, f64>,
 }
 
 /// Integer constants of up to so many elements (shapes, axes, pads) are known by their numbers.
@@ -153,12 +154,25 @@ impl Facts {
         {
             self.ints.insert(name.clone(), ints);
         }
+        if tensor.element_count() == 1
+            && let Some([number]) = tensor.floats().as_deref()
+        {
+            self.numbers.insert(name.clone(), *number);
+        }
         self.insert(name, Fact::with_sizes(element, &tensor.dims));
     }
 
     /// The elements of a small constant of whole numbers, flattened.
     pub fn ints(&self, value: &str) -> Option<&[i64]> {
         self.ints.get(value).map(Vec::as_slice)
+    }
+
+    /// The number that a constant with one element is.
+    pub fn number(&self, value: &str) -> Option<f64> {
+        match self.ints(value) {
+            Some([number]) => Some(*number as f64),
+            _ => self.numbers.get(value).copied(),
+        }
     }
 
     /// Learns the elements of a constant of whole numbers.

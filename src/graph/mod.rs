@@ -127,6 +127,16 @@ impl Graph {
         (&mut self.proto.input, &mut self.proto.output)
     }
 
+    /// Takes the nodes from `begin` on out again, for the body of another.
+    pub fn split_off(&mut self, begin: usize) -> Vec<NodeProto> {
+        self.proto.node.split_off(begin)
+    }
+
+    /// The nodes, to be changed in what they compute; what they read and make stays.
+    pub fn nodes_mut(&mut self) -> &mut [NodeProto] {
+        &mut self.proto.node
+    }
+
     /// The initializers.
     pub fn initializers_mut(&mut self) -> &mut Vec<TensorProto> {
         &mut self.proto.initializer
@@ -148,6 +158,30 @@ impl Graph {
     /// The nodes that were added, by their mark.
     pub fn added_nodes(&self) -> impl Iterator<Item = &NodeProto> {
         self.nodes().iter().filter(|node| is_added(node))
+    }
+
+    /// Takes out the nodes, in topological order, so that they can be put back one by one ([`Self::put`]) with others among
+    /// or in place of them.
+    pub fn take_nodes(&mut self) -> Vec<NodeProto> {
+        std::mem::take(&mut self.proto.node)
+    }
+
+    /// Appends a node that was taken out.
+    pub fn put(&mut self, node: NodeProto) {
+        self.proto.node.push(node);
+    }
+
+    /// Lets `value` have `name`, the name of an output of a node that was taken out and not put back. The newest node, if it makes
+    /// `value`, makes `name` from now on, and nothing `value`; else it is one more name.
+    pub fn define(&mut self, name: &str, value: &Value) {
+        match self.proto.node.last_mut().filter(|node| is_added(node) && node.output == [&**value]) {
+            Some(node) => name.clone_into(&mut node.output[0]),
+            None => Builder::new(self, "define").identity(value, name),
+        }
+        // What makes a value of the model is a node of the model.
+        if let Some(node) = self.proto.node.last_mut().filter(|_| !names::is_ours(name)) {
+            builder::untag(node);
+        }
     }
 
     /// The name of output `position` of a node, given to it now if it has none.

@@ -52,6 +52,12 @@ impl Loss {
         Self { kind, label_smoothing: 0.0, class_axis: None }
     }
 
+    /// The same loss of the labels as they are.
+    #[must_use]
+    pub fn without_smoothing(self) -> Self {
+        Self { label_smoothing: 0.0, ..self }
+    }
+
     /// Checks the numbers.
     ///
     /// # Errors

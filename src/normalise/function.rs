@@ -70,8 +70,13 @@ impl<'m> Context<'m> {
                 renaming.insert(formal, actual.into());
             }
         }
-        let returned: HashSet<&str> =
-            function.output.iter().enumerate().filter(|(i, _)| call.output(*i).is_some()).map(|(_, o)| o.as_str()).collect();
+        let returned: HashSet<&str> = function
+            .output
+            .iter()
+            .enumerate()
+            .filter(|(i, _)| call.output(*i).is_some())
+            .map(|(_, o)| o.as_str())
+            .collect();
         for name in function.node.iter().flat_map(|n| &n.output) {
             if !name.is_empty() && !returned.contains(name.as_str()) {
                 renaming.insert(name, Value::from(self.value(name).as_str()));

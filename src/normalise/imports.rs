@@ -1,9 +1,9 @@
 //! The versions that a model is written in: which they are, and which they become.
 
 use super::OPSET;
+use crate::graph::for_each_subgraph;
 use crate::onnx::Model;
 use crate::onnx::proto::{GraphProto, OperatorSetIdProto, standard_domain};
-use crate::graph::for_each_subgraph;
 use crate::{Error, Result};
 use foldhash::HashSet;
 
@@ -24,7 +24,8 @@ pub(super) struct Versions {
 
 /// What the model is written in, and what it is brought to.
 pub(super) fn versions(model: &Model) -> Result<Versions> {
-    let help = "export the model again, or convert it first: onnx.version_converter.convert_version(model, 18) in Python";
+    let help =
+        "export the model again, or convert it first: onnx.version_converter.convert_version(model, 18) in Python";
     let Some(version) = model.opset("") else {
         return Err(Error::input("the model does not import the standard operators").help(help));
     };

@@ -91,7 +91,7 @@ fn decode(bytes: Bytes) -> Result<ModelProto> {
 }
 
 /// The bytes of a file as slices of a map of it.
-pub(super) fn map(path: &Path) -> Result<Bytes> {
+pub(crate) fn map(path: &Path) -> Result<Bytes> {
     let file = File::open(path).map_err(|e| Error::io("open the file", path, &e))?;
     let metadata = file.metadata().map_err(|e| Error::io("read the file", path, &e))?;
     if metadata.is_dir() {

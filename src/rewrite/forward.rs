@@ -1,17 +1,21 @@
 //! A forward model in, a step model out.
 
 use super::StepReport;
-use crate::emit::artifact::{ALPHA, R};
+use crate::emit::artifact::{ALPHA, CONFIG_KEY, R};
 use crate::emit::step::{self, Parts};
-use crate::graph::{Facts, Graph, TypedBuilder, Value};
+use crate::graph::{Graph, TypedBuilder, Value};
 use crate::loss::{self, Ending, Wanted, find_ending};
+use crate::lowering;
+use crate::normalise::normalise;
 use crate::objective::artifact::VERSION_KEY;
 use crate::objective::{Forward, Objective as _, Selection, trainable};
 use crate::onnx::{self, Model, WriteOptions};
 use crate::penalty::{self, Coefficient, Coefficients, Penalty, Warmup};
+use crate::shapes;
 use crate::transform::{Optimizer, State, Training, pass};
 use crate::{Error, Result};
-use serde::Serialize;
+use clap::ValueEnum as _;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -32,6 +36,8 @@ pub struct StepOptions {
     pub l2_skip_vectors: bool,
     /// What trains.
     pub selection: Selection,
+    /// How what trains differently from how it infers trains.
+    pub lowering: lowering::Choices,
     /// The penalty; its r and α are the defaults of the inputs.
     pub penalty: Penalty,
     /// What of the penalty is warmed up.
@@ -45,16 +51,21 @@ pub struct StepOptions {
 }
 
 /// Every choice made, as it stands in the metadata of a step model.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StepConfig {
     /// The forward model, by its file name.
     pub model: String,
     /// The loss; none where the model has its own.
     pub loss: Option<loss::Loss>,
+    /// Sizes for the symbols in the model's shapes.
+    pub dims: BTreeMap<String, i64>,
     /// The value that the loss is taken of, or that is the loss.
     pub logits: String,
     /// c of ½·c·Σ‖w‖² in the loss.
     pub l2: f32,
+    /// How BatchNormalization, Dropout and random draws train.
+    #[serde(flatten)]
+    pub lowering: lowering::Choices,
     /// The penalty.
     #[serde(flatten)]
     pub penalty: Penalty,
@@ -62,6 +73,39 @@ pub struct StepConfig {
     pub warmup: Warmup,
     /// The optimizer.
     pub optimizer: Optimizer,
+}
+
+impl StepConfig {
+    /// The choices that stand in the metadata of a step model.
+    ///
+    /// # Errors
+    /// Where there are none, or they are damaged.
+    pub fn of(model: &Model) -> Result<Self> {
+        let config = model.metadata(CONFIG_KEY).ok_or_else(|| format!("it lacks the metadata `{CONFIG_KEY}`"));
+        config
+            .and_then(|config| {
+                serde_json::from_str(config).map_err(|e| format!("its metadata `{CONFIG_KEY}` are damaged: {e}"))
+            })
+            .map_err(|what| Error::input(what).in_file(model.path()).help("make the step model again with gnp-rewrite"))
+    }
+
+    /// The choices in a line.
+    fn summary(&self) -> String {
+        let name = |value: clap::builder::PossibleValue| value.get_name().to_owned();
+        let loss = match &self.loss {
+            Some(loss) => {
+                format!("{} of `{}`", loss.kind.to_possible_value().map_or_else(String::new, name), self.logits)
+            }
+            None => format!("loss `{}`", self.logits),
+        };
+        let optimizer = self.optimizer.kind.to_possible_value().map_or_else(String::new, name);
+        format!(
+            "{loss}; r = {}, alpha = {}; {optimizer}, lr = {}",
+            self.penalty.r,
+            self.penalty.alpha,
+            self.optimizer.default_learning_rate()
+        )
+    }
 }
 
 /// Makes a step model of a forward model that was read.
@@ -79,19 +123,27 @@ fn build(model: &mut Model, options: &StepOptions) -> Result<StepReport> {
     options.optimizer.validate()?;
     refuse_what_does_not_train(model)?;
     let mut report = StepReport::new(model);
-    let mut facts = Facts::declared(&model.graph);
+    report.warnings = normalise(model)?.warnings;
     let mut graph = Graph::new(std::mem::take(&mut model.graph))?;
-    step::make_way(&mut graph)?;
-    forget_initializers_among_inputs(&mut graph);
+    let renamed = step::make_way(&mut graph)?;
+    model.graph = graph.into_proto();
+    shapes::bind(model, &options.dims)?;
+    let mut facts = shapes::analyse(model, &BTreeMap::new())?;
+    let mut graph = Graph::new(std::mem::take(&mut model.graph))?;
 
-    let (ending, choices) = find_ending(&graph, &facts, &options.loss)?;
+    let (ending, choices) = find_ending(&graph, &facts, &options.loss.renamed(&renamed))?;
     report.choices = choices;
     let (candidates, choices) = trainable(&graph, &facts, &options.selection)?;
     report.choices.extend(choices);
 
+    let lowered = lowering::lower(&mut graph, &mut facts, &options.lowering)?;
+    let is_statistic = |value: &Value| lowered.state.iter().any(|pair| pair.state == *value);
+    let candidates: Vec<_> = candidates.into_iter().filter(|value| !is_statistic(value)).collect();
+
     let mut b = TypedBuilder::new(&mut graph, &mut facts, LOSS_PASS);
     let (loss, labels, wanted, logits) = match &ending {
         Ending::Logits { value, loss } => {
+            refuse_labels(b.graph())?;
             let (scalar, labels) = loss.append(&mut b, value)?;
             (scalar, Some(labels), Some(loss.clone()), value.clone())
         }
@@ -110,6 +162,9 @@ fn build(model: &mut Model, options: &StepOptions) -> Result<StepReport> {
     let mut training = Training::new(TypedBuilder::new(&mut graph, &mut facts, pass::UPDATE), &parameters);
     training.hyperparameter(crate::transform::LEARNING_RATE, options.optimizer.default_learning_rate());
     let coefficients = coefficients(&mut training, options);
+    if lowered.draws {
+        training.steps_done();
+    }
     let penalised = penalty::apply(training.builder.graph_mut(), &objective, &options.penalty, &coefficients)?;
     for (parameter, gradient) in parameters.iter().zip(&penalised.gradients) {
         let fact = training.builder.fact(parameter).clone();
@@ -117,6 +172,7 @@ fn build(model: &mut Model, options: &StepOptions) -> Result<StepReport> {
     }
     let updated = options.optimizer.update(&mut training, penalised.gradients);
     let (hyperparameters, slots, step) = training.finish();
+    lowering::expand(&mut graph, &mut facts)?;
     let slots = slots.into_iter().map(|slot| {
         let fact = facts.get(&slot.name).cloned();
         fact.map(|fact| (slot, fact)).ok_or_else(|| Error::internal("a slot without a shape"))
@@ -128,21 +184,24 @@ fn build(model: &mut Model, options: &StepOptions) -> Result<StepReport> {
         gradient_norm: penalised.gradient_norm,
         perturbed_loss: penalised.perturbed_loss,
         hyperparameters,
-        seeded: false,
+        seeded: lowered.draws,
         parameters: parameters.iter().zip(updated).map(state).collect(),
-        statistics: vec![],
+        statistics: lowered.state.into_iter().map(|pair| State { name: pair.state, next: pair.next }).collect(),
         slots: slots.collect::<Result<_>>()?,
         step,
     };
     let config = StepConfig {
         model: model.path().file_name().unwrap_or_default().to_string_lossy().into_owned(),
         loss: wanted,
+        dims: options.dims.clone(),
         logits: logits.to_string(),
         l2: options.l2,
+        lowering: options.lowering,
         penalty: options.penalty,
         warmup: options.warmup,
         optimizer: options.optimizer,
     };
+    report.summary = config.summary();
     step::assemble(model, graph, &parts, &config)?;
     report.finish(model);
     Ok(report)
@@ -167,10 +226,15 @@ fn scalar(b: &mut TypedBuilder<'_>, loss: &Value) -> Value {
     if b.fact(loss).rank() == Some(0) { loss.clone() } else { b.reduce_all("ReduceSum", loss) }
 }
 
-/// An initializer that is listed among the inputs is a constant until it turns out to be state.
-fn forget_initializers_among_inputs(graph: &mut Graph) {
-    let constants: foldhash::HashSet<String> = graph.proto().initializer.iter().map(|t| t.name().to_owned()).collect();
-    graph.interface_mut().0.retain(|input| !constants.contains(input.name()));
+fn refuse_labels(graph: &Graph) -> Result<()> {
+    if !graph.proto().input.iter().any(|input| input.name() == loss::LABELS) {
+        return Ok(());
+    }
+    Err(Error::input(format!(
+        "the model has an input `{0}`, and a loss that is put on it needs an input of this name",
+        loss::LABELS
+    ))
+    .help("if the model computes its own loss, name it with --loss-output; else rename the input"))
 }
 
 fn refuse_what_does_not_train(model: &Model) -> Result<()> {

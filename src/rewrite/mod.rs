@@ -12,11 +12,13 @@
 mod check;
 mod forward;
 mod report;
+mod restore;
 mod step_report;
 
 pub use check::{Loaded, check};
 pub use forward::{StepConfig, StepOptions, make_step, rewrite_forward};
 pub use report::{OperatorCount, Report};
+pub use restore::{make_evaluation, restore};
 pub use step_report::{StepCount, StepReport};
 
 use crate::emit::artifact::{self, Settings};
@@ -49,6 +51,13 @@ pub struct Options {
 /// cannot be written. What existed is then as it was.
 pub fn rewrite(input: &Path, output: &Path, options: &Options) -> Result<Report> {
     if input.is_dir() { rewrite_folder(input, output, options) } else { rewrite_file(input, output, options) }
+}
+
+/// Whether a model is a training artifact or belongs to one, in place of a forward model.
+pub fn is_training_model(model: &Model) -> bool {
+    let training = ["InPlaceAccumulatorV2", "InPlaceAccumulator", "AdamWOptimizer", "SGDOptimizerV2"];
+    model.graph.node.iter().any(|node| training.contains(&node.op_type()))
+        || model.graph.input.iter().any(|input| input.name() == "lazy_reset_grad")
 }
 
 fn rewrite_file(input: &Path, output: &Path, options: &Options) -> Result<Report> {

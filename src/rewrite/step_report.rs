@@ -27,6 +27,8 @@ pub struct StepReport {
     pub input: PathBuf,
     /// The step model.
     pub output: PathBuf,
+    /// Loss, penalty and optimizer in a line.
+    pub summary: String,
     /// What was inferred.
     pub choices: Vec<Choice>,
     /// What the user should know.
@@ -48,6 +50,7 @@ impl StepReport {
         let mut report = Self {
             input: model.path().to_owned(),
             output: PathBuf::new(),
+            summary: String::new(),
             choices: vec![],
             warnings: vec![],
             parameters: vec![],

@@ -1,50 +1,94 @@
-//! Rules that tract does not have, or not for training; and those that are too simple to ask for.
+//! Rules that tract does not have, or not for training, or not for sizes that are symbols; and those that are too simple to
+//! ask for.
 
 use super::convert::{closed, ints};
 use crate::onnx::proto::NodeProto;
 use crate::onnx::proto::standard_domain;
 use tract_onnx::tract_hir::internal::{
-    DatumType, Factoid as _, GenericFactoid, InferenceFact, ShapeFactoid, TDim, TVec,
+    DatumType, DimFact, Factoid as _, GenericFactoid, InferenceFact, ShapeFactoid, TDim, TVec,
 };
 
 /// What `node` makes of its inputs, of which `input` tells: one fact for each output, named or not; none where there is no
 /// rule here.
 pub(super) fn infer(node: &NodeProto, input: impl Fn(usize) -> Option<InferenceFact>) -> Option<Vec<InferenceFact>> {
-    if node.output.is_empty() {
-        return None;
-    }
     let first = input(0)?;
-    let constant = first.value.is_concrete();
-    let like = |fact: &InferenceFact| fact.clone().without_value();
+    let like = |fact: InferenceFact| fact.without_value();
     let mut outputs = vec![InferenceFact::default(); node.output.len()];
+    let (output, others) = outputs.split_first_mut()?;
+    *output = like(first.clone());
     match (standard_domain(node.domain()), node.op_type()) {
         ("", "SoftmaxCrossEntropyLoss" | "NegativeLogLikelihoodLoss") => {
-            outputs[0] = match node.string("reduction", "mean") {
-                "none" => InferenceFact { datum_type: first.datum_type, ..like(&input(1)?) },
-                _ => InferenceFact { shape: ShapeFactoid::closed(TVec::new()), ..like(&first) },
+            output.shape = match node.string("reduction", "mean") {
+                "none" => input(1)?.shape,
+                _ => ShapeFactoid::closed(TVec::new()),
             };
-            outputs[1..].fill(like(&first));
-            return Some(outputs);
-        }
-        ("", "Pad") if !constant && node.input.len() > 1 => {
-            outputs[0] = like(&first).with_shape(padded(&first, &input(1)?, input(3))?);
-            return Some(outputs);
+            others.fill(like(first));
         }
         // Arithmetic on shapes is left to tract, which knows the numbers.
-        (domain, operator) if !constant && keeps_first(domain, operator) => outputs[0] = like(&first),
-        _ => return None,
-    }
-    match node.op_type() {
-        "Dropout" => outputs[1..].fill(like(&first).with_datum_type(DatumType::Bool)),
-        "BatchNormalization" => {
-            for (i, output) in outputs.iter_mut().enumerate().skip(1) {
-                *output = input(if i % 2 == 1 { 3 } else { 4 }).map(|f| like(&f)).unwrap_or_default();
+        _ if first.value.is_concrete() => return None,
+        ("", "Slice") => output.shape = sliced(node, &first, input),
+        ("", "Pad") if node.input.len() > 1 => output.shape = padded(&first, &input(1)?, input(3))?,
+        ("", "Dropout") => others.fill(like(first).with_datum_type(DatumType::Bool)),
+        ("", "BatchNormalization") => {
+            for (statistics, position) in others.iter_mut().zip([3, 4].into_iter().cycle()) {
+                *statistics = input(position).map(like).unwrap_or_default();
             }
         }
-        "LayerNormalization" => outputs[1..].fill(layer_statistics(node, &first)),
-        _ => {}
+        ("", "LayerNormalization") => others.fill(layer_statistics(node, &first)),
+        (domain, operator) if keeps_first(domain, operator) => {}
+        _ => return None,
     }
     Some(outputs)
+}
+
+/// The shape of what Slice takes out of its input. tract takes it for granted that a size that is a symbol reaches as far as
+/// the slice does.
+fn sliced(node: &NodeProto, data: &InferenceFact, input: impl Fn(usize) -> Option<InferenceFact>) -> ShapeFactoid {
+    let numbers = |name: &str, position: usize| match node.ints(name) {
+        Some(ints) => Some(ints.to_vec()),
+        None => ints(&input(position)?),
+    };
+    let is_given = |name: &str, position: usize| node.attribute(name).is_some() || node.input(position).is_some();
+    let Some(mut dims) = closed(&data.shape) else { return data.shape.clone() };
+    let (starts, ends, rank) = (numbers("starts", 1), numbers("ends", 2), dims.len());
+    let axes = match &starts {
+        Some(starts) if !is_given("axes", 3) => Some((0..starts.len() as i64).collect()),
+        _ => numbers("axes", 3),
+    };
+    let steps = if is_given("steps", 4) { numbers("steps", 4) } else { Some(vec![1; rank]) };
+    let Some(axes) = axes else { return ShapeFactoid::closed(dims.iter().map(|_| GenericFactoid::Any).collect()) };
+    for (i, axis) in axes.iter().enumerate() {
+        let Some(dim) = index(*axis, rank).and_then(|axis| dims.get_mut(axis)) else { continue };
+        let number = |list: &Option<Vec<i64>>| list.as_ref()?.get(i).copied();
+        *dim = match (number(&starts), number(&ends), number(&steps)) {
+            (Some(start), Some(end), Some(step)) => size_of_slice(dim, start, end, step),
+            _ => GenericFactoid::Any,
+        };
+    }
+    ShapeFactoid::closed(dims)
+}
+
+/// How many elements from `start` to before `end` in steps of `step` there are, by the standard's rules for what is out of
+/// bounds.
+fn size_of_slice(dim: &DimFact, start: i64, end: i64, step: i64) -> DimFact {
+    match dim {
+        GenericFactoid::Only(TDim::Val(size)) if step != 0 => {
+            let from_front = |at: i64| if at < 0 { at.saturating_add(*size) } else { at };
+            let (lowest, highest) = if step > 0 { (0, *size) } else { (-1, size - 1) };
+            let start = from_front(start).clamp(lowest.max(0), highest.max(0));
+            let end = from_front(end).clamp(lowest, highest.max(lowest));
+            let length = if step > 0 { end - start } else { start - end };
+            GenericFactoid::Only(TDim::Val((length.max(0) as u64).div_ceil(step.unsigned_abs()) as i64))
+        }
+        // "To the end" is written as any number that is large.
+        dim if start == 0 && end >= i64::from(i32::MAX) && step == 1 => dim.clone(),
+        _ => GenericFactoid::Any,
+    }
+}
+
+/// An axis that may be counted from the end.
+fn index(axis: i64, rank: usize) -> Option<usize> {
+    usize::try_from(if axis < 0 { axis.checked_add(rank as i64)? } else { axis }).ok()
 }
 
 /// The shape of an input with `pads` at both ends of `axes`, which are all of them where there is no such input.
@@ -54,7 +98,7 @@ fn padded(input: &InferenceFact, pads: &InferenceFact, axes: Option<InferenceFac
     let pads = ints(pads)?;
     let axes = axes.map_or_else(|| Some((0..rank as i64).collect()), |axes| ints(&axes))?;
     for (i, axis) in axes.iter().enumerate() {
-        let dim = dims.get_mut(usize::try_from(if *axis < 0 { axis + rank as i64 } else { *axis }).ok()?)?;
+        let dim = dims.get_mut(index(*axis, rank)?)?;
         let added = pads.get(i)?.checked_add(*pads.get(axes.len() + i)?)?;
         *dim = dim.concretize().map_or(GenericFactoid::Any, |dim| GenericFactoid::Only(dim + added));
     }
@@ -73,82 +117,21 @@ fn layer_statistics(node: &NodeProto, input: &InferenceFact) -> InferenceFact {
     statistics.with_shape(ShapeFactoid::closed(dims))
 }
 
-/// Whether the first output has the type and the shape of the first input.
+/// Standard operators whose first output has the type and the shape of their first input.
+const KEEP_FIRST: &str = "Abs Acos Acosh Asin Asinh Atan Atanh Ceil Celu Clip Cos Cosh CumSum Elu Erf Exp Floor Gelu \
+    GroupNormalization HardSigmoid HardSwish Hardmax Identity InstanceNormalization LRN LeakyRelu Log LogSoftmax \
+    LpNormalization MeanVarianceNormalization Mish Neg Not PRelu RMSNormalization Reciprocal Relu Round ScatterElements \
+    ScatterND Selu Shrink Sigmoid Sign Sin Sinh Softmax Softplus Softsign Sqrt Swish Tan Tanh ThresholdedRelu Trilu";
+
+/// Operators of ONNX Runtime's own that do so.
+const KEEP_FIRST_OF_MICROSOFT: &str = "BiasGelu BiasSoftmax FastGelu Gelu GroupNorm QuickGelu SimplifiedLayerNormalization \
+    SkipLayerNormalization SkipSimplifiedLayerNormalization";
+
 fn keeps_first(domain: &str, operator: &str) -> bool {
-    match domain {
-        "" => matches!(
-            operator,
-            "Abs"
-                | "Acos"
-                | "Acosh"
-                | "Asin"
-                | "Asinh"
-                | "Atan"
-                | "Atanh"
-                | "BatchNormalization"
-                | "Ceil"
-                | "Celu"
-                | "Clip"
-                | "Cos"
-                | "Cosh"
-                | "CumSum"
-                | "Dropout"
-                | "Elu"
-                | "Erf"
-                | "Exp"
-                | "Floor"
-                | "Gelu"
-                | "GroupNormalization"
-                | "HardSigmoid"
-                | "HardSwish"
-                | "Hardmax"
-                | "Identity"
-                | "InstanceNormalization"
-                | "LRN"
-                | "LayerNormalization"
-                | "LeakyRelu"
-                | "Log"
-                | "LogSoftmax"
-                | "LpNormalization"
-                | "MeanVarianceNormalization"
-                | "Mish"
-                | "Neg"
-                | "Not"
-                | "PRelu"
-                | "RMSNormalization"
-                | "Reciprocal"
-                | "Relu"
-                | "Round"
-                | "ScatterElements"
-                | "ScatterND"
-                | "Selu"
-                | "Shrink"
-                | "Sigmoid"
-                | "Sign"
-                | "Sin"
-                | "Sinh"
-                | "Softmax"
-                | "Softplus"
-                | "Softsign"
-                | "Sqrt"
-                | "Swish"
-                | "Tan"
-                | "Tanh"
-                | "ThresholdedRelu"
-                | "Trilu"
-        ),
-        "com.microsoft" => matches!(
-            operator,
-            "BiasGelu"
-                | "BiasSoftmax"
-                | "FastGelu"
-                | "Gelu"
-                | "GroupNorm"
-                | "QuickGelu"
-                | "SimplifiedLayerNormalization"
-                | "SkipLayerNormalization"
-                | "SkipSimplifiedLayerNormalization"
-        ),
-        _ => false,
-    }
+    let operators = match domain {
+        "" => KEEP_FIRST,
+        "com.microsoft" => KEEP_FIRST_OF_MICROSOFT,
+        _ => return false,
+    };
+    operators.split_ascii_whitespace().any(|keeps| keeps == operator)
 }

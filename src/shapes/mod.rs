@@ -5,7 +5,7 @@
 //! in order, and asks [tract](https://docs.rs/tract-onnx)'s inference rules for each operator what its outputs are
 //! (`operators.rs`). A rule sees shapes and the numbers of small constants, never a weight. An operator that tract does not
 //! know or cannot work out leaves its outputs to what the file declares of them, and where that is nothing, unknown; a few
-//! operators that matter for training have rules here (`local.rs`).
+//! operators that matter for training, or that it gets wrong, have rules here (`local.rs`).
 //!
 //! What the operators make of the inputs is what will happen when the model runs, and goes before a declaration, which may
 //! be left over from before an edit: a declaration fills in what the operators leave open. Where an operator says one number
@@ -25,12 +25,12 @@ use crate::graph::Facts;
 use crate::onnx::Model;
 use std::collections::BTreeMap;
 
-/// What is known of the values of `model`, those in the branches of an If included, with every dimension symbol in `bindings` at the
-/// number that it is bound to. The nodes are in topological order.
+/// What is known of the values of `model`, with every dimension symbol in `bindings` at the number that it is bound to. The
+/// nodes are in topological order.
 ///
 /// An axis of unknown size is a [`Dim::Symbol`](crate::graph::Dim::Symbol): the file's own symbol, an expression in such
 /// symbols, or `value[axis]`, which is the size of that axis of that value. Texts that are equal stand for equal numbers.
-/// Values of the same name in two branches are left out.
+/// Values in the branches of an If are among them, unless two have one name; those in the body of a Loop or Scan are not.
 ///
 /// # Errors
 /// Where a binding is of a symbol that the model does not have, or the file contradicts itself about a value.

@@ -166,9 +166,9 @@ thread_local! {
     static QUIET: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Calls tract. Some of its rules panic on what they do not foresee; that is one more thing that is not known, and nothing to
-/// print: the process's panic hook is left out for this thread.
-fn quietly<T>(call: impl FnOnce() -> Option<T>) -> Option<T> {
+/// Asks a rule. Some of tract's panic on what they do not foresee, and its arithmetic where a size overflows; that is one more
+/// thing that is not known, and nothing to print: the process's panic hook is left out for this thread.
+pub(super) fn quietly<T>(call: impl FnOnce() -> Option<T>) -> Option<T> {
     static HOOK: Once = Once::new();
     HOOK.call_once(|| {
         let usual = panic::take_hook();

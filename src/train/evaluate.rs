@@ -12,7 +12,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 pub struct Evaluation {
     /// The mean loss over the samples.
     pub loss: f64,
-    /// The fraction of the samples that is classified right, where the evaluation graph returns logits.
+    /// The fraction of the samples that is classified right, where the labels are classes and the evaluation graph returns
+    /// logits.
     pub accuracy: Option<f64>,
     /// The samples looked at: all of them, unless the graph's batch is fixed and they cannot all be fed.
     pub samples: usize,
@@ -36,19 +37,24 @@ pub fn evaluate(
         }
         let outputs = engine.evaluate(&feed.batch(rows)?)?;
         loss.add(loss_of(&outputs)?, rows.len());
-        let labels = &feed.data().labels()[rows[0]..][..rows.len()];
-        correct = correct.zip(logits(&outputs, rows.len())).map(|(sum, logits)| sum + count_correct(logits, labels));
+        let classes = feed.data().labels().classes().map(|classes| &classes[rows[0]..][..rows.len()]);
+        let right = classes.zip(logits(&outputs, rows.len())).map(|(labels, logits)| count_correct(logits, labels));
+        correct = correct.zip(right).map(|(sum, right)| sum + right);
     }
     let samples = loss.samples() as usize;
     let accuracy = correct.map(|correct| correct as f64 / samples as f64);
     Ok(loss.value().map(|loss| Evaluation { loss, accuracy, samples }))
 }
 
-/// How many classes the model tells apart; none where its evaluation graph returns no logits.
+/// How many classes the model tells apart; none where the labels are no classes, or its evaluation graph returns no
+/// logits.
 ///
 /// # Errors
 /// Where the engine cannot evaluate, or not in batches of that size.
 pub fn class_count(engine: &mut dyn Engine, feed: &Feed<'_>, batch_size: usize) -> Result<Option<usize>> {
+    if feed.data().labels().classes().is_none() || engine.evaluate_outputs().is_empty() {
+        return Ok(None);
+    }
     let first: Vec<usize> = (0..feed.data().len().min(batch_size)).collect();
     let Some(rows) = feed.batches(&first, batch_size)?.next() else { return Ok(None) };
     let outputs = engine.evaluate(&feed.batch_without_labels(rows)?)?;

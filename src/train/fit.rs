@@ -9,6 +9,7 @@ use super::schedule::{LearningRate, Schedule};
 use crate::emit::artifact::{GRAD_NORM, LOSS_PERTURBED};
 use crate::engine::{Engine, Rates};
 use crate::{Error, Result};
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
@@ -31,6 +32,8 @@ pub struct Config {
     pub r: Option<f32>,
     /// The mixing weight, for graphs with an input for it.
     pub alpha: Option<f32>,
+    /// Other hyperparameters of a step model, by the names of its inputs.
+    pub others: BTreeMap<String, f32>,
 }
 
 impl Config {
@@ -45,6 +48,7 @@ impl Config {
             .with("seed", self.seed)
             .with("r", self.r)
             .with("alpha", self.alpha);
+        let fingerprint = self.others.iter().fold(fingerprint, |f, (name, &value)| f.with(name, value));
         match self.schedule {
             Schedule::Constant => fingerprint,
             Schedule::Cosine => fingerprint.with("epochs", self.epochs),
@@ -67,7 +71,7 @@ pub struct Run<'a> {
     pub test: Option<&'a Feed<'a>>,
     /// The choices.
     pub config: &'a Config,
-    /// Where metrics, checkpoints and the model are written; nowhere if none.
+    /// Where metrics and checkpoints are written; nowhere if none.
     pub folder: Option<&'a mut RunFolder>,
     /// Told of everything that happens.
     pub observe: &'a mut dyn FnMut(&Event),
@@ -78,7 +82,7 @@ pub struct Run<'a> {
 /// How a run ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ended {
-    /// All epochs are over, the model is exported.
+    /// All epochs are over.
     Finished,
     /// It was told to stop; the last checkpoint is of this moment.
     Stopped,
@@ -111,7 +115,7 @@ pub fn prepare(
 }
 
 /// Trains from `progress` to the end of the last epoch. After each epoch the test set is evaluated and a checkpoint
-/// written; at the end the model is exported.
+/// written.
 ///
 /// # Errors
 /// Where the engine fails, a file cannot be written, or the loss is no longer finite; the last checkpoint is then still
@@ -151,9 +155,6 @@ pub fn fit(mut run: Run<'_>, mut progress: Progress) -> Result<Ended> {
             folder.save(run.engine, &progress)?;
         }
     }
-    if let Some(folder) = &mut run.folder {
-        folder.export(run.engine)?;
-    }
     Ok(Ended::Finished)
 }
 
@@ -161,7 +162,8 @@ impl Run<'_> {
     fn step(&mut self, rows: &[usize], learning_rate: f32, progress: &mut Progress) -> Result<()> {
         let began = Instant::now();
         let batch = self.train.batch(rows)?;
-        let rates = Rates { learning_rate, r: self.config.r, alpha: self.config.alpha };
+        let Config { r, alpha, ref others, .. } = *self.config;
+        let rates = Rates { learning_rate, r, alpha, others: others.clone() };
         let outputs = self.engine.step(&batch, &rates)?;
         let seconds = began.elapsed().as_secs_f64();
 

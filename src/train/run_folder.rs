@@ -1,4 +1,5 @@
-//! The folder that a run leaves behind: `checkpoints/`, `metrics.jsonl`, `model.onnx`.
+//! The folder that a run leaves behind: `checkpoints/`, `metrics.jsonl`, and its result, `model.onnx` or
+//! `state.safetensors`.
 
 use super::checkpoint::{Checkpoint, Fingerprint, Progress, State};
 use super::metrics::Event;
@@ -11,6 +12,7 @@ use std::path::{Path, PathBuf};
 const CHECKPOINTS: &str = "checkpoints";
 const METRICS: &str = "metrics.jsonl";
 const MODEL: &str = "model.onnx";
+const STATE: &str = "state.safetensors";
 
 /// A run's folder, open for writing.
 #[derive(Debug)]
@@ -35,6 +37,7 @@ impl RunFolder {
             (root.join(CHECKPOINTS), fs::remove_dir_all as fn(PathBuf) -> io::Result<()>),
             (root.join(METRICS), fs::remove_file),
             (root.join(MODEL), fs::remove_file),
+            (root.join(STATE), fs::remove_file),
         ] {
             match remove(path.clone()) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -100,11 +103,6 @@ impl RunFolder {
         &self.root
     }
 
-    /// Where the inference model goes.
-    pub fn model_file(&self) -> PathBuf {
-        self.root.join(MODEL)
-    }
-
     /// Appends a line to `metrics.jsonl`, in one write.
     ///
     /// # Errors
@@ -134,15 +132,27 @@ impl RunFolder {
         Checkpoint::write(&self.root.join(CHECKPOINTS), &state, |file| engine.save(file))
     }
 
-    /// Writes the trained model for inference, whole or not at all, and returns its path.
+    /// Has `write` write the trained model for inference, whole or not at all, and returns its path.
     ///
     /// # Errors
-    /// Where the engine cannot export, or the file cannot be written.
-    pub fn export(&mut self, engine: &mut dyn Engine) -> Result<PathBuf> {
-        let target = self.model_file();
-        let unfinished = self.root.join(format!(".unfinished-{MODEL}"));
-        engine.export(&unfinished)?;
-        fs::rename(&unfinished, &target).map_err(|error| Error::io("write the model", &target, &error))?;
+    /// Where `write` fails, or the file cannot be written.
+    pub fn write_model(&self, write: impl FnOnce(&Path) -> Result<()>) -> Result<PathBuf> {
+        self.write_result(MODEL, write)
+    }
+
+    /// Has `write` write the trained state, whole or not at all, and returns its path.
+    ///
+    /// # Errors
+    /// Where `write` fails, or the file cannot be written.
+    pub fn write_state(&self, write: impl FnOnce(&Path) -> Result<()>) -> Result<PathBuf> {
+        self.write_result(STATE, write)
+    }
+
+    fn write_result(&self, name: &str, write: impl FnOnce(&Path) -> Result<()>) -> Result<PathBuf> {
+        let target = self.root.join(name);
+        let unfinished = self.root.join(format!(".unfinished-{name}"));
+        write(&unfinished)?;
+        fs::rename(&unfinished, &target).map_err(|error| Error::io("write the result", &target, &error))?;
         Ok(target)
     }
 }

@@ -4,6 +4,7 @@
 pub mod command;
 pub mod plain;
 pub mod python;
+pub mod step;
 
 use gnp::engine::ort_training::{Artifacts, Options, OrtTraining};
 use gnp::engine::runtime::{self, Runtime};
@@ -16,7 +17,7 @@ use std::path::{Path, PathBuf};
 /// must agree on it.
 pub const SEED: i64 = 11;
 
-pub const RATES: Rates = Rates { learning_rate: 0.0, r: None, alpha: None };
+pub const RATES: Rates = Rates::new(0.0);
 
 /// The runtime that all tests of a process share, fetched where it is missing.
 pub fn training_runtime() -> Runtime {
@@ -111,7 +112,7 @@ pub fn write(engine: &mut OrtTraining, parameters: &[String], values: &[f64]) {
 pub fn gradient(engine: &mut OrtTraining, parameters: &[String], batch: &[Tensor], rates: &Rates) -> Vector {
     let learning_rate = 65536.0;
     let before = read(engine, parameters);
-    engine.step(batch, &Rates { learning_rate, ..*rates }).unwrap();
+    engine.step(batch, &Rates { learning_rate, ..rates.clone() }).unwrap();
     let after = read(engine, parameters);
     write(engine, parameters, &before);
     before.iter().zip(&after).map(|(w, v)| (w - v) / f64::from(learning_rate)).collect()

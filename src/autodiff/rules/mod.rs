@@ -3,6 +3,8 @@
 //! A rule is a function from the cotangents of a node's outputs to those of its inputs. To add one, write it in the file of
 //! its family and name it in that file's `RULES`.
 
+mod window;
+
 use super::op::{Cotangents, Op};
 use crate::Result;
 use crate::graph::{TypedBuilder, Value};
@@ -32,7 +34,7 @@ macro_rules! families {
     };
 }
 
-families!(arithmetic, norm, reduce);
+families!(activation, arithmetic, conv, function, matmul, norm, reduce, select, softmax, zero);
 
 static TABLE: LazyLock<HashMap<(&str, &str), Rule>> =
     LazyLock::new(|| registered().map(|(domain, operator, rule)| ((domain, operator), rule)).collect());

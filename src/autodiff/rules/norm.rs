@@ -4,11 +4,13 @@
 //! x̄ = s · (x̂̄ − mean x̂̄ − x̂ · mean (x̂̄ · x̂)).
 
 use super::{Cotangents, Entry, Op, Rule};
-use crate::Result;
-use crate::graph::{Dim, Fact, TypedBuilder, Value};
+use crate::{Error, Result};
+use crate::graph::{Dim, TypedBuilder, Value};
+use crate::lowering::{BATCH_NORM, DOMAIN};
 use crate::onnx::proto::AttributeProto;
 
 pub(super) const RULES: &[Entry] = &[
+    (DOMAIN, BATCH_NORM, Rule::Vjp(batch_by_itself)),
     ("", "BatchNormalization", Rule::VjpMany(batch)),
     ("", "GroupNormalization", Rule::Vjp(group)),
     ("", "InstanceNormalization", Rule::Vjp(instance)),
@@ -29,7 +31,7 @@ fn batch(op: &Op, dy: &[Option<Value>], g: &mut TypedBuilder<'_>) -> Result<Cota
     let (x, scale, bias, mean, variance) = (op.input(0)?, op.input(1)?, op.input(2)?, op.input(3)?, op.input(4)?);
     let variance = g.plus(variance, epsilon(op));
     let deviation = g.unary("Sqrt", &variance);
-    let (dy3, x3) = (by_channel(dy, g), by_channel(x, g));
+    let (dy3, x3) = (g.by_channel(dy), g.by_channel(x));
     let factor = g.div(scale, &deviation);
     let factor = g.unsqueeze(&factor, &[1]);
     let dx = g.mul(&dy3, &factor);
@@ -41,6 +43,32 @@ fn batch(op: &Op, dy: &[Option<Value>], g: &mut TypedBuilder<'_>) -> Result<Cota
     let dbias = g.reduce("ReduceSum", &dy3, &[0, 2], false);
     let dx = g.reshape_like(&dx, x);
     Ok([dx, g.reshape_like(&dscale, scale), g.reshape_like(&dbias, bias)].into())
+}
+
+/// y = (x − μ) · s · γ + β per channel, μ and s those of x itself  ⇒  γ̄ = s · Σ ȳ · (x − μ),  β̄ = Σ ȳ,
+/// x̄ = γ · s · (ȳ − Σ ȳ / n − (x − μ) · s² · Σ ȳ · (x − μ) / n), which is a · ȳ + b · (x − μ) + c with numbers a, b, c for each channel.
+/// This is the whole gradient: none goes by the inputs x − μ and s.
+fn batch_by_itself(op: &Op, dy: &Value, g: &mut TypedBuilder<'_>) -> Result<Cotangents> {
+    let (x, scale, bias, centred, s) = (op.input(0)?, op.input(1)?, op.input(2)?, op.input(3)?, op.input(4)?);
+    let rank = g.fact(centred).rank().ok_or_else(|| Error::internal("its input has no rank").at_node(op.label(), BATCH_NORM))?;
+    let axes: Vec<i64> = (0..rank as i64).filter(|axis| *axis != 1).collect();
+    let sum = g.reduce("ReduceSum", dy, &axes, true);
+    let product = g.mul(dy, centred);
+    let along = g.reduce("ReduceSum", &product, &axes, true);
+    let dscale = g.mul(&along, s);
+    let further: Vec<i64> = (1..rank as i64 - 1).collect();
+    let factor = g.unsqueeze(scale, &further);
+    let a = g.mul(&factor, s);
+    let n = g.count(centred, Some(&axes));
+    let scaled = g.div(&a, &n);
+    let scaled = g.neg(&scaled);
+    let c = g.mul(&scaled, &sum);
+    let b = g.mul(&scaled, &dscale);
+    let b = g.mul(&b, s);
+    let (direct, by_variance) = (g.mul(dy, &a), g.mul(centred, &b));
+    let dx = g.add(&direct, &by_variance);
+    let dx = g.add(&dx, &c);
+    Ok([g.reshape_like(&dx, x), g.reshape_like(&dscale, scale), g.reshape_like(&sum, bias)].into())
 }
 
 /// y = x̂ · γ + β, normalised over all axes from `axis` on  ⇒  x̂̄ = ȳ · γ,  γ̄ = Σ ȳ · x̂,  β̄ = Σ ȳ
@@ -63,7 +91,7 @@ fn layer(op: &Op, dy: &[Option<Value>], g: &mut TypedBuilder<'_>) -> Result<Cota
 /// y = x̂ · γ + β, normalised for each example and channel  ⇒  x̂̄ = ȳ · γ,  γ̄ = Σ ȳ · x̂,  β̄ = Σ ȳ
 fn instance(op: &Op, dy: &Value, g: &mut TypedBuilder<'_>) -> Result<Cotangents> {
     let (x, scale, bias) = (op.input(0)?, op.input(1)?, op.input(2)?);
-    let (dy3, x3) = (by_channel(dy, g), by_channel(x, g));
+    let (dy3, x3) = (g.by_channel(dy), g.by_channel(x));
     let normal = Normal::of(&x3, &[2], epsilon(op), g);
     let factor = g.unsqueeze(scale, &[1]);
     let dnormal = g.mul(&dy3, &factor);
@@ -83,16 +111,16 @@ fn group(op: &Op, dy: &Value, g: &mut TypedBuilder<'_>) -> Result<Cotangents> {
     if groups < 1 {
         return Err(op.error("expected the attribute `num_groups`"));
     }
-    let grouped = split(x, groups, g);
+    let grouped = g.by_group(x, groups);
     let normal = Normal::of(&grouped, &[2], epsilon(op), g);
     let scaled_by_group = g.fact(scale).dim(0).and_then(Dim::known) == Some(groups);
     let as_scaled = |value: &Value, g: &mut TypedBuilder<'_>| {
-        if scaled_by_group { split(value, groups, g) } else { by_channel(value, g) }
+        if scaled_by_group { g.by_group(value, groups) } else { g.by_channel(value) }
     };
     let dy = as_scaled(dy, g);
     let factor = g.unsqueeze(scale, &[1]);
     let dnormal = g.mul(&dy, &factor);
-    let dnormal = split(&dnormal, groups, g);
+    let dnormal = g.by_group(&dnormal, groups);
     let dx = normal.cotangent(&dnormal, g);
     let dx = g.reshape_like(&dx, x);
     let normal = g.reshape_like(&normal.value, x);
@@ -160,7 +188,7 @@ fn local_response(op: &Op, dy: &Value, g: &mut TypedBuilder<'_>) -> Result<Cotan
         return Err(op.error("expected the attribute `size`"));
     }
     let (before, after) = ((size - 1) / 2, size / 2);
-    let [x3, y3, dy3] = [x, y, dy].map(|value| by_channel(value, g));
+    let [x3, y3, dy3] = [x, y, dy].map(|value| g.by_channel(value));
     let square = g.mul(&x3, &x3);
     let mean = channel_mean(&square, size, [before, after], g);
     let mean = g.scale(&mean, alpha);
@@ -249,38 +277,4 @@ fn trailing_axes(op: &Op, x: &Value, g: &TypedBuilder<'_>) -> Result<Vec<i64>> {
         }
     };
     Ok((first..0).collect())
-}
-
-/// A tensor of batch, channels and any further axes as one of rank 3, the further axes taken together.
-fn by_channel(x: &Value, g: &mut TypedBuilder<'_>) -> Value {
-    let fact = g.fact(x);
-    if fact.rank() == Some(3) {
-        return x.clone();
-    }
-    let dims = match fact.shape.as_deref() {
-        Some([batch, channels, rest @ ..]) => [batch.clone(), channels.clone(), total(rest)],
-        _ => [const { Dim::Unknown }; 3],
-    };
-    let fact = Fact { element: fact.element, shape: Some(dims.to_vec()) };
-    // Reshape takes a size of 0 for that of the input.
-    let shape = g.int64s(&[0, 0, -1]);
-    g.reshape_to(x, &shape, fact)
-}
-
-/// A tensor of batch, channels and any further axes as one of rank 3: batch, groups of channels, what is in a group.
-fn split(x: &Value, groups: i64, g: &mut TypedBuilder<'_>) -> Value {
-    let fact = g.fact(x);
-    let batch = fact.dim(0).cloned().unwrap_or(Dim::Unknown);
-    let rest = match fact.shape.as_deref() {
-        Some([_, rest @ ..]) => total(rest).known().map_or(Dim::Unknown, |n| Dim::Known(n / groups)),
-        _ => Dim::Unknown,
-    };
-    let fact = Fact { element: fact.element, shape: Some(vec![batch, Dim::Known(groups), rest]) };
-    let shape = g.int64s(&[0, groups, -1]);
-    g.reshape_to(x, &shape, fact)
-}
-
-/// The product of sizes.
-fn total(dims: &[Dim]) -> Dim {
-    dims.iter().map(Dim::known).product::<Option<i64>>().map_or(Dim::Unknown, Dim::Known)
 }

@@ -4,7 +4,7 @@ use crate::engines;
 use comfy_table::Table;
 use gnp::emit::artifact::{GRAD_NORM, Settings};
 use gnp::engine::ort_training::{Artifacts, Options};
-use gnp::engine::runtime::{self, Runtime};
+use gnp::engine::runtime::{self, Package, Runtime};
 use gnp::engine::{Engine, OrtTraining, Rates};
 use gnp::penalty::Penalty;
 use gnp::rewrite::{self, rewrite};
@@ -12,6 +12,7 @@ use gnp::train::data::{Data, Dataset, Feed};
 use gnp::train::{Config, Event, Progress, Run, Schedule, evaluate, fit, prepare};
 use gnp::{Error, Result, cli};
 use indicatif::{ProgressBar, ProgressStyle};
+use std::collections::BTreeMap;
 use std::fs;
 use std::num::NonZero;
 use std::path::{Path, PathBuf};
@@ -41,7 +42,7 @@ pub struct Arguments {
 pub fn run(arguments: &Arguments) -> Result<()> {
     let chosen = arguments.ort_lib.is_some() || std::env::var_os("ORT_DYLIB_PATH").is_some();
     let runtime = match runtime::for_training(arguments.ort_lib.as_deref()) {
-        Err(_) if !chosen => engines::install()?,
+        Err(_) if !chosen => engines::install(Package::Training)?,
         found => found?,
     };
     let folder = tempfile::tempdir().map_err(|error| Error::io("make a folder", std::env::temp_dir(), &error))?;
@@ -133,6 +134,7 @@ impl Demo {
             seed,
             r: None,
             alpha: None,
+            others: BTreeMap::new(),
         };
         let mut engine = self.load(&self.methods[method].artifacts)?;
         let mut data = self.data.clone();
@@ -173,7 +175,7 @@ impl Demo {
     fn gradient_norm(&self, train: &Feed<'_>) -> Result<f64> {
         let mut engine = self.load(&Artifacts { checkpoint: self.checkpoint.clone(), ..self.probe.clone() })?;
         let rows: Vec<usize> = (0..train.data().len()).collect();
-        let outputs = engine.step(&train.batch(&rows)?, &Rates { learning_rate: 0.0, r: None, alpha: None })?;
+        let outputs = engine.step(&train.batch(&rows)?, &Rates::new(0.0))?;
         let index = engine.step_outputs().iter().position(|output| output == GRAD_NORM);
         let norm = index.and_then(|index| outputs.get(index)?.to_scalar());
         norm.map(f64::from).ok_or_else(|| Error::internal(format!("the rewritten graph does not return {GRAD_NORM}")))

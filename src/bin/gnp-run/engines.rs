@@ -1,7 +1,7 @@
 //! `gnp-run engines`: what can train here, and how to get it.
 
 use comfy_table::CellAlignment;
-use gnp::engine::runtime::{self, Candidate, InstallStep, Origin, Runtime, TRAINING_PACKAGE};
+use gnp::engine::runtime::{self, Candidate, InstallStep, Origin, Package, Runtime};
 use gnp::{Error, Result, cli};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
@@ -33,34 +33,45 @@ enum Command {
 enum Engine {
     /// ONNX Runtime 1.19.2 with its training API (9 MB, Linux on x86-64; needs python3 with pip and a C compiler)
     Training,
+    /// ONNX Runtime 1.32.0, which runs step models (needs python3 with pip)
+    Onnxruntime,
 }
 
 pub fn run(arguments: &Arguments) -> Result<()> {
     match arguments.command {
-        Some(Command::Install { engine: Engine::Training }) => {
-            let runtime = install()?;
-            cli::print(format!("ONNX Runtime {} can train: {}\n", runtime.version, runtime.library.display()))
+        Some(Command::Install { engine }) => {
+            let runtime = install(match engine {
+                Engine::Training => Package::Training,
+                Engine::Onnxruntime => Package::Stock,
+            })?;
+            let ability = if runtime.can_train() { "can train" } else { "runs step models" };
+            cli::print(format!("ONNX Runtime {} {ability}: {}\n", runtime.version, runtime.library.display()))
         }
         None => list(&runtime::discover(arguments.ort_lib.as_deref()), arguments.json),
     }
 }
 
-/// Installs the training runtime where it is missing, and says on standard error what it does.
-pub fn install() -> Result<Runtime> {
+/// Installs a runtime where it is missing, and says on standard error what it does.
+pub fn install(package: Package) -> Result<Runtime> {
     let bar = ProgressBar::new_spinner().with_style(spinner()?);
     bar.enable_steady_tick(Duration::from_millis(100));
-    let result = runtime::install_training(&mut |step| {
+    let mut progress = |step| {
         let message = match step {
             InstallStep::Download { bytes } => format!(
-                "pip downloads {TRAINING_PACKAGE} ({:.0} MB), once, into the user's cache folder",
+                "pip downloads {} ({:.0} MB), once, into the user's cache folder",
+                package.requirement(),
                 bytes as f64 / 1e6
             ),
-            InstallStep::Unpack => "checking its sha256 and unpacking it".to_owned(),
+            InstallStep::Unpack => "checking and unpacking it".to_owned(),
             InstallStep::Compile => "compiling the library's entry point".to_owned(),
         };
         // A hidden bar (no terminal) swallows its messages.
         if bar.is_hidden() { eprintln!("{message}") } else { bar.set_message(message) }
-    });
+    };
+    let result = match package {
+        Package::Stock => runtime::install_onnxruntime(&mut progress),
+        Package::Training => runtime::install_training(&mut progress),
+    };
     bar.finish_and_clear();
     result
 }
@@ -70,29 +81,35 @@ fn spinner() -> Result<ProgressStyle> {
         .map_err(|error| Error::internal(format!("a faulty template: {error}")))
 }
 
+/// What an ONNX Runtime can train.
+fn trains(runtime: &Runtime) -> &'static [&'static str] {
+    if runtime.can_train() { &["step models", "artifacts"] } else { TRACT_TRAINS }
+}
+
+const TRACT_TRAINS: &[&str] = &["step models"];
+
 fn list(candidates: &[Candidate], as_json: bool) -> Result<()> {
     if as_json {
-        let list: Vec<_> = candidates.iter().map(to_json).collect();
+        let tract = json!({ "found": "built in", "kind": "tract", "trains": TRACT_TRAINS, "can_train": false });
+        let list: Vec<_> = candidates.iter().map(to_json).chain([tract]).collect();
         return cli::print(format!("{:#}\n", json!(list)));
     }
     let mut table = cli::table(["kind", "version", "trains", "providers", "found", "library"]);
     table.column_iter_mut().for_each(|column| column.set_cell_alignment(CellAlignment::Left));
-    let mut trains = false;
-    for Candidate { origin, library, runtime } in candidates {
-        if let Ok(runtime) = runtime {
-            trains |= runtime.can_train();
-            let providers = runtime.providers.iter().map(|name| name.trim_end_matches("ExecutionProvider"));
-            table.add_row([
-                runtime.kind.to_string(),
-                runtime.version.clone(),
-                if runtime.can_train() { "yes" } else { "no" }.to_owned(),
-                providers.collect::<Vec<_>>().join(", "),
-                origin.to_string(),
-                library.display().to_string(),
-            ]);
-        }
+    let found = || candidates.iter().filter_map(|candidate| Some((candidate, candidate.runtime.as_ref().ok()?)));
+    for (Candidate { origin, library, .. }, runtime) in found() {
+        let providers = runtime.providers.iter().map(|name| name.trim_end_matches("ExecutionProvider"));
+        table.add_row([
+            runtime.kind.to_string(),
+            runtime.version.clone(),
+            trains(runtime).join(", "),
+            providers.collect::<Vec<_>>().join(", "),
+            origin.to_string(),
+            library.display().to_string(),
+        ]);
     }
-    let mut text = if table.is_empty() { "No ONNX Runtime was found.\n".to_owned() } else { format!("{table}\n") };
+    table.add_row(["tract", "", &TRACT_TRAINS.join(", "), "CPU", "built in", ""]);
+    let mut text = format!("{table}\n");
     for candidate in candidates {
         // That the system has none is no news.
         if let Err(error) = &candidate.runtime
@@ -101,9 +118,15 @@ fn list(candidates: &[Candidate], as_json: bool) -> Result<()> {
             text += &format!("\nNot usable ({}): {error}\n", candidate.origin);
         }
     }
-    if !trains {
-        text += "\nTo train, install one: gnp-run engines install training\n\
-                 or name one of your own with --ort-lib or ORT_DYLIB_PATH.\n";
+    if found().next().is_none() {
+        text += &format!("\nStep models train faster with ONNX Runtime: {}\n", Package::Stock.command());
+    }
+    if !found().any(|(_, runtime)| runtime.can_train()) {
+        text += &format!(
+            "\nTo train artifacts, install a runtime that can: {}\n\
+             or name one of your own with --ort-lib or ORT_DYLIB_PATH.\n",
+            Package::Training.command()
+        );
     }
     cli::print(text)
 }
@@ -116,6 +139,7 @@ fn to_json(candidate: &Candidate) -> serde_json::Value {
             "library": library,
             "kind": runtime.kind.to_string(),
             "version": runtime.version,
+            "trains": trains(runtime),
             "can_train": runtime.can_train(),
             "providers": runtime.providers,
         }),

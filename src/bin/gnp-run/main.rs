@@ -1,9 +1,10 @@
-//! Trains ONNX Runtime training artifacts, those with a Gradient Norm Penalty among them.
+//! Trains step models and ONNX Runtime training artifacts, those with a Gradient Norm Penalty among them.
 
 mod demo;
 mod engines;
 mod progress;
 mod train;
+mod trainee;
 
 use clap::{Parser, Subcommand};
 use gnp::cli;
@@ -13,8 +14,10 @@ const EXAMPLES: &str = "\
 Examples:
   gnp-run demo
       See what the penalty does, in under a minute
+  gnp-run step.onnx --data mnist.npz --epochs 10
+      Train a step model on an archive with x_train, y_train, x_test, y_test
   gnp-run engines install training
-      Get an ONNX Runtime that can train
+      Get an ONNX Runtime that can train artifacts
   gnp-run artifacts/ --data mnist.npz --epochs 10
       Train on an archive with x_train, y_train, x_test, y_test
   gnp-run artifacts/ --data mnist/ --epochs 10 --schedule cosine --out runs/a
@@ -22,10 +25,11 @@ Examples:
   gnp-run artifacts/ --data mnist/ --epochs 10 --schedule cosine --out runs/a --resume
       Go on where that run was stopped";
 
-/// Train ONNX Runtime training artifacts on data from files
+/// Train a step model, or ONNX Runtime training artifacts, on data from files
 ///
-/// ARTIFACTS come from onnxruntime.training.artifacts.generate_artifacts; gnp-rewrite puts the Gradient Norm Penalty
-/// into them. A run leaves metrics, checkpoints and the trained model in its output folder.
+/// gnp-rewrite makes step models of ordinary ONNX models, and puts the Gradient Norm Penalty into artifacts, which come
+/// from onnxruntime.training.artifacts.generate_artifacts. A run leaves metrics, checkpoints and what it has trained in
+/// its output folder.
 #[derive(Parser)]
 #[command(
     name = "gnp-run",
@@ -46,7 +50,7 @@ struct CommandLine {
 
 #[derive(Subcommand)]
 enum Command {
-    /// List the ONNX Runtime libraries found, or install one that can train
+    /// List the engines found, or install one
     Engines(engines::Arguments),
     /// Train a small network plainly, as SAM and with the penalty, and compare them
     Demo(demo::Arguments),
@@ -58,7 +62,8 @@ fn main() -> ExitCode {
         (Some(Command::Demo(arguments)), _) => demo::run(&arguments),
         (None, Some(arguments)) => train::run(&arguments),
         (None, None) => {
-            Err(gnp::Error::input("nothing to train").help("name the folder of the artifacts: gnp-run --help"))
+            Err(gnp::Error::input("nothing to train")
+                .help("name a step model or a folder of artifacts: gnp-run --help"))
         }
     })
 }

@@ -40,8 +40,8 @@ impl Display {
         self.bar.finish_and_clear();
     }
 
-    /// The run's result as a table.
-    pub fn summary(&self, model: &Path) -> String {
+    /// The run's result as a table, `what` it wrote and into which file.
+    pub fn summary(&self, what: &str, file: &Path) -> String {
         let mut table = Table::new();
         table.load_style(presets::NOTHING);
         if let Some(last) = &self.last {
@@ -56,7 +56,7 @@ impl Display {
         if let Some((epoch, accuracy)) = self.best.as_ref().and_then(|best| best.accuracy.map(|a| (best.epoch, a))) {
             table.add_row(["best accuracy".to_owned(), format!("{:.2} % (epoch {epoch})", 100.0 * accuracy)]);
         }
-        table.add_row(["model".to_owned(), model.display().to_string()]);
+        table.add_row([what.to_owned(), file.display().to_string()]);
         format!("{table}\n")
     }
 

@@ -1,23 +1,23 @@
-//! Trains artifacts: the arguments of a run, and how it goes.
+//! Trains artifacts and step models: the arguments of a run, and how it goes.
 
 use crate::progress::Display;
+use crate::trainee::Trainee;
 use clap::{Args, ValueEnum, value_parser};
-use gnp::engine::ort_training::{Artifacts, Options};
-use gnp::engine::{Device, Engine, OrtTraining, runtime};
+use gnp::engine::Device;
 use gnp::train::data::{Data, Feed};
-use gnp::train::{
-    Checkpoint, Config, Ended, Progress, Run, RunFolder, Schedule, exposed_numbers, find_artifacts, fit, prepare,
-};
+use gnp::train::{Config, Ended, Progress, Run, RunFolder, Schedule, fit, prepare};
 use gnp::{Error, Result, cli};
-use sha2::{Digest, Sha256};
 use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 #[derive(Args)]
 pub struct Arguments {
-    /// Folder with training_model.onnx, eval_model.onnx, optimizer_model.onnx and checkpoint
-    artifacts: PathBuf,
+    /// Step model, or folder with training_model.onnx, eval_model.onnx, optimizer_model.onnx and checkpoint
+    model: PathBuf,
+    /// Model that a step model is evaluated with [default: the step model's name with the ending .eval.onnx, if it is there]
+    #[arg(long, value_name = "PATH")]
+    eval_model: Option<PathBuf>,
 
     /// Training data: an .npz file, a folder of IDX files named like MNIST's, or an IDX file of images
     #[arg(long, value_name = "PATH", help_heading = "Data")]
@@ -45,33 +45,31 @@ pub struct Arguments {
     /// Samples a step
     #[arg(long, value_name = "N", default_value_t = 64, help_heading = "Optimization")]
     batch_size: usize,
-    /// Learning rate at its peak
-    #[arg(
-        long,
-        allow_negative_numbers = true,
-        value_name = "RATE",
-        default_value_t = 1e-3,
-        help_heading = "Optimization"
-    )]
-    lr: f32,
+    /// Learning rate at its peak [default: the step model's own, 0.001 for artifacts]
+    #[arg(long, allow_negative_numbers = true, value_name = "RATE", help_heading = "Optimization")]
+    lr: Option<f32>,
     /// How the learning rate goes on after the warm-up
     #[arg(long, value_enum, default_value_t = ScheduleName::Constant, help_heading = "Optimization")]
     schedule: ScheduleName,
     /// Steps in which the learning rate rises to its peak
     #[arg(long, value_name = "STEPS", default_value_t = 0, help_heading = "Optimization")]
     warmup: u64,
+    /// Set another hyperparameter of a step model, by the name of its input; may be repeated
+    #[arg(long, value_name = "NAME=NUMBER", value_parser = assignment, help_heading = "Optimization")]
+    set: Vec<(String, f32)>,
     /// Decides everything random: runs with the same seed are equal
     #[arg(long, value_name = "N", default_value_t = 0, help_heading = "Optimization")]
-    seed: u32,
+    pub seed: u32,
 
-    /// Radius of the perturbation, for artifacts rewritten with --expose r [default: what they were rewritten with]
+    /// Radius of the perturbation, for step models and artifacts rewritten with --expose r [default: what they were
+    /// rewritten with]
     #[arg(long, allow_negative_numbers = true, value_name = "R", help_heading = "Gradient Norm Penalty")]
     r: Option<f32>,
-    /// Weight of the perturbed gradient, for artifacts rewritten with --expose alpha [default: as for r]
+    /// Weight of the perturbed gradient, for step models and artifacts rewritten with --expose alpha [default: as for r]
     #[arg(long, allow_negative_numbers = true, value_name = "ALPHA", help_heading = "Gradient Norm Penalty")]
     alpha: Option<f32>,
 
-    /// Folder for metrics.jsonl, checkpoints/ and model.onnx [default: runs/ and the name of ARTIFACTS]
+    /// Folder for metrics.jsonl, checkpoints/ and the result [default: runs/ and the name of MODEL]
     #[arg(short, long, value_name = "FOLDER", help_heading = "Output")]
     out: Option<PathBuf>,
     /// Go on with the run in the output folder, at the very batch where it was stopped
@@ -85,20 +83,23 @@ pub struct Arguments {
     force: bool,
     /// Print nothing but errors
     #[arg(short, long, help_heading = "Output")]
-    quiet: bool,
+    pub quiet: bool,
     /// Say what is used: runtime, data, model
     #[arg(short, long, conflicts_with = "quiet", help_heading = "Output")]
-    verbose: bool,
+    pub verbose: bool,
 
+    /// What to train with
+    #[arg(long, value_enum, default_value_t = EngineName::Auto, help_heading = "Engine")]
+    pub engine: EngineName,
     /// Where to compute: cpu, cuda or cuda:N, the Nth device from 0
     #[arg(long, default_value = "cpu", help_heading = "Engine")]
-    device: Device,
-    /// ONNX Runtime library to use, rather than the first that can train of those listed by `gnp-run engines`
+    pub device: Device,
+    /// ONNX Runtime library to use, rather than the first that will do of those listed by `gnp-run engines`
     #[arg(long, value_name = "PATH", help_heading = "Engine")]
-    ort_lib: Option<PathBuf>,
+    pub ort_lib: Option<PathBuf>,
     /// Threads that one operator may use [default: one a core]
     #[arg(long, value_name = "N", help_heading = "Engine")]
-    threads: Option<NonZero<u16>>,
+    pub threads: Option<NonZero<u16>>,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -109,13 +110,32 @@ enum ScheduleName {
     Cosine,
 }
 
+#[derive(Clone, Copy, ValueEnum)]
+pub enum EngineName {
+    /// The best that is there for what is trained; says which, and why
+    Auto,
+    /// ONNX Runtime, any build of it: for step models
+    Onnxruntime,
+    /// The engine within this program: for step models
+    Tract,
+    /// ONNX Runtime's training API: for artifacts
+    OrtTraining,
+}
+
+/// `NAME=NUMBER`.
+fn assignment(text: &str) -> Result<(String, f32), String> {
+    let (name, value) = text.split_once('=').ok_or("expected NAME=NUMBER")?;
+    let value = value.parse().map_err(|_| format!("`{value}` is no number"))?;
+    Ok((name.to_owned(), value))
+}
+
 /// Set by Ctrl-C.
 static STOP: AtomicBool = AtomicBool::new(false);
 
 pub fn run(arguments: &Arguments) -> Result<()> {
-    let artifacts = find_artifacts(&arguments.artifacts)?;
-    let (r, alpha) = exposed_numbers(&artifacts.training_model, arguments.r, arguments.alpha)?;
-    let root = arguments.out.clone().unwrap_or_else(|| default_out(&arguments.artifacts));
+    let trainee = Trainee::open(&arguments.model, arguments.eval_model.as_deref())?;
+    let config = trainee.complete(arguments.config(), arguments.lr)?;
+    let root = arguments.out.clone().unwrap_or_else(|| default_out(&arguments.model));
     let checkpoint = if arguments.resume {
         RunFolder::newest_checkpoint(&root)?
     } else {
@@ -123,24 +143,26 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         None
     };
     let mut data = Data::load(&arguments.data, arguments.test_data.as_deref())?;
-    let config = Config { r, alpha, ..arguments.config() };
     let fingerprint = config
         .fingerprint()
         .with("training data", data.train.digest())
         .with("divisor", arguments.divisor)
         .with("label noise", arguments.label_noise)
-        .with("training model", digest(&artifacts.training_model)?);
+        .with("training model", trainee.digest()?);
 
-    let mut engine = arguments.load(artifacts, checkpoint.as_ref())?;
-    let classes = prepare(&mut engine, &mut data, arguments.divisor, arguments.label_noise, &config)?;
+    let mut loaded = trainee.load(arguments, checkpoint.as_ref())?;
+    let engine = loaded.engine();
+    let classes = prepare(engine, &mut data, arguments.divisor, arguments.label_noise, &config)?;
     let train = Feed::new(&data.train, engine.batch_ports(), arguments.divisor)?;
-    let test = data.test.as_ref().map(|test| Feed::new(test, engine.batch_ports(), arguments.divisor)).transpose()?;
+    let evaluates = !engine.evaluate_outputs().is_empty();
+    let test = data.test.as_ref().filter(|_| evaluates);
+    let test = test.map(|test| Feed::new(test, engine.batch_ports(), arguments.divisor)).transpose()?;
     let mut folder = match &checkpoint {
         Some(checkpoint) => RunFolder::resume(&root, fingerprint, checkpoint)?,
         None => RunFolder::create(&root, fingerprint, arguments.force || arguments.resume)?,
     };
     let progress = checkpoint.map(|checkpoint| checkpoint.progress().clone()).unwrap_or_default();
-    arguments.announce(&data, classes, &progress);
+    arguments.announce(&data, evaluates, classes, &progress);
     if let Some(batch) = train.fixed_batch().filter(|_| !arguments.quiet) {
         eprintln!("the graph takes batches of {batch} only: samples that do not fill one are left out");
     }
@@ -150,7 +172,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let mut display = Display::new(config.epochs, steps, progress.step, test.is_some(), arguments.quiet)?;
     let ended = fit(
         Run {
-            engine: &mut engine,
+            engine,
             train: &train,
             test: test.as_ref(),
             config: &config,
@@ -161,10 +183,12 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         progress,
     );
     display.finish();
-    match ended? {
+    let ended = ended?;
+    let result = if ended == Ended::Finished { Some(loaded.write(&folder)?) } else { None };
+    match result {
         _ if arguments.quiet => Ok(()),
-        Ended::Finished => cli::print(display.summary(&folder.model_file())),
-        Ended::Stopped => cli::print(format!(
+        Some((what, file)) => cli::print(display.summary(what, &file)),
+        None => cli::print(format!(
             "stopped; the checkpoint is in {}\nthe same command with --resume goes on from there\n",
             root.display()
         )),
@@ -176,7 +200,8 @@ impl Arguments {
         Config {
             epochs: self.epochs,
             batch_size: self.batch_size,
-            learning_rate: self.lr,
+            // Of what is trained, where none is given.
+            learning_rate: self.lr.unwrap_or_default(),
             schedule: match self.schedule {
                 ScheduleName::Constant => Schedule::Constant,
                 ScheduleName::Cosine => Schedule::Cosine,
@@ -185,23 +210,12 @@ impl Arguments {
             seed: self.seed.into(),
             r: self.r,
             alpha: self.alpha,
+            others: self.set.iter().cloned().collect(),
         }
-    }
-
-    fn load(&self, mut artifacts: Artifacts, checkpoint: Option<&Checkpoint>) -> Result<OrtTraining> {
-        let runtime = runtime::for_training(self.ort_lib.as_deref())?;
-        if self.verbose {
-            eprintln!("ONNX Runtime {} on {}: {}", runtime.version, self.device, runtime.library.display());
-        }
-        if let Some(checkpoint) = checkpoint {
-            artifacts.checkpoint = checkpoint.engine_file();
-        }
-        let options = Options { device: self.device, seed: self.seed.into(), threads: self.threads };
-        OrtTraining::load(&runtime, &artifacts, &options)
     }
 
     /// Says what the run is about to do, as far as it was asked to.
-    fn announce(&self, data: &Data, classes: Option<usize>, progress: &Progress) {
+    fn announce(&self, data: &Data, evaluates: bool, classes: Option<usize>, progress: &Progress) {
         if self.quiet {
             return;
         }
@@ -212,6 +226,8 @@ impl Arguments {
         }
         if data.test.is_none() {
             eprintln!("no test data: the accuracy will be unknown (--test-data names some)");
+        } else if !evaluates {
+            eprintln!("no evaluation model: the test data will not be looked at (--eval-model names one)");
         }
         if self.verbose {
             let classes = classes.map_or("an unknown number of".to_owned(), |classes| classes.to_string());
@@ -225,16 +241,11 @@ impl Arguments {
     }
 }
 
-/// `runs/` and the name of the artifacts' folder.
-fn default_out(artifacts: &Path) -> PathBuf {
-    let full = artifacts.canonicalize().unwrap_or_else(|_| artifacts.to_owned());
-    Path::new("runs").join(full.file_name().unwrap_or("run".as_ref()))
-}
-
-/// The SHA-256 of a file, in hexadecimal.
-fn digest(file: &Path) -> Result<String> {
-    let bytes = std::fs::read(file).map_err(|error| Error::io("read the file", file, &error))?;
-    Ok(Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect())
+/// `runs/` and the name of the artifacts' folder or the step model.
+fn default_out(model: &Path) -> PathBuf {
+    let full = model.canonicalize().unwrap_or_else(|_| model.to_owned());
+    let name = if full.is_dir() { full.file_name() } else { full.file_stem() };
+    Path::new("runs").join(name.unwrap_or("run".as_ref()))
 }
 
 /// The first Ctrl-C lets the step under way finish and a checkpoint be written, the second ends the program.

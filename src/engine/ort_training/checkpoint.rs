@@ -1,8 +1,9 @@
 //! Checkpoints: parameters, optimizer state and properties, which a session trains in place.
 
-use super::api::{Api, c_path, c_string};
-use super::value::Value;
+use super::api::TrainingApi;
 use crate::engine::Tensor;
+use crate::engine::ort::api::{c_path, c_string};
+use crate::engine::ort::value::Value;
 use crate::{Error, Result};
 use ort::sys::{OrtCheckpointState, OrtPropertyType};
 use std::path::Path;
@@ -21,7 +22,7 @@ pub enum Property {
 
 /// A checkpoint in memory. Parameters are read and written where the session trains them.
 pub(super) struct Checkpoint {
-    api: &'static Api,
+    api: TrainingApi,
     pointer: *mut OrtCheckpointState,
 }
 
@@ -34,7 +35,7 @@ impl Drop for Checkpoint {
 
 impl Checkpoint {
     /// Reads the checkpoint `file`.
-    pub(super) fn load(api: &'static Api, file: &Path) -> Result<Self> {
+    pub(super) fn load(api: TrainingApi, file: &Path) -> Result<Self> {
         fs::metadata(file).map_err(|e| Error::io("read the checkpoint", file, &e))?;
         let path = c_path(file)?;
         let mut pointer = ptr::null_mut();
@@ -66,7 +67,7 @@ impl Checkpoint {
             let status =
                 (self.api.training.GetParameter)(self.pointer, c_name.as_ptr(), self.api.allocator, &mut value);
             self.api.check(status).map_err(|e| Error::input(format!("cannot read the parameter `{name}`: {e}")))?;
-            Value::from_raw(self.api, value)
+            Value::from_raw(self.api.ort, value)
         };
         value.to_tensor()
     }
@@ -74,7 +75,7 @@ impl Checkpoint {
     /// Overwrites the parameter `name`, whose shape and element type `tensor` must have.
     pub(super) fn set_parameter(&mut self, name: &str, tensor: &Tensor) -> Result<()> {
         let c_name = c_string(name)?;
-        let value = Value::of(self.api, tensor)?;
+        let value = Value::of(self.api.ort, tensor)?;
         // SAFETY: the arguments are valid, and the value is copied from.
         let status = unsafe { (self.api.training.UpdateParameter)(self.pointer, c_name.as_ptr(), value.pointer()) };
         self.api.check(status).map_err(|e| Error::input(format!("cannot set the parameter `{name}`: {e}")))

@@ -4,24 +4,23 @@
 
 mod api;
 mod checkpoint;
-mod options;
 mod session;
-mod value;
 
+pub use super::ort::Options;
 pub use checkpoint::Property;
-pub use options::Options;
 
+use super::ort::api::Api;
+use super::ort::options::SessionOptions;
+use super::ort::value::Value;
 use super::runtime::Runtime;
 use super::{Engine, Port, Rates, Tensor, check_batch};
 use crate::emit::artifact::{ALPHA, R};
 use crate::onnx::{self, proto::ValueInfoProto};
 use crate::{Error, Result};
-use api::Api;
-use options::SessionOptions;
+use api::TrainingApi;
 use session::{Session, Signature};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use value::Value;
 
 /// The checkpoint's property that counts the steps taken.
 const STEPS_PROPERTY: &str = "gnp.steps";
@@ -41,7 +40,7 @@ pub const CHECKPOINT: &str = "checkpoint";
 pub struct Artifacts {
     /// The graph that computes loss and gradients.
     pub training_model: PathBuf,
-    /// The graph that computes the loss only; needed for [`Engine::evaluate`] and [`Engine::export`].
+    /// The graph that computes the loss only; needed for [`Engine::evaluate`] and [`OrtTraining::export`].
     pub eval_model: Option<PathBuf>,
     /// The graph that moves the parameters.
     pub optimizer_model: PathBuf,
@@ -78,7 +77,7 @@ struct Interface {
 
 /// A training run through ONNX Runtime's training API.
 pub struct OrtTraining {
-    api: &'static Api,
+    api: TrainingApi,
     session: Session,
     batch: Vec<Port>,
     training: Interface,
@@ -98,8 +97,8 @@ impl OrtTraining {
     /// refuses the artifacts; where the training model takes data of a type that batches cannot have, or the evaluation
     /// model does not fit it.
     pub fn load(runtime: &Runtime, artifacts: &Artifacts, options: &Options) -> Result<Self> {
-        let api = Api::load(runtime)?;
-        let session_options = SessionOptions::new(api, runtime, options)?;
+        let api = TrainingApi::load(runtime)?;
+        let session_options = SessionOptions::new(api.ort, runtime, options)?;
         let session = Session::new(api, artifacts, &session_options)?;
 
         let signature = session.training_signature()?;
@@ -150,6 +149,24 @@ impl OrtTraining {
         self.session.checkpoint.set_property(name, property)
     }
 
+    /// Writes the trained model for inference to `file`.
+    ///
+    /// # Errors
+    /// Where the file cannot be written, or there is no evaluation graph to take it from.
+    pub fn export(&mut self, file: &Path) -> Result<()> {
+        match self.eval_interface()?.outputs.as_slice() {
+            [_loss, predictions @ ..] if !predictions.is_empty() => {
+                let predictions = predictions.to_vec();
+                self.session.export(file, &predictions)
+            }
+            _ => {
+                Err(Error::input("cannot write the inference model: the evaluation model returns nothing but the loss")
+                    .in_file(file)
+                    .help("name the model's outputs in `additional_output_names` when making the artifacts"))
+            }
+        }
+    }
+
     fn eval_interface(&self) -> Result<&Interface> {
         self.eval.as_ref().ok_or_else(|| {
             Error::input("there is no evaluation model").help("put eval_model.onnx beside the training model")
@@ -172,7 +189,7 @@ impl Engine for OrtTraining {
 
     fn step(&mut self, batch: &[Tensor], rates: &Rates) -> Result<Vec<Tensor>> {
         check_batch(&self.batch, batch)?;
-        let inputs = self.training.values(self.api, batch, Some(rates))?;
+        let inputs = self.training.values(self.api.ort, batch, Some(rates))?;
         let seed = step_seed(self.seed, self.steps);
         let returned = self.session.train_step(&inputs, self.training.outputs.len(), seed)?;
         self.session.optimizer_step(rates.learning_rate)?;
@@ -183,7 +200,7 @@ impl Engine for OrtTraining {
     fn evaluate(&mut self, batch: &[Tensor]) -> Result<Vec<Tensor>> {
         let eval = self.eval_interface()?;
         check_batch(&self.batch, batch)?;
-        let inputs = eval.values(self.api, batch, None)?;
+        let inputs = eval.values(self.api.ort, batch, None)?;
         let count = eval.outputs.len();
         self.session.eval_step(&inputs, count)
     }
@@ -191,20 +208,6 @@ impl Engine for OrtTraining {
     fn save(&mut self, file: &Path) -> Result<()> {
         self.session.checkpoint.set_property(STEPS_PROPERTY, &Property::Int(self.steps))?;
         self.session.checkpoint.save(file)
-    }
-
-    fn export(&mut self, file: &Path) -> Result<()> {
-        match self.eval_interface()?.outputs.as_slice() {
-            [_loss, predictions @ ..] if !predictions.is_empty() => {
-                let predictions = predictions.to_vec();
-                self.session.export(file, &predictions)
-            }
-            _ => {
-                Err(Error::input("cannot write the inference model: the evaluation model returns nothing but the loss")
-                    .in_file(file)
-                    .help("name the model's outputs in `additional_output_names` when making the artifacts"))
-            }
-        }
     }
 }
 

@@ -1,11 +1,12 @@
 //! A training session: the three models, compiled, over one checkpoint.
 
 use super::Artifacts;
-use super::api::{Api, c_path, c_string};
+use super::api::TrainingApi;
 use super::checkpoint::Checkpoint;
-use super::options::SessionOptions;
-use super::value::Value;
 use crate::engine::Tensor;
+use crate::engine::ort::api::{c_path, c_string};
+use crate::engine::ort::options::SessionOptions;
+use crate::engine::ort::value::Value;
 use crate::{Error, Result};
 use ort::sys::{OrtAllocator, OrtRunOptions, OrtStatusPtr, OrtTrainingSession, OrtValue};
 use std::ffi::{CString, c_char};
@@ -26,7 +27,7 @@ type Run = unsafe extern "system" fn(
 
 /// A training session and the checkpoint that it trains.
 pub(super) struct Session {
-    api: &'static Api,
+    api: TrainingApi,
     pointer: *mut OrtTrainingSession,
     pub(super) checkpoint: Checkpoint,
 }
@@ -45,7 +46,7 @@ pub(super) struct Signature {
 }
 
 impl Session {
-    pub(super) fn new(api: &'static Api, artifacts: &Artifacts, options: &SessionOptions) -> Result<Self> {
+    pub(super) fn new(api: TrainingApi, artifacts: &Artifacts, options: &SessionOptions) -> Result<Self> {
         let models = [Some(&artifacts.training_model), artifacts.eval_model.as_ref(), Some(&artifacts.optimizer_model)];
         for model in models.into_iter().flatten() {
             fs::metadata(model).map_err(|e| Error::io("read the model", model, &e))?;
@@ -135,7 +136,7 @@ impl Session {
         let returned: Vec<Value> = returned
             .into_iter()
             .filter(|value| !value.is_null())
-            .map(|value| unsafe { Value::from_raw(self.api, value) })
+            .map(|value| unsafe { Value::from_raw(self.api.ort, value) })
             .collect();
         self.api.check(status)?;
         returned.iter().map(Value::to_tensor).collect()

@@ -6,7 +6,7 @@ use ndarray_npy::ReadNpyExt;
 use std::fs;
 
 const MODELS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/models");
-const RATES: Rates = Rates { learning_rate: 0.01, r: None, alpha: None };
+const RATES: Rates = Rates::new(0.01);
 
 /// The runtime that all tests share.
 fn training_runtime() -> Runtime {

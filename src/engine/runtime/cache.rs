@@ -1,6 +1,6 @@
-//! The user's cache folder: where an installed runtime lies, and whether it is whole.
+//! The user's cache folder: where installed runtimes lie, and whether they are whole.
 
-use super::install::TRAINING_PACKAGE;
+use super::install::Package;
 use crate::{Error, Result};
 use etcetera::BaseStrategy;
 use serde::{Deserialize, Serialize};
@@ -10,14 +10,12 @@ use std::{env, fs};
 
 /// The environment variable that names another cache folder.
 const CACHE_VARIABLE: &str = "GNP_CACHE_DIR";
-/// The shared library that is loaded, among the files of an installed runtime.
-pub(super) const LIBRARY: &str = "libonnxruntime.so";
 const MANIFEST: &str = "manifest.json";
 
 /// What an installation consists of.
 #[derive(Debug, Serialize, Deserialize, PartialEq)]
 pub(super) struct Manifest {
-    /// The sha256 of the sources that the library was compiled from: another release of gnp may have others.
+    /// What identifies what it was installed from: another release of gnp may install from something else.
     pub(super) sources: String,
     /// The size of each file, in bytes.
     pub(super) files: BTreeMap<String, u64>,
@@ -60,27 +58,32 @@ pub(super) fn folder() -> Result<PathBuf> {
     Ok(user.cache_dir().join("gnp"))
 }
 
-/// The folder of the installed training runtime, which need not exist.
-pub(super) fn training_folder() -> Result<PathBuf> {
-    Ok(folder()?.join(TRAINING_PACKAGE.replace("==", "-")))
+/// The folder of an installed runtime, which need not exist.
+pub(super) fn package_folder(package: Package) -> Result<PathBuf> {
+    Ok(folder()?.join(package.requirement().replace("==", "-")))
 }
 
-/// The library of the installed training runtime, where there is one, whole or not.
-pub(super) fn training_library() -> Option<PathBuf> {
-    training_folder().ok().filter(|folder| folder.is_dir()).map(|folder| folder.join(LIBRARY))
+/// The shared library of a runtime that is installed in `folder`.
+pub(super) fn library_in(folder: &Path) -> PathBuf {
+    folder.join(libloading::library_filename("onnxruntime"))
 }
 
-/// Whether the installed training runtime is whole and of this release.
-pub(super) fn check_training() -> Result<()> {
-    let folder = training_folder()?;
+/// The library of an installed runtime, where there is one, whole or not.
+pub(super) fn library(package: Package) -> Option<PathBuf> {
+    package_folder(package).ok().filter(|folder| folder.is_dir()).map(|folder| library_in(&folder))
+}
+
+/// Whether an installed runtime is whole and of this release.
+pub(super) fn check(package: Package) -> Result<()> {
+    let folder = package_folder(package)?;
     let whole = Manifest::read(&folder)
-        .is_some_and(|manifest| manifest.sources == super::install::sources_digest() && manifest.matches(&folder));
+        .is_some_and(|manifest| manifest.sources == package.sources() && manifest.matches(&folder));
     if whole {
         return Ok(());
     }
     Err(Error::input("this installation is incomplete or of another release of gnp")
         .in_file(folder)
-        .help("install it again with `gnp-run engines install training`"))
+        .help(format!("install it again with `{}`", package.command())))
 }
 
 #[cfg(test)]

@@ -1,9 +1,9 @@
 //! Where an ONNX Runtime may be, in the order in which the places are tried.
 
+use super::install::{Package, is_runtime_library};
 use super::probe::probe;
 use super::{Runtime, cache};
 use crate::{Error, Result};
-use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::{env, fmt, fs, iter};
@@ -19,8 +19,8 @@ pub enum Origin {
     Named,
     /// The environment variable `ORT_DYLIB_PATH` names it.
     Environment,
-    /// [`install_training`](super::install_training) put it into the cache folder.
-    Installed,
+    /// It was installed into the cache folder.
+    Installed(Package),
     /// The system's loader finds it.
     System,
     /// It belongs to the package `onnxruntime` of the `python3` in the path.
@@ -38,7 +38,7 @@ impl Origin {
         match self {
             Self::Named => "name another one, or none to have the installed one used",
             Self::Environment => "unset ORT_DYLIB_PATH, or set it to the shared library of a training build",
-            Self::Installed | Self::System | Self::Python => INSTALL_HELP,
+            Self::Installed(_) | Self::System | Self::Python => INSTALL_HELP,
         }
     }
 }
@@ -48,7 +48,7 @@ impl fmt::Display for Origin {
         f.write_str(match self {
             Self::Named => "named",
             Self::Environment => LIBRARY_VARIABLE,
-            Self::Installed => "installed",
+            Self::Installed(_) => "installed",
             Self::System => "system",
             Self::Python => "python3",
         })
@@ -69,7 +69,7 @@ pub struct Candidate {
 impl Candidate {
     fn new(origin: Origin, library: PathBuf) -> Self {
         let installed = match origin {
-            Origin::Installed => cache::check_training(),
+            Origin::Installed(package) => cache::check(package),
             _ => Ok(()),
         };
         let runtime = installed.and_then(|()| probe(&library)).map_err(|e| match origin {
@@ -83,21 +83,38 @@ impl Candidate {
 }
 
 /// Every place where an ONNX Runtime may be, in the order of preference: the library `named` by the caller, the one that
-/// `ORT_DYLIB_PATH` names, the installed one, the system's, Python's.
+/// `ORT_DYLIB_PATH` names, the installed ones, the system's, Python's.
 ///
 /// Looking loads each library into the process.
 pub fn discover(named: Option<&Path>) -> Vec<Candidate> {
-    candidates(named).collect()
+    candidates(named, [Package::Stock, Package::Training]).collect()
+}
+
+/// The ONNX Runtime to run step models with, which any can: the library `named` by the caller, else the one that
+/// `ORT_DYLIB_PATH` names, else the first that loads of the installed ones, the system's and Python's. None where there is
+/// none.
+///
+/// # Errors
+/// Where the library that the caller or the environment names does not load.
+pub fn for_steps(named: Option<&Path>) -> Result<Option<Runtime>> {
+    for candidate in candidates(named, [Package::Stock, Package::Training]) {
+        match candidate.runtime {
+            Ok(runtime) => return Ok(Some(runtime)),
+            Err(error) if candidate.origin.is_chosen() => return Err(error),
+            Err(_) => {}
+        }
+    }
+    Ok(None)
 }
 
 /// The ONNX Runtime to train with: the library `named` by the caller, else the one that `ORT_DYLIB_PATH` names, else the
-/// first that can train of the installed one, the system's and Python's.
+/// first that can train of the installed ones, the system's and Python's.
 ///
 /// # Errors
 /// Where the library that the caller or the environment names does not load or cannot train, and where none is found.
 pub fn for_training(named: Option<&Path>) -> Result<Runtime> {
     let mut none = Error::input("found no ONNX Runtime that can train").help(INSTALL_HELP);
-    for candidate in candidates(named) {
+    for candidate in candidates(named, [Package::Training, Package::Stock]) {
         match candidate.runtime {
             Ok(runtime) if runtime.can_train() => return Ok(runtime),
             Ok(runtime) if candidate.origin.is_chosen() => {
@@ -106,15 +123,16 @@ pub fn for_training(named: Option<&Path>) -> Result<Runtime> {
             }
             Err(error) if candidate.origin.is_chosen() => return Err(error),
             // Should nothing else train, then this is why.
-            Err(error) if candidate.origin == Origin::Installed => none = error,
+            Err(error) if candidate.origin == Origin::Installed(Package::Training) => none = error,
             _ => {}
         }
     }
     Err(none)
 }
 
-/// The candidates, each looked at only when it is asked for.
-fn candidates(named: Option<&Path>) -> impl Iterator<Item = Candidate> {
+/// The candidates, each looked at only when it is asked for: several ONNX Runtimes in one process are best avoided. Of the
+/// installed ones those come first that are first in `installed`.
+fn candidates(named: Option<&Path>, installed: [Package; 2]) -> impl Iterator<Item = Candidate> {
     let named = named.map(Path::to_owned);
     let environment = env::var_os(LIBRARY_VARIABLE).filter(|path| !path.is_empty()).map(PathBuf::from);
     let of = |origin| move |library| Candidate::new(origin, library);
@@ -122,7 +140,11 @@ fn candidates(named: Option<&Path>) -> impl Iterator<Item = Candidate> {
         .into_iter()
         .map(of(Origin::Named))
         .chain(environment.into_iter().map(of(Origin::Environment)))
-        .chain(iter::once_with(cache::training_library).flatten().map(of(Origin::Installed)))
+        .chain(
+            installed
+                .into_iter()
+                .filter_map(|package| Some(Candidate::new(Origin::Installed(package), cache::library(package)?))),
+        )
         .chain(iter::once_with(|| libloading::library_filename("onnxruntime").into()).map(of(Origin::System)))
         .chain(iter::once_with(python_library).flatten().map(of(Origin::Python)))
 }
@@ -134,18 +156,9 @@ fn python_library() -> Option<PathBuf> {
     let output = Command::new("python3").args(["-c", LOCATE]).output().ok().filter(|output| output.status.success())?;
     let package = PathBuf::from(String::from_utf8(output.stdout).ok()?.trim_end());
     let files = fs::read_dir(package.join("capi")).ok()?;
-    files.filter_map(|file| Some(file.ok()?.path())).find(|file| file.file_name().is_some_and(is_runtime_library))
-}
-
-/// Whether a file name is that of ONNX Runtime's shared library, whose version may follow: `libonnxruntime.so.1.32.0`.
-fn is_runtime_library(name: &OsStr) -> bool {
-    let plain = libloading::library_filename("onnxruntime");
-    match (name.to_str(), plain.to_str()) {
-        (Some(name), Some(plain)) => {
-            name.strip_prefix(plain).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
-        }
-        _ => false,
-    }
+    files
+        .filter_map(|file| Some(file.ok()?.path()))
+        .find(|file| file.file_name().and_then(|name| name.to_str()).is_some_and(is_runtime_library))
 }
 
 #[cfg(test)]
@@ -165,13 +178,5 @@ mod tests {
         assert_eq!(found[0].origin, Origin::Named);
         assert!(found[0].runtime.is_err());
         assert!(found.iter().any(|candidate| candidate.origin == Origin::System));
-    }
-
-    #[test]
-    #[cfg(target_os = "linux")]
-    fn runtime_libraries_are_told_by_name() {
-        assert!(is_runtime_library(OsStr::new("libonnxruntime.so.1.32.0")));
-        assert!(is_runtime_library(OsStr::new("libonnxruntime.so")));
-        assert!(!is_runtime_library(OsStr::new("libonnxruntime_providers_shared.so")));
     }
 }

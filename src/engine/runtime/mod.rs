@@ -1,12 +1,13 @@
-//! ONNX Runtime's shared library: finding it, and installing one that can train.
+//! ONNX Runtime's shared library: finding it, and installing one.
 
 mod cache;
 mod discover;
 mod install;
 mod probe;
+mod training_wheel;
 
-pub use discover::{Candidate, Origin, discover, for_training};
-pub use install::{InstallStep, TRAINING_PACKAGE, install_training};
+pub use discover::{Candidate, Origin, discover, for_steps, for_training};
+pub use install::{InstallStep, Package, install_onnxruntime, install_training};
 
 use std::fmt;
 use std::path::PathBuf;

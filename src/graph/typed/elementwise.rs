@@ -34,7 +34,7 @@ impl TypedBuilder<'_> {
         self.node(operator, &[a, b], vec![], fact)
     }
 
-    /// A comparison of two operands that broadcast: `Greater`, `GreaterOrEqual`, `Less`, `LessOrEqual`, `Equal`.
+    /// A comparison of two operands that broadcast (`Greater`, `GreaterOrEqual`, `Less`, `LessOrEqual`, `Equal`), or `And`, `Or`.
     pub fn compare(&mut self, operator: &str, a: &Value, b: &Value) -> Value {
         let shape = broadcast(&self.fact(a).shape, &self.fact(b).shape);
         self.node(operator, &[a, b], vec![], Fact { element: DataType::Bool, shape })
@@ -62,6 +62,12 @@ impl TypedBuilder<'_> {
         }
         let fact = Fact { element, shape: self.fact(x).shape.clone() };
         self.node("Cast", &[x], vec![AttributeProto::int("to", i64::from(element as i32))], fact)
+    }
+
+    /// The same numbers in the element type of `like`.
+    pub fn cast_like(&mut self, x: &Value, like: &Value) -> Value {
+        let element = self.fact(like).element;
+        self.cast(x, element)
     }
 
     /// a + b
@@ -105,6 +111,18 @@ impl TypedBuilder<'_> {
         let kept = self.minus_from(1.0, &is_zero);
         let quotient = self.div(a, &divisor);
         self.mul(&quotient, &kept)
+    }
+
+    /// a · b, where b broadcasts to the shape of a: the result surely has it.
+    pub fn mul_by(&mut self, a: &Value, b: &Value) -> Value {
+        let fact = self.fact(a).clone();
+        self.node("Mul", &[a, b], vec![], fact)
+    }
+
+    /// a / b, where b broadcasts to the shape of a: the result surely has it.
+    pub fn div_by(&mut self, a: &Value, b: &Value) -> Value {
+        let fact = self.fact(a).clone();
+        self.node("Div", &[a, b], vec![], fact)
     }
 
     /// −x

@@ -44,8 +44,53 @@ impl TypedBuilder<'_> {
         self.node("Reshape", &[x, shape], vec![], fact)
     }
 
+    /// A tensor of batch, channels and any further axes as one of rank 3, the further axes taken together.
+    pub fn by_channel(&mut self, x: &Value) -> Value {
+        let fact = self.fact(x);
+        if fact.rank() == Some(3) {
+            return x.clone();
+        }
+        let dims = match fact.shape.as_deref() {
+            Some([batch, channels, rest @ ..]) => [batch.clone(), channels.clone(), product(rest)],
+            _ => [const { Dim::Unknown }; 3],
+        };
+        let fact = Fact { element: fact.element, shape: Some(dims.to_vec()) };
+        // Reshape takes a size of 0 for that of the input.
+        let shape = self.int64s(&[0, 0, -1]);
+        self.reshape_to(x, &shape, fact)
+    }
+
+    /// A tensor of batch, channels and any further axes as one of rank 3: batch, groups of channels, what is in a group.
+    pub fn by_group(&mut self, x: &Value, groups: i64) -> Value {
+        let fact = self.fact(x);
+        let batch = fact.dim(0).cloned().unwrap_or(Dim::Unknown);
+        let rest = match fact.shape.as_deref() {
+            Some([_, rest @ ..]) => product(rest).known().map_or(Dim::Unknown, |n| Dim::Known(n / groups)),
+            _ => Dim::Unknown,
+        };
+        let fact = Fact { element: fact.element, shape: Some(vec![batch, Dim::Known(groups), rest]) };
+        let shape = self.int64s(&[0, groups, -1]);
+        self.reshape_to(x, &shape, fact)
+    }
+
+    /// `x` as a matrix whose rows are the last axis of `x`; a vector is one row.
+    pub fn flatten_rows(&mut self, x: &Value) -> Value {
+        let fact = self.fact(x);
+        if fact.rank() == Some(2) {
+            return x.clone();
+        }
+        let columns = fact.dim(-1).cloned().unwrap_or(Dim::Unknown);
+        let rows = fact.shape.as_ref().and_then(|shape| shape.split_last()?.1.iter().map(Dim::known).product());
+        let shape = Some(vec![rows.map_or(Dim::Unknown, Dim::Known), columns]);
+        let fact = Fact { element: fact.element, shape };
+        self.node("Flatten", &[x], vec![AttributeProto::int("axis", -1)], fact)
+    }
+
     /// The axes of `x` in another order: axis i of the result is axis `perm[i]` of `x`.
     pub fn transpose(&mut self, x: &Value, perm: &[i64]) -> Value {
+        if perm.is_sorted() {
+            return x.clone();
+        }
         let fact = self.fact(x);
         let shape = match &fact.shape {
             Some(shape) => perm.iter().map(|&axis| shape.get(axis as usize).cloned()).collect(),
@@ -157,6 +202,14 @@ impl TypedBuilder<'_> {
 
     /// `x` with zeros around it: `begin[i]` before and `end[i]` behind it along axis i. Negative numbers cut off.
     pub fn pad(&mut self, x: &Value, begin: &[i64], end: &[i64]) -> Value {
+        if begin.iter().chain(end).any(|p| *p < 0) {
+            let starts: Vec<i64> = begin.iter().map(|b| -b.min(&0)).collect();
+            let ends: Vec<i64> = end.iter().map(|e| if *e < 0 { *e } else { i64::MAX }).collect();
+            let axes: Vec<i64> = (0..begin.len() as i64).collect();
+            let cut = self.slice(x, &starts, &ends, &axes, &vec![1; begin.len()]);
+            let [begin, end] = [begin, end].map(|pads| pads.iter().map(|p| *p.max(&0)).collect::<Vec<_>>());
+            return self.pad(&cut, &begin, &end);
+        }
         if begin.iter().chain(end).all(|p| *p == 0) {
             return x.clone();
         }
@@ -181,6 +234,10 @@ impl TypedBuilder<'_> {
         let fact = Fact { element: fact.element, shape };
         self.node("Gather", &[x, indices], vec![AttributeProto::int("axis", axis)], fact)
     }
+}
+
+fn product(dims: &[Dim]) -> Dim {
+    dims.iter().map(Dim::known).product::<Option<i64>>().map_or(Dim::Unknown, Dim::Known)
 }
 
 /// The sizes of a shape with −1 for the one that is unknown, where that is enough for `Reshape`.

@@ -13,7 +13,7 @@ mod shape;
 
 use super::{Builder, Fact, Facts, Graph, Value};
 use crate::onnx::DataType;
-use crate::onnx::proto::AttributeProto;
+use crate::onnx::proto::{AttributeProto, NodeProto};
 use foldhash::HashMap;
 
 /// Appends typed nodes to a graph, all for one pass, under names that begin with a scope.
@@ -80,6 +80,11 @@ impl<'g> TypedBuilder<'g> {
         self.facts.insert(value.into(), fact);
     }
 
+    /// The number that `value` is, where it is a constant with one element.
+    pub fn known_number(&self, value: &Value) -> Option<f64> {
+        self.facts.number(value)
+    }
+
     /// A standard operator with one output of which `fact` is known. The methods below are the same for one operator
     /// each, and find the fact themselves.
     pub fn node(&mut self, operator: &str, inputs: &[&Value], attributes: Vec<AttributeProto>, fact: Fact) -> Value {
@@ -87,6 +92,36 @@ impl<'g> TypedBuilder<'g> {
         let value = Builder::new(self.graph, self.pass).op_with(operator, inputs, attributes, &name);
         self.facts.insert(value.clone(), fact);
         value
+    }
+
+    /// The same in another domain.
+    pub fn node_in(
+        &mut self,
+        domain: &str,
+        operator: &str,
+        inputs: &[&Value],
+        attributes: Vec<AttributeProto>,
+        fact: Fact,
+    ) -> Value {
+        let name = self.name(operator);
+        let value = Builder::new(self.graph, self.pass).op_in(domain, operator, inputs, attributes, &name);
+        self.facts.insert(value.clone(), fact);
+        value
+    }
+
+    /// Puts a node back ([`Graph::put`]).
+    pub fn put(&mut self, node: NodeProto) {
+        self.graph.put(node);
+    }
+
+    /// Lets `value` have `name` ([`Graph::define`]), and returns it under that name. What is known of the name stays known.
+    pub fn define(&mut self, name: &str, value: &Value) -> Value {
+        if self.facts.get(name).is_none_or(|fact| fact.shape.is_none()) {
+            let fact = self.fact(value).clone();
+            self.facts.insert(name.into(), fact);
+        }
+        self.graph.define(name, value);
+        name.into()
     }
 
     /// A standard operator with an output for each of `facts`.

@@ -3,6 +3,7 @@
 use super::TypedBuilder;
 use super::elementwise::broadcast;
 use crate::graph::{Dim, Fact, Shape, Value};
+use crate::onnx::proto::AttributeProto;
 
 impl TypedBuilder<'_> {
     /// The product of NumPy's `matmul`: matrices in the last two axes, the axes before them broadcast, vectors without the
@@ -11,6 +12,23 @@ impl TypedBuilder<'_> {
         let fact =
             Fact { element: self.fact(a).element, shape: matmul_shape(&self.fact(a).shape, &self.fact(b).shape) };
         self.node("MatMul", &[a, b], vec![], fact)
+    }
+
+    /// α a b of two matrices, each of which may be transposed first.
+    pub fn gemm(&mut self, a: &Value, b: &Value, trans_a: bool, trans_b: bool, alpha: f32) -> Value {
+        let dim = |x: &Value, axis: bool| self.fact(x).dim(axis.into()).cloned().unwrap_or(Dim::Unknown);
+        let shape = Some(vec![dim(a, trans_a), dim(b, !trans_b)]);
+        let fact = Fact { element: self.fact(a).element, shape };
+        let mut attributes = Vec::new();
+        if alpha != 1.0 {
+            attributes.push(AttributeProto::float("alpha", alpha));
+        }
+        for (name, set) in [("transA", trans_a), ("transB", trans_b)] {
+            if set {
+                attributes.push(AttributeProto::int(name, 1));
+            }
+        }
+        self.node("Gemm", &[a, b], attributes, fact)
     }
 }
 

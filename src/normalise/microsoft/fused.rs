@@ -45,7 +45,8 @@ impl Activation {
             "HardSigmoid" => &["alpha", "beta"],
             _ => return None,
         };
-        let attributes = names.iter().zip(parameters).map(|(name, &value)| AttributeProto::float(name, value)).collect();
+        let attributes =
+            names.iter().zip(parameters).map(|(name, &value)| AttributeProto::float(name, value)).collect();
         let bounds = if operator == "Clip" { parameters.to_vec() } else { vec![] };
         let operator = if operator.is_empty() { "Identity" } else { operator };
         Some(Self { operator: operator.into(), attributes, bounds })

@@ -56,7 +56,9 @@ pub(super) fn asymmetric(context: &mut Context<'_>, mut node: NodeProto) -> Resu
 pub(super) fn optional_inputs(_: &mut Context<'_>, mut node: NodeProto) -> Result<NodeProto> {
     let mode = node.string("coordinate_transformation_mode", "half_pixel").to_owned();
     if mode == "tf_half_pixel_for_nn" {
-        return Err(unsupported("its coordinate_transformation_mode, tf_half_pixel_for_nn, is none since operator set 13"));
+        return Err(unsupported(
+            "its coordinate_transformation_mode, tf_half_pixel_for_nn, is none since operator set 13",
+        ));
     }
     if mode != "tf_crop_and_resize" && node.input.len() > 1 {
         node.set_input(1, String::new());

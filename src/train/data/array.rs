@@ -2,6 +2,7 @@
 
 use crate::{Error, Result};
 use ndarray::{ArrayD, IxDyn, ShapeBuilder};
+use sha2::{Digest, Sha256};
 
 /// The element types of the files read here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -135,6 +136,16 @@ impl Array {
     /// The elements in row-major order.
     pub fn values(&self) -> &Values {
         &self.values
+    }
+
+    /// Adds the shape and the elements to `hash`.
+    pub(super) fn hash(&self, hash: &mut Sha256) {
+        hash.update(format!("{:?}", self.shape));
+        match &self.values {
+            Values::U8(values) => hash.update(values),
+            Values::I64(values) => values.iter().for_each(|value| hash.update(value.to_le_bytes())),
+            Values::F32(values) => values.iter().for_each(|value| hash.update(value.to_le_bytes())),
+        }
     }
 
     pub(super) fn into_values(self) -> Values {

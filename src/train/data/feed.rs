@@ -2,6 +2,7 @@
 
 use super::Dataset;
 use super::array::{Values, element_count};
+use super::labels::Labels;
 use crate::engine::{ElementType, Port, Tensor};
 use crate::{Error, Result};
 use ndarray::{ArrayD, IxDyn};
@@ -27,10 +28,11 @@ impl<'a> Feed<'a> {
     /// Joins `data` to the batch inputs of a graph ([`crate::engine::Engine::batch_ports`]).
     ///
     /// A sample is reshaped to its input where the element counts agree. Samples for a float input are divided by
-    /// `divisor`; where none is given, by 255 if they are bytes.
+    /// `divisor`; where none is given, by 255 if they are bytes. Labels are neither scaled nor rounded.
     ///
     /// # Errors
-    /// Where the graph does not take one array of samples and one of integer labels, or of other sizes.
+    /// Where the graph does not take one array of samples and one of labels, or of other sizes, or whole numbers where the
+    /// data are not.
     pub fn new(data: &'a Dataset, ports: &[Port], divisor: Option<f32>) -> Result<Self> {
         let [samples, labels] = ports else {
             let names: Vec<_> = ports.iter().map(|port| format!("`{}`", port.name)).collect();
@@ -40,7 +42,8 @@ impl<'a> Feed<'a> {
                 names.join(", ")
             )));
         };
-        let sample_port = Shape::fit(samples, data.sample_shape())?;
+        let sample_port = Shape::fit(samples, data.sample_shape(), "samples")
+            .map_err(|e| e.help("use data of the size that the model was exported for"))?;
         if sample_port.element != ElementType::F32 && divisor.is_some() {
             return Err(Error::input(format!("input `{}` is {}: it cannot be scaled", samples.name, samples.element)));
         }
@@ -53,10 +56,18 @@ impl<'a> Feed<'a> {
                 samples.name, samples.element
             )));
         }
-        let label_port = Shape::fit(labels, &[])?;
-        if label_port.element == ElementType::F32 {
-            return Err(Error::input(format!("labels `{}` are float32; expected class indices", labels.name))
-                .help("only classification can be trained here: export the graph with a cross-entropy loss"));
+        let label_port =
+            Shape::fit(labels, data.labels().shape(), "labels").map_err(|e| match (&*labels.dims, data.labels()) {
+                ([_], Labels::Targets(_)) => e.help("turn one-hot labels into class indices, e.g. with .argmax(1)"),
+                _ => e.help("use the labels that the model's loss is made for"),
+            })?;
+        if let Labels::Targets(targets) = data.labels()
+            && matches!(targets.values(), Values::F32(_))
+            && label_port.element != ElementType::F32
+        {
+            let message =
+                format!("input `{}` takes labels of {}, but those of the data are floats", labels.name, labels.element);
+            return Err(Error::input(message).help("save class indices as integers, e.g. with .astype(numpy.int64)"));
         }
         if divisor.is_some_and(|divisor| !divisor.is_finite() || divisor == 0.0) {
             return Err(Error::input("the divisor of the samples must be a number other than 0"));
@@ -117,7 +128,7 @@ impl<'a> Feed<'a> {
     /// # Errors
     /// None that a user can cause.
     pub fn batch(&self, rows: &[usize]) -> Result<Vec<Tensor>> {
-        Ok(vec![self.samples(rows)?, self.labels(rows.iter().map(|&row| self.data.labels[row]))?])
+        Ok(vec![self.samples(rows)?, self.labels(rows)?])
     }
 
     /// The samples `rows` with labels of 0, which every classifier has: for a look at what a model returns.
@@ -125,54 +136,35 @@ impl<'a> Feed<'a> {
     /// # Errors
     /// None that a user can cause.
     pub fn batch_without_labels(&self, rows: &[usize]) -> Result<Vec<Tensor>> {
-        Ok(vec![self.samples(rows)?, self.labels(rows.iter().map(|_| 0))?])
+        let zeros = Values::U8(vec![0; self.label_port.rest.iter().product()]);
+        Ok(vec![self.samples(rows)?, self.label_port.select(&zeros, &vec![0; rows.len()], 1.0)?])
     }
 
-    fn labels(&self, labels: impl ExactSizeIterator<Item = i64>) -> Result<Tensor> {
-        let (port, rows) = (&self.label_port, labels.len());
+    fn labels(&self, rows: &[usize]) -> Result<Tensor> {
+        match self.data.labels() {
+            Labels::Classes(classes) => self.classes(rows.iter().map(|&row| classes[row])),
+            Labels::Targets(targets) => self.label_port.select(targets.values(), rows, 1.0),
+        }
+    }
+
+    /// One class a sample, in the element type and shape that the graph wants.
+    fn classes(&self, classes: impl ExactSizeIterator<Item = i64>) -> Result<Tensor> {
+        let (port, rows) = (&self.label_port, classes.len());
         Ok(match port.element {
-            ElementType::I32 => Tensor::I32(port.array(rows, labels.map(|label| label as i32).collect())?),
-            _ => Tensor::I64(port.array(rows, labels.collect())?),
+            ElementType::F32 => Tensor::F32(port.array(rows, classes.map(|class| class as f32).collect())?),
+            ElementType::I32 => Tensor::I32(port.array(rows, classes.map(|class| class as i32).collect())?),
+            ElementType::I64 => Tensor::I64(port.array(rows, classes.collect())?),
         })
     }
 
     fn samples(&self, rows: &[usize]) -> Result<Tensor> {
-        let port = &self.sample_port;
-        let scale = 1.0 / self.divisor;
-        let values = self.data.samples().values();
-        Ok(match port.element {
-            ElementType::F32 => Tensor::F32(port.array(
-                rows.len(),
-                match values {
-                    Values::U8(v) => port.gather(v, rows, |v| f32::from(v) * scale),
-                    Values::I64(v) => port.gather(v, rows, |v| v as f32 * scale),
-                    Values::F32(v) if scale == 1.0 => port.gather(v, rows, |v| v),
-                    Values::F32(v) => port.gather(v, rows, |v| v * scale),
-                },
-            )?),
-            ElementType::I32 => Tensor::I32(port.array(
-                rows.len(),
-                match values {
-                    Values::U8(v) => port.gather(v, rows, i32::from),
-                    Values::I64(v) => port.gather(v, rows, |v| v as i32),
-                    Values::F32(v) => port.gather(v, rows, |v| v as i32),
-                },
-            )?),
-            ElementType::I64 => Tensor::I64(port.array(
-                rows.len(),
-                match values {
-                    Values::U8(v) => port.gather(v, rows, i64::from),
-                    Values::I64(v) => port.gather(v, rows, |v| v),
-                    Values::F32(v) => port.gather(v, rows, |v| v as i64),
-                },
-            )?),
-        })
+        self.sample_port.select(self.data.samples().values(), rows, 1.0 / self.divisor)
     }
 }
 
 impl Shape {
-    /// The shape of a batch at `port` of samples of shape `sample`. One dimension besides the batch may be open.
-    fn fit(port: &Port, sample: &[usize]) -> Result<Self> {
+    /// The shape of a batch at `port` of `what` (samples, labels), of shape `sample` each. One dimension besides the batch may be open.
+    fn fit(port: &Port, sample: &[usize], what: &str) -> Result<Self> {
         let dims = port.dims.get(1..).unwrap_or_default();
         let count = element_count(sample).unwrap_or(usize::MAX);
         let known: usize = dims.iter().flatten().product();
@@ -193,13 +185,43 @@ impl Shape {
         let rest = rest.filter(|_| !port.dims.is_empty()).ok_or_else(|| {
             let dims: Vec<_> = port.dims.iter().map(|dim| dim.map_or("?".to_owned(), |dim| dim.to_string())).collect();
             Error::input(format!(
-                "input `{}` takes batches of shape [{}], which samples of shape {sample:?} do not fit",
+                "input `{}` takes batches of shape [{}], which {what} of shape {sample:?} do not fit",
                 port.name,
                 dims.join(", ")
             ))
-            .help("use data of the size that the model was exported for")
         })?;
         Ok(Self { element: port.element, rest, fixed_batch: port.dims.first().copied().flatten() })
+    }
+
+    /// The rows of `values`, as many elements each as the port takes; times `scale` where the port takes floats.
+    fn select(&self, values: &Values, rows: &[usize], scale: f32) -> Result<Tensor> {
+        Ok(match self.element {
+            ElementType::F32 => Tensor::F32(self.array(
+                rows.len(),
+                match values {
+                    Values::U8(v) => self.gather(v, rows, |v| f32::from(v) * scale),
+                    Values::I64(v) => self.gather(v, rows, |v| v as f32 * scale),
+                    Values::F32(v) if scale == 1.0 => self.gather(v, rows, |v| v),
+                    Values::F32(v) => self.gather(v, rows, |v| v * scale),
+                },
+            )?),
+            ElementType::I32 => Tensor::I32(self.array(
+                rows.len(),
+                match values {
+                    Values::U8(v) => self.gather(v, rows, i32::from),
+                    Values::I64(v) => self.gather(v, rows, |v| v as i32),
+                    Values::F32(v) => self.gather(v, rows, |v| v as i32),
+                },
+            )?),
+            ElementType::I64 => Tensor::I64(self.array(
+                rows.len(),
+                match values {
+                    Values::U8(v) => self.gather(v, rows, i64::from),
+                    Values::I64(v) => self.gather(v, rows, |v| v),
+                    Values::F32(v) => self.gather(v, rows, |v| v as i64),
+                },
+            )?),
+        })
     }
 
     fn array<T>(&self, rows: usize, values: Vec<T>) -> Result<ArrayD<T>> {

@@ -146,15 +146,15 @@ mod tests {
         assert!(Data::load(folder.path(), None).unwrap_err().to_string().contains("labels are missing"));
         write("train-labels-idx1-ubyte", &idx(&[2], &[7, 8]));
         let data = Data::load(folder.path(), None).unwrap();
-        assert_eq!((data.train.sample_shape(), data.train.labels()), (&[1, 2][..], &[7, 8][..]));
+        assert_eq!((data.train.sample_shape(), data.train.labels().classes()), (&[1, 2][..], Some(&[7, 8][..])));
         assert_eq!(data.test, None);
 
         write("t10k-images.idx3-ubyte", &idx(&[1, 1, 2], &[5, 6]));
         write("t10k-labels.idx1-ubyte", &idx(&[1], &[9]));
-        assert_eq!(Data::load(folder.path(), None).unwrap().test.unwrap().labels(), [9]);
+        assert_eq!(Data::load(folder.path(), None).unwrap().test.unwrap().labels().classes().unwrap(), [9]);
         let images = folder.path().join("train-images-idx3-ubyte");
         assert_eq!(Data::load(&images, None).unwrap().test, None);
-        assert_eq!(Data::load(&images, Some(folder.path())).unwrap().test.unwrap().labels(), [9]);
+        assert_eq!(Data::load(&images, Some(folder.path())).unwrap().test.unwrap().labels().classes().unwrap(), [9]);
     }
 
     #[test]

@@ -1,24 +1,26 @@
-//! Data sets of samples with class labels: read from files, shuffled, fed in batches.
+//! Data sets of samples with labels: read from files, shuffled, fed in batches.
 
 mod array;
 mod feed;
 mod idx;
+mod labels;
 mod load;
 mod npz;
 mod order;
 
 pub use array::{Array, Values};
 pub use feed::Feed;
+pub use labels::Labels;
 pub use order::epoch_order;
 
 use crate::{Error, Result};
 use sha2::{Digest, Sha256};
 
-/// Samples, and the class of each.
+/// Samples, and the label of each.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Dataset {
     samples: Array,
-    labels: Vec<i64>,
+    labels: Labels,
 }
 
 /// What is trained on, and what the result is measured on.
@@ -31,34 +33,20 @@ pub struct Data {
 }
 
 impl Dataset {
-    /// A data set of `samples` (any shape, the outermost axis counts them) and their `labels` (one integer a sample,
-    /// of shape `[n]` or `[n, 1]`).
+    /// A data set of `samples` and their `labels`, both of any shape: the outermost axis counts the samples.
+    ///
+    /// Integers of shape `[n]` or `[n, 1]` are classes, all else are targets.
     ///
     /// # Errors
-    /// Where the counts differ, there are none, or a label is not a whole number from 0 on.
+    /// Where the counts differ, there are none, or a class is below 0.
     pub fn new(samples: Array, labels: Array) -> Result<Self> {
-        let samples_count = samples.shape().first().copied().unwrap_or(0);
-        let shape = labels.shape().to_vec();
-        let (&[labels_count] | &[labels_count, 1]) = shape.as_slice() else {
-            return Err(Error::input(format!("the labels have shape {shape:?}; expected one class index a sample"))
-                .help("turn one-hot labels into class indices, e.g. with .argmax(1)"));
-        };
-        if samples_count != labels_count {
-            return Err(Error::input(format!("there are {samples_count} samples but {labels_count} labels")));
+        let count = samples.shape().first().copied().unwrap_or(0);
+        let labels = Labels::new(labels)?;
+        if count != labels.len() {
+            return Err(Error::input(format!("there are {count} samples but {} labels", labels.len())));
         }
-        if samples_count == 0 {
+        if count == 0 {
             return Err(Error::input("the data set is empty"));
-        }
-        let labels: Vec<i64> = match labels.into_values() {
-            Values::U8(labels) => labels.into_iter().map(i64::from).collect(),
-            Values::I64(labels) => labels,
-            Values::F32(_) => {
-                return Err(Error::input("the labels are floats; expected class indices")
-                    .help("save them as integers, e.g. with .astype(numpy.int64)"));
-            }
-        };
-        if let Some((sample, label)) = labels.iter().enumerate().find(|(_, label)| **label < 0) {
-            return Err(Error::input(format!("sample {sample} has the label {label}; classes count from 0")));
         }
         Ok(Self { samples, labels })
     }
@@ -79,26 +67,27 @@ impl Dataset {
         &self.samples
     }
 
-    /// The class of each sample.
-    pub fn labels(&self) -> &[i64] {
+    /// The labels.
+    pub fn labels(&self) -> &Labels {
         &self.labels
     }
 
-    /// One more than the largest label.
+    /// One more than the largest class; 0 where the labels are no classes.
     pub fn label_bound(&self) -> usize {
-        self.labels.iter().max().map_or(0, |&label| label as usize + 1)
+        self.labels.classes().and_then(|classes| classes.iter().max()).map_or(0, |&class| class as usize + 1)
     }
 
-    /// Checks that a model with this number of classes can have every label.
+    /// Checks that a model with this number of classes can have every label. Labels that are no classes it always can.
     ///
     /// # Errors
     /// Where it cannot: the message names the first such sample.
     pub fn check_labels(&self, classes: usize) -> Result<()> {
-        match self.labels.iter().position(|&label| label as usize >= classes) {
+        let labels = self.labels.classes().unwrap_or_default();
+        match labels.iter().position(|&label| label as usize >= classes) {
             None => Ok(()),
             Some(sample) => Err(Error::input(format!(
                 "sample {sample} has the label {}, but the model has {classes} classes (0 to {})",
-                self.labels[sample],
+                labels[sample],
                 classes.saturating_sub(1)
             ))
             .help("train a model with as many classes as the data have, or renumber the labels from 0")),
@@ -109,25 +98,24 @@ impl Dataset {
     /// as it was. The same `seed` redraws the same samples to the same labels.
     ///
     /// # Errors
-    /// Where `noise` is not between 0 and 1.
+    /// Where `noise` is not between 0 and 1, or above 0 with labels that are no classes.
     pub fn redraw_labels(&mut self, noise: f64, classes: usize, seed: u64) -> Result<()> {
         if !(0.0..=1.0).contains(&noise) {
             return Err(Error::input(format!("the label noise must lie between 0 and 1, not at {noise}")));
         }
-        order::redraw(&mut self.labels, noise, classes, seed);
+        match &mut self.labels {
+            Labels::Classes(labels) => order::redraw(labels, noise, classes, seed),
+            Labels::Targets(_) if noise == 0.0 => {}
+            Labels::Targets(_) => return Err(Error::input("only labels that are classes can be redrawn at random")),
+        }
         Ok(())
     }
 
     /// The SHA-256 of shape, samples and labels, in hexadecimal: which data these are.
     pub fn digest(&self) -> String {
         let mut hash = Sha256::new();
-        hash.update(format!("{:?}", self.samples.shape()));
-        match self.samples.values() {
-            Values::U8(values) => hash.update(values),
-            Values::I64(values) => values.iter().for_each(|value| hash.update(value.to_le_bytes())),
-            Values::F32(values) => values.iter().for_each(|value| hash.update(value.to_le_bytes())),
-        }
-        self.labels.iter().for_each(|label| hash.update(label.to_le_bytes()));
+        self.samples.hash(&mut hash);
+        self.labels.hash(&mut hash);
         hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
     }
 }
@@ -148,13 +136,20 @@ mod tests {
     fn refuses_what_is_no_data_set() {
         let samples = || bytes(&[2, 2], &[1, 2, 3, 4]);
         assert_eq!(message(Dataset::new(samples(), bytes(&[3], &[0; 3]))), "there are 2 samples but 3 labels");
-        assert!(message(Dataset::new(samples(), bytes(&[2, 3], &[0; 6]))).contains("shape [2, 3]"));
         assert_eq!(message(Dataset::new(bytes(&[0, 2], &[]), bytes(&[0], &[]))), "the data set is empty");
-        let floats = Array::new(vec![2], Values::F32(vec![0.0, 1.0])).unwrap();
-        assert!(message(Dataset::new(samples(), floats)).contains("floats"));
         let negative = Array::new(vec![2], Values::I64(vec![0, -1])).unwrap();
         assert!(message(Dataset::new(samples(), negative)).contains("sample 1 has the label -1"));
-        assert!(Dataset::new(samples(), bytes(&[2, 1], &[0, 1])).is_ok());
+        let scalar = Array::new(vec![], Values::F32(vec![1.0])).unwrap();
+        assert!(message(Dataset::new(samples(), scalar)).contains("single number"));
+    }
+
+    #[test]
+    fn one_integer_a_sample_is_a_class() {
+        let labels = |labels: Array| Dataset::new(bytes(&[2, 2], &[1, 2, 3, 4]), labels).unwrap().labels;
+        assert_eq!(labels(bytes(&[2, 1], &[0, 1])), Labels::Classes(vec![0, 1]));
+        let floats = Array::new(vec![2], Values::F32(vec![-0.5, 1.0])).unwrap();
+        assert_eq!(labels(floats.clone()), Labels::Targets(floats));
+        assert_eq!(labels(bytes(&[2, 3], &[0; 6])), Labels::Targets(bytes(&[2, 3], &[0; 6])));
     }
 
     #[test]

@@ -23,7 +23,7 @@ pub struct Options {
 }
 
 /// Options in ONNX Runtime's own form.
-pub(super) struct SessionOptions {
+pub(in crate::engine) struct SessionOptions {
     api: &'static Api,
     pointer: *mut OrtSessionOptions,
 }
@@ -38,7 +38,7 @@ impl Drop for SessionOptions {
 impl SessionOptions {
     /// # Errors
     /// Where `runtime` has no provider for the device, or the provider does not start.
-    pub(super) fn new(api: &'static Api, runtime: &Runtime, options: &Options) -> Result<Self> {
+    pub(in crate::engine) fn new(api: &'static Api, runtime: &Runtime, options: &Options) -> Result<Self> {
         let base = api.base;
         let mut pointer = ptr::null_mut();
         // SAFETY: the out pointer is valid.
@@ -60,7 +60,7 @@ impl SessionOptions {
         Ok(new)
     }
 
-    pub(super) fn pointer(&self) -> *const OrtSessionOptions {
+    pub(in crate::engine) fn pointer(&self) -> *const OrtSessionOptions {
         self.pointer
     }
 

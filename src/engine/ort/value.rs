@@ -10,7 +10,7 @@ use std::marker::PhantomData;
 use std::{ptr, slice};
 
 /// A tensor as ONNX Runtime sees it, in memory borrowed for `'a` or in memory of its own.
-pub(super) struct Value<'a> {
+pub(in crate::engine) struct Value<'a> {
     api: &'static Api,
     pointer: *mut OrtValue,
     memory: PhantomData<&'a [u8]>,
@@ -25,7 +25,7 @@ impl Drop for Value<'_> {
 
 impl<'a> Value<'a> {
     /// `tensor` for reading: in its own memory where that is in row-major order, as a copy otherwise.
-    pub(super) fn of(api: &'static Api, tensor: &'a Tensor) -> Result<Self> {
+    pub(in crate::engine) fn of(api: &'static Api, tensor: &'a Tensor) -> Result<Self> {
         match tensor {
             Tensor::F32(array) => Self::of_array(api, array, Element::ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT),
             Tensor::I32(array) => Self::of_array(api, array, Element::ONNX_TENSOR_ELEMENT_DATA_TYPE_INT32),
@@ -33,8 +33,17 @@ impl<'a> Value<'a> {
         }
     }
 
+    /// A copy of `tensor`, in memory that ONNX Runtime owns.
+    pub(in crate::engine) fn copy_of(api: &'static Api, tensor: &Tensor) -> Result<Value<'static>> {
+        match tensor {
+            Tensor::F32(array) => Self::copy_array(api, array, Element::ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT),
+            Tensor::I32(array) => Self::copy_array(api, array, Element::ONNX_TENSOR_ELEMENT_DATA_TYPE_INT32),
+            Tensor::I64(array) => Self::copy_array(api, array, Element::ONNX_TENSOR_ELEMENT_DATA_TYPE_INT64),
+        }
+    }
+
     /// A float tensor of rank 0 for reading, in the memory of `number`.
-    pub(super) fn scalar(api: &'static Api, number: &'a f32) -> Result<Self> {
+    pub(in crate::engine) fn scalar(api: &'static Api, number: &'a f32) -> Result<Self> {
         Self::of_slice(api, slice::from_ref(number), &[], Element::ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT)
     }
 
@@ -42,18 +51,22 @@ impl<'a> Value<'a> {
     ///
     /// # Safety
     /// `pointer` is a value that nobody else releases.
-    pub(super) unsafe fn from_raw(api: &'static Api, pointer: *mut OrtValue) -> Self {
+    pub(in crate::engine) unsafe fn from_raw(api: &'static Api, pointer: *mut OrtValue) -> Self {
         Self { api, pointer, memory: PhantomData }
     }
 
-    pub(super) fn pointer(&self) -> *mut OrtValue {
+    pub(in crate::engine) fn pointer(&self) -> *mut OrtValue {
         self.pointer
     }
 
     fn of_array<T: Copy>(api: &'static Api, array: &'a ArrayD<T>, element: Element) -> Result<Self> {
-        if let Some(elements) = array.as_slice() {
-            return Self::of_slice(api, elements, array.shape(), element);
+        match array.as_slice() {
+            Some(elements) => Self::of_slice(api, elements, array.shape(), element),
+            None => Self::copy_array(api, array, element),
         }
+    }
+
+    fn copy_array<T: Copy>(api: &'static Api, array: &ArrayD<T>, element: Element) -> Result<Value<'static>> {
         let shape = to_i64(array.shape());
         let mut pointer = ptr::null_mut();
         // SAFETY: the allocator is ONNX Runtime's own, and `shape` outlives the call.
@@ -61,7 +74,7 @@ impl<'a> Value<'a> {
             let status =
                 (api.base.CreateTensorAsOrtValue)(api.allocator, shape.as_ptr(), shape.len(), element, &mut pointer);
             api.check(status)?;
-            let value = Self::from_raw(api, pointer);
+            let value = Value::from_raw(api, pointer);
             let mut to = value.data()?.cast::<T>();
             for &item in array {
                 to.write(item);
@@ -101,7 +114,7 @@ impl<'a> Value<'a> {
     ///
     /// # Errors
     /// Where its elements are of a type that [`Tensor`] does not have.
-    pub(super) fn to_tensor(&self) -> Result<Tensor> {
+    pub(in crate::engine) fn to_tensor(&self) -> Result<Tensor> {
         let (element, shape) = self.element_and_shape()?;
         // SAFETY: the element type is the one that is asked for, in each arm.
         unsafe {

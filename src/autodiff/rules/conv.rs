@@ -1,0 +1,279 @@
+//! Convolutions. The two operators are each other's adjoint, so one pair of gradients serves both.
+
+use super::window::{SIZES, Window};
+use super::{Cotangents, Entry, Op, Rule};
+use crate::Result;
+use crate::graph::{Dim, Fact, TypedBuilder, Value};
+use crate::onnx::proto::AttributeProto;
+
+pub(super) const RULES: &[Entry] =
+    &[("", "Conv", Rule::Vjp(conv)), ("", "ConvTranspose", Rule::Vjp(conv_transpose))];
+
+/// y = w ∗ x + b  ⇒  x̄ = wᵀ ∗ ȳ,  w̄ = Σ ȳ x over all places of the window,  b̄ = Σ ȳ
+fn conv(op: &Op, dy: &Value, g: &mut TypedBuilder<'_>) -> Result<Cotangents> {
+    let (x, w) = (op.input(0)?, op.input(1)?);
+    let (channels, kernel) = Channels::of(op, w, g)?;
+    let conv = Convolution { window: Window::of(op, kernel, g.fact(x))?, channels };
+    let dx = conv.transposed(dy, w, x, g);
+    let dw = conv.weights(x, dy, g);
+    Ok(Cotangents::of([Some(dx), Some(dw), bias(op, dy, &conv.window, g)]))
+}
+
+/// y = wᵀ ∗ x + b  ⇒  x̄ = w ∗ ȳ,  w̄ = Σ x ȳ over all places of the window,  b̄ = Σ ȳ
+fn conv_transpose(op: &Op, dy: &Value, g: &mut TypedBuilder<'_>) -> Result<Cotangents> {
+    let (x, w) = (op.input(0)?, op.input(1)?);
+    let (channels, kernel) = Channels::of(op, w, g)?;
+    let conv = Convolution { window: transposed_window(op, kernel, x, g)?, channels };
+    let dx = conv.forward(dy, w, x, g);
+    let dw = conv.weights(dy, x, g);
+    Ok(Cotangents::of([Some(dx), Some(dw), bias(op, dy, &conv.window, g)]))
+}
+
+fn bias(op: &Op, dy: &Value, window: &Window, g: &mut TypedBuilder<'_>) -> Option<Value> {
+    let axes: Vec<i64> = [0].into_iter().chain(2..2 + window.rank() as i64).collect();
+    op.optional(2).map(|_| g.reduce("ReduceSum", dy, &axes, false))
+}
+
+/// The window with which the output of a ConvTranspose is read to give exactly its input. Where more was asked for than any input
+/// reaches, the padding at the end is negative: it cuts that off.
+fn transposed_window(op: &Op, kernel: Vec<i64>, x: &Value, g: &TypedBuilder<'_>) -> Result<Window> {
+    let rank = kernel.len();
+    let mut window = Window::with_pads(op, kernel)?;
+    let list = |name: &str| match op.ints(name) {
+        Some(list) if list.len() == rank => Ok(Some(list)),
+        None | Some([]) => Ok(None),
+        Some(_) => Err(op.error(format!("its attribute `{name}` does not fit {rank} spatial axes"))),
+    };
+    let zeros = vec![0; rank];
+    let extra = list("output_padding")?.unwrap_or(&zeros);
+    let mode = op.string("auto_pad", "NOTSET");
+    // How far the output is from all that the input reaches, with `output_padding` in it.
+    let cut: Option<Vec<i64>> = if let Some(sizes) = list("output_shape")? {
+        let cut = sizes.iter().enumerate().map(|(i, size)| {
+            let places = g.fact(x).dim(i as i64 + 2).and_then(Dim::known)? - 1;
+            Some(places * window.strides[i] + window.reach(i) + 1 + extra[i] - size)
+        });
+        let cut: Option<Vec<i64>> = cut.collect();
+        let unknown = || op.error("its padding depends on the size of its input, which is not known").help(SIZES);
+        Some(cut.ok_or_else(unknown)?)
+    } else if mode.starts_with("SAME") {
+        Some((0..rank).map(|i| window.reach(i) + 1 + extra[i] - window.strides[i]).collect())
+    } else {
+        None
+    };
+    if let Some(cut) = cut {
+        let pads: Vec<i64> = cut.iter().map(|cut| *cut.max(&0)).collect();
+        window.set_pads(&pads, mode != "SAME_UPPER");
+        window.end = cut.iter().zip(&window.begin).map(|(cut, begin)| cut - begin).collect();
+    } else if mode == "VALID" {
+        window.set_pads(&zeros, false);
+    }
+    window.end = window.end.iter().zip(extra).map(|(end, extra)| end - extra).collect();
+    Ok(window)
+}
+
+/// How the weights [groups · outer, inner, kernel…] connect channels: each of the groups has `outer` on the side of a Conv's output and
+/// `inner` on that of its input.
+#[derive(Clone, Copy, Debug)]
+struct Channels {
+    groups: i64,
+    outer: i64,
+    inner: i64,
+}
+
+impl Channels {
+    /// From the shape of the weights, with the sizes of the kernel.
+    fn of(op: &Op, w: &Value, g: &TypedBuilder<'_>) -> Result<(Self, Vec<i64>)> {
+        let sizes = g.fact(w).sizes().ok_or_else(|| op.error("the shape of its weights is not known"))?;
+        let groups = op.int("group", 1);
+        match sizes.as_slice() {
+            [first, inner, kernel @ ..] if groups > 0 && first % groups == 0 && !kernel.is_empty() => {
+                Ok((Self { groups, outer: first / groups, inner: *inner }, kernel.to_vec()))
+            }
+            _ => Err(op.error(format!("weights of the shape {sizes:?} do not fit {groups} groups"))),
+        }
+    }
+}
+
+/// A convolution.
+#[derive(Debug)]
+struct Convolution {
+    window: Window,
+    channels: Channels,
+}
+
+impl Convolution {
+    /// The convolution of `x`, which is as large as `like`.
+    fn forward(&self, x: &Value, w: &Value, like: &Value, g: &mut TypedBuilder<'_>) -> Value {
+        let (x, window) = self.window.cut(x, g);
+        let fact = g.fact(like).clone();
+        g.node("Conv", &[&x, w], self.attributes(&window), fact)
+    }
+
+    /// The adjoint of the convolution of `x`, applied to `dy`: as a convolution with the weights turned around where all strides are
+    /// one, since that is what engines have made fastest.
+    fn transposed(&self, dy: &Value, w: &Value, x: &Value, g: &mut TypedBuilder<'_>) -> Value {
+        let fact = g.fact(x).clone();
+        if self.window.is_dense() {
+            let w = self.turned(w, g);
+            let (dy, window) = self.window.mirrored().cut(dy, g);
+            return g.node("Conv", &[&dy, &w], self.attributes(&window), fact);
+        }
+        let window = &self.window;
+        // What the strides leave over at the end of the input.
+        let left = |axis: usize| {
+            let size = g.fact(x).dim(axis as i64 + 2).and_then(Dim::known)?;
+            Some((size + window.begin[axis] + window.end[axis] - window.reach(axis) - 1).rem_euclid(window.strides[axis]))
+        };
+        if let Some(left) = (0..window.rank()).map(left).collect::<Option<Vec<_>>>() {
+            let mut attributes = self.attributes(window);
+            if left.iter().any(|l| *l != 0) {
+                attributes.push(AttributeProto::ints("output_padding", &left));
+            }
+            return g.node("ConvTranspose", &[dy, w], attributes, fact);
+        }
+        let zeros = vec![0; window.rank()];
+        let padded = window.with(window.strides.clone(), zeros.clone(), zeros);
+        let full = g.node("ConvTranspose", &[dy, w], self.attributes(&padded), Fact { shape: None, ..fact });
+        window.unpad(&full, x, g)
+    }
+
+    /// The weights of the adjoint: input and output exchanged in each group, the kernel back to front.
+    fn turned(&self, w: &Value, g: &mut TypedBuilder<'_>) -> Value {
+        let Channels { groups, outer, inner } = self.channels;
+        let kernel = &self.window.kernel;
+        let spatial: Vec<i64> = (0..kernel.len() as i64).collect();
+        let swapped = if groups == 1 {
+            let perm: Vec<i64> = [1, 0].into_iter().chain(spatial.iter().map(|axis| axis + 2)).collect();
+            g.transpose(w, &perm)
+        } else if outer == 1 && inner == 1 {
+            w.clone()
+        } else {
+            let w = g.reshape(w, &[&[groups, outer, inner], kernel.as_slice()].concat());
+            let perm: Vec<i64> = [0, 2, 1].into_iter().chain(spatial.iter().map(|axis| axis + 3)).collect();
+            let w = g.transpose(&w, &perm);
+            g.reshape(&w, &[&[groups * inner, outer], kernel.as_slice()].concat())
+        };
+        let axes: Vec<i64> = spatial.iter().filter(|&&axis| kernel[axis as usize] > 1).map(|axis| axis + 2).collect();
+        if axes.is_empty() {
+            return swapped;
+        }
+        let n = axes.len();
+        g.slice(&swapped, &vec![-1; n], &vec![i64::MIN; n], &axes, &vec![-1; n])
+    }
+
+    /// The gradient of the weights, as one product of matrices (for each group).
+    ///
+    /// Element j of the kernel meets x shifted by j against dy; whether x is shifted, or dy the other way, is the same where the
+    /// stride is one. With x shifted along some axes and dy along the others, the product of all shifted x and all shifted
+    /// dy has every element of the kernel in it, and 3 + 3 shifted copies do for a kernel of 3 × 3, where shifting x alone takes 9.
+    fn weights(&self, x: &Value, dy: &Value, g: &mut TypedBuilder<'_>) -> Value {
+        let groups = self.channels.groups;
+        let window = &self.window;
+        let moves_dy = self.division();
+        let rank = window.rank();
+        let first_channels: Vec<i64> = [1, 0].into_iter().chain(2..2 + rank as i64).collect();
+        let (x, dy) = (g.transpose(x, &first_channels), g.transpose(dy, &first_channels));
+
+        let only = |pads: &[i64], dy: bool| -> Vec<i64> {
+            let pads = pads.iter().zip(&moves_dy).map(|(pad, moves)| if *moves == dy { *pad } else { 0 });
+            [0, 0].into_iter().chain(pads).collect()
+        };
+        let back = window.mirrored();
+        let x = g.pad(&x, &only(&window.begin, false), &only(&window.end, false));
+        let dy = g.pad(&dy, &only(&back.begin, true), &only(&back.end, true));
+
+        let x = self.shifted(&x, &moves_dy, false, g);
+        let dy = self.shifted(&dy, &moves_dy, true, g);
+        let product = if groups == 1 {
+            g.gemm(&dy, &x, false, true, 1.0)
+        } else {
+            let x = g.transpose_last(&x);
+            g.matmul(&dy, &x)
+        };
+        self.sorted(&product, &moves_dy, g)
+    }
+
+    /// Along which axes dy is shifted: so that the least is copied.
+    fn division(&self) -> Vec<bool> {
+        let Channels { outer, inner, .. } = self.channels;
+        let Window { kernel, strides, .. } = &self.window;
+        let rank = kernel.len();
+        let choice = |bits: usize| (0..rank).map(|axis| bits >> (rank - 1 - axis) & 1 == 1).collect::<Vec<_>>();
+        let can = |moves: &Vec<bool>| moves.iter().zip(strides).all(|(moves, stride)| !moves || *stride == 1);
+        let copied = |moves: &Vec<bool>| {
+            let copies = |dy: bool| -> i64 {
+                kernel.iter().zip(moves).map(|(size, moves)| if *moves == dy { *size } else { 1 }).product()
+            };
+            outer * copies(true) + inner * copies(false)
+        };
+        (0..1 << rank).map(choice).filter(can).min_by_key(copied).unwrap_or_else(|| vec![false; rank])
+    }
+
+    /// The shifted copies of `x` (channels first, padded), or of dy, one below the other: a matrix [copies · channels, places], for each
+    /// group where there are several.
+    fn shifted(&self, x: &Value, moves_dy: &[bool], is_dy: bool, g: &mut TypedBuilder<'_>) -> Value {
+        let Channels { groups, outer, inner } = self.channels;
+        let Window { kernel, strides, dilations, .. } = &self.window;
+        let axes: Vec<usize> = (0..kernel.len()).filter(|&axis| moves_dy[axis] == is_dy).collect();
+        let sliced: Vec<usize> = axes.iter().copied().filter(|&axis| kernel[axis] > 1 || strides[axis] > 1).collect();
+        let matrix = [groups, if is_dy { outer } else { inner }, -1];
+        let matrix = if groups == 1 { &matrix[1..] } else { &matrix };
+        let mut copies = Vec::new();
+        for place in places(sliced.iter().map(|&axis| kernel[axis])) {
+            let (mut starts, mut ends) = (Vec::new(), Vec::new());
+            for (&axis, j) in sliced.iter().zip(place) {
+                let (before, behind) = (j * dilations[axis], (kernel[axis] - 1 - j) * dilations[axis]);
+                let (start, cut) = if is_dy { (behind, before) } else { (before, behind) };
+                starts.push(start);
+                ends.push(if cut == 0 { i64::MAX } else { -cut });
+            }
+            let steps: Vec<i64> = sliced.iter().map(|&axis| strides[axis]).collect();
+            let spatial: Vec<i64> = sliced.iter().map(|&axis| axis as i64 + 2).collect();
+            let copy = if sliced.is_empty() { x.clone() } else { g.slice(x, &starts, &ends, &spatial, &steps) };
+            copies.push(g.reshape(&copy, matrix));
+        }
+        match copies.as_slice() {
+            [copy] => copy.clone(),
+            _ => g.concat(&copies.iter().collect::<Vec<_>>(), matrix.len() as i64 - 2),
+        }
+    }
+
+    /// The elements of the product in the order of the weights: from [groups, (kernel along the axes that move dy) · outer, (kernel along
+    /// the others) · inner].
+    fn sorted(&self, product: &Value, moves_dy: &[bool], g: &mut TypedBuilder<'_>) -> Value {
+        let Channels { groups, outer, inner } = self.channels;
+        let kernel = &self.window.kernel;
+        let axes = |is_dy: bool| (0..kernel.len()).filter(move |&axis| moves_dy[axis] == is_dy);
+        let (by_dy, by_x): (Vec<_>, Vec<_>) = (axes(true).collect(), axes(false).collect());
+        let sizes = |axes: &[usize]| axes.iter().map(|&axis| kernel[axis]).collect::<Vec<_>>();
+        let split = [&[groups], sizes(&by_dy).as_slice(), &[outer], &sizes(&by_x), &[inner]].concat();
+        let position = |axis: &usize| {
+            let among = |axes: &[usize]| axes.iter().position(|a| a == axis);
+            among(&by_dy).map(|i| i + 1).or_else(|| among(&by_x).map(|i| i + by_dy.len() + 2)).unwrap_or(0) as i64
+        };
+        let outer_at = by_dy.len() as i64 + 1;
+        let order: Vec<i64> = [0, outer_at, split.len() as i64 - 1]
+            .into_iter()
+            .chain((0..kernel.len()).map(|axis| position(&axis)))
+            .collect();
+        let split = g.reshape(product, &split);
+        let sorted = g.transpose(&split, &order);
+        g.reshape(&sorted, &[&[groups * outer, inner], kernel.as_slice()].concat())
+    }
+
+    fn attributes(&self, window: &Window) -> Vec<AttributeProto> {
+        let mut attributes = window.attributes();
+        if self.channels.groups != 1 {
+            attributes.push(AttributeProto::int("group", self.channels.groups));
+        }
+        attributes
+    }
+}
+
+/// All places in a box of the given sizes, the last axis fastest.
+fn places(sizes: impl Iterator<Item = i64>) -> Vec<Vec<i64>> {
+    sizes.fold(vec![vec![]], |places, size| {
+        places.iter().flat_map(|place| (0..size).map(move |j| [place.as_slice(), &[j]].concat())).collect()
+    })
+}

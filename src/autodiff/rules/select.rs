@@ -1,0 +1,100 @@
+//! Operators that hand on one of their operands.
+
+use super::{Cotangents, Entry, Op, Rule};
+use crate::Result;
+use crate::graph::{Fact, TypedBuilder, Value};
+use crate::onnx::proto::AttributeProto;
+
+pub(super) const RULES: &[Entry] = &[
+    ("", "Identity", Rule::Vjp(identity)),
+    ("", "Cast", Rule::Vjp(cast)),
+    ("", "CastLike", Rule::Vjp(cast)),
+    ("", "Where", Rule::Vjp(select)),
+    ("", "Max", Rule::Vjp(extreme)),
+    ("", "Min", Rule::Vjp(extreme)),
+    ("", "Clip", Rule::Vjp(clip)),
+    ("", "OneHot", Rule::Vjp(one_hot)),
+];
+
+/// y = x  ⇒  x̄ = ȳ
+fn identity(_: &Op, dy: &Value, _: &mut TypedBuilder<'_>) -> Result<Cotangents> {
+    Ok([dy.clone()].into())
+}
+
+/// y = x in another floating-point type  ⇒  x̄ = ȳ in the type of x
+fn cast(op: &Op, dy: &Value, g: &mut TypedBuilder<'_>) -> Result<Cotangents> {
+    let element = g.fact(op.input(0)?).element;
+    Ok([g.cast(dy, element)].into())
+}
+
+/// y = a where c, b elsewhere  ⇒  ā = ȳ where c,  b̄ = ȳ where not c
+fn select(op: &Op, dy: &Value, g: &mut TypedBuilder<'_>) -> Result<Cotangents> {
+    let (condition, a, b) = (op.input(0)?, op.input(1)?, op.input(2)?);
+    let chosen = g.mask(condition, dy);
+    let other = g.minus_from(1.0, &chosen);
+    let (da, db) = (g.mul_by(dy, &chosen), g.mul_by(dy, &other));
+    Ok(Cotangents::of([None, Some(g.sum_to(&da, a)), Some(g.sum_to(&db, b))]))
+}
+
+/// y = maxᵢ xᵢ, or the minimum  ⇒  x̄ᵢ = ȳ / n where xᵢ is one of the n operands equal to y, 0 elsewhere
+fn extreme(op: &Op, dy: &Value, g: &mut TypedBuilder<'_>) -> Result<Cotangents> {
+    let (operands, y): (Vec<_>, _) = (op.inputs().iter().flatten().collect(), op.output(0)?);
+    if let [x] = operands[..] {
+        return Ok([g.sum_to(dy, x)].into());
+    }
+    let mut masks = Vec::with_capacity(operands.len());
+    for x in &operands {
+        let chosen = g.compare("Equal", y, x);
+        masks.push(g.mask(&chosen, dy));
+    }
+    let mut count = masks[0].clone();
+    for mask in &masks[1..] {
+        count = g.add(&count, mask);
+    }
+    let share = g.div_by(dy, &count);
+    Ok(Cotangents::of(operands.iter().zip(&masks).map(|(x, mask)| {
+        let dx = g.mul_by(&share, mask);
+        Some(g.sum_to(&dx, x))
+    })))
+}
+
+/// y = min(max(x, low), high)  ⇒  x̄ = ȳ where y = x (at the bounds too); where not, ȳ belongs to the bound that y is, the
+/// upper one where there is no room between them
+fn clip(op: &Op, dy: &Value, g: &mut TypedBuilder<'_>) -> Result<Cotangents> {
+    let (x, y) = (op.input(0)?, op.output(0)?);
+    let inside = g.compare("Equal", x, y);
+    let inside = g.mask(&inside, dy);
+    let dx = g.mul_by(dy, &inside);
+    let (low, high) = (op.optional(1), op.optional(2));
+    let low_wins = low.map(|low| g.compare("Less", x, low));
+    let high_wins = high.map(|high| g.compare("Greater", x, high));
+    let (low_wins, high_wins) = match (low.zip(low_wins), high.zip(high_wins)) {
+        (Some((low, low_wins)), Some((high, high_wins))) => {
+            let room = g.compare("Less", low, high);
+            let none = g.unary("Not", &room);
+            (Some(g.compare("And", &low_wins, &room)), Some(g.compare("Or", &high_wins, &none)))
+        }
+        (low, high) => (low.map(|(_, wins)| wins), high.map(|(_, wins)| wins)),
+    };
+    let mut share = |wins: Option<Value>| {
+        let wins = g.mask(&wins?, dy);
+        let share = g.mul_by(dy, &wins);
+        Some(g.reduce_all("ReduceSum", &share))
+    };
+    Ok(Cotangents::of([Some(dx), share(low_wins), share(high_wins)]))
+}
+
+/// y = on where the index is, off elsewhere  ⇒  for the pair (off, on) the sums of ȳ over the places where each is
+fn one_hot(op: &Op, dy: &Value, g: &mut TypedBuilder<'_>) -> Result<Cotangents> {
+    let (indices, depth, fact) = (op.input(0)?, op.input(1)?, g.fact(dy).clone());
+    let (zero, one) = (g.number(0.0, dy), g.number(1.0, dy));
+    let [zero, one] = [zero, one].map(|number| g.unsqueeze(&number, &[0]));
+    let values = g.concat(&[&zero, &one], 0);
+    let axis = AttributeProto::int("axis", op.int("axis", -1));
+    let hot = g.node("OneHot", &[indices, depth, &values], vec![axis], Fact { ..fact });
+    let hot_part = g.mul_by(dy, &hot);
+    let (on, all) = (g.reduce_all("ReduceSum", &hot_part), g.reduce_all("ReduceSum", dy));
+    let off = g.sub(&all, &on);
+    let [off, on] = [off, on].map(|sum| g.unsqueeze(&sum, &[0]));
+    Ok(Cotangents::of([None, None, Some(g.concat(&[&off, &on], 0))]))
+}

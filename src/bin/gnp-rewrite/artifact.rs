@@ -1,0 +1,136 @@
+//! A training artifact: what was done to it, in words and for programs.
+
+use crate::Arguments;
+use comfy_table::Table;
+use gnp::emit::artifact::Settings;
+use gnp::engine::runtime;
+use gnp::rewrite::{self, Loaded, Options, Report};
+use gnp::{Error, Result, cli};
+use std::fmt::Write as _;
+use std::path::Path;
+
+/// Puts the penalty into the artifact.
+pub fn run(arguments: &Arguments) -> Result<()> {
+    let options = arguments.artifact_options()?;
+    let report = rewrite::rewrite(&arguments.input, &arguments.output, &options)?;
+    let checked = if arguments.check { Some(check(arguments, &options, &report)?) } else { None };
+    if arguments.quiet {
+        return Ok(());
+    }
+    cli::print(if arguments.json {
+        json(&report, checked.as_ref())?
+    } else {
+        text(&report, checked.as_ref(), arguments)
+    })
+}
+
+/// Checks what was written; after a dry run, what would have been.
+fn check(arguments: &Arguments, options: &Options, report: &Report) -> Result<Loaded> {
+    let runtime = match runtime::for_training(arguments.ort_lib.as_deref()) {
+        Err(error) if arguments.ort_lib.is_some() => return Err(error),
+        found => found,
+    };
+    let check = |model: &Path| rewrite::check(model, folder_of(&report.input), runtime.as_ref());
+    if !options.dry_run {
+        return check(&report.output);
+    }
+    let scratch = tempfile::tempdir().map_err(|e| Error::io("make a temporary folder", std::env::temp_dir(), &e))?;
+    let model = scratch.path().join(report.output.file_name().unwrap_or_default());
+    rewrite::rewrite(&report.input, &model, &Options { dry_run: false, ..*options })?;
+    check(&model)
+}
+
+fn folder_of(file: &Path) -> &Path {
+    file.parent().unwrap_or(Path::new(""))
+}
+
+fn json(report: &Report, checked: Option<&Loaded>) -> Result<String> {
+    #[derive(serde::Serialize)]
+    struct Output<'a> {
+        #[serde(flatten)]
+        report: &'a Report,
+        checked: Option<&'a Loaded>,
+    }
+    let json = serde_json::to_string_pretty(&Output { report, checked })
+        .map_err(|e| Error::internal(format!("cannot encode the report: {e}")))?;
+    Ok(json + "\n")
+}
+
+fn text(report: &Report, checked: Option<&Loaded>, arguments: &Arguments) -> String {
+    let Settings { penalty, expose_r, expose_alpha, .. } = report.settings;
+    let number = |exposed: bool, input: &str, value: f32| {
+        if exposed { format!("the input {input}") } else { value.to_string() }
+    };
+    let method = match (report.plain, penalty.alpha) {
+        (true, _) => "plain training",
+        (false, 1.0) if !expose_alpha => "SAM",
+        _ => "GNP",
+    };
+    let mut text = format!(
+        "{} → {}{}\n{method}: r = {}, alpha = {}, mix {}, perturbation {}; {} trainable parameters\n\n{}\n",
+        report.input.display(),
+        report.output.display(),
+        if arguments.dry_run { " (dry run: nothing was written)" } else { "" },
+        number(expose_r, "gnp.r", penalty.r),
+        number(expose_alpha, "gnp.alpha", penalty.alpha),
+        crate::value_name(penalty.mix),
+        crate::value_name(penalty.perturb),
+        report.trainable_parameters,
+        table(report, arguments.verbose)
+    );
+    text += "\n";
+    text += &passes(report);
+    if let Some(bytes) = report.bytes {
+        let _ = writeln!(text, "Wrote {}.", indicatif::HumanBytes(bytes as u64));
+    }
+    match checked {
+        Some(Loaded { runtime: Some(runtime), .. }) => {
+            _ = writeln!(text, "Checked: structure, names and types; loads in {runtime}.")
+        }
+        Some(Loaded { why_not: Some(why), .. }) => {
+            _ = writeln!(text, "Checked: structure, names and types. Not loaded: {why}.");
+        }
+        _ => {}
+    }
+    text
+}
+
+/// What is evaluated once and what twice, in words.
+fn passes(report: &Report) -> String {
+    if report.plain {
+        return "r or alpha is the constant 0, so this is plain training: the gradient is what it was.\n".into();
+    }
+    let accumulators = report.trainable_parameters;
+    let shared = report.shared_nodes;
+    let repeated = report.nodes_before.saturating_sub(shared + accumulators);
+    let mut text = format!(
+        "Of {} nodes, {repeated} depend on a trainable parameter and are evaluated in both passes, {accumulators} add up \
+         gradients,\nand {shared} {} evaluated once for both.\n",
+        report.nodes_before,
+        if shared == 1 { "is" } else { "are" }
+    );
+    let shared = report.operators.iter().filter(|(_, count)| count.shared > 0);
+    let shared: Vec<_> = shared.map(|(operator, count)| format!("{} {operator}", count.shared)).collect();
+    if !shared.is_empty() {
+        let _ = writeln!(text, "Shared: {}.", shared.join(", "));
+    }
+    text
+}
+
+/// Operators before and after; a row a kind, the sums last.
+fn table(report: &Report, verbose: bool) -> Table {
+    let mut header = vec!["operator", "before", "second pass", "penalty", "after"];
+    if verbose {
+        header.insert(2, "shared");
+    }
+    let mut table = cli::table(header);
+    for (operator, count) in report.operators.iter().map(|(o, c)| (o.as_str(), *c)).chain([("all", report.total())]) {
+        let mut numbers = vec![count.before, count.perturbed, count.penalty, count.after];
+        if verbose {
+            numbers.insert(1, count.shared);
+        }
+        let cells = numbers.into_iter().map(|n| if n == 0 { "·".to_owned() } else { n.to_string() });
+        table.add_row([operator.to_owned()].into_iter().chain(cells));
+    }
+    table
+}

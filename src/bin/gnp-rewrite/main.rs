@@ -1,0 +1,150 @@
+//! Puts the Gradient Norm Penalty into ONNX training graphs.
+
+mod artifact;
+mod step;
+
+use clap::{Parser, ValueEnum};
+use gnp::cli;
+use gnp::cli::arguments::{PenaltyArguments, StepArguments};
+use gnp::emit::artifact::Settings;
+use gnp::onnx::ExternalData;
+use gnp::rewrite::{self, Options};
+use gnp::{Error, Result};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+const EXAMPLES: &str = "\
+Examples:
+  gnp-rewrite model.onnx -o step.onnx --loss cross-entropy --optimizer momentum
+      One model that takes a whole training step, in standard operators, for any ONNX runtime
+  gnp-rewrite model.onnx -o step.onnx --freeze 'backbone.*' --optimizer adamw --clip-norm 1
+      Fine-tune all but the backbone, which is evaluated once a step
+  gnp-rewrite artifacts/ -o artifacts_gnp/
+      The paper's recipe, r = 0.1 and alpha = 0.8; the application changes the path and nothing else
+  gnp-rewrite artifacts/ -o artifacts_sam/ --r 0.05 --alpha 1
+      Sharpness-aware minimisation
+  gnp-rewrite training_model.onnx -o training_model_gnp.onnx --expose r,alpha --metrics --check
+      r and alpha as inputs of the graph, the gradient's norm and the perturbed loss as outputs; then try to load it
+  gnp-rewrite model.onnx -o step.onnx --dry-run
+      Show what would be done
+
+Exit codes: 0 done, 2 something the user can mend (the message says what), 1 a defect of the program";
+
+/// Put the Gradient Norm Penalty into an ONNX model or an ONNX Runtime training artifact
+///
+/// The gradient that the training follows becomes
+///   g = (1 - alpha) * grad L(w)  +  alpha * grad L(w + r * grad L(w) / |grad L(w)|),
+/// as nodes of the graph (Zhao, Zhang, Hu: ICML 2022). Of an ordinary (forward) model it makes a step model, which takes a
+/// whole training step: loss, gradients, update. In a training artifact it replaces the gradient and nothing else.
+#[derive(Parser)]
+#[command(name = "gnp-rewrite", version, styles = cli::STYLES, after_help = EXAMPLES, max_term_width = 100, arg_required_else_help = true)]
+struct Arguments {
+    /// An ONNX model; or a folder of artifacts, or a training_model.onnx
+    input: PathBuf,
+    /// The folder or file to write
+    #[arg(short, long)]
+    output: PathBuf,
+
+    #[command(flatten)]
+    penalty: PenaltyArguments,
+    #[command(flatten)]
+    step: StepArguments,
+
+    /// Make these numbers inputs of the graph, `gnp.r` and `gnp.alpha` (float scalars after the labels); in a step model they are
+    #[arg(
+        long,
+        value_name = "NAMES",
+        value_delimiter = ',',
+        value_enum,
+        help_heading = "Interface of the graph (artifacts)"
+    )]
+    expose: Vec<Exposed>,
+    /// Return `gnp.grad_norm` and `gnp.loss_perturbed` after the outputs that the application knows; a step model does
+    #[arg(long, help_heading = "Interface of the graph (artifacts)")]
+    metrics: bool,
+
+    /// Replace existing files
+    #[arg(short, long, help_heading = "Files")]
+    force: bool,
+    /// What becomes of external data when the output is in another folder
+    #[arg(long, value_enum, default_value_t = External::Place, help_heading = "Files")]
+    external_data: External,
+    /// Do everything but write
+    #[arg(short = 'n', long, help_heading = "Files")]
+    dry_run: bool,
+
+    /// Read the result again and check structure, names and types; load it where a training runtime is found
+    #[arg(long, help_heading = "Checks and messages")]
+    check: bool,
+    /// The ONNX Runtime library to load it in
+    #[arg(long, value_name = "PATH", help_heading = "Checks and messages")]
+    ort_lib: Option<PathBuf>,
+    /// Print a report for programs
+    #[arg(long, help_heading = "Checks and messages")]
+    json: bool,
+    /// Print nothing but errors
+    #[arg(short, long, conflicts_with_all = ["verbose", "json"], help_heading = "Checks and messages")]
+    quiet: bool,
+    /// Print what is shared by the passes, operator by operator
+    #[arg(short, long, help_heading = "Checks and messages")]
+    verbose: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, ValueEnum)]
+enum Exposed {
+    R,
+    Alpha,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum External {
+    /// Bring the data files along: as a reflink, else a hard link, else a copy
+    Place,
+    /// Name them as they are named now
+    Keep,
+}
+
+fn main() -> ExitCode {
+    cli::run(run)
+}
+
+fn run(arguments: Arguments) -> Result<()> {
+    let is_artifact = arguments.input.is_dir() || rewrite::is_training_model(&gnp::onnx::read(&arguments.input)?);
+    if is_artifact { artifact::run(&arguments) } else { step::run(&arguments) }
+}
+
+impl Arguments {
+    fn artifact_options(&self) -> Result<Options> {
+        if let Some(flag) = self.step.first_given() {
+            return Err(Error::input(format!(
+                "{flag} is for forward models; a training artifact has its loss, its parameters and its optimizer"
+            ))
+            .in_file(&self.input)
+            .help("leave it out, or start from the forward model"));
+        }
+        let settings = Settings {
+            penalty: self.penalty.penalty()?,
+            expose_r: self.expose.contains(&Exposed::R),
+            expose_alpha: self.expose.contains(&Exposed::Alpha),
+            metrics: self.metrics,
+        };
+        let external_data = self.external_data.into();
+        Ok(Options { settings, force: self.force, external_data, dry_run: self.dry_run })
+    }
+}
+
+impl From<External> for ExternalData {
+    fn from(external: External) -> Self {
+        match external {
+            External::Place => Self::Place,
+            External::Keep => Self::Keep,
+        }
+    }
+}
+
+fn value_name(value: impl ValueEnum) -> String {
+    value.to_possible_value().map(|v| v.get_name().to_owned()).unwrap_or_default()
+}

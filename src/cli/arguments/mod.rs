@@ -1,0 +1,7 @@
+//! Groups of arguments that both binaries have.
+
+mod penalty;
+mod step;
+
+pub use penalty::PenaltyArguments;
+pub use step::StepArguments;

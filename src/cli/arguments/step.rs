@@ -1,0 +1,192 @@
+//! What becomes of a forward model: its loss, what trains, the optimizer.
+
+use crate::loss::{LossKind, Wanted};
+use crate::lowering::{self, BatchNorm, Dropout, Random};
+use crate::objective::Selection;
+use crate::penalty::{Penalty, Warmup};
+use crate::rewrite::StepOptions;
+use crate::transform::{Decay, Optimizer, OptimizerKind};
+use crate::{Error, Result};
+use clap::{Args, ValueEnum};
+use std::collections::BTreeMap;
+
+/// How a forward model is made into a step model.
+#[derive(Args, Clone, Debug)]
+pub struct StepArguments {
+    /// The loss; auto takes it from how the graph ends
+    #[arg(long, value_enum, value_name = "LOSS", help_heading = "Loss (forward models)")]
+    loss: Option<LossName>,
+    /// The value that the loss is taken of, where the graph has several outputs
+    #[arg(long, value_name = "NAME", help_heading = "Loss (forward models)")]
+    logits: Option<String>,
+    /// The scalar of the graph that is the loss already
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["loss", "logits"], help_heading = "Loss (forward models)")]
+    loss_output: Option<String>,
+    /// Spread this share of each label over all classes
+    #[arg(long, value_name = "SHARE", help_heading = "Loss (forward models)")]
+    label_smoothing: Option<f32>,
+    /// The axis of the logits that the classes are on [default: the softmax's, else 1]
+    #[arg(long, value_name = "AXIS", allow_negative_numbers = true, help_heading = "Loss (forward models)")]
+    class_axis: Option<i64>,
+    /// Add C/2 * |w|^2 to the loss, and so to both passes
+    #[arg(long, value_name = "C", help_heading = "Loss (forward models)")]
+    l2: Option<f32>,
+    /// Leave biases and scales (parameters of one axis or none) out of --l2
+    #[arg(long, requires = "l2", help_heading = "Loss (forward models)")]
+    l2_skip_1d: bool,
+
+    /// Train the constants with such names, and no others (* and ? stand for anything); may be repeated
+    #[arg(long, value_name = "GLOB", help_heading = "What trains (forward models)")]
+    train: Vec<String>,
+    /// Do not train the constants with such names; may be repeated
+    #[arg(long, value_name = "GLOB", help_heading = "What trains (forward models)")]
+    freeze: Vec<String>,
+    /// How BatchNormalization trains [default: train]
+    #[arg(long, value_enum, value_name = "HOW", help_heading = "What trains (forward models)")]
+    batch_norm: Option<BatchNorm>,
+    /// Whether Dropout drops [default: keep]
+    #[arg(long, value_enum, value_name = "WHETHER", help_heading = "What trains (forward models)")]
+    dropout: Option<Dropout>,
+    /// Where random numbers come from [default: counter]
+    #[arg(long, value_enum, value_name = "SOURCE", help_heading = "What trains (forward models)")]
+    random: Option<Random>,
+    /// A size for a symbol in the model's shapes: batch=32; may be repeated
+    #[arg(long, value_name = "NAME=SIZE", value_parser = parse_dim, help_heading = "What trains (forward models)")]
+    dim: Vec<(String, i64)>,
+
+    /// The optimizer, with PyTorch's formula and defaults [default: momentum]
+    #[arg(long, value_enum, help_heading = "Optimizer (forward models)")]
+    optimizer: Option<OptimizerKind>,
+    /// Momentum, or the first beta of Adam [default: 0.9]
+    #[arg(long, value_name = "MU", help_heading = "Optimizer (forward models)")]
+    momentum: Option<f32>,
+    /// Weight decay [default: 0; 0.01 with adamw]
+    #[arg(long, value_name = "W", help_heading = "Optimizer (forward models)")]
+    weight_decay: Option<f32>,
+    /// Where weight decay enters [default: coupled; decoupled with adamw]
+    #[arg(long, value_enum, value_name = "WHERE", help_heading = "Optimizer (forward models)")]
+    decay: Option<Decay>,
+    /// Leave biases and scales out of weight decay
+    #[arg(long, requires = "weight_decay", help_heading = "Optimizer (forward models)")]
+    decay_skip_1d: bool,
+    /// Scale the gradient down to this norm where it is longer
+    #[arg(long, value_name = "NORM", help_heading = "Optimizer (forward models)")]
+    clip_norm: Option<f32>,
+
+    /// Warm the penalty up: its radius, its weight, or by plain steps at first
+    #[arg(long, value_enum, value_name = "WHAT", help_heading = "Penalty")]
+    gr_warmup: Option<Warmup>,
+    /// The length of the warm-up
+    #[arg(long, value_name = "STEPS", requires = "gr_warmup", help_heading = "Penalty")]
+    gr_warmup_steps: Option<u32>,
+}
+
+/// A loss by its name, or what the graph tells.
+#[derive(Clone, Copy, Debug, PartialEq, ValueEnum)]
+enum LossName {
+    /// What the end of the graph tells
+    Auto,
+    /// Logits and int64 class numbers
+    CrossEntropy,
+    /// Logits and a distribution over the classes per sample
+    SoftCrossEntropy,
+    /// The mean squared difference
+    Mse,
+    /// The mean absolute difference
+    L1,
+    /// Squared near zero, linear beyond 1
+    Huber,
+    /// Logits and probabilities, each output for itself
+    Bce,
+}
+
+impl LossName {
+    fn kind(self) -> Option<LossKind> {
+        Some(match self {
+            Self::Auto => return None,
+            Self::CrossEntropy => LossKind::CrossEntropy,
+            Self::SoftCrossEntropy => LossKind::SoftCrossEntropy,
+            Self::Mse => LossKind::Mse,
+            Self::L1 => LossKind::L1,
+            Self::Huber => LossKind::Huber,
+            Self::Bce => LossKind::Bce,
+        })
+    }
+}
+
+fn parse_dim(text: &str) -> Result<(String, i64), String> {
+    let expected = || format!("expected NAME=SIZE with a size above 0, as in batch=32, and not `{text}`");
+    let (name, size) = text.split_once('=').ok_or_else(expected)?;
+    match size.parse() {
+        Ok(size) if size > 0 && !name.is_empty() => Ok((name.to_owned(), size)),
+        _ => Err(expected()),
+    }
+}
+
+impl StepArguments {
+    /// The options that are asked for; `learning_rate` is the default of the input `lr`.
+    ///
+    /// # Errors
+    /// Where a warm-up has no length.
+    pub fn options(&self, penalty: Penalty, learning_rate: Option<f32>) -> Result<StepOptions> {
+        let warmup = self.gr_warmup.unwrap_or_default();
+        if warmup != Warmup::None && self.gr_warmup_steps.is_none() {
+            return Err(Error::input("--gr-warmup needs a length").help("give --gr-warmup-steps"));
+        }
+        Ok(StepOptions {
+            loss: Wanted {
+                loss: self.loss.and_then(LossName::kind),
+                logits: self.logits.clone(),
+                loss_output: self.loss_output.clone(),
+                label_smoothing: self.label_smoothing.unwrap_or(0.0),
+                class_axis: self.class_axis,
+            },
+            l2: self.l2.unwrap_or(0.0),
+            l2_skip_vectors: self.l2_skip_1d,
+            selection: Selection { train: self.train.clone(), freeze: self.freeze.clone() },
+            lowering: lowering::Choices {
+                batch_norm: self.batch_norm.unwrap_or_default(),
+                dropout: self.dropout.unwrap_or_default(),
+                random: self.random.unwrap_or_default(),
+            },
+            penalty,
+            warmup,
+            warmup_steps: self.gr_warmup_steps.unwrap_or(0),
+            optimizer: Optimizer {
+                kind: self.optimizer.unwrap_or_default(),
+                learning_rate,
+                momentum: self.momentum,
+                weight_decay: self.weight_decay,
+                decay: self.decay,
+                decay_skip_vectors: self.decay_skip_1d,
+                clip_norm: self.clip_norm,
+            },
+            dims: self.dim.iter().cloned().collect::<BTreeMap<_, _>>(),
+        })
+    }
+
+    /// The first of these arguments that is given: they mean nothing for a training artifact.
+    pub fn first_given(&self) -> Option<&'static str> {
+        let given = [
+            ("--loss", self.loss.is_some()),
+            ("--logits", self.logits.is_some()),
+            ("--loss-output", self.loss_output.is_some()),
+            ("--label-smoothing", self.label_smoothing.is_some()),
+            ("--class-axis", self.class_axis.is_some()),
+            ("--l2", self.l2.is_some()),
+            ("--train", !self.train.is_empty()),
+            ("--freeze", !self.freeze.is_empty()),
+            ("--batch-norm", self.batch_norm.is_some()),
+            ("--dropout", self.dropout.is_some()),
+            ("--random", self.random.is_some()),
+            ("--dim", !self.dim.is_empty()),
+            ("--optimizer", self.optimizer.is_some()),
+            ("--momentum", self.momentum.is_some()),
+            ("--weight-decay", self.weight_decay.is_some()),
+            ("--decay", self.decay.is_some()),
+            ("--clip-norm", self.clip_norm.is_some()),
+            ("--gr-warmup", self.gr_warmup.is_some()),
+        ];
+        given.into_iter().find_map(|(name, is_given)| is_given.then_some(name))
+    }
+}

@@ -1,0 +1,84 @@
+//! The original model with trained weights: what did not train stays byte for byte what it was.
+
+use crate::onnx::Model;
+use crate::onnx::proto::attribute_proto::AttributeType;
+use crate::onnx::proto::{AttributeProto, NodeProto, TensorProto};
+use crate::{Error, Result};
+use bytes::Bytes;
+use foldhash::HashMap;
+
+/// New elements for a constant of the model, float32 in row-major order, little-endian.
+#[derive(Clone, Debug)]
+pub struct Trained {
+    /// The constant's name in the model.
+    pub name: String,
+    /// Its sizes.
+    pub dims: Vec<i64>,
+    /// Its elements.
+    pub payload: Bytes,
+}
+
+/// Puts trained weights into the model that they came from: into initializers, and into the `Constant` and `ConstantOfShape`
+/// nodes that stand for such.
+///
+/// # Errors
+/// Where the model has no constant of such a name, or one of another type or shape.
+pub fn replace(model: &mut Model, trained: Vec<Trained>) -> Result<()> {
+    let mut by_name: HashMap<String, Trained> = trained.into_iter().map(|t| (t.name.clone(), t)).collect();
+    let path = model.path().to_owned();
+    for tensor in &mut model.graph.initializer {
+        if let Some(trained) = by_name.remove(tensor.name()) {
+            set(tensor, trained).map_err(|e| e.in_file(&path))?;
+        }
+    }
+    for node in &mut model.graph.node {
+        let Some(trained) = node.output.first().and_then(|output| by_name.remove(output)) else { continue };
+        constant(node, trained).map_err(|e| e.in_file(&path))?;
+    }
+    match by_name.into_keys().next() {
+        None => Ok(()),
+        Some(name) => Err(Error::input(format!("the model has no constant `{name}` to put its trained elements into"))
+            .help("name the model that the step model was made of; weights inside of functions cannot be put back")
+            .in_file(&path)),
+    }
+}
+
+fn set(tensor: &mut TensorProto, trained: Trained) -> Result<()> {
+    if tensor.dims != trained.dims {
+        return Err(Error::input(format!(
+            "`{}` has the shape {:?}, the trained one {:?}",
+            trained.name, tensor.dims, trained.dims
+        ))
+        .help("name the model that the step model was made of"));
+    }
+    tensor.float_data.clear();
+    tensor.external_data.clear();
+    tensor.data_location = None;
+    tensor.raw_data = Some(trained.payload);
+    Ok(())
+}
+
+fn constant(node: &mut NodeProto, trained: Trained) -> Result<()> {
+    let label = node.label().to_owned();
+    let tensor = TensorProto::raw("", crate::onnx::DataType::Float, &trained.dims, trained.payload.clone());
+    if node.is("", "ConstantOfShape") {
+        node.op_type = Some("Constant".into());
+        node.input.clear();
+        node.attribute = vec![AttributeProto::tensor("value", tensor)];
+        return Ok(());
+    }
+    let attribute = node.attribute.first_mut().filter(|_| node.op_type.as_deref() == Some("Constant"));
+    match attribute {
+        Some(attribute) if attribute.r#type() == AttributeType::Tensor as i32 && attribute.t.is_some() => {
+            attribute.t.as_deref_mut().map_or(Ok(()), |t| set(t, trained))
+        }
+        Some(attribute) => {
+            *attribute = AttributeProto::tensor("value", tensor);
+            Ok(())
+        }
+        None => {
+            Err(Error::input(format!("`{}` is no constant in this model", trained.name))
+                .at_node(&label, node.op_type()))
+        }
+    }
+}

@@ -1,0 +1,51 @@
+//! The value of an initializer, wherever its elements lie.
+
+use super::{ElementType, Tensor};
+use crate::onnx::proto::TensorProto;
+use crate::onnx::{self, DataType, ExternalLocation};
+use crate::{Error, Result};
+use std::path::Path;
+
+/// A copy of `tensor`, whose external data is relative to `folder`.
+///
+/// # Errors
+/// Where its elements are of a type that [`Tensor`] does not have, or not as many as its shape says.
+pub(super) fn read(tensor: &TensorProto, folder: &Path) -> Result<Tensor> {
+    let faulty = |what: String| Error::input(format!("the initializer `{}` {what}", tensor.name()));
+    let element = tensor.element().and_then(ElementType::of).ok_or_else(|| {
+        let found = tensor.element().map_or("an unknown type", |element| element.as_str_name());
+        faulty(format!("has elements of {found}: expected float32, int32 or int64"))
+    })?;
+    let shape: Vec<usize> = tensor.dims.iter().map(|&dim| usize::try_from(dim).unwrap_or(0)).collect();
+    let of =
+        |bytes: &[u8]| Tensor::from_le_bytes(element, &shape, bytes).map_err(|e| faulty(format!("is damaged: {e}")));
+    if let Some(location) = ExternalLocation::of(tensor)? {
+        let file = folder.join(&location.file);
+        let bytes = onnx::map(&file)?;
+        let begin = usize::try_from(location.offset).unwrap_or(usize::MAX);
+        let end = location.length.map_or(Some(bytes.len()), |length| begin.checked_add(usize::try_from(length).ok()?));
+        let elements = end.and_then(|end| bytes.get(begin..end));
+        return of(elements.ok_or_else(|| faulty("ends beyond its file".into()).in_file(file))?);
+    }
+    if let Some(raw) = &tensor.raw_data {
+        return of(raw);
+    }
+    let bytes: Option<Vec<u8>> = match element {
+        ElementType::F32 => tensor.floats().map(|v| v.into_iter().flat_map(|x| (x as f32).to_le_bytes()).collect()),
+        ElementType::I32 => tensor.ints().map(|v| v.into_iter().flat_map(|x| (x as i32).to_le_bytes()).collect()),
+        ElementType::I64 => tensor.ints().map(|v| v.into_iter().flat_map(i64::to_le_bytes).collect()),
+    };
+    of(&bytes.ok_or_else(|| faulty("is incomplete".into()))?)
+}
+
+impl ElementType {
+    /// The element type that ONNX calls `element`, where batches and states can have it.
+    pub(super) fn of(element: DataType) -> Option<Self> {
+        match element {
+            DataType::Float => Some(Self::F32),
+            DataType::Int32 => Some(Self::I32),
+            DataType::Int64 => Some(Self::I64),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,234 @@
+//! Step models on ONNX Runtime, any build of it: the state stays on the device from step to step.
+//!
+//! Every run binds values rather than copying them: the outputs `<state>.next` of one step are the state inputs of the next,
+//! in the memory that the device computed them in. [`OrtTraining`](super::OrtTraining) shares what lies beneath.
+
+pub(in crate::engine) mod api;
+pub(in crate::engine) mod options;
+mod session;
+pub(in crate::engine) mod value;
+
+pub use options::Options;
+
+use super::runtime::Runtime;
+use super::step_model::EvalModel;
+use super::{Device, Engine, Port, Rates, State, StepEngine, StepModel, Tensor, check_batch};
+use crate::onnx::Model;
+use crate::onnx::proto::{GraphProto, ModelProto, NodeProto, OperatorSetIdProto, ValueInfoProto};
+use crate::{Error, Result};
+use api::Api;
+use options::SessionOptions;
+use prost::Message as _;
+use session::{Memory, Session, c_names};
+use std::ffi::CString;
+use std::path::Path;
+use value::Value;
+
+/// A training run of a step model on ONNX Runtime.
+pub struct Ort {
+    api: &'static Api,
+    options: SessionOptions,
+    device: Device,
+    memory: Memory,
+    model: StepModel,
+    names: Names,
+    step: Session,
+    eval: Option<Eval>,
+    /// One value a slot, where the device computes.
+    state: Vec<Value<'static>>,
+    seed: i64,
+}
+
+/// The names of a step model's inputs and outputs, as ONNX Runtime takes them.
+struct Names {
+    batch: Vec<CString>,
+    hyperparameters: Vec<CString>,
+    state: Vec<CString>,
+    outputs: Vec<CString>,
+    next: Vec<CString>,
+}
+
+impl Names {
+    fn of(model: &StepModel) -> Result<Self> {
+        Ok(Self {
+            batch: c_names(model.batch.iter().map(|port| port.name.as_str()))?,
+            hyperparameters: c_names(model.hyperparameters.iter().map(|h| h.name.as_str()))?,
+            state: c_names(model.state.iter().map(|slot| slot.port.name.as_str()))?,
+            outputs: c_names(model.outputs.iter().map(String::as_str))?,
+            next: c_names(model.state.iter().map(|slot| slot.next.as_str()))?,
+        })
+    }
+}
+
+struct Eval {
+    model: EvalModel,
+    session: Session,
+    outputs: Vec<CString>,
+}
+
+impl Ort {
+    /// Loads the step model `step` into `runtime`, and `eval`, what it is evaluated with. Training begins with the state in
+    /// the file.
+    ///
+    /// A process can load one ONNX Runtime; every engine in it must use that one.
+    ///
+    /// # Errors
+    /// Where the runtime does not load, has no provider for the device, or is not the process's; where `step` is no step
+    /// model, or `eval` does not fit it; where the runtime refuses either.
+    pub fn load(runtime: &Runtime, step: &Model, eval: Option<&Model>, options: &Options) -> Result<Self> {
+        let api = Api::load(runtime)?;
+        let model = StepModel::recognise(step)?;
+        let (device, seed) = (options.device, options.seed);
+        let options = SessionOptions::new(api, runtime, options)?;
+        let eval = eval.map(|eval| {
+            let model = EvalModel::recognise(eval, &model)?;
+            let session = Session::of_file(api, eval.path(), &options)?;
+            Ok::<_, Error>(Eval { outputs: c_names(model.outputs.iter().map(String::as_str))?, model, session })
+        });
+        let mut engine = Self {
+            memory: Memory::of(api, device)?,
+            names: Names::of(&model)?,
+            step: Session::of_file(api, step.path(), &options)?,
+            eval: eval.transpose()?,
+            state: Vec::new(),
+            api,
+            options,
+            device,
+            model,
+            seed,
+        };
+        let state = engine.model.initial_state(step)?;
+        engine.set_state(&state)?;
+        Ok(engine)
+    }
+
+    /// The values of the state, where the processor can read them.
+    fn state_on_host(&self) -> Result<Vec<Value<'static>>> {
+        let mut copy = Session::of_bytes(self.api, &copying_model(&self.model).encode_to_vec(), &self.options)?;
+        let mut run = copy.bind()?;
+        for (name, value) in self.names.state.iter().zip(&self.state) {
+            run.input(name, value)?;
+        }
+        for name in &self.names.next {
+            run.output(name, &Memory::host(self.api))?;
+        }
+        run.run()
+    }
+}
+
+impl Engine for Ort {
+    fn batch_ports(&self) -> &[Port] {
+        &self.model.batch
+    }
+
+    fn step_outputs(&self) -> &[String] {
+        &self.model.outputs
+    }
+
+    fn evaluate_outputs(&self) -> &[String] {
+        self.eval.as_ref().map_or(&[], |eval| &eval.model.outputs)
+    }
+
+    fn step(&mut self, batch: &[Tensor], rates: &Rates) -> Result<Vec<Tensor>> {
+        check_batch(&self.model.batch, batch)?;
+        let given = self.model.given(rates, self.seed)?;
+        let batch = batch.iter().map(|tensor| Value::of(self.api, tensor)).collect::<Result<Vec<_>>>()?;
+        let hyperparameters =
+            given.iter().map(|(_, tensor)| Value::of(self.api, tensor)).collect::<Result<Vec<_>>>()?;
+
+        let mut run = self.step.bind()?;
+        for (name, value) in self.names.batch.iter().zip(&batch) {
+            run.input(name, value)?;
+        }
+        for ((index, _), value) in given.iter().zip(&hyperparameters) {
+            run.input(&self.names.hyperparameters[*index], value)?;
+        }
+        for (name, value) in self.names.state.iter().zip(&self.state) {
+            run.input(name, value)?;
+        }
+        for name in &self.names.outputs {
+            run.output(name, &Memory::host(self.api))?;
+        }
+        for name in &self.names.next {
+            run.output(name, &self.memory)?;
+        }
+        let mut returned = run.run()?;
+        let next = returned.split_off(self.names.outputs.len());
+        let returned = returned.iter().map(Value::to_tensor).collect::<Result<_>>()?;
+        self.state = next;
+        Ok(returned)
+    }
+
+    fn evaluate(&mut self, batch: &[Tensor]) -> Result<Vec<Tensor>> {
+        let Some(eval) = &mut self.eval else { return Err(no_evaluation()) };
+        check_batch(&self.model.batch, batch)?;
+        let batch = batch.iter().map(|tensor| Value::of(self.api, tensor)).collect::<Result<Vec<_>>>()?;
+        let mut run = eval.session.bind()?;
+        for &index in &eval.model.batch {
+            run.input(&self.names.batch[index], &batch[index])?;
+        }
+        for &index in &eval.model.state {
+            run.input(&self.names.state[index], &self.state[index])?;
+        }
+        for name in &eval.outputs {
+            run.output(name, &Memory::host(self.api))?;
+        }
+        run.run()?.iter().map(Value::to_tensor).collect()
+    }
+
+    fn save(&mut self, file: &Path) -> Result<()> {
+        self.state()?.write(file)
+    }
+}
+
+impl StepEngine for Ort {
+    fn state(&self) -> Result<State> {
+        let copies;
+        let values = match self.device {
+            Device::Cpu => &self.state,
+            Device::Cuda(_) => {
+                copies = self.state_on_host()?;
+                &copies
+            }
+        };
+        let names = self.model.state.iter().map(|slot| slot.port.name.clone());
+        names.zip(values).map(|(name, value)| Ok((name, value.to_tensor()?))).collect()
+    }
+
+    fn set_state(&mut self, state: &State) -> Result<()> {
+        let tensors = self.model.in_order(state)?;
+        self.state = tensors.into_iter().map(|tensor| Value::copy_of(self.api, tensor)).collect::<Result<_>>()?;
+        Ok(())
+    }
+}
+
+pub(super) fn no_evaluation() -> Error {
+    Error::input("there is no evaluation model").help("name one, or evaluate with another program")
+}
+
+/// A model that returns each state input as it is. ONNX Runtime 1.17 has no other way of copying from a device.
+fn copying_model(model: &StepModel) -> ModelProto {
+    let declared = |name: &str, port: &Port| ValueInfoProto { name: Some(name.into()), ..port.to_proto() };
+    let graph = GraphProto {
+        name: Some("copy".into()),
+        input: model.state.iter().map(|slot| slot.port.to_proto()).collect(),
+        output: model.state.iter().map(|slot| declared(&slot.next, &slot.port)).collect(),
+        node: model
+            .state
+            .iter()
+            .map(|slot| NodeProto {
+                op_type: Some("Identity".into()),
+                input: vec![slot.port.name.clone()],
+                output: vec![slot.next.clone()],
+                ..Default::default()
+            })
+            .collect(),
+        ..Default::default()
+    };
+    ModelProto {
+        ir_version: Some(8),
+        opset_import: vec![OperatorSetIdProto { domain: None, version: Some(13) }],
+        graph: Some(graph),
+        ..Default::default()
+    }
+}

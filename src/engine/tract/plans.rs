@@ -1,0 +1,139 @@
+//! Plans: a graph made ready for inputs of exactly these shapes.
+
+use super::branch;
+use crate::engine::Tensor;
+use crate::onnx::Model;
+use crate::onnx::proto::ValueInfoProto;
+use crate::{Error, Result};
+use foldhash::{HashMap, HashSet};
+use prost::Message as _;
+use tract_onnx::pb::ModelProto;
+use tract_onnx::prelude::multithread::Executor;
+use tract_onnx::prelude::*;
+use tract_onnx::tract_core::internal::{TypedSimplePlan, TypedSimpleState};
+
+/// How many plans are kept: a training batch, the epoch's last, and as many for evaluation.
+const KEPT: usize = 2;
+
+/// The element type and shape of every input.
+type Shapes = Vec<(DatumType, TVec<usize>)>;
+
+/// A graph, and the plans that have been made of it.
+pub(super) struct Plans {
+    proto: ModelProto,
+    folder: Option<String>,
+    executor: Executor,
+    /// The most recently used last.
+    made: Vec<(Shapes, TypedSimpleState)>,
+}
+
+impl Plans {
+    /// The graph of `model` with `inputs` as its only inputs and `outputs` as its only outputs, in this order; what else it
+    /// declares as an input has the value of its initializer.
+    ///
+    /// # Errors
+    /// Where tract does not read the model.
+    pub(super) fn new(model: &Model, inputs: &[&str], outputs: &[&str], executor: Executor) -> Result<Self> {
+        let mut proto = model.clone().into_proto();
+        if let Some(graph) = &mut proto.graph {
+            declare(&mut graph.input, inputs);
+            declare(&mut graph.output, outputs);
+            let fed: HashSet<&str> = inputs.iter().copied().collect();
+            graph.initializer.retain(|tensor| !fed.contains(tensor.name()));
+        }
+        let proto = ModelProto::decode(proto.encode_to_vec().as_slice())
+            .map_err(|e| Error::input(format!("tract cannot read the model: {e}")).in_file(model.path()))?;
+        let folder = model.folder().to_str().map(str::to_owned);
+        Ok(Self { proto, folder, executor, made: Vec::new() })
+    }
+
+    /// What the graph returns for `inputs`.
+    ///
+    /// # Errors
+    /// Where tract cannot compute the graph for inputs of such shapes, or not of these values.
+    pub(super) fn run(&mut self, inputs: TVec<TValue>) -> Result<TVec<TValue>> {
+        let shapes: Shapes = inputs.iter().map(|input| (input.datum_type(), input.shape().into())).collect();
+        let (shapes, mut state) = match self.made.iter().position(|(made, _)| *made == shapes) {
+            Some(index) => self.made.remove(index),
+            None => {
+                let plan = self.make(&shapes).map_err(|e| refused("cannot prepare this graph", &e))?;
+                (shapes, TypedSimpleState::new(&plan).map_err(|e| refused("cannot prepare this graph", &e))?)
+            }
+        };
+        let outputs = state.run(inputs).map_err(|e| refused("cannot compute this graph", &e))?;
+        if self.made.len() == KEPT {
+            self.made.remove(0);
+        }
+        self.made.push((shapes, state));
+        Ok(outputs)
+    }
+
+    fn make(&self, inputs: &Shapes) -> TractResult<Arc<TypedSimplePlan>> {
+        // Declared shapes of other values may be wrong, or in symbols that cannot be told to be equal.
+        let reader = onnx().with_ignore_output_shapes(true).with_ignore_value_info(true);
+        let mut model = reader.parse(&self.proto, self.folder.as_deref())?.model;
+        for (index, (element, shape)) in inputs.iter().enumerate() {
+            model.set_input_fact(index, InferenceFact::dt_shape(*element, shape))?;
+        }
+        branch::plan(model.into_typed()?, &self.executor)
+    }
+}
+
+/// Makes `names` all that is declared, in this order.
+fn declare(declared: &mut Vec<ValueInfoProto>, names: &[&str]) {
+    let mut found: HashMap<String, ValueInfoProto> =
+        declared.drain(..).map(|value| (value.name().to_owned(), value)).collect();
+    declared.extend(names.iter().filter_map(|name| found.remove(*name)));
+}
+
+/// What tract says, on one line: the innermost cause says what is wrong, the outermost where.
+pub(super) fn refused(what: &str, error: &TractError) -> Error {
+    let chain: Vec<String> = error.chain().map(|cause| cause.to_string().replace('\n', " ")).collect();
+    Error::input(format!("tract {what}: {}", chain.join(": "))).help("train with ONNX Runtime: --engine onnxruntime")
+}
+
+/// A copy of `tensor` for tract.
+pub(super) fn to_tract(tensor: &Tensor) -> Result<TValue> {
+    macro_rules! copy {
+        ($array:expr) => {{
+            let array = $array.as_standard_layout();
+            let elements = array.as_slice().ok_or_else(|| Error::internal("a tensor in no order"))?;
+            tract_onnx::prelude::Tensor::from_shape(array.shape(), elements)
+        }};
+    }
+    let copy = match tensor {
+        Tensor::F32(a) => copy!(a),
+        Tensor::I32(a) => copy!(a),
+        Tensor::I64(a) => copy!(a),
+    };
+    copy.map(IntoTValue::into_tvalue).map_err(|e| refused("cannot hold a tensor", &e))
+}
+
+/// A copy of what tract returned.
+pub(super) fn from_tract(value: &TValue) -> Result<Tensor> {
+    let unreadable = |e: TractError| refused("returned what cannot be read", &e);
+    Ok(match value.datum_type() {
+        DatumType::F32 => Tensor::F32(value.to_plain_array_view().map_err(unreadable)?.to_owned()),
+        DatumType::I32 => Tensor::I32(value.to_plain_array_view().map_err(unreadable)?.to_owned()),
+        DatumType::I64 => Tensor::I64(value.to_plain_array_view().map_err(unreadable)?.to_owned()),
+        // A count that tract has taken for a dimension.
+        DatumType::TDim => {
+            let cast = value.cast_to::<i64>().map_err(unreadable)?;
+            Tensor::I64(cast.to_plain_array_view().map_err(unreadable)?.to_owned())
+        }
+        other => {
+            return Err(Error::input(format!(
+                "the graph returns elements of type {other:?}: expected float32, int32 or int64"
+            )));
+        }
+    })
+}
+
+/// `value` in the element type of `other`: tract takes some counts for dimensions, a type of its own.
+pub(super) fn as_type_of(value: TValue, other: &TValue) -> Result<TValue> {
+    if value.datum_type() == other.datum_type() {
+        return Ok(value);
+    }
+    let cast = value.cast_to_dt(other.datum_type()).map_err(|e| refused("returned another type", &e))?;
+    Ok(cast.into_owned().into_tvalue())
+}

@@ -1,0 +1,135 @@
+//! BatchNormalization that trains.
+
+use super::{BatchNorm, DOMAIN, Lowering, StatePair, required};
+use crate::graph::{TypedBuilder, Value};
+use crate::onnx::proto::NodeProto;
+use crate::{Error, Result};
+
+/// The operator, in [`DOMAIN`], for y = (x − μ) · s · γ + β with the statistics of the batch. Inputs: x; γ and β, an element a channel; x −
+/// μ; s = (σ² + ε)^−½, which broadcasts with x. Its gradient is that of y as a function of x, γ and β, in which μ and s are functions
+/// of x.
+pub const BATCH_NORM: &str = "BatchNorm";
+
+impl Lowering<'_> {
+    /// μ and σ² (that of the population, as the standard has it: Σ (x − μ)² / n) of the batch normalise, and the running statistics become
+    /// running · momentum + batch · (1 − momentum). A node that infers (`training_mode` 0) trains too.
+    ///
+    /// [BatchNormalization](https://onnx.ai/onnx/operators/onnx__BatchNormalization.html), operator set 15.
+    pub(super) fn batch_norm(&mut self, node: &NodeProto) -> Result<()> {
+        if self.choices.batch_norm == BatchNorm::Frozen {
+            return self.freeze(node);
+        }
+        let inputs = [0, 1, 2, 3, 4].map(|i| required(node, i));
+        let [x, scale, bias, running_mean, running_variance] = inputs;
+        let (x, scale, bias) = (x?, scale?, bias?);
+        let b = &mut self.b;
+        if b.fact(&x).rank().is_some_and(|rank| rank < 2) {
+            return Err(Error::input("its input has no axis of channels"));
+        }
+        let shaped = with_rank(&x, b);
+        let axes = axes_but_channels(&shaped, b);
+        let mean = b.reduce("ReduceMean", &shaped, &axes, true);
+        let centred = b.sub(&shaped, &mean);
+        let square = b.mul(&centred, &centred);
+        let variance = b.reduce("ReduceMean", &square, &axes, true);
+        let shifted = b.plus(&variance, node.float("epsilon", 1e-5).into());
+        let deviation = b.unary("Sqrt", &shifted);
+        let inverse = b.unary("Reciprocal", &deviation);
+        let fact = b.fact(&shaped).clone();
+        let y = b.node_in(DOMAIN, BATCH_NORM, &[&shaped, &scale, &bias, &centred, &inverse], vec![], fact);
+        let y = b.reshape_like(&y, &x);
+        self.define(node, 0, y);
+        let momentum = node.float("momentum", 0.9).into();
+        for (index, (running, batch)) in [(running_mean?, mean), (running_variance?, variance)].into_iter().enumerate()
+        {
+            let next = self.follow(&running, &batch, momentum)?;
+            let next = self.define(node, index + 1, next);
+            let state = &mut self.lowered.state;
+            match state.iter_mut().find(|pair| pair.state == running) {
+                Some(pair) => pair.next = next,
+                None => state.push(StatePair { state: running, next }),
+            }
+        }
+        Ok(())
+    }
+
+    /// running · momentum + batch · (1 − momentum), which is what `running` is after the step. A statistic that several nodes
+    /// have, since the model calls a module more than once, follows one after the other.
+    fn follow(&mut self, running: &Value, batch: &Value, momentum: f64) -> Result<Value> {
+        if !self.kept.contains(running) {
+            return Err(Error::input(format!("its running statistic `{running}` is no initializer or input"))
+                .help("keep the statistics as they are (--batch-norm frozen)"));
+        }
+        let before = self.lowered.state.iter().find(|pair| pair.state == *running);
+        let before = before.map_or(running, |pair| &pair.next).clone();
+        let b = &mut self.b;
+        let batch = b.reshape_like(batch, running);
+        let (old, new) = (b.scale(&before, momentum), b.scale(&batch, 1.0 - momentum));
+        Ok(b.add(&old, &new))
+    }
+
+    /// The form that infers.
+    fn freeze(&mut self, node: &NodeProto) -> Result<()> {
+        let mut node = node.clone();
+        node.attribute.retain(|a| a.name() != "training_mode");
+        for (i, output) in std::mem::take(&mut node.output).into_iter().enumerate() {
+            match i {
+                0 => node.output.push(output),
+                // What reads the running statistics after the step reads them as they are.
+                1 | 2 if !output.is_empty() => {
+                    let statistic = required(&node, i + 2)?;
+                    let _ = self.b.define(&output, &statistic);
+                }
+                _ => {}
+            }
+        }
+        self.b.put(node);
+        Ok(())
+    }
+}
+
+/// y = (x − μ) · (s · γ) + β
+pub(super) fn expand(node: &NodeProto, b: &mut TypedBuilder<'_>) -> Result<()> {
+    let (scale, bias, centred, inverse) =
+        (required(node, 1)?, required(node, 2)?, required(node, 3)?, required(node, 4)?);
+    let (scale, bias) = (along_channels(&scale, &centred, b), along_channels(&bias, &centred, b));
+    let factor = b.mul(&scale, &inverse);
+    let scaled = b.mul(&centred, &factor);
+    let y = b.add(&scaled, &bias);
+    b.define(&node.output[0], &y);
+    Ok(())
+}
+
+/// y = x · (s · γ) + (β − μ · s · γ), s = (σ² + ε)^−½
+pub(super) fn expand_inference(node: &NodeProto, b: &mut TypedBuilder<'_>) -> Result<()> {
+    let (x, scale, bias) = (required(node, 0)?, required(node, 1)?, required(node, 2)?);
+    let (mean, variance) = (required(node, 3)?, required(node, 4)?);
+    let shifted = b.plus(&variance, node.float("epsilon", 1e-5).into());
+    let deviation = b.unary("Sqrt", &shifted);
+    let factor = b.div(&scale, &deviation);
+    let offset = b.mul(&mean, &factor);
+    let offset = b.sub(&bias, &offset);
+    let shaped = with_rank(&x, b);
+    let (factor, offset) = (along_channels(&factor, &shaped, b), along_channels(&offset, &shaped, b));
+    let scaled = b.mul(&shaped, &factor);
+    let y = b.add(&scaled, &offset);
+    let y = b.reshape_like(&y, &x);
+    b.define(&node.output[0], &y);
+    Ok(())
+}
+
+/// `x`, where its rank is known; else as [batch, channels, all else].
+fn with_rank(x: &Value, b: &mut TypedBuilder<'_>) -> Value {
+    if b.fact(x).rank().is_some() { x.clone() } else { b.by_channel(x) }
+}
+
+/// All axes but that of the channels.
+fn axes_but_channels(x: &Value, b: &TypedBuilder<'_>) -> Vec<i64> {
+    (0..b.fact(x).rank().unwrap_or(0) as i64).filter(|axis| *axis != 1).collect()
+}
+
+/// A vector with an element a channel, so that it broadcasts with `x`.
+fn along_channels(vector: &Value, x: &Value, b: &mut TypedBuilder<'_>) -> Value {
+    let axes: Vec<i64> = (1..b.fact(x).rank().unwrap_or(2) as i64 - 1).collect();
+    b.unsqueeze(vector, &axes)
+}

@@ -1,0 +1,69 @@
+//! From a trained state back to the forward model, and the model that evaluates it on the way.
+
+use super::forward::StepConfig;
+use crate::emit::evaluation;
+use crate::emit::step;
+use crate::emit::trained::{self, Trained};
+use crate::graph::{Graph, TypedBuilder};
+use crate::normalise::normalise;
+use crate::onnx::Model;
+use crate::{Error, Result, shapes};
+use foldhash::{HashMap, HashSet};
+
+/// Makes the evaluation model of a forward model: the loss of `config`, without label smoothing and L2, and the predictions; nodes that train
+/// differently from how they infer infer. `state` names the step model's state.
+///
+/// # Errors
+/// Where the model is not the one that the step model was made of.
+pub fn make_evaluation(mut model: Model, config: &StepConfig, state: &[String]) -> Result<Model> {
+    let path = model.path().to_owned();
+    let state: HashSet<&str> = state.iter().map(String::as_str).collect();
+    evaluation_of(&mut model, config, &state).map_err(|e| e.in_file(path))?;
+    Ok(model)
+}
+
+fn evaluation_of(model: &mut Model, config: &StepConfig, state: &HashSet<&str>) -> Result<()> {
+    normalise(model)?;
+    let mut graph = Graph::new(std::mem::take(&mut model.graph))?;
+    step::make_way(&mut graph)?;
+    model.graph = graph.into_proto();
+    shapes::bind(model, &config.dims)?;
+    let mut facts = shapes::analyse(model, &Default::default())?;
+    let mut graph = Graph::new(std::mem::take(&mut model.graph))?;
+    let end = config.logits.as_str().into();
+    let Some(fact) = facts.get(&config.logits).cloned() else {
+        return Err(Error::input(format!("the model has no value `{}`, of which the loss is taken", config.logits))
+            .help("name the model that the step model was made of"));
+    };
+    match &config.loss {
+        Some(loss) => {
+            let plain = loss.clone().without_smoothing();
+            let (loss, labels) = plain.append(&mut TypedBuilder::new(&mut graph, &mut facts, "loss"), &end)?;
+            evaluation::assemble(model, graph, Some(&labels), &loss, Some((&end, &fact)), state);
+        }
+        None => evaluation::assemble(model, graph, None, &end, None, state),
+    }
+    Ok(())
+}
+
+/// Puts trained tensors, by the names that they have in the step model's state, into the forward model `original`. What is of the state
+/// but not of the model (optimizer slots, the number of the step) is left out.
+///
+/// # Errors
+/// As [`trained::replace`].
+pub fn restore(original: &mut Model, state: Vec<Trained>) -> Result<()> {
+    // The names of the state are those of the normalised model, which knows too what it made into initializers.
+    let mut normalised = original.clone();
+    normalise(&mut normalised)?;
+    let mut graph = Graph::new(std::mem::take(&mut normalised.graph))?;
+    let renamed = step::make_way(&mut graph)?;
+    let before: HashMap<&str, &str> = renamed.iter().map(|(old, new)| (new.as_str(), old.as_str())).collect();
+    let constants: HashSet<&str> = graph.proto().initializer.iter().map(|t| t.name()).collect();
+    let trained = state.into_iter().filter(|t| constants.contains(t.name.as_str())).map(|mut t| {
+        if let Some(old) = before.get(t.name.as_str()) {
+            t.name = (*old).to_owned();
+        }
+        t
+    });
+    trained::replace(original, trained.collect())
+}

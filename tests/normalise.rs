@@ -1,0 +1,58 @@
+//! Normalised models compute what they computed, in ONNX Runtime: the models of the `onnx` package, every operator that
+//! changed, and what exporters write.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod support;
+
+use gnp::normalise::{normalise, opset};
+use gnp::onnx::{self, WriteOptions};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+use support::python;
+
+/// A Python with the `onnx` package and ONNX Runtime, and the script that is the oracle.
+fn oracle() -> Option<Command> {
+    python::version()?;
+    // Tests run at once, and the environment is made once.
+    static PYTHON: OnceLock<PathBuf> = OnceLock::new();
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/python");
+    let python = PYTHON.get_or_init(|| python::environment("onnx", &folder.join("onnx-requirements.txt")));
+    let mut command = Command::new(python);
+    command.arg(folder.join("normalise.py"));
+    Some(command)
+}
+
+fn cases(folder: &Path) -> Vec<PathBuf> {
+    fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect()
+}
+
+#[test]
+fn models_compute_what_they_computed() {
+    let folder = tempfile::tempdir().unwrap();
+    let Some(mut make) = oracle() else { return println!("skipped: needs python3 with venv") };
+    println!("{}", python::run(make.arg("make").arg(folder.path())));
+    let mut failures = Vec::new();
+    for case in cases(folder.path()) {
+        let mut model = onnx::read(case.join("before.onnx")).unwrap();
+        match normalise(&mut model) {
+            Ok(_) => _ = onnx::write(model, case.join("after.onnx"), &WriteOptions::default()).unwrap(),
+            Err(error) => failures.push(error.to_string()),
+        }
+    }
+    assert_eq!(failures, [""; 0]);
+    println!("{}", python::run(oracle().unwrap().arg("check").arg(folder.path())));
+}
+
+#[test]
+fn every_change_of_the_standard_is_known() {
+    let Some(mut history) = oracle() else { return println!("skipped: needs python3 with venv") };
+    let printed = python::run(history.arg("history"));
+    assert!(printed.lines().count() > 150, "{printed}");
+    let unknown = |line: &&str| {
+        let (operator, version) = line.split_once(' ').unwrap();
+        opset::change(operator, version.parse().unwrap()).is_none()
+    };
+    assert_eq!(printed.lines().filter(unknown).collect::<Vec<_>>(), [""; 0]);
+}
