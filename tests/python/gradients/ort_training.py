@@ -9,6 +9,7 @@ with `CASE.gradients.npz`, which `differences.py` left. Prints one line of JSON 
 """
 
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -72,6 +73,12 @@ def compare(folder, entry):
     return {"distance": distance(theirs, ours)}
 
 
+def said(problem):
+    """What the runtime says, without the place in its source."""
+    line = (str(problem).strip().splitlines() or ["?"])[0]
+    return re.sub(r"/onnxruntime_src\S+|onnxruntime::\S+\(.*\)", "", line).strip()[-300:]
+
+
 def main(folder, operators):
     onnxruntime.set_default_logger_severity(4)
     folder = Path(folder)
@@ -83,7 +90,7 @@ def main(folder, operators):
             try:
                 result = compare(folder, entry)
             except Exception as problem:  # noqa: BLE001: whatever the runtime says
-                result = {"refused": (str(problem).strip().splitlines() or ["?"])[0][:300]}
+                result = {"refused": said(problem)}
             print(json.dumps({"case": entry["case"], **result}), flush=True)
 
 
