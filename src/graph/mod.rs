@@ -127,6 +127,11 @@ impl Graph {
         (&mut self.proto.input, &mut self.proto.output)
     }
 
+    /// Takes the nodes from `begin` on out again, for the body of another.
+    pub fn split_off(&mut self, begin: usize) -> Vec<NodeProto> {
+        self.proto.node.split_off(begin)
+    }
+
     /// The nodes, to be changed in what they compute; what they read and make stays.
     pub fn nodes_mut(&mut self) -> &mut [NodeProto] {
         &mut self.proto.node

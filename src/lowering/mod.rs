@@ -21,7 +21,9 @@ use crate::graph::{Fact, Facts, Graph, TypedBuilder, Value, for_each_subgraph};
 use crate::onnx::DataType;
 use crate::onnx::proto::NodeProto;
 use crate::{Error, Result};
+use clap::ValueEnum;
 use foldhash::{HashMap, HashSet};
+use serde::{Deserialize, Serialize};
 
 /// The domain of operators that [`expand`] replaces: no model that is written has any.
 pub const DOMAIN: &str = "gnp";
@@ -35,7 +37,8 @@ pub const STEP: &str = "step";
 const PASS: &str = "lowering";
 
 /// How BatchNormalization trains.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
 pub enum BatchNorm {
     /// With the mean and variance of the batch, through which the gradient goes; the running statistics follow them.
     #[default]
@@ -45,7 +48,8 @@ pub enum BatchNorm {
 }
 
 /// Whether Dropout drops, whatever its input `training_mode` says.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
 pub enum Dropout {
     /// It does.
     #[default]
@@ -55,7 +59,8 @@ pub enum Dropout {
 }
 
 /// Where random numbers come from.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
 pub enum Random {
     /// From [`SEED`] and [`STEP`], by a counter-based generator in standard operators: the same on every engine and after a resume.
     #[default]
@@ -65,7 +70,7 @@ pub enum Random {
 }
 
 /// What the user chose.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Choices {
     /// How BatchNormalization trains.
     pub batch_norm: BatchNorm,
@@ -151,17 +156,24 @@ pub fn lower(graph: &mut Graph, facts: &mut Facts, choices: &Choices) -> Result<
 pub fn expand(graph: &mut Graph, facts: &mut Facts) -> Result<()> {
     let nodes = graph.take_nodes();
     let mut b = TypedBuilder::new(graph, facts, PASS);
-    for node in nodes {
-        b.set_scope(node.label());
-        match (node.domain(), node.op_type()) {
-            (DOMAIN, BATCH_NORM) => batch_norm::expand(&node, &mut b)?,
-            ("", "BatchNormalization") if node.int("training_mode", 0) == 0 => {
-                batch_norm::expand_inference(&node, &mut b)?;
-            }
-            _ => b.put(node),
+    nodes.into_iter().try_for_each(|node| expand_node(&mut b, node))
+}
+
+fn expand_node(b: &mut TypedBuilder<'_>, mut node: NodeProto) -> Result<()> {
+    for body in node.attribute.iter_mut().flat_map(|a| a.g.as_deref_mut().into_iter().chain(&mut a.graphs)) {
+        let begin = b.graph().nodes().len();
+        std::mem::take(&mut body.node).into_iter().try_for_each(|inner| expand_node(b, inner))?;
+        body.node = b.graph_mut().split_off(begin);
+    }
+    b.set_scope(node.label());
+    match (node.domain(), node.op_type()) {
+        (DOMAIN, BATCH_NORM) => batch_norm::expand(&node, b),
+        ("", "BatchNormalization") if node.int("training_mode", 0) == 0 => batch_norm::expand_inference(&node, b),
+        _ => {
+            b.put(node);
+            Ok(())
         }
     }
-    Ok(())
 }
 
 /// The walk over the nodes.

@@ -5,6 +5,7 @@ use crate::emit::artifact::{ALPHA, CONFIG_KEY, R};
 use crate::emit::step::{self, Parts};
 use crate::graph::{Graph, TypedBuilder, Value};
 use crate::loss::{self, Ending, Wanted, find_ending};
+use crate::lowering;
 use crate::normalise::normalise;
 use crate::objective::artifact::VERSION_KEY;
 use crate::objective::{Forward, Objective as _, Selection, trainable};
@@ -35,6 +36,8 @@ pub struct StepOptions {
     pub l2_skip_vectors: bool,
     /// What trains.
     pub selection: Selection,
+    /// How what trains differently from how it infers trains.
+    pub lowering: lowering::Choices,
     /// The penalty; its r and α are the defaults of the inputs.
     pub penalty: Penalty,
     /// What of the penalty is warmed up.
@@ -60,6 +63,9 @@ pub struct StepConfig {
     pub logits: String,
     /// c of ½·c·Σ‖w‖² in the loss.
     pub l2: f32,
+    /// How BatchNormalization, Dropout and random draws train.
+    #[serde(flatten)]
+    pub lowering: lowering::Choices,
     /// The penalty.
     #[serde(flatten)]
     pub penalty: Penalty,
@@ -130,6 +136,10 @@ fn build(model: &mut Model, options: &StepOptions) -> Result<StepReport> {
     let (candidates, choices) = trainable(&graph, &facts, &options.selection)?;
     report.choices.extend(choices);
 
+    let lowered = lowering::lower(&mut graph, &mut facts, &options.lowering)?;
+    let is_statistic = |value: &Value| lowered.state.iter().any(|pair| pair.state == *value);
+    let candidates: Vec<_> = candidates.into_iter().filter(|value| !is_statistic(value)).collect();
+
     let mut b = TypedBuilder::new(&mut graph, &mut facts, LOSS_PASS);
     let (loss, labels, wanted, logits) = match &ending {
         Ending::Logits { value, loss } => {
@@ -152,6 +162,9 @@ fn build(model: &mut Model, options: &StepOptions) -> Result<StepReport> {
     let mut training = Training::new(TypedBuilder::new(&mut graph, &mut facts, pass::UPDATE), &parameters);
     training.hyperparameter(crate::transform::LEARNING_RATE, options.optimizer.default_learning_rate());
     let coefficients = coefficients(&mut training, options);
+    if lowered.draws {
+        training.steps_done();
+    }
     let penalised = penalty::apply(training.builder.graph_mut(), &objective, &options.penalty, &coefficients)?;
     for (parameter, gradient) in parameters.iter().zip(&penalised.gradients) {
         let fact = training.builder.fact(parameter).clone();
@@ -159,6 +172,7 @@ fn build(model: &mut Model, options: &StepOptions) -> Result<StepReport> {
     }
     let updated = options.optimizer.update(&mut training, penalised.gradients);
     let (hyperparameters, slots, step) = training.finish();
+    lowering::expand(&mut graph, &mut facts)?;
     let slots = slots.into_iter().map(|slot| {
         let fact = facts.get(&slot.name).cloned();
         fact.map(|fact| (slot, fact)).ok_or_else(|| Error::internal("a slot without a shape"))
@@ -170,9 +184,9 @@ fn build(model: &mut Model, options: &StepOptions) -> Result<StepReport> {
         gradient_norm: penalised.gradient_norm,
         perturbed_loss: penalised.perturbed_loss,
         hyperparameters,
-        seeded: false,
+        seeded: lowered.draws,
         parameters: parameters.iter().zip(updated).map(state).collect(),
-        statistics: vec![],
+        statistics: lowered.state.into_iter().map(|pair| State { name: pair.state, next: pair.next }).collect(),
         slots: slots.collect::<Result<_>>()?,
         step,
     };
@@ -182,6 +196,7 @@ fn build(model: &mut Model, options: &StepOptions) -> Result<StepReport> {
         dims: options.dims.clone(),
         logits: logits.to_string(),
         l2: options.l2,
+        lowering: options.lowering,
         penalty: options.penalty,
         warmup: options.warmup,
         optimizer: options.optimizer,

@@ -1,6 +1,7 @@
 //! What becomes of a forward model: its loss, what trains, the optimizer.
 
 use crate::loss::{LossKind, Wanted};
+use crate::lowering::{self, BatchNorm, Dropout, Random};
 use crate::objective::Selection;
 use crate::penalty::{Penalty, Warmup};
 use crate::rewrite::StepOptions;
@@ -40,6 +41,15 @@ pub struct StepArguments {
     /// Do not train the constants with such names; may be repeated
     #[arg(long, value_name = "GLOB", help_heading = "What trains (forward models)")]
     freeze: Vec<String>,
+    /// How BatchNormalization trains [default: train]
+    #[arg(long, value_enum, value_name = "HOW", help_heading = "What trains (forward models)")]
+    batch_norm: Option<BatchNorm>,
+    /// Whether Dropout drops [default: keep]
+    #[arg(long, value_enum, value_name = "WHETHER", help_heading = "What trains (forward models)")]
+    dropout: Option<Dropout>,
+    /// Where random numbers come from [default: counter]
+    #[arg(long, value_enum, value_name = "SOURCE", help_heading = "What trains (forward models)")]
+    random: Option<Random>,
     /// A size for a symbol in the model's shapes: batch=32; may be repeated
     #[arg(long, value_name = "NAME=SIZE", value_parser = parse_dim, help_heading = "What trains (forward models)")]
     dim: Vec<(String, i64)>,
@@ -134,6 +144,11 @@ impl StepArguments {
             l2: self.l2.unwrap_or(0.0),
             l2_skip_vectors: self.l2_skip_1d,
             selection: Selection { train: self.train.clone(), freeze: self.freeze.clone() },
+            lowering: lowering::Choices {
+                batch_norm: self.batch_norm.unwrap_or_default(),
+                dropout: self.dropout.unwrap_or_default(),
+                random: self.random.unwrap_or_default(),
+            },
             penalty,
             warmup,
             warmup_steps: self.gr_warmup_steps.unwrap_or(0),
@@ -161,6 +176,9 @@ impl StepArguments {
             ("--l2", self.l2.is_some()),
             ("--train", !self.train.is_empty()),
             ("--freeze", !self.freeze.is_empty()),
+            ("--batch-norm", self.batch_norm.is_some()),
+            ("--dropout", self.dropout.is_some()),
+            ("--random", self.random.is_some()),
             ("--dim", !self.dim.is_empty()),
             ("--optimizer", self.optimizer.is_some()),
             ("--momentum", self.momentum.is_some()),
