@@ -54,6 +54,8 @@ pub enum Origin {
     Constant,
     /// A `ConstantOfShape` node of the main graph, whose output has the initializer's name.
     ConstantOfShape,
+    /// An `Identity` node of the main graph, whose output has the initializer's name, of another initializer.
+    Identity,
     /// A node inside a function, which every call evaluates anew: the file has no single place for new elements.
     Function,
 }
@@ -66,12 +68,13 @@ pub enum Origin {
 pub fn normalise(model: &mut Model) -> Result<Normalised> {
     let versions = imports::versions(model)?;
     inputs::drop_initializers(model);
+    let mut moved = sharing::separate_statistics(&mut model.graph);
     let mut warnings = sharing::warnings(&model.graph);
     let functions = std::mem::take(&mut model.header.functions);
     let mut context = Context::new(&model.graph, &functions, versions);
     context.graph(&mut model.graph, versions.model)?;
     warnings.append(&mut context.warnings);
-    let moved = context.moved;
+    moved.append(&mut context.moved);
     imports::update(model, versions);
     Ok(Normalised { warnings, moved })
 }
