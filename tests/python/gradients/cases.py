@@ -326,11 +326,23 @@ def prepare(case, folder):
         differentiated_outputs(model, to)
         model = with_loss(model, outputs, cotangents, to)
         onnx.save(model, folder / f"{case.name}.{kind}.onnx")
-    return {**entry, "wrt": case.wrt, "outputs": outputs, "random": has_draws(case.model), "singular": case.expected is not None}
+    known = {"training": is_training(case), "random": has_draws(case.model), "singular": case.expected is not None}
+    return {**entry, "wrt": case.wrt, "outputs": outputs, **known}
 
 
 def has_draws(model):
     return any(n.op_type == "Dropout" or n.op_type.startswith("Random") for n in model.graph.node)
+
+
+def is_training(case):
+    """Whether BatchNormalization or Dropout does what it does in training."""
+    for node in case.model.graph.node:
+        attributes = {a.name: a.i for a in node.attribute}
+        if node.op_type == "BatchNormalization" and attributes.get("training_mode"):
+            return True
+        if node.op_type == "Dropout" and len(node.input) > 2 and bool(case.inputs.get(node.input[2])):
+            return True
+    return False
 
 
 def first_line(error):
