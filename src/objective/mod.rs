@@ -15,6 +15,7 @@ pub use parameters::{Selection, trainable};
 
 use crate::Result;
 use crate::graph::{Graph, Renaming, Value};
+use crate::onnx::proto::NodeProto;
 use effects::Effect;
 
 /// What an evaluation appended, or found.
@@ -52,7 +53,8 @@ fn repeat(
     pass: &'static str,
 ) -> Result<Evaluation> {
     let moved = parameters.iter().zip(theta).filter(|(own, other)| own != other);
-    let dependents = graph.dependents(moved.clone().map(|(own, _)| &**own), |node| Effect::of(node) == Effect::Draws);
+    let cuts = |node: &NodeProto| Effect::of(node) == Effect::Draws || tells_shape(node);
+    let dependents = graph.dependents(moved.clone().map(|(own, _)| &**own), cuts);
     let needed = graph.ancestors(here.gradients.iter().chain([&here.loss]).map(|v| &**v));
     let mut renaming = Renaming::new(moved.map(|(own, other)| (&**own, other.clone())));
     for index in dependents.and(&needed).iter() {
@@ -61,4 +63,9 @@ fn repeat(
     graph.copy_types(&renaming);
     let gradients = here.gradients.iter().map(|g| renaming.apply(g)).collect();
     Ok(Evaluation { loss: renaming.apply(&here.loss), gradients })
+}
+
+/// Whether a node's output depends on the shape of its input alone, which is the same at all parameters.
+fn tells_shape(node: &NodeProto) -> bool {
+    node.is("", "Shape") || node.is("", "Size")
 }
