@@ -34,7 +34,7 @@ macro_rules! families {
     };
 }
 
-families!(activation, arithmetic, conv, function, index, layout, matmul, norm, reduce, select, slice, softmax, zero);
+families!(activation, arithmetic, conv, function, index, layout, matmul, norm, reduce, resize, select, slice, softmax, zero);
 
 mod positions;
 
