@@ -170,8 +170,7 @@ impl Axis {
     fn coordinate(&self, op: &Op, to: f64, single: bool) -> Result<f64> {
         let round = |number: f64| if single { f64::from(number as f32) } else { number };
         let (n, m, scale) = (self.from as f64, self.to as f64, round(self.scale));
-        let scaled = round((to + 0.5) / scale);
-        let half_pixel = round(scaled - 0.5);
+        let half_pixel = round(round((to + 0.5) / scale) - 0.5);
         Ok(match op.string("coordinate_transformation_mode", "half_pixel") {
             "half_pixel" => half_pixel,
             "pytorch_half_pixel" => {
@@ -183,7 +182,8 @@ impl Axis {
             }
             "half_pixel_symmetric" => {
                 let adjustment = round(m / round(scale * n));
-                round(round(round(n / 2.0 * round(1.0 - adjustment)) + scaled) - 0.5)
+                // Rounded once, at the end.
+                round(round(n / 2.0 * round(1.0 - adjustment)) + (to + 0.5) / scale - 0.5)
             }
             "align_corners" => {
                 if m > 1.0 {
