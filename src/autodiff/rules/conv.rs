@@ -1,6 +1,6 @@
 //! Convolutions. The two operators are each other's adjoint, so one pair of gradients serves both.
 
-use super::window::{SIZES, Window};
+use super::window::{Padding, Window, spatial_sizes};
 use super::{Cotangents, Entry, Op, Rule};
 use crate::Result;
 use crate::graph::{Dim, Fact, TypedBuilder, Value};
@@ -13,9 +13,11 @@ pub(super) const RULES: &[Entry] =
 fn conv(op: &Op, dy: &Value, g: &mut TypedBuilder<'_>) -> Result<Cotangents> {
     let (x, w) = (op.input(0)?, op.input(1)?);
     let (channels, kernel) = Channels::of(op, w, g)?;
-    let conv = Convolution { window: Window::of(op, kernel, g.fact(x))?, channels };
-    let dx = conv.transposed(dy, w, x, g);
-    let dw = conv.weights(x, dy, g);
+    let (window, padding) = Window::over(op, kernel, x, g)?;
+    let conv = Convolution { window, channels };
+    let padded = padding.apply(x, g);
+    let dx = conv.transposed(dy, w, &padding, x, g);
+    let dw = conv.weights(&padded, dy, g);
     Ok(Cotangents::of([Some(dx), Some(dw), bias(op, dy, &conv.window, g)]))
 }
 
@@ -23,9 +25,11 @@ fn conv(op: &Op, dy: &Value, g: &mut TypedBuilder<'_>) -> Result<Cotangents> {
 fn conv_transpose(op: &Op, dy: &Value, g: &mut TypedBuilder<'_>) -> Result<Cotangents> {
     let (x, w) = (op.input(0)?, op.input(1)?);
     let (channels, kernel) = Channels::of(op, w, g)?;
-    let conv = Convolution { window: transposed_window(op, kernel, x, g)?, channels };
-    let dx = conv.forward(dy, w, x, g);
-    let dw = conv.weights(dy, x, g);
+    let (window, padding) = transposed_window(op, kernel, x, g)?;
+    let conv = Convolution { window, channels };
+    let padded = padding.apply(dy, g);
+    let dx = conv.forward(&padded, w, x, g);
+    let dw = conv.weights(&padded, x, g);
     Ok(Cotangents::of([Some(dx), Some(dw), bias(op, dy, &conv.window, g)]))
 }
 
@@ -34,9 +38,9 @@ fn bias(op: &Op, dy: &Value, window: &Window, g: &mut TypedBuilder<'_>) -> Optio
     op.optional(2).map(|_| g.reduce("ReduceSum", dy, &axes, false))
 }
 
-/// The window with which the output of a ConvTranspose is read to give exactly its input. Where more was asked for than any input
-/// reaches, the padding at the end is negative: it cuts that off.
-fn transposed_window(op: &Op, kernel: Vec<i64>, x: &Value, g: &TypedBuilder<'_>) -> Result<Window> {
+/// The window with which the output of a ConvTranspose is read to give exactly its input, and the padding that is only known when
+/// the graph runs. Where more was asked for than any input reaches, the padding at the end is negative: it cuts that off.
+fn transposed_window(op: &Op, kernel: Vec<i64>, x: &Value, g: &mut TypedBuilder<'_>) -> Result<(Window, Padding)> {
     let rank = kernel.len();
     let mut window = Window::with_pads(op, kernel)?;
     let list = |name: &str| match op.ints(name) {
@@ -47,17 +51,21 @@ fn transposed_window(op: &Op, kernel: Vec<i64>, x: &Value, g: &TypedBuilder<'_>)
     let zeros = vec![0; rank];
     let extra = list("output_padding")?.unwrap_or(&zeros);
     let mode = op.string("auto_pad", "NOTSET");
-    // How far the output is from all that the input reaches, with `output_padding` in it.
-    let cut: Option<Vec<i64>> = if let Some(sizes) = list("output_shape")? {
-        let cut = sizes.iter().enumerate().map(|(i, size)| {
-            let places = g.fact(x).dim(i as i64 + 2).and_then(Dim::known)? - 1;
-            Some(places * window.strides[i] + window.reach(i) + 1 + extra[i] - size)
+    let odd_to_begin = mode != "SAME_UPPER";
+    // How far the first place of the window is from its last, less the output beyond it.
+    let cut = if let Some(sizes) = list("output_shape")? {
+        let rest: Vec<i64> = (0..rank).map(|i| window.reach(i) + 1 - window.strides[i] - sizes[i]).collect();
+        let known = (0..rank).map(|i| {
+            let places = g.fact(x).dim(i as i64 + 2).and_then(Dim::known)?;
+            Some(places * window.strides[i] + rest[i])
         });
-        let cut: Option<Vec<i64>> = cut.collect();
-        let unknown = || op.error("its padding depends on the size of its input, which is not known").help(SIZES);
-        Some(cut.ok_or_else(unknown)?)
+        let Some(cut) = known.collect::<Option<Vec<i64>>>() else {
+            window.set_pads(&zeros, false);
+            return Ok((window.clone(), cut_at_run_time(&window, &rest, extra, odd_to_begin, x, g)));
+        };
+        Some(cut)
     } else if mode.starts_with("SAME") {
-        let cut: Vec<i64> = (0..rank).map(|i| window.reach(i) + 1 + extra[i] - window.strides[i]).collect();
+        let cut: Vec<i64> = (0..rank).map(|i| window.reach(i) + 1 - window.strides[i]).collect();
         if cut.iter().any(|cut| *cut < 0) {
             return Err(op.error("its stride is greater than its kernel, and engines disagree on what SAME then means"));
         }
@@ -66,14 +74,34 @@ fn transposed_window(op: &Op, kernel: Vec<i64>, x: &Value, g: &TypedBuilder<'_>)
         None
     };
     if let Some(cut) = cut {
-        let pads: Vec<i64> = cut.iter().map(|cut| *cut.max(&0)).collect();
-        window.set_pads(&pads, mode != "SAME_UPPER");
+        let pads: Vec<i64> = cut.iter().zip(extra).map(|(cut, extra)| (cut + extra).max(0)).collect();
+        window.set_pads(&pads, odd_to_begin);
         window.end = cut.iter().zip(&window.begin).map(|(cut, begin)| cut - begin).collect();
-    } else if mode == "VALID" {
+        return Ok((window, Padding::default()));
+    }
+    if mode == "VALID" {
         window.set_pads(&zeros, false);
     }
     window.end = window.end.iter().zip(extra).map(|(end, extra)| end - extra).collect();
-    Ok(window)
+    Ok((window, Padding::default()))
+}
+
+/// The same where the size of the input is not known: x · stride + `rest`, divided.
+fn cut_at_run_time(
+    window: &Window,
+    rest: &[i64],
+    extra: &[i64],
+    odd_to_begin: bool,
+    x: &Value,
+    g: &mut TypedBuilder<'_>,
+) -> Padding {
+    let sizes = spatial_sizes(x, window.rank(), g);
+    let (strides, rest, extra, zero) = (g.int64s(&window.strides), g.int64s(rest), g.int64s(extra), g.int64s(&[0]));
+    let full = g.mul(&sizes, &strides);
+    let cut = g.add(&full, &rest);
+    let pads = g.add(&cut, &extra);
+    let pads = g.binary("Max", &pads, &zero);
+    Padding::divided(&pads, odd_to_begin, g).with_total(&cut, g)
 }
 
 /// How the weights [groups · outer, inner, kernel…] connect channels: each of the groups has `outer` on the side of a Conv's output and
@@ -116,7 +144,7 @@ impl Convolution {
 
     /// The adjoint of the convolution of `x`, applied to `dy`: as a convolution with the weights turned around where all strides are
     /// one, since that is what engines have made fastest.
-    fn transposed(&self, dy: &Value, w: &Value, x: &Value, g: &mut TypedBuilder<'_>) -> Value {
+    fn transposed(&self, dy: &Value, w: &Value, padding: &Padding, x: &Value, g: &mut TypedBuilder<'_>) -> Value {
         let fact = g.fact(x).clone();
         if self.window.is_dense() {
             let w = self.turned(w, g);
@@ -139,7 +167,7 @@ impl Convolution {
         let zeros = vec![0; window.rank()];
         let padded = window.with(window.strides.clone(), zeros.clone(), zeros);
         let full = g.node("ConvTranspose", &[dy, w], self.attributes(&padded), Fact { shape: None, ..fact });
-        window.unpad(&full, x, g)
+        window.unpad(&full, padding, x, g)
     }
 
     /// The weights of the adjoint: input and output exchanged in each group, the kernel back to front.
