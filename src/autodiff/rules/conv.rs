@@ -199,7 +199,8 @@ impl Convolution {
     /// Element j of the kernel meets x shifted by j against dy; whether x is shifted, or dy the other way, is the same where the
     /// stride is one. With x shifted along some axes and dy along the others, the products of all shifted x and all shifted
     /// dy have every element of the kernel in them, and 3 + 3 shifted copies do for a kernel of 3 × 3, where shifting x alone takes
-    /// 9. The copies of the side with more rows become one matrix; each of the other is multiplied by it as it is.
+    /// 9. The copies of the side that has more become one matrix; each of the other is multiplied by it as it is, if it is not split into
+    /// groups.
     fn weights(&self, x: &Value, dy: &Value, g: &mut TypedBuilder<'_>) -> Value {
         let Channels { groups, outer, inner } = self.channels;
         let moves_dy = self.division();
@@ -208,19 +209,18 @@ impl Convolution {
         let x = self.shifted(&x, &moves_dy, false, g);
         let dy = self.shifted(&dy, &moves_dy, true, g);
 
-        let dy_first = dy.len() as i64 * outer >= x.len() as i64 * inner;
+        let dy_first = dy.len() > x.len() || (dy.len() == x.len() && outer >= inner);
         let (high, low) = if dy_first { (dy, x) } else { (x, dy) };
         let rows = g.concat(&high.iter().collect::<Vec<_>>(), i64::from(groups != 1));
-        let product = |low: &Value| {
-            if groups == 1 {
-                return g.gemm(&rows, low, false, true, 1.0);
-            }
-            let low = g.transpose_last(low);
-            g.matmul(&rows, &low)
+        let product = if groups == 1 {
+            let products: Vec<Value> = low.iter().map(|low| g.gemm(&rows, low, false, true, 1.0)).collect();
+            g.concat(&products.iter().collect::<Vec<_>>(), 1)
+        } else {
+            let columns = g.concat(&low.iter().collect::<Vec<_>>(), 1);
+            let columns = g.transpose_last(&columns);
+            g.matmul(&rows, &columns)
         };
-        let products: Vec<Value> = low.iter().map(product).collect();
-        let products = g.concat(&products.iter().collect::<Vec<_>>(), 0);
-        self.sorted(&products, &moves_dy, dy_first, g)
+        self.sorted(&product, &moves_dy, dy_first, g)
     }
 
     /// Along which axes dy is shifted: so that the least is copied.
@@ -272,28 +272,29 @@ impl Convolution {
         places(axes.iter().map(|&axis| window.kernel[axis])).into_iter().map(copy).collect()
     }
 
-    /// The elements of the products in the order of the weights: from [kernel along the axes that move the low side, groups, kernel along
-    /// the others, channels of the high side, of the low side], where dy is high or low.
-    fn sorted(&self, products: &Value, moves_dy: &[bool], dy_first: bool, g: &mut TypedBuilder<'_>) -> Value {
+    /// The elements of the product in the order of the weights: from [groups, kernel along the axes that move the high side, its
+    /// channels, kernel along the others, channels of the low side], where dy is high or low.
+    fn sorted(&self, product: &Value, moves_dy: &[bool], dy_first: bool, g: &mut TypedBuilder<'_>) -> Value {
         let Channels { groups, outer, inner } = self.channels;
         let kernel = &self.window.kernel;
         let moves = |high: bool| (0..kernel.len()).filter(move |&axis| (moves_dy[axis] == dy_first) == high);
-        let low_count = moves(false).count();
-        let mut sizes: Vec<i64> = moves(false).map(|axis| kernel[axis]).collect();
-        sizes.push(groups);
-        sizes.extend(moves(true).map(|axis| kernel[axis]));
-        sizes.extend(if dy_first { [outer, inner] } else { [inner, outer] });
-        let last = sizes.len() as i64 - 1;
+        let (high, low) = if dy_first { (outer, inner) } else { (inner, outer) };
+        let mut sizes = vec![groups];
         let mut order = vec![0; kernel.len()];
-        for (i, axis) in moves(false).enumerate() {
-            order[axis] = i as i64;
+        let mut channels = Vec::new();
+        for (is_high, channel_count) in [(true, high), (false, low)] {
+            for axis in moves(is_high) {
+                order[axis] = sizes.len() as i64;
+                sizes.push(kernel[axis]);
+            }
+            channels.push(sizes.len() as i64);
+            sizes.push(channel_count);
         }
-        for (i, axis) in moves(true).enumerate() {
-            order[axis] = (i + low_count + 1) as i64;
+        if !dy_first {
+            channels.reverse();
         }
-        let channels = if dy_first { [last - 1, last] } else { [last, last - 1] };
-        let order = [&[low_count as i64], channels.as_slice(), &order].concat();
-        let split = g.reshape(products, &sizes);
+        let order = [&[0], channels.as_slice(), &order].concat();
+        let split = g.reshape(product, &sizes);
         let sorted = g.transpose(&split, &order);
         g.reshape(&sorted, &[&[groups * outer, inner], kernel.as_slice()].concat())
     }
