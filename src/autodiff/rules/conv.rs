@@ -205,9 +205,14 @@ impl Convolution {
         let Channels { groups, outer, inner } = self.channels;
         let moves_dy = self.division();
         let first_channels: Vec<i64> = [1, 0].into_iter().chain(2..2 + self.window.rank() as i64).collect();
-        let (x, dy) = (g.transpose(x, &first_channels), g.transpose(dy, &first_channels));
-        let x = self.shifted(&x, &moves_dy, false, g);
+        let dy = g.transpose(dy, &first_channels);
         let dy = self.shifted(&dy, &moves_dy, true, g);
+        let x = if let Some(patches) = self.patches(x, g) {
+            vec![patches]
+        } else {
+            let x = g.transpose(x, &first_channels);
+            self.shifted(&x, &moves_dy, false, g)
+        };
 
         let dy_first = dy.len() > x.len() || (dy.len() == x.len() && outer >= inner);
         let (high, low) = if dy_first { (dy, x) } else { (x, dy) };
@@ -270,6 +275,27 @@ impl Convolution {
             g.reshape(&copy, matrix)
         };
         places(axes.iter().map(|&axis| window.kernel[axis])).into_iter().map(copy).collect()
+    }
+
+    /// What [`Self::shifted`] makes of x, in one matrix, where the windows lie side by side: then it is `x` in another order.
+    fn patches(&self, x: &Value, g: &mut TypedBuilder<'_>) -> Option<Value> {
+        let Channels { groups, inner, .. } = self.channels;
+        let Window { kernel, strides, dilations, begin, end } = &self.window;
+        let rank = kernel.len();
+        let side_by_side = kernel == strides && dilations.iter().all(|d| *d == 1);
+        let sizes: Vec<i64> = (0..rank).map(|axis| g.fact(x).dim(axis as i64 + 2).and_then(Dim::known)).collect::<Option<_>>()?;
+        let whole = sizes.iter().zip(kernel).all(|(size, kernel)| size % kernel == 0);
+        if self.window.size() == 1 || !side_by_side || !whole || begin.iter().chain(end).any(|pad| *pad != 0) {
+            return None;
+        }
+        let counts = sizes.iter().zip(kernel).flat_map(|(size, kernel)| [size / kernel, *kernel]);
+        let split: Vec<i64> = [-1, groups, inner].into_iter().chain(counts).collect();
+        let spatial = |within: i64| (0..rank as i64).map(move |axis| 3 + 2 * axis + within);
+        let order: Vec<i64> = [1].into_iter().chain(spatial(1)).chain([2, 0]).chain(spatial(0)).collect();
+        let split = g.reshape(x, &split);
+        let patches = g.transpose(&split, &order);
+        let matrix = [groups, inner * self.window.size(), -1];
+        Some(g.reshape(&patches, if groups == 1 { &matrix[1..] } else { &matrix }))
     }
 
     /// The elements of the product in the order of the weights: from [groups, kernel along the axes that move the high side, its
