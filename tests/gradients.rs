@@ -18,7 +18,7 @@ mod support;
 
 use gnp::autodiff::{Rule, gradient, registered};
 use gnp::graph::{Builder, Graph, Value};
-use gnp::lowering::{BatchNorm, Choices, DOMAIN, Dropout, Random, expand, lower};
+use gnp::lowering::{self, BatchNorm, Choices, Dropout, Random, expand, lower};
 use gnp::normalise::normalise;
 use gnp::onnx::proto::ValueInfoProto;
 use gnp::onnx::{self, WriteOptions};
@@ -236,7 +236,8 @@ fn every_rule_agrees_with_finite_differences() {
     let promised: BTreeSet<String> = words(&checked.tests.join("gradients/operators.txt")).into_iter().collect();
     for (domain, operator, rule) in registered() {
         let name = if domain.is_empty() { operator.to_owned() } else { format!("{domain}.{operator}") };
-        if domain != DOMAIN && !promised.contains(&name) && !matches!(rule, Rule::Zero) {
+        // What is lowered to operators of its own is checked as what it was.
+        if domain != lowering::DOMAIN && !promised.contains(&name) && !matches!(rule, Rule::Zero) {
             writeln!(failed, "{name}: has a rule, and is not checked: list it in operators.txt").unwrap();
         }
     }

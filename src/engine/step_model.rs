@@ -6,20 +6,14 @@
 
 use super::{ElementType, Port, Rates, State, Tensor, initializer};
 use crate::emit::artifact::{ALPHA, R};
+pub use crate::emit::step::{SEED, STATE_KEY};
+pub use crate::loss::LABELS;
 use crate::onnx::Model;
 use crate::onnx::proto::{TensorProto, ValueInfoProto};
+pub use crate::transform::LEARNING_RATE;
 use crate::{Error, Result};
 use foldhash::{HashMap, HashSet};
 use std::path::Path;
-
-/// The metadata key of the state: a list of pairs `[input, output]` in JSON, in the order of the inputs.
-pub const STATE_KEY: &str = "gnp.state";
-/// The input for the labels.
-pub const LABELS: &str = "labels";
-/// The input for the learning rate.
-pub const LEARNING_RATE: &str = "lr";
-/// The input that random draws follow from, int64.
-pub const SEED: &str = "gnp.seed";
 
 /// An input that holds for one step: what is not given has the value in the file.
 #[derive(Clone, Debug, PartialEq)]

@@ -144,9 +144,17 @@ impl Facts {
     pub fn forget(&mut self, value: &str) {
         self.facts.remove(value);
         self.ints.remove(value);
+        self.numbers.remove(value);
     }
 
-    /// Learns the type and the shape of a constant, and its elements if it is a small one of whole numbers.
+    /// Learns all that `other` knows, in place of what was known.
+    pub fn extend(&mut self, other: Self) {
+        self.facts.extend(other.facts);
+        self.ints.extend(other.ints);
+        self.numbers.extend(other.numbers);
+    }
+
+    /// Learns the type and the shape of a constant, and its elements if it is a small one of whole numbers or a single number.
     pub fn insert_tensor(&mut self, tensor: &TensorProto) {
         let (name, Some(element)) = (Value::from(tensor.name()), tensor.element()) else { return };
         if tensor.element_count() <= SMALL

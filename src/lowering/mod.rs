@@ -22,7 +22,7 @@ use crate::onnx::DataType;
 use crate::onnx::proto::NodeProto;
 use crate::{Error, Result};
 use clap::ValueEnum;
-use foldhash::{HashMap, HashSet};
+use foldhash::HashSet;
 use serde::{Deserialize, Serialize};
 
 /// The domain of operators that [`expand`] replaces: no model that is written has any.
@@ -125,14 +125,12 @@ pub fn lower(graph: &mut Graph, facts: &mut Facts, choices: &Choices) -> Result<
     for name in [SEED, STEP] {
         facts.insert(name.into(), Fact::with_sizes(DataType::Int64, &[]));
     }
-    let numbers = scalars(graph);
     let proto = graph.proto();
     let kept = proto.initializer.iter().map(|t| t.name()).chain(proto.input.iter().map(|i| i.name())).map(Value::from);
     let kept = kept.collect();
     let nodes = graph.take_nodes();
     let mut lowering = Lowering {
         choices,
-        numbers,
         b: TypedBuilder::new(graph, facts, PASS),
         random: random::Generator::default(),
         kept,
@@ -179,8 +177,6 @@ fn expand_node(b: &mut TypedBuilder<'_>, mut node: NodeProto) -> Result<()> {
 /// The walk over the nodes.
 struct Lowering<'a> {
     choices: &'a Choices,
-    /// The floating-point constants with one element.
-    numbers: HashMap<Value, f64>,
     b: TypedBuilder<'a>,
     random: random::Generator,
     /// The values that can be state: initializers and inputs.
@@ -256,19 +252,9 @@ impl Lowering<'_> {
             None => value,
         }
     }
-
-    /// A floating-point number that is a constant of one element.
-    fn number(&self, value: &str) -> Option<f64> {
-        self.numbers.get(value).copied()
-    }
 }
 
 /// An input that the operator cannot do without.
 fn required(node: &NodeProto, index: usize) -> Result<Value> {
     node.input(index).map(Value::from).ok_or_else(|| Error::input(format!("it has no input {index}")))
-}
-
-fn scalars(graph: &Graph) -> HashMap<Value, f64> {
-    let tensors = graph.proto().initializer.iter().filter(|t| t.element_count() == 1);
-    tensors.filter_map(|t| Some((t.name().into(), *t.floats()?.first()?))).collect()
 }

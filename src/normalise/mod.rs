@@ -12,6 +12,7 @@
 //! # Ok::<(), gnp::Error>(())
 //! ```
 
+mod branch;
 mod constant;
 mod context;
 mod function;
@@ -20,6 +21,9 @@ mod inputs;
 mod microsoft;
 pub mod opset;
 mod sharing;
+#[cfg(test)]
+mod tests;
+mod types;
 mod walk;
 
 use crate::Result;
@@ -54,8 +58,8 @@ pub enum Origin {
     Constant,
     /// A `ConstantOfShape` node of the main graph, whose output has the initializer's name.
     ConstantOfShape,
-    /// A node inside a function, which every call evaluates anew: the file has no single place for new elements.
-    Function,
+    /// Something inside a function or a branch that was inlined: the file has no place for new elements.
+    Inlined,
 }
 
 /// Normalises a model.
@@ -72,6 +76,6 @@ pub fn normalise(model: &mut Model) -> Result<Normalised> {
     context.graph(&mut model.graph, versions.model)?;
     warnings.append(&mut context.warnings);
     let moved = context.moved;
-    imports::update(model, versions);
+    imports::update(model, &functions, versions);
     Ok(Normalised { warnings, moved })
 }

@@ -57,7 +57,11 @@ fn transposed_window(op: &Op, kernel: Vec<i64>, x: &Value, g: &TypedBuilder<'_>)
         let unknown = || op.error("its padding depends on the size of its input, which is not known").help(SIZES);
         Some(cut.ok_or_else(unknown)?)
     } else if mode.starts_with("SAME") {
-        Some((0..rank).map(|i| window.reach(i) + 1 + extra[i] - window.strides[i]).collect())
+        let cut: Vec<i64> = (0..rank).map(|i| window.reach(i) + 1 + extra[i] - window.strides[i]).collect();
+        if cut.iter().any(|cut| *cut < 0) {
+            return Err(op.error("its stride is greater than its kernel, and engines disagree on what SAME then means"));
+        }
+        Some(cut)
     } else {
         None
     };
@@ -162,36 +166,33 @@ impl Convolution {
         g.slice(&swapped, &vec![-1; n], &vec![i64::MIN; n], &axes, &vec![-1; n])
     }
 
-    /// The gradient of the weights, as one product of matrices (for each group).
+    /// The gradient of the weights, as products of matrices that have the whole batch in them.
     ///
     /// Element j of the kernel meets x shifted by j against dy; whether x is shifted, or dy the other way, is the same where the
-    /// stride is one. With x shifted along some axes and dy along the others, the product of all shifted x and all shifted
-    /// dy has every element of the kernel in it, and 3 + 3 shifted copies do for a kernel of 3 × 3, where shifting x alone takes 9.
+    /// stride is one. With x shifted along some axes and dy along the others, the products of all shifted x and all shifted
+    /// dy have every element of the kernel in them, and 3 + 3 shifted copies do for a kernel of 3 × 3, where shifting x alone takes
+    /// 9. The copies of the side with more rows become one matrix; each of the other is multiplied by it as it is.
     fn weights(&self, x: &Value, dy: &Value, g: &mut TypedBuilder<'_>) -> Value {
-        let groups = self.channels.groups;
-        let window = &self.window;
+        let Channels { groups, outer, inner } = self.channels;
         let moves_dy = self.division();
-        let rank = window.rank();
-        let first_channels: Vec<i64> = [1, 0].into_iter().chain(2..2 + rank as i64).collect();
+        let first_channels: Vec<i64> = [1, 0].into_iter().chain(2..2 + self.window.rank() as i64).collect();
         let (x, dy) = (g.transpose(x, &first_channels), g.transpose(dy, &first_channels));
-
-        let only = |pads: &[i64], dy: bool| -> Vec<i64> {
-            let pads = pads.iter().zip(&moves_dy).map(|(pad, moves)| if *moves == dy { *pad } else { 0 });
-            [0, 0].into_iter().chain(pads).collect()
-        };
-        let back = window.mirrored();
-        let x = g.pad(&x, &only(&window.begin, false), &only(&window.end, false));
-        let dy = g.pad(&dy, &only(&back.begin, true), &only(&back.end, true));
-
         let x = self.shifted(&x, &moves_dy, false, g);
         let dy = self.shifted(&dy, &moves_dy, true, g);
-        let product = if groups == 1 {
-            g.gemm(&dy, &x, false, true, 1.0)
-        } else {
-            let x = g.transpose_last(&x);
-            g.matmul(&dy, &x)
+
+        let dy_first = dy.len() as i64 * outer >= x.len() as i64 * inner;
+        let (high, low) = if dy_first { (dy, x) } else { (x, dy) };
+        let rows = g.concat(&high.iter().collect::<Vec<_>>(), i64::from(groups != 1));
+        let product = |low: &Value| {
+            if groups == 1 {
+                return g.gemm(&rows, low, false, true, 1.0);
+            }
+            let low = g.transpose_last(low);
+            g.matmul(&rows, &low)
         };
-        self.sorted(&product, &moves_dy, g)
+        let products: Vec<Value> = low.iter().map(product).collect();
+        let products = g.concat(&products.iter().collect::<Vec<_>>(), 0);
+        self.sorted(&products, &moves_dy, dy_first, g)
     }
 
     /// Along which axes dy is shifted: so that the least is copied.
@@ -210,54 +211,61 @@ impl Convolution {
         (0..1 << rank).map(choice).filter(can).min_by_key(copied).unwrap_or_else(|| vec![false; rank])
     }
 
-    /// The shifted copies of `x` (channels first, padded), or of dy, one below the other: a matrix [copies · channels, places], for each
-    /// group where there are several.
-    fn shifted(&self, x: &Value, moves_dy: &[bool], is_dy: bool, g: &mut TypedBuilder<'_>) -> Value {
+    /// The shifted copies of `x`, or of dy, channels first: each a matrix [channels, places], for each group where there are several.
+    fn shifted(&self, x: &Value, moves_dy: &[bool], is_dy: bool, g: &mut TypedBuilder<'_>) -> Vec<Value> {
         let Channels { groups, outer, inner } = self.channels;
-        let Window { kernel, strides, dilations, .. } = &self.window;
-        let axes: Vec<usize> = (0..kernel.len()).filter(|&axis| moves_dy[axis] == is_dy).collect();
-        let sliced: Vec<usize> = axes.iter().copied().filter(|&axis| kernel[axis] > 1 || strides[axis] > 1).collect();
+        let window = if is_dy { self.window.mirrored() } else { self.window.clone() };
+        let axes: Vec<usize> = (0..window.rank()).filter(|&axis| moves_dy[axis] == is_dy).collect();
+        let around = |pads: &[i64]| -> Vec<i64> {
+            let pads = pads.iter().enumerate().map(|(axis, pad)| if axes.contains(&axis) { *pad } else { 0 });
+            [0, 0].into_iter().chain(pads).collect()
+        };
+        let padded = g.pad(x, &around(&window.begin), &around(&window.end));
+        let spatial: Vec<i64> = axes.iter().map(|&axis| axis as i64 + 2).collect();
+        let steps: Vec<i64> = axes.iter().map(|&axis| window.strides[axis]).collect();
         let matrix = [groups, if is_dy { outer } else { inner }, -1];
         let matrix = if groups == 1 { &matrix[1..] } else { &matrix };
-        let mut copies = Vec::new();
-        for place in places(sliced.iter().map(|&axis| kernel[axis])) {
-            let (mut starts, mut ends) = (Vec::new(), Vec::new());
-            for (&axis, j) in sliced.iter().zip(place) {
-                let (before, behind) = (j * dilations[axis], (kernel[axis] - 1 - j) * dilations[axis]);
-                let (start, cut) = if is_dy { (behind, before) } else { (before, behind) };
-                starts.push(start);
-                ends.push(if cut == 0 { i64::MAX } else { -cut });
+        let copy = |place: Vec<i64>| {
+            let moved = axes.iter().zip(place).map(|(&axis, j)| {
+                let (before, behind) = (j * window.dilations[axis], window.reach(axis) - j * window.dilations[axis]);
+                if is_dy { (behind, before) } else { (before, behind) }
+            });
+            let (before, behind): (Vec<i64>, Vec<i64>) = moved.unzip();
+            let is_whole = |(i, &axis): (usize, &usize)| {
+                before[i] == window.begin[axis] && behind[i] == window.end[axis] && steps[i] == 1
+            };
+            if axes.iter().enumerate().all(is_whole) {
+                return g.reshape(x, matrix);
             }
-            let steps: Vec<i64> = sliced.iter().map(|&axis| strides[axis]).collect();
-            let spatial: Vec<i64> = sliced.iter().map(|&axis| axis as i64 + 2).collect();
-            let copy = if sliced.is_empty() { x.clone() } else { g.slice(x, &starts, &ends, &spatial, &steps) };
-            copies.push(g.reshape(&copy, matrix));
-        }
-        match copies.as_slice() {
-            [copy] => copy.clone(),
-            _ => g.concat(&copies.iter().collect::<Vec<_>>(), matrix.len() as i64 - 2),
-        }
+            let ends: Vec<i64> = behind.iter().map(|&cut| if cut == 0 { i64::MAX } else { -cut }).collect();
+            let copy = g.slice(&padded, &before, &ends, &spatial, &steps);
+            g.reshape(&copy, matrix)
+        };
+        places(axes.iter().map(|&axis| window.kernel[axis])).into_iter().map(copy).collect()
     }
 
-    /// The elements of the product in the order of the weights: from [groups, (kernel along the axes that move dy) · outer, (kernel along
-    /// the others) · inner].
-    fn sorted(&self, product: &Value, moves_dy: &[bool], g: &mut TypedBuilder<'_>) -> Value {
+    /// The elements of the products in the order of the weights: from [kernel along the axes that move the low side, groups, kernel along
+    /// the others, channels of the high side, of the low side], where dy is high or low.
+    fn sorted(&self, products: &Value, moves_dy: &[bool], dy_first: bool, g: &mut TypedBuilder<'_>) -> Value {
         let Channels { groups, outer, inner } = self.channels;
         let kernel = &self.window.kernel;
-        let axes = |is_dy: bool| (0..kernel.len()).filter(move |&axis| moves_dy[axis] == is_dy);
-        let (by_dy, by_x): (Vec<_>, Vec<_>) = (axes(true).collect(), axes(false).collect());
-        let sizes = |axes: &[usize]| axes.iter().map(|&axis| kernel[axis]).collect::<Vec<_>>();
-        let split = [&[groups], sizes(&by_dy).as_slice(), &[outer], &sizes(&by_x), &[inner]].concat();
-        let position = |axis: &usize| {
-            let among = |axes: &[usize]| axes.iter().position(|a| a == axis);
-            among(&by_dy).map(|i| i + 1).or_else(|| among(&by_x).map(|i| i + by_dy.len() + 2)).unwrap_or(0) as i64
-        };
-        let outer_at = by_dy.len() as i64 + 1;
-        let order: Vec<i64> = [0, outer_at, split.len() as i64 - 1]
-            .into_iter()
-            .chain((0..kernel.len()).map(|axis| position(&axis)))
-            .collect();
-        let split = g.reshape(product, &split);
+        let moves = |high: bool| (0..kernel.len()).filter(move |&axis| (moves_dy[axis] == dy_first) == high);
+        let low_count = moves(false).count();
+        let mut sizes: Vec<i64> = moves(false).map(|axis| kernel[axis]).collect();
+        sizes.push(groups);
+        sizes.extend(moves(true).map(|axis| kernel[axis]));
+        sizes.extend(if dy_first { [outer, inner] } else { [inner, outer] });
+        let last = sizes.len() as i64 - 1;
+        let mut order = vec![0; kernel.len()];
+        for (i, axis) in moves(false).enumerate() {
+            order[axis] = i as i64;
+        }
+        for (i, axis) in moves(true).enumerate() {
+            order[axis] = (i + low_count + 1) as i64;
+        }
+        let channels = if dy_first { [last - 1, last] } else { [last, last - 1] };
+        let order = [&[low_count as i64], channels.as_slice(), &order].concat();
+        let split = g.reshape(products, &sizes);
         let sorted = g.transpose(&split, &order);
         g.reshape(&sorted, &[&[groups * outer, inner], kernel.as_slice()].concat())
     }

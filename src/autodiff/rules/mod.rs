@@ -3,6 +3,7 @@
 //! A rule is a function from the cotangents of a node's outputs to those of its inputs. To add one, write it in the file of
 //! its family and name it in that file's `RULES`.
 
+mod positions;
 mod window;
 
 use super::op::{Cotangents, Op};
@@ -34,7 +35,9 @@ macro_rules! families {
     };
 }
 
-families!(activation, arithmetic, conv, function, matmul, norm, reduce, select, softmax, zero);
+families!(
+    activation, arithmetic, conv, function, index, layout, matmul, norm, pool, reduce, select, slice, softmax, zero
+);
 
 static TABLE: LazyLock<HashMap<(&str, &str), Rule>> =
     LazyLock::new(|| registered().map(|(domain, operator, rule)| ((domain, operator), rule)).collect());

@@ -58,30 +58,31 @@ fn extreme(op: &Op, dy: &Value, g: &mut TypedBuilder<'_>) -> Result<Cotangents> 
     })))
 }
 
-/// y = min(max(x, low), high)  ⇒  x̄ = ȳ where y = x (at the bounds too); where not, ȳ belongs to the bound that y is, the
-/// upper one where there is no room between them
+/// y = min(max(x, low), high)  ⇒  x̄ = ȳ where low < x < high (0 at the bounds); the cotangent of low is Σ ȳ where x < low, that of high
+/// Σ ȳ where x > high, or all of it where there is no room between them
 fn clip(op: &Op, dy: &Value, g: &mut TypedBuilder<'_>) -> Result<Cotangents> {
-    let (x, y) = (op.input(0)?, op.output(0)?);
-    let inside = g.compare("Equal", x, y);
-    let inside = g.mask(&inside, dy);
-    let dx = g.mul_by(dy, &inside);
-    let (low, high) = (op.optional(1), op.optional(2));
-    let low_wins = low.map(|low| g.compare("Less", x, low));
-    let high_wins = high.map(|high| g.compare("Greater", x, high));
-    let (low_wins, high_wins) = match (low.zip(low_wins), high.zip(high_wins)) {
-        (Some((low, low_wins)), Some((high, high_wins))) => {
-            let room = g.compare("Less", low, high);
-            let none = g.unary("Not", &room);
-            (Some(g.compare("And", &low_wins, &room)), Some(g.compare("Or", &high_wins, &none)))
-        }
-        (low, high) => (low.map(|(_, wins)| wins), high.map(|(_, wins)| wins)),
+    let x = op.input(0)?;
+    let mut sides = [(op.optional(1), "Greater", "Less"), (op.optional(2), "Less", "Greater")]
+        .map(|(bound, inner, outer)| bound.map(|bound| [inner, outer].map(|than| g.compare(than, x, bound))));
+    if let ([Some([_, below]), Some([_, above])], Some(low), Some(high)) = (&mut sides, op.optional(1), op.optional(2)) {
+        let room = g.compare("Less", low, high);
+        let none = g.unary("Not", &room);
+        *below = g.compare("And", below, &room);
+        *above = g.compare("Or", above, &none);
+    }
+    let inside = match &sides {
+        [Some([a, _]), Some([b, _])] => g.compare("And", a, b),
+        [Some([inside, _]), None] | [None, Some([inside, _])] => inside.clone(),
+        [None, None] => return Ok([dy.clone()].into()),
     };
-    let mut share = |wins: Option<Value>| {
-        let wins = g.mask(&wins?, dy);
-        let share = g.mul_by(dy, &wins);
-        Some(g.reduce_all("ReduceSum", &share))
+    let mut part = |condition: &Value| {
+        let mask = g.mask(condition, dy);
+        g.mul_by(dy, &mask)
     };
-    Ok(Cotangents::of([Some(dx), share(low_wins), share(high_wins)]))
+    let dx = part(&inside);
+    let shares = sides.map(|side| side.map(|[_, outside]| part(&outside)));
+    let [low, high] = shares.map(|share| share.map(|share| g.reduce_all("ReduceSum", &share)));
+    Ok(Cotangents::of([Some(dx), low, high]))
 }
 
 /// y = on where the index is, off elsewhere  ⇒  for the pair (off, on) the sums of ȳ over the places where each is
