@@ -1,8 +1,8 @@
 //! What is trained: a folder of artifacts, or a step model; and the engine that it is loaded into.
 
 use crate::train::{Arguments, EngineName};
+use gnp::contract::LEARNING_RATE;
 use gnp::engine::ort_training::{Artifacts, Options};
-use gnp::engine::step_model::LEARNING_RATE;
 use gnp::engine::{Available, Engine, OrtTraining, Rates, State, StepEngine, StepModel, runtime};
 use gnp::onnx::{self, Model};
 use gnp::train::{Checkpoint, Config, RunFolder, exposed_numbers, find_artifacts};
