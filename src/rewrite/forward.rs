@@ -46,6 +46,27 @@ pub struct StepOptions {
     pub dims: BTreeMap<String, i64>,
 }
 
+impl StepOptions {
+    fn validate(&self) -> Result<()> {
+        self.penalty.validate()?;
+        self.optimizer.validate()?;
+        if !(self.l2.is_finite() && self.l2 >= 0.0) {
+            return Err(Error::input(format!(
+                "the weight of l2 is {}; expected a finite number, zero or above",
+                self.l2
+            ))
+            .help("leave --l2 out for none"));
+        }
+        if self.warmup != Warmup::None && self.warmup_steps == 0 {
+            return Err(Error::input(
+                "the warm-up of the penalty has no length; expected a number of steps above zero",
+            )
+            .help("give it with --gr-warmup-steps"));
+        }
+        Ok(())
+    }
+}
+
 /// Every choice made, as it stands in the metadata of a step model.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StepConfig {
@@ -115,8 +136,7 @@ pub fn make_step(mut model: Model, options: &StepOptions) -> Result<(Model, Step
 }
 
 fn build(model: &mut Model, options: &StepOptions) -> Result<StepReport> {
-    options.penalty.validate()?;
-    options.optimizer.validate()?;
+    options.validate()?;
     refuse_what_does_not_train(model)?;
     let mut report = StepReport::new(model);
     report.warnings = normalise(model)?.warnings;
@@ -127,10 +147,9 @@ fn build(model: &mut Model, options: &StepOptions) -> Result<StepReport> {
     let mut facts = shapes::analyse(model, &BTreeMap::new())?;
     let mut graph = Graph::new(std::mem::take(&mut model.graph))?;
 
-    let (ending, choices) = find_ending(&graph, &facts, &options.loss.renamed(&renamed))?;
-    report.choices = choices;
-    let (candidates, choices) = trainable(&graph, &facts, &options.selection)?;
-    report.choices.extend(choices);
+    let (candidates, what_trains) = trainable(&graph, &facts, &options.selection)?;
+    let (ending, loss) = find_ending(&graph, &facts, &options.loss.renamed(&renamed))?;
+    report.choices = [loss, what_trains].concat();
 
     let lowered = lowering::lower(&mut graph, &mut facts, &options.lowering)?;
     let is_statistic = |value: &Value| lowered.state.iter().any(|pair| pair.state == *value);
@@ -247,27 +266,26 @@ fn refuse_what_does_not_train(model: &Model) -> Result<()> {
     Ok(())
 }
 
-/// Reads the forward model `input`, makes a step model of it, and writes that to `output`.
+/// Makes a step model of the forward model `model`, and writes it to `output`, or, in a dry run, does all but that.
 ///
 /// # Errors
-/// As [`make_step`]; where a file cannot be read or written. What existed is then as it was.
+/// As [`make_step`]; where the output exists (without `force`) or cannot be written. What existed is then as it was.
 pub fn rewrite_forward(
-    input: &Path,
+    model: Model,
     output: &Path,
     options: &StepOptions,
-    write: Option<&WriteOptions>,
+    write: &WriteOptions,
+    dry_run: bool,
 ) -> Result<StepReport> {
-    let model = onnx::read(input)?;
+    let name = model.path().file_name().unwrap_or_default().to_owned();
     let (step, mut report) = make_step(model, options)?;
-    let output = if output.is_dir() { output.join(input.file_name().unwrap_or_default()) } else { output.to_owned() };
-    report.output.clone_from(&output);
-    match write {
-        None => onnx::ensure_free(&output, false)?,
-        Some(write) => {
-            let written = onnx::write(step, &output, write)?;
-            report.bytes = Some(written.bytes);
-            report.external = written.external;
-        }
+    report.output = if output.is_dir() { output.join(name) } else { output.to_owned() };
+    if dry_run {
+        onnx::ensure_free(&report.output, write.force)?;
+    } else {
+        let written = onnx::write(step, &report.output, write)?;
+        report.bytes = Some(written.bytes);
+        report.external = written.external;
     }
     Ok(report)
 }
