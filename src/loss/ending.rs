@@ -70,11 +70,12 @@ pub fn find_ending(graph: &Graph, facts: &Facts, wanted: &Wanted) -> Result<(End
         Some(kind) => kind,
         None => match last.map(NodeProto::op_type) {
             Some("Softmax" | "LogSoftmax") => {
-                choices.push(Choice::new("cross-entropy, since the graph ends in a softmax", "--loss"));
+                choices.push(Choice::new("the loss is cross-entropy, since the graph ends in a softmax", "--loss"));
                 LossKind::CrossEntropy
             }
             Some("Sigmoid") => {
-                choices.push(Choice::new("binary cross-entropy, since the graph ends in a sigmoid", "--loss"));
+                choices
+                    .push(Choice::new("the loss is binary cross-entropy, since the graph ends in a sigmoid", "--loss"));
                 LossKind::Bce
             }
             _ if facts.get(&end).is_some_and(|fact| fact.rank() == Some(0) && fact.element == DataType::Float) => {
