@@ -1,4 +1,8 @@
 //! Convolutions. The two operators are each other's adjoint, so one pair of gradients serves both.
+//!
+//! The shape of the weights must be known; the batch and the spatial sizes need not be. Where they are known, a strided
+//! convolution's input gradient is one ConvTranspose without a slice behind it, and windows that lie side by side need no
+//! slices at all.
 
 use super::window::{Padding, Window, spatial_sizes};
 use super::{Cotangents, Entry, Op, Rule};
@@ -86,7 +90,7 @@ fn transposed_window(op: &Op, kernel: Vec<i64>, x: &Value, g: &mut TypedBuilder<
     Ok((window, Padding::default()))
 }
 
-/// The same where the size of the input is not known: x · stride + `rest`, divided.
+/// The padding where the size of the input is not known: size · stride + `rest` in all.
 fn cut_at_run_time(
     window: &Window,
     rest: &[i64],
