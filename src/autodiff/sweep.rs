@@ -1,7 +1,7 @@
 //! The reverse sweep.
 
 use super::op::{Cotangents, Op};
-use super::rules::{Rule, rule};
+use super::rules::{Rule, rule, why_no_rule};
 use crate::graph::{Facts, Graph, TypedBuilder, Value, for_each_use};
 use crate::onnx::DataType;
 use crate::onnx::proto::NodeProto;
@@ -62,10 +62,9 @@ pub fn pull_back(
         let node = b.graph().nodes()[index].clone();
         b.set_scope(node.label());
         let outputs: Vec<_> = node.output.iter().map(|o| add_up(&mut b, cotangents.get_mut(o.as_str()))).collect();
-        let wanted = node.input.iter().map(|i| way.active.contains(i.as_str())).collect();
-        let op = Op::new(node, wanted);
-        for (i, cotangent) in apply(&op, &outputs, &mut b)?.into_iter() {
-            if let Some(input) = op.optional(i)
+        let op = Op::new(node, |value| way.active.contains(value));
+        for (position, cotangent) in apply(&op, &outputs, &mut b)?.into_iter() {
+            if let Some(input) = op.operand(position)
                 && way.active.contains(input)
             {
                 cotangents.entry(input.clone()).or_default().push(cotangent);
@@ -92,8 +91,8 @@ fn add_up(b: &mut TypedBuilder<'_>, parts: Option<&mut Vec<Value>>) -> Option<Va
     let parts = parts?;
     while parts.len() > 1 {
         let (y, x) = (parts.pop()?, parts.pop()?);
-        let sum = b.add(&x, &y);
-        parts.push(sum);
+        let fact = b.fact(&x).clone();
+        parts.push(b.node("Add", &[&x, &y], vec![], fact));
     }
     parts.first().cloned()
 }
@@ -142,7 +141,8 @@ impl Way {
         let Some(first) = missing.first() else { return Ok(()) };
         let list: Vec<_> = missing.iter().map(|n| format!("`{}` ({})", n.label(), n.operator())).collect();
         let error = if missing.len() == 1 {
-            Error::input("there is no gradient rule for its operator").at_node(first.label(), &first.operator())
+            let why = why_no_rule(first.op_type()).unwrap_or("there is no gradient rule for its operator");
+            Error::input(why).at_node(first.label(), &first.operator())
         } else {
             Error::input(format!(
                 "{} nodes on the way of the gradient have no gradient rule: {}",
@@ -150,6 +150,9 @@ impl Way {
                 list.join(", ")
             ))
         };
+        if missing.iter().all(|node| why_no_rule(node.op_type()).is_some()) {
+            return Err(error.help("unroll the loop when you export the model"));
+        }
         Err(error.help(
             "freeze the parameters before these nodes (--freeze), or take the loss from a value before them (--logits); \
              docs/gradients.md lists the operators that have a rule",

@@ -34,7 +34,9 @@ macro_rules! families {
     };
 }
 
-families!(activation, arithmetic, conv, function, matmul, norm, reduce, select, softmax, zero);
+families!(activation, arithmetic, control, conv, function, matmul, norm, reduce, select, softmax, zero);
+
+pub(super) use control::why_no_rule;
 
 static TABLE: LazyLock<HashMap<(&str, &str), Rule>> =
     LazyLock::new(|| registered().map(|(domain, operator, rule)| ((domain, operator), rule)).collect());
