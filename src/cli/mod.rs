@@ -80,7 +80,7 @@ pub fn print(text: impl AsRef<[u8]>) -> Result<()> {
 pub fn render(error: &Error) -> String {
     let mut text = format!("error: {error}\n");
     if let Some(help) = error.help_text() {
-        let _ = writeln!(text, "  help: {help}");
+        let _ = writeln!(text, "  help: {}", help.replace('\n', "\n        "));
     }
     if error.kind() == ErrorKind::Internal {
         text.push_str("  This is a defect of the program: please report it with the command that led to it.\n");

@@ -118,6 +118,12 @@ pub(crate) mod tests {
         }
     }
 
+    impl From<NodeProto> for TestNode {
+        fn from(node: NodeProto) -> Self {
+            Self(node)
+        }
+    }
+
     pub fn node(op: &str, inputs: &[&str], outputs: &[&str]) -> TestNode {
         let names = |list: &[&str]| list.iter().map(|s| (*s).to_owned()).collect();
         TestNode(NodeProto {

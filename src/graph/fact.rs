@@ -1,6 +1,6 @@
 //! What is known of values before the graph runs: element types, shapes, and the numbers of small constants.
 
-use super::{Value, tensor_type};
+use super::{Renaming, Value, tensor_type};
 use crate::onnx::DataType;
 use crate::onnx::proto::tensor_shape_proto::{Dimension, dimension::Value as DimValue};
 use crate::onnx::proto::{GraphProto, TensorProto, TensorShapeProto, TypeProto, ValueInfoProto, type_proto};
@@ -179,6 +179,22 @@ impl Facts {
         self.facts.remove(value);
         self.ints.remove(value);
         self.numbers.remove(value);
+    }
+
+    /// Learns of every renamed value what is known of the original.
+    pub fn copy(&mut self, renaming: &Renaming) {
+        for (from, to) in renaming.iter() {
+            if let Some(fact) = self.facts.get(from).cloned() {
+                self.facts.insert(to.clone(), fact);
+            }
+        }
+    }
+
+    /// Learns all that `other` knows, in place of what was known.
+    pub fn extend(&mut self, other: Self) {
+        self.facts.extend(other.facts);
+        self.ints.extend(other.ints);
+        self.numbers.extend(other.numbers);
     }
 
     /// Learns the type and the shape of a constant, and its elements if it is a small one of whole numbers or a single number.

@@ -65,7 +65,7 @@ pub fn find_ending(graph: &Graph, facts: &Facts, wanted: &Wanted) -> Result<(End
         Some(name) => existing(graph, &producers, name, "--logits")?,
         None => the_output(graph, facts, &mut choices)?,
     };
-    let last = producer_behind_identities(&producers, &end);
+    let last = producer_of_numbers(&producers, &end);
     let kind = match wanted.loss {
         Some(kind) => kind,
         None => match last.map(NodeProto::op_type) {
@@ -117,12 +117,20 @@ fn is_its_end(kind: LossKind, node: &NodeProto) -> bool {
     }
 }
 
-fn producer_behind_identities<'g>(producers: &HashMap<&'g str, &'g NodeProto>, value: &str) -> Option<&'g NodeProto> {
-    let mut node = *producers.get(value)?;
+/// The node that makes the numbers of `value`: behind identities, and behind the reshape of a softmax that older operator sets take
+/// over a matrix into which its input is flattened.
+fn producer_of_numbers<'g>(producers: &HashMap<&'g str, &'g NodeProto>, value: &str) -> Option<&'g NodeProto> {
+    let producer = |value: Option<&str>| producers.get(value?).copied();
+    let mut node = producer(Some(value))?;
     while node.is("", "Identity") {
-        node = producers.get(node.input(0)?)?;
+        node = producer(node.input(0))?;
     }
-    Some(node)
+    let flat_softmax = |node: &&NodeProto| {
+        (node.is("", "Softmax") || node.is("", "LogSoftmax"))
+            && producer(node.input(0)).is_some_and(|flatten| flatten.is("", "Flatten"))
+    };
+    let reshaped = producer(node.input(0)).filter(|_| node.is("", "Reshape")).filter(flat_softmax);
+    Some(reshaped.unwrap_or(node))
 }
 
 fn existing(graph: &Graph, producers: &HashMap<&str, &NodeProto>, name: &str, flag: &str) -> Result<Value> {

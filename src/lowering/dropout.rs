@@ -17,7 +17,7 @@ impl Lowering<'_> {
     pub(super) fn dropout(&mut self, node: &NodeProto) -> Result<()> {
         let x = required(node, 0)?;
         let ratio = node.input(1).map(Value::from);
-        let known = ratio.as_ref().map_or(Some(0.5), |ratio| self.number(ratio));
+        let known = ratio.as_ref().map_or(Some(0.5), |ratio| self.b.known_number(ratio));
         if self.choices.dropout == Dropout::Off || known == Some(0.0) {
             return self.pass_through(node, &x);
         }

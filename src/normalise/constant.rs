@@ -1,14 +1,14 @@
 //! Constants that are nodes become initializers under the name of the node's output: exporters keep weights there too.
 
+use super::Origin;
 use super::context::Context;
 use super::sharing::is_floating;
-use super::{Moved, Origin};
 use crate::onnx::DataType;
 use crate::onnx::proto::{NodeProto, TensorProto};
 use bytes::Bytes;
 
 /// A `ConstantOfShape` of more bytes than this stays a node, which takes no room in a file.
-const LARGE: usize = 64 << 20;
+const LARGE: usize = 1 << 30;
 
 /// Makes an initializer of a `Constant` or `ConstantOfShape` node and returns None; returns any other node. What a graph
 /// returns stays a node, and so do strings and sparse tensors.
@@ -20,12 +20,8 @@ pub(super) fn move_out(context: &mut Context, mut node: NodeProto) -> Option<Nod
     };
     let Some(mut tensor) = tensor else { return Some(node) };
     let name = node.output.swap_remove(0);
-    if context.outer.len() == 1 {
-        let origin = if context.calls.is_empty() { origin } else { Origin::Function };
-        context.moved.push(Moved { initializer: name.clone(), origin });
-    }
     tensor.name = Some(name);
-    context.push_initializer(tensor);
+    context.move_in(tensor, origin);
     None
 }
 

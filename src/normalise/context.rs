@@ -1,9 +1,9 @@
 //! What an adapter sees and can do: what is known of values, fresh names, new nodes and constants.
 
-use super::Moved;
 use super::function::Functions;
 use super::imports::Versions;
-use crate::graph::{Facts, Names, for_each_subgraph, for_each_use};
+use super::{Moved, Origin, types};
+use crate::graph::{Fact, Facts, Names, Renaming, for_each_subgraph, for_each_use};
 use crate::onnx::DataType;
 use crate::onnx::proto::{AttributeProto, FunctionProto, GraphProto, NodeProto, TensorProto};
 use foldhash::HashSet;
@@ -19,6 +19,8 @@ pub(super) struct Context<'m> {
     pub functions: Functions<'m>,
     /// The functions that are being inlined, the innermost last.
     pub calls: Vec<&'m FunctionProto>,
+    /// How many functions and branches are being inlined.
+    pub inlined: usize,
     /// The graph that is being rewritten.
     pub scope: Scope,
     /// The graphs around it, the outermost first; the first is empty.
@@ -52,6 +54,7 @@ impl<'m> Context<'m> {
             versions,
             functions: Functions::new(functions),
             calls: vec![],
+            inlined: 0,
             scope: Scope::default(),
             outer: vec![],
             names: Names::of(graph),
@@ -67,7 +70,7 @@ impl<'m> Context<'m> {
         std::iter::once(&self.scope).chain(self.outer.iter().rev())
     }
 
-    /// The element type of a value, where the file declares it.
+    /// The element type of a value, as far as it is known.
     pub fn element(&self, value: &str) -> Option<DataType> {
         self.scopes().find_map(|scope| scope.facts.get(value)).map(|fact| fact.element)
     }
@@ -103,19 +106,30 @@ impl<'m> Context<'m> {
     }
 
     fn part(&self, part: &str) -> String {
-        format!("{}/{part}", self.label.strip_prefix(OURS).unwrap_or(&self.label))
+        format!("{}/{}", without_prefix(&self.label), without_prefix(part))
     }
 
     /// Gives fresh names to what the bodies among `attributes` define.
-    pub fn rename_bodies(&mut self, attributes: &mut [AttributeProto], renaming: &mut crate::graph::Renaming) {
+    pub fn rename_bodies(&mut self, attributes: &mut [AttributeProto], renaming: &mut Renaming) {
         self.names.rename_bodies(attributes, renaming, PASS);
+    }
+
+    /// Appends a node to the graph at hand.
+    pub fn push(&mut self, node: NodeProto) {
+        if let Some(output) = node.output(0)
+            && self.scope.facts.get(output).is_none()
+            && let Some(element) = types::of_output(&node, |value| self.element(value))
+        {
+            self.scope.facts.insert(output.into(), Fact::of(element));
+        }
+        self.scope.nodes.push(node);
     }
 
     /// A standard operator with one output, in the version that the model is brought to.
     pub fn op(&mut self, operator: &str, inputs: &[&str], attributes: Vec<AttributeProto>, part: &str) -> String {
         let output = self.value(part);
         let node = self.node(operator, inputs, &[&output], attributes, part);
-        self.scope.nodes.push(node);
+        self.push(node);
         output
     }
 
@@ -137,6 +151,16 @@ impl<'m> Context<'m> {
             attribute,
             ..Default::default()
         }
+    }
+
+    /// Adds an initializer that was something else before.
+    pub fn move_in(&mut self, tensor: TensorProto, origin: Origin) {
+        let is_main = self.outer.len() == 1;
+        if is_main {
+            let origin = if self.inlined > 0 { Origin::Inlined } else { origin };
+            self.moved.push(Moved { initializer: tensor.name().to_owned(), origin });
+        }
+        self.push_initializer(tensor);
     }
 
     /// Adds an initializer under the name that it has.
@@ -177,6 +201,11 @@ impl<'m> Context<'m> {
             }
         }
     }
+}
+
+/// A name as it was before the pass gave it its prefix.
+fn without_prefix(name: &str) -> &str {
+    name.strip_prefix(OURS).unwrap_or(name)
 }
 
 fn collect_uses(graph: &GraphProto, used: &mut HashSet<String>) {

@@ -33,6 +33,7 @@ impl<'m> Context<'m> {
                 .help("the model is damaged; export it again"));
         }
         self.calls.push(function);
+        self.inlined += 1;
         let version = standard_version(&function.opset_import).unwrap_or(self.versions.model);
         let attributes = arguments(function, &call);
         let mut renaming = self.rename(function, &call);
@@ -49,6 +50,7 @@ impl<'m> Context<'m> {
             self.rename_bodies(&mut node.attribute, &mut renaming);
             self.visit(node, version)?;
         }
+        self.inlined -= 1;
         self.calls.pop();
         Ok(())
     }
@@ -65,7 +67,7 @@ impl<'m> Context<'m> {
             if inputs.contains(formal.as_str()) {
                 let input = renaming.apply(formal);
                 let copy = self.node("Identity", &[&input], &[actual], vec![], formal);
-                self.scope.nodes.push(copy);
+                self.push(copy);
             } else {
                 renaming.insert(formal, actual.into());
             }

@@ -3,7 +3,7 @@
 use super::OPSET;
 use crate::graph::for_each_subgraph;
 use crate::onnx::Model;
-use crate::onnx::proto::{GraphProto, OperatorSetIdProto, standard_domain};
+use crate::onnx::proto::{FunctionProto, GraphProto, OperatorSetIdProto, standard_domain};
 use crate::{Error, Result};
 use foldhash::HashSet;
 
@@ -42,21 +42,26 @@ pub(super) fn standard_version(imports: &[OperatorSetIdProto]) -> Option<i64> {
     imports.iter().find(|o| standard_domain(o.domain()).is_empty()).map(|o| o.version())
 }
 
-/// Imports the standard operators in the new version, and of other domains those that nodes are left of.
-pub(super) fn update(model: &mut Model, versions: Versions) {
+/// Imports the standard operators in the new version, and of other domains those that nodes are left of: as the model
+/// did, or the functions whose nodes they are now.
+pub(super) fn update(model: &mut Model, functions: &[FunctionProto], versions: Versions) {
     let mut used = HashSet::default();
     domains(&model.graph, &mut used);
     let imports = &mut model.header.opset_import;
-    imports.retain(|o| standard_domain(o.domain()).is_empty() || used.contains(o.domain()));
+    imports.retain(|o| standard_domain(o.domain()).is_empty() || used.remove(o.domain()));
     for import in imports.iter_mut().filter(|o| standard_domain(o.domain()).is_empty()) {
         import.version = Some(versions.target);
     }
+    let inner = functions.iter().flat_map(|f| &f.opset_import);
+    imports.extend(inner.filter(|o| used.remove(o.domain())).cloned());
     model.header.ir_version = Some(model.header.ir_version().max(IR_VERSION));
 }
 
 fn domains<'g>(graph: &'g GraphProto, used: &mut HashSet<&'g str>) {
-    for node in &graph.node {
+    for node in graph.node.iter().filter(|node| !standard_domain(node.domain()).is_empty()) {
         used.insert(node.domain());
+    }
+    for node in &graph.node {
         for_each_subgraph(node, &mut |body| domains(body, used));
     }
 }

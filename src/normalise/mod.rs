@@ -12,6 +12,7 @@
 //! # Ok::<(), gnp::Error>(())
 //! ```
 
+mod branch;
 mod constant;
 mod context;
 mod function;
@@ -20,6 +21,9 @@ mod inputs;
 mod microsoft;
 pub mod opset;
 mod sharing;
+#[cfg(test)]
+mod tests;
+mod types;
 mod walk;
 
 use crate::Result;
@@ -54,8 +58,10 @@ pub enum Origin {
     Constant,
     /// A `ConstantOfShape` node of the main graph, whose output has the initializer's name.
     ConstantOfShape,
-    /// A node inside a function, which every call evaluates anew: the file has no single place for new elements.
-    Function,
+    /// An `Identity` node of the main graph, whose output has the initializer's name, of another initializer.
+    Identity,
+    /// Something inside a function or a branch that was inlined: the file has no place for new elements.
+    Inlined,
 }
 
 /// Normalises a model.
@@ -66,12 +72,13 @@ pub enum Origin {
 pub fn normalise(model: &mut Model) -> Result<Normalised> {
     let versions = imports::versions(model)?;
     inputs::drop_initializers(model);
+    let mut moved = sharing::separate_statistics(&mut model.graph);
     let mut warnings = sharing::warnings(&model.graph);
     let functions = std::mem::take(&mut model.header.functions);
     let mut context = Context::new(&model.graph, &functions, versions);
     context.graph(&mut model.graph, versions.model)?;
     warnings.append(&mut context.warnings);
-    let moved = context.moved;
-    imports::update(model, versions);
+    moved.append(&mut context.moved);
+    imports::update(model, &functions, versions);
     Ok(Normalised { warnings, moved })
 }

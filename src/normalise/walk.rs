@@ -38,6 +38,9 @@ impl Context<'_> {
     }
 
     fn rewrite(&mut self, mut node: NodeProto, version: i64) -> Result<()> {
+        if let Some(body) = self.constant_branch(&mut node) {
+            return self.inline_branch(body, &node, version);
+        }
         for attribute in &mut node.attribute {
             for body in attribute.g.as_deref_mut().into_iter().chain(&mut attribute.graphs) {
                 self.graph(body, version)?;
@@ -54,9 +57,8 @@ impl Context<'_> {
             microsoft::DOMAIN => Some(microsoft::lower(self, node)),
             _ => Some(node),
         };
-        self.scope.nodes.extend(rewritten);
         let after = take(&mut self.scope.after);
-        self.scope.nodes.extend(after);
+        rewritten.into_iter().chain(after).for_each(|node| self.push(node));
         Ok(())
     }
 }

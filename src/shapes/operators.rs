@@ -50,6 +50,9 @@ impl Operators {
     /// What `node` makes of the inputs that it has, without those that are left out: one fact for each output. None where
     /// tract does not know.
     pub(super) fn infer(&mut self, node: &NodeProto, inputs: TVec<InferenceFact>) -> Option<TVec<InferenceFact>> {
+        if !axis_exists(node, &inputs) {
+            return None;
+        }
         // Models repeat their blocks.
         let question = (operation(node), inputs);
         if let Some(outputs) = self.answered.get(&question) {
@@ -99,6 +102,14 @@ impl Operators {
         let build = self.onnx.op_register.0.get(&node.op_type)?;
         build(&context, node).ok().map(|(operator, _)| operator)
     }
+}
+
+/// Whether the attribute `axis`, if there is one, is an axis of the first input, or at most the one after its last. Some rules
+/// count up to it, and to a negative one for ever.
+fn axis_exists(node: &NodeProto, inputs: &[InferenceFact]) -> bool {
+    let Some(rank) = inputs.first().and_then(|input| input.shape.rank().concretize()) else { return true };
+    let is_of_output = node.is("", "OneHot");
+    node.attribute("axis").is_none_or(|axis| (-rank - i64::from(is_of_output)..=rank).contains(&axis.i()))
 }
 
 /// What a node does, whatever its name and those of the values: operator, attributes, and which inputs and outputs it has.

@@ -1,8 +1,8 @@
 """The oracle of tests/normalise.rs: models in old forms, and whether their normalised forms compute the same.
 
-    normalise.py make FOLDER    writes a folder for each case: before.onnx, inputs.npz
-    normalise.py check FOLDER   compares before.onnx and after.onnx in ONNX Runtime, and checks after.onnx
-    normalise.py history        prints what the standard operators changed in versions 8 to 18: name and version
+normalise.py make FOLDER    writes a folder for each case: before.onnx, inputs.npz, and what ONNX Runtime makes of them
+normalise.py check FOLDER   checks each after.onnx, and compares what ONNX Runtime makes of it
+normalise.py history        prints what the standard operators changed in versions 8 to 18: name and version
 """
 
 import collections
@@ -18,13 +18,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 OLDEST, NEWEST = 7, 18
 DATA = os.path.join(os.path.dirname(onnx.backend.test.__file__), "data")
-FLOAT, DOUBLE, HALF, INT64, BOOL = (
-    TensorProto.FLOAT,
-    TensorProto.DOUBLE,
-    TensorProto.FLOAT16,
-    TensorProto.INT64,
-    TensorProto.BOOL,
-)
+FLOAT, INT64, BOOL = TensorProto.FLOAT, TensorProto.INT64, TensorProto.BOOL
 
 # The package's converter leaves their slopes as they broadcast before version 7.
 UNCONVERTED = {f"test_PReLU_{n}d_multiparam" for n in (1, 2, 3)}
@@ -82,7 +76,9 @@ def initializer(name, array):
 
 
 def model(opset, nodes, feeds, outputs, initializers=(), functions=(), imports=(), ir=None):
-    info = [helper.make_tensor_value_info(n, helper.np_dtype_to_tensor_dtype(a.dtype), a.shape) for n, a in feeds.items()]
+    info = [
+        helper.make_tensor_value_info(n, helper.np_dtype_to_tensor_dtype(a.dtype), a.shape) for n, a in feeds.items()
+    ]
     results = [helper.make_tensor_value_info(name, element, None) for name, element in outputs.items()]
     graph = helper.make_graph(nodes, "g", info, results, list(initializers))
     sets = [helper.make_opsetid("", opset)] + [helper.make_opsetid(d, v) for d, v in imports]
@@ -92,18 +88,33 @@ def model(opset, nodes, feeds, outputs, initializers=(), functions=(), imports=(
     return made
 
 
+def passed_on(name, element, through):
+    """A node that makes `hidden <name>` of `name`: an If, whose results no table tells the types of, or another."""
+    if through != "If":
+        return helper.make_node(through, [name], [f"hidden {name}"])
+    bodies = {}
+    for branch in ("then_branch", "else_branch"):
+        result = helper.make_tensor_value_info(f"{name} {branch}", element, None)
+        copy = helper.make_node("Identity", [name], [result.name])
+        bodies[branch] = helper.make_graph([copy], branch, [], [result])
+    return helper.make_node("If", ["yes"], [f"hidden {name}"], **bodies)
+
+
 def one(name, opset, operator, feeds, outputs=("y",), element=FLOAT, domain=None, consts=None, **attributes):
-    """A case of one node, and one in which other nodes make what it reads, so that nothing declares its type."""
+    """A case of one node, and those in which other nodes make what it reads, whose type the file does not declare."""
     consts = consts or {}
-    for suffix in ("", ".undeclared"):
-        hidden = {n for n, a in feeds.items() if suffix and a.dtype.kind == "f"}
-        nodes = [helper.make_node("Identity", [n], [f"hidden {n}"]) for n in sorted(hidden)]
-        inputs = [f"hidden {n}" if n in hidden else n for n in [*feeds, *consts]]
+    for suffix, through in {"": None, ".undeclared": "Identity", ".unknown": "If"}.items():
+        kinds = {
+            n: helper.np_dtype_to_tensor_dtype(a.dtype) for n, a in feeds.items() if through and a.dtype.kind == "f"
+        }
+        nodes = [passed_on(n, kind, through) for n, kind in sorted(kinds.items())]
+        inputs = [f"hidden {n}" if n in kinds else n for n in [*feeds, *consts]]
         node = helper.make_node(operator, inputs, list(outputs), name="it", domain=domain, **attributes)
         types = element if isinstance(element, dict) else {o: element for o in outputs if o}
         given = [initializer(n, a) for n, a in consts.items()]
         imports = [(domain, 1)] if domain else []
-        yield f"own.{name}{suffix}", model(opset, [*nodes, node], feeds, types, given, imports=imports), feeds
+        fed = {**feeds, "yes": np.array(True)} if through == "If" else feeds
+        yield f"own.{name}{suffix}", model(opset, [*nodes, node], fed, types, given, imports=imports), fed
 
 
 def changed():
@@ -165,8 +176,12 @@ def changed():
     align = dict(output_height=2, output_width=2, sampling_ratio=2, spatial_scale=1.0)
     yield from one("RoiAlign.10", 10, "RoiAlign", {"x": uniform(2, 3, 5, 5)}, consts=boxes, **align)
     group = {"s": uniform(2, seed=2), "b": uniform(2, seed=3)}
-    yield from one("GroupNormalization.18", 18, "GroupNormalization", {"x": uniform(2, 4, 5)}, consts=group, num_groups=2)
-    yield from one("GroupNormalization.20", 20, "GroupNormalization", {"x": uniform(2, 4, 5)}, consts=group, num_groups=2)
+    yield from one(
+        "GroupNormalization.18", 18, "GroupNormalization", {"x": uniform(2, 4, 5)}, consts=group, num_groups=2
+    )
+    yield from one(
+        "GroupNormalization.20", 20, "GroupNormalization", {"x": uniform(2, 4, 5)}, consts=group, num_groups=2
+    )
     layer = {"s": uniform(5, seed=2), "b": uniform(5, seed=3)}
     yield from one("LayerNormalization.standard", 15, "LayerNormalization", x, consts=layer, axis=-1)
     yield from one("DepthToSpace.7", 7, "DepthToSpace", {"x": uniform(1, 8, 2, 3)}, blocksize=2)
@@ -193,22 +208,35 @@ def microsoft():
     kind = dict(domain=domain)
     x = {"x": uniform(2, 3, 8)}
     yield from one("QuickGelu.default", 17, "QuickGelu", x, **kind)
-    shapes = {"": ((2, 3, 4), (2, 4, 5)), "A": ((2, 4, 3), (2, 4, 5)), "B": ((2, 3, 4), (2, 5, 4)), "AB": ((4, 3), (5, 4))}
+    shapes = {
+        "": ((2, 3, 4), (2, 4, 5)),
+        "A": ((2, 4, 3), (2, 4, 5)),
+        "B": ((2, 3, 4), (2, 5, 4)),
+        "AB": ((4, 3), (5, 4)),
+    }
     for which, (a, b) in shapes.items():
         flags = {f"trans{side}": 1 for side in which}
         factors = {"x": uniform(*a), "w": uniform(*b, seed=2)}
         yield from one(f"FusedMatMul.{which}", 17, "FusedMatMul", factors, alpha=0.25, **flags, **kind)
     factors = {"x": uniform(3, 2, 2, 4), "w": uniform(2, 2, 4, 5, seed=2)}
-    made = list(one("FusedMatMul.batch", 17, "FusedMatMul", factors, transBatchA=1, **kind))
-    yield made[0]
+    # Which needs the ranks.
+    yield next(one("FusedMatMul.batch", 17, "FusedMatMul", factors, transBatchA=1, **kind))
     factors = {"x": uniform(4, 2, 2, 3), "w": uniform(5, 2, 2, 4, seed=2)}
-    made = list(one("FusedMatMul.batches", 17, "FusedMatMul", factors, transBatchA=1, transBatchB=1, transA=1, transB=1, **kind))
-    yield made[0]
+    flags = dict(transA=1, transB=1, transBatchA=1, transBatchB=1)
+    yield next(one("FusedMatMul.batches", 17, "FusedMatMul", factors, **flags, **kind))
     image = {"x": uniform(1, 2, 5, 5)}
     weights = {"w": uniform(3, 2, 3, 3, seed=2), "b": uniform(3, seed=3)}
-    for name, parameters in {"Relu": [], "Tanh": [], "LeakyRelu": [0.2], "Clip": [-0.5, 0.75], "HardSigmoid": [0.3, 0.4]}.items():
+    for name, parameters in {
+        "Relu": [],
+        "Tanh": [],
+        "LeakyRelu": [0.2],
+        "Clip": [-0.5, 0.75],
+        "HardSigmoid": [0.3, 0.4],
+    }.items():
         extra = {"activation_params": parameters} if parameters else {}
-        yield from one(f"FusedConv.{name}", 17, "FusedConv", image, consts=weights, activation=name, pads=[1] * 4, **extra, **kind)
+        yield from one(
+            f"FusedConv.{name}", 17, "FusedConv", image, consts=weights, activation=name, pads=[1] * 4, **extra, **kind
+        )
     summed = {**weights, "z": uniform(1, 3, 3, 3, seed=4)}
     yield from one("FusedConv.sum", 17, "FusedConv", image, consts=summed, activation="Relu", **kind)
     gemm = {"w": uniform(8, 4, seed=2), "c": uniform(4, seed=3)}
@@ -216,7 +244,9 @@ def microsoft():
     yield from one("FusedGemm", 17, "FusedGemm", {"x": uniform(3, 8)}, consts=gemm, **leaky, **kind)
     skip = {"k": uniform(2, 3, 8, seed=2), "s": uniform(8, seed=3), "b": uniform(8, seed=4), "a": uniform(8, seed=5)}
     outputs = ("y", "", "", "t")
-    yield from one("SkipLayerNormalization", 17, "SkipLayerNormalization", x, outputs, consts=skip, epsilon=1e-5, **kind)
+    yield from one(
+        "SkipLayerNormalization", 17, "SkipLayerNormalization", x, outputs, consts=skip, epsilon=1e-5, **kind
+    )
     short = {n: skip[n] for n in "ks"}
     yield from one("SkipLayerNormalization.short", 17, "SkipLayerNormalization", x, consts=short, **kind)
     three = {n: skip[n] for n in "ksa"}
@@ -257,7 +287,9 @@ def structure():
     made = model(12, nodes, x, {"y": FLOAT}, [initializer("s", np.array([5000, 5000]))])
     yield "own.ConstantOfShape", made, x
 
-    weighted = model(8, [helper.make_node("Add", ["x", "w"], ["y"])], x, {"y": FLOAT}, [initializer("w", uniform(3))], ir=3)
+    weighted = model(
+        8, [helper.make_node("Add", ["x", "w"], ["y"])], x, {"y": FLOAT}, [initializer("w", uniform(3))], ir=3
+    )
     weighted.graph.input.append(helper.make_tensor_value_info("w", FLOAT, [3]))
     yield "own.old format", weighted, x
 
@@ -275,6 +307,8 @@ def structure():
         feeds = {**x, "b": np.array(condition)}
         node = helper.make_node("If", ["b"], ["y"], then_branch=branch(0, "p"), else_branch=branch(1, "q"))
         yield f"own.If.{condition}", model(11, [node], feeds, {"y": FLOAT}), feeds
+        constant = [initializer("b", np.array(condition))]
+        yield f"own.If.always.{condition}", model(11, [node], x, {"y": FLOAT}, constant), x
 
     body = helper.make_graph(
         [
@@ -375,28 +409,6 @@ def functions(x):
         yield f"own.function.{name}", made, x
 
 
-def make(folder):
-    count = collections.Counter()
-    for source in (packaged, changed, microsoft, structure):
-        for name, made, feeds in source():
-            where = os.path.join(folder, name)
-            os.makedirs(where)
-            path = os.path.join(where, "before.onnx")
-            onnx.save(made, path)
-            if source is not packaged:
-                # The checker wants to know the ranks of outputs.
-                for output, array in zip(made.graph.output, run(path, feeds), strict=True):
-                    output.type.tensor_type.shape.dim.extend(onnx.TensorShapeProto.Dimension() for _ in array.shape)
-                    output.type.tensor_type.shape.SetInParent()
-                onnx.save(made, path)
-            np.savez(os.path.join(where, "inputs.npz"), **feeds)
-            count[source.__name__] += 1
-    print(dict(count))
-
-
-# What comes back.
-
-
 def run(path, feeds):
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
@@ -405,18 +417,42 @@ def run(path, feeds):
     return session.run(None, feeds)
 
 
-def compare(name, where):
-    before, after = (os.path.join(where, f"{which}.onnx") for which in ("before", "after"))
-    made = onnx.load(after)
+def make(folder):
+    count = collections.Counter()
+    for source in (packaged, changed, microsoft, structure):
+        for name, made, feeds in source():
+            where = os.path.join(folder, name)
+            os.makedirs(where)
+            path = os.path.join(where, "before.onnx")
+            onnx.save(made, path)
+            results = run(path, feeds)
+            if source is not packaged:
+                # The checker wants to know the ranks of outputs.
+                for output, array in zip(made.graph.output, results, strict=True):
+                    output.type.tensor_type.shape.dim.extend(onnx.TensorShapeProto.Dimension() for _ in array.shape)
+                    output.type.tensor_type.shape.SetInParent()
+                onnx.save(made, path)
+            np.savez(os.path.join(where, "inputs.npz"), **feeds)
+            np.savez(os.path.join(where, "outputs.npz"), *results)
+            count[source.__name__] += 1
+    print(", ".join(f"{source}: {number}" for source, number in count.items()))
+
+
+# What comes back.
+
+
+def compare(where):
+    path = os.path.join(where, "after.onnx")
+    made = onnx.load(path)
     if version(made) < NEWEST or made.functions or made.ir_version < 8:
         raise AssertionError(f"version {version(made)}, {len(made.functions)} functions, format {made.ir_version}")
     extras = {node.domain for node in made.graph.node} - {"", "ai.onnx"}
     if extras:
         raise AssertionError(f"nodes of {extras} are left")
     onnx.checker.check_model(made, full_check=True)
-    feeds = dict(np.load(os.path.join(where, "inputs.npz")))
-    expected, found = run(before, feeds), run(after, feeds)
-    for a, b in zip(expected, found, strict=True):
+    expected = np.load(os.path.join(where, "outputs.npz"))
+    found = run(path, dict(np.load(os.path.join(where, "inputs.npz"))))
+    for a, b in zip(expected.values(), found, strict=True):
         if a.dtype != b.dtype or a.shape != b.shape:
             raise AssertionError(f"{a.dtype}{a.shape} became {b.dtype}{b.shape}")
         tolerance = {np.dtype(np.float16): 5e-3, np.dtype(np.float64): 1e-9}.get(a.dtype, 1e-5)
@@ -427,7 +463,7 @@ def check(folder):
     names, failures = sorted(os.listdir(folder)), 0
     for name in names:
         try:
-            compare(name, os.path.join(folder, name))
+            compare(os.path.join(folder, name))
         except Exception as error:  # every case is reported
             failures += 1
             print(f"{name}: {type(error).__name__}: {str(error)[:400]}")

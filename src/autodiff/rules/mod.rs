@@ -3,6 +3,7 @@
 //! A rule is a function from the cotangents of a node's outputs to those of its inputs. To add one, write it in the file of
 //! its family and name it in that file's `RULES`.
 
+mod positions;
 mod window;
 
 use super::op::{Cotangents, Op};
@@ -34,7 +35,10 @@ macro_rules! families {
     };
 }
 
-families!(activation, arithmetic, control, conv, function, matmul, norm, reduce, select, softmax, zero);
+families!(
+    activation, arithmetic, control, conv, function, index, layout, matmul, norm, pool, reduce, resize, select, slice,
+    softmax, zero
+);
 
 pub(super) use control::why_no_rule;
 

@@ -32,11 +32,22 @@ impl TypedBuilder<'_> {
             return x.clone();
         }
         let fact = Fact { element: self.fact(x).element, shape: self.fact(like).shape.clone() };
-        let shape = match one_free(&fact.shape) {
-            Some(sizes) => self.int64s(&sizes),
-            None => self.shape_of(like),
+        let (shape, exact) = match one_free(&fact.shape) {
+            Some(sizes) => (self.int64s(&sizes), sizes.contains(&0)),
+            None => (self.shape_of(like), true),
         };
-        self.reshape_to(x, &shape, fact)
+        // Otherwise a size of 0 stands for that of `x`.
+        let attributes = if exact { vec![AttributeProto::int("allowzero", 1)] } else { vec![] };
+        self.node("Reshape", &[x, &shape], attributes, fact)
+    }
+
+    /// `x` in a shape of which all sizes but one are known, or all; none where they are not.
+    pub fn reshape_dims(&mut self, x: &Value, dims: Vec<Dim>) -> Option<Value> {
+        let shape = Some(dims);
+        let sizes = one_free(&shape).filter(|sizes| !sizes.contains(&0))?;
+        let fact = Fact { element: self.fact(x).element, shape };
+        let shape = self.int64s(&sizes);
+        Some(self.reshape_to(x, &shape, fact))
     }
 
     /// `x` in a shape that is a value of the graph; `fact` is what is known of the result.
@@ -168,6 +179,9 @@ impl TypedBuilder<'_> {
 
     /// The parts one behind the other along `axis`.
     pub fn concat(&mut self, parts: &[&Value], axis: i64) -> Value {
+        if let [part] = parts {
+            return (*part).clone();
+        }
         let element = parts.first().map_or(DataType::Float, |part| self.fact(part).element);
         let fact = Fact { element, shape: self.concat_shape(parts, axis) };
         self.node("Concat", parts, vec![AttributeProto::int("axis", axis)], fact)
@@ -219,6 +233,35 @@ impl TypedBuilder<'_> {
         let fact = Fact { element: fact.element, shape };
         let pads = self.int64s(&[begin, end].concat());
         self.node("Pad", &[x, &pads], vec![], fact)
+    }
+
+    /// `x` with zeros around it along `axes`: `begin[i]` before and `end[i]` behind it. What negative numbers say is cut off.
+    pub fn pad_along(&mut self, x: &Value, begin: &[i64], end: &[i64], axes: &[i64]) -> Value {
+        let mut x = x.clone();
+        let cut: Vec<usize> = (0..axes.len()).filter(|&i| begin[i] < 0 || end[i] < 0).collect();
+        if !cut.is_empty() {
+            let of = |number: &dyn Fn(usize) -> i64| cut.iter().map(|&i| number(i)).collect::<Vec<_>>();
+            let starts = of(&|i| (-begin[i]).max(0));
+            let ends = of(&|i| if end[i] < 0 { end[i] } else { i64::MAX });
+            x = self.slice(&x, &starts, &ends, &of(&|i| axes[i]), &vec![1; cut.len()]);
+        }
+        let fill: Vec<usize> = (0..axes.len()).filter(|&i| begin[i] > 0 || end[i] > 0).collect();
+        if fill.is_empty() {
+            return x;
+        }
+        let mut fact = self.fact(&x).clone();
+        for &i in &fill {
+            let more = begin[i].max(0) + end[i].max(0);
+            let size = fact.dim(axes[i]).and_then(Dim::known).map_or(Dim::Unknown, |size| Dim::Known(size + more));
+            let rank = fact.rank().unwrap_or(0) as i64;
+            let index = if axes[i] < 0 { axes[i] + rank } else { axes[i] } as usize;
+            if let Some(dim) = fact.shape.as_mut().and_then(|shape| shape.get_mut(index)) {
+                *dim = size;
+            }
+        }
+        let pads: Vec<i64> = [begin, end].iter().flat_map(|p| fill.iter().map(|&i| p[i].max(0))).collect();
+        let (pads, axes) = (self.int64s(&pads), self.int64s(&fill.iter().map(|&i| axes[i]).collect::<Vec<_>>()));
+        self.node("Pad", &[&x, &pads, &Value::from(""), &axes], vec![], fact)
     }
 
     /// The slices of `x` at `indices` along `axis`.

@@ -27,6 +27,18 @@ impl TypedBuilder<'_> {
         self.node("Shape", &[x], attributes, Fact::with_sizes(DataType::Int64, &[1]))
     }
 
+    /// Vectors of int64 one behind the other: a constant, where all are.
+    pub fn concat_ints(&mut self, parts: &[&Value]) -> Value {
+        let known: Option<Vec<i64>> = parts.iter().try_fold(Vec::new(), |mut all, part| {
+            all.extend_from_slice(self.ints(part)?);
+            Some(all)
+        });
+        match known {
+            Some(known) => self.int64s(&known),
+            None => self.concat(parts, 0),
+        }
+    }
+
     /// How many elements `x` has along `axes` (along all, where none are given), a scalar of the element type of `x`.
     pub fn count(&mut self, x: &Value, axes: Option<&[i64]>) -> Value {
         let element = self.fact(x).element;

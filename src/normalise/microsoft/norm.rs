@@ -2,7 +2,6 @@
 
 use super::super::context::Context;
 use super::last;
-use crate::graph::Fact;
 use crate::onnx::DataType;
 use crate::onnx::proto::{AttributeProto, NodeProto};
 
@@ -55,10 +54,7 @@ fn sum(g: &mut Context<'_>, node: &NodeProto, bias: usize) -> Option<String> {
     };
     let biased = node.input(bias).map(|bias| g.op("Add", &[x, bias], vec![], "biased"));
     let add = g.node("Add", &[biased.as_deref().unwrap_or(x), skip], &[&name], vec![], "sum");
-    g.scope.nodes.push(add);
-    if let Some(element) = g.element(x) {
-        g.scope.facts.insert(name.as_str().into(), Fact::of(element));
-    }
+    g.push(add);
     Some(name)
 }
 
@@ -77,7 +73,7 @@ fn root_mean_square(g: &mut Context<'_>, data: &str, epsilon: f32, axes: &[i64],
     let root = g.op("Sqrt", &[&sum], vec![], "root");
     if let Some(inverse) = inverse {
         let reciprocal = g.node("Reciprocal", &[&root], &[inverse], vec![], "inverse");
-        g.scope.nodes.push(reciprocal);
+        g.push(reciprocal);
     }
     let normal = g.op("Div", &[x, &root], vec![], "normal");
     if narrow { g.op("CastLike", &[&normal, data], vec![], "narrow") } else { normal }

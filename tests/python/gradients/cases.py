@@ -9,7 +9,7 @@ writes, for every case of an operator in the file OPERATORS, models whose output
 with given w, and `cases.json`, which says what is there. Each case comes in several kinds:
 
     double, float   in this precision, shapes known, inputs that are not differentiated as initializers
-    dynamic         shapes unknown but for their ranks, and every input an input
+    dynamic         shapes unknown but for their ranks and the weights of convolutions, and every input an input
 """
 
 import json
@@ -251,7 +251,8 @@ def forward(case, to, dynamic):
         if keep_single and element in FLOATS:
             element = TensorProto.FLOAT
         if name in case.wrt or dynamic:
-            shape = [f"{name}_{axis}" for axis in range(value.ndim)] if dynamic else value.shape
+            unknown = dynamic and not is_kernel(case.model, name)
+            shape = [f"{name}_{axis}" for axis in range(value.ndim)] if unknown else value.shape
             graph.input.append(helper.make_tensor_value_info(name, element, shape))
         elif name not in defaults:
             array = value.astype(numpy_type(element)) if is_floating(value) else value
@@ -260,6 +261,11 @@ def forward(case, to, dynamic):
         output.type.tensor_type.ClearField("shape")
     del graph.value_info[:]
     return model
+
+
+def is_kernel(model, name):
+    """Whether an input is the weights of a convolution, whose shape is known in whatever trains."""
+    return any(n.op_type in ("Conv", "ConvTranspose") and name in list(n.input)[1:2] for n in model.graph.node)
 
 
 def is_single(model, name):
@@ -326,11 +332,23 @@ def prepare(case, folder):
         differentiated_outputs(model, to)
         model = with_loss(model, outputs, cotangents, to)
         onnx.save(model, folder / f"{case.name}.{kind}.onnx")
-    return {**entry, "wrt": case.wrt, "outputs": outputs, "random": has_draws(case.model), "singular": case.expected is not None}
+    known = {"training": is_training(case), "random": has_draws(case.model), "singular": case.expected is not None}
+    return {**entry, "wrt": case.wrt, "outputs": outputs, **known}
 
 
 def has_draws(model):
     return any(n.op_type == "Dropout" or n.op_type.startswith("Random") for n in model.graph.node)
+
+
+def is_training(case):
+    """Whether BatchNormalization or Dropout does what it does in training."""
+    for node in case.model.graph.node:
+        attributes = {a.name: a.i for a in node.attribute}
+        if node.op_type == "BatchNormalization" and attributes.get("training_mode"):
+            return True
+        if node.op_type == "Dropout" and len(node.input) > 2 and bool(case.inputs.get(node.input[2])):
+            return True
+    return False
 
 
 def first_line(error):

@@ -10,6 +10,8 @@ reads what `cases.py` wrote into FOLDER and, for every model `CASE.KIND.onnx`, t
     float, dynamic              the relative error of that kind's gradient, on ONNX Runtime in float32, to the checked one
     failures                    what went wrong, by kind
 
+and leaves the gradients in `CASE.gradients.npz`.
+
 The difference is Σ w∘(y(x + h·v) − y(x − h·v))/2h, extrapolated to h → 0 from two steps each (Richardson), for several h, of
 which the one counts that agrees best with its neighbour: small steps round off, large ones meet kinks.
 """
@@ -145,6 +147,9 @@ def check(folder, entry):
             continue
         result.update(engine=engine.name, precision=precision, error=error)
         break
+
+    if found is not None:
+        np.savez(folder / f"{case}.gradients.npz", **found)
 
     # On stock ONNX Runtime in float32, with shapes known and unknown.
     for kind in ("float", "dynamic"):

@@ -1,0 +1,213 @@
+use super::*;
+use crate::graph::tests::{TestNode, body, node};
+use crate::graph::{Graph, scalar_info};
+use crate::onnx::DataType;
+use crate::onnx::proto::attribute_proto::AttributeType;
+use crate::onnx::proto::{
+    AttributeProto, FunctionProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto,
+};
+
+fn import(domain: &str, version: i64) -> OperatorSetIdProto {
+    OperatorSetIdProto { domain: Some(domain.into()), version: Some(version) }
+}
+
+fn model(version: i64, graph: GraphProto) -> Model {
+    let opset_import = vec![import("", version)];
+    Model::new(ModelProto { graph: Some(graph), opset_import, ir_version: Some(8), ..Default::default() }, "m.onnx")
+        .unwrap()
+}
+
+fn with(node: TestNode, attributes: &[AttributeProto]) -> TestNode {
+    let node = NodeProto { attribute: attributes.to_vec(), ..node.into() };
+    node.into()
+}
+
+fn float(name: &str, value: f32) -> TensorProto {
+    TensorProto::raw(name, DataType::Float, &[], value.to_le_bytes().to_vec().into())
+}
+
+/// The operators of a graph that is well-formed.
+fn operators(model: &Model) -> Vec<String> {
+    let graph = Graph::new(model.graph.clone()).unwrap();
+    graph.nodes().iter().map(NodeProto::operator).collect()
+}
+
+#[track_caller]
+fn refused(mut model: Model, says: &str) {
+    let error = normalise(&mut model).unwrap_err();
+    assert!(error.to_string().contains(says), "{error}");
+    assert!(error.help_text().is_some(), "{error}");
+    assert_eq!(error.exit_code(), 2);
+}
+
+#[test]
+fn what_cannot_be_brought_here_is_refused() {
+    refused(model(6, body(&["x"], &[], &["x"])), "operator set 6; 7 and newer");
+    let mut without = model(18, body(&["x"], &[], &["x"]));
+    without.header.opset_import.clear();
+    refused(without, "does not import the standard operators");
+    let scan = node("Scan", &["x"], &["y"]).named("s").with(body(&["a"], &[], &["a"]));
+    refused(model(8, body(&["x"], &[scan], &["y"])), "node `s` (Scan): Scan changed its meaning in operator set 9");
+    let half_pixel = [AttributeProto::string("coordinate_transformation_mode", "tf_half_pixel_for_nn")];
+    let resize = with(node("Resize", &["x", "", "s"], &["y"]), &half_pixel);
+    refused(model(11, body(&["x", "s"], &[resize], &["y"])), "tf_half_pixel_for_nn");
+    let mut graph = body(&["x"], &[node("Resize", &["x", "s"], &["y"])], &["y"]);
+    let scales = [0.5f32, 2.0].iter().flat_map(|s| s.to_le_bytes()).collect::<Vec<_>>();
+    graph.initializer = vec![TensorProto::raw("s", DataType::Float, &[2], scales.into())];
+    refused(model(10, graph), "node `y` (Resize): it enlarges one axis and shrinks another");
+    let read = [node("BatchNormalization", &["x"; 5], &["y", "m", "v", "sm", "sv"]), node("Neg", &["sm"], &["z"])];
+    refused(model(9, body(&["x"], &read, &["y", "z"])), "saved_mean");
+}
+
+#[test]
+fn a_newer_model_keeps_its_version() {
+    let mut newer = model(21, body(&["x"], &[node("Neg", &["x"], &["y"])], &["y"]));
+    let before = newer.graph.clone();
+    assert_eq!(normalise(&mut newer).unwrap(), Normalised::default());
+    assert_eq!((newer.opset(""), newer.graph), (Some(21), before));
+}
+
+#[test]
+fn batch_normalization_that_trained_still_does() {
+    let outputs = ["y", "mean", "var", "saved_mean", "saved_var"];
+    let graph = body(&["x"], &[node("BatchNormalization", &["x"; 5], &outputs)], &["y", "mean"]);
+    let mut model = model(9, graph);
+    normalise(&mut model).unwrap();
+    assert_eq!(model.graph.node[0].output, ["y", "mean", "var"]);
+    assert_eq!(model.graph.node[0].int("training_mode", 0), 1);
+}
+
+#[test]
+fn a_mask_of_numbers_is_cast() {
+    let nodes = [node("Dropout", &["x"], &["a", "mask"]), node("Mul", &["a", "mask"], &["y"])];
+    let mut used = model(7, body(&["x"], &nodes, &["y"]));
+    normalise(&mut used).unwrap();
+    assert_eq!(operators(&used), ["Dropout", "CastLike", "Mul"]);
+    assert_eq!(used.graph.node[1].output, ["mask"]);
+    let mut unused = model(7, body(&["x"], &[node("Dropout", &["x"], &["y", "mask"])], &["y"]));
+    normalise(&mut unused).unwrap();
+    assert_eq!(unused.graph.node[0].output, ["y"]);
+}
+
+#[test]
+fn initializers_are_no_inputs_in_old_files_alone() {
+    for (ir_version, inputs) in [(3, 1), (8, 2)] {
+        let mut graph = body(&["x", "w"], &[node("Mul", &["x", "w"], &["y"])], &["y"]);
+        graph.initializer = vec![float("w", 2.0)];
+        let mut model = model(8, graph);
+        model.header.ir_version = Some(ir_version);
+        normalise(&mut model).unwrap();
+        assert_eq!(model.graph.input.len(), inputs);
+        assert_eq!(model.header.ir_version, Some(8));
+    }
+}
+
+#[test]
+fn constants_move_without_a_copy() {
+    let weights = TensorProto::raw("", DataType::Float, &[1024], vec![1u8; 4096].into());
+    let payload = weights.raw_data.clone().unwrap();
+    let large = [TensorProto::int64s("shape", &[3]), TensorProto::int64s("large", &[1 << 30])];
+    let nodes = [
+        with(node("Constant", &[], &["w"]), &[AttributeProto::tensor("value", weights)]),
+        with(node("Constant", &[], &["returned"]), &[AttributeProto::float("value_float", 1.0)]),
+        with(node("ConstantOfShape", &["shape"], &["b"]), &[AttributeProto::tensor("value", float("", 0.5))]),
+        node("ConstantOfShape", &["large"], &["l"]),
+        node("Sum", &["x", "w", "b", "l"], &["y"]),
+    ];
+    let mut model = model(13, body(&["x"], &nodes, &["y", "returned"]));
+    model.graph.initializer = large.to_vec();
+    let moved = normalise(&mut model).unwrap().moved;
+    assert_eq!(operators(&model), ["Constant", "ConstantOfShape", "Sum"]);
+    let find = |name: &str| model.graph.initializer.iter().find(|t| t.name() == name).unwrap();
+    assert_eq!(find("w").raw_data.as_ref().unwrap().as_ptr(), payload.as_ptr());
+    assert_eq!(find("b").floats(), Some(vec![0.5; 3]));
+    let moved: Vec<_> = moved.iter().map(|m| (m.initializer.as_str(), m.origin)).collect();
+    assert_eq!(moved, [("w", Origin::Constant), ("b", Origin::ConstantOfShape)]);
+}
+
+fn function(name: &str, inputs: &[&str], nodes: &[TestNode], outputs: &[&str], version: i64) -> FunctionProto {
+    let names = |list: &[&str]| list.iter().map(|s| (*s).to_owned()).collect();
+    FunctionProto {
+        name: Some(name.into()),
+        domain: Some("own".into()),
+        input: names(inputs),
+        output: names(outputs),
+        node: nodes.iter().cloned().map(Into::into).collect(),
+        opset_import: vec![import("", version), import("own", 1), import("com.other", 3)],
+        ..Default::default()
+    }
+}
+
+fn in_domain(node: TestNode, domain: &str) -> TestNode {
+    NodeProto { domain: Some(domain.into()), ..node.into() }.into()
+}
+
+#[test]
+fn a_function_is_brought_from_its_own_version_and_passes_inputs_on() {
+    let axes = AttributeProto {
+        name: Some("axes".into()),
+        ref_attr_name: Some("dims".into()),
+        r#type: Some(AttributeType::Ints as i32),
+        ..Default::default()
+    };
+    let nodes = [
+        with(node("ReduceMean", &["a"], &["t"]), &[axes]),
+        with(node("Constant", &[], &["c"]), &[AttributeProto::float("value_float", 2.0)]),
+        in_domain(node("Strange", &["t", "missing"], &["b"]), "com.other"),
+        node("Mul", &["b", "c"], &["d"]),
+    ];
+    let mean = function("Mean", &["a", "missing"], &nodes, &["d", "a"], 13);
+    let call = in_domain(node("Mean", &["x"], &["y", "same"]), "own").named("call");
+    let call = with(call, &[AttributeProto::ints("dims", &[1])]);
+    let mut model = model(18, body(&["x"], &[call], &["y", "same"]));
+    model.header.functions = vec![mean];
+    model.header.opset_import.push(import("own", 1));
+    let moved = normalise(&mut model).unwrap().moved;
+    assert_eq!(operators(&model), ["Identity", "ReduceMean", "com.other.Strange", "Mul"]);
+    assert_eq!(model.graph.node[1].input[1], "gnp/normalise/call/t/axes");
+    assert_eq!(model.graph.node[2].input[1], "");
+    assert_eq!(model.graph.node[3].output, ["y"]);
+    assert_eq!(moved, [Moved { initializer: "gnp/normalise/call/c".into(), origin: Origin::Inlined }]);
+    assert_eq!(model.header.opset_import, [import("", 18), import("com.other", 3)]);
+    assert!(model.header.functions.is_empty());
+}
+
+#[test]
+fn a_function_that_calls_itself_is_refused() {
+    let call = |name| in_domain(node(name, &["a"], &["b"]), "own").named("inner");
+    let mut model = model(18, body(&["x"], &[in_domain(node("F", &["x"], &["y"]), "own")], &["y"]));
+    model.header.functions =
+        vec![function("F", &["a"], &[call("G")], &["b"], 18), function("G", &["a"], &[call("F")], &["b"], 18)];
+    refused(model, "calls itself");
+}
+
+#[test]
+fn the_branch_that_is_always_taken_takes_the_place_of_if() {
+    let branch = |name: &str, operator| {
+        let mut graph = body(&[], &[node(operator, &["x", "w"], &["t"])], &["t"]);
+        graph.initializer = vec![float("w", 2.0)];
+        AttributeProto::graph(name, graph)
+    };
+    let choice = node("If", &["b"], &["y"]);
+    let choice = with(choice, &[branch("then_branch", "Mul"), branch("else_branch", "Div")]);
+    // Another value is called as one of the branch.
+    let mut graph = body(&["x"], &[choice, node("Neg", &["y"], &["t"])], &["t"]);
+    graph.initializer = vec![TensorProto::raw("b", DataType::Bool, &[], vec![0].into())];
+    graph.output = vec![scalar_info("t", DataType::Float)];
+    let mut model = model(18, graph);
+    let moved = normalise(&mut model).unwrap().moved;
+    assert_eq!(operators(&model), ["Div", "Identity", "Neg"]);
+    assert_eq!(moved, [Moved { initializer: "gnp/normalise/w".into(), origin: Origin::Inlined }]);
+}
+
+#[test]
+fn what_is_not_known_stays() {
+    let strange = in_domain(node("FusedMatMul", &["x", "x"], &["y"]), "com.microsoft");
+    let strange = with(strange, &[AttributeProto::int("transBatchA", 1)]);
+    let mut model = model(18, body(&["x"], &[strange], &["y"]));
+    let before = model.graph.clone();
+    model.header.opset_import.push(import("com.microsoft", 1));
+    normalise(&mut model).unwrap();
+    assert_eq!(model.graph, before);
+    assert_eq!(model.opset("com.microsoft"), Some(1));
+}
