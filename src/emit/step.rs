@@ -11,14 +11,10 @@
 //! The metadata hold [`VERSION_KEY`], [`CONFIG_KEY`] (JSON: every choice) and [`STATE_KEY`] (JSON: the pairs of a state's input and output).
 
 use super::artifact::{ALPHA, CONFIG_KEY, GRAD_NORM, LOSS_PERTURBED, R};
-use crate::graph::{Dim, Fact, Graph, Value};
+use crate::graph::{Fact, Graph, Value};
 use crate::loss::LABELS;
 use crate::objective::artifact::VERSION_KEY;
-use crate::onnx::proto::tensor_shape_proto::Dimension;
-use crate::onnx::proto::tensor_shape_proto::dimension::Value as DimValue;
-use crate::onnx::proto::{
-    StringStringEntryProto, TensorProto, TensorShapeProto, TypeProto, ValueInfoProto, type_proto,
-};
+use crate::onnx::proto::{StringStringEntryProto, TensorProto};
 use crate::onnx::{DataType, Model};
 use crate::transform::{Hyperparameter, LEARNING_RATE, STEP, State};
 use crate::{Error, Result};
@@ -137,23 +133,23 @@ pub fn assemble(model: &mut Model, mut graph: Graph, parts: &Parts, config: &imp
         .collect();
     let declare = |name: &str| {
         let fact = initial.get(name).ok_or_else(|| Error::internal(format!("`{name}` has no initial value")))?;
-        Ok(info(name, fact))
+        Ok(fact.info(name))
     };
     let numbers = parts.hyperparameters.iter().map(|h| h.name).chain(parts.seeded.then_some(SEED));
     let fed = numbers.chain(state.iter().map(|s| &*s.name)).map(declare).collect::<Result<Vec<_>>>()?;
     let next = state.iter().map(|s| {
         let fact =
             initial.get(&*s.name).ok_or_else(|| Error::internal(format!("`{}` has no initial value", s.name)))?;
-        Ok(info(&format!("{}.next", s.name), fact))
+        Ok(fact.info(&format!("{}.next", s.name)))
     });
     let next = next.collect::<Result<Vec<_>>>()?;
     let scalar = Fact::with_sizes(DataType::Float, &[]);
 
     name_results(&mut graph, &results);
     let (input, output) = graph.interface_mut();
-    input.extend(parts.labels.iter().map(|labels| info(LABELS, labels)));
+    input.extend(parts.labels.iter().map(|labels| labels.info(LABELS)));
     input.extend(fed);
-    *output = [LOSS, GRAD_NORM, LOSS_PERTURBED].iter().map(|name| info(name, &scalar)).chain(next).collect();
+    *output = [LOSS, GRAD_NORM, LOSS_PERTURBED].iter().map(|name| scalar.info(name)).chain(next).collect();
     graph.clear_types();
     graph.retain_needed();
 
@@ -218,21 +214,6 @@ fn byte_count(fact: &Fact) -> usize {
     let elements: i64 = fact.sizes().unwrap_or_default().iter().product();
     let bytes = if fact.element == DataType::Double || fact.element == DataType::Int64 { 8 } else { 4 };
     elements.max(0) as usize * bytes
-}
-
-pub(super) fn info(name: &str, fact: &Fact) -> ValueInfoProto {
-    let dim = |dim: &Dim| {
-        let value = match dim {
-            Dim::Known(size) => Some(DimValue::DimValue(*size)),
-            Dim::Symbol(symbol) => Some(DimValue::DimParam(symbol.to_string())),
-            Dim::Unknown => None,
-        };
-        Dimension { value, ..Default::default() }
-    };
-    let shape = fact.shape.as_ref().map(|dims| TensorShapeProto { dim: dims.iter().map(dim).collect() });
-    let tensor = type_proto::Tensor { elem_type: Some(fact.element as i32), shape };
-    let r#type = TypeProto { value: Some(type_proto::Value::TensorType(tensor)), ..Default::default() };
-    ValueInfoProto { name: Some(name.into()), r#type: Some(r#type), ..Default::default() }
 }
 
 /// The hyperparameters that every step model has, in order.
