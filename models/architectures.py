@@ -64,15 +64,15 @@ def vit() -> Network:
     x = net.op("Add", [x, position], "embedding")
 
     for i in range(2):
-        x = _attention(net, x, f"block{i}.attention", width, heads)
-        x = _feed_forward(net, x, f"block{i}.mlp", width)
+        x = attention(net, x, f"block{i}.attention", width, heads)
+        x = feed_forward(net, x, f"block{i}.mlp", width)
     x = net.layer_norm(x, "norm", width)
     x = net.op("Gather", [x, net.constant("cls.index", np.int64(0))], "cls.final", axis=1)
     net.fully_connected(x, "head", width, CLASSES)
     return net
 
 
-def _attention(net: Network, x: str, name: str, width: int, heads: int) -> str:
+def attention(net: Network, x: str, name: str, width: int, heads: int) -> str:
     """x + multi-head self-attention of LayerNormalization(x)."""
     qkv = net.linear(net.layer_norm(x, f"{name}.norm", width), f"{name}.qkv", width, 3 * width)
     parts = net.op("Split", [qkv, net.constant(f"{name}.split.sizes", np.array([width] * 3))], f"{name}.split", 3, axis=2)
@@ -90,8 +90,8 @@ def _attention(net: Network, x: str, name: str, width: int, heads: int) -> str:
     return net.op("Add", [x, net.linear(mixed, f"{name}.out", width, width)], f"{name}.residual")
 
 
-def _feed_forward(net: Network, x: str, name: str, width: int) -> str:
-    """x + a two-layer perceptron of LayerNormalization(x)."""
-    hidden = net.linear(net.layer_norm(x, f"{name}.norm", width), f"{name}.fc1", width, 2 * width)
-    out = net.linear(net.gelu(hidden, f"{name}.gelu"), f"{name}.fc2", 2 * width, width)
+def feed_forward(net: Network, x: str, name: str, width: int, ratio: int = 2) -> str:
+    """x + a two-layer perceptron of LayerNormalization(x), `ratio` times as wide inside."""
+    hidden = net.linear(net.layer_norm(x, f"{name}.norm", width), f"{name}.fc1", width, ratio * width)
+    out = net.linear(net.gelu(hidden, f"{name}.gelu"), f"{name}.fc2", ratio * width, width)
     return net.op("Add", [x, out], f"{name}.residual")

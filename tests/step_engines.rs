@@ -7,8 +7,8 @@ use gnp::engine::ort::Options;
 use gnp::engine::runtime::{self, Runtime};
 use gnp::engine::{Device, ElementType, Ort, Rates, State, StepEngine, StepModel, Tensor, Tract};
 use gnp::onnx::Model;
-use gnp::onnx::proto::StringStringEntryProto;
 use gnp::onnx::proto::tensor_proto::DataLocation;
+use gnp::onnx::proto::{NodeProto, StringStringEntryProto};
 use ndarray::ArrayD;
 use prost::Message as _;
 use serde_json::{Value, json};
@@ -369,4 +369,50 @@ fn states_are_safetensors() {
     fs::write(&file, "no tensors").unwrap();
     let error = State::read(&file).unwrap_err().to_string();
     assert!(error.contains("not a state in the format safetensors"), "{error}");
+}
+
+#[test]
+fn inputs_that_nobody_reads_may_be_given() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut model = edited(folder.path(), |_| {}).into_proto();
+    let graph = model.graph.as_mut().unwrap();
+    for (like, name) in [("lr", "gnp.unread"), ("step", "unread")] {
+        let renamed = |found: Option<&str>| (found == Some(like)).then(|| Some(name.to_owned()));
+        graph.input.extend(graph.input.clone().into_iter().filter_map(|mut input| {
+            input.name = renamed(input.name.as_deref())?;
+            Some(input)
+        }));
+        graph.initializer.extend(graph.initializer.clone().into_iter().filter_map(|mut tensor| {
+            tensor.name = renamed(tensor.name.as_deref())?;
+            Some(tensor)
+        }));
+    }
+    let counter = graph.output.iter().position(|output| output.name() == "step.next").unwrap();
+    let mut next = graph.output[counter].clone();
+    next.name = Some("unread.next".into());
+    graph.output.push(next);
+    graph.node.push(NodeProto {
+        op_type: Some("Identity".into()),
+        input: vec!["one".into()],
+        output: vec!["unread.next".into()],
+        ..Default::default()
+    });
+    let pairs = model.metadata_props.iter_mut().find(|entry| entry.key() == "gnp.state").unwrap();
+    pairs.value = Some(pairs.value().replace("]]", r#"],["unread","unread.next"]]"#));
+    let path = folder.path().join("unread.onnx");
+    fs::write(&path, model.encode_to_vec()).unwrap();
+    let model = step::read(&path);
+    let engines: [Box<dyn StepEngine>; 2] = [
+        Box::new(Tract::load(&model, None, &Options::default()).unwrap()),
+        Box::new(Ort::load(&stock(), &model, None, &Options::default()).unwrap()),
+    ];
+    for mut engine in engines {
+        let rates = Rates { others: [("gnp.unread".to_owned(), 3.0)].into(), ..Rates::new(0.1) };
+        for number in 0..2 {
+            engine.step(&batch(8, number), &rates).unwrap();
+        }
+        let state = engine.state().unwrap();
+        assert_eq!(state.get("unread"), Some(&Tensor::I64(ndarray::arr0(1).into_dyn())));
+        assert_eq!(state.get("step"), Some(&Tensor::I64(ndarray::arr0(2).into_dyn())));
+    }
 }

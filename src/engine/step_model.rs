@@ -7,6 +7,7 @@
 use super::{ElementType, Port, Rates, State, Tensor, initializer};
 use crate::emit::artifact::{ALPHA, R};
 pub use crate::emit::step::{SEED, STATE_KEY};
+use crate::graph::for_each_use;
 pub use crate::loss::LABELS;
 use crate::onnx::Model;
 use crate::onnx::proto::{TensorProto, ValueInfoProto};
@@ -192,7 +193,7 @@ fn recognise(model: &Model) -> Result<StepModel> {
 pub struct EvalModel {
     /// The parts of the batch that it takes, by their index.
     pub batch: Vec<usize>,
-    /// The parts of the state that it takes, by their index.
+    /// The parts of the state that it reads, by their index.
     pub state: Vec<usize>,
     /// The loss, then what else it returns.
     pub outputs: Vec<String>,
@@ -205,9 +206,12 @@ impl EvalModel {
     /// Where it takes what is neither part of the batch nor of the state and has no initializer, or returns nothing; the
     /// message names the file.
     pub fn recognise(model: &Model, step: &StepModel) -> Result<Self> {
-        let initializers = initializers(model);
+        let (initializers, read) = (initializers(model), read_names(model));
         let (mut batch, mut state) = (Vec::new(), Vec::new());
         for name in model.graph.input.iter().map(|input| input.name()) {
+            if initializers.contains_key(name) && !read.contains(name) {
+                continue;
+            }
             if let Some(index) = step.batch.iter().position(|port| port.name == name) {
                 batch.push(index);
             } else if let Some(index) = step.state.iter().position(|slot| slot.port.name == name) {
@@ -224,6 +228,15 @@ impl EvalModel {
         }
         Ok(Self { batch, state, outputs })
     }
+}
+
+/// What the graph reads or returns. An input that it does neither with is declared, but ONNX Runtime takes no value for it.
+pub(super) fn read_names(model: &Model) -> HashSet<&str> {
+    let mut names: HashSet<&str> = model.graph.output.iter().map(|output| output.name()).collect();
+    for node in &model.graph.node {
+        for_each_use(node, &mut |name| _ = names.insert(name));
+    }
+    names
 }
 
 fn initializers(model: &Model) -> HashMap<&str, &TensorProto> {
@@ -252,4 +265,27 @@ fn hyperparameter(name: &str, initializer: &TensorProto, folder: &Path) -> Resul
 
 fn no_default(name: &str) -> Error {
     Error::input(format!("the state `{name}` has no initializer, so there is nothing to begin with"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_seed_is_given_where_the_model_draws() {
+        let scalar = |name: &str, default| Hyperparameter { name: name.into(), default };
+        let seed = |value: i64| Tensor::I64(ndarray::arr0(value).into_dyn());
+        let mut model = StepModel {
+            batch: vec![],
+            hyperparameters: vec![scalar(SEED, seed(0)), scalar(LEARNING_RATE, Tensor::scalar(0.1))],
+            state: vec![],
+            outputs: vec![],
+        };
+        let rates = Rates::new(0.5);
+        assert_eq!(model.given(&rates, 7).unwrap(), [(1, Tensor::scalar(0.5)), (0, seed(7))]);
+        model.hyperparameters.remove(0);
+        assert_eq!(model.given(&rates, 7).unwrap(), [(0, Tensor::scalar(0.5))]);
+        let error = model.given(&Rates { r: Some(0.1), ..rates }, 7).unwrap_err();
+        assert_eq!(error.to_string(), "the step model has no hyperparameter `gnp.r`");
+    }
 }

@@ -57,8 +57,10 @@ impl Lowering<'_> {
     /// have, since the model calls a module more than once, follows one after the other.
     fn follow(&mut self, running: &Value, batch: &Value, momentum: f64) -> Result<Value> {
         if !self.kept.contains(running) {
-            return Err(Error::input(format!("its running statistic `{running}` is no initializer or input"))
-                .help("keep the statistics as they are (--batch-norm frozen)"));
+            return Err(Error::input(format!(
+                "its running statistic `{running}` cannot move: it is computed, or read by other nodes too"
+            ))
+            .help("keep the statistics as they are (--batch-norm frozen)"));
         }
         let before = self.lowered.state.iter().find(|pair| pair.state == *running);
         let before = before.map_or(running, |pair| &pair.next).clone();

@@ -17,7 +17,7 @@ mod random;
 
 pub use batch_norm::BATCH_NORM;
 
-use crate::graph::{Fact, Facts, Graph, TypedBuilder, Value, for_each_subgraph};
+use crate::graph::{Fact, Facts, Graph, TypedBuilder, Value, for_each_subgraph, for_each_use};
 use crate::onnx::DataType;
 use crate::onnx::proto::NodeProto;
 use crate::{Error, Result};
@@ -125,9 +125,7 @@ pub fn lower(graph: &mut Graph, facts: &mut Facts, choices: &Choices) -> Result<
     for name in [SEED, STEP] {
         facts.insert(name.into(), Fact::with_sizes(DataType::Int64, &[]));
     }
-    let proto = graph.proto();
-    let kept = proto.initializer.iter().map(|t| t.name()).chain(proto.input.iter().map(|i| i.name())).map(Value::from);
-    let kept = kept.collect();
+    let kept = can_be_state(graph);
     let nodes = graph.take_nodes();
     let mut lowering = Lowering {
         choices,
@@ -179,7 +177,7 @@ struct Lowering<'a> {
     choices: &'a Choices,
     b: TypedBuilder<'a>,
     random: random::Generator,
-    /// The values that can be state: initializers and inputs.
+    /// The values that can be state: initializers and inputs that nothing reads but as a running statistic.
     kept: HashSet<Value>,
     lowered: Lowered,
 }
@@ -257,4 +255,155 @@ impl Lowering<'_> {
 /// An input that the operator cannot do without.
 fn required(node: &NodeProto, index: usize) -> Result<Value> {
     node.input(index).map(Value::from).ok_or_else(|| Error::input(format!("it has no input {index}")))
+}
+
+/// Initializers and inputs that nothing reads but BatchNormalization as a running statistic.
+fn can_be_state(graph: &Graph) -> HashSet<Value> {
+    let proto = graph.proto();
+    let names = proto.initializer.iter().map(|t| t.name()).chain(proto.input.iter().map(|i| i.name()));
+    let mut kept: HashSet<Value> = names.map(Value::from).collect();
+    for node in graph.nodes() {
+        let statistics = if node.is("", "BatchNormalization") { 3..5 } else { 0..0 };
+        let others = node.input.iter().enumerate().filter(|(i, _)| !statistics.contains(i));
+        others.for_each(|(_, name)| _ = kept.remove(name.as_str()));
+        for_each_subgraph(node, &mut |body| {
+            body.node.iter().for_each(|inner| for_each_use(inner, &mut |name| _ = kept.remove(name)))
+        });
+    }
+    kept
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::autodiff::gradient;
+    use crate::graph::tests::node;
+    use crate::graph::{Builder, scalar_info};
+    use crate::onnx::proto::{GraphProto, ModelProto, OperatorSetIdProto, TensorProto, ValueInfoProto};
+    use prost::Message as _;
+    use tract_onnx::prelude::{
+        InferenceFact, InferenceModelExt as _, IntoRunnable as _, IntoTValue, Tensor, onnx, tensor0,
+    };
+
+    /// The declaration of a float tensor.
+    pub fn tensor_info(name: &str, sizes: &[i64]) -> ValueInfoProto {
+        use crate::onnx::proto::{TensorShapeProto, tensor_shape_proto, type_proto};
+        let mut info = scalar_info(name, DataType::Float);
+        let size = |&size: &i64| tensor_shape_proto::Dimension {
+            value: Some(tensor_shape_proto::dimension::Value::DimValue(size)),
+            ..Default::default()
+        };
+        if let Some(type_proto::Value::TensorType(tensor)) = info.r#type.as_mut().and_then(|t| t.value.as_mut()) {
+            tensor.shape = Some(TensorShapeProto { dim: sizes.iter().map(size).collect() });
+        }
+        info
+    }
+
+    /// What tract computes of the graph's outputs, which are floats.
+    pub fn infer(graph: &Graph, inputs: Vec<Tensor>) -> Vec<Vec<f32>> {
+        let opset_import = vec![OperatorSetIdProto { version: Some(18), ..Default::default() }];
+        let proto =
+            ModelProto { ir_version: Some(8), graph: Some(graph.proto().clone()), opset_import, ..Default::default() };
+        let proto = tract_onnx::pb::ModelProto::decode(proto.encode_to_vec().as_slice()).unwrap();
+        let reader = onnx().with_ignore_output_shapes(true).with_ignore_value_info(true);
+        let mut model = reader.parse(&proto, None).unwrap().model;
+        for (i, input) in inputs.iter().enumerate() {
+            model.set_input_fact(i, InferenceFact::dt_shape(input.datum_type(), input.shape())).unwrap();
+        }
+        let plan = model.into_optimized().unwrap().into_runnable().unwrap();
+        let outputs = plan.run(inputs.into_iter().map(IntoTValue::into_tvalue).collect()).unwrap();
+        outputs.iter().map(|o| o.to_plain_array_view::<f32>().unwrap().iter().copied().collect()).collect()
+    }
+
+    const SIZES: [i64; 4] = [4, 3, 2, 2];
+
+    fn tensor(name: &str, values: &[f32]) -> TensorProto {
+        let payload: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
+        TensorProto::raw(name, DataType::Float, &[values.len() as i64], payload.into())
+    }
+
+    /// loss = Σ w ∘ Dropout(BatchNormalization(x))
+    fn model() -> Graph {
+        let nodes = [
+            node("BatchNormalization", &["x", "scale", "bias", "mean", "var"], &["n"]),
+            node("Dropout", &["n"], &["d"]),
+            node("Mul", &["d", "w"], &["p"]),
+            node("ReduceSum", &["p"], &["sum"]),
+            node("Squeeze", &["sum"], &["loss"]),
+        ];
+        let proto = GraphProto {
+            input: ["x", "w"].map(|name| tensor_info(name, &SIZES)).to_vec(),
+            node: nodes.map(NodeProto::from).to_vec(),
+            output: vec![scalar_info("loss", DataType::Float)],
+            initializer: vec![
+                tensor("scale", &[0.5, 1.0, -1.5]),
+                tensor("bias", &[0.1, 0.2, 0.3]),
+                tensor("mean", &[0.0; 3]),
+                tensor("var", &[1.0; 3]),
+            ],
+            ..Default::default()
+        };
+        Graph::new(proto).unwrap()
+    }
+
+    fn noise(salt: u32) -> Vec<f32> {
+        let element = |i: u32| (i.wrapping_mul(2_654_435_761).wrapping_add(salt) >> 8) as f32 / 8_388_608.0 - 1.0;
+        (1..=SIZES.iter().product::<i64>() as u32).map(element).collect()
+    }
+
+    fn shaped(values: &[f32]) -> Tensor {
+        Tensor::from_shape(&SIZES.map(|size| size as usize), values).unwrap()
+    }
+
+    #[test]
+    fn tract_computes_the_gradient_of_what_was_lowered() {
+        let mut graph = model();
+        let mut facts = Facts::declared(graph.proto());
+        facts.insert("loss".into(), Fact::with_sizes(DataType::Float, &[]));
+        let lowered = lower(&mut graph, &mut facts, &Choices::default()).unwrap();
+        let states: Vec<&str> = lowered.state.iter().map(|pair| &*pair.state).collect();
+        assert_eq!(states, ["mean", "var"]);
+        for (i, name) in [SEED, STEP].into_iter().enumerate() {
+            graph.insert_input(2 + i, scalar_info(name, DataType::Int64)).unwrap();
+        }
+        let gradients = gradient(&mut graph, &mut facts, &"loss".into(), &["x".into()], "gradient").unwrap();
+        Builder::new(&mut graph, "test").alias(gradients[0].as_ref().unwrap(), "dx").unwrap();
+        graph.insert_output(1, tensor_info("dx", &SIZES));
+        expand(&mut graph, &mut facts).unwrap();
+        graph.remove_unused();
+        assert!(graph.nodes().iter().all(|node| node.domain().is_empty() && node.op_type() != "BatchNormalization"));
+
+        let (x, w) = (noise(1), noise(1 << 30));
+        let run = |x: &[f32]| infer(&graph, vec![shaped(x), shaped(&w), tensor0(5i64), tensor0(9i64)]);
+        let gradient = run(&x).swap_remove(1);
+        for index in [0, 7, 20, 47] {
+            let step = 1e-2;
+            let at = |offset: f32| {
+                let mut moved = x.clone();
+                moved[index] += offset;
+                run(&moved)[0][0]
+            };
+            let difference = (8.0 * (at(step) - at(-step)) - (at(2.0 * step) - at(-2.0 * step))) / (12.0 * step);
+            assert!((difference - gradient[index]).abs() < 2e-3, "{index}: {difference} and {}", gradient[index]);
+        }
+    }
+
+    #[test]
+    fn a_statistic_that_is_read_as_something_else_is_refused() {
+        let mut graph = model();
+        graph.nodes_mut()[0].input[2] = "mean".into();
+        let mut facts = Facts::declared(graph.proto());
+        let error = lower(&mut graph, &mut facts, &Choices::default()).unwrap_err();
+        assert!(error.to_string().contains("its running statistic `mean` cannot move"), "{error}");
+        assert!(error.help_text().is_some());
+    }
+
+    #[test]
+    fn bodies_with_what_trains_otherwise_are_refused() {
+        let body = crate::graph::tests::body(&[], &[node("Dropout", &["x"], &["z"])], &["z"]);
+        let branch = node("If", &["go"], &["y"]).with(body);
+        let mut graph = Graph::new(crate::graph::tests::body(&["x", "go"], &[branch], &["y"])).unwrap();
+        let error = lower(&mut graph, &mut Facts::default(), &Choices::default()).unwrap_err();
+        assert!(error.to_string().contains("node `y` (If): its body has a Dropout node"), "{error}");
+    }
 }

@@ -3,8 +3,9 @@
 //! The generator is counter-based: number i of draw d of step t is a hash of (seed, t, d, i), so it needs no state, every engine computes
 //! the same numbers, and a training that is resumed goes on as if it had not stopped. The hash is C. Wellons' `lowbias32`
 //! (<https://nullprogram.com/blog/2018/07/31/>), xor-shifts and multiplications modulo 2³², with the first half of a key of 64 bits
-//! added before and the second half amid its rounds; the key is made of seed, step and draw in the same way. All of
-//! it is arithmetic of uint32, which ONNX defines to the bit.
+//! put in (by exclusive or) before and the second half amid its rounds; the key is made of seed, step and draw in the same way.
+//! All of it is arithmetic of uint32, which is the same to the bit everywhere; no addition, since some engines check additions for
+//! overflow.
 
 use super::{Lowering, SEED, STEP, required};
 use crate::graph::{Dim, Fact, TypedBuilder, Value};
@@ -49,10 +50,10 @@ impl Generator {
             let half = b.int64(half);
             b.gather(&key, &half, 0)
         });
-        let bits = b.add(&index, &first);
+        let bits = b.binary("BitwiseXor", &index, &first);
         let bits = xor_shift(&bits, 16, b);
         let bits = b.scale(&bits, FIRST);
-        let bits = b.add(&bits, &second);
+        let bits = b.binary("BitwiseXor", &bits, &second);
         let bits = xor_shift(&bits, 15, b);
         let bits = b.scale(&bits, SECOND);
         // The last xor-shift of the hash would leave the high half as it is, and the low half matters to nobody.
@@ -114,7 +115,8 @@ impl Generator {
     fn key(&mut self, b: &mut TypedBuilder<'_>) -> Value {
         let draw = f64::from(self.site());
         let step = self.key.get_or_insert_with(|| step_key(b)).clone();
-        let draw = b.plus(&step, draw);
+        let draw = b.number_of(draw, DataType::Uint32);
+        let draw = b.binary("BitwiseXor", &step, &draw);
         hash(&draw, b)
     }
 }
@@ -129,7 +131,7 @@ fn step_key(b: &mut TypedBuilder<'_>) -> Value {
         let high = shift_right(&number, 32, b);
         for word in [number, high] {
             let word = b.cast(&word, DataType::Uint32);
-            key = b.add(&key, &word);
+            key = b.binary("BitwiseXor", &key, &word);
             key = hash(&key, b);
         }
     }
@@ -199,5 +201,113 @@ impl Lowering<'_> {
         let drawn = b.cast(&drawn, element);
         self.define(node, 0, drawn);
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::graph::{Facts, Graph, scalar_info};
+    use crate::lowering::tests::{infer, tensor_info};
+    use crate::lowering::{Choices, lower};
+    use crate::onnx::proto::GraphProto;
+    use tract_onnx::prelude::tensor0;
+
+    fn hashed(x: u32) -> u32 {
+        let x = (x ^ x >> 16).wrapping_mul(0x7feb_352d);
+        let x = (x ^ x >> 15).wrapping_mul(0x846c_a68b);
+        x ^ x >> 16
+    }
+
+    /// The generator, with the integers of this language.
+    fn bits(seed: i64, step: i64, draw: u32, count: u32) -> Vec<u32> {
+        let key = HALVES.map(|half| {
+            let words = [seed, step].into_iter().flat_map(|n| [n as u32, (n as u64 >> 32) as u32]);
+            let step = words.fold(half, |key, word| hashed(key ^ word));
+            hashed(step ^ draw)
+        });
+        let number = |i: u32| {
+            let x = i ^ key[0];
+            let x = (x ^ x >> 16).wrapping_mul(0x7feb_352d) ^ key[1];
+            (x ^ x >> 15).wrapping_mul(0x846c_a68b)
+        };
+        (0..count).map(number).collect()
+    }
+
+    #[test]
+    fn an_engine_computes_the_generator() {
+        let draw = |output: &str| NodeProto {
+            op_type: Some("RandomUniformLike".into()),
+            input: vec!["x".into()],
+            output: vec![output.into()],
+            ..Default::default()
+        };
+        let proto = GraphProto {
+            input: vec![tensor_info("x", &[5, 7])],
+            node: vec![draw("first"), draw("second")],
+            output: vec![tensor_info("first", &[5, 7]), tensor_info("second", &[5, 7])],
+            ..Default::default()
+        };
+        let mut graph = Graph::new(proto).unwrap();
+        let mut facts = Facts::declared(graph.proto());
+        assert!(lower(&mut graph, &mut facts, &Choices::default()).unwrap().draws);
+        for (i, name) in [SEED, STEP].into_iter().enumerate() {
+            graph.insert_input(i + 1, scalar_info(name, DataType::Int64)).unwrap();
+        }
+        let x = tract_onnx::prelude::Tensor::zero::<f32>(&[5, 7]).unwrap();
+        for (seed, step) in [(0i64, 0i64), (-3, 1), (1 << 40, (1 << 33) + 5)] {
+            let found = infer(&graph, vec![x.clone(), tensor0(seed), tensor0(step)]);
+            for (draw, found) in (1..).zip(found) {
+                let expected = bits(seed, step, draw, 35).into_iter().map(|bits| (bits >> 8) as f32 / 16_777_216.0);
+                assert_eq!(found, expected.collect::<Vec<_>>(), "seed {seed}, step {step}, draw {draw}");
+            }
+        }
+    }
+
+    /// Correlation of two streams, in standard deviations of that of independent ones.
+    fn correlation<'a>(a: impl IntoIterator<Item = &'a u32>, b: impl IntoIterator<Item = &'a u32>) -> f64 {
+        let centred = |x: &u32| (f64::from(*x) + 0.5) / 4_294_967_296.0 - 0.5;
+        let (mut sum, mut count) = (0.0, 0.0f64);
+        for (a, b) in a.into_iter().zip(b) {
+            sum += centred(a) * centred(b) * 12.0;
+            count += 1.0;
+        }
+        sum / count.sqrt()
+    }
+
+    #[test]
+    fn numbers_are_uniform() {
+        const COUNT: u32 = 1 << 18;
+        for (seed, step) in [(0, 0), (0, 1), (1, 0), (42, 1000)] {
+            let numbers = bits(seed, step, 1, COUNT);
+            let mean = numbers.iter().map(|&x| f64::from(x) / 4_294_967_296.0 - 0.5).sum::<f64>();
+            assert!((mean * (12.0 / f64::from(COUNT)).sqrt()).abs() < 4.5);
+            // Of the bytes that draws use, each value as often as any other: χ² of 255 degrees has deviation √510.
+            for shift in [24, 16, 8] {
+                let mut counts = [0u32; 256];
+                numbers.iter().for_each(|x| counts[(x >> shift & 255) as usize] += 1);
+                let expected = f64::from(COUNT) / 256.0;
+                let chi: f64 = counts.iter().map(|&c| (f64::from(c) - expected).powi(2) / expected).sum();
+                assert!((chi - 255.0).abs() < 4.5 * 510f64.sqrt(), "χ² of byte {shift}: {chi}");
+            }
+        }
+    }
+
+    #[test]
+    fn numbers_are_independent_of_neighbours_steps_seeds_and_other_draws() {
+        const COUNT: u32 = 1 << 16;
+        let numbers = bits(7, 100, 3, COUNT);
+        for lag in (1..=64).chain([127, 128, 255, 256, 512, 768, 1024, 3072, 4096, 1 << 15]) {
+            let deviations = correlation(&numbers, &numbers[lag..]);
+            assert!(deviations.abs() < 4.5, "numbers {lag} apart: {deviations}");
+        }
+        let near = (1..=32).flat_map(|i| [(7 + i, 100, 3), (7, 100 + i, 3), (7, 100, 3 + i as u32), (100, 7, 3)]);
+        for (seed, step, draw) in near {
+            let deviations = correlation(&numbers, &bits(seed, step, draw, COUNT));
+            assert!(deviations.abs() < 4.5, "seed {seed}, step {step}, draw {draw}: {deviations}");
+        }
+        // The same element at successive steps.
+        let over_steps: Vec<u32> = (0..1 << 14).flat_map(|step| bits(7, step, 3, 1)).collect();
+        assert!(correlation(&over_steps, &over_steps[1..]).abs() < 4.5);
     }
 }

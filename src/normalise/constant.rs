@@ -8,7 +8,7 @@ use crate::onnx::proto::{NodeProto, TensorProto};
 use bytes::Bytes;
 
 /// A `ConstantOfShape` of more bytes than this stays a node, which takes no room in a file.
-const LARGE: usize = 64 << 20;
+const LARGE: usize = 1 << 30;
 
 /// Makes an initializer of a `Constant` or `ConstantOfShape` node and returns None; returns any other node. What a graph
 /// returns stays a node, and so do strings and sparse tensors.

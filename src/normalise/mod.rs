@@ -58,6 +58,8 @@ pub enum Origin {
     Constant,
     /// A `ConstantOfShape` node of the main graph, whose output has the initializer's name.
     ConstantOfShape,
+    /// An `Identity` node of the main graph, whose output has the initializer's name, of another initializer.
+    Identity,
     /// Something inside a function or a branch that was inlined: the file has no place for new elements.
     Inlined,
 }
@@ -70,12 +72,13 @@ pub enum Origin {
 pub fn normalise(model: &mut Model) -> Result<Normalised> {
     let versions = imports::versions(model)?;
     inputs::drop_initializers(model);
+    let mut moved = sharing::separate_statistics(&mut model.graph);
     let mut warnings = sharing::warnings(&model.graph);
     let functions = std::mem::take(&mut model.header.functions);
     let mut context = Context::new(&model.graph, &functions, versions);
     context.graph(&mut model.graph, versions.model)?;
     warnings.append(&mut context.warnings);
-    let moved = context.moved;
+    moved.append(&mut context.moved);
     imports::update(model, &functions, versions);
     Ok(Normalised { warnings, moved })
 }

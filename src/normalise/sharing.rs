@@ -3,10 +3,32 @@
 //! PyTorch's exporter keeps one of several initializers with equal elements and writes the others as `Identity` of it. In
 //! a freshly initialised network `bn1.running_var` and `bn2.weight` are both ones, and become one.
 
+use super::{Moved, Origin};
 use crate::graph::for_each_use;
 use crate::onnx::DataType;
-use crate::onnx::proto::GraphProto;
-use foldhash::HashMap;
+use crate::onnx::proto::{GraphProto, NodeProto, TensorProto};
+use foldhash::{HashMap, HashSet};
+
+/// Gives the running statistics of BatchNormalization elements of their own: an `Identity` that makes a statistic of another
+/// initializer, or something else of a statistic, becomes an initializer. Statistics move in training, and a weight must not move
+/// with them.
+pub(super) fn separate_statistics(graph: &mut GraphProto) -> Vec<Moved> {
+    let norms = graph.node.iter().filter(|node| node.is("", "BatchNormalization"));
+    let statistics: HashSet<&str> = norms.flat_map(|node| [3, 4].map(|i| node.input(i))).flatten().collect();
+    let initializers: HashMap<&str, &TensorProto> = graph.initializer.iter().map(|t| (t.name(), t)).collect();
+    let own = |node: &NodeProto| -> Option<TensorProto> {
+        let (source, copy) = (node.input(0)?, node.output.first()?);
+        let concerns = node.is("", "Identity") && (statistics.contains(source) || statistics.contains(copy.as_str()));
+        let tensor = initializers.get(source).filter(|_| concerns)?;
+        Some(TensorProto { name: Some(copy.clone()), ..TensorProto::clone(tensor) })
+    };
+    let owned: Vec<TensorProto> = graph.node.iter().filter_map(own).collect();
+    let names: HashSet<&str> = owned.iter().map(|t| t.name()).collect();
+    graph.node.retain(|node| node.output.first().is_none_or(|output| !names.contains(output.as_str())));
+    let moved = owned.iter().map(|t| Moved { initializer: t.name().to_owned(), origin: Origin::Identity }).collect();
+    graph.initializer.extend(owned);
+    moved
+}
 
 /// A warning for every floating initializer that an `Identity` reads and something else too.
 pub(super) fn warnings(graph: &GraphProto) -> Vec<String> {
@@ -56,5 +78,24 @@ mod tests {
         let warnings = warnings(&graph);
         assert_eq!(warnings.len(), 1, "{warnings:?}");
         assert!(warnings[0].starts_with("`bn1.running_var` and `bn2.weight` are one tensor"), "{warnings:?}");
+    }
+
+    #[test]
+    fn statistics_have_elements_of_their_own() {
+        let nodes = [
+            node("Identity", &["ones"], &["bn.running_var"]),
+            node("Identity", &["bn.running_mean"], &["fc.bias"]),
+            node("Identity", &["ones"], &["other"]),
+            node("BatchNormalization", &["x", "ones", "b", "bn.running_mean", "bn.running_var"], &["y"]),
+        ];
+        let mut graph = body(&["x", "b"], &nodes, &["y"]);
+        let tensor = |name, byte| TensorProto::raw(name, DataType::Float, &[1], vec![0, 0, byte, 0x3f].into());
+        graph.initializer = vec![tensor("ones", 0x80), tensor("bn.running_mean", 0)];
+        let moved = separate_statistics(&mut graph);
+        let names: Vec<_> = moved.iter().map(|m| (m.initializer.as_str(), m.origin)).collect();
+        assert_eq!(names, [("bn.running_var", Origin::Identity), ("fc.bias", Origin::Identity)]);
+        assert_eq!(graph.initializer[2..], [tensor("bn.running_var", 0x80), tensor("fc.bias", 0)]);
+        let left: Vec<_> = graph.node.iter().map(|n| n.output[0].as_str()).collect();
+        assert_eq!(left, ["other", "y"]);
     }
 }

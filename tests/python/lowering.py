@@ -186,7 +186,8 @@ def check_draws(name, model, inputs):
             else:
                 np.testing.assert_array_equal(again[output], found[output], err_msg=f"{name} {output}")
     others = [run(model, at(*other)) for other in ((1, 0), (0, 1), (0, 0), (2**32, 0), (0, 2**32), (-1, 0))]
-    for output in names:
+    # What Dropout makes of its data has the data in common.
+    for output in (n for n in names if not n.startswith("y")):
         masks = [other[output].astype(np.float64) for other in others]
         for i, a in enumerate(masks):
             for b in masks[:i]:
@@ -195,7 +196,6 @@ def check_draws(name, model, inputs):
 
 
 def check(folder):
-    worst = 0
     for case in sorted(glob.glob(f"{folder}/*")):
         name = os.path.basename(case)
         model = onnx.load(f"{case}/after.onnx")

@@ -11,7 +11,7 @@ pub(in crate::engine) mod value;
 pub use options::Options;
 
 use super::runtime::Runtime;
-use super::step_model::EvalModel;
+use super::step_model::{EvalModel, read_names};
 use super::{Device, Engine, Port, Rates, State, StepEngine, StepModel, Tensor, check_batch};
 use crate::onnx::Model;
 use crate::onnx::proto::{GraphProto, ModelProto, NodeProto, OperatorSetIdProto, ValueInfoProto};
@@ -46,11 +46,19 @@ struct Names {
     state: Vec<CString>,
     outputs: Vec<CString>,
     next: Vec<CString>,
+    /// Of each hyperparameter, whether the graph reads it.
+    hyperparameter_is_read: Vec<bool>,
+    /// Of each part of the state, whether the graph reads it.
+    state_is_read: Vec<bool>,
 }
 
 impl Names {
-    fn of(model: &StepModel) -> Result<Self> {
+    /// The names of `model`, which is the one in `file`.
+    fn of(model: &StepModel, file: &Model) -> Result<Self> {
+        let read = read_names(file);
         Ok(Self {
+            hyperparameter_is_read: model.hyperparameters.iter().map(|h| read.contains(&*h.name)).collect(),
+            state_is_read: model.state.iter().map(|slot| read.contains(&*slot.port.name)).collect(),
             batch: c_names(model.batch.iter().map(|port| port.name.as_str()))?,
             hyperparameters: c_names(model.hyperparameters.iter().map(|h| h.name.as_str()))?,
             state: c_names(model.state.iter().map(|slot| slot.port.name.as_str()))?,
@@ -87,7 +95,7 @@ impl Ort {
         });
         let mut engine = Self {
             memory: Memory::of(api, device)?,
-            names: Names::of(&model)?,
+            names: Names::of(&model, step)?,
             step: Session::of_file(api, step.path(), &options)?,
             eval: eval.transpose()?,
             state: Vec::new(),
@@ -141,9 +149,12 @@ impl Engine for Ort {
             run.input(name, value)?;
         }
         for ((index, _), value) in given.iter().zip(&hyperparameters) {
-            run.input(&self.names.hyperparameters[*index], value)?;
+            if self.names.hyperparameter_is_read[*index] {
+                run.input(&self.names.hyperparameters[*index], value)?;
+            }
         }
-        for (name, value) in self.names.state.iter().zip(&self.state) {
+        let state = self.names.state.iter().zip(&self.state).zip(&self.names.state_is_read);
+        for ((name, value), _) in state.filter(|(_, is_read)| **is_read) {
             run.input(name, value)?;
         }
         for name in &self.names.outputs {

@@ -328,4 +328,36 @@ mod tests {
         assert_eq!(message(2, 64), "the graph is made for batches of 2, not of 64");
         assert_eq!(message(3, 3), "the graph takes batches of 3, but there are 2 samples");
     }
+
+    #[test]
+    fn labels_take_the_shape_and_the_type_that_the_graph_wants() {
+        let samples = || Array::new(vec![2, 4], Values::F32(vec![0.0; 8])).unwrap();
+        let data =
+            |shape: &[usize], values| Dataset::new(samples(), Array::new(shape.to_vec(), values).unwrap()).unwrap();
+        let label = |element, dims: &[Option<usize>], data: &Dataset| {
+            let port = Port { name: "labels".into(), element, dims: dims.to_vec() };
+            let feed = Feed::new(data, &[ports(&[None, Some(4)])[0].clone(), port], None)?;
+            assert_eq!(feed.batch_without_labels(&[1, 0])?[1].shape(), feed.batch(&[1, 0])?[1].shape());
+            Ok::<_, Error>(feed.batch(&[1, 0])?[1].clone())
+        };
+        let (column, table) = ([None, Some(1)], [None, Some(2)]);
+
+        let classes = data(&[2], Values::U8(vec![1, 255]));
+        assert_eq!(label(ElementType::F32, &column, &classes).unwrap(), Tensor::F32(array![[255.0], [1.0]].into_dyn()));
+        assert_eq!(label(ElementType::I32, &[None], &classes).unwrap(), Tensor::I32(array![255, 1].into_dyn()));
+        let soft = data(&[2, 2], Values::F32(vec![0.25, 0.75, 1.0, 0.0]));
+        let expected = Tensor::F32(array![[1.0, 0.0], [0.25, 0.75]].into_dyn());
+        assert_eq!(label(ElementType::F32, &table, &soft).unwrap(), expected);
+        let positions = data(&[2, 2], Values::U8(vec![1, 2, 3, 4]));
+        assert_eq!(
+            label(ElementType::I64, &table, &positions).unwrap(),
+            Tensor::I64(array![[3, 4], [1, 2]].into_dyn())
+        );
+
+        let error = label(ElementType::I64, &[None], &positions).unwrap_err();
+        assert!(error.to_string().ends_with("which labels of shape [2] do not fit"), "{error}");
+        assert!(error.help_text().unwrap().contains("argmax"));
+        let error = label(ElementType::I64, &table, &soft).unwrap_err();
+        assert!(error.to_string().ends_with("takes labels of int64, but those of the data are floats"), "{error}");
+    }
 }

@@ -1,0 +1,129 @@
+"""One training step, plain and with the penalty, batch 32: stock ONNX Runtime against peers, in one process, interleaved.
+
+    cargo build --release
+    pip install onnx onnxruntime numpy torch
+    python benches/compare/compare.py [--models wrn-16-2 vit-ti-4] [--steps 15] [--threads 2] [--profile FOLDER]
+
+Times are medians over interleaved steps; what lasts of them is the ratios. Peers that are not installed are left out.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import tempfile
+import time
+from collections import defaultdict
+from pathlib import Path
+
+import numpy as np
+import onnxruntime as ort
+
+import models
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+class OnnxRuntime:
+    """A step model on stock ONNX Runtime, its state bound, as gnp-run has it."""
+
+    def __init__(self, path, threads, images, labels, profile=None):
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.log_severity_level = 3
+        if profile:
+            options.enable_profiling = True
+            options.profile_file_prefix = str(profile)
+        self.session = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        metadata = self.session.get_modelmeta().custom_metadata_map
+        self.pairs = json.loads(metadata["gnp.state"])
+        self.state = {}
+        self.batch = {"input": ort.OrtValue.ortvalue_from_numpy(images), "labels": ort.OrtValue.ortvalue_from_numpy(labels)}
+        self.results = [o.name for o in self.session.get_outputs() if not o.name.endswith(".next")]
+
+    def step(self, r):
+        binding = self.session.io_binding()
+        # What has an initializer can be bound as an OrtValue alone.
+        radius = ort.OrtValue.ortvalue_from_numpy(np.array(r, np.float32))
+        for name, value in {**self.batch, **self.state, "gnp.r": radius}.items():
+            binding.bind_ortvalue_input(name, value)
+        names = self.results + [after for _, after in self.pairs]
+        for name in names:
+            binding.bind_output(name)
+        begin = time.perf_counter()
+        self.session.run_with_iobinding(binding)
+        seconds = time.perf_counter() - begin
+        values = dict(zip(names, binding.get_outputs()))
+        self.state = {before: values[after] for before, after in self.pairs}
+        return seconds
+
+
+def parse():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--models", nargs="+", default=list(models.MODELS), choices=list(models.MODELS))
+    parser.add_argument("--steps", type=int, default=15)
+    parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--profile", type=Path, help="write ONNX Runtime's profile there and print where the time goes")
+    parser.add_argument("--rewrite", default=ROOT / "target/release/gnp-rewrite", help="the program")
+    return parser.parse_args()
+
+
+def time_model(name, arguments):
+    random = np.random.default_rng(0)
+    images = random.normal(size=(32, 3, 32, 32)).astype(np.float32)
+    labels = random.integers(0, 10, 32)
+    steppers = {}
+    with tempfile.TemporaryDirectory() as folder:
+        forward = models.write(name, Path(folder))
+        step = Path(folder) / "step.onnx"
+        command = [arguments.rewrite, forward, "-o", step, "--loss", "cross-entropy", "--quiet", "--dim", "batch=32"]
+        subprocess.run([str(part) for part in command], check=True)
+        ours = OnnxRuntime(step, arguments.threads, images, labels, arguments.profile and arguments.profile / name)
+        steppers["stock ONNX Runtime"] = (lambda: ours.step(0.0)), (lambda: ours.step(0.1))
+    try:
+        import pytorch
+
+        steppers["PyTorch eager"] = pytorch.steps(name, arguments.threads, images, labels)
+    except ImportError:
+        pass
+    times = defaultdict(list)
+    for i in range(arguments.steps + 2):
+        for engine, (plain, gnp) in steppers.items():
+            for kind, stepper in [("plain", plain), ("GNP", gnp)]:
+                seconds = stepper()
+                if i >= 2:
+                    times[engine, kind].append(seconds)
+    if arguments.profile:
+        report(ours.session.end_profiling())
+    return {key: statistics.median(values) for key, values in times.items()}
+
+
+def report(profile):
+    """Where the time of the steps went, by operator."""
+    spent = defaultdict(float)
+    for event in json.load(open(profile)):
+        operator = event.get("args", {}).get("op_name")
+        if operator and event["name"].endswith("_kernel_time") and operator != "If":
+            spent[operator] += event["dur"] / 1e3
+    total = sum(spent.values())
+    for operator, milliseconds in sorted(spent.items(), key=lambda item: -item[1])[:14]:
+        print(f"    {operator:24}{milliseconds:10.0f} ms{milliseconds / total:8.1%}")
+
+
+def main():
+    arguments = parse()
+    if arguments.profile:
+        arguments.profile.mkdir(parents=True, exist_ok=True)
+    print(f"{'model':10} {'engine':20} {'plain':>9} {'GNP':>9} {'GNP/plain':>10} {'GNP/PyTorch':>12}")
+    for name in arguments.models:
+        times = time_model(name, arguments)
+        peer = times.get(("PyTorch eager", "GNP"))
+        for engine in dict.fromkeys(engine for engine, _ in times):
+            plain, gnp = times[engine, "plain"], times[engine, "GNP"]
+            ratio = f"{gnp / peer:12.2f}" if peer else f"{'–':>12}"
+            print(f"{name:10} {engine:20} {plain * 1e3:6.0f} ms {gnp * 1e3:6.0f} ms {gnp / plain:10.2f} {ratio}")
+
+
+if __name__ == "__main__":
+    main()
