@@ -39,12 +39,17 @@ HELPERS |= {"Mod", "Not", "Or", "Range", "Shape", "Size"}
 # Floating inputs that are settings or state, and have no gradient by definition: as in PyTorch, where they are numbers, buffers
 # or (a loss's class weights) declared as not differentiable.
 SETTINGS = {
+    "OneHot": {0, 1},
+    "Range": {1},
     "Resize": {1, 2},
     "Dropout": {1},
     "BatchNormalization": {3, 4},
     "SoftmaxCrossEntropyLoss": {2},
     "NegativeLogLikelihoodLoss": {2},
 }
+
+# Operators that are defined from -1 to 1.
+UNIT_DOMAIN = {"Acos", "Asin", "Atanh"}
 
 # Floating outputs that are state, and have no gradient by definition.
 STATE = {"BatchNormalization": {1, 2}, "LayerNormalization": {1, 2}}
@@ -203,6 +208,8 @@ def moved(case, random):
             if case.moved and name in case.wrt:
                 sign = np.where(value < 0, -1.0, 1.0)
                 value = value + sign * random.uniform(0.002, 0.04, value.shape)
+                if case.operator in UNIT_DOMAIN:
+                    value = value * 0.9
             value = value.astype(np.float32).astype(np.float64)
         inputs[name] = value
     return inputs
