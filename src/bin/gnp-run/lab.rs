@@ -2,7 +2,8 @@
 
 use crate::engines;
 use crate::train::EngineName;
-use gnp::emit::artifact::{GRAD_NORM, Settings};
+use gnp::contract::GRAD_NORM;
+use gnp::emit::artifact::Settings;
 use gnp::engine::ort_training::{Artifacts, Options};
 use gnp::engine::runtime::{self, Package, Runtime};
 use gnp::engine::{Available, Device, Engine, OrtTraining, Rates, StepModel};

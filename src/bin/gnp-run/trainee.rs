@@ -1,9 +1,9 @@
 //! What is trained: a folder of artifacts, or a step model; and the engine that it is loaded into.
 
 use crate::train::{Arguments, EngineName};
+use gnp::contract::LEARNING_RATE;
 use gnp::emit::trained::Trained;
 use gnp::engine::ort_training::{Artifacts, Options};
-use gnp::engine::step_model::LEARNING_RATE;
 use gnp::engine::{Available, Engine, OrtTraining, Rates, State, StepEngine, StepModel, Tensor, runtime};
 use gnp::onnx::{self, Model, WriteOptions};
 use gnp::rewrite::{self, StepConfig};
