@@ -38,14 +38,15 @@ class OnnxRuntime:
         self.session = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
         metadata = self.session.get_modelmeta().custom_metadata_map
         self.pairs = json.loads(metadata["gnp.state"])
-        self.state, self.batch = {}, {"input": images, "labels": labels}
+        self.state = {}
+        self.batch = {"input": ort.OrtValue.ortvalue_from_numpy(images), "labels": ort.OrtValue.ortvalue_from_numpy(labels)}
         self.results = [o.name for o in self.session.get_outputs() if not o.name.endswith(".next")]
 
     def step(self, r):
         binding = self.session.io_binding()
-        for name, value in [*self.batch.items(), ("gnp.r", np.array(r, np.float32))]:
-            binding.bind_cpu_input(name, value)
-        for name, value in self.state.items():
+        # What has an initializer can be bound as an OrtValue alone.
+        radius = ort.OrtValue.ortvalue_from_numpy(np.array(r, np.float32))
+        for name, value in {**self.batch, **self.state, "gnp.r": radius}.items():
             binding.bind_ortvalue_input(name, value)
         names = self.results + [after for _, after in self.pairs]
         for name in names:

@@ -1,6 +1,6 @@
 //! An artifact in, an artifact out: the same inputs, outputs and state, with the penalised gradient in the accumulators.
 
-use crate::graph::{Builder, Graph, Value, scalar_info};
+use crate::graph::{Builder, Facts, Graph, Value, scalar_info};
 use crate::objective::Artifact;
 use crate::objective::artifact::VERSION_KEY;
 use crate::onnx::proto::StringStringEntryProto;
@@ -100,7 +100,13 @@ fn penalise_graph(model: &mut Model, artifact: &Artifact, settings: &Settings) -
     };
     let r = coefficient(R, settings.expose_r, settings.penalty.r)?;
     let alpha = coefficient(ALPHA, settings.expose_alpha, settings.penalty.alpha)?;
-    let penalised = penalty::apply(&mut graph, artifact, &settings.penalty, &Coefficients { r, alpha, skip: false })?;
+    let penalised = penalty::apply(
+        &mut graph,
+        &mut Facts::default(),
+        artifact,
+        &settings.penalty,
+        &Coefficients { r, alpha, skip: false },
+    )?;
     artifact.accumulate(&mut graph, &penalised.gradients);
     if settings.metrics {
         return_metrics(&mut graph, artifact, &penalised)?;

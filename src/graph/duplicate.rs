@@ -25,6 +25,11 @@ impl Renaming {
         self.0.insert(from.to_owned(), to);
     }
 
+    /// All pairs, in no order.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&str, &Value)> {
+        self.0.iter().map(|(from, to)| (from.as_str(), to))
+    }
+
     /// Puts in place of `name` what it stands for in the copy.
     pub(crate) fn rename(&self, name: &mut String) {
         if let Some(to) = self.0.get(name) {

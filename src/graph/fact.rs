@@ -1,6 +1,6 @@
 //! What is known of values before the graph runs: element types, shapes, and the numbers of small constants.
 
-use super::{Value, tensor_type};
+use super::{Renaming, Value, tensor_type};
 use crate::onnx::DataType;
 use crate::onnx::proto::tensor_shape_proto::dimension::Value as DimValue;
 use crate::onnx::proto::{GraphProto, TensorProto, ValueInfoProto};
@@ -145,6 +145,15 @@ impl Facts {
         self.facts.remove(value);
         self.ints.remove(value);
         self.numbers.remove(value);
+    }
+
+    /// Learns of every renamed value what is known of the original.
+    pub fn copy(&mut self, renaming: &Renaming) {
+        for (from, to) in renaming.iter() {
+            if let Some(fact) = self.facts.get(from).cloned() {
+                self.facts.insert(to.clone(), fact);
+            }
+        }
     }
 
     /// Learns all that `other` knows, in place of what was known.

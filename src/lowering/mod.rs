@@ -282,7 +282,7 @@ pub(crate) mod tests {
     use crate::onnx::proto::{GraphProto, ModelProto, OperatorSetIdProto, TensorProto, ValueInfoProto};
     use prost::Message as _;
     use tract_onnx::prelude::{
-        Framework as _, InferenceFact, InferenceModelExt as _, IntoRunnable as _, IntoTValue, Tensor, onnx, tensor0,
+        InferenceFact, InferenceModelExt as _, IntoRunnable as _, IntoTValue, Tensor, onnx, tensor0,
     };
 
     /// The declaration of a float tensor.

@@ -3,8 +3,9 @@
 //! The generator is counter-based: number i of draw d of step t is a hash of (seed, t, d, i), so it needs no state, every engine computes
 //! the same numbers, and a training that is resumed goes on as if it had not stopped. The hash is C. Wellons' `lowbias32`
 //! (<https://nullprogram.com/blog/2018/07/31/>), xor-shifts and multiplications modulo 2³², with the first half of a key of 64 bits
-//! added before and the second half amid its rounds; the key is made of seed, step and draw in the same way. All of
-//! it is arithmetic of uint32, which ONNX defines to the bit.
+//! put in (by exclusive or) before and the second half amid its rounds; the key is made of seed, step and draw in the same way.
+//! All of it is arithmetic of uint32, which is the same to the bit everywhere; no addition, since some engines check additions for
+//! overflow.
 
 use super::{Lowering, SEED, STEP, required};
 use crate::graph::{Dim, Fact, TypedBuilder, Value};
@@ -49,10 +50,10 @@ impl Generator {
             let half = b.int64(half);
             b.gather(&key, &half, 0)
         });
-        let bits = b.add(&index, &first);
+        let bits = b.binary("BitwiseXor", &index, &first);
         let bits = xor_shift(&bits, 16, b);
         let bits = b.scale(&bits, FIRST);
-        let bits = b.add(&bits, &second);
+        let bits = b.binary("BitwiseXor", &bits, &second);
         let bits = xor_shift(&bits, 15, b);
         let bits = b.scale(&bits, SECOND);
         // The last xor-shift of the hash would leave the high half as it is, and the low half matters to nobody.
@@ -114,7 +115,8 @@ impl Generator {
     fn key(&mut self, b: &mut TypedBuilder<'_>) -> Value {
         let draw = f64::from(self.site());
         let step = self.key.get_or_insert_with(|| step_key(b)).clone();
-        let draw = b.plus(&step, draw);
+        let draw = b.number_of(draw, DataType::Uint32);
+        let draw = b.binary("BitwiseXor", &step, &draw);
         hash(&draw, b)
     }
 }
@@ -129,7 +131,7 @@ fn step_key(b: &mut TypedBuilder<'_>) -> Value {
         let high = shift_right(&number, 32, b);
         for word in [number, high] {
             let word = b.cast(&word, DataType::Uint32);
-            key = b.add(&key, &word);
+            key = b.binary("BitwiseXor", &key, &word);
             key = hash(&key, b);
         }
     }
@@ -221,12 +223,12 @@ mod tests {
     fn bits(seed: i64, step: i64, draw: u32, count: u32) -> Vec<u32> {
         let key = HALVES.map(|half| {
             let words = [seed, step].into_iter().flat_map(|n| [n as u32, (n as u64 >> 32) as u32]);
-            let step = words.fold(half, |key, word| hashed(key.wrapping_add(word)));
-            hashed(step.wrapping_add(draw))
+            let step = words.fold(half, |key, word| hashed(key ^ word));
+            hashed(step ^ draw)
         });
         let number = |i: u32| {
-            let x = i.wrapping_add(key[0]);
-            let x = (x ^ x >> 16).wrapping_mul(0x7feb_352d).wrapping_add(key[1]);
+            let x = i ^ key[0];
+            let x = (x ^ x >> 16).wrapping_mul(0x7feb_352d) ^ key[1];
             (x ^ x >> 15).wrapping_mul(0x846c_a68b)
         };
         (0..count).map(number).collect()

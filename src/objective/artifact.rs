@@ -6,7 +6,7 @@
 //! each gradient to its buffer.
 
 use super::{Evaluation, Objective, effects, repeat};
-use crate::graph::{Graph, Value, tensor_type};
+use crate::graph::{Facts, Graph, Value, tensor_type};
 use crate::onnx::proto::{NodeProto, ValueInfoProto};
 use crate::onnx::{DataType, Model};
 use crate::{Error, Result};
@@ -118,12 +118,12 @@ impl Objective for Artifact {
         &self.parameters
     }
 
-    fn at(&self, graph: &mut Graph, theta: &[Value], pass: &'static str) -> Result<Evaluation> {
+    fn at(&self, graph: &mut Graph, facts: &mut Facts, theta: &[Value], pass: &'static str) -> Result<Evaluation> {
         if theta == self.parameters {
             return Ok(Evaluation { loss: self.loss.clone(), gradients: self.gradients.clone() });
         }
         let here = Evaluation { loss: self.loss.clone(), gradients: self.gradients.clone() };
-        repeat(graph, &self.parameters, &here, theta, pass)
+        repeat(graph, facts, &self.parameters, &here, theta, pass)
     }
 }
 
@@ -236,7 +236,7 @@ pub(super) mod tests {
         assert_eq!(objective.parameters(), [Value::from("w")]);
         assert_eq!((objective.labels_end(), objective.results_end()), (2, 1));
         let mut graph = Graph::new(plain().graph).unwrap();
-        let here = objective.at(&mut graph, &["w".into()], "perturbed").unwrap();
+        let here = objective.at(&mut graph, &mut Facts::default(), &["w".into()], "perturbed").unwrap();
         assert_eq!((&*here.loss, &*here.gradients[0]), ("loss", "w_grad"));
         assert_eq!(graph.added_nodes().count(), 0, "at the parameters themselves the graph has the evaluation already");
         objective.accumulate(&mut graph, &["other".into()]);

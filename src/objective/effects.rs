@@ -135,7 +135,7 @@ fn refuse_effects_in_bodies(node: &NodeProto) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use crate::graph::tests::{body, node};
-    use crate::graph::{Graph, SOURCE_KEY, Value};
+    use crate::graph::{Facts, Graph, SOURCE_KEY, Value};
     use crate::objective::artifact::tests::artifact;
     use crate::objective::{Artifact, Objective as _};
     use crate::onnx::proto::{AttributeProto, FunctionProto, GraphProto, NodeProto};
@@ -146,7 +146,7 @@ mod tests {
         let model = artifact(nodes);
         let objective = Artifact::recognise(&model)?;
         let mut graph = Graph::new(model.graph)?;
-        objective.at(&mut graph, &[Value::from("w′")], "perturbed")?;
+        objective.at(&mut graph, &mut Facts::default(), &[Value::from("w′")], "perturbed")?;
         Ok(graph.added_nodes().cloned().collect())
     }
 

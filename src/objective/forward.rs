@@ -37,10 +37,10 @@ impl Objective for Forward {
         &self.parameters
     }
 
-    fn at(&self, graph: &mut Graph, theta: &[Value], pass: &'static str) -> Result<Evaluation> {
+    fn at(&self, graph: &mut Graph, facts: &mut Facts, theta: &[Value], pass: &'static str) -> Result<Evaluation> {
         if theta == self.parameters {
             return Ok(self.here.clone());
         }
-        repeat(graph, &self.parameters, &self.here, theta, pass)
+        repeat(graph, facts, &self.parameters, &self.here, theta, pass)
     }
 }

@@ -14,7 +14,7 @@ pub use forward::Forward;
 pub use parameters::{Selection, trainable};
 
 use crate::Result;
-use crate::graph::{Graph, Renaming, Value};
+use crate::graph::{Facts, Graph, Renaming, Value};
 use crate::onnx::proto::NodeProto;
 use effects::Effect;
 
@@ -33,20 +33,21 @@ pub trait Objective {
     fn parameters(&self) -> &[Value];
 
     /// Appends to `graph` what it takes to evaluate the objective with `theta` in place of the parameters, under names in
-    /// `pass`. At the parameters themselves nothing need be appended where the graph has the evaluation already.
+    /// `pass`; `facts` learns what is known of their values. At the parameters themselves nothing need be appended where the graph has the evaluation already.
     ///
     /// State that the graph keeps from step to step (the statistics of BatchNormalization) is moved by the evaluation at
     /// the parameters alone.
     ///
     /// # Errors
     /// Where a node on the way cannot be evaluated a second time with the same draws and without a second effect.
-    fn at(&self, graph: &mut Graph, theta: &[Value], pass: &'static str) -> Result<Evaluation>;
+    fn at(&self, graph: &mut Graph, facts: &mut Facts, theta: &[Value], pass: &'static str) -> Result<Evaluation>;
 }
 
 /// Evaluates a second time, with `theta` in place of `parameters`, what the graph has at the parameters themselves: the nodes
 /// on the way from a parameter that moved to a gradient or the loss are copied, all others serve both.
 fn repeat(
     graph: &mut Graph,
+    facts: &mut Facts,
     parameters: &[Value],
     here: &Evaluation,
     theta: &[Value],
@@ -61,6 +62,7 @@ fn repeat(
         effects::repeat(graph, index, &mut renaming, pass)?;
     }
     graph.copy_types(&renaming);
+    facts.copy(&renaming);
     let gradients = here.gradients.iter().map(|g| renaming.apply(g)).collect();
     Ok(Evaluation { loss: renaming.apply(&here.loss), gradients })
 }

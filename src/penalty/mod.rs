@@ -16,7 +16,7 @@ pub use mix::Mix;
 pub use perturbation::Perturbation;
 pub use warmup::Warmup;
 
-use crate::graph::{Branch, Builder, Graph, Value};
+use crate::graph::{Branch, Builder, Facts, Graph, Value};
 use crate::objective::Objective;
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
@@ -133,20 +133,21 @@ impl Coefficients {
     }
 }
 
-/// Appends the penalised gradient of `objective` to `graph`. Nodes that turn out not to be needed (the second pass where
+/// Appends the penalised gradient of `objective` to `graph`; `facts` learns what is known of the added values. Nodes that turn out not to be needed (the second pass where
 /// α is the constant 0, say) are left for [`Graph::remove_unused`].
 ///
 /// # Errors
 /// As [`Objective::at`].
 pub fn apply(
     graph: &mut Graph,
+    facts: &mut Facts,
     objective: &impl Objective,
     penalty: &Penalty,
     coefficients: &Coefficients,
 ) -> Result<Penalised> {
     let Coefficients { r, alpha, skip } = coefficients;
     let theta = objective.parameters().to_vec();
-    let here = objective.at(graph, &theta, pass::GRADIENT)?;
+    let here = objective.at(graph, facts, &theta, pass::GRADIENT)?;
     let gradient_norm = perturbation::gradient_norm(graph, &theta, &here.gradients);
     let condition = skip.then(|| needs_second_pass(graph, r, alpha));
 
@@ -155,7 +156,7 @@ pub fn apply(
         here.clone()
     } else {
         let perturbed = perturbation::perturb(graph, &theta, &here.gradients, &gradient_norm, r, penalty.perturb);
-        objective.at(graph, &perturbed, pass::PERTURBED)?
+        objective.at(graph, facts, &perturbed, pass::PERTURBED)?
     };
     let gradients = mix::mix(graph, &here.gradients, &there.gradients, &gradient_norm, alpha, penalty.mix);
     let Some(condition) = condition else {
@@ -197,7 +198,7 @@ mod tests {
             &self.0
         }
 
-        fn at(&self, graph: &mut Graph, theta: &[Value], pass: &'static str) -> Result<Evaluation> {
+        fn at(&self, graph: &mut Graph, _: &mut Facts, theta: &[Value], pass: &'static str) -> Result<Evaluation> {
             let mut b = Builder::new(graph, pass);
             let loss = b.op("Loss", &[&theta[0]], "loss");
             Ok(Evaluation { loss, gradients: vec![b.op("Gradient", &[&theta[0]], "gradient")] })
@@ -209,8 +210,14 @@ mod tests {
         let float = |name| scalar_info(name, DataType::Float);
         let input = vec![float("w"), float("r"), float("alpha")];
         let mut graph = Graph::new(GraphProto { input, ..Default::default() }).unwrap();
-        let penalised =
-            apply(&mut graph, &Toy(["w".into()]), &penalty, &Coefficients { r, alpha, skip: false }).unwrap();
+        let penalised = apply(
+            &mut graph,
+            &mut Facts::default(),
+            &Toy(["w".into()]),
+            &penalty,
+            &Coefficients { r, alpha, skip: false },
+        )
+        .unwrap();
         graph.insert_output(0, float(&penalised.gradients[0]));
         graph.remove_unused();
         let line =
@@ -247,7 +254,8 @@ mod tests {
         let mut graph = Graph::new(GraphProto { input, ..Default::default() }).unwrap();
         let value = |name: &str| Coefficient::Value(name.into());
         let coefficients = Coefficients { r: value("r"), alpha: value("alpha"), skip: true };
-        let penalised = apply(&mut graph, &Toy(["w".into()]), &Penalty::default(), &coefficients).unwrap();
+        let penalised =
+            apply(&mut graph, &mut Facts::default(), &Toy(["w".into()]), &Penalty::default(), &coefficients).unwrap();
         graph.insert_output(0, scalar_info(&penalised.gradients[0], DataType::Float));
         graph.insert_output(1, scalar_info(&penalised.perturbed_loss, DataType::Float));
         graph.remove_unused();

@@ -165,7 +165,8 @@ fn build(model: &mut Model, options: &StepOptions) -> Result<StepReport> {
     if lowered.draws {
         training.steps_done();
     }
-    let penalised = penalty::apply(training.builder.graph_mut(), &objective, &options.penalty, &coefficients)?;
+    let (graph_now, facts_now) = training.builder.parts_mut();
+    let penalised = penalty::apply(graph_now, facts_now, &objective, &options.penalty, &coefficients)?;
     for (parameter, gradient) in parameters.iter().zip(&penalised.gradients) {
         let fact = training.builder.fact(parameter).clone();
         training.builder.declare(gradient, fact);

@@ -1,6 +1,6 @@
 //! Convolutions. The two operators are each other's adjoint, so one pair of gradients serves both.
 
-use super::window::{SIZES, Window};
+use super::window::{Padding, Window, spatial_sizes};
 use super::{Cotangents, Entry, Op, Rule};
 use crate::Result;
 use crate::graph::{Dim, Fact, TypedBuilder, Value};
@@ -13,9 +13,11 @@ pub(super) const RULES: &[Entry] =
 fn conv(op: &Op, dy: &Value, g: &mut TypedBuilder<'_>) -> Result<Cotangents> {
     let (x, w) = (op.input(0)?, op.input(1)?);
     let (channels, kernel) = Channels::of(op, w, g)?;
-    let conv = Convolution { window: Window::of(op, kernel, g.fact(x))?, channels };
-    let dx = conv.transposed(dy, w, x, g);
-    let dw = conv.weights(x, dy, g);
+    let (window, padding) = Window::over(op, kernel, x, g)?;
+    let conv = Convolution { window, channels };
+    let padded = padding.apply(x, g);
+    let dx = conv.transposed(dy, w, &padding, x, g);
+    let dw = conv.weights(&padded, dy, g);
     Ok(Cotangents::of([Some(dx), Some(dw), bias(op, dy, &conv.window, g)]))
 }
 
@@ -23,9 +25,11 @@ fn conv(op: &Op, dy: &Value, g: &mut TypedBuilder<'_>) -> Result<Cotangents> {
 fn conv_transpose(op: &Op, dy: &Value, g: &mut TypedBuilder<'_>) -> Result<Cotangents> {
     let (x, w) = (op.input(0)?, op.input(1)?);
     let (channels, kernel) = Channels::of(op, w, g)?;
-    let conv = Convolution { window: transposed_window(op, kernel, x, g)?, channels };
-    let dx = conv.forward(dy, w, x, g);
-    let dw = conv.weights(dy, x, g);
+    let (window, padding) = transposed_window(op, kernel, x, g)?;
+    let conv = Convolution { window, channels };
+    let padded = padding.apply(dy, g);
+    let dx = conv.forward(&padded, w, x, g);
+    let dw = conv.weights(&padded, x, g);
     Ok(Cotangents::of([Some(dx), Some(dw), bias(op, dy, &conv.window, g)]))
 }
 
@@ -34,9 +38,9 @@ fn bias(op: &Op, dy: &Value, window: &Window, g: &mut TypedBuilder<'_>) -> Optio
     op.optional(2).map(|_| g.reduce("ReduceSum", dy, &axes, false))
 }
 
-/// The window with which the output of a ConvTranspose is read to give exactly its input. Where more was asked for than any input
-/// reaches, the padding at the end is negative: it cuts that off.
-fn transposed_window(op: &Op, kernel: Vec<i64>, x: &Value, g: &TypedBuilder<'_>) -> Result<Window> {
+/// The window with which the output of a ConvTranspose is read to give exactly its input, and the padding that is only known when
+/// the graph runs. Where more was asked for than any input reaches, the padding at the end is negative: it cuts that off.
+fn transposed_window(op: &Op, kernel: Vec<i64>, x: &Value, g: &mut TypedBuilder<'_>) -> Result<(Window, Padding)> {
     let rank = kernel.len();
     let mut window = Window::with_pads(op, kernel)?;
     let list = |name: &str| match op.ints(name) {
@@ -47,17 +51,21 @@ fn transposed_window(op: &Op, kernel: Vec<i64>, x: &Value, g: &TypedBuilder<'_>)
     let zeros = vec![0; rank];
     let extra = list("output_padding")?.unwrap_or(&zeros);
     let mode = op.string("auto_pad", "NOTSET");
-    // How far the output is from all that the input reaches, with `output_padding` in it.
-    let cut: Option<Vec<i64>> = if let Some(sizes) = list("output_shape")? {
-        let cut = sizes.iter().enumerate().map(|(i, size)| {
-            let places = g.fact(x).dim(i as i64 + 2).and_then(Dim::known)? - 1;
-            Some(places * window.strides[i] + window.reach(i) + 1 + extra[i] - size)
+    let odd_to_begin = mode != "SAME_UPPER";
+    // How far the first place of the window is from its last, less the output beyond it.
+    let cut = if let Some(sizes) = list("output_shape")? {
+        let rest: Vec<i64> = (0..rank).map(|i| window.reach(i) + 1 - window.strides[i] - sizes[i]).collect();
+        let known = (0..rank).map(|i| {
+            let places = g.fact(x).dim(i as i64 + 2).and_then(Dim::known)?;
+            Some(places * window.strides[i] + rest[i])
         });
-        let cut: Option<Vec<i64>> = cut.collect();
-        let unknown = || op.error("its padding depends on the size of its input, which is not known").help(SIZES);
-        Some(cut.ok_or_else(unknown)?)
+        let Some(cut) = known.collect::<Option<Vec<i64>>>() else {
+            window.set_pads(&zeros, false);
+            return Ok((window.clone(), cut_at_run_time(&window, &rest, extra, odd_to_begin, x, g)));
+        };
+        Some(cut)
     } else if mode.starts_with("SAME") {
-        let cut: Vec<i64> = (0..rank).map(|i| window.reach(i) + 1 + extra[i] - window.strides[i]).collect();
+        let cut: Vec<i64> = (0..rank).map(|i| window.reach(i) + 1 - window.strides[i]).collect();
         if cut.iter().any(|cut| *cut < 0) {
             return Err(op.error("its stride is greater than its kernel, and engines disagree on what SAME then means"));
         }
@@ -66,14 +74,34 @@ fn transposed_window(op: &Op, kernel: Vec<i64>, x: &Value, g: &TypedBuilder<'_>)
         None
     };
     if let Some(cut) = cut {
-        let pads: Vec<i64> = cut.iter().map(|cut| *cut.max(&0)).collect();
-        window.set_pads(&pads, mode != "SAME_UPPER");
+        let pads: Vec<i64> = cut.iter().zip(extra).map(|(cut, extra)| (cut + extra).max(0)).collect();
+        window.set_pads(&pads, odd_to_begin);
         window.end = cut.iter().zip(&window.begin).map(|(cut, begin)| cut - begin).collect();
-    } else if mode == "VALID" {
+        return Ok((window, Padding::default()));
+    }
+    if mode == "VALID" {
         window.set_pads(&zeros, false);
     }
     window.end = window.end.iter().zip(extra).map(|(end, extra)| end - extra).collect();
-    Ok(window)
+    Ok((window, Padding::default()))
+}
+
+/// The same where the size of the input is not known: x · stride + `rest`, divided.
+fn cut_at_run_time(
+    window: &Window,
+    rest: &[i64],
+    extra: &[i64],
+    odd_to_begin: bool,
+    x: &Value,
+    g: &mut TypedBuilder<'_>,
+) -> Padding {
+    let sizes = spatial_sizes(x, window.rank(), g);
+    let (strides, rest, extra, zero) = (g.int64s(&window.strides), g.int64s(rest), g.int64s(extra), g.int64s(&[0]));
+    let full = g.mul(&sizes, &strides);
+    let cut = g.add(&full, &rest);
+    let pads = g.add(&cut, &extra);
+    let pads = g.binary("Max", &pads, &zero);
+    Padding::divided(&pads, odd_to_begin, g).with_total(&cut, g)
 }
 
 /// How the weights [groups · outer, inner, kernel…] connect channels: each of the groups has `outer` on the side of a Conv's output and
@@ -116,7 +144,7 @@ impl Convolution {
 
     /// The adjoint of the convolution of `x`, applied to `dy`: as a convolution with the weights turned around where all strides are
     /// one, since that is what engines have made fastest.
-    fn transposed(&self, dy: &Value, w: &Value, x: &Value, g: &mut TypedBuilder<'_>) -> Value {
+    fn transposed(&self, dy: &Value, w: &Value, padding: &Padding, x: &Value, g: &mut TypedBuilder<'_>) -> Value {
         let fact = g.fact(x).clone();
         if self.window.is_dense() {
             let w = self.turned(w, g);
@@ -139,7 +167,7 @@ impl Convolution {
         let zeros = vec![0; window.rank()];
         let padded = window.with(window.strides.clone(), zeros.clone(), zeros);
         let full = g.node("ConvTranspose", &[dy, w], self.attributes(&padded), Fact { shape: None, ..fact });
-        window.unpad(&full, x, g)
+        window.unpad(&full, padding, x, g)
     }
 
     /// The weights of the adjoint: input and output exchanged in each group, the kernel back to front.
@@ -171,28 +199,33 @@ impl Convolution {
     /// Element j of the kernel meets x shifted by j against dy; whether x is shifted, or dy the other way, is the same where the
     /// stride is one. With x shifted along some axes and dy along the others, the products of all shifted x and all shifted
     /// dy have every element of the kernel in them, and 3 + 3 shifted copies do for a kernel of 3 × 3, where shifting x alone takes
-    /// 9. The copies of the side with more rows become one matrix; each of the other is multiplied by it as it is.
+    /// 9. The copies of the side that has more become one matrix; each of the other is multiplied by it as it is, if it is not split into
+    /// groups.
     fn weights(&self, x: &Value, dy: &Value, g: &mut TypedBuilder<'_>) -> Value {
         let Channels { groups, outer, inner } = self.channels;
         let moves_dy = self.division();
         let first_channels: Vec<i64> = [1, 0].into_iter().chain(2..2 + self.window.rank() as i64).collect();
-        let (x, dy) = (g.transpose(x, &first_channels), g.transpose(dy, &first_channels));
-        let x = self.shifted(&x, &moves_dy, false, g);
+        let dy = g.transpose(dy, &first_channels);
         let dy = self.shifted(&dy, &moves_dy, true, g);
+        let x = if let Some(patches) = self.patches(x, g) {
+            vec![patches]
+        } else {
+            let x = g.transpose(x, &first_channels);
+            self.shifted(&x, &moves_dy, false, g)
+        };
 
-        let dy_first = dy.len() as i64 * outer >= x.len() as i64 * inner;
+        let dy_first = dy.len() > x.len() || (dy.len() == x.len() && outer >= inner);
         let (high, low) = if dy_first { (dy, x) } else { (x, dy) };
         let rows = g.concat(&high.iter().collect::<Vec<_>>(), i64::from(groups != 1));
-        let product = |low: &Value| {
-            if groups == 1 {
-                return g.gemm(&rows, low, false, true, 1.0);
-            }
-            let low = g.transpose_last(low);
-            g.matmul(&rows, &low)
+        let product = if groups == 1 {
+            let products: Vec<Value> = low.iter().map(|low| g.gemm(&rows, low, false, true, 1.0)).collect();
+            g.concat(&products.iter().collect::<Vec<_>>(), 1)
+        } else {
+            let columns = g.concat(&low.iter().collect::<Vec<_>>(), 1);
+            let columns = g.transpose_last(&columns);
+            g.matmul(&rows, &columns)
         };
-        let products: Vec<Value> = low.iter().map(product).collect();
-        let products = g.concat(&products.iter().collect::<Vec<_>>(), 0);
-        self.sorted(&products, &moves_dy, dy_first, g)
+        self.sorted(&product, &moves_dy, dy_first, g)
     }
 
     /// Along which axes dy is shifted: so that the least is copied.
@@ -244,28 +277,50 @@ impl Convolution {
         places(axes.iter().map(|&axis| window.kernel[axis])).into_iter().map(copy).collect()
     }
 
-    /// The elements of the products in the order of the weights: from [kernel along the axes that move the low side, groups, kernel along
-    /// the others, channels of the high side, of the low side], where dy is high or low.
-    fn sorted(&self, products: &Value, moves_dy: &[bool], dy_first: bool, g: &mut TypedBuilder<'_>) -> Value {
+    /// What [`Self::shifted`] makes of x, in one matrix, where the windows lie side by side: then it is `x` in another order.
+    fn patches(&self, x: &Value, g: &mut TypedBuilder<'_>) -> Option<Value> {
+        let Channels { groups, inner, .. } = self.channels;
+        let Window { kernel, strides, dilations, begin, end } = &self.window;
+        let rank = kernel.len();
+        let side_by_side = kernel == strides && dilations.iter().all(|d| *d == 1);
+        let sizes: Vec<i64> = (0..rank).map(|axis| g.fact(x).dim(axis as i64 + 2).and_then(Dim::known)).collect::<Option<_>>()?;
+        let whole = sizes.iter().zip(kernel).all(|(size, kernel)| size % kernel == 0);
+        if self.window.size() == 1 || !side_by_side || !whole || begin.iter().chain(end).any(|pad| *pad != 0) {
+            return None;
+        }
+        let counts = sizes.iter().zip(kernel).flat_map(|(size, kernel)| [size / kernel, *kernel]);
+        let split: Vec<i64> = [-1, groups, inner].into_iter().chain(counts).collect();
+        let spatial = |within: i64| (0..rank as i64).map(move |axis| 3 + 2 * axis + within);
+        let order: Vec<i64> = [1].into_iter().chain(spatial(1)).chain([2, 0]).chain(spatial(0)).collect();
+        let split = g.reshape(x, &split);
+        let patches = g.transpose(&split, &order);
+        let matrix = [groups, inner * self.window.size(), -1];
+        Some(g.reshape(&patches, if groups == 1 { &matrix[1..] } else { &matrix }))
+    }
+
+    /// The elements of the product in the order of the weights: from [groups, kernel along the axes that move the high side, its
+    /// channels, kernel along the others, channels of the low side], where dy is high or low.
+    fn sorted(&self, product: &Value, moves_dy: &[bool], dy_first: bool, g: &mut TypedBuilder<'_>) -> Value {
         let Channels { groups, outer, inner } = self.channels;
         let kernel = &self.window.kernel;
         let moves = |high: bool| (0..kernel.len()).filter(move |&axis| (moves_dy[axis] == dy_first) == high);
-        let low_count = moves(false).count();
-        let mut sizes: Vec<i64> = moves(false).map(|axis| kernel[axis]).collect();
-        sizes.push(groups);
-        sizes.extend(moves(true).map(|axis| kernel[axis]));
-        sizes.extend(if dy_first { [outer, inner] } else { [inner, outer] });
-        let last = sizes.len() as i64 - 1;
+        let (high, low) = if dy_first { (outer, inner) } else { (inner, outer) };
+        let mut sizes = vec![groups];
         let mut order = vec![0; kernel.len()];
-        for (i, axis) in moves(false).enumerate() {
-            order[axis] = i as i64;
+        let mut channels = Vec::new();
+        for (is_high, channel_count) in [(true, high), (false, low)] {
+            for axis in moves(is_high) {
+                order[axis] = sizes.len() as i64;
+                sizes.push(kernel[axis]);
+            }
+            channels.push(sizes.len() as i64);
+            sizes.push(channel_count);
         }
-        for (i, axis) in moves(true).enumerate() {
-            order[axis] = (i + low_count + 1) as i64;
+        if !dy_first {
+            channels.reverse();
         }
-        let channels = if dy_first { [last - 1, last] } else { [last, last - 1] };
-        let order = [&[low_count as i64], channels.as_slice(), &order].concat();
-        let split = g.reshape(products, &sizes);
+        let order = [&[0], channels.as_slice(), &order].concat();
+        let split = g.reshape(product, &sizes);
         let sorted = g.transpose(&split, &order);
         g.reshape(&sorted, &[&[groups * outer, inner], kernel.as_slice()].concat())
     }

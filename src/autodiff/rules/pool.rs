@@ -1,6 +1,6 @@
 //! Pools.
 
-use super::window::Window;
+use super::window::{Padding, Window, spatial_sizes};
 use super::{Cotangents, Entry, Op, Rule};
 use crate::Result;
 use crate::graph::{Dim, Fact, TypedBuilder, Value};
@@ -52,53 +52,43 @@ fn scatter(x: &Value, indices: &Value, updates: &Value, axis: i64, adds: bool, g
 /// or how much of it is not padding.
 fn average_pool(op: &Op, dy: &Value, g: &mut TypedBuilder<'_>) -> Result<Cotangents> {
     let x = op.input(0)?;
-    let window = window(op, x, g)?;
+    let (window, padding) = window(op, x, g)?;
     let (with_pads, ceil) = (op.int("count_include_pad", 0) != 0, op.int("ceil_mode", 0) != 0);
-    let padded = window.begin.iter().chain(&window.end).any(|pad| *pad != 0);
-    let dy = if ceil || (padded && !with_pads) {
-        let filled = filled(&window, with_pads, x, dy, g);
+    let is_padded = !padding.is_empty() || window.begin.iter().chain(&window.end).any(|pad| *pad != 0);
+    let dy = if ceil || (is_padded && !with_pads) {
+        let filled = filled(&window, &padding, with_pads, x, dy, g);
         g.div(dy, &filled)
     } else {
         dy.clone()
     };
-    Ok([spread(&window, &dy, x, g)].into())
+    Ok([spread(&window, &padding, &dy, x, g)].into())
 }
 
 /// y = (Σ |x|ᵖ)¹ᐟᵖ over each window  ⇒  x̄ = x |x|ᵖ⁻² Σ ȳ y¹⁻ᵖ over the windows that an element is in; 0 where y is.
 fn lp_pool(op: &Op, dy: &Value, g: &mut TypedBuilder<'_>) -> Result<Cotangents> {
     let (x, y) = (op.input(0)?, op.output(0)?);
-    let window = window(op, x, g)?;
+    let (window, padding) = window(op, x, g)?;
     let (p, count) = (op.int("p", 2), window.size());
     let per_power = over_power(dy, y, p, g);
-    let spread = spread(&window, &per_power, x, g);
+    let spread = spread(&window, &padding, &per_power, x, g);
     let sum = g.scale(&spread, count as f64);
     let inner = signed_power(x, p - 1, g);
     Ok([g.mul(&sum, &inner)].into())
 }
 
 /// The window of a pool over `x`.
-fn window(op: &Op, x: &Value, g: &TypedBuilder<'_>) -> Result<Window> {
+fn window(op: &Op, x: &Value, g: &mut TypedBuilder<'_>) -> Result<(Window, Padding)> {
     let kernel = op.ints("kernel_shape").ok_or_else(|| op.error("it has no `kernel_shape`"))?;
-    Window::of(op, kernel.to_vec(), g.fact(x))
+    Window::over(op, kernel.to_vec(), x, g)
 }
 
 /// Of each window that makes an element of `y`, the part that counts: that is not padding, or not beyond the padding. In one
 /// plane, [1, 1, …].
-fn filled(window: &Window, with_pads: bool, x: &Value, y: &Value, g: &mut TypedBuilder<'_>) -> Value {
+fn filled(window: &Window, padding: &Padding, with_pads: bool, x: &Value, y: &Value, g: &mut TypedBuilder<'_>) -> Value {
     let rank = window.rank();
     let axes: Vec<i64> = (2..2 + rank as i64).collect();
-    let sizes = |of: &Value, g: &mut TypedBuilder<'_>| {
-        let known: Option<Vec<i64>> = axes.iter().map(|&axis| g.fact(of).dim(axis).and_then(Dim::known)).collect();
-        match known {
-            Some(sizes) => g.int64s(&sizes),
-            None => {
-                let sizes: Vec<Value> = axes.iter().map(|&axis| g.size_of(of, axis)).collect();
-                g.concat(&sizes.iter().collect::<Vec<_>>(), 0)
-            }
-        }
-    };
     let plane = Fact { element: g.fact(x).element, shape: Some([vec![Dim::Known(1); 2], vec![Dim::Unknown; rank]].concat()) };
-    let (one, ones, mut size) = (g.number(1.0, x), g.int64s(&[1, 1]), sizes(x, g));
+    let (one, ones, mut size) = (g.number(1.0, x), g.int64s(&[1, 1]), spatial_sizes(x, rank, g));
     let beyond = || window.strides.iter().map(|s| s - 1);
     let (begin, end): (Vec<i64>, Vec<i64>) = if with_pads {
         let pads: Vec<i64> = window.begin.iter().zip(&window.end).map(|(b, e)| b + e).collect();
@@ -110,23 +100,24 @@ fn filled(window: &Window, with_pads: bool, x: &Value, y: &Value, g: &mut TypedB
     };
     let shape = g.concat(&[&ones, &size], 0);
     let all = g.node("Expand", &[&one, &shape], vec![], plane.clone());
+    let all = if with_pads { all } else { padding.apply(&all, g) };
     let all = g.pad(&all, &[&[0, 0], begin.as_slice()].concat(), &[&[0, 0], end.as_slice()].concat());
     let zeros = vec![0; rank];
     let unpadded = window.with(window.strides.clone(), zeros.clone(), zeros.clone());
     let filled = g.node("AveragePool", &[&all], unpadded.attributes(), plane.clone());
-    let (starts, ends, axes) = (g.int64s(&zeros), sizes(y, g), g.int64s(&axes));
+    let (starts, ends, axes) = (g.int64s(&zeros), spatial_sizes(y, rank, g), g.int64s(&axes));
     g.node("Slice", &[&filled, &starts, &ends, &axes], vec![], plane)
 }
 
 /// Each element of `dy` divided by the size of the window and added to all elements of `x` that its window had: the adjoint of the
 /// mean over a window. It is a mean over a window, too, of `dy` with zeros between its elements where the stride is not one.
-fn spread(window: &Window, dy: &Value, x: &Value, g: &mut TypedBuilder<'_>) -> Value {
+fn spread(window: &Window, padding: &Padding, dy: &Value, x: &Value, g: &mut TypedBuilder<'_>) -> Value {
     let rank = window.rank();
     let ones = vec![1; rank];
     if window.kernel == window.strides && window.dilations == ones {
         let share = g.scale(dy, 1.0 / window.size() as f64);
         let repeated = stretch(&share, &window.strides, true, g);
-        return window.unpad(&repeated, x, g);
+        return window.unpad(&repeated, padding, x, g);
     }
     let apart = stretch(dy, &window.strides, false, g);
     let reach: Vec<i64> = (0..rank).map(|axis| window.reach(axis)).collect();
@@ -136,7 +127,7 @@ fn spread(window: &Window, dy: &Value, x: &Value, g: &mut TypedBuilder<'_>) -> V
     let backward = window.with(ones, zeros.clone(), zeros);
     let fact = Fact { shape: None, ..g.fact(x).clone() };
     let full = g.node("AveragePool", &[&padded], backward.attributes(), fact);
-    window.unpad(&full, x, g)
+    window.unpad(&full, padding, x, g)
 }
 
 /// `x` with each spatial axis longer by a factor: its elements repeated, or with zeros behind each.

@@ -5,9 +5,6 @@ use crate::Result;
 use crate::graph::{Dim, Fact, TypedBuilder, Value};
 use crate::onnx::proto::AttributeProto;
 
-/// What helps where sizes are missing.
-pub(super) const SIZES: &str = "give the missing sizes with --dim, or export the model with fixed ones";
-
 /// Along each spatial axis, element o of the output reads the elements o·stride − begin + j·dilation of the input, for 0 ≤ j < kernel;
 /// those that do not exist are padding.
 #[derive(Clone, Debug)]
@@ -20,25 +17,30 @@ pub(super) struct Window {
 }
 
 impl Window {
-    /// The window of a node that slides over something of which `x` is known.
+    /// The window of a node that slides over `x`, and the padding that is only known when the graph runs.
     ///
     /// # Errors
-    /// Where an attribute is of the wrong length or range; where the padding depends on sizes that are not known.
-    pub(super) fn of(op: &Op, kernel: Vec<i64>, x: &Fact) -> Result<Self> {
+    /// Where an attribute is of the wrong length or range.
+    pub(super) fn over(op: &Op, kernel: Vec<i64>, x: &Value, g: &mut TypedBuilder<'_>) -> Result<(Self, Padding)> {
         let mut window = Self::with_pads(op, kernel)?;
+        let zeros = vec![0; window.rank()];
         match op.string("auto_pad", "NOTSET") {
             "" | "NOTSET" => {}
-            "VALID" => window.set_pads(&vec![0; window.rank()], false),
+            "VALID" => window.set_pads(&zeros, false),
             side @ ("SAME_UPPER" | "SAME_LOWER") => {
-                let total: Option<Vec<i64>> = (0..window.rank()).map(|axis| window.same_padding(axis, x)).collect();
-                let total = total.ok_or_else(|| {
-                    op.error("its padding depends on the size of its input, which is not known").help(SIZES)
-                })?;
-                window.set_pads(&total, side == "SAME_LOWER");
+                let odd_to_begin = side == "SAME_LOWER";
+                let total = (0..window.rank()).map(|axis| window.same_padding(axis, g.fact(x)));
+                if let Some(total) = total.collect::<Option<Vec<i64>>>() {
+                    window.set_pads(&total, odd_to_begin);
+                } else {
+                    window.set_pads(&zeros, false);
+                    let total = window.same_padding_of(x, g);
+                    return Ok((window, Padding::divided(&total, odd_to_begin, g)));
+                }
             }
             other => return Err(op.error(format!("its attribute `auto_pad` is `{other}`, which is no such mode"))),
         }
-        Ok(window)
+        Ok((window, Padding::default()))
     }
 
     /// The window with the pads of the attribute `pads`, whatever `auto_pad` says.
@@ -65,6 +67,20 @@ impl Window {
         }
         let size = x.dim(axis as i64 + 2).and_then(Dim::known)?;
         Some(((size - 1) / stride * stride + reach + 1 - size).max(0))
+    }
+
+    /// The same, as a vector of the graph.
+    fn same_padding_of(&self, x: &Value, g: &mut TypedBuilder<'_>) -> Value {
+        let sizes = spatial_sizes(x, self.rank(), g);
+        let reach: Vec<i64> = (0..self.rank()).map(|axis| self.reach(axis) + 1).collect();
+        let (one, zero) = (g.int64s(&[1]), g.int64s(&[0]));
+        let (strides, reach) = (g.int64s(&self.strides), g.int64s(&reach));
+        let last = g.sub(&sizes, &one);
+        let steps = g.div(&last, &strides);
+        let last = g.mul(&steps, &strides);
+        let covered = g.add(&last, &reach);
+        let missing = g.sub(&covered, &sizes);
+        g.binary("Max", &missing, &zero)
     }
 
     /// Divides padding among both sides; what is odd goes to the end, or to the begin.
@@ -128,25 +144,81 @@ impl Window {
 
     /// The part of `full` that belongs to `x`: `full` is laid out over the padded input, and may lack up to `stride − 1` of its last
     /// elements along each spatial axis, where no window came to lie. They are zero.
-    pub(super) fn unpad(&self, full: &Value, x: &Value, g: &mut TypedBuilder<'_>) -> Value {
-        let axes: Vec<i64> = (2..2 + self.rank() as i64).collect();
-        let known = |value: &Value, g: &TypedBuilder<'_>| -> Option<Vec<i64>> {
-            axes.iter().map(|&axis| g.fact(value).dim(axis).and_then(Dim::known)).collect()
-        };
+    pub(super) fn unpad(&self, full: &Value, padding: &Padding, x: &Value, g: &mut TypedBuilder<'_>) -> Value {
+        let rank = self.rank();
         let mut begin = vec![0, 0];
-        begin.extend(self.begin.iter().map(|b| -b));
         let mut end = vec![0, 0];
-        if let (Some(full_sizes), Some(sizes)) = (known(full, g), known(x, g)) {
-            end.extend(full_sizes.iter().zip(&sizes).zip(&self.begin).map(|((full, size), begin)| size + begin - full));
+        if let (None, Some(from), Some(to)) = (&padding.0, known_spatial(full, rank, g), known_spatial(x, rank, g)) {
+            begin.extend(self.begin.iter().map(|b| -b));
+            end.extend(from.iter().zip(&to).zip(&self.begin).map(|((from, to), begin)| to + begin - from));
             return g.pad(full, &begin, &end);
         }
+        begin.resize(rank + 2, 0);
         end.extend(self.strides.iter().map(|s| s - 1));
-        let full = g.pad(full, &vec![0; self.rank() + 2], &end);
-        let sizes: Vec<Value> = axes.iter().map(|&axis| g.size_of(x, axis)).collect();
-        let sizes = g.concat(&sizes.iter().collect::<Vec<_>>(), 0);
-        let (starts, axes) = (g.int64s(&self.begin), g.int64s(&axes));
+        let full = g.pad(full, &begin, &end);
+        let starts = match &padding.0 {
+            Some([begin, _]) => begin.clone(),
+            None => g.int64s(&self.begin),
+        };
+        let sizes = spatial_sizes(x, rank, g);
         let ends = g.add(&starts, &sizes);
+        let axes = g.int64s(&(2..2 + rank as i64).collect::<Vec<_>>());
         let fact = g.fact(x).clone();
         g.node("Slice", &[&full, &starts, &ends, &axes], vec![], fact)
     }
+}
+
+/// Padding that is only known when the graph runs, as a vector of the graph for each side; none where the window has it all.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Padding(Option<[Value; 2]>);
+
+impl Padding {
+    /// The given padding divided among both sides; what is odd goes to the end, or to the begin.
+    pub(super) fn divided(total: &Value, odd_to_begin: bool, g: &mut TypedBuilder<'_>) -> Self {
+        let (odd, two) = (g.int64s(&[i64::from(odd_to_begin)]), g.int64s(&[2]));
+        let twice = g.add(total, &odd);
+        let begin = g.div(&twice, &two);
+        let end = g.sub(total, &begin);
+        Self(Some([begin, end]))
+    }
+
+    /// Whether the window has all padding.
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_none()
+    }
+
+    /// The same at the begin, and at the end what makes it `total`.
+    pub(super) fn with_total(self, total: &Value, g: &mut TypedBuilder<'_>) -> Self {
+        Self(self.0.map(|[begin, _]| {
+            let end = g.sub(total, &begin);
+            [begin, end]
+        }))
+    }
+
+    /// `x` with the padding around it, or without what it cuts off where it is negative.
+    pub(super) fn apply(&self, x: &Value, g: &mut TypedBuilder<'_>) -> Value {
+        let Some([begin, end]) = &self.0 else { return x.clone() };
+        let none = g.int64s(&[0, 0]);
+        let pads = g.concat(&[&none, begin, &none, end], 0);
+        let fact = g.fact(x);
+        let shape = fact.shape.as_ref().map(|shape| {
+            let spatial = shape.len().saturating_sub(2);
+            shape.iter().take(2).cloned().chain(vec![Dim::Unknown; spatial]).collect()
+        });
+        let fact = Fact { element: fact.element, shape };
+        g.node("Pad", &[x, &pads], vec![], fact)
+    }
+}
+
+/// The spatial sizes of `x`, a vector of int64.
+pub(super) fn spatial_sizes(x: &Value, rank: usize, g: &mut TypedBuilder<'_>) -> Value {
+    if let Some(sizes) = known_spatial(x, rank, g) {
+        return g.int64s(&sizes);
+    }
+    let sizes: Vec<Value> = (2..2 + rank as i64).map(|axis| g.size_of(x, axis)).collect();
+    g.concat(&sizes.iter().collect::<Vec<_>>(), 0)
+}
+
+fn known_spatial(x: &Value, rank: usize, g: &TypedBuilder<'_>) -> Option<Vec<i64>> {
+    (2..2 + rank as i64).map(|axis| g.fact(x).dim(axis).and_then(Dim::known)).collect()
 }

@@ -18,7 +18,7 @@ pub enum Trainee {
     /// A folder of ONNX Runtime's training artifacts.
     Artifacts(Artifacts),
     /// A step model, and the model that it is evaluated with where there is one.
-    Step { step: Model, eval: Option<Model> },
+    Step { step: Box<Model>, eval: Option<Box<Model>> },
 }
 
 impl Trainee {
@@ -30,9 +30,9 @@ impl Trainee {
             }
             return find_artifacts(path).map(Self::Artifacts);
         }
-        let step = step_model(path)?;
+        let step = Box::new(step_model(path)?);
         let beside = path.with_extension("eval.onnx");
-        let eval = eval.or(beside.is_file().then_some(&*beside)).map(onnx::read).transpose()?;
+        let eval = eval.or(beside.is_file().then_some(&*beside)).map(onnx::read).transpose()?.map(Box::new);
         Ok(Self::Step { step, eval })
     }
 
@@ -119,7 +119,7 @@ impl Trainee {
                 if !arguments.quiet {
                     eprintln!("training with {engine} on {}{why}", arguments.device);
                 }
-                let mut engine = engine.load(&step, eval.as_ref(), &options)?;
+                let mut engine = engine.load(&step, eval.as_deref(), &options)?;
                 if let Some(checkpoint) = checkpoint {
                     engine.set_state(&State::read(&checkpoint.engine_file())?)?;
                 }

@@ -60,6 +60,11 @@ impl<'g> TypedBuilder<'g> {
         self.graph
     }
 
+    /// The graph and what is known of it, for what is done to both as a whole.
+    pub fn parts_mut(&mut self) -> (&mut Graph, &mut Facts) {
+        (self.graph, self.facts)
+    }
+
     /// The graph that is appended to, for what is done to it as a whole.
     pub fn graph_mut(&mut self) -> &mut Graph {
         self.graph

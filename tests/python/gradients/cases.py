@@ -9,7 +9,7 @@ writes, for every case of an operator in the file OPERATORS, models whose output
 with given w, and `cases.json`, which says what is there. Each case comes in several kinds:
 
     double, float   in this precision, shapes known, inputs that are not differentiated as initializers
-    dynamic         shapes unknown but for their ranks, and every input an input
+    dynamic         shapes unknown but for their ranks and the weights of convolutions, and every input an input
 """
 
 import json
@@ -251,7 +251,8 @@ def forward(case, to, dynamic):
         if keep_single and element in FLOATS:
             element = TensorProto.FLOAT
         if name in case.wrt or dynamic:
-            shape = [f"{name}_{axis}" for axis in range(value.ndim)] if dynamic else value.shape
+            unknown = dynamic and not is_kernel(case.model, name)
+            shape = [f"{name}_{axis}" for axis in range(value.ndim)] if unknown else value.shape
             graph.input.append(helper.make_tensor_value_info(name, element, shape))
         elif name not in defaults:
             array = value.astype(numpy_type(element)) if is_floating(value) else value
@@ -260,6 +261,11 @@ def forward(case, to, dynamic):
         output.type.tensor_type.ClearField("shape")
     del graph.value_info[:]
     return model
+
+
+def is_kernel(model, name):
+    """Whether an input is the weights of a convolution, whose shape is known in whatever trains."""
+    return any(n.op_type in ("Conv", "ConvTranspose") and name in list(n.input)[1:2] for n in model.graph.node)
 
 
 def is_single(model, name):

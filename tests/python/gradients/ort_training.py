@@ -76,7 +76,7 @@ def compare(folder, entry):
 def said(problem):
     """What the runtime says, without the place in its source."""
     line = (str(problem).strip().splitlines() or ["?"])[0]
-    return re.sub(r"/onnxruntime_src\S+|onnxruntime::\S+\(.*\)", "", line).strip()[-300:]
+    return re.split(r"\[ONNXRuntimeError\] : \d+ : |> ", line)[-1][:200]
 
 
 def main(folder, operators):
