@@ -89,7 +89,7 @@ def node_tests(operators):
 
         tests = load_node_model_tests()
     for test in tests:
-        # A function's body that is one Cast: the cases of Cast once more.
+        # The cases of Cast once more.
         if test.name.startswith("test_castlike"):
             continue
         graph = test.model.graph
@@ -258,7 +258,7 @@ def forward(case, to, dynamic):
         if keep_single and element in FLOATS:
             element = TensorProto.FLOAT
         if name in case.wrt or dynamic:
-            unknown = dynamic and not is_kernel(case.model, name)
+            unknown = dynamic and not has_known_shape(case.model, name)
             shape = [f"{name}_{axis}" for axis in range(value.ndim)] if unknown else value.shape
             graph.input.append(helper.make_tensor_value_info(name, element, shape))
         elif name not in defaults:
@@ -270,9 +270,11 @@ def forward(case, to, dynamic):
     return model
 
 
-def is_kernel(model, name):
-    """Whether an input is the weights of a convolution, whose shape is known in whatever trains."""
-    return any(n.op_type in ("Conv", "ConvTranspose") and name in list(n.input)[1:2] for n in model.graph.node)
+def has_known_shape(model, name):
+    """Whether an input has a known shape in whatever trains: the weights of convolutions, and the scales and sizes of Resize, as many
+    as there are axes."""
+    known = {"Conv": [1], "ConvTranspose": [1], "Resize": [2, 3]}
+    return any(name == other for n in model.graph.node for i, other in enumerate(n.input) if i in known.get(n.op_type, []))
 
 
 def is_single(model, name):

@@ -146,11 +146,11 @@ def check(folder, entry):
                 result.update(engine=engine.name, precision=precision, error=distance(found, expected))
                 break
             y = Function(engine, model, entry["outputs"], entry["random"])
-            if precision == "double":
+            found = gradients(engine, gradient, entry, x)
+            if precision == "double" and any(gradient.any() for gradient in found.values()):
                 refuse_float(y, x)
             if engine is Reference:
                 compare_outputs(y(x), load_model(folder, case, "float"), entry["outputs"], x)
-            found = gradients(engine, gradient, entry, x)
             error = worst_error(y, x, w, found, entry["wrt"], STEPS[precision])
         except Exception as problem:  # noqa: BLE001: whatever an engine says
             failures[f"{precision} on {engine.name}"] = first_line(problem)
