@@ -65,9 +65,10 @@ pub struct Arguments {
     #[arg(long, value_name = "N", default_value_t = 0, help_heading = "Optimization")]
     pub seed: u32,
 
-    #[command(flatten)]
+    // Arguments of the command line itself: a group that may be missing, as this one, can hold no others.
+    #[arg(skip)]
     pub penalty: PenaltyArguments,
-    #[command(flatten)]
+    #[arg(skip)]
     pub step: StepArguments,
 
     /// Write the trained model there: the model that was given, with trained weights
