@@ -3,7 +3,6 @@
 //! Inputs, in order: the data inputs; the labels, where the loss needs them; then, of the step model's state, what the forward model
 //! has under the same name: parameters and statistics, each with its initializer. Outputs: [`LOSS`], then the value that the loss is taken of.
 
-use super::step::info;
 use crate::contract::{LABELS, LOSS};
 use crate::graph::{Fact, Graph, Value};
 use crate::onnx::{DataType, Model};
@@ -23,14 +22,13 @@ pub fn assemble(
     }
     let fact = |t: &crate::onnx::proto::TensorProto| Some(Fact::with_sizes(t.element()?, &t.dims));
     let initializers = graph.proto().initializer.iter().filter(|t| state.contains(t.name()));
-    let fed: Vec<_> = initializers.filter_map(|t| Some(info(t.name(), &fact(t)?))).collect();
+    let fed: Vec<_> = initializers.filter_map(|t| Some(fact(t)?.info(t.name()))).collect();
     let scalar = Fact::with_sizes(DataType::Float, &[]);
     super::step::name_results(&mut graph, &[(loss, LOSS.to_owned())]);
     let (input, output) = graph.interface_mut();
-    input.extend(labels.map(|labels| info(LABELS, labels)));
+    input.extend(labels.map(|labels| labels.info(LABELS)));
     let before = output.len();
-    output
-        .splice(..before, [info(LOSS, &scalar)].into_iter().chain(predictions.map(|(value, fact)| info(value, fact))));
+    output.splice(..before, [scalar.info(LOSS)].into_iter().chain(predictions.map(|(value, fact)| fact.info(value))));
     graph.clear_types();
     graph.retain_needed();
     let used: HashSet<&str> = graph.proto().initializer.iter().map(|t| t.name()).collect();

@@ -4,10 +4,8 @@
 use crate::contract::{
     CONFIG_KEY, GRAD_NORM, LABELS, LOSS, LOSS_PERTURBED, SEED, STATE_KEY, STEP, VERSION_KEY, is_next, is_reserved, next,
 };
-use crate::graph::{Dim, Fact, Graph, Value};
-use crate::onnx::proto::tensor_shape_proto::Dimension;
-use crate::onnx::proto::tensor_shape_proto::dimension::Value as DimValue;
-use crate::onnx::proto::{TensorProto, TensorShapeProto, TypeProto, ValueInfoProto, type_proto};
+use crate::graph::{Fact, Graph, Value};
+use crate::onnx::proto::TensorProto;
 use crate::onnx::{DataType, Model};
 use crate::transform::{Hyperparameter, State};
 use crate::{Error, Result};
@@ -114,23 +112,23 @@ pub fn assemble(model: &mut Model, mut graph: Graph, parts: &Parts, config: &imp
         .collect();
     let declare = |name: &str| {
         let fact = initial.get(name).ok_or_else(|| Error::internal(format!("`{name}` has no initial value")))?;
-        Ok(info(name, fact))
+        Ok(fact.info(name))
     };
     let numbers = parts.hyperparameters.iter().map(|h| h.name).chain(parts.seeded.then_some(SEED));
     let fed = numbers.chain(state.iter().map(|s| &*s.name)).map(declare).collect::<Result<Vec<_>>>()?;
     let following = state.iter().map(|s| {
         let fact =
             initial.get(&*s.name).ok_or_else(|| Error::internal(format!("`{}` has no initial value", s.name)))?;
-        Ok(info(&next(&s.name), fact))
+        Ok(fact.info(&next(&s.name)))
     });
     let following = following.collect::<Result<Vec<_>>>()?;
     let scalar = Fact::with_sizes(DataType::Float, &[]);
 
     name_results(&mut graph, &results);
     let (input, output) = graph.interface_mut();
-    input.extend(parts.labels.iter().map(|labels| info(LABELS, labels)));
+    input.extend(parts.labels.iter().map(|labels| labels.info(LABELS)));
     input.extend(fed);
-    *output = [LOSS, GRAD_NORM, LOSS_PERTURBED].iter().map(|name| info(name, &scalar)).chain(following).collect();
+    *output = [LOSS, GRAD_NORM, LOSS_PERTURBED].iter().map(|name| scalar.info(name)).chain(following).collect();
     graph.clear_types();
     graph.retain_needed();
 
@@ -192,19 +190,4 @@ fn byte_count(fact: &Fact) -> usize {
     let elements: i64 = fact.sizes().unwrap_or_default().iter().product();
     let bytes = if fact.element == DataType::Double || fact.element == DataType::Int64 { 8 } else { 4 };
     elements.max(0) as usize * bytes
-}
-
-pub(super) fn info(name: &str, fact: &Fact) -> ValueInfoProto {
-    let dim = |dim: &Dim| {
-        let value = match dim {
-            Dim::Known(size) => Some(DimValue::DimValue(*size)),
-            Dim::Symbol(symbol) => Some(DimValue::DimParam(symbol.to_string())),
-            Dim::Unknown => None,
-        };
-        Dimension { value, ..Default::default() }
-    };
-    let shape = fact.shape.as_ref().map(|dims| TensorShapeProto { dim: dims.iter().map(dim).collect() });
-    let tensor = type_proto::Tensor { elem_type: Some(fact.element as i32), shape };
-    let r#type = TypeProto { value: Some(type_proto::Value::TensorType(tensor)), ..Default::default() };
-    ValueInfoProto { name: Some(name.into()), r#type: Some(r#type), ..Default::default() }
 }

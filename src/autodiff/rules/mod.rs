@@ -35,7 +35,12 @@ macro_rules! families {
     };
 }
 
-families!(activation, arithmetic, conv, function, index, layout, matmul, norm, pool, reduce, resize, select, slice, softmax, zero);
+families!(
+    activation, arithmetic, control, conv, function, index, layout, matmul, norm, pool, reduce, resize, select, slice,
+    softmax, zero
+);
+
+pub(super) use control::why_no_rule;
 
 static TABLE: LazyLock<HashMap<(&str, &str), Rule>> =
     LazyLock::new(|| registered().map(|(domain, operator, rule)| ((domain, operator), rule)).collect());

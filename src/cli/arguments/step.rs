@@ -13,7 +13,7 @@ use std::iter;
 use std::sync::LazyLock;
 
 /// How a forward model is made into a step model.
-#[derive(Args, Clone, Debug)]
+#[derive(Args, Clone, Debug, Default)]
 pub struct StepArguments {
     /// The loss; auto takes it from how the graph ends
     #[arg(long, value_enum, value_name = "LOSS", help_heading = "Loss (forward models)")]
