@@ -152,7 +152,8 @@ fn build(model: &mut Model, options: &StepOptions) -> Result<StepReport> {
     let parameters = objective.parameters().to_vec();
     if parameters.is_empty() {
         return Err(Error::input(format!("the loss `{logits}` depends on no trainable parameter")).help(
-            "the way from the weights to it leads through whole numbers only; choose another value with --logits",
+            "every way from one to it leads through whole numbers, or operators without slope such as ArgMax and Round; \
+             choose another value with --logits, or other parameters with --train",
         ));
     }
     report.parameters(&graph, &candidates, &parameters);
