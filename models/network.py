@@ -12,10 +12,13 @@ class Network:
     `freeze` is true are frozen.
     """
 
-    def __init__(self, name: str, input_shape: list[int], opset: int, seed: int):
+    def __init__(
+        self, name: str, input_shape: list[int], opset: int, seed: int, element: int = onnx.TensorProto.FLOAT
+    ):
         self.name = name
         self.opset = opset
         self.input_shape = input_shape
+        self.element = element
         self.freeze = False
         self.trainable: list[str] = []
         self.frozen: list[str] = []
@@ -116,7 +119,7 @@ class Network:
         graph = helper.make_graph(
             self._nodes,
             self.name,
-            [helper.make_tensor_value_info("input", onnx.TensorProto.FLOAT, ["batch", *self.input_shape])],
+            [helper.make_tensor_value_info("input", self.element, ["batch", *self.input_shape])],
             [helper.make_tensor_value_info("logits", onnx.TensorProto.FLOAT, ["batch", classes])],
             self._initializers,
         )

@@ -24,6 +24,7 @@
 pub mod autodiff;
 pub mod choice;
 pub mod cli;
+pub mod contract;
 pub mod emit;
 pub mod engine;
 pub mod error;

@@ -85,8 +85,8 @@ def time_model(name, arguments):
         import pytorch
 
         steppers["PyTorch eager"] = pytorch.steps(name, arguments.threads, images, labels)
-    except ImportError:
-        pass
+    except (ImportError, OSError) as error:
+        print(f"{name:10} PyTorch left out: {error}")
     times = defaultdict(list)
     for i in range(arguments.steps + 2):
         for engine, (plain, gnp) in steppers.items():

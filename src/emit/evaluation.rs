@@ -3,9 +3,8 @@
 //! Inputs, in order: the data inputs; the labels, where the loss needs them; then, of the step model's state, what the forward model
 //! has under the same name: parameters and statistics, each with its initializer. Outputs: [`LOSS`], then the value that the loss is taken of.
 
-use super::step::LOSS;
+use crate::contract::{LABELS, LOSS};
 use crate::graph::{Fact, Graph, Value};
-use crate::loss::LABELS;
 use crate::onnx::{DataType, Model};
 use foldhash::HashSet;
 

@@ -182,7 +182,7 @@ impl Facts {
     }
 
     /// Learns of every renamed value what is known of the original.
-    pub fn copy(&mut self, renaming: &Renaming) {
+    pub fn rename(&mut self, renaming: &Renaming) {
         for (from, to) in renaming.iter() {
             if let Some(fact) = self.facts.get(from).cloned() {
                 self.facts.insert(to.clone(), fact);

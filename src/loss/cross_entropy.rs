@@ -24,7 +24,14 @@ pub(super) fn append(loss: &Loss, b: &mut TypedBuilder<'_>, logits: &Value, labe
 
 /// 1 at the label's class, 0 elsewhere, in the shape and element type of the logits.
 fn one_hot(b: &mut TypedBuilder<'_>, labels: &Value, logits: &Value, axis: i64) -> Value {
-    let classes = b.size_of(logits, axis);
+    // The standard allows a vector of one number for it, but not every engine does.
+    let classes = match b.fact(logits).dim(axis).and_then(Dim::known) {
+        Some(size) => b.int64(size),
+        None => {
+            let size = b.size_of(logits, axis);
+            b.squeeze(&size, &[0])
+        }
+    };
     let fact = b.fact(logits).clone();
     let (off, on) = (b.number(0.0, logits), b.number(1.0, logits));
     let (off, on) = (b.unsqueeze(&off, &[0]), b.unsqueeze(&on, &[0]));

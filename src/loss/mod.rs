@@ -9,13 +9,11 @@ mod regression;
 
 pub use ending::{Ending, Wanted, find_ending};
 
+use crate::contract::LABELS;
 use crate::graph::{Fact, TypedBuilder, Value};
 use crate::{Error, Result};
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
-
-/// The input that holds the labels.
-pub const LABELS: &str = "labels";
 
 /// A named loss.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]

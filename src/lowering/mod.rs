@@ -17,6 +17,7 @@ mod random;
 
 pub use batch_norm::BATCH_NORM;
 
+use crate::contract::{SEED, STEP};
 use crate::graph::{Fact, Facts, Graph, TypedBuilder, Value, for_each_subgraph, for_each_use};
 use crate::onnx::DataType;
 use crate::onnx::proto::NodeProto;
@@ -27,12 +28,6 @@ use serde::{Deserialize, Serialize};
 
 /// The domain of operators that [`expand`] replaces: no model that is written has any.
 pub const DOMAIN: &str = "gnp";
-
-/// The input, an int64 scalar, that what is drawn depends on.
-pub const SEED: &str = "gnp.seed";
-
-/// The state, an int64 scalar, that counts the steps.
-pub const STEP: &str = "step";
 
 const PASS: &str = "lowering";
 

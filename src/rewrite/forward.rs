@@ -1,13 +1,12 @@
 //! A forward model in, a step model out.
 
 use super::StepReport;
-use crate::emit::artifact::{ALPHA, CONFIG_KEY, R};
+use crate::contract::{ALPHA, CONFIG_KEY, LABELS, LEARNING_RATE, R, VERSION_KEY, WARMUP_STEPS};
 use crate::emit::step::{self, Parts};
 use crate::graph::{Graph, TypedBuilder, Value};
 use crate::loss::{self, Ending, Wanted, find_ending};
 use crate::lowering;
 use crate::normalise::normalise;
-use crate::objective::artifact::VERSION_KEY;
 use crate::objective::{Forward, Objective as _, Selection, trainable};
 use crate::onnx::{self, Model, WriteOptions};
 use crate::penalty::{self, Coefficient, Coefficients, Penalty, Warmup};
@@ -18,9 +17,6 @@ use clap::ValueEnum as _;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::Path;
-
-/// The input that is the length of the penalty's warm-up, in steps.
-const WARMUP_STEPS: &str = "gnp.warmup_steps";
 
 /// The pass that the loss's nodes are for.
 const LOSS_PASS: &str = "loss";
@@ -160,7 +156,7 @@ fn build(model: &mut Model, options: &StepOptions) -> Result<StepReport> {
     report.parameters(&graph, &candidates, &parameters);
 
     let mut training = Training::new(TypedBuilder::new(&mut graph, &mut facts, pass::UPDATE), &parameters);
-    training.hyperparameter(crate::transform::LEARNING_RATE, options.optimizer.default_learning_rate());
+    training.hyperparameter(LEARNING_RATE, options.optimizer.default_learning_rate());
     let coefficients = coefficients(&mut training, options);
     if lowered.draws {
         training.steps_done();
@@ -228,12 +224,11 @@ fn scalar(b: &mut TypedBuilder<'_>, loss: &Value) -> Value {
 }
 
 fn refuse_labels(graph: &Graph) -> Result<()> {
-    if !graph.proto().input.iter().any(|input| input.name() == loss::LABELS) {
+    if !graph.proto().input.iter().any(|input| input.name() == LABELS) {
         return Ok(());
     }
     Err(Error::input(format!(
-        "the model has an input `{0}`, and a loss that is put on it needs an input of this name",
-        loss::LABELS
+        "the model has an input `{LABELS}`, and a loss that is put on it needs an input of this name"
     ))
     .help("if the model computes its own loss, name it with --loss-output; else rename the input"))
 }

@@ -26,6 +26,10 @@ pub(super) fn infer(node: &NodeProto, input: impl Fn(usize) -> Option<InferenceF
         }
         // Arithmetic on shapes is left to tract, which knows the numbers.
         _ if first.value.is_concrete() => return None,
+        // Which axes it takes away is open until their sizes are known; tract takes a symbol not to be 1.
+        ("", "Squeeze") if node.ints("axes").is_none() && node.input(1).is_none() && !first.shape.is_concrete() => {
+            output.shape = ShapeFactoid::default();
+        }
         ("", "Slice") => output.shape = sliced(node, &first, input),
         ("", "Pad") if node.input.len() > 1 => output.shape = padded(&first, &input(1)?, input(3))?,
         ("", "Dropout") => others.fill(like(first).with_datum_type(DatumType::Bool)),

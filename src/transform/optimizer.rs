@@ -1,7 +1,7 @@
 //! The optimizers by their names: each a chain of transformations with PyTorch's formula and defaults.
 
-use super::training::LEARNING_RATE;
 use super::{Adam, ClipByGlobalNorm, Momentum, RmsProp, Training, Transform, WeightDecay};
+use crate::contract::LEARNING_RATE;
 use crate::graph::Value;
 use crate::{Error, Result};
 use clap::ValueEnum;

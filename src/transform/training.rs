@@ -1,13 +1,8 @@
 //! What a step needs besides gradients: hyperparameters, state, the number of the step.
 
+use crate::contract::STEP;
 use crate::graph::{Fact, TypedBuilder, Value};
 use crate::onnx::DataType;
-
-/// The input that is the learning rate.
-pub const LEARNING_RATE: &str = "lr";
-
-/// The state that counts steps; an int64 scalar, 0 at the first.
-pub const STEP: &str = "step";
 
 /// The pass that added nodes are for.
 pub mod pass {

@@ -2,6 +2,7 @@
 
 use crate::Arguments;
 use comfy_table::Table;
+use gnp::contract::{ALPHA, R};
 use gnp::emit::artifact::Settings;
 use gnp::engine::runtime;
 use gnp::rewrite::{self, Loaded, Options, Report};
@@ -71,8 +72,8 @@ fn text(report: &Report, checked: Option<&Loaded>, arguments: &Arguments) -> Str
         report.input.display(),
         report.output.display(),
         if arguments.dry_run { " (dry run: nothing was written)" } else { "" },
-        number(expose_r, "gnp.r", penalty.r),
-        number(expose_alpha, "gnp.alpha", penalty.alpha),
+        number(expose_r, R, penalty.r),
+        number(expose_alpha, ALPHA, penalty.alpha),
         crate::value_name(penalty.mix),
         crate::value_name(penalty.perturb),
         report.trainable_parameters,

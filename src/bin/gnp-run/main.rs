@@ -2,6 +2,7 @@
 
 mod demo;
 mod engines;
+mod lab;
 mod progress;
 mod train;
 mod trainee;

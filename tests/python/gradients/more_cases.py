@@ -24,6 +24,12 @@ def positive(*shape, **options):
     return floats(*shape, low=0.3, high=2.0, **options)
 
 
+def separated(*shape):
+    """Numbers from -1 to 1 in random order, none close to another."""
+    count = int(np.prod(shape))
+    return np.random.default_rng(count).permutation(np.linspace(-1, 1, count)).reshape(shape).astype(np.float32)
+
+
 def ints(*values, dtype=np.int64):
     return np.array(values, dtype)
 
@@ -66,6 +72,7 @@ def elementwise():
     yield one_node("broadcast_scalar", "Where", [np.array([True, False, True]), floats(), floats(2, 3, seed=1)])
     yield one_node("negative_base_whole_exponent", "Pow", [floats(2, 3, low=-2.0, high=-0.5), ints(2, 3, 2)])
     yield one_node("square", "Pow", [floats(2, 3), ints(2)[0]])
+    yield one_node("same_type", "CastLike", [floats(2, 3), floats(4)])
     yield one_node("bounds_left_out", "Clip", [floats(3, 4)])
     yield one_node("inside_and_outside", "Clip", [floats(3, 4), np.float32(-0.4), np.float32(0.5)])
     yield one_node("large", "Sigmoid", [floats(20, low=-12.0, high=12.0)])
@@ -186,7 +193,9 @@ def pools():
     yield one_node("negative_everywhere", "MaxPool", [floats(1, 1, 5, 5, low=-3, high=-1)], kernel_shape=[3, 3], pads=[1, 1, 1, 1])
     for operator in ("GlobalAveragePool", "GlobalMaxPool"):
         yield one_node("1d", operator, [floats(2, 3, 5)])
-        yield one_node("3d", operator, [floats(2, 3, 2, 3, 4)])
+        yield one_node("3d", operator, [separated(2, 3, 2, 3, 4)], moved=False)
+    yield one_node("2d", "GlobalLpPool", [floats(2, 3, 3, 4)], p=2)
+    yield one_node("2d_overlap", "LpPool", [floats(1, 2, 5, 6)], p=3, kernel_shape=[3, 2], strides=[2, 1], pads=[1, 0, 1, 1])
 
 
 def norms():
