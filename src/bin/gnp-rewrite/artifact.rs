@@ -2,6 +2,7 @@
 
 use crate::Arguments;
 use comfy_table::Table;
+use gnp::cli::describe;
 use gnp::contract::{ALPHA, R};
 use gnp::emit::artifact::Settings;
 use gnp::engine::runtime;
@@ -50,7 +51,7 @@ fn text(report: &Report, checked: Option<&Loaded>, arguments: &Arguments) -> Str
     let number = |exposed: bool, input: &str, value: f32| {
         if exposed { format!("the input {input}") } else { value.to_string() }
     };
-    let method = if expose_alpha { "GNP" } else { crate::method(penalty.alpha, report.plain) };
+    let method = if expose_alpha { "GNP" } else { describe::method(penalty.alpha, report.plain) };
     let mut text = format!(
         "{} → {}{}\n{method}: r = {}, alpha = {}, mix {}, perturbation {}; {} trainable parameters\n\n{}\n",
         report.input.display(),
@@ -58,8 +59,8 @@ fn text(report: &Report, checked: Option<&Loaded>, arguments: &Arguments) -> Str
         if arguments.dry_run { " (dry run: nothing was written)" } else { "" },
         number(expose_r, R, penalty.r),
         number(expose_alpha, ALPHA, penalty.alpha),
-        crate::value_name(penalty.mix),
-        crate::value_name(penalty.perturb),
+        describe::value_name(penalty.mix),
+        describe::value_name(penalty.perturb),
         report.trainable_parameters,
         table(report, arguments.verbose)
     );

@@ -175,16 +175,3 @@ fn check_line(checked: Option<&Loaded>) -> String {
         _ => String::new(),
     }
 }
-
-/// What the literature calls a penalty of this weight.
-fn method(alpha: f32, is_plain: bool) -> &'static str {
-    match alpha {
-        _ if is_plain => "plain training",
-        1.0 => "SAM",
-        _ => "GNP",
-    }
-}
-
-fn value_name(value: impl ValueEnum) -> String {
-    value.to_possible_value().map(|v| v.get_name().to_owned()).unwrap_or_default()
-}

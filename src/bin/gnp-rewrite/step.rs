@@ -1,6 +1,6 @@
 //! A forward model: what was made of it, in words and for programs.
 
-use crate::{Arguments, method, value_name};
+use crate::Arguments;
 use comfy_table::Table;
 use gnp::onnx::{Model, WriteOptions};
 use gnp::rewrite::{self, Loaded, StepOptions, StepReport};
@@ -56,21 +56,9 @@ fn text(report: &StepReport, checked: Option<&Loaded>, arguments: &Arguments) ->
         report.output.display(),
         if arguments.dry_run { " (dry run: nothing was written)" } else { "" },
     );
-    for (what, choice) in summary(report) {
-        let _ = writeln!(text, "{what:<12}{choice}");
-    }
-    if !report.choices.is_empty() {
-        let width = report.choices.iter().map(|choice| choice.what.chars().count()).max().unwrap_or(0);
-        text += "\nInferred, and the flags that say otherwise:\n";
-        for choice in &report.choices {
-            let _ = writeln!(text, "  {:width$}   {}", choice.what, choice.flag);
-        }
-    }
+    text += &cli::describe::step(report);
     let _ = write!(text, "\n{}\n\n", table(report));
     text += "The second pass is left out of steps whose r or alpha is 0.\n";
-    for warning in &report.warnings {
-        let _ = writeln!(text, "warning: {warning}");
-    }
     if let Some(bytes) = report.bytes {
         let _ = writeln!(
             text,
@@ -80,36 +68,6 @@ fn text(report: &StepReport, checked: Option<&Loaded>, arguments: &Arguments) ->
         );
     }
     text + &crate::check_line(checked)
-}
-
-/// What the step model is: what of it, in words.
-fn summary(report: &StepReport) -> Vec<(&'static str, String)> {
-    let config = &report.config;
-    let loss = match &config.loss {
-        Some(loss) => format!("{} of `{}`", value_name(loss.kind), config.logits),
-        None => format!("the model's own, `{}`", config.logits),
-    };
-    let penalty = config.penalty;
-    let numbers = report.hyperparameters.iter().map(|h| format!("{} = {}", h.name, h.default));
-    vec![
-        ("loss", loss),
-        (
-            "penalty",
-            format!(
-                "{}: r = {}, alpha = {}, mix {}, perturbation {}, warm-up {}",
-                method(penalty.alpha, penalty.r == 0.0 || penalty.alpha == 0.0),
-                penalty.r,
-                penalty.alpha,
-                value_name(penalty.mix),
-                value_name(penalty.perturb),
-                value_name(config.warmup)
-            ),
-        ),
-        ("optimizer", value_name(config.optimizer.kind)),
-        ("trains", format!("{} parameters, {} numbers", report.parameters.len(), report.numbers)),
-        ("batch", report.batch.join("; ")),
-        ("may be fed", numbers.collect::<Vec<_>>().join(", ")),
-    ]
 }
 
 /// Operators in the forward model and in the step; the sums last.

@@ -6,7 +6,6 @@ use clap::{Args, ValueEnum, value_parser};
 use gnp::cli::arguments::{PenaltyArguments, StepArguments};
 use gnp::engine::Device;
 use gnp::onnx::ensure_free;
-use gnp::rewrite::StepReport;
 use gnp::train::data::{Data, Feed};
 use gnp::train::{Config, Ended, Progress, Run, RunFolder, Schedule, fit, prepare};
 use gnp::{Error, Result, cli};
@@ -205,17 +204,6 @@ pub fn run(arguments: &Arguments) -> Result<()> {
 }
 
 impl Arguments {
-    /// Says what was made of an ordinary model.
-    pub fn announce_step(&self, report: &StepReport) {
-        eprintln!("{}; {} parameters train ({} numbers)", report.summary, report.parameters.len(), report.numbers);
-        for choice in &report.choices {
-            eprintln!("  {} ({} changes it)", choice.what, choice.flag);
-        }
-        for warning in &report.warnings {
-            eprintln!("warning: {warning}");
-        }
-    }
-
     fn config(&self) -> Config {
         Config {
             epochs: self.epochs,
