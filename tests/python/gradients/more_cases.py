@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-from onnx import helper
+from onnx import TensorProto, helper
 
 OPSET = 18
 SINGULAR_POINTS = Path(__file__).parents[2] / "gradients/singular_points.json"
@@ -369,11 +369,31 @@ def contrib():
     yield one_node("transposed_batch", "FusedMatMul", [floats(3, 2, 5), floats(2, 5, 4, seed=1)], **batch)
 
 
+def control_flow():
+    from cases import Case
+
+    def body(name, node):
+        return helper.make_graph([node], name, [], [helper.make_tensor_value_info(node.output[0], TensorProto.FLOAT, None)])
+
+    product = body("then", helper.make_node("Mul", ["x1", "x2"], ["product"]))
+    sum_of_three = body("else", helper.make_node("Sum", ["x1", "x2", "x1"], ["sum"]))
+    node = helper.make_node("If", ["x0"], ["y0"], then_branch=product, else_branch=sum_of_three)
+    for taken in (True, False):
+        values = {"x0": np.array(taken), "x1": floats(2, 3), "x2": floats(3, seed=1)}
+        types = {n: helper.np_dtype_to_tensor_dtype(v.dtype) for n, v in values.items()}
+        declared = [helper.make_tensor_value_info(n, types[n], v.shape) for n, v in values.items()]
+        made = [helper.make_tensor_value_info("y0", TensorProto.FLOAT, None)]
+        graph = helper.make_graph([node], "if", declared, made)
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=8)
+        yield Case(f"if_{taken}".lower(), model, values, "If")
+
+
 def more_cases():
     for family in (elementwise, products, convolutions, pools, norms, reductions, layouts, resizes, indices):
         yield from family()
     yield from losses_and_dropout()
     yield from contrib()
+    yield from control_flow()
 
 
 def singular_points():
