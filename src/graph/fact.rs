@@ -180,8 +180,8 @@ impl Facts {
         graph.initializer.iter().for_each(|tensor| self.insert_tensor(tensor));
     }
 
-    /// Learns of `to` what is known of `from`.
-    pub fn copy(&mut self, from: &str, to: &str) {
+    /// Learns that `to` is the same as `from`, its numbers too.
+    pub fn equate(&mut self, from: &str, to: &str) {
         if let Some(fact) = self.get(from).cloned() {
             self.insert(to.into(), fact);
         }

@@ -6,6 +6,8 @@
 mod cross_entropy;
 mod ending;
 mod regression;
+#[cfg(test)]
+mod tests;
 
 pub use ending::{Ending, Wanted, find_ending};
 

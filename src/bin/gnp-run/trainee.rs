@@ -41,7 +41,7 @@ impl Trainee {
         let path = &*arguments.model;
         let is_folder = path.is_dir();
         let model = if is_folder { None } else { Some(onnx::read(path)?) };
-        let is_made = is_folder || model.as_ref().is_some_and(|model| StepModel::is_one(model));
+        let is_made = is_folder || model.as_ref().is_some_and(StepModel::is_one);
         if let Some(flag) = arguments.step.first_given().or(arguments.penalty.first_fixed()).filter(|_| is_made) {
             return Err(Error::input(format!("{flag} is of no use: the training is in the model already"))
                 .in_file(path)
@@ -169,7 +169,7 @@ impl Trainee {
                 if let Some(checkpoint) = checkpoint {
                     engine.set_state(&State::read(&checkpoint.engine_file())?)?;
                 }
-                Ok(Loaded::Step { engine, forward, _scratch })
+                Ok(Loaded::Step { engine, forward: forward.map(Box::new), _scratch })
             }
         }
     }
@@ -196,7 +196,7 @@ pub enum Loaded {
     /// With the model that its trained weights go into, and the folder of what was made for the run.
     Step {
         engine: Box<dyn StepEngine>,
-        forward: Option<Model>,
+        forward: Option<Box<Model>>,
         _scratch: TempDir,
     },
 }
@@ -215,10 +215,12 @@ impl Loaded {
             Self::Artifacts(engine) => folder.write_model(|file| engine.export(file))?,
             Self::Step { engine, forward: Some(forward), .. } => {
                 let state = engine.state()?;
-                let mut trained = forward.clone();
+                let mut trained = Model::clone(forward);
                 rewrite::restore(&mut trained, trained_tensors(&state))?;
-                let force = WriteOptions { force: true, ..WriteOptions::default() };
-                folder.write_model(|file| onnx::write(trained, file, &force).map(drop))?
+                // Whole or not at all, and with its data files under the names that they keep.
+                let file = folder.root().join("model.onnx");
+                onnx::write(trained, &file, &WriteOptions { force: true, ..WriteOptions::default() })?;
+                file
             }
             Self::Step { engine, .. } => {
                 let state = folder.write_state(|file| engine.state()?.write(file))?;

@@ -87,12 +87,17 @@ def gradients(engine, model, entry, x):
     return found
 
 
+def weighted(w, v):
+    """Σ w∘v over what w is not 0 of."""
+    return float(np.sum(w[w != 0] * v[w != 0]))
+
+
 def derivative(y, x, w, v, steps):
     """The derivative of Σ w∘y at x in the direction v."""
     differences = []
     for h in steps:
         ahead, behind = (y({n: a + s * h * v[n] if n in v else a for n, a in x.items()}) for s in (1.0, -1.0))
-        differences.append(sum(float(np.sum(c * (a - b))) for c, a, b in zip(w, ahead, behind)) / (2 * h))
+        differences.append(sum(weighted(c, a - b) for c, a, b in zip(w, ahead, behind)) / (2 * h))
     ratio = (steps[0] / steps[1]) ** 2
     extrapolated = [(ratio * b - a) / (ratio - 1) for a, b in zip(differences, differences[1:])]
     spread = [abs(a - b) for a, b in zip(extrapolated, extrapolated[1:])]
@@ -102,14 +107,14 @@ def derivative(y, x, w, v, steps):
 def worst_error(y, x, w, found, wrt, steps):
     """The largest relative error over random directions: in one input alone, and in all together."""
     random = np.random.default_rng(5)
-    scale = sum(float(np.sum(np.abs(c) * (1e-3 * np.abs(v) + 1e-6))) for c, v in zip(w, y(x)))
+    scale = sum(weighted(np.abs(c), 1e-3 * np.abs(v) + 1e-6) for c, v in zip(w, y(x)))
     worst = 0.0
     for names in [[n] for n in wrt for _ in range(DIRECTIONS)] + ([wrt] if len(wrt) > 1 else []):
         v = {n: random.uniform(-1.0, 1.0, x[n].shape) for n in names}
         expected = derivative(y, x, w, v, steps)
         given = sum(float(np.sum(found[n] * v[n])) for n in names)
         size = max(abs(expected), abs(given), scale)
-        error = abs(expected - given) / size if size > 0 else 0.0
+        error = 0.0 if size == 0 else abs(expected - given) / size
         worst = max(worst, error if np.isfinite(error) else float("inf"))
     return worst
 
