@@ -261,3 +261,28 @@ fn a_model_in_place_and_a_model_into_a_folder() {
     assert!(bytes(&other) == bytes(&folder));
     assert!(StepModel::is_one(&onnx::read(other.path().join("model.onnx")).unwrap()));
 }
+
+/// The second is that of the first with other names for what the step model gives a meaning to.
+#[test]
+fn values_give_way_to_the_names_of_the_contract() {
+    let rename = |model: &mut ModelProto, from: &str, to: &str| {
+        let graph = graph(model);
+        let values = graph.node.iter_mut().flat_map(|n| n.input.iter_mut().chain(&mut n.output));
+        values.filter(|value| *value == from).for_each(|value| *value = to.into());
+        graph.initializer.iter_mut().filter(|t| t.name() == from).for_each(|t| t.name = Some(to.into()));
+        graph.output.iter_mut().filter(|o| o.name() == from).for_each(|o| o.name = Some(to.into()));
+    };
+    let mut model = perceptron();
+    for (from, to) in [("logits", "loss"), ("hidden", "labels"), ("fc2.weight", "lr"), ("fc1", "fc1.weight.next")] {
+        rename(&mut model, from, to);
+    }
+    let folder = folder(&model);
+    let said = refusal(gnp_rewrite().current_dir(&folder).args(["model.onnx", "-o", "step.onnx"]));
+    assert_says(&said, &["nothing tells which loss `loss`, FLOAT [batch, 3], is trained with"]);
+    let text = rewrite(&folder, &["--loss", "cross-entropy", "--logits", "loss", "--train", "lr", "--check"]);
+    assert_says(&text, &["cross-entropy of `loss`", "trains      1 parameters, 24 numbers"]);
+    let step = step(&folder);
+    assert_eq!(names(&step.graph.input)[..5], ["x", "labels", "lr", "gnp.r", "gnp.alpha"]);
+    assert_eq!(names(&step.graph.input)[6..], ["gnp/model/lr", "gnp/model/lr.momentum"]);
+    assert_eq!(names(&step.graph.output)[0], "loss");
+}
