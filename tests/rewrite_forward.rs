@@ -280,7 +280,7 @@ fn values_give_way_to_the_names_of_the_contract() {
     let said = refusal(gnp_rewrite().current_dir(&folder).args(["model.onnx", "-o", "step.onnx"]));
     assert_says(&said, &["nothing tells which loss `loss`, FLOAT [batch, 3], is trained with"]);
     let text = rewrite(&folder, &["--loss", "cross-entropy", "--logits", "loss", "--train", "lr", "--check"]);
-    assert_says(&text, &["cross-entropy of `loss`", "trains      1 parameters, 24 numbers"]);
+    assert_says(&text, &["cross-entropy of `loss`", "trains      1 parameter, 24 numbers"]);
     let step = step(&folder);
     assert_eq!(names(&step.graph.input)[..5], ["x", "labels", "lr", "gnp.r", "gnp.alpha"]);
     assert_eq!(names(&step.graph.input)[6..], ["gnp/model/lr", "gnp/model/lr.momentum"]);
