@@ -4,9 +4,9 @@ use crate::progress::Display;
 use crate::trainee::Trainee;
 use clap::{Args, ValueEnum, value_parser};
 use gnp::cli::arguments::{PenaltyArguments, StepArguments};
-use gnp::engine::Device;
+use gnp::engine::{Device, Engine};
 use gnp::onnx::ensure_free;
-use gnp::train::data::{Data, Feed};
+use gnp::train::data::{Data, Dataset, Feed};
 use gnp::train::{Config, Ended, Progress, Run, RunFolder, Schedule, fit, prepare};
 use gnp::{Error, Result, cli};
 use std::num::NonZero;
@@ -159,11 +159,12 @@ pub fn run(arguments: &Arguments) -> Result<()> {
 
     let mut loaded = trainee.load(arguments, checkpoint.as_ref())?;
     let engine = loaded.engine();
+    arguments.feed(engine, &data.train)?;
     let classes = prepare(engine, &mut data, arguments.divisor, arguments.label_noise, &config)?;
-    let train = Feed::new(&data.train, engine.batch_ports(), arguments.divisor)?;
+    let train = arguments.feed(engine, &data.train)?;
     let evaluates = !engine.evaluate_outputs().is_empty();
     let test = data.test.as_ref().filter(|_| evaluates);
-    let test = test.map(|test| Feed::new(test, engine.batch_ports(), arguments.divisor)).transpose()?;
+    let test = test.map(|test| arguments.feed(engine, test)).transpose()?;
     let mut folder = match &checkpoint {
         Some(checkpoint) => RunFolder::resume(&root, fingerprint, checkpoint)?,
         None => RunFolder::create(&root, fingerprint, arguments.force || arguments.resume)?,
@@ -204,6 +205,11 @@ pub fn run(arguments: &Arguments) -> Result<()> {
 }
 
 impl Arguments {
+    /// The data as the model takes them.
+    fn feed<'d>(&self, engine: &dyn Engine, data: &'d Dataset) -> Result<Feed<'d>> {
+        Feed::new(data, engine.batch_ports(), self.divisor).map_err(|e| e.in_file(&self.model))
+    }
+
     fn config(&self) -> Config {
         Config {
             epochs: self.epochs,
