@@ -5,6 +5,7 @@ use crate::onnx::DataType;
 use crate::onnx::proto::tensor_shape_proto::{Dimension, dimension::Value as DimValue};
 use crate::onnx::proto::{GraphProto, TensorProto, TensorShapeProto, TypeProto, ValueInfoProto, type_proto};
 use foldhash::HashMap;
+use std::fmt;
 use std::sync::Arc;
 
 /// The size of one axis.
@@ -30,6 +31,17 @@ impl Dim {
     }
 }
 
+/// The number or the symbol; `?` where nothing is known.
+impl fmt::Display for Dim {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Known(size) => write!(f, "{size}"),
+            Self::Symbol(symbol) => f.write_str(symbol),
+            Self::Unknown => f.write_str("?"),
+        }
+    }
+}
+
 /// The sizes of all axes; none where not even their number is known.
 pub type Shape = Option<Vec<Dim>>;
 
@@ -45,6 +57,23 @@ pub struct Fact {
     pub element: DataType,
     /// Its shape, as far as it is known.
     pub shape: Shape,
+}
+
+/// The element type, then the sizes.
+///
+/// ```
+/// use gnp::graph::Fact;
+/// use gnp::onnx::DataType;
+/// assert_eq!(Fact::with_sizes(DataType::Int64, &[2, 3]).to_string(), "INT64 [2, 3]");
+/// assert_eq!(Fact::of(DataType::Float).to_string(), "FLOAT of unknown shape");
+/// ```
+impl fmt::Display for Fact {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ", self.element.as_str_name())?;
+        let Some(shape) = &self.shape else { return f.write_str("of unknown shape") };
+        let sizes: Vec<_> = shape.iter().map(Dim::to_string).collect();
+        write!(f, "[{}]", sizes.join(", "))
+    }
 }
 
 impl Fact {
@@ -151,8 +180,8 @@ impl Facts {
         graph.initializer.iter().for_each(|tensor| self.insert_tensor(tensor));
     }
 
-    /// Learns of `to` what is known of `from`.
-    pub fn copy(&mut self, from: &str, to: &str) {
+    /// Learns that `to` is the same as `from`, its numbers too.
+    pub fn equate(&mut self, from: &str, to: &str) {
         if let Some(fact) = self.get(from).cloned() {
             self.insert(to.into(), fact);
         }

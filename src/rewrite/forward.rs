@@ -1,11 +1,12 @@
 //! A forward model in, a step model out.
 
 use super::StepReport;
-use crate::contract::{ALPHA, CONFIG_KEY, LABELS, LEARNING_RATE, R, VERSION_KEY, WARMUP_STEPS};
+use crate::choice::Choice;
+use crate::contract::{ALPHA, CONFIG_KEY, LABELS, LEARNING_RATE, R, SEED, STEP, VERSION_KEY, WARMUP_STEPS};
 use crate::emit::step::{self, Parts};
-use crate::graph::{Graph, TypedBuilder, Value};
+use crate::graph::{Dim, Facts, Graph, TypedBuilder, Value};
 use crate::loss::{self, Ending, Wanted, find_ending};
-use crate::lowering;
+use crate::lowering::{self, Lowered};
 use crate::normalise::normalise;
 use crate::objective::{Forward, Objective as _, Selection, trainable};
 use crate::onnx::{self, Model, WriteOptions};
@@ -13,9 +14,8 @@ use crate::penalty::{self, Coefficient, Coefficients, Penalty, Warmup};
 use crate::shapes;
 use crate::transform::{Optimizer, State, Training, pass};
 use crate::{Error, Result};
-use clap::ValueEnum as _;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 /// The pass that the loss's nodes are for.
@@ -46,8 +46,29 @@ pub struct StepOptions {
     pub dims: BTreeMap<String, i64>,
 }
 
+impl StepOptions {
+    fn validate(&self) -> Result<()> {
+        self.penalty.validate()?;
+        self.optimizer.validate()?;
+        if !(self.l2.is_finite() && self.l2 >= 0.0) {
+            return Err(Error::input(format!(
+                "the weight of l2 is {}; expected a finite number, zero or above",
+                self.l2
+            ))
+            .help("leave --l2 out for none"));
+        }
+        if self.warmup != Warmup::None && self.warmup_steps == 0 {
+            return Err(Error::input(
+                "the warm-up of the penalty has no length; expected a number of steps above zero",
+            )
+            .help("give it with --gr-warmup-steps"));
+        }
+        Ok(())
+    }
+}
+
 /// Every choice made, as it stands in the metadata of a step model.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct StepConfig {
     /// The forward model, by its file name.
     pub model: String,
@@ -84,24 +105,6 @@ impl StepConfig {
             })
             .map_err(|what| Error::input(what).in_file(model.path()).help("make the step model again with gnp-rewrite"))
     }
-
-    /// The choices in a line.
-    fn summary(&self) -> String {
-        let name = |value: clap::builder::PossibleValue| value.get_name().to_owned();
-        let loss = match &self.loss {
-            Some(loss) => {
-                format!("{} of `{}`", loss.kind.to_possible_value().map_or_else(String::new, name), self.logits)
-            }
-            None => format!("loss `{}`", self.logits),
-        };
-        let optimizer = self.optimizer.kind.to_possible_value().map_or_else(String::new, name);
-        format!(
-            "{loss}; r = {}, alpha = {}; {optimizer}, lr = {}",
-            self.penalty.r,
-            self.penalty.alpha,
-            self.optimizer.default_learning_rate()
-        )
-    }
 }
 
 /// Makes a step model of a forward model that was read.
@@ -115,8 +118,7 @@ pub fn make_step(mut model: Model, options: &StepOptions) -> Result<(Model, Step
 }
 
 fn build(model: &mut Model, options: &StepOptions) -> Result<StepReport> {
-    options.penalty.validate()?;
-    options.optimizer.validate()?;
+    options.validate()?;
     refuse_what_does_not_train(model)?;
     let mut report = StepReport::new(model);
     report.warnings = normalise(model)?.warnings;
@@ -127,12 +129,12 @@ fn build(model: &mut Model, options: &StepOptions) -> Result<StepReport> {
     let mut facts = shapes::analyse(model, &BTreeMap::new())?;
     let mut graph = Graph::new(std::mem::take(&mut model.graph))?;
 
-    let (ending, choices) = find_ending(&graph, &facts, &options.loss.renamed(&renamed))?;
-    report.choices = choices;
-    let (candidates, choices) = trainable(&graph, &facts, &options.selection)?;
-    report.choices.extend(choices);
+    let (candidates, what_trains) = trainable(&graph, &facts, &options.selection)?;
+    let (ending, loss) = find_ending(&graph, &facts, &options.loss.renamed(&renamed))?;
+    report.choices = [loss, what_trains, open_sizes(&graph, &facts)].concat();
 
     let lowered = lowering::lower(&mut graph, &mut facts, &options.lowering)?;
+    report.choices.extend(what_was_lowered(&lowered));
     let is_statistic = |value: &Value| lowered.state.iter().any(|pair| pair.state == *value);
     let candidates: Vec<_> = candidates.into_iter().filter(|value| !is_statistic(value)).collect();
 
@@ -198,10 +200,33 @@ fn build(model: &mut Model, options: &StepOptions) -> Result<StepReport> {
         warmup: options.warmup,
         optimizer: options.optimizer,
     };
-    report.summary = config.summary();
     step::assemble(model, graph, &parts, &config)?;
+    report.config = config;
+    report.hyperparameters = parts.hyperparameters;
     report.finish(model);
     Ok(report)
+}
+
+/// The sizes of the inputs that may differ from step to step.
+fn open_sizes(graph: &Graph, facts: &Facts) -> Vec<Choice> {
+    let shapes = graph.proto().input.iter().filter_map(|input| facts.get(input.name())?.shape.as_ref());
+    let symbols: BTreeSet<String> = shapes
+        .flatten()
+        .filter_map(|dim| if let Dim::Symbol(symbol) = dim { Some(format!("`{symbol}`")) } else { None })
+        .collect();
+    if symbols.is_empty() {
+        return vec![];
+    }
+    let symbols = symbols.into_iter().collect::<Vec<_>>().join(", ");
+    vec![Choice::new(format!("any size of {symbols}, as the model has it"), "--dim")]
+}
+
+fn what_was_lowered(lowered: &Lowered) -> Vec<Choice> {
+    let statistics = || Choice::new("BatchNormalization trains, with the statistics of the batch", "--batch-norm");
+    let draws =
+        || Choice::new(format!("what is drawn at random follows from `{SEED}` and `{STEP}`"), "--random, --dropout");
+    let statistics = (!lowered.state.is_empty()).then(statistics);
+    statistics.into_iter().chain(lowered.draws.then(draws)).collect()
 }
 
 /// r and α as inputs, warmed up where that is wanted.
@@ -247,27 +272,26 @@ fn refuse_what_does_not_train(model: &Model) -> Result<()> {
     Ok(())
 }
 
-/// Reads the forward model `input`, makes a step model of it, and writes that to `output`.
+/// Makes a step model of the forward model `model`, and writes it to `output`, or, in a dry run, does all but that.
 ///
 /// # Errors
-/// As [`make_step`]; where a file cannot be read or written. What existed is then as it was.
+/// As [`make_step`]; where the output exists (without `force`) or cannot be written. What existed is then as it was.
 pub fn rewrite_forward(
-    input: &Path,
+    model: Model,
     output: &Path,
     options: &StepOptions,
-    write: Option<&WriteOptions>,
+    write: &WriteOptions,
+    dry_run: bool,
 ) -> Result<StepReport> {
-    let model = onnx::read(input)?;
+    let name = model.path().file_name().unwrap_or_default().to_owned();
     let (step, mut report) = make_step(model, options)?;
-    let output = if output.is_dir() { output.join(input.file_name().unwrap_or_default()) } else { output.to_owned() };
-    report.output.clone_from(&output);
-    match write {
-        None => onnx::ensure_free(&output, false)?,
-        Some(write) => {
-            let written = onnx::write(step, &output, write)?;
-            report.bytes = Some(written.bytes);
-            report.external = written.external;
-        }
+    report.output = if output.is_dir() { output.join(name) } else { output.to_owned() };
+    if dry_run {
+        onnx::ensure_free(&report.output, write.force)?;
+    } else {
+        let written = onnx::write(step, &report.output, write)?;
+        report.bytes = Some(written.bytes);
+        report.external = written.external;
     }
     Ok(report)
 }

@@ -3,6 +3,7 @@
 use crate::contract::STEP;
 use crate::graph::{Fact, TypedBuilder, Value};
 use crate::onnx::DataType;
+use serde::Serialize;
 
 /// The pass that added nodes are for.
 pub mod pass {
@@ -11,7 +12,7 @@ pub mod pass {
 }
 
 /// A number that is an input of the step model, a float scalar with a default.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Hyperparameter {
     /// The name of the input.
     pub name: &'static str,

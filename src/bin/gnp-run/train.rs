@@ -6,7 +6,6 @@ use clap::{Args, ValueEnum, value_parser};
 use gnp::cli::arguments::{PenaltyArguments, StepArguments};
 use gnp::engine::Device;
 use gnp::onnx::ensure_free;
-use gnp::rewrite::StepReport;
 use gnp::train::data::{Data, Feed};
 use gnp::train::{Config, Ended, Progress, Run, RunFolder, Schedule, fit, prepare};
 use gnp::{Error, Result, cli};
@@ -65,9 +64,10 @@ pub struct Arguments {
     #[arg(long, value_name = "N", default_value_t = 0, help_heading = "Optimization")]
     pub seed: u32,
 
-    #[command(flatten)]
+    // Arguments of the command line itself: a group that may be missing, as this one, can hold no others.
+    #[arg(skip)]
     pub penalty: PenaltyArguments,
-    #[command(flatten)]
+    #[arg(skip)]
     pub step: StepArguments,
 
     /// Write the trained model there: the model that was given, with trained weights
@@ -204,17 +204,6 @@ pub fn run(arguments: &Arguments) -> Result<()> {
 }
 
 impl Arguments {
-    /// Says what was made of an ordinary model.
-    pub fn announce_step(&self, report: &StepReport) {
-        eprintln!("{}; {} parameters train ({} numbers)", report.summary, report.parameters.len(), report.numbers);
-        for choice in &report.choices {
-            eprintln!("  {} ({} changes it)", choice.what, choice.flag);
-        }
-        for warning in &report.warnings {
-            eprintln!("warning: {warning}");
-        }
-    }
-
     fn config(&self) -> Config {
         Config {
             epochs: self.epochs,

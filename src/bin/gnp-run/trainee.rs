@@ -8,7 +8,7 @@ use gnp::engine::{Available, Engine, OrtTraining, Rates, State, StepEngine, Step
 use gnp::onnx::{self, Model, WriteOptions};
 use gnp::rewrite::{self, StepConfig};
 use gnp::train::{Checkpoint, Config, RunFolder, exposed_numbers, find_artifacts};
-use gnp::{Error, Result};
+use gnp::{Error, Result, cli};
 use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
@@ -65,10 +65,10 @@ impl Trainee {
             let forward = arguments.forward.clone().or(beside.filter(|file| file.is_file()));
             (model, forward.map(onnx::read).transpose()?)
         } else {
-            let options = arguments.step.options(arguments.penalty.penalty()?, arguments.lr)?;
+            let options = arguments.step.options(arguments.penalty.penalty()?, arguments.lr);
             let (step, report) = rewrite::make_step(model.clone(), &options)?;
             if !arguments.quiet {
-                arguments.announce_step(&report);
+                eprint!("{}", cli::describe::step(&report));
             }
             (written(step, scratch.path(), "step.onnx")?, Some(model))
         };

@@ -5,7 +5,7 @@ use crate::{Error, Result};
 use clap::Args;
 
 /// The penalty.
-#[derive(Args, Clone, Debug)]
+#[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Penalty")]
 pub struct PenaltyArguments {
     /// The radius r of the perturbation; 0 is plain training [default: 0.1]

@@ -38,7 +38,7 @@ fn copy_facts(facts: &mut Facts, body: &GraphProto, copy: &GraphProto) {
     let (mut from, mut to) = (Vec::new(), Vec::new());
     for_each_definition(body, &mut |name| from.push(name));
     for_each_definition(copy, &mut |name| to.push(name));
-    from.into_iter().zip(to).for_each(|(from, to)| facts.copy(from, to));
+    from.into_iter().zip(to).for_each(|(from, to)| facts.equate(from, to));
     for (node, copy) in body.node.iter().zip(&copy.node) {
         let (mut from, mut to) = (Vec::new(), Vec::new());
         for_each_subgraph(node, &mut |body| from.push(body));

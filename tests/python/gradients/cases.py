@@ -39,10 +39,10 @@ HELPERS |= {"Mod", "Not", "Or", "Range", "Shape", "Size"}
 # Floating inputs that are settings or state, and have no gradient by definition: as in PyTorch, where they are numbers, buffers
 # or (a loss's class weights) declared as not differentiable.
 SETTINGS = {
-    "OneHot": {0, 1},
     "Range": {1},
     "Resize": {1, 2},
     "Dropout": {1},
+    "OneHot": {0, 1},
     "BatchNormalization": {3, 4},
     "SoftmaxCrossEntropyLoss": {2},
     "NegativeLogLikelihoodLoss": {2},

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-from onnx import TensorProto, helper
+from onnx import helper, numpy_helper
 
 OPSET = 18
 SINGULAR_POINTS = Path(__file__).parents[2] / "gradients/singular_points.json"
@@ -369,23 +369,34 @@ def contrib():
     yield one_node("transposed_batch", "FusedMatMul", [floats(3, 2, 5), floats(2, 5, 4, seed=1)], **batch)
 
 
-def control_flow():
+def branches():
+    """Branches that capture the same and different values, one of which makes its result of a constant; and branches in one."""
     from cases import Case
 
-    def body(name, node):
-        return helper.make_graph([node], name, [], [helper.make_tensor_value_info(node.output[0], TensorProto.FLOAT, None)])
+    def body(nodes, output, **constants):
+        constants = [numpy_helper.from_array(value, name) for name, value in constants.items()]
+        result = helper.make_tensor_value_info(output, onnx.TensorProto.FLOAT, None)
+        return helper.make_graph(nodes, "body", [], [result], constants)
 
-    product = body("then", helper.make_node("Mul", ["x1", "x2"], ["product"]))
-    sum_of_three = body("else", helper.make_node("Sum", ["x1", "x2", "x1"], ["sum"]))
-    node = helper.make_node("If", ["x0"], ["y0"], then_branch=product, else_branch=sum_of_three)
-    for taken in (True, False):
-        values = {"x0": np.array(taken), "x1": floats(2, 3), "x2": floats(3, seed=1)}
-        types = {n: helper.np_dtype_to_tensor_dtype(v.dtype) for n, v in values.items()}
-        declared = [helper.make_tensor_value_info(n, types[n], v.shape) for n, v in values.items()]
-        made = [helper.make_tensor_value_info("y0", TensorProto.FLOAT, None)]
-        graph = helper.make_graph([node], "if", declared, made)
-        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=8)
-        yield Case(f"if_{taken}".lower(), model, values, "If")
+    node = helper.make_node
+    scaled = body([node("Mul", ["h", "w"], ["a"]), node("Mul", ["a", "two"], ["b"])], "b", two=np.float32([2]))
+    bent = body([node("Sin", ["h"], ["d"]), node("Mul", ["d", "u"], ["e"]), node("Mul", ["e", "d"], ["f"])], "f")
+    inner = [body([node("Mul", ["p", "w"], ["q"])], "q"), body([node("Mul", ["p", "p"], ["r"])], "r")]
+    inside = node("If", ["inner"], ["s"], then_branch=inner[0], else_branch=inner[1])
+    nested = body([node("Exp", ["h"], ["p"]), inside, node("Mul", ["s", "p"], ["t"])], "t")
+    handed_on = body([node("Identity", ["x"], ["g"])], "g")
+    values = {"x": floats(3, 4), "w": floats(4, seed=1), "u": floats(3, 1, seed=2)}
+    for name, then, otherwise in (("plain", scaled, bent), ("nested", nested, handed_on)):
+        for taken in (True, False):
+            given = {**values, "c": np.array(taken), "inner": np.array(not taken)}
+            nodes = [node("Sigmoid", ["x"], ["h"]), node("If", ["c"], ["y"], then_branch=then, else_branch=otherwise)]
+            read = "xwuc" if name == "plain" else ["x", "w", "c", "inner"]
+            given = {key: given[key] for key in read}
+            inputs = [helper.make_tensor_value_info(k, helper.np_dtype_to_tensor_dtype(v.dtype), v.shape) for k, v in given.items()]
+            output = helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, None)
+            graph = helper.make_graph(nodes, name, inputs, [output])
+            model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=8)
+            yield Case(f"if_{name}_{str(taken).lower()}", model, given, "If")
 
 
 def more_cases():
@@ -393,7 +404,7 @@ def more_cases():
         yield from family()
     yield from losses_and_dropout()
     yield from contrib()
-    yield from control_flow()
+    yield from branches()
 
 
 def singular_points():

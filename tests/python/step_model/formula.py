@@ -19,30 +19,25 @@ PLAIN = {"gnp.r": np.float32(0)}
 PENALISED = {"gnp.r": R, "gnp.alpha": ALPHA}
 
 
-def perturbed(step: Step, given: State, gradient: State, r: float) -> State:
-    """θ + r·g/‖g‖, in the file's precision."""
+def perturbed(step: Step, given: State, gradient: State, length: float, r: float) -> State:
+    """θ + r·g/‖g‖, rounded as the file's precision rounds."""
     at = {**step.initial, **given}
-    scale = r / norm(gradient)
-    return {n: (at[n] + scale * gradient[n]).astype(at[n].dtype) for n in step.parameters}
+    precision = step.initial[step.parameters[0]].dtype.type
+    scale = precision(r) / precision(length)
+    return {n: at[n] + gradient[n].astype(precision) * scale for n in step.parameters}
 
 
 def check_mix(step: Step, given: State, bound: float) -> float:
-    """g = (1 − α)·g₁ + α·g₂, with g₁ and g₂ from plain steps.
-
-    Where an element of an activation lies as near to a kink as rounding, g₂ is that of one or the other side: neighbours of r
-    decide.
-    """
+    """g = (1 − α)·g₁ + α·g₂, with g₁ and g₂ from plain steps."""
     here = step.gradient({**given, **PLAIN})
     found = step.gradient({**given, **PENALISED})
-    errors = []
-    for neighbour in [1, 1 - 1e-6, 1 + 1e-6]:
-        there = step.gradient({**given, **PLAIN, **perturbed(step, given, here, R * neighbour)})
-        mix = {n: (1 - np.float64(ALPHA)) * here[n] + np.float64(ALPHA) * there[n] for n in here}
-        assert relative_error(found, here) > 1e-3, "the penalty makes no difference"
-        errors.append(relative_error(found, mix))
-        if errors[-1] <= bound:
-            return errors[-1]
-    raise AssertionError(f"the gradient is not the mix of two: {errors}")
+    length = step.run({**given, **PLAIN})["gnp.grad_norm"]
+    there = step.gradient({**given, **PLAIN, **perturbed(step, given, here, length, R)})
+    mix = {n: (1 - float(ALPHA)) * here[n] + float(ALPHA) * there[n] for n in here}
+    assert relative_error(found, here) > 1e-3, "the penalty makes no difference"
+    error = relative_error(found, mix)
+    assert error <= bound, f"the gradient is not the mix of two: {error}"
+    return error
 
 
 def check_derivative(step: Step, given: State, bound: float, steps: list[float], seed: int) -> float:
@@ -69,7 +64,7 @@ def check_contract(step: Step, batch: State):
     plain, penalised = step.run({**batch, **PLAIN}), step.run({**batch, **PENALISED})
     assert plain["loss"] == penalised["loss"] == plain["gnp.loss_perturbed"]
     assert penalised["gnp.loss_perturbed"] > penalised["loss"]
-    assert np.isclose(penalised["gnp.grad_norm"], norm(step.gradient({**batch, **PLAIN})), rtol=1e-6)
+    assert np.isclose(penalised["gnp.grad_norm"], norm(step.gradient({**batch, **PLAIN})), rtol=1e-5)
 
     # Both switches lead to the plain step, bit for bit.
     without = step.run({**batch, "gnp.r": R, "gnp.alpha": np.float32(0)})
@@ -121,7 +116,7 @@ def small(program: str, folder: Path):
         check_contract(step, batch)
         exact, few = step.doubled(), {n: v[:3] for n, v in batch.items()}
         errors = [check_derivative(exact, few, 1e-6, [1e-4, 1e-5, 1e-6], seed) for seed in range(2)]
-        print(f"{name}: mix {mix:.1e}, in doubles {check_mix(exact, few, 1e-9):.1e}, derivative {max(errors):.1e}")
+        print(f"{name}: mix {mix:.1e}, in doubles {check_mix(exact, few, 1e-12):.1e}, derivative {max(errors):.1e}")
     check_zero_gradient(program, folder)
 
 
@@ -136,6 +131,9 @@ def light(program: str, folder: Path):
         onnx.save(models.light(name), path)
         step = rewrite(program, path, folder / f"{name}.step.onnx", *FLAGS)
         onnx.checker.check_model(step.path, full_check=True)
+        # Thousands of activations lie as near to a kink as rounding, and the two passes must round alike: in shufflenet, a change of
+        # the weights by 1e-7 moves the gradient by 1e-3.
+        step.fuses = False
         batch = step.batch(1, 1000, seed=1)
         mix = check_mix(step, batch, 1e-5)
         check_contract(step, batch)
