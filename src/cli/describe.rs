@@ -58,8 +58,12 @@ fn choices(report: &StepReport) -> [(&'static str, String); 6] {
         ("loss", loss),
         ("penalty", penalty),
         ("optimizer", value_name(config.optimizer.kind)),
-        ("trains", format!("{} parameters, {} numbers", report.parameters.len(), report.numbers)),
+        ("trains", format!("{}, {}", count(report.parameters.len(), "parameter"), count(report.numbers, "number"))),
         ("batch", report.batch.join("; ")),
         ("may be fed", numbers.join(", ")),
     ]
+}
+
+fn count(number: usize, what: &str) -> String {
+    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
 }

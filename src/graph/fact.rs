@@ -193,6 +193,14 @@ impl Facts {
         }
     }
 
+    /// Follows a renaming of the graph, given as the new names by the old ones.
+    pub fn follow(&mut self, names: &HashMap<String, String>) {
+        for (from, to) in names {
+            self.equate(from, to);
+            self.forget(from);
+        }
+    }
+
     /// What is known of a value.
     pub fn get(&self, value: &str) -> Option<&Fact> {
         self.facts.get(value)

@@ -23,15 +23,6 @@ pub struct Wanted {
     pub class_axis: Option<i64>,
 }
 
-impl Wanted {
-    /// The same of a graph in which values have other names.
-    #[must_use]
-    pub fn renamed(&self, names: &HashMap<String, String>) -> Self {
-        let renamed = |name: &Option<String>| name.as_ref().map(|name| names.get(name).unwrap_or(name).clone());
-        Self { logits: renamed(&self.logits), loss_output: renamed(&self.loss_output), ..self.clone() }
-    }
-}
-
 /// Where the loss comes from.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Ending {

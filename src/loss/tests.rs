@@ -28,7 +28,8 @@ fn computed(case: &Case) -> [Vec<f32>; 2] {
     let input = vec![tensor_info("logits", &case.shape)];
     let mut graph = Graph::new(GraphProto { input, ..Default::default() }).unwrap();
     let mut facts = Facts::declared(graph.proto());
-    let loss = Loss { kind: case.kind, label_smoothing: case.smoothing, class_axis: (case.axis != 1).then_some(case.axis) };
+    let loss =
+        Loss { kind: case.kind, label_smoothing: case.smoothing, class_axis: (case.axis != 1).then_some(case.axis) };
     let logits = Value::from("logits");
     let (value, labels) = loss.append(&mut TypedBuilder::new(&mut graph, &mut facts, "loss"), &logits).unwrap();
     let gradients = gradient(&mut graph, &mut facts, &value, &[logits], "gradient").unwrap();

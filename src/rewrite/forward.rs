@@ -122,37 +122,40 @@ fn build(model: &mut Model, options: &StepOptions) -> Result<StepReport> {
     refuse_what_does_not_train(model)?;
     let mut report = StepReport::new(model);
     report.warnings = normalise(model)?.warnings;
-    let mut graph = Graph::new(std::mem::take(&mut model.graph))?;
-    let renamed = step::make_way(&mut graph)?;
-    model.graph = graph.into_proto();
     shapes::bind(model, &options.dims)?;
     let mut facts = shapes::analyse(model, &BTreeMap::new())?;
     let mut graph = Graph::new(std::mem::take(&mut model.graph))?;
 
     let (candidates, what_trains) = trainable(&graph, &facts, &options.selection)?;
-    let (ending, loss) = find_ending(&graph, &facts, &options.loss.renamed(&renamed))?;
+    let (ending, loss) = find_ending(&graph, &facts, &options.loss)?;
     report.choices = [loss, what_trains, open_sizes(&graph, &facts)].concat();
+
+    // The user has been told of everything by the names in the file; from here on values may have others.
+    let renamed = step::make_way(&mut graph)?;
+    facts.follow(&renamed);
+    let in_step = |value: &Value| renamed.get(&**value).map_or_else(|| value.clone(), |name| name.as_str().into());
 
     let lowered = lowering::lower(&mut graph, &mut facts, &options.lowering)?;
     report.choices.extend(what_was_lowered(&lowered));
     let is_statistic = |value: &Value| lowered.state.iter().any(|pair| pair.state == *value);
-    let candidates: Vec<_> = candidates.into_iter().filter(|value| !is_statistic(value)).collect();
+    let candidates: Vec<_> = candidates.iter().map(in_step).filter(|value| !is_statistic(value)).collect();
 
     let mut b = TypedBuilder::new(&mut graph, &mut facts, LOSS_PASS);
     let (loss, labels, wanted, logits) = match &ending {
         Ending::Logits { value, loss } => {
             refuse_labels(b.graph())?;
-            let (scalar, labels) = loss.append(&mut b, value)?;
+            let (scalar, labels) = loss.append(&mut b, &in_step(value))?;
             (scalar, Some(labels), Some(loss.clone()), value.clone())
         }
-        Ending::Scalar(value) => (scalar(&mut b, value), None, None, value.clone()),
+        Ending::Scalar(value) => (scalar(&mut b, &in_step(value)), None, None, value.clone()),
     };
     let loss = loss::append_l2(&mut b, &loss, &candidates, options.l2, options.l2_skip_vectors);
     let objective = Forward::differentiate(&mut graph, &mut facts, &loss, &candidates)?;
     let parameters = objective.parameters().to_vec();
     if parameters.is_empty() {
         return Err(Error::input(format!("the loss `{logits}` depends on no trainable parameter")).help(
-            "the way from the weights to it leads through whole numbers only; choose another value with --logits",
+            "every way from one to it leads through whole numbers, or operators without slope such as ArgMax and Round; \
+             choose another value with --logits, or other parameters with --train",
         ));
     }
     report.parameters(&graph, &candidates, &parameters);

@@ -4,7 +4,7 @@ use super::forward::StepConfig;
 use crate::emit::evaluation;
 use crate::emit::step;
 use crate::emit::trained::{self, Trained};
-use crate::graph::{Graph, TypedBuilder};
+use crate::graph::{Graph, TypedBuilder, Value};
 use crate::normalise::normalise;
 use crate::onnx::Model;
 use crate::{Error, Result, shapes};
@@ -24,14 +24,13 @@ pub fn make_evaluation(mut model: Model, config: &StepConfig, state: &[String]) 
 
 fn evaluation_of(model: &mut Model, config: &StepConfig, state: &HashSet<&str>) -> Result<()> {
     normalise(model)?;
-    let mut graph = Graph::new(std::mem::take(&mut model.graph))?;
-    step::make_way(&mut graph)?;
-    model.graph = graph.into_proto();
     shapes::bind(model, &config.dims)?;
     let mut facts = shapes::analyse(model, &Default::default())?;
     let mut graph = Graph::new(std::mem::take(&mut model.graph))?;
-    let end = config.logits.as_str().into();
-    let Some(fact) = facts.get(&config.logits).cloned() else {
+    let renamed = step::make_way(&mut graph)?;
+    facts.follow(&renamed);
+    let end = Value::from(renamed.get(&config.logits).unwrap_or(&config.logits).as_str());
+    let Some(fact) = facts.get(&end).cloned() else {
         return Err(Error::input(format!("the model has no value `{}`, of which the loss is taken", config.logits))
             .help("name the model that the step model was made of"));
     };
