@@ -194,7 +194,7 @@ fn json() {
 }
 
 #[test]
-fn a_dry_run_writes_nothing_and_a_quiet_one_prints_nothing() {
+fn as_much_is_written_and_printed_as_is_asked_for() {
     let folder = folder(&classifier());
     let before = contents(folder.path());
     let text = rewrite(&folder, &["--dry-run", "--check"]);
@@ -203,7 +203,9 @@ fn a_dry_run_writes_nothing_and_a_quiet_one_prints_nothing() {
     assert!(contents(folder.path()) == before);
     assert_eq!(rewrite(&folder, &["--quiet", "--check"]), "");
     assert!(folder.path().join("step.onnx").is_file());
-    rewrite(&folder, &["--dry-run", "--force"]);
+    assert!(!rewrite(&folder, &["--dry-run", "--force"]).contains("fc1.weight"));
+    let more = rewrite(&folder, &["--dry-run", "--force", "--verbose"]);
+    assert_says(&more, &["Trained:\n  fc1.weight\n  fc1.bias\n  fc2.weight\n  fc2.bias\n"]);
 }
 
 #[test]

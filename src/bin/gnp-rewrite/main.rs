@@ -95,7 +95,7 @@ struct Arguments {
     /// Print nothing but errors
     #[arg(short, long, conflicts_with_all = ["verbose", "json"], help_heading = "Checks and messages")]
     quiet: bool,
-    /// Print what is shared by the passes, operator by operator
+    /// Print more: what trains; of artifacts, what is shared by the passes, operator by operator
     #[arg(short, long, help_heading = "Checks and messages")]
     verbose: bool,
 }
