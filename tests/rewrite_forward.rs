@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use std::fs;
 use std::path::Path;
 use support::command::{assert_says, contents, gnp_rewrite, refusal};
-use support::forward::{append, classifier, empty, graph, info, node, perceptron, weight, with, write};
+use support::forward::{append, classifier, graph, info, network, node, perceptron, with, write};
 use tempfile::TempDir;
 
 /// A folder with `model.onnx` in it.
@@ -36,38 +36,6 @@ fn step(folder: &TempDir) -> onnx::Model {
 
 fn names(values: &[ValueInfoProto]) -> Vec<&str> {
     values.iter().map(|value| value.name()).collect()
-}
-
-/// A convolution, BatchNormalization, Dropout and a linear layer, which ends in a softmax.
-fn network() -> ModelProto {
-    let mut model = empty();
-    let graph = graph(&mut model);
-    graph.input = vec![info("image", DataType::Float, "batch,1,6,6")];
-    let weights: [(&str, &[usize]); 8] = [
-        ("conv.weight", &[2, 1, 3, 3]),
-        ("conv.bias", &[2]),
-        ("bn.scale", &[2]),
-        ("bn.bias", &[2]),
-        ("bn.mean", &[2]),
-        ("bn.var", &[2]),
-        ("fc.weight", &[3, 32]),
-        ("fc.bias", &[3]),
-    ];
-    graph.initializer.extend(weights.map(|(name, shape)| weight(name, shape)));
-    graph.node = vec![
-        node("Conv", &["image", "conv.weight", "conv.bias"], "conv"),
-        node("BatchNormalization", &["conv", "bn.scale", "bn.bias", "bn.mean", "bn.var"], "bn"),
-        node("Relu", &["bn"], "relu"),
-        node("Dropout", &["relu"], "dropout"),
-        node("Flatten", &["dropout"], "flat"),
-        with(node("Gemm", &["flat", "fc.weight", "fc.bias"], "logits"), AttributeProto::int("transB", 1)),
-    ];
-    append(
-        &mut model,
-        node("Softmax", &["logits"], "probabilities"),
-        info("probabilities", DataType::Float, "batch,3"),
-    );
-    model
 }
 
 #[test]

@@ -110,17 +110,16 @@ pub fn assemble(model: &mut Model, mut graph: Graph, parts: &Parts, config: &imp
         .iter()
         .filter_map(|t| Some((t.name(), Fact::with_sizes(t.element()?, &t.dims))))
         .collect();
-    let declare = |name: &str| {
-        let fact = initial.get(name).ok_or_else(|| Error::internal(format!("`{name}` has no initial value")))?;
-        Ok(fact.info(name))
+    let fact = |name: &str| {
+        initial.get(name).ok_or_else(|| {
+            Error::input(format!("the state `{name}` has no initial value of a known type"))
+                .help("export the model with it as an initializer")
+        })
     };
     let numbers = parts.hyperparameters.iter().map(|h| h.name).chain(parts.seeded.then_some(SEED));
-    let fed = numbers.chain(state.iter().map(|s| &*s.name)).map(declare).collect::<Result<Vec<_>>>()?;
-    let following = state.iter().map(|s| {
-        let fact =
-            initial.get(&*s.name).ok_or_else(|| Error::internal(format!("`{}` has no initial value", s.name)))?;
-        Ok(fact.info(&next(&s.name)))
-    });
+    let fed = numbers.chain(state.iter().map(|s| &*s.name)).map(|name| Ok(fact(name)?.info(name)));
+    let fed = fed.collect::<Result<Vec<_>>>()?;
+    let following = state.iter().map(|s| Ok(fact(&s.name)?.info(&next(&s.name))));
     let following = following.collect::<Result<Vec<_>>>()?;
     let scalar = Fact::with_sizes(DataType::Float, &[]);
 

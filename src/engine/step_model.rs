@@ -2,7 +2,7 @@
 
 use super::{ElementType, Port, Rates, State, Tensor, initializer};
 use crate::contract::{ALPHA, LABELS, LEARNING_RATE, R, SEED, STATE_KEY};
-use crate::graph::for_each_use;
+use crate::graph::{for_each_use, tensor_type};
 use crate::onnx::Model;
 use crate::onnx::proto::{TensorProto, ValueInfoProto};
 use crate::{Error, Result};
@@ -238,6 +238,10 @@ fn initializers(model: &Model) -> HashMap<&str, &TensorProto> {
 
 fn port(input: &ValueInfoProto) -> Result<Port> {
     Port::of(input).ok_or_else(|| {
+        if tensor_type(input).is_some_and(|tensor| tensor.shape.is_none()) {
+            return Error::input(format!("the number of axes of the input `{}` is not known", input.name()))
+                .help("export the model with the shapes of its inputs and outputs");
+        }
         Error::input(format!("the input `{}` is no tensor of float32, int32 or int64", input.name()))
             .help("cast inside the model")
     })

@@ -56,6 +56,38 @@ pub fn classifier() -> ModelProto {
     model
 }
 
+/// A convolution, BatchNormalization, Dropout and a linear layer, which ends in a softmax.
+pub fn network() -> ModelProto {
+    let mut model = empty();
+    let graph = graph(&mut model);
+    graph.input = vec![info("image", DataType::Float, "batch,1,6,6")];
+    let weights: [(&str, &[usize]); 8] = [
+        ("conv.weight", &[2, 1, 3, 3]),
+        ("conv.bias", &[2]),
+        ("bn.scale", &[2]),
+        ("bn.bias", &[2]),
+        ("bn.mean", &[2]),
+        ("bn.var", &[2]),
+        ("fc.weight", &[3, 32]),
+        ("fc.bias", &[3]),
+    ];
+    graph.initializer.extend(weights.map(|(name, shape)| weight(name, shape)));
+    graph.node = vec![
+        node("Conv", &["image", "conv.weight", "conv.bias"], "conv"),
+        node("BatchNormalization", &["conv", "bn.scale", "bn.bias", "bn.mean", "bn.var"], "bn"),
+        node("Relu", &["bn"], "relu"),
+        node("Dropout", &["relu"], "dropout"),
+        node("Flatten", &["dropout"], "flat"),
+        with(node("Gemm", &["flat", "fc.weight", "fc.bias"], "logits"), AttributeProto::int("transB", 1)),
+    ];
+    append(
+        &mut model,
+        node("Softmax", &["logits"], "probabilities"),
+        info("probabilities", DataType::Float, "batch,3"),
+    );
+    model
+}
+
 /// Puts a node at the end of the graph, whose output is then the only one.
 pub fn append(model: &mut ModelProto, node: NodeProto, output: ValueInfoProto) {
     let graph = graph(model);
