@@ -97,7 +97,7 @@ proptest! {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(1000))]
+    #![proptest_config(ProptestConfig::with_cases(400))]
 
     #[test]
     fn damaged_forward_models_are_refused_or_rewritten(damages in proptest::collection::vec(damage(), 1..4)) {
