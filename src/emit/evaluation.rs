@@ -17,9 +17,6 @@ pub fn assemble(
     predictions: Option<(&Value, &Fact)>,
     state: &HashSet<&str>,
 ) {
-    for node in graph.nodes_mut() {
-        infer(node);
-    }
     let fact = |t: &crate::onnx::proto::TensorProto| Some(Fact::with_sizes(t.element()?, &t.dims));
     let initializers = graph.proto().initializer.iter().filter(|t| state.contains(t.name()));
     let fed: Vec<_> = initializers.filter_map(|t| Some(fact(t)?.info(t.name()))).collect();
@@ -37,13 +34,15 @@ pub fn assemble(
     model.graph = graph.into_proto();
 }
 
-/// Lets a node that trains differently from how it infers infer.
-fn infer(node: &mut crate::onnx::proto::NodeProto) {
-    if node.is("", "BatchNormalization") {
-        node.attribute.retain(|a| a.name() != "training_mode");
-        node.output.truncate(1);
-    } else if node.is("", "Dropout") {
-        node.input.truncate(1);
-        node.attribute.retain(|a| a.name() != "seed");
+/// Lets nodes that train differently from how they infer infer.
+pub fn infer(graph: &mut Graph) {
+    for node in graph.nodes_mut() {
+        if node.is("", "BatchNormalization") {
+            node.attribute.retain(|a| a.name() != "training_mode");
+            node.output.truncate(1);
+        } else if node.is("", "Dropout") {
+            node.input.truncate(1);
+            node.attribute.retain(|a| a.name() != "seed");
+        }
     }
 }
