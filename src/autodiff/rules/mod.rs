@@ -35,7 +35,10 @@ macro_rules! families {
     };
 }
 
-families!(activation, arithmetic, conv, function, index, layout, matmul, norm, pool, reduce, resize, select, slice, softmax, zero);
+families!(
+    activation, arithmetic, conv, function, index, layout, matmul, norm, pool, reduce, resize, select, slice, softmax,
+    zero
+);
 
 static TABLE: LazyLock<HashMap<(&str, &str), Rule>> =
     LazyLock::new(|| registered().map(|(domain, operator, rule)| ((domain, operator), rule)).collect());
