@@ -26,11 +26,14 @@ from onnxruntime.training import artifacts, onnxblock  # noqa: E402
 
 
 def write_artifacts(network: Network):
-    """Writes training, evaluation and optimizer model and the checkpoint into the folder named after the network."""
+    """Writes the forward model, and of it training, evaluation and optimizer model and the checkpoint, into the folder
+    named after the network."""
     folder = HERE / network.name
     folder.mkdir(exist_ok=True)
+    model = network.to_model(architectures.CLASSES)
+    onnx.save(model, folder / "model.onnx")
     artifacts.generate_artifacts(
-        network.to_model(architectures.CLASSES),
+        model,
         requires_grad=network.trainable,
         frozen_params=network.frozen,
         loss=artifacts.LossType.CrossEntropyLoss,

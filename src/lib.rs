@@ -1,9 +1,10 @@
 //! The Gradient Norm Penalty in ONNX training graphs.
 //!
-//! [`rewrite`](mod@rewrite) puts the penalty into an ONNX Runtime training artifact; [`train`] trains artifacts through an
-//! [`engine`]. The steps of a rewrite are modules of their own: [`onnx`] reads and writes the file, [`graph`] edits it,
-//! [`objective`] finds the loss and its gradient in it, [`penalty`] is the paper, and [`emit`] makes an artifact of the
-//! result.
+//! [`rewrite`](mod@rewrite) makes a step model of a forward model, or puts the penalty into an ONNX Runtime training artifact;
+//! [`train`] trains either through an [`engine`]. The steps of a rewrite are modules of their own: [`onnx`] reads and writes the file,
+//! [`graph`] edits it, [`normalise`], [`shapes`] and [`lowering`] prepare a forward model, on which [`loss`] puts its loss and which [`autodiff`]
+//! differentiates; [`objective`] is the loss and its gradient, [`penalty`] is the paper, [`transform`] the optimizer, and [`emit`] writes the
+//! result. [`contract`] has the names that a caller of it sees.
 //!
 //! ```
 //! use gnp::emit::artifact::{self, Settings};
@@ -24,6 +25,7 @@
 pub mod autodiff;
 pub mod choice;
 pub mod cli;
+pub mod contract;
 pub mod emit;
 pub mod engine;
 pub mod error;

@@ -4,8 +4,9 @@
 
 mod support;
 
+use gnp::contract::{SEED, STEP};
 use gnp::graph::{Builder, Graph, scalar_info};
-use gnp::lowering::{BatchNorm, Choices, Dropout, Random, SEED, STEP, expand, lower};
+use gnp::lowering::{BatchNorm, Choices, Dropout, Random, expand, lower};
 use gnp::normalise::normalise;
 use gnp::onnx::proto::ValueInfoProto;
 use gnp::onnx::{self, DataType, WriteOptions};

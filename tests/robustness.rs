@@ -5,11 +5,12 @@
 mod support;
 
 use gnp::emit::artifact::Settings;
+use gnp::engine::StepModel;
 use gnp::graph::{Graph, for_each_use};
-use gnp::onnx;
 use gnp::onnx::proto::{AttributeProto, GraphProto, ModelProto, NodeProto, ValueInfoProto};
+use gnp::onnx::{self, WriteOptions};
 use gnp::penalty::Penalty;
-use gnp::rewrite::{Options, rewrite};
+use gnp::rewrite::{Options, StepOptions, rewrite, rewrite_forward};
 use gnp::{ErrorKind, Result};
 use proptest::prelude::*;
 use proptest::sample::Index;
@@ -18,6 +19,7 @@ use std::collections::HashSet;
 use std::fs;
 use support::EXAMPLES;
 use support::command::mlp_proto;
+use support::forward::network;
 
 /// Rewrites a file of these bytes, and returns the graph that came out.
 fn rewritten(bytes: &[u8], settings: Settings) -> Result<GraphProto> {
@@ -89,6 +91,31 @@ proptest! {
         damages.iter().for_each(|damage| damage.apply(&mut bytes));
         match rewritten(&bytes, Settings { metrics: true, ..Settings::default() }) {
             Ok(graph) => _ = Graph::new(graph).unwrap(),
+            Err(error) => prop_assert_eq!(error.kind(), ErrorKind::Input, "{}", error),
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    #[test]
+    fn damaged_forward_models_are_refused_or_rewritten(damages in proptest::collection::vec(damage(), 1..4)) {
+        let mut bytes = network().encode_to_vec();
+        damages.iter().for_each(|damage| damage.apply(&mut bytes));
+        let folder = tempfile::tempdir().unwrap();
+        let (input, output) = (folder.path().join("a.onnx"), folder.path().join("b.onnx"));
+        fs::write(&input, bytes).unwrap();
+        let write = WriteOptions::default();
+        let done = onnx::read(&input)
+            .and_then(|model| rewrite_forward(model, &output, &StepOptions::default(), &write, false));
+        prop_assert_eq!(output.exists(), done.is_ok());
+        match done {
+            Ok(_) => {
+                let step = onnx::read(&output).unwrap();
+                assert!(StepModel::is_one(&step));
+                Graph::new(step.graph).unwrap();
+            }
             Err(error) => prop_assert_eq!(error.kind(), ErrorKind::Input, "{}", error),
         }
     }

@@ -1,10 +1,12 @@
-"""One training step, plain and with the penalty, batch 32: stock ONNX Runtime against peers, in one process, interleaved.
+"""One training step, plain and with the penalty, batch 32: the engines of gnp-run against PyTorch.
 
-    cargo build --release
+    cargo build --release && target/release/gnp-run engines install onnxruntime && target/release/gnp-run engines install training
     pip install onnx onnxruntime numpy torch
     python benches/compare/compare.py [--models wrn-16-2 vit-ti-4] [--steps 15] [--threads 2] [--profile FOLDER]
 
-Times are medians over interleaved steps; what lasts of them is the ratios. Peers that are not installed are left out.
+Stock ONNX Runtime and PyTorch take turns, step by step, in one process; the other engines run after them, in gnp-run. Times are medians;
+what lasts of them is the ratios. What is not installed is left out. ONNX Runtime's training API needs artifacts: --artifacts FOLDER, which
+artifacts.py writes.
 """
 
 import argparse
@@ -65,7 +67,8 @@ def parse():
     parser.add_argument("--steps", type=int, default=15)
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--profile", type=Path, help="write ONNX Runtime's profile there and print where the time goes")
-    parser.add_argument("--rewrite", default=ROOT / "target/release/gnp-rewrite", help="the program")
+    parser.add_argument("--artifacts", type=Path, help="the folder that artifacts.py wrote")
+    parser.add_argument("--programs", type=Path, default=ROOT / "target/release", help="the folder of gnp-run and gnp-rewrite")
     return parser.parse_args()
 
 
@@ -77,16 +80,17 @@ def time_model(name, arguments):
     with tempfile.TemporaryDirectory() as folder:
         forward = models.write(name, Path(folder))
         step = Path(folder) / "step.onnx"
-        command = [arguments.rewrite, forward, "-o", step, "--loss", "cross-entropy", "--quiet", "--dim", "batch=32"]
+        command = [arguments.programs / "gnp-rewrite", forward, "-o", step, "--loss", "cross-entropy", "--quiet", "--dim", "batch=32"]
         subprocess.run([str(part) for part in command], check=True)
+        others = gnp_run_times(name, step, images, labels, arguments)
         ours = OnnxRuntime(step, arguments.threads, images, labels, arguments.profile and arguments.profile / name)
         steppers["stock ONNX Runtime"] = (lambda: ours.step(0.0)), (lambda: ours.step(0.1))
     try:
         import pytorch
 
         steppers["PyTorch eager"] = pytorch.steps(name, arguments.threads, images, labels)
-    except ImportError:
-        pass
+    except (ImportError, OSError) as error:
+        print(f"{name:10} PyTorch left out: {error}")
     times = defaultdict(list)
     for i in range(arguments.steps + 2):
         for engine, (plain, gnp) in steppers.items():
@@ -96,7 +100,29 @@ def time_model(name, arguments):
                     times[engine, kind].append(seconds)
     if arguments.profile:
         report(ours.session.end_profiling())
-    return {key: statistics.median(values) for key, values in times.items()}
+    return {key: statistics.median(values) for key, values in times.items()} | others
+
+
+def gnp_run_times(name, step, images, labels, arguments):
+    """The seconds of a step in tract, and in ONNX Runtime's training API where there are artifacts."""
+    folder = step.parent
+    steps = max(4, arguments.steps // 2)
+    np.savez(folder / "data.npz", x_train=np.tile(images, (steps, 1, 1, 1)), y_train=np.tile(labels, steps))
+    runs = {("tract", "plain"): (step, ["--r", "0", "--engine", "tract"]), ("tract", "GNP"): (step, ["--engine", "tract"])}
+    if arguments.artifacts:
+        plain, gnp = arguments.artifacts / name, folder / "gnp"
+        subprocess.run([str(arguments.programs / "gnp-rewrite"), plain, "-o", gnp, "--quiet"], check=True)
+        runs |= {("ONNX Runtime training", "plain"): (plain, []), ("ONNX Runtime training", "GNP"): (gnp, [])}
+    times = {}
+    for key, (model, flags) in runs.items():
+        out = folder / "run"
+        command = [arguments.programs / "gnp-run", model, "--data", folder / "data.npz", "--epochs", 1, "--batch-size", 32]
+        command += ["--threads", arguments.threads, "--out", out, "--force", "--quiet", *flags]
+        subprocess.run([str(part) for part in command], check=True)
+        metrics = [json.loads(line) for line in open(out / "metrics.jsonl")]
+        seconds = [line["seconds"] for line in metrics if line["kind"] == "step"]
+        times[key] = statistics.median(seconds[2:])
+    return times
 
 
 def report(profile):

@@ -2,8 +2,9 @@
 
 use crate::Error;
 use crate::Result;
-use crate::graph::Value;
+use crate::graph::{Value, for_each_capture};
 use crate::onnx::proto::{AttributeProto, GraphProto, NodeProto};
+use foldhash::HashSet;
 use std::ops::Deref;
 
 /// A node on the way of a gradient; its attributes are those of [`NodeProto`].
@@ -13,6 +14,7 @@ pub struct Op {
     inputs: Vec<Option<Value>>,
     outputs: Vec<Option<Value>>,
     wanted: Vec<bool>,
+    captured: Vec<Value>,
 }
 
 impl Deref for Op {
@@ -24,12 +26,19 @@ impl Deref for Op {
 }
 
 impl Op {
-    /// `wanted` says for each input whether its cotangent will be used.
-    pub(super) fn new(node: NodeProto, wanted: Vec<bool>) -> Self {
+    /// `active` says of each value that the node reads whether its cotangent will be used.
+    pub(super) fn new(node: NodeProto, active: impl Fn(&str) -> bool) -> Self {
         let values = |names: &[String]| {
             names.iter().map(|name| (!name.is_empty()).then(|| Value::from(name.as_str()))).collect()
         };
-        Self { inputs: values(&node.input), outputs: values(&node.output), node, wanted }
+        let wanted = node.input.iter().map(|input| active(input)).collect();
+        let (mut captured, mut seen) = (Vec::new(), HashSet::default());
+        for_each_capture(&node, &mut |name| {
+            if active(name) && seen.insert(name) {
+                captured.push(name.into());
+            }
+        });
+        Self { inputs: values(&node.input), outputs: values(&node.output), wanted, captured, node }
     }
 
     /// Input `index`.
@@ -69,6 +78,20 @@ impl Op {
         self.wanted.get(index).copied().unwrap_or(false)
     }
 
+    /// What the bodies of a control-flow operator capture from around them and the cotangent of which will be used. Among the
+    /// [`Cotangents`] they come behind the inputs.
+    pub fn captured(&self) -> &[Value] {
+        &self.captured
+    }
+
+    /// What the cotangent at `position` is of: an input, or a captured value.
+    pub(super) fn operand(&self, position: usize) -> Option<&Value> {
+        match position.checked_sub(self.inputs.len()) {
+            None => self.optional(position),
+            Some(position) => self.captured.get(position),
+        }
+    }
+
     /// The body of a control-flow operator.
     pub fn body(&self, attribute: &str) -> Option<&GraphProto> {
         self.attribute(attribute).and_then(|a: &AttributeProto| a.g.as_deref())
@@ -80,8 +103,8 @@ impl Op {
     }
 }
 
-/// What a rule returns: for each input of the node ∂L/∂input, in the input's shape and element type, or nothing where there is none.
-/// Trailing inputs may be left out.
+/// What a rule returns: for each input of the node, and then for each of [`Op::captured`], ∂L/∂input, in the input's shape and element type, or nothing where there is none.
+/// Trailing ones may be left out.
 #[derive(Clone, Debug, Default)]
 pub struct Cotangents(Vec<Option<Value>>);
 

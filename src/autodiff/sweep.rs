@@ -1,7 +1,7 @@
 //! The reverse sweep.
 
 use super::op::{Cotangents, Op};
-use super::rules::{Rule, rule};
+use super::rules::{Rule, rule, why_no_rule};
 use crate::graph::{Facts, Graph, TypedBuilder, Value, for_each_use};
 use crate::onnx::DataType;
 use crate::onnx::proto::NodeProto;
@@ -62,10 +62,9 @@ pub fn pull_back(
         let node = b.graph().nodes()[index].clone();
         b.set_scope(node.label());
         let outputs: Vec<_> = node.output.iter().map(|o| add_up(&mut b, cotangents.get_mut(o.as_str()))).collect();
-        let wanted = node.input.iter().map(|i| way.active.contains(i.as_str())).collect();
-        let op = Op::new(node, wanted);
-        for (i, cotangent) in apply(&op, &outputs, &mut b)?.into_iter() {
-            if let Some(input) = op.optional(i)
+        let op = Op::new(node, |value| way.active.contains(value));
+        for (position, cotangent) in apply(&op, &outputs, &mut b)?.into_iter() {
+            if let Some(input) = op.operand(position)
                 && way.active.contains(input)
             {
                 cotangents.entry(input.clone()).or_default().push(cotangent);
@@ -92,8 +91,8 @@ fn add_up(b: &mut TypedBuilder<'_>, parts: Option<&mut Vec<Value>>) -> Option<Va
     let parts = parts?;
     while parts.len() > 1 {
         let (y, x) = (parts.pop()?, parts.pop()?);
-        let sum = b.add(&x, &y);
-        parts.push(sum);
+        let fact = b.fact(&x).clone();
+        parts.push(b.node("Add", &[&x, &y], vec![], fact));
     }
     parts.first().cloned()
 }
@@ -142,7 +141,8 @@ impl Way {
         let Some(first) = missing.first() else { return Ok(()) };
         let list: Vec<_> = missing.iter().map(|n| format!("`{}` ({})", n.label(), n.operator())).collect();
         let error = if missing.len() == 1 {
-            Error::input("there is no gradient rule for its operator").at_node(first.label(), &first.operator())
+            let why = why_no_rule(first.op_type()).unwrap_or("there is no gradient rule for its operator");
+            Error::input(why).at_node(first.label(), &first.operator())
         } else {
             Error::input(format!(
                 "{} nodes on the way of the gradient have no gradient rule: {}",
@@ -150,6 +150,9 @@ impl Way {
                 list.join(", ")
             ))
         };
+        if missing.iter().all(|node| why_no_rule(node.op_type()).is_some()) {
+            return Err(error.help("unroll the loop when you export the model"));
+        }
         Err(error.help(
             "freeze the parameters before these nodes (--freeze), or take the loss from a value before them (--logits); \
              docs/gradients.md lists the operators that have a rule",
@@ -164,4 +167,112 @@ fn may_vary(facts: &Facts, value: &str) -> bool {
 
 fn is_floating(element: DataType) -> bool {
     matches!(element, DataType::Float | DataType::Double | DataType::Float16 | DataType::Bfloat16)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::graph::tests::{TestNode, body, node};
+    use crate::graph::{Fact, for_each_subgraph};
+    use crate::onnx::proto::GraphProto;
+
+    /// The gradient of `loss` with respect to `wrt`; every value is a float but `i`, which is a whole number.
+    fn differentiate(nodes: &[TestNode], wrt: &[&str]) -> (Graph, Result<Vec<Option<Value>>>) {
+        let mut graph = Graph::new(body(&["x", "w", "i", "c"], nodes, &["loss"])).unwrap();
+        let mut facts = Facts::default();
+        facts.insert("i".into(), Fact::with_sizes(DataType::Int64, &[]));
+        let made = graph.nodes().iter().flat_map(|n| &n.output).map(String::as_str);
+        for name in ["x", "w"].into_iter().chain(made) {
+            let element = if name.starts_with("int") { DataType::Int64 } else { DataType::Float };
+            facts.insert(name.into(), Fact::with_sizes(element, &[]));
+        }
+        let wrt: Vec<Value> = wrt.iter().map(|&name| name.into()).collect();
+        let gradients = gradient(&mut graph, &mut facts, &"loss".into(), &wrt, "gradient");
+        (graph, gradients)
+    }
+
+    fn operators(graph: &Graph) -> Vec<&str> {
+        graph.added_nodes().map(NodeProto::op_type).collect()
+    }
+
+    #[test]
+    fn cotangents_of_a_value_read_twice_are_added() {
+        let (graph, gradients) = differentiate(&[node("Mul", &["x", "x"], &["loss"])], &["x"]);
+        assert_eq!(operators(&graph), ["Mul", "Mul", "Add"]);
+        assert_eq!(gradients.unwrap(), [Some(Value::from(graph.nodes()[3].output[0].as_str()))]);
+    }
+
+    #[test]
+    fn there_is_no_gradient_of_what_the_loss_does_not_depend_on() {
+        let nodes = [node("Mul", &["w", "w"], &["aside"]), node("Neg", &["x"], &["loss"])];
+        let (graph, gradients) = differentiate(&nodes, &["x", "w"]);
+        assert!(matches!(&gradients.unwrap()[..], [Some(_), None]));
+        assert_eq!(operators(&graph), ["Neg"]);
+    }
+
+    #[test]
+    fn a_gradient_goes_through_no_whole_number_and_no_step() {
+        let nodes = [
+            // An operator without a rule is no error where no gradient comes by.
+            node("Unheard", &["w"], &["int"]),
+            node("Unheard", &["int"], &["scale"]),
+            node("Floor", &["w"], &["step"]),
+            node("Mul", &["scale", "step"], &["factor"]),
+            node("Mul", &["x", "factor"], &["loss"]),
+        ];
+        let (_, gradients) = differentiate(&nodes, &["x", "w"]);
+        assert!(matches!(&gradients.unwrap()[..], [Some(_), None]));
+    }
+
+    #[test]
+    fn all_operators_without_a_rule_are_named() {
+        let nodes = [
+            node("First", &["x"], &["a"]),
+            node("Second", &["a"], &["loss"]),
+            node("Aside", &["x"], &["unused"]),
+            node("Before", &["i"], &["constant"]),
+        ];
+        let error = differentiate(&nodes, &["x"]).1.unwrap_err().to_string();
+        assert!(error.contains("`a` (First)") && error.contains("`loss` (Second)"), "{error}");
+        assert!(!error.contains("Aside") && !error.contains("Before"), "{error}");
+    }
+
+    #[test]
+    fn loops_are_refused_with_the_reason() {
+        let inside = body(&["n", "go"], &[node("Mul", &["x", "w"], &["y"])], &["go", "y"]);
+        let nodes = [node("Loop", &["i", ""], &["loss"]).with(inside)];
+        let error = differentiate(&nodes, &["w"]).1.unwrap_err();
+        assert_eq!(error.to_string(), "node `loss` (Loop): gradients through loops are not supported");
+        assert!(error.help_text().is_some_and(|help| help.contains("unroll")));
+    }
+
+    #[test]
+    fn each_branch_returns_a_cotangent_for_what_either_captures() {
+        let mut choice: NodeProto = node("If", &["c"], &["loss"])
+            .with(body(&[], &[node("Mul", &["x", "w"], &["a"])], &["a"]))
+            .with(body(&[], &[node("Exp", &["x"], &["b"])], &["b"]))
+            .into();
+        for (attribute, name) in choice.attribute.iter_mut().zip(["then_branch", "else_branch"]) {
+            attribute.name = Some(name.into());
+        }
+        let mut graph =
+            Graph::new(GraphProto { node: vec![choice], ..body(&["x", "w", "c"], &[], &["loss"]) }).unwrap();
+        let mut facts = Facts::default();
+        for name in ["x", "w", "a", "b", "loss"] {
+            facts.insert(name.into(), Fact::with_sizes(DataType::Float, &[]));
+        }
+        let wrt = ["x".into(), "w".into()];
+        let gradients = gradient(&mut graph, &mut facts, &"loss".into(), &wrt, "gradient").unwrap();
+        let backward = graph.added_nodes().next().unwrap();
+        assert_eq!(backward.op_type(), "If");
+        let outputs: Vec<_> = backward.output.iter().map(|o| Some(Value::from(o.as_str()))).collect();
+        assert_eq!(outputs, gradients);
+        let mut bodies = Vec::new();
+        for_each_subgraph(backward, &mut |body| bodies.push(body));
+        let operators = |body: &GraphProto| body.node.iter().map(|n| n.op_type().to_owned()).collect::<Vec<_>>();
+        // The forward product is not needed for its own gradient, the exponential is.
+        assert_eq!(operators(bodies[0]), ["Mul", "Mul", "Identity", "Identity"]);
+        assert_eq!(operators(bodies[1]), ["Exp", "Mul", "Identity", "Expand"]);
+        assert!(bodies.iter().all(|body| body.output.len() == 2));
+    }
 }

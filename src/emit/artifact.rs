@@ -1,24 +1,12 @@
 //! An artifact in, an artifact out: the same inputs, outputs and state, with the penalised gradient in the accumulators.
 
+use crate::contract::{ALPHA, CONFIG_KEY, GRAD_NORM, LOSS_PERTURBED, R, VERSION_KEY};
 use crate::graph::{Builder, Facts, Graph, Value, scalar_info};
 use crate::objective::Artifact;
-use crate::objective::artifact::VERSION_KEY;
-use crate::onnx::proto::StringStringEntryProto;
 use crate::onnx::{DataType, Model};
 use crate::penalty::{self, Coefficient, Coefficients, Penalised, Penalty};
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
-
-/// The input that stands for r, where it is exposed.
-pub const R: &str = "gnp.r";
-/// The input that stands for α, where it is exposed.
-pub const ALPHA: &str = "gnp.alpha";
-/// The output ‖∇L(θ)‖₂.
-pub const GRAD_NORM: &str = "gnp.grad_norm";
-/// The output L(θ + ε).
-pub const LOSS_PERTURBED: &str = "gnp.loss_perturbed";
-/// The key of the model's metadata under which the settings stand, as JSON.
-pub const CONFIG_KEY: &str = "gnp.config";
 
 const METRICS: &str = "metrics";
 
@@ -70,9 +58,8 @@ pub fn penalise(model: &mut Model, artifact: &Artifact, settings: &Settings) -> 
     penalise_graph(model, artifact, settings).map_err(|e| e.in_file(model.path()))?;
     let config =
         serde_json::to_string(settings).map_err(|e| Error::internal(format!("cannot encode the settings: {e}")))?;
-    let entry = |key: &str, value: String| StringStringEntryProto { key: Some(key.into()), value: Some(value) };
-    model.header.metadata_props.push(entry(VERSION_KEY, env!("CARGO_PKG_VERSION").into()));
-    model.header.metadata_props.push(entry(CONFIG_KEY, config));
+    model.add_metadata(VERSION_KEY, env!("CARGO_PKG_VERSION"));
+    model.add_metadata(CONFIG_KEY, config);
     Ok(())
 }
 

@@ -3,9 +3,8 @@
 //! Inputs, in order: the data inputs; the labels, where the loss needs them; then, of the step model's state, what the forward model
 //! has under the same name: parameters and statistics, each with its initializer. Outputs: [`LOSS`], then the value that the loss is taken of.
 
-use super::step::{LOSS, info};
+use crate::contract::{LABELS, LOSS};
 use crate::graph::{Fact, Graph, Value};
-use crate::loss::LABELS;
 use crate::onnx::{DataType, Model};
 use foldhash::HashSet;
 
@@ -18,19 +17,15 @@ pub fn assemble(
     predictions: Option<(&Value, &Fact)>,
     state: &HashSet<&str>,
 ) {
-    for node in graph.nodes_mut() {
-        infer(node);
-    }
     let fact = |t: &crate::onnx::proto::TensorProto| Some(Fact::with_sizes(t.element()?, &t.dims));
     let initializers = graph.proto().initializer.iter().filter(|t| state.contains(t.name()));
-    let fed: Vec<_> = initializers.filter_map(|t| Some(info(t.name(), &fact(t)?))).collect();
+    let fed: Vec<_> = initializers.filter_map(|t| Some(fact(t)?.info(t.name()))).collect();
     let scalar = Fact::with_sizes(DataType::Float, &[]);
     super::step::name_results(&mut graph, &[(loss, LOSS.to_owned())]);
     let (input, output) = graph.interface_mut();
-    input.extend(labels.map(|labels| info(LABELS, labels)));
+    input.extend(labels.map(|labels| labels.info(LABELS)));
     let before = output.len();
-    output
-        .splice(..before, [info(LOSS, &scalar)].into_iter().chain(predictions.map(|(value, fact)| info(value, fact))));
+    output.splice(..before, [scalar.info(LOSS)].into_iter().chain(predictions.map(|(value, fact)| fact.info(value))));
     graph.clear_types();
     graph.retain_needed();
     let used: HashSet<&str> = graph.proto().initializer.iter().map(|t| t.name()).collect();
@@ -39,13 +34,15 @@ pub fn assemble(
     model.graph = graph.into_proto();
 }
 
-/// Lets a node that trains differently from how it infers infer.
-fn infer(node: &mut crate::onnx::proto::NodeProto) {
-    if node.is("", "BatchNormalization") {
-        node.attribute.retain(|a| a.name() != "training_mode");
-        node.output.truncate(1);
-    } else if node.is("", "Dropout") {
-        node.input.truncate(1);
-        node.attribute.retain(|a| a.name() != "seed");
+/// Lets nodes that train differently from how they infer infer.
+pub fn infer(graph: &mut Graph) {
+    for node in graph.nodes_mut() {
+        if node.is("", "BatchNormalization") {
+            node.attribute.retain(|a| a.name() != "training_mode");
+            node.output.truncate(1);
+        } else if node.is("", "Dropout") {
+            node.input.truncate(1);
+            node.attribute.retain(|a| a.name() != "seed");
+        }
     }
 }

@@ -1,39 +1,16 @@
 //! The step model: an ordinary ONNX model that takes one whole training step.
-//!
-//! Inputs, in order: the data inputs of the model; [`LABELS`](crate::loss::LABELS) where the loss needs them; the hyperparameters, float scalars ([`LEARNING_RATE`],
-//! [`R`], [`ALPHA`], what the optimizer has) and, where anything is drawn at random, the int64 scalar [`SEED`]; then the state: every
-//! trainable parameter under its own name, the statistics of BatchNormalization under theirs, optimizer slots
-//! (`<parameter>.momentum`), and [`STEP`], an int64 scalar, where anything counts steps. Hyperparameters and state carry
-//! initializers, so each may be left out.
-//!
-//! Outputs, in order: [`LOSS`]; [`GRAD_NORM`] and [`LOSS_PERTURBED`]; then `<state>.next` for each state input, in the same order.
-//!
-//! The metadata hold [`VERSION_KEY`], [`CONFIG_KEY`] (JSON: every choice) and [`STATE_KEY`] (JSON: the pairs of a state's input and output).
+//! [`crate::contract`] says what its inputs and outputs are.
 
-use super::artifact::{ALPHA, CONFIG_KEY, GRAD_NORM, LOSS_PERTURBED, R};
-use crate::graph::{Dim, Fact, Graph, Value};
-use crate::loss::LABELS;
-use crate::objective::artifact::VERSION_KEY;
-use crate::onnx::proto::tensor_shape_proto::Dimension;
-use crate::onnx::proto::tensor_shape_proto::dimension::Value as DimValue;
-use crate::onnx::proto::{
-    StringStringEntryProto, TensorProto, TensorShapeProto, TypeProto, ValueInfoProto, type_proto,
+use crate::contract::{
+    CONFIG_KEY, GRAD_NORM, LABELS, LOSS, LOSS_PERTURBED, SEED, STATE_KEY, STEP, VERSION_KEY, is_next, is_reserved, next,
 };
+use crate::graph::{Fact, Graph, Value};
+use crate::onnx::proto::TensorProto;
 use crate::onnx::{DataType, Model};
-use crate::transform::{Hyperparameter, LEARNING_RATE, STEP, State};
+use crate::transform::{Hyperparameter, State};
 use crate::{Error, Result};
 use foldhash::{HashMap, HashSet};
 use serde::Serialize;
-
-/// The first output: L(θ), a float scalar.
-pub const LOSS: &str = "loss";
-/// The input that random draws depend on, an int64 scalar.
-pub const SEED: &str = "gnp.seed";
-/// The key of the metadata under which the pairs of a state's input and output stand, as JSON: `[["w", "w.next"], …]`.
-pub const STATE_KEY: &str = "gnp.state";
-
-/// The names that the step model gives a meaning to.
-const RESERVED: [&str; 4] = [LOSS, LABELS, LEARNING_RATE, STEP];
 
 /// Slots of more bytes than this, together, start as a sparse file of zeros beside the model.
 const INLINE_ZEROS: usize = 64 << 20;
@@ -69,8 +46,7 @@ pub struct Parts {
 /// # Errors
 /// Where an input of the model has another of these names.
 pub fn make_way(graph: &mut Graph) -> Result<HashMap<String, String>> {
-    let is_ours = |name: &str| RESERVED.contains(&name) || name.starts_with("gnp.");
-    if let Some(input) = graph.proto().input.iter().find(|i| is_ours(i.name()) && i.name() != LABELS) {
+    if let Some(input) = graph.proto().input.iter().find(|i| is_reserved(i.name()) && i.name() != LABELS) {
         return Err(Error::input(format!(
             "the model has an input `{}`, which in a step model means something else",
             input.name()
@@ -86,8 +62,7 @@ pub fn make_way(graph: &mut Graph) -> Result<HashMap<String, String>> {
         candidates.into_iter().find(|new| !taken.contains(new.as_str()))
     };
     let inputs: HashSet<&str> = graph.proto().input.iter().map(|i| i.name()).collect();
-    let clashing =
-        defined.filter(|name| !inputs.contains(name)).filter(|name| is_ours(name) || name.ends_with(".next"));
+    let clashing = defined.filter(|name| !inputs.contains(name)).filter(|name| is_reserved(name) || is_next(name));
     let names: HashMap<String, String> = clashing.filter_map(|name| Some((name.to_owned(), free(name)?))).collect();
     graph.rename(&names);
     Ok(names)
@@ -113,7 +88,7 @@ pub fn assemble(model: &mut Model, mut graph: Graph, parts: &Parts, config: &imp
         [(&parts.loss, LOSS), (&parts.gradient_norm, GRAD_NORM), (&parts.perturbed_loss, LOSS_PERTURBED)]
             .into_iter()
             .map(|(value, name)| (value, name.to_owned()))
-            .chain(state.iter().map(|s| (&s.next, format!("{}.next", s.name))))
+            .chain(state.iter().map(|s| (&s.next, next(&s.name))))
             .collect();
     check_names(&graph, parts, &state, &results)?;
 
@@ -135,37 +110,33 @@ pub fn assemble(model: &mut Model, mut graph: Graph, parts: &Parts, config: &imp
         .iter()
         .filter_map(|t| Some((t.name(), Fact::with_sizes(t.element()?, &t.dims))))
         .collect();
-    let declare = |name: &str| {
-        let fact = initial.get(name).ok_or_else(|| Error::internal(format!("`{name}` has no initial value")))?;
-        Ok(info(name, fact))
+    let fact = |name: &str| {
+        initial.get(name).ok_or_else(|| {
+            Error::input(format!("the state `{name}` has no initial value of a known type"))
+                .help("export the model with it as an initializer")
+        })
     };
     let numbers = parts.hyperparameters.iter().map(|h| h.name).chain(parts.seeded.then_some(SEED));
-    let fed = numbers.chain(state.iter().map(|s| &*s.name)).map(declare).collect::<Result<Vec<_>>>()?;
-    let next = state.iter().map(|s| {
-        let fact =
-            initial.get(&*s.name).ok_or_else(|| Error::internal(format!("`{}` has no initial value", s.name)))?;
-        Ok(info(&format!("{}.next", s.name), fact))
-    });
-    let next = next.collect::<Result<Vec<_>>>()?;
+    let fed = numbers.chain(state.iter().map(|s| &*s.name)).map(|name| Ok(fact(name)?.info(name)));
+    let fed = fed.collect::<Result<Vec<_>>>()?;
+    let following = state.iter().map(|s| Ok(fact(&s.name)?.info(&next(&s.name))));
+    let following = following.collect::<Result<Vec<_>>>()?;
     let scalar = Fact::with_sizes(DataType::Float, &[]);
 
     name_results(&mut graph, &results);
     let (input, output) = graph.interface_mut();
-    input.extend(parts.labels.iter().map(|labels| info(LABELS, labels)));
+    input.extend(parts.labels.iter().map(|labels| labels.info(LABELS)));
     input.extend(fed);
-    *output = [LOSS, GRAD_NORM, LOSS_PERTURBED].iter().map(|name| info(name, &scalar)).chain(next).collect();
+    *output = [LOSS, GRAD_NORM, LOSS_PERTURBED].iter().map(|name| scalar.info(name)).chain(following).collect();
     graph.clear_types();
     graph.retain_needed();
 
     model.graph = graph.into_proto();
-    let pairs: Vec<_> = state.iter().map(|s| (s.name.to_string(), format!("{}.next", s.name))).collect();
+    let pairs: Vec<_> = state.iter().map(|s| (s.name.to_string(), next(&s.name))).collect();
     let json = |e: serde_json::Error| Error::internal(format!("cannot encode the metadata: {e}"));
-    let entry = |key: &str, value: String| StringStringEntryProto { key: Some(key.into()), value: Some(value) };
-    model.header.metadata_props.extend([
-        entry(VERSION_KEY, env!("CARGO_PKG_VERSION").into()),
-        entry(CONFIG_KEY, serde_json::to_string(config).map_err(json)?),
-        entry(STATE_KEY, serde_json::to_string(&pairs).map_err(json)?),
-    ]);
+    model.add_metadata(VERSION_KEY, env!("CARGO_PKG_VERSION"));
+    model.add_metadata(CONFIG_KEY, serde_json::to_string(config).map_err(json)?);
+    model.add_metadata(STATE_KEY, serde_json::to_string(&pairs).map_err(json)?);
     Ok(())
 }
 
@@ -219,21 +190,3 @@ fn byte_count(fact: &Fact) -> usize {
     let bytes = if fact.element == DataType::Double || fact.element == DataType::Int64 { 8 } else { 4 };
     elements.max(0) as usize * bytes
 }
-
-pub(super) fn info(name: &str, fact: &Fact) -> ValueInfoProto {
-    let dim = |dim: &Dim| {
-        let value = match dim {
-            Dim::Known(size) => Some(DimValue::DimValue(*size)),
-            Dim::Symbol(symbol) => Some(DimValue::DimParam(symbol.to_string())),
-            Dim::Unknown => None,
-        };
-        Dimension { value, ..Default::default() }
-    };
-    let shape = fact.shape.as_ref().map(|dims| TensorShapeProto { dim: dims.iter().map(dim).collect() });
-    let tensor = type_proto::Tensor { elem_type: Some(fact.element as i32), shape };
-    let r#type = TypeProto { value: Some(type_proto::Value::TensorType(tensor)), ..Default::default() };
-    ValueInfoProto { name: Some(name.into()), r#type: Some(r#type), ..Default::default() }
-}
-
-/// The hyperparameters that every step model has, in order.
-pub const FIRST_HYPERPARAMETERS: [&str; 3] = [LEARNING_RATE, R, ALPHA];

@@ -61,7 +61,8 @@ fn set(tensor: &mut TensorProto, trained: Trained) -> Result<()> {
 fn constant(node: &mut NodeProto, trained: Trained) -> Result<()> {
     let label = node.label().to_owned();
     let tensor = TensorProto::raw("", crate::onnx::DataType::Float, &trained.dims, trained.payload.clone());
-    if node.is("", "ConstantOfShape") {
+    // An Identity stands for a statistic that shared its elements with a weight.
+    if node.is("", "ConstantOfShape") || node.is("", "Identity") {
         node.op_type = Some("Constant".into());
         node.input.clear();
         node.attribute = vec![AttributeProto::tensor("value", tensor)];

@@ -1,17 +1,10 @@
-//! Step models: ordinary ONNX models that do a whole training step.
-//!
-//! Their inputs are a batch (data, then labels), hyperparameters, and a state; their outputs the loss, metrics, and for
-//! each state input the same after the step, `<state>.next`. Hyperparameters and state carry initializers of the same name:
-//! the file holds its own starting point. Its metadata says which output becomes which input ([`STATE_KEY`]).
+//! What an engine needs to know of a step model: which of its inputs and outputs is what, as [`crate::contract`] has it.
 
 use super::{ElementType, Port, Rates, State, Tensor, initializer};
-use crate::emit::artifact::{ALPHA, R};
-pub use crate::emit::step::{SEED, STATE_KEY};
-use crate::graph::for_each_use;
-pub use crate::loss::LABELS;
+use crate::contract::{ALPHA, LABELS, LEARNING_RATE, R, SEED, STATE_KEY};
+use crate::graph::{for_each_use, tensor_type};
 use crate::onnx::Model;
 use crate::onnx::proto::{TensorProto, ValueInfoProto};
-pub use crate::transform::LEARNING_RATE;
 use crate::{Error, Result};
 use foldhash::{HashMap, HashSet};
 use std::path::Path;
@@ -245,6 +238,10 @@ fn initializers(model: &Model) -> HashMap<&str, &TensorProto> {
 
 fn port(input: &ValueInfoProto) -> Result<Port> {
     Port::of(input).ok_or_else(|| {
+        if tensor_type(input).is_some_and(|tensor| tensor.shape.is_none()) {
+            return Error::input(format!("the number of axes of the input `{}` is not known", input.name()))
+                .help("export the model with the shapes of its inputs and outputs");
+        }
         Error::input(format!("the input `{}` is no tensor of float32, int32 or int64", input.name()))
             .help("cast inside the model")
     })

@@ -84,7 +84,8 @@ impl Names {
         }
     }
 
-    fn rename_body(&mut self, body: &mut GraphProto, renaming: &mut Renaming, pass: &str) {
+    /// Renames what a body reads, and gives what it defines fresh names.
+    pub(super) fn rename_body(&mut self, body: &mut GraphProto, renaming: &mut Renaming, pass: &str) {
         // A name that the body defines means something else outside of it, so what it stood for comes back at the end.
         let mut outside = Vec::new();
         let mut define = |name: &mut String| {

@@ -2,9 +2,10 @@
 
 use super::{Renaming, Value, tensor_type};
 use crate::onnx::DataType;
-use crate::onnx::proto::tensor_shape_proto::dimension::Value as DimValue;
-use crate::onnx::proto::{GraphProto, TensorProto, ValueInfoProto};
+use crate::onnx::proto::tensor_shape_proto::{Dimension, dimension::Value as DimValue};
+use crate::onnx::proto::{GraphProto, TensorProto, TensorShapeProto, TypeProto, ValueInfoProto, type_proto};
 use foldhash::HashMap;
+use std::fmt;
 use std::sync::Arc;
 
 /// The size of one axis.
@@ -30,6 +31,17 @@ impl Dim {
     }
 }
 
+/// The number or the symbol; `?` where nothing is known.
+impl fmt::Display for Dim {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Known(size) => write!(f, "{size}"),
+            Self::Symbol(symbol) => f.write_str(symbol),
+            Self::Unknown => f.write_str("?"),
+        }
+    }
+}
+
 /// The sizes of all axes; none where not even their number is known.
 pub type Shape = Option<Vec<Dim>>;
 
@@ -45,6 +57,23 @@ pub struct Fact {
     pub element: DataType,
     /// Its shape, as far as it is known.
     pub shape: Shape,
+}
+
+/// The element type, then the sizes.
+///
+/// ```
+/// use gnp::graph::Fact;
+/// use gnp::onnx::DataType;
+/// assert_eq!(Fact::with_sizes(DataType::Int64, &[2, 3]).to_string(), "INT64 [2, 3]");
+/// assert_eq!(Fact::of(DataType::Float).to_string(), "FLOAT of unknown shape");
+/// ```
+impl fmt::Display for Fact {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ", self.element.as_str_name())?;
+        let Some(shape) = &self.shape else { return f.write_str("of unknown shape") };
+        let sizes: Vec<_> = shape.iter().map(Dim::to_string).collect();
+        write!(f, "[{}]", sizes.join(", "))
+    }
 }
 
 impl Fact {
@@ -95,7 +124,7 @@ impl Fact {
         let tensor = tensor_type(info)?;
         let element = DataType::try_from(tensor.elem_type()).ok().filter(|e| *e != DataType::Undefined)?;
         let shape = tensor.shape.as_ref().map(|shape| {
-            let dim = |dim: &crate::onnx::proto::tensor_shape_proto::Dimension| match &dim.value {
+            let dim = |dim: &Dimension| match &dim.value {
                 Some(DimValue::DimValue(size)) if *size >= 0 => Dim::Known(*size),
                 Some(DimValue::DimParam(symbol)) if !symbol.is_empty() => Dim::Symbol(symbol.as_str().into()),
                 _ => Dim::Unknown,
@@ -103,6 +132,22 @@ impl Fact {
             shape.dim.iter().map(dim).collect()
         });
         Some(Self { element, shape })
+    }
+
+    /// The declaration of a value of which this is known.
+    pub fn info(&self, name: &str) -> ValueInfoProto {
+        let dim = |dim: &Dim| {
+            let value = match dim {
+                Dim::Known(size) => Some(DimValue::DimValue(*size)),
+                Dim::Symbol(symbol) => Some(DimValue::DimParam(symbol.to_string())),
+                Dim::Unknown => None,
+            };
+            Dimension { value, ..Default::default() }
+        };
+        let shape = self.shape.as_ref().map(|dims| TensorShapeProto { dim: dims.iter().map(dim).collect() });
+        let tensor = type_proto::Tensor { elem_type: Some(self.element as i32), shape };
+        let r#type = TypeProto { value: Some(type_proto::Value::TensorType(tensor)), ..Default::default() };
+        ValueInfoProto { name: Some(name.into()), r#type: Some(r#type), ..Default::default() }
     }
 }
 
@@ -121,13 +166,39 @@ impl Facts {
     /// What the graph itself declares: inputs, outputs, typed values, initializers.
     pub fn declared(graph: &GraphProto) -> Self {
         let mut facts = Self::default();
+        facts.learn(graph);
+        facts
+    }
+
+    /// Learns what a graph itself declares.
+    pub fn learn(&mut self, graph: &GraphProto) {
         for info in graph.value_info.iter().chain(&graph.output).chain(&graph.input) {
             if let Some(fact) = Fact::declared(info) {
-                facts.insert(info.name().into(), fact);
+                self.insert(info.name().into(), fact);
             }
         }
-        graph.initializer.iter().for_each(|tensor| facts.insert_tensor(tensor));
-        facts
+        graph.initializer.iter().for_each(|tensor| self.insert_tensor(tensor));
+    }
+
+    /// Learns that `to` is the same as `from`, its numbers too.
+    pub fn equate(&mut self, from: &str, to: &str) {
+        if let Some(fact) = self.get(from).cloned() {
+            self.insert(to.into(), fact);
+        }
+        if let Some(ints) = self.ints.get(from).cloned() {
+            self.ints.insert(to.into(), ints);
+        }
+        if let Some(number) = self.numbers.get(from).copied() {
+            self.numbers.insert(to.into(), number);
+        }
+    }
+
+    /// Follows a renaming of the graph, given as the new names by the old ones.
+    pub fn follow(&mut self, names: &HashMap<String, String>) {
+        for (from, to) in names {
+            self.equate(from, to);
+            self.forget(from);
+        }
     }
 
     /// What is known of a value.
@@ -148,7 +219,7 @@ impl Facts {
     }
 
     /// Learns of every renamed value what is known of the original.
-    pub fn copy(&mut self, renaming: &Renaming) {
+    pub fn rename(&mut self, renaming: &Renaming) {
         for (from, to) in renaming.iter() {
             if let Some(fact) = self.facts.get(from).cloned() {
                 self.facts.insert(to.clone(), fact);

@@ -26,7 +26,7 @@ pub use index::Index;
 pub(crate) use names::Names;
 pub use reach::NodeSet;
 pub use typed::TypedBuilder;
-pub use uses::{for_each_subgraph, for_each_use};
+pub use uses::{for_each_capture, for_each_subgraph, for_each_use};
 
 use crate::onnx::proto::{GraphProto, NodeProto, TensorProto, TypeProto, ValueInfoProto, type_proto};
 use crate::{Error, Result};

@@ -7,11 +7,12 @@ use foldhash::HashSet;
 /// from around them. Inputs left out are skipped; a name may come more than once.
 pub fn for_each_use<'n>(node: &'n NodeProto, f: &mut impl FnMut(&'n str)) {
     node.input.iter().filter(|i| !i.is_empty()).for_each(|i| f(i));
-    for_each_subgraph(node, &mut |body| {
-        for name in captures(body) {
-            f(name);
-        }
-    });
+    for_each_capture(node, f);
+}
+
+/// Calls `f` on every name that the bodies of `node` capture from around them; a name may come more than once.
+pub fn for_each_capture<'n>(node: &'n NodeProto, f: &mut impl FnMut(&'n str)) {
+    for_each_subgraph(node, &mut |body| captures(body).into_iter().for_each(&mut *f));
 }
 
 /// Calls `f` on the graphs among the attributes of `node`; not on those nested inside them.

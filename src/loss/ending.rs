@@ -23,15 +23,6 @@ pub struct Wanted {
     pub class_axis: Option<i64>,
 }
 
-impl Wanted {
-    /// The same of a graph in which values have other names.
-    #[must_use]
-    pub fn renamed(&self, names: &HashMap<String, String>) -> Self {
-        let renamed = |name: &Option<String>| name.as_ref().map(|name| names.get(name).unwrap_or(name).clone());
-        Self { logits: renamed(&self.logits), loss_output: renamed(&self.loss_output), ..self.clone() }
-    }
-}
-
 /// Where the loss comes from.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Ending {
@@ -70,11 +61,12 @@ pub fn find_ending(graph: &Graph, facts: &Facts, wanted: &Wanted) -> Result<(End
         Some(kind) => kind,
         None => match last.map(NodeProto::op_type) {
             Some("Softmax" | "LogSoftmax") => {
-                choices.push(Choice::new("cross-entropy, since the graph ends in a softmax", "--loss"));
+                choices.push(Choice::new("the loss is cross-entropy, since the graph ends in a softmax", "--loss"));
                 LossKind::CrossEntropy
             }
             Some("Sigmoid") => {
-                choices.push(Choice::new("binary cross-entropy, since the graph ends in a sigmoid", "--loss"));
+                choices
+                    .push(Choice::new("the loss is binary cross-entropy, since the graph ends in a sigmoid", "--loss"));
                 LossKind::Bce
             }
             _ if facts.get(&end).is_some_and(|fact| fact.rank() == Some(0) && fact.element == DataType::Float) => {
@@ -151,9 +143,9 @@ fn check_scalar(facts: &Facts, value: &Value) -> Result<()> {
     {
         return Ok(());
     }
-    Err(Error::input(format!("the loss `{value}` is {}; expected a float scalar", describe(fact))).help(
-        "take the mean of it before you export the model, or let a loss be put on it: --logits NAME --loss mse|cross-entropy|…",
-    ))
+    Err(Error::input(format!("the loss `{value}` is {fact}; expected a float scalar")).help(format!(
+        "let a loss be put on it: --logits {value} --loss cross-entropy (or mse, …); or export the model with the mean of it"
+    )))
 }
 
 fn the_output(graph: &Graph, facts: &Facts, choices: &mut Vec<Choice>) -> Result<Value> {
@@ -174,27 +166,18 @@ fn the_output(graph: &Graph, facts: &Facts, choices: &mut Vec<Choice>) -> Result
                 "the graph has several outputs that a loss could be taken of: {}",
                 names.join(", ")
             ))
-            .help(format!("choose one: --logits {}", several[0])))
+            .help(
+                several.iter().map(|name| format!("--logits {name}")).collect::<Vec<_>>().join(", or ")
+                    + "; --loss-output NAME where one of them is the loss already",
+            ))
         }
     }
 }
 
 fn cannot_know(end: &Value, fact: Option<&Fact>) -> Error {
-    let what = fact.map_or("of unknown shape".to_owned(), describe);
-    Error::input(format!("nothing tells which loss `{end}` ({what}) is trained with")).help(
-        "if it holds a score per class, with labels that are class numbers: --loss cross-entropy\n\
-         if it holds predictions of numbers: --loss mse",
+    let what = fact.map_or("of unknown type".to_owned(), Fact::to_string);
+    Error::input(format!("nothing tells which loss `{end}`, {what}, is trained with")).help(
+        "where it holds a score per class, and the labels are class numbers: gnp-rewrite … --loss cross-entropy\n\
+         where it holds predictions of numbers: gnp-rewrite … --loss mse",
     )
-}
-
-fn describe(fact: &Fact) -> String {
-    let shape = match &fact.shape {
-        None => "of unknown shape".to_owned(),
-        Some(dims) => {
-            let dims: Vec<_> =
-                dims.iter().map(|dim| dim.known().map_or("?".to_owned(), |size| size.to_string())).collect();
-            format!("[{}]", dims.join(", "))
-        }
-    };
-    format!("{} {shape}", fact.element.as_str_name())
 }

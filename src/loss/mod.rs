@@ -6,16 +6,16 @@
 mod cross_entropy;
 mod ending;
 mod regression;
+#[cfg(test)]
+mod tests;
 
 pub use ending::{Ending, Wanted, find_ending};
 
+use crate::contract::LABELS;
 use crate::graph::{Fact, TypedBuilder, Value};
 use crate::{Error, Result};
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
-
-/// The input that holds the labels.
-pub const LABELS: &str = "labels";
 
 /// A named loss.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
@@ -67,12 +67,17 @@ impl Loss {
             return Err(Error::input(format!(
                 "label smoothing is {}; expected a number from 0 to below 1",
                 self.label_smoothing
-            )));
+            ))
+            .help("0.1 is common"));
         }
         let has_classes = matches!(self.kind, LossKind::CrossEntropy | LossKind::SoftCrossEntropy);
         if self.label_smoothing > 0.0 && !has_classes {
             return Err(Error::input("label smoothing is for losses over classes")
                 .help("use it with --loss cross-entropy or soft-cross-entropy"));
+        }
+        if self.class_axis.is_some() && !has_classes {
+            return Err(Error::input("an axis of classes is for losses over classes")
+                .help("use --class-axis with --loss cross-entropy or soft-cross-entropy"));
         }
         Ok(())
     }

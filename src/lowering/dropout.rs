@@ -26,7 +26,7 @@ impl Lowering<'_> {
         }
         let keep = match self.choices.random {
             Random::Counter => self.keep(&x, ratio.as_ref(), known),
-            Random::Engine => self.keep_by_engine(&x, ratio.as_ref()),
+            Random::Engine => self.keep_by_engine(node, &x, ratio.as_ref()),
         };
         let b = &mut self.b;
         let mask = b.mask(&keep, &x);
@@ -61,15 +61,16 @@ impl Lowering<'_> {
         b.compare("GreaterOrEqual", &bits, &threshold)
     }
 
-    /// The mask of the engine's own Dropout, of zeros: so it does not depend on `x`.
-    fn keep_by_engine(&mut self, x: &Value, ratio: Option<&Value>) -> Value {
-        let site = self.random.site();
+    /// The mask of the engine's own Dropout, of zeros: so it does not depend on `x`. A node without a seed is given its number, so that
+    /// a run can be repeated.
+    fn keep_by_engine(&mut self, node: &NodeProto, x: &Value, ratio: Option<&Value>) -> Value {
+        let seed = node.int("seed", self.random.site().into());
         let b = &mut self.b;
         let zeros = b.zeros_like(x);
         let ratio = ratio.cloned().unwrap_or_else(|| b.number_of(0.5, DataType::Float));
         let training = b.number_of(1.0, DataType::Bool);
         let (data, mask) = (b.fact(x).clone(), Fact { element: DataType::Bool, shape: b.fact(x).shape.clone() });
-        let attributes = vec![AttributeProto::int("seed", i64::from(site))];
+        let attributes = vec![AttributeProto::int("seed", seed)];
         b.nodes("Dropout", &[&zeros, &ratio, &training], attributes, vec![data, mask]).swap_remove(1)
     }
 

@@ -17,6 +17,7 @@ mod random;
 
 pub use batch_norm::BATCH_NORM;
 
+use crate::contract::{SEED, STEP};
 use crate::graph::{Fact, Facts, Graph, TypedBuilder, Value, for_each_subgraph, for_each_use};
 use crate::onnx::DataType;
 use crate::onnx::proto::NodeProto;
@@ -28,22 +29,16 @@ use serde::{Deserialize, Serialize};
 /// The domain of operators that [`expand`] replaces: no model that is written has any.
 pub const DOMAIN: &str = "gnp";
 
-/// The input, an int64 scalar, that what is drawn depends on.
-pub const SEED: &str = "gnp.seed";
-
-/// The state, an int64 scalar, that counts the steps.
-pub const STEP: &str = "step";
-
 const PASS: &str = "lowering";
 
 /// How BatchNormalization trains.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum BatchNorm {
-    /// With the mean and variance of the batch, through which the gradient goes; the running statistics follow them.
+    /// With the mean and variance of the batch, through which the gradient goes; the running statistics follow them
     #[default]
     Train,
-    /// With the running statistics, which stay as they are.
+    /// With the running statistics, which stay as they are
     Frozen,
 }
 
@@ -51,10 +46,10 @@ pub enum BatchNorm {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum Dropout {
-    /// It does.
+    /// It does
     #[default]
     Keep,
-    /// It passes its data through.
+    /// It passes its data through
     Off,
 }
 
@@ -62,10 +57,10 @@ pub enum Dropout {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum Random {
-    /// From [`SEED`] and [`STEP`], by a counter-based generator in standard operators: the same on every engine and after a resume.
+    /// From `gnp.seed` and `step`, by nodes of the graph: the same on every engine and after a resume
     #[default]
     Counter,
-    /// From the engine's own operators: RandomNormal and its like as they are, masks from Dropout.
+    /// From the engine's own operators, which are faster: Dropout, RandomNormal and its like
     Engine,
 }
 

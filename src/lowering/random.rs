@@ -7,7 +7,8 @@
 //! All of it is arithmetic of uint32, which is the same to the bit everywhere; no addition, since some engines check additions for
 //! overflow.
 
-use super::{Lowering, SEED, STEP, required};
+use super::{Lowering, required};
+use crate::contract::{SEED, STEP};
 use crate::graph::{Dim, Fact, TypedBuilder, Value};
 use crate::onnx::DataType;
 use crate::onnx::proto::{AttributeProto, NodeProto, TensorProto};

@@ -6,6 +6,7 @@
 //! each gradient to its buffer.
 
 use super::{Evaluation, Objective, effects, repeat};
+use crate::contract::VERSION_KEY;
 use crate::graph::{Facts, Graph, Value, tensor_type};
 use crate::onnx::proto::{NodeProto, ValueInfoProto};
 use crate::onnx::{DataType, Model};
@@ -18,9 +19,6 @@ const OUT_SUFFIX: &str = "_grad.accumulation.out";
 const RESET: &str = "lazy_reset_grad";
 
 const EXPECTED: &str = "expected a training model as `generate_artifacts` of ONNX Runtime writes it";
-
-/// The key of a model's metadata that says that the penalty is in it already.
-pub const VERSION_KEY: &str = "gnp.version";
 
 /// A recognised training model.
 #[derive(Clone, Debug)]

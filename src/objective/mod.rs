@@ -62,7 +62,7 @@ fn repeat(
         effects::repeat(graph, index, &mut renaming, pass)?;
     }
     graph.copy_types(&renaming);
-    facts.copy(&renaming);
+    facts.rename(&renaming);
     let gradients = here.gradients.iter().map(|g| renaming.apply(g)).collect();
     Ok(Evaluation { loss: renaming.apply(&here.loss), gradients })
 }

@@ -38,7 +38,7 @@ pub fn trainable(graph: &Graph, facts: &Facts, selection: &Selection) -> Result<
     };
     let parameters: Vec<Value> = floats.iter().filter(chosen).map(|name| (*name).into()).collect();
     if parameters.is_empty() {
-        return Err(none(initializers.iter().filter_map(|t| t.element())));
+        return Err(none(&inferred, &floats, initializers.iter().filter_map(|t| t.element())));
     }
     let mut choices = Vec::new();
     if train.is_empty() && freeze.is_empty() {
@@ -50,13 +50,19 @@ pub fn trainable(graph: &Graph, facts: &Facts, selection: &Selection) -> Result<
     Ok((parameters, choices))
 }
 
-fn none(elements: impl Iterator<Item = DataType>) -> Error {
+fn none(inferred: &HashSet<Value>, floats: &[&str], mut elements: impl Iterator<Item = DataType>) -> Error {
     let error = Error::input("no trainable parameter: expected float32 weights among the graph's constants");
-    let mut elements = elements;
-    if elements.any(|e| matches!(e, DataType::Float16 | DataType::Double | DataType::Bfloat16)) {
+    if !inferred.is_empty() {
+        error.help("--freeze names all that train; leave some out of it")
+    } else if !floats.is_empty() {
+        error.help(format!("name what trains: --train GLOB; {}", nearest("", floats.iter().copied())))
+    } else if elements.any(|e| matches!(e, DataType::Float16 | DataType::Double | DataType::Bfloat16)) {
         error.help("its weights are of another floating type; convert the model to float32")
     } else {
-        error.help("--train GLOB names what trains, --freeze GLOB what does not")
+        error.help(
+            "where the weights are inputs, as in the eval_model.onnx of training artifacts, give the folder of the artifacts or \
+             their training_model.onnx; else export the model with its weights in it",
+        )
     }
 }
 

@@ -1,6 +1,6 @@
 //! Reading: map, check, decode.
 
-use super::proto::{GraphProto, ModelProto, standard_domain};
+use super::proto::{GraphProto, ModelProto, StringStringEntryProto, standard_domain};
 use super::{external, wire};
 use crate::{Error, Result};
 use bytes::Bytes;
@@ -53,6 +53,11 @@ impl Model {
     /// The value of an entry of the model's metadata.
     pub fn metadata(&self, key: &str) -> Option<&str> {
         self.header.metadata_props.iter().find(|e| e.key() == key).map(|e| e.value())
+    }
+
+    /// Adds an entry to the model's metadata.
+    pub fn add_metadata(&mut self, key: &str, value: impl Into<String>) {
+        self.header.metadata_props.push(StringStringEntryProto { key: Some(key.into()), value: Some(value.into()) });
     }
 
     /// The version of the operator set `domain` (empty for `ai.onnx`) that the model is written in.

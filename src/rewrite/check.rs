@@ -1,7 +1,8 @@
-//! Whether a written model keeps what the rewrite promises: structure, names, types.
+//! Whether a written model keeps what the rewrite promises: structure, names, types; and whether an engine takes it.
 
-use crate::engine::ort_training::{self, Artifacts, OrtTraining};
+use crate::engine::ort_training::{Artifacts, Options, OrtTraining};
 use crate::engine::runtime::Runtime;
+use crate::engine::{Available, Device};
 use crate::graph::{Graph, is_added, tensor_type};
 use crate::onnx::proto::tensor_shape_proto::Dimension;
 use crate::onnx::proto::tensor_shape_proto::dimension::Value::DimValue;
@@ -12,10 +13,10 @@ use foldhash::{HashMap, HashSet};
 use serde::Serialize;
 use std::path::Path;
 
-/// Whether a model was loaded in a runtime that can train.
+/// Whether a model was loaded in an engine.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Loaded {
-    /// The runtime that loaded it.
+    /// The engine that loaded it.
     pub runtime: Option<String>,
     /// Why none did.
     pub why_not: Option<String>,
@@ -28,7 +29,10 @@ pub struct Loaded {
 /// Where structure, names or types are not as they should be, or the runtime refuses the model.
 pub fn check(path: &Path, artifacts: &Path, runtime: Result<&Runtime, &Error>) -> Result<Loaded> {
     let model = onnx::read(path)?;
-    verify(&model).and_then(|()| Graph::new(model.graph)).map_err(|e| e.in_file(path))?;
+    verify(&model)
+        .and_then(|()| verify_names(&model))
+        .and_then(|()| Graph::new(model.graph))
+        .map_err(|e| e.in_file(path))?;
     let why_not = |why: String| Ok(Loaded { runtime: None, why_not: Some(why) });
     let runtime = match runtime {
         Ok(runtime) => runtime,
@@ -38,15 +42,28 @@ pub fn check(path: &Path, artifacts: &Path, runtime: Result<&Runtime, &Error>) -
     if !files.checkpoint.exists() || !files.optimizer_model.exists() {
         return why_not("its checkpoint and optimizer model are not in the folder of the input".into());
     }
-    OrtTraining::load(runtime, &files, &ort_training::Options::default())?;
+    OrtTraining::load(runtime, &files, &Options::default())?;
     Ok(Loaded { runtime: Some(format!("ONNX Runtime {}", runtime.version)), why_not: None })
 }
 
-/// Checks that every operator set in use is imported, that added names cannot be taken for gradients, and that the
-/// operands of added nodes are of one type and of shapes that broadcast.
+/// Reads the step model at `path` from disk, checks it, and loads it in the fastest engine that is there: ONNX Runtime, the
+/// library `named` by the caller or one that is found, else tract.
 ///
 /// # Errors
-/// Where one of these does not hold. Names are the rewrite's own; operator sets and types are the model's.
+/// Where its structure, types, inputs or outputs are not as they should be, or the engine refuses the model.
+pub fn check_step(path: &Path, named: Option<&Path>) -> Result<Loaded> {
+    let model = onnx::read(path)?;
+    verify(&model).and_then(|()| Graph::new(model.graph.clone())).map_err(|e| e.in_file(path))?;
+    let engine = Available::best(named, Device::Cpu)?;
+    engine.load(&model, None, &Options::default())?;
+    Ok(Loaded { runtime: Some(engine.to_string()), why_not: None })
+}
+
+/// Checks that every operator set in use is imported, and that the operands of added nodes are of one type and of shapes that
+/// broadcast.
+///
+/// # Errors
+/// Where one of these does not hold.
 pub fn verify(model: &Model) -> Result<()> {
     let imported: HashSet<&str> = model.header.opset_import.iter().map(|o| standard_domain(o.domain())).collect();
     let types = declared_types(&model.graph);
@@ -61,13 +78,23 @@ pub fn verify(model: &Model) -> Result<()> {
         if !is_added(node) {
             continue;
         }
-        let names = node.output.iter().filter(|o| !o.is_empty());
-        if let Some(name) = names.clone().find(|n| n.ends_with("_grad") || !n.starts_with("gnp")) {
-            let what = format!("the added value `{name}` has a name that training would take for another's");
-            return Err(Error::internal(what).at_node(node.name(), &node.operator()));
-        }
         if let Err(what) = operands_agree(node, &types) {
             return damaged(what);
+        }
+    }
+    Ok(())
+}
+
+/// Checks that no name that was added to an artifact can be taken for a gradient of ONNX Runtime's training API.
+///
+/// # Errors
+/// Where one can: that is a defect of the rewrite.
+pub fn verify_names(model: &Model) -> Result<()> {
+    for node in model.graph.node.iter().filter(|node| is_added(node)) {
+        let mut names = node.output.iter().filter(|o| !o.is_empty());
+        if let Some(name) = names.find(|n| n.ends_with("_grad") || !n.starts_with("gnp")) {
+            let what = format!("the added value `{name}` has a name that training would take for another's");
+            return Err(Error::internal(what).at_node(node.name(), &node.operator()));
         }
     }
     Ok(())

@@ -1,26 +1,22 @@
 //! A forward model in, a step model out.
 
 use super::StepReport;
-use crate::emit::artifact::{ALPHA, CONFIG_KEY, R};
+use crate::choice::Choice;
+use crate::contract::{ALPHA, CONFIG_KEY, LABELS, LEARNING_RATE, R, SEED, STEP, VERSION_KEY, WARMUP_STEPS};
 use crate::emit::step::{self, Parts};
-use crate::graph::{Graph, TypedBuilder, Value};
+use crate::graph::{Dim, Facts, Graph, TypedBuilder, Value};
 use crate::loss::{self, Ending, Wanted, find_ending};
-use crate::lowering;
+use crate::lowering::{self, Lowered};
 use crate::normalise::normalise;
-use crate::objective::artifact::VERSION_KEY;
 use crate::objective::{Forward, Objective as _, Selection, trainable};
 use crate::onnx::{self, Model, WriteOptions};
 use crate::penalty::{self, Coefficient, Coefficients, Penalty, Warmup};
 use crate::shapes;
 use crate::transform::{Optimizer, State, Training, pass};
 use crate::{Error, Result};
-use clap::ValueEnum as _;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-
-/// The input that is the length of the penalty's warm-up, in steps.
-const WARMUP_STEPS: &str = "gnp.warmup_steps";
 
 /// The pass that the loss's nodes are for.
 const LOSS_PASS: &str = "loss";
@@ -50,8 +46,29 @@ pub struct StepOptions {
     pub dims: BTreeMap<String, i64>,
 }
 
+impl StepOptions {
+    fn validate(&self) -> Result<()> {
+        self.penalty.validate()?;
+        self.optimizer.validate()?;
+        if !(self.l2.is_finite() && self.l2 >= 0.0) {
+            return Err(Error::input(format!(
+                "the weight of l2 is {}; expected a finite number, zero or above",
+                self.l2
+            ))
+            .help("leave --l2 out for none"));
+        }
+        if self.warmup != Warmup::None && self.warmup_steps == 0 {
+            return Err(Error::input(
+                "the warm-up of the penalty has no length; expected a number of steps above zero",
+            )
+            .help("give it with --gr-warmup-steps"));
+        }
+        Ok(())
+    }
+}
+
 /// Every choice made, as it stands in the metadata of a step model.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct StepConfig {
     /// The forward model, by its file name.
     pub model: String,
@@ -88,24 +105,6 @@ impl StepConfig {
             })
             .map_err(|what| Error::input(what).in_file(model.path()).help("make the step model again with gnp-rewrite"))
     }
-
-    /// The choices in a line.
-    fn summary(&self) -> String {
-        let name = |value: clap::builder::PossibleValue| value.get_name().to_owned();
-        let loss = match &self.loss {
-            Some(loss) => {
-                format!("{} of `{}`", loss.kind.to_possible_value().map_or_else(String::new, name), self.logits)
-            }
-            None => format!("loss `{}`", self.logits),
-        };
-        let optimizer = self.optimizer.kind.to_possible_value().map_or_else(String::new, name);
-        format!(
-            "{loss}; r = {}, alpha = {}; {optimizer}, lr = {}",
-            self.penalty.r,
-            self.penalty.alpha,
-            self.optimizer.default_learning_rate()
-        )
-    }
 }
 
 /// Makes a step model of a forward model that was read.
@@ -119,48 +118,50 @@ pub fn make_step(mut model: Model, options: &StepOptions) -> Result<(Model, Step
 }
 
 fn build(model: &mut Model, options: &StepOptions) -> Result<StepReport> {
-    options.penalty.validate()?;
-    options.optimizer.validate()?;
+    options.validate()?;
     refuse_what_does_not_train(model)?;
     let mut report = StepReport::new(model);
     report.warnings = normalise(model)?.warnings;
-    let mut graph = Graph::new(std::mem::take(&mut model.graph))?;
-    let renamed = step::make_way(&mut graph)?;
-    model.graph = graph.into_proto();
     shapes::bind(model, &options.dims)?;
     let mut facts = shapes::analyse(model, &BTreeMap::new())?;
     let mut graph = Graph::new(std::mem::take(&mut model.graph))?;
 
-    let (ending, choices) = find_ending(&graph, &facts, &options.loss.renamed(&renamed))?;
-    report.choices = choices;
-    let (candidates, choices) = trainable(&graph, &facts, &options.selection)?;
-    report.choices.extend(choices);
+    let (candidates, what_trains) = trainable(&graph, &facts, &options.selection)?;
+    let (ending, loss) = find_ending(&graph, &facts, &options.loss)?;
+    report.choices = [loss, what_trains, open_sizes(&graph, &facts)].concat();
+
+    // The user has been told of everything by the names in the file; from here on values may have others.
+    let renamed = step::make_way(&mut graph)?;
+    facts.follow(&renamed);
+    let in_step = |value: &Value| renamed.get(&**value).map_or_else(|| value.clone(), |name| name.as_str().into());
 
     let lowered = lowering::lower(&mut graph, &mut facts, &options.lowering)?;
+    report.choices.extend(what_was_lowered(&lowered));
     let is_statistic = |value: &Value| lowered.state.iter().any(|pair| pair.state == *value);
-    let candidates: Vec<_> = candidates.into_iter().filter(|value| !is_statistic(value)).collect();
+    let candidates: Vec<_> = candidates.iter().map(in_step).filter(|value| !is_statistic(value)).collect();
 
     let mut b = TypedBuilder::new(&mut graph, &mut facts, LOSS_PASS);
     let (loss, labels, wanted, logits) = match &ending {
         Ending::Logits { value, loss } => {
             refuse_labels(b.graph())?;
-            let (scalar, labels) = loss.append(&mut b, value)?;
+            let (scalar, labels) = loss.append(&mut b, &in_step(value))?;
             (scalar, Some(labels), Some(loss.clone()), value.clone())
         }
-        Ending::Scalar(value) => (scalar(&mut b, value), None, None, value.clone()),
+        Ending::Scalar(value) => (scalar(&mut b, &in_step(value)), None, None, value.clone()),
     };
     let loss = loss::append_l2(&mut b, &loss, &candidates, options.l2, options.l2_skip_vectors);
     let objective = Forward::differentiate(&mut graph, &mut facts, &loss, &candidates)?;
     let parameters = objective.parameters().to_vec();
     if parameters.is_empty() {
         return Err(Error::input(format!("the loss `{logits}` depends on no trainable parameter")).help(
-            "the way from the weights to it leads through whole numbers only; choose another value with --logits",
+            "every way from one to it leads through whole numbers, or operators without slope such as ArgMax and Round; \
+             choose another value with --logits, or other parameters with --train",
         ));
     }
     report.parameters(&graph, &candidates, &parameters);
 
     let mut training = Training::new(TypedBuilder::new(&mut graph, &mut facts, pass::UPDATE), &parameters);
-    training.hyperparameter(crate::transform::LEARNING_RATE, options.optimizer.default_learning_rate());
+    training.hyperparameter(LEARNING_RATE, options.optimizer.default_learning_rate());
     let coefficients = coefficients(&mut training, options);
     if lowered.draws {
         training.steps_done();
@@ -202,10 +203,33 @@ fn build(model: &mut Model, options: &StepOptions) -> Result<StepReport> {
         warmup: options.warmup,
         optimizer: options.optimizer,
     };
-    report.summary = config.summary();
     step::assemble(model, graph, &parts, &config)?;
+    report.config = config;
+    report.hyperparameters = parts.hyperparameters;
     report.finish(model);
     Ok(report)
+}
+
+/// The sizes of the inputs that may differ from step to step.
+fn open_sizes(graph: &Graph, facts: &Facts) -> Vec<Choice> {
+    let shapes = graph.proto().input.iter().filter_map(|input| facts.get(input.name())?.shape.as_ref());
+    let symbols: BTreeSet<String> = shapes
+        .flatten()
+        .filter_map(|dim| if let Dim::Symbol(symbol) = dim { Some(format!("`{symbol}`")) } else { None })
+        .collect();
+    if symbols.is_empty() {
+        return vec![];
+    }
+    let symbols = symbols.into_iter().collect::<Vec<_>>().join(", ");
+    vec![Choice::new(format!("any size of {symbols}, as the model has it"), "--dim")]
+}
+
+fn what_was_lowered(lowered: &Lowered) -> Vec<Choice> {
+    let statistics = || Choice::new("BatchNormalization trains, with the statistics of the batch", "--batch-norm");
+    let draws =
+        || Choice::new(format!("what is drawn at random follows from `{SEED}` and `{STEP}`"), "--random, --dropout");
+    let statistics = (!lowered.state.is_empty()).then(statistics);
+    statistics.into_iter().chain(lowered.draws.then(draws)).collect()
 }
 
 /// r and α as inputs, warmed up where that is wanted.
@@ -228,12 +252,11 @@ fn scalar(b: &mut TypedBuilder<'_>, loss: &Value) -> Value {
 }
 
 fn refuse_labels(graph: &Graph) -> Result<()> {
-    if !graph.proto().input.iter().any(|input| input.name() == loss::LABELS) {
+    if !graph.proto().input.iter().any(|input| input.name() == LABELS) {
         return Ok(());
     }
     Err(Error::input(format!(
-        "the model has an input `{0}`, and a loss that is put on it needs an input of this name",
-        loss::LABELS
+        "the model has an input `{LABELS}`, and a loss that is put on it needs an input of this name"
     ))
     .help("if the model computes its own loss, name it with --loss-output; else rename the input"))
 }
@@ -252,27 +275,26 @@ fn refuse_what_does_not_train(model: &Model) -> Result<()> {
     Ok(())
 }
 
-/// Reads the forward model `input`, makes a step model of it, and writes that to `output`.
+/// Makes a step model of the forward model `model`, and writes it to `output`, or, in a dry run, does all but that.
 ///
 /// # Errors
-/// As [`make_step`]; where a file cannot be read or written. What existed is then as it was.
+/// As [`make_step`]; where the output exists (without `force`) or cannot be written. What existed is then as it was.
 pub fn rewrite_forward(
-    input: &Path,
+    model: Model,
     output: &Path,
     options: &StepOptions,
-    write: Option<&WriteOptions>,
+    write: &WriteOptions,
+    dry_run: bool,
 ) -> Result<StepReport> {
-    let model = onnx::read(input)?;
+    let name = model.path().file_name().unwrap_or_default().to_owned();
     let (step, mut report) = make_step(model, options)?;
-    let output = if output.is_dir() { output.join(input.file_name().unwrap_or_default()) } else { output.to_owned() };
-    report.output.clone_from(&output);
-    match write {
-        None => onnx::ensure_free(&output, false)?,
-        Some(write) => {
-            let written = onnx::write(step, &output, write)?;
-            report.bytes = Some(written.bytes);
-            report.external = written.external;
-        }
+    report.output = if output.is_dir() { output.join(name) } else { output.to_owned() };
+    if dry_run {
+        onnx::ensure_free(&report.output, write.force)?;
+    } else {
+        let written = onnx::write(step, &report.output, write)?;
+        report.bytes = Some(written.bytes);
+        report.external = written.external;
     }
     Ok(report)
 }

@@ -15,7 +15,7 @@ mod report;
 mod restore;
 mod step_report;
 
-pub use check::{Loaded, check};
+pub use check::{Loaded, check, check_step};
 pub use forward::{StepConfig, StepOptions, make_step, rewrite_forward};
 pub use report::{OperatorCount, Report};
 pub use restore::{make_evaluation, restore};
@@ -140,7 +140,7 @@ fn penalise(input: &Path, options: &Options) -> Result<(Model, Report)> {
     let mut model = onnx::read(input)?;
     let artifact = Artifact::recognise(&model)?;
     artifact::penalise(&mut model, &artifact, &options.settings)?;
-    check::verify(&model).map_err(|e| e.in_file(input))?;
+    check::verify(&model).and_then(|()| check::verify_names(&model)).map_err(|e| e.in_file(input))?;
     let report = Report::new(&model, &artifact, &options.settings);
     Ok((model, report))
 }

@@ -4,7 +4,8 @@ use super::forward::StepConfig;
 use crate::emit::evaluation;
 use crate::emit::step;
 use crate::emit::trained::{self, Trained};
-use crate::graph::{Graph, TypedBuilder};
+use crate::graph::{Graph, TypedBuilder, Value};
+use crate::lowering::{self, BatchNorm, Choices, Dropout, Random};
 use crate::normalise::normalise;
 use crate::onnx::Model;
 use crate::{Error, Result, shapes};
@@ -22,27 +23,34 @@ pub fn make_evaluation(mut model: Model, config: &StepConfig, state: &[String]) 
     Ok(model)
 }
 
+/// What trains differently from how it infers infers.
+const INFERENCE: Choices = Choices { batch_norm: BatchNorm::Frozen, dropout: Dropout::Off, random: Random::Engine };
+
 fn evaluation_of(model: &mut Model, config: &StepConfig, state: &HashSet<&str>) -> Result<()> {
     normalise(model)?;
-    let mut graph = Graph::new(std::mem::take(&mut model.graph))?;
-    step::make_way(&mut graph)?;
-    model.graph = graph.into_proto();
     shapes::bind(model, &config.dims)?;
     let mut facts = shapes::analyse(model, &Default::default())?;
     let mut graph = Graph::new(std::mem::take(&mut model.graph))?;
-    let end = config.logits.as_str().into();
-    let Some(fact) = facts.get(&config.logits).cloned() else {
+    let renamed = step::make_way(&mut graph)?;
+    facts.follow(&renamed);
+    let end = Value::from(renamed.get(&config.logits).unwrap_or(&config.logits).as_str());
+    let Some(fact) = facts.get(&end).cloned() else {
         return Err(Error::input(format!("the model has no value `{}`, of which the loss is taken", config.logits))
             .help("name the model that the step model was made of"));
     };
-    match &config.loss {
+    evaluation::infer(&mut graph);
+    lowering::lower(&mut graph, &mut facts, &INFERENCE)?;
+    let (loss, labels) = match &config.loss {
         Some(loss) => {
             let plain = loss.clone().without_smoothing();
             let (loss, labels) = plain.append(&mut TypedBuilder::new(&mut graph, &mut facts, "loss"), &end)?;
-            evaluation::assemble(model, graph, Some(&labels), &loss, Some((&end, &fact)), state);
+            (loss, Some(labels))
         }
-        None => evaluation::assemble(model, graph, None, &end, None, state),
-    }
+        None => (end.clone(), None),
+    };
+    lowering::expand(&mut graph, &mut facts)?;
+    let predictions = config.loss.is_some().then_some((&end, &fact));
+    evaluation::assemble(model, graph, labels.as_ref(), &loss, predictions, state);
     Ok(())
 }
 

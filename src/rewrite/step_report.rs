@@ -1,9 +1,11 @@
 //! What became of a forward model, for people and for programs.
 
+use super::StepConfig;
 use crate::choice::Choice;
-use crate::graph::{Graph, Value, for_each_subgraph};
+use crate::graph::{Fact, Graph, Value, for_each_subgraph, is_added};
 use crate::onnx::Model;
 use crate::onnx::proto::NodeProto;
+use crate::transform::Hyperparameter;
 use foldhash::HashSet;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -21,18 +23,22 @@ pub struct StepCount {
 }
 
 /// What a rewrite of a forward model did.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct StepReport {
     /// The forward model.
     pub input: PathBuf,
     /// The step model.
     pub output: PathBuf,
-    /// Loss, penalty and optimizer in a line.
-    pub summary: String,
+    /// Every choice made, by the user or for them.
+    pub config: StepConfig,
     /// What was inferred.
     pub choices: Vec<Choice>,
     /// What the user should know.
     pub warnings: Vec<String>,
+    /// What is fed in every step, the labels last: `x: FLOAT [batch, 4]`.
+    pub batch: Vec<String>,
+    /// What may be fed in every step, and what is taken where it is not.
+    pub hyperparameters: Vec<Hyperparameter>,
     /// The trainable parameters, in the order of the step model's state.
     pub parameters: Vec<String>,
     /// Their elements.
@@ -47,18 +53,7 @@ pub struct StepReport {
 
 impl StepReport {
     pub(super) fn new(model: &Model) -> Self {
-        let mut report = Self {
-            input: model.path().to_owned(),
-            output: PathBuf::new(),
-            summary: String::new(),
-            choices: vec![],
-            warnings: vec![],
-            parameters: vec![],
-            numbers: 0,
-            operators: BTreeMap::new(),
-            bytes: None,
-            external: vec![],
-        };
+        let mut report = Self { input: model.path().to_owned(), ..Self::default() };
         report.count(&model.graph.node, |count| &mut count.before);
         report
     }
@@ -76,9 +71,17 @@ impl StepReport {
         }
     }
 
+    /// Looks at the finished step model.
     pub(super) fn finish(&mut self, model: &Model) {
-        let (branches, always): (Vec<_>, Vec<_>) =
-            model.graph.node.iter().partition(|n| n.is("", "If") && crate::graph::is_added(n));
+        let initial: HashSet<&str> = model.graph.initializer.iter().map(|t| t.name()).collect();
+        let batch = model.graph.input.iter().filter(|input| !initial.contains(input.name()));
+        self.batch = batch
+            .map(|input| match Fact::declared(input) {
+                Some(fact) => format!("{}: {fact}", input.name()),
+                None => input.name().to_owned(),
+            })
+            .collect();
+        let (branches, always): (Vec<_>, Vec<_>) = model.graph.node.iter().partition(|n| n.is("", "If") && is_added(n));
         self.count(always, |count| &mut count.always);
         for node in branches {
             self.count([node], |count| &mut count.always);

@@ -26,6 +26,10 @@ pub(super) fn infer(node: &NodeProto, input: impl Fn(usize) -> Option<InferenceF
         }
         // Arithmetic on shapes is left to tract, which knows the numbers.
         _ if first.value.is_concrete() => return None,
+        // Which axes it takes away is open until their sizes are known; tract takes a symbol not to be 1.
+        ("", "Squeeze") if node.ints("axes").is_none() && node.input(1).is_none() && !is_numbers(&first.shape) => {
+            output.shape = ShapeFactoid::default();
+        }
         ("", "Slice") => output.shape = sliced(node, &first, input),
         ("", "Pad") if node.input.len() > 1 => output.shape = padded(&first, &input(1)?, input(3))?,
         ("", "Dropout") => others.fill(like(first).with_datum_type(DatumType::Bool)),
@@ -39,6 +43,11 @@ pub(super) fn infer(node: &NodeProto, input: impl Fn(usize) -> Option<InferenceF
         _ => return None,
     }
     Some(outputs)
+}
+
+/// Whether all sizes are numbers.
+fn is_numbers(shape: &ShapeFactoid) -> bool {
+    closed(shape).is_some_and(|dims| dims.iter().all(|dim| matches!(dim, GenericFactoid::Only(TDim::Val(_)))))
 }
 
 /// The shape of what Slice takes out of its input. tract takes it for granted that a size that is a symbol reaches as far as

@@ -3,7 +3,7 @@
 use crate::emit::artifact::Settings;
 use crate::engine::ort_training::{Artifacts, EVAL_MODEL};
 use crate::onnx;
-use crate::{Error, Result, emit};
+use crate::{Error, Result, contract};
 use std::path::Path;
 
 /// The artifacts in `folder`, all of which a run needs, under the names that `generate_artifacts` gives them.
@@ -59,8 +59,8 @@ pub fn exposed_numbers(
         .map_err(|e| e.in_file(training_model))
     };
     Ok((
-        number("r", emit::artifact::R, r, recorded.map(|p| p.r))?,
-        number("alpha", emit::artifact::ALPHA, alpha, recorded.map(|p| p.alpha))?,
+        number("r", contract::R, r, recorded.map(|p| p.r))?,
+        number("alpha", contract::ALPHA, alpha, recorded.map(|p| p.alpha))?,
     ))
 }
 

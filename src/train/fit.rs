@@ -6,7 +6,7 @@ use super::evaluate::{class_count, evaluate, loss_of};
 use super::metrics::{EpochReport, Event, StepReport};
 use super::run_folder::RunFolder;
 use super::schedule::{LearningRate, Schedule};
-use crate::emit::artifact::{GRAD_NORM, LOSS_PERTURBED};
+use crate::contract::{GRAD_NORM, LOSS_PERTURBED};
 use crate::engine::{Engine, Rates};
 use crate::{Error, Result};
 use std::collections::BTreeMap;

@@ -18,7 +18,7 @@ pub use decay::WeightDecay;
 pub use momentum::Momentum;
 pub use optimizer::{Decay, Optimizer, OptimizerKind};
 pub use rms_prop::RmsProp;
-pub use training::{Hyperparameter, LEARNING_RATE, STEP, State, Training, pass};
+pub use training::{Hyperparameter, State, Training, pass};
 
 use crate::graph::Value;
 

@@ -1,7 +1,7 @@
 //! The optimizers by their names: each a chain of transformations with PyTorch's formula and defaults.
 
-use super::training::LEARNING_RATE;
 use super::{Adam, ClipByGlobalNorm, Momentum, RmsProp, Training, Transform, WeightDecay};
+use crate::contract::LEARNING_RATE;
 use crate::graph::Value;
 use crate::{Error, Result};
 use clap::ValueEnum;
@@ -75,12 +75,12 @@ impl Optimizer {
     /// Where one is out of its range.
     pub fn validate(&self) -> Result<()> {
         let numbers = [
-            ("the learning rate", self.learning_rate, 0.0, f32::MAX),
-            ("the momentum", self.momentum, 0.0, 1.0 - f32::EPSILON),
-            ("the weight decay", self.weight_decay, 0.0, f32::MAX),
-            ("the clipping norm", self.clip_norm, f32::MIN_POSITIVE, f32::MAX),
+            ("the learning rate", "--lr", self.learning_rate, 0.0, f32::MAX),
+            ("the momentum", "--momentum", self.momentum, 0.0, 1.0 - f32::EPSILON),
+            ("the weight decay", "--weight-decay", self.weight_decay, 0.0, f32::MAX),
+            ("the clipping norm", "--clip-norm", self.clip_norm, f32::MIN_POSITIVE, f32::MAX),
         ];
-        for (what, number, least, most) in numbers {
+        for (what, flag, number, least, most) in numbers {
             if let Some(number) = number
                 && !(least..=most).contains(&number)
             {
@@ -89,7 +89,8 @@ impl Optimizer {
                     (0.0, _) => "from 0 to below 1",
                     _ => "above zero",
                 };
-                return Err(Error::input(format!("{what} is {number}; expected a finite number {range}")));
+                return Err(Error::input(format!("{what} is {number}; expected a finite number {range}"))
+                    .help(format!("leave {flag} out for the default")));
             }
         }
         Ok(())

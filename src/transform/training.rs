@@ -1,13 +1,9 @@
 //! What a step needs besides gradients: hyperparameters, state, the number of the step.
 
+use crate::contract::STEP;
 use crate::graph::{Fact, TypedBuilder, Value};
 use crate::onnx::DataType;
-
-/// The input that is the learning rate.
-pub const LEARNING_RATE: &str = "lr";
-
-/// The state that counts steps; an int64 scalar, 0 at the first.
-pub const STEP: &str = "step";
+use serde::Serialize;
 
 /// The pass that added nodes are for.
 pub mod pass {
@@ -16,7 +12,7 @@ pub mod pass {
 }
 
 /// A number that is an input of the step model, a float scalar with a default.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Hyperparameter {
     /// The name of the input.
     pub name: &'static str,

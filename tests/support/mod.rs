@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "each test uses what it needs")]
 
 pub mod command;
+pub mod forward;
 pub mod plain;
 pub mod python;
 pub mod step;

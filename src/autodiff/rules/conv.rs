@@ -1,4 +1,8 @@
 //! Convolutions. The two operators are each other's adjoint, so one pair of gradients serves both.
+//!
+//! The shape of the weights must be known; the batch and the spatial sizes need not be. Where they are known, a strided
+//! convolution's input gradient is one ConvTranspose without a slice behind it, and windows that lie side by side need no
+//! slices at all.
 
 use super::window::{Padding, Window, spatial_sizes};
 use super::{Cotangents, Entry, Op, Rule};
@@ -86,7 +90,7 @@ fn transposed_window(op: &Op, kernel: Vec<i64>, x: &Value, g: &mut TypedBuilder<
     Ok((window, Padding::default()))
 }
 
-/// The same where the size of the input is not known: x · stride + `rest`, divided.
+/// The padding where the size of the input is not known: size · stride + `rest` in all.
 fn cut_at_run_time(
     window: &Window,
     rest: &[i64],
@@ -339,4 +343,44 @@ fn places(sizes: impl Iterator<Item = i64>) -> Vec<Vec<i64>> {
     sizes.fold(vec![vec![]], |places, size| {
         places.iter().flat_map(|place| (0..size).map(move |j| [place.as_slice(), &[j]].concat())).collect()
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::graph::{Facts, Graph};
+    use crate::onnx::DataType;
+
+    fn convolution(kernel: &[i64], strides: &[i64], outer: i64, inner: i64) -> Convolution {
+        let zeros = vec![0; kernel.len()];
+        let (kernel, strides, dilations) = (kernel.to_vec(), strides.to_vec(), vec![1; kernel.len()]);
+        let window = Window { kernel, strides, dilations, begin: zeros.clone(), end: zeros };
+        Convolution { window, channels: Channels { groups: 1, outer, inner } }
+    }
+
+    #[test]
+    fn the_least_is_copied() {
+        assert_eq!(convolution(&[3, 3], &[1, 1], 64, 64).division(), [false, true]);
+        assert_eq!(convolution(&[3, 3], &[2, 2], 64, 64).division(), [false, false]);
+        assert_eq!(convolution(&[3, 3], &[1, 1], 64, 3).division(), [false, false]);
+        assert_eq!(convolution(&[1, 1], &[1, 1], 64, 64).division(), [false, false]);
+        assert_eq!(convolution(&[3, 5], &[1, 2], 8, 8).division(), [true, false]);
+    }
+
+    #[test]
+    fn weights_of_three_by_three_take_two_slices_a_side_and_three_products() {
+        let mut graph = Graph::new(Default::default()).unwrap();
+        let mut facts = Facts::default();
+        let (x, dy) = (Value::from("x"), Value::from("dy"));
+        for value in [&x, &dy] {
+            facts.insert(value.clone(), Fact::with_sizes(DataType::Float, &[2, 8, 5, 5]));
+        }
+        let mut conv = convolution(&[3, 3], &[1, 1], 8, 8);
+        conv.window.set_pads(&[2, 2], false);
+        let mut g = TypedBuilder::new(&mut graph, &mut facts, "test");
+        let dw = conv.weights(&x, &dy, &mut g);
+        assert_eq!(g.fact(&dw).sizes(), Some(vec![8, 8, 3, 3]));
+        let count = |operator: &str| graph.nodes().iter().filter(|node| node.op_type() == operator).count();
+        assert_eq!((count("Slice"), count("Gemm"), count("Pad")), (4, 3, 2));
+    }
 }

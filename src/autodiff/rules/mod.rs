@@ -36,9 +36,11 @@ macro_rules! families {
 }
 
 families!(
-    activation, arithmetic, conv, function, index, layout, matmul, norm, pool, reduce, resize, select, slice, softmax,
-    zero
+    activation, arithmetic, control, conv, function, index, layout, matmul, norm, pool, reduce, resize, select, slice,
+    softmax, zero
 );
+
+pub(super) use control::why_no_rule;
 
 static TABLE: LazyLock<HashMap<(&str, &str), Rule>> =
     LazyLock::new(|| registered().map(|(domain, operator, rule)| ((domain, operator), rule)).collect());

@@ -19,9 +19,7 @@ pub(super) const RULES: &[Entry] = &[("", "Resize", Rule::Vjp(resize))];
 fn resize(op: &Op, dy: &Value, g: &mut TypedBuilder<'_>) -> Result<Cotangents> {
     let Some(axes) = resized_axes(op, g) else {
         if op.string("mode", "nearest") != "nearest" || (crops(op) && op.float("extrapolation_value", 0.0) != 0.0) {
-            return Err(op.error("its sizes are not known before the graph runs, and its gradient needs them").help(
-                "give the sizes of the model's inputs (--dim), and resize by scales or sizes that are constants",
-            ));
+            return Err(unknown_sizes(op, g));
         }
         let left_out = Value::from("");
         let others: Vec<&Value> = op.inputs().iter().skip(1).map(|i| i.as_ref().unwrap_or(&left_out)).collect();
@@ -46,6 +44,17 @@ fn resize(op: &Op, dy: &Value, g: &mut TypedBuilder<'_>) -> Result<Cotangents> {
         dx = multiply(&dx, axis, rows, g)?;
     }
     Ok([dx].into())
+}
+
+fn unknown_sizes(op: &Op, g: &TypedBuilder<'_>) -> Error {
+    let input = op.optional(0).map(|input| g.fact(input));
+    let known = input.map_or_else(String::new, |fact| format!(": its input is {fact}"));
+    let dims = input.and_then(|fact| fact.shape.as_ref()).into_iter().flatten();
+    let flags: Vec<_> =
+        dims.filter_map(|dim| if let Dim::Symbol(s) = dim { Some(format!("--dim {s}=SIZE")) } else { None }).collect();
+    let bind = if flags.is_empty() { "--dim NAME=SIZE".to_owned() } else { flags.join(" ") };
+    op.error(format!("its sizes are not known before the graph runs, and its gradient needs them{known}"))
+        .help(format!("give the sizes ({bind}), and resize by scales or sizes that are constants"))
 }
 
 /// One axis that is resized.

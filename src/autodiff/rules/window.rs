@@ -222,3 +222,43 @@ pub(super) fn spatial_sizes(x: &Value, rank: usize, g: &mut TypedBuilder<'_>) ->
 fn known_spatial(x: &Value, rank: usize, g: &TypedBuilder<'_>) -> Option<Vec<i64>> {
     (2..2 + rank as i64).map(|axis| g.fact(x).dim(axis).and_then(Dim::known)).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::onnx::DataType;
+
+    fn window(kernel: i64, stride: i64, dilation: i64) -> Window {
+        let (kernel, strides, dilations) = (vec![kernel], vec![stride], vec![dilation]);
+        Window { kernel, strides, dilations, begin: vec![0], end: vec![0] }
+    }
+
+    #[test]
+    fn same_padding_makes_the_output_the_input_over_the_stride_rounded_up() {
+        for (size, kernel, stride, dilation) in
+            [(7, 3, 1, 1), (7, 3, 2, 1), (8, 3, 2, 1), (9, 2, 3, 2), (5, 1, 2, 1), (9, 5, 4, 1)]
+        {
+            let window = window(kernel, stride, dilation);
+            let x = Fact::with_sizes(DataType::Float, &[2, 3, size]);
+            let total = window.same_padding(0, &x).unwrap();
+            let output = (size + total - window.reach(0) - 1) / stride + 1;
+            assert_eq!(output, (size + stride - 1) / stride, "{size} {window:?}");
+        }
+    }
+
+    #[test]
+    fn padding_depends_on_the_size_only_where_there_is_a_stride() {
+        let unknown = Fact::of(DataType::Float);
+        assert_eq!(window(3, 1, 2).same_padding(0, &unknown), Some(4));
+        assert_eq!(window(3, 2, 1).same_padding(0, &unknown), None);
+    }
+
+    #[test]
+    fn what_is_odd_goes_to_one_side() {
+        let mut window = window(4, 1, 1);
+        window.set_pads(&[3], false);
+        assert_eq!((window.begin[0], window.end[0]), (1, 2));
+        window.set_pads(&[3], true);
+        assert_eq!((window.begin[0], window.end[0]), (2, 1));
+    }
+}

@@ -2,6 +2,8 @@
 
 use crate::Arguments;
 use comfy_table::Table;
+use gnp::cli::describe;
+use gnp::contract::{ALPHA, R};
 use gnp::emit::artifact::Settings;
 use gnp::engine::runtime;
 use gnp::rewrite::{self, Loaded, Options, Report};
@@ -18,7 +20,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         return Ok(());
     }
     cli::print(if arguments.json {
-        json(&report, checked.as_ref())?
+        crate::json(&report, checked.as_ref())?
     } else {
         text(&report, checked.as_ref(), arguments)
     })
@@ -44,37 +46,21 @@ fn folder_of(file: &Path) -> &Path {
     file.parent().unwrap_or(Path::new(""))
 }
 
-fn json(report: &Report, checked: Option<&Loaded>) -> Result<String> {
-    #[derive(serde::Serialize)]
-    struct Output<'a> {
-        #[serde(flatten)]
-        report: &'a Report,
-        checked: Option<&'a Loaded>,
-    }
-    let json = serde_json::to_string_pretty(&Output { report, checked })
-        .map_err(|e| Error::internal(format!("cannot encode the report: {e}")))?;
-    Ok(json + "\n")
-}
-
 fn text(report: &Report, checked: Option<&Loaded>, arguments: &Arguments) -> String {
     let Settings { penalty, expose_r, expose_alpha, .. } = report.settings;
     let number = |exposed: bool, input: &str, value: f32| {
         if exposed { format!("the input {input}") } else { value.to_string() }
     };
-    let method = match (report.plain, penalty.alpha) {
-        (true, _) => "plain training",
-        (false, 1.0) if !expose_alpha => "SAM",
-        _ => "GNP",
-    };
+    let method = if expose_alpha { "GNP" } else { describe::method(penalty.alpha, report.plain) };
     let mut text = format!(
         "{} → {}{}\n{method}: r = {}, alpha = {}, mix {}, perturbation {}; {} trainable parameters\n\n{}\n",
         report.input.display(),
         report.output.display(),
         if arguments.dry_run { " (dry run: nothing was written)" } else { "" },
-        number(expose_r, "gnp.r", penalty.r),
-        number(expose_alpha, "gnp.alpha", penalty.alpha),
-        crate::value_name(penalty.mix),
-        crate::value_name(penalty.perturb),
+        number(expose_r, R, penalty.r),
+        number(expose_alpha, ALPHA, penalty.alpha),
+        describe::value_name(penalty.mix),
+        describe::value_name(penalty.perturb),
         report.trainable_parameters,
         table(report, arguments.verbose)
     );
@@ -83,16 +69,7 @@ fn text(report: &Report, checked: Option<&Loaded>, arguments: &Arguments) -> Str
     if let Some(bytes) = report.bytes {
         let _ = writeln!(text, "Wrote {}.", indicatif::HumanBytes(bytes as u64));
     }
-    match checked {
-        Some(Loaded { runtime: Some(runtime), .. }) => {
-            _ = writeln!(text, "Checked: structure, names and types; loads in {runtime}.")
-        }
-        Some(Loaded { why_not: Some(why), .. }) => {
-            _ = writeln!(text, "Checked: structure, names and types. Not loaded: {why}.");
-        }
-        _ => {}
-    }
-    text
+    text + &crate::check_line(checked)
 }
 
 /// What is evaluated once and what twice, in words.

@@ -7,9 +7,10 @@ use clap::{Parser, ValueEnum};
 use gnp::cli;
 use gnp::cli::arguments::{PenaltyArguments, StepArguments};
 use gnp::emit::artifact::Settings;
-use gnp::onnx::ExternalData;
-use gnp::rewrite::{self, Options};
+use gnp::onnx::{self, ExternalData};
+use gnp::rewrite::{self, Loaded, Options};
 use gnp::{Error, Result};
+use serde::Serialize;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -36,7 +37,9 @@ Exit codes: 0 done, 2 something the user can mend (the message says what), 1 a d
 /// Put the Gradient Norm Penalty into an ONNX model or an ONNX Runtime training artifact
 ///
 /// The gradient that the training follows becomes
-///   g = (1 - alpha) * grad L(w)  +  alpha * grad L(w + r * grad L(w) / |grad L(w)|),
+///
+///     g = (1 - alpha) * grad L(w)  +  alpha * grad L(w + r * grad L(w) / |grad L(w)|),
+///
 /// as nodes of the graph (Zhao, Zhang, Hu: ICML 2022). Of an ordinary (forward) model it makes a step model, which takes a
 /// whole training step: loss, gradients, update. In a training artifact it replaces the gradient and nothing else.
 #[derive(Parser)]
@@ -52,6 +55,10 @@ struct Arguments {
     penalty: PenaltyArguments,
     #[command(flatten)]
     step: StepArguments,
+
+    /// The learning rate where none is fed [default: 0.001; 0.01 with rmsprop]
+    #[arg(long, value_name = "RATE", allow_negative_numbers = true, help_heading = "Optimizer (forward models)")]
+    lr: Option<f32>,
 
     /// Make these numbers inputs of the graph, `gnp.r` and `gnp.alpha` (float scalars after the labels); in a step model they are
     #[arg(
@@ -76,10 +83,10 @@ struct Arguments {
     #[arg(short = 'n', long, help_heading = "Files")]
     dry_run: bool,
 
-    /// Read the result again and check structure, names and types; load it where a training runtime is found
+    /// Read the result again and check its structure and types; load it in an engine that is found
     #[arg(long, help_heading = "Checks and messages")]
     check: bool,
-    /// The ONNX Runtime library to load it in
+    /// The ONNX Runtime library to load it in, rather than the first that is found
     #[arg(long, value_name = "PATH", help_heading = "Checks and messages")]
     ort_lib: Option<PathBuf>,
     /// Print a report for programs
@@ -88,7 +95,7 @@ struct Arguments {
     /// Print nothing but errors
     #[arg(short, long, conflicts_with_all = ["verbose", "json"], help_heading = "Checks and messages")]
     quiet: bool,
-    /// Print what is shared by the passes, operator by operator
+    /// Print more: what trains; of artifacts, what is shared by the passes, operator by operator
     #[arg(short, long, help_heading = "Checks and messages")]
     verbose: bool,
 }
@@ -112,13 +119,16 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: Arguments) -> Result<()> {
-    let is_artifact = arguments.input.is_dir() || rewrite::is_training_model(&gnp::onnx::read(&arguments.input)?);
-    if is_artifact { artifact::run(&arguments) } else { step::run(&arguments) }
+    if arguments.input.is_dir() {
+        return artifact::run(&arguments);
+    }
+    let model = onnx::read(&arguments.input)?;
+    if rewrite::is_training_model(&model) { artifact::run(&arguments) } else { step::run(&arguments, model) }
 }
 
 impl Arguments {
     fn artifact_options(&self) -> Result<Options> {
-        if let Some(flag) = self.step.first_given() {
+        if let Some(flag) = self.step.first_given().or(self.lr.map(|_| "--lr")) {
             return Err(Error::input(format!(
                 "{flag} is for forward models; a training artifact has its loss, its parameters and its optimizer"
             ))
@@ -145,6 +155,23 @@ impl From<External> for ExternalData {
     }
 }
 
-fn value_name(value: impl ValueEnum) -> String {
-    value.to_possible_value().map(|v| v.get_name().to_owned()).unwrap_or_default()
+fn json(report: &impl Serialize, checked: Option<&Loaded>) -> Result<String> {
+    #[derive(Serialize)]
+    struct Output<'a, R> {
+        #[serde(flatten)]
+        report: &'a R,
+        checked: Option<&'a Loaded>,
+    }
+    let json = serde_json::to_string_pretty(&Output { report, checked })
+        .map_err(|e| Error::internal(format!("cannot encode the report: {e}")))?;
+    Ok(json + "\n")
+}
+
+/// What came of the check, as a line.
+fn check_line(checked: Option<&Loaded>) -> String {
+    match checked {
+        Some(Loaded { runtime: Some(runtime), .. }) => format!("Checked: structure and types; loads in {runtime}.\n"),
+        Some(Loaded { why_not: Some(why), .. }) => format!("Checked: structure and types. Not loaded: {why}.\n"),
+        _ => String::new(),
+    }
 }

@@ -2,13 +2,14 @@
 
 use crate::Arguments;
 use comfy_table::Table;
-use gnp::onnx::WriteOptions;
-use gnp::rewrite::{self, StepReport};
+use gnp::onnx::{Model, WriteOptions};
+use gnp::rewrite::{self, Loaded, StepOptions, StepReport};
 use gnp::{Error, Result, cli};
 use std::fmt::Write as _;
+use std::path::Path;
 
 /// Makes a step model of the forward model.
-pub fn run(arguments: &Arguments) -> Result<()> {
+pub fn run(arguments: &Arguments, model: Model) -> Result<()> {
     if !arguments.expose.is_empty() || arguments.metrics {
         return Err(Error::input(
             "--expose and --metrics are for training artifacts: a step model has these inputs and outputs always",
@@ -16,46 +17,52 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         .in_file(&arguments.input)
         .help("leave them out"));
     }
-    let options = arguments.step.options(arguments.penalty.penalty()?, None)?;
+    let options = arguments.step.options(arguments.penalty.penalty()?, arguments.lr);
     let write = WriteOptions {
         force: arguments.force,
         external_data: arguments.external_data.into(),
         ..WriteOptions::default()
     };
-    let write = (!arguments.dry_run).then_some(&write);
-    let report = rewrite::rewrite_forward(&arguments.input, &arguments.output, &options, write)?;
+    let again = (arguments.check && arguments.dry_run).then(|| model.clone());
+    let report = rewrite::rewrite_forward(model, &arguments.output, &options, &write, arguments.dry_run)?;
+    let library = arguments.ort_lib.as_deref();
+    let checked = match again {
+        _ if !arguments.check => None,
+        None => Some(rewrite::check_step(&report.output, library)?),
+        Some(model) => Some(check_dry(model, &options, |path| rewrite::check_step(path, library))?),
+    };
     if arguments.quiet {
         return Ok(());
     }
-    cli::print(if arguments.json { json(&report)? } else { text(&report, arguments) })
+    cli::print(if arguments.json {
+        crate::json(&report, checked.as_ref())?
+    } else {
+        text(&report, checked.as_ref(), arguments)
+    })
 }
 
-fn json(report: &StepReport) -> Result<String> {
-    let json =
-        serde_json::to_string_pretty(report).map_err(|e| Error::internal(format!("cannot encode the report: {e}")))?;
-    Ok(json + "\n")
+/// Checks what would have been written.
+fn check_dry(model: Model, options: &StepOptions, check: impl FnOnce(&Path) -> Result<Loaded>) -> Result<Loaded> {
+    let scratch = tempfile::tempdir().map_err(|e| Error::io("make a temporary folder", std::env::temp_dir(), &e))?;
+    let report =
+        rewrite::rewrite_forward(model, &scratch.path().join("step.onnx"), options, &WriteOptions::default(), false)?;
+    check(&report.output)
 }
 
-fn text(report: &StepReport, arguments: &Arguments) -> String {
+fn text(report: &StepReport, checked: Option<&Loaded>, arguments: &Arguments) -> String {
     let mut text = format!(
-        "{} → {}{}\n",
+        "{} → {}{}\n\n",
         report.input.display(),
         report.output.display(),
         if arguments.dry_run { " (dry run: nothing was written)" } else { "" },
     );
-    let _ =
-        writeln!(text, "{}; {} parameters train ({} numbers)", report.summary, report.parameters.len(), report.numbers);
-    if !report.choices.is_empty() {
-        let width = report.choices.iter().map(|choice| choice.what.chars().count()).max().unwrap_or(0);
-        text += "\nInferred:\n";
-        for choice in &report.choices {
-            let _ = writeln!(text, "  {:width$}   ({} changes it)", choice.what, choice.flag);
-        }
+    text += &cli::describe::step(report);
+    if arguments.verbose {
+        text += "\nTrained:\n";
+        report.parameters.iter().for_each(|name| _ = writeln!(text, "  {name}"));
     }
     let _ = write!(text, "\n{}\n\n", table(report));
-    for warning in &report.warnings {
-        let _ = writeln!(text, "warning: {warning}");
-    }
+    text += "The second pass is left out of steps whose r or alpha is 0.\n";
     if let Some(bytes) = report.bytes {
         let _ = writeln!(
             text,
@@ -64,7 +71,7 @@ fn text(report: &StepReport, arguments: &Arguments) -> String {
             report.output.display()
         );
     }
-    text
+    text + &crate::check_line(checked)
 }
 
 /// Operators in the forward model and in the step; the sums last.

@@ -1,21 +1,16 @@
 //! `gnp-run demo`: what the penalty does, in under a minute.
 
-use crate::engines;
+use crate::lab::Lab;
+use crate::train::EngineName;
 use comfy_table::Table;
-use gnp::emit::artifact::{GRAD_NORM, Settings};
-use gnp::engine::ort_training::{Artifacts, Options};
-use gnp::engine::runtime::{self, Package, Runtime};
-use gnp::engine::{Engine, OrtTraining, Rates};
 use gnp::penalty::Penalty;
-use gnp::rewrite::{self, rewrite};
 use gnp::train::data::{Data, Dataset, Feed};
 use gnp::train::{Config, Event, Progress, Run, Schedule, evaluate, fit, prepare};
 use gnp::{Error, Result, cli};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::collections::BTreeMap;
 use std::fs;
-use std::num::NonZero;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 
 const RADIUS: f32 = 1.0;
@@ -34,23 +29,34 @@ pub struct Arguments {
     /// Runs of each kind that are averaged
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=100))]
     seeds: u64,
+    /// What to train with
+    #[arg(long, value_enum, default_value_t = EngineName::Tract)]
+    engine: EngineName,
     /// ONNX Runtime library to use
     #[arg(long, value_name = "PATH")]
     ort_lib: Option<PathBuf>,
 }
 
 pub fn run(arguments: &Arguments) -> Result<()> {
-    let chosen = arguments.ort_lib.is_some() || std::env::var_os("ORT_DYLIB_PATH").is_some();
-    let runtime = match runtime::for_training(arguments.ort_lib.as_deref()) {
-        Err(_) if !chosen => engines::install(Package::Training)?,
-        found => found?,
-    };
     let folder = tempfile::tempdir().map_err(|error| Error::io("make a folder", std::env::temp_dir(), &error))?;
-    let mut demo = Demo::unpack(folder.path(), runtime)?;
+    let digits = folder.path().join("digits.npz");
+    fs::write(&digits, include_bytes!("../../../models/digits.npz"))
+        .map_err(|error| Error::io("unpack the demo", &digits, &error))?;
+    let lab = Lab::new(arguments.engine, arguments.ort_lib.as_deref(), folder.path())?;
+    let mut demo = Demo {
+        data: Data::load(&digits, None)?,
+        methods: [
+            Method::new("plain", Penalty { r: 0.0, alpha: 0.0, ..Penalty::default() }),
+            Method::new("SAM", Penalty { r: RADIUS, alpha: 1.0, ..Penalty::default() }),
+            Method::new("GNP", Penalty { r: RADIUS, alpha: ALPHA, ..Penalty::default() }),
+        ],
+        lab,
+    };
     cli::print(format!(
         "A small network (64-256-256-10) learns handwritten digits from 1,000 samples, {:.0} % of whose labels are redrawn\n\
-         at random: plainly, as SAM (r = {RADIUS}, α = 1) and with the Gradient Norm Penalty (r = {RADIUS}, α = {ALPHA}).\n\n",
-        100.0 * LABEL_NOISE
+         at random: plainly, as SAM (r = {RADIUS}, α = 1) and with the Gradient Norm Penalty (r = {RADIUS}, α = {ALPHA}). Engine: {}.\n\n",
+        100.0 * LABEL_NOISE,
+        demo.lab.name()
     ))?;
     let style = ProgressStyle::with_template("{prefix} {wide_bar} {pos}/{len} epochs  {eta} left")
         .map_err(|error| Error::internal(format!("a faulty template: {error}")))?;
@@ -65,20 +71,17 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     cli::print(format!("{}\n\n{}\n", table(&demo.methods), conclusion(&demo.methods)))
 }
 
-/// Everything that the demo needs, unpacked into a folder.
+/// Everything that the demo needs.
 struct Demo {
-    checkpoint: PathBuf,
-    runtime: Runtime,
+    lab: Lab,
     data: Data,
     methods: [Method; 3],
-    /// Artifacts of the same network that return the gradient norm.
-    probe: Artifacts,
 }
 
 /// A way of training, and what came of it with each seed.
 struct Method {
     name: &'static str,
-    artifacts: Artifacts,
+    penalty: Penalty,
     accuracies: Vec<f64>,
     gradient_norms: Vec<f64>,
     /// The fraction of the training labels, the redrawn ones among them, that are learnt.
@@ -87,44 +90,10 @@ struct Method {
 }
 
 impl Demo {
-    fn unpack(folder: &Path, runtime: Runtime) -> Result<Self> {
-        let write = |name: &str, bytes: &[u8]| {
-            let path = folder.join(name);
-            fs::write(&path, bytes).map_err(|error| Error::io("unpack the demo", &path, &error))
-        };
-        let plain = folder.join("plain");
-        fs::create_dir(&plain).map_err(|error| Error::io("unpack the demo", &plain, &error))?;
-        write("digits.npz", include_bytes!("../../../models/digits.npz"))?;
-        write("plain/training_model.onnx", include_bytes!("../../../models/mlp/training_model.onnx"))?;
-        write("plain/eval_model.onnx", include_bytes!("../../../models/mlp/eval_model.onnx"))?;
-        write("plain/optimizer_model.onnx", include_bytes!("../../../models/mlp/optimizer_model.onnx"))?;
-        write("plain/checkpoint", include_bytes!("../../../models/mlp/checkpoint"))?;
-
-        let rewritten = |name: &str, alpha, metrics| {
-            let penalty = Penalty { r: RADIUS, alpha, ..Penalty::default() };
-            let settings = Settings { penalty, metrics, ..Settings::default() };
-            let output = folder.join(name);
-            rewrite(&plain, &output, &rewrite::Options { settings, ..Default::default() })?;
-            Ok(Artifacts::in_folder(&output))
-        };
-        Ok(Self {
-            checkpoint: folder.join("trained"),
-            runtime,
-            data: Data::load(&folder.join("digits.npz"), None)?,
-            methods: [
-                Method::new("plain", Artifacts::in_folder(&plain)),
-                Method::new("SAM", rewritten("sam", 1.0, false)?),
-                Method::new("GNP", rewritten("gnp", ALPHA, false)?),
-            ],
-            probe: rewritten("probe", ALPHA, true)?,
-        })
-    }
-
-    fn load(&self, artifacts: &Artifacts) -> Result<OrtTraining> {
-        OrtTraining::load(&self.runtime, artifacts, &Options { threads: NonZero::new(1), ..Options::default() })
-    }
-
     fn train(&mut self, method: usize, seed: u64, bar: &ProgressBar) -> Result<()> {
+        let penalty = self.methods[method].penalty;
+        // An artifact has its numbers as constants.
+        let is_input = matches!(self.lab, Lab::Step { .. });
         let config = Config {
             epochs: EPOCHS,
             batch_size: BATCH_SIZE,
@@ -132,17 +101,17 @@ impl Demo {
             schedule: Schedule::Cosine,
             warmup: 0,
             seed,
-            r: None,
-            alpha: None,
+            r: is_input.then_some(penalty.r),
+            alpha: is_input.then_some(penalty.alpha),
             others: BTreeMap::new(),
         };
-        let mut engine = self.load(&self.methods[method].artifacts)?;
+        let mut engine = self.lab.load(&penalty)?;
         let mut data = self.data.clone();
-        prepare(&mut engine, &mut data, DIVISOR, LABEL_NOISE, &config)?;
+        prepare(&mut *engine, &mut data, DIVISOR, LABEL_NOISE, &config)?;
         let train = Feed::new(&data.train, engine.batch_ports(), DIVISOR)?;
         let mut seconds = Vec::new();
         let run = Run {
-            engine: &mut engine,
+            engine: &mut *engine,
             train: &train,
             test: None,
             config: &config,
@@ -157,12 +126,11 @@ impl Demo {
 
         let mut accuracy = |data: &Dataset| -> Result<Option<f64>> {
             let feed = Feed::new(data, engine.batch_ports(), DIVISOR)?;
-            Ok(evaluate(&mut engine, &feed, BATCH_SIZE, &NEVER)?.and_then(|evaluation| evaluation.accuracy))
+            Ok(evaluate(&mut *engine, &feed, BATCH_SIZE, &NEVER)?.and_then(|evaluation| evaluation.accuracy))
         };
         let fit = accuracy(&data.train)?;
         let accuracy = data.test.as_ref().map(accuracy).transpose()?.flatten();
-        engine.save(&self.checkpoint)?;
-        let norm = self.gradient_norm(&train)?;
+        let norm = self.lab.gradient_norm(&mut *engine, &train)?;
         let results = &mut self.methods[method];
         results.accuracies.extend(accuracy);
         results.fits.extend(fit);
@@ -170,23 +138,13 @@ impl Demo {
         results.step_seconds.push(median(&mut seconds));
         Ok(())
     }
-
-    /// ‖∇L‖ over the whole training set at the parameters in the checkpoint: a step that moves nothing.
-    fn gradient_norm(&self, train: &Feed<'_>) -> Result<f64> {
-        let mut engine = self.load(&Artifacts { checkpoint: self.checkpoint.clone(), ..self.probe.clone() })?;
-        let rows: Vec<usize> = (0..train.data().len()).collect();
-        let outputs = engine.step(&train.batch(&rows)?, &Rates::new(0.0))?;
-        let index = engine.step_outputs().iter().position(|output| output == GRAD_NORM);
-        let norm = index.and_then(|index| outputs.get(index)?.to_scalar());
-        norm.map(f64::from).ok_or_else(|| Error::internal(format!("the rewritten graph does not return {GRAD_NORM}")))
-    }
 }
 
 impl Method {
-    fn new(name: &'static str, artifacts: Artifacts) -> Self {
+    fn new(name: &'static str, penalty: Penalty) -> Self {
         Self {
             name,
-            artifacts,
+            penalty,
             accuracies: Vec::new(),
             gradient_norms: Vec::new(),
             fits: Vec::new(),

@@ -2,20 +2,24 @@
 
 mod demo;
 mod engines;
+mod lab;
 mod progress;
 mod train;
 mod trainee;
 
 use clap::{Parser, Subcommand};
 use gnp::cli;
+use gnp::cli::arguments::{PenaltyArguments, StepArguments};
 use std::process::ExitCode;
 
 const EXAMPLES: &str = "\
 Examples:
   gnp-run demo
       See what the penalty does, in under a minute
-  gnp-run step.onnx --data mnist.npz --epochs 10
-      Train a step model on an archive with x_train, y_train, x_test, y_test
+  gnp-run model.onnx --data mnist.npz --epochs 10 --loss cross-entropy -o trained.onnx
+      Train an ordinary model on an archive with x_train, y_train, x_test, y_test
+  gnp-run step.onnx --data mnist.npz --epochs 10 --lr 0.05 --schedule cosine
+      Train what gnp-rewrite made of one
   gnp-run engines install training
       Get an ONNX Runtime that can train artifacts
   gnp-run artifacts/ --data mnist.npz --epochs 10
@@ -25,11 +29,11 @@ Examples:
   gnp-run artifacts/ --data mnist/ --epochs 10 --schedule cosine --out runs/a --resume
       Go on where that run was stopped";
 
-/// Train a step model, or ONNX Runtime training artifacts, on data from files
+/// Train an ONNX model, or ONNX Runtime training artifacts, on data from files
 ///
-/// gnp-rewrite makes step models of ordinary ONNX models, and puts the Gradient Norm Penalty into artifacts, which come
-/// from onnxruntime.training.artifacts.generate_artifacts. A run leaves metrics, checkpoints and what it has trained in
-/// its output folder.
+/// An ordinary model is rewritten first, as gnp-rewrite does, and comes out trained; a step model is what gnp-rewrite has
+/// made of one. Artifacts come from onnxruntime.training.artifacts.generate_artifacts. A run leaves metrics, checkpoints
+/// and the trained model in its output folder.
 #[derive(Parser)]
 #[command(
     name = "gnp-run",
@@ -46,6 +50,10 @@ struct CommandLine {
     command: Option<Command>,
     #[command(flatten)]
     train: Option<train::Arguments>,
+    #[command(flatten)]
+    penalty: PenaltyArguments,
+    #[command(flatten)]
+    step: StepArguments,
 }
 
 #[derive(Subcommand)]
@@ -60,10 +68,12 @@ fn main() -> ExitCode {
     cli::run(|line: CommandLine| match (line.command, line.train) {
         (Some(Command::Engines(arguments)), _) => engines::run(&arguments),
         (Some(Command::Demo(arguments)), _) => demo::run(&arguments),
-        (None, Some(arguments)) => train::run(&arguments),
+        (None, Some(mut arguments)) => {
+            (arguments.penalty, arguments.step) = (line.penalty, line.step);
+            train::run(&arguments)
+        }
         (None, None) => {
-            Err(gnp::Error::input("nothing to train")
-                .help("name a step model or a folder of artifacts: gnp-run --help"))
+            Err(gnp::Error::input("nothing to train").help("name a model or a folder of artifacts: gnp-run --help"))
         }
     })
 }

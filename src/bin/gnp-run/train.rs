@@ -3,8 +3,10 @@
 use crate::progress::Display;
 use crate::trainee::Trainee;
 use clap::{Args, ValueEnum, value_parser};
-use gnp::engine::Device;
-use gnp::train::data::{Data, Feed};
+use gnp::cli::arguments::{PenaltyArguments, StepArguments};
+use gnp::engine::{Device, Engine};
+use gnp::onnx::ensure_free;
+use gnp::train::data::{Data, Dataset, Feed};
 use gnp::train::{Config, Ended, Progress, Run, RunFolder, Schedule, fit, prepare};
 use gnp::{Error, Result, cli};
 use std::num::NonZero;
@@ -13,11 +15,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 #[derive(Args)]
 pub struct Arguments {
-    /// Step model, or folder with training_model.onnx, eval_model.onnx, optimizer_model.onnx and checkpoint
-    model: PathBuf,
-    /// Model that a step model is evaluated with [default: the step model's name with the ending .eval.onnx, if it is there]
-    #[arg(long, value_name = "PATH")]
-    eval_model: Option<PathBuf>,
+    /// An ONNX model, which is made a step model as gnp-rewrite does; a step model; or a folder of training artifacts
+    pub model: PathBuf,
+    /// The model that a step model was made of, to evaluate and to put the trained weights into [default: the file of its
+    /// name beside the step model]
+    #[arg(long, value_name = "MODEL")]
+    pub forward: Option<PathBuf>,
 
     /// Training data: an .npz file, a folder of IDX files named like MNIST's, or an IDX file of images
     #[arg(long, value_name = "PATH", help_heading = "Data")]
@@ -47,7 +50,7 @@ pub struct Arguments {
     batch_size: usize,
     /// Learning rate at its peak [default: the step model's own, 0.001 for artifacts]
     #[arg(long, allow_negative_numbers = true, value_name = "RATE", help_heading = "Optimization")]
-    lr: Option<f32>,
+    pub lr: Option<f32>,
     /// How the learning rate goes on after the warm-up
     #[arg(long, value_enum, default_value_t = ScheduleName::Constant, help_heading = "Optimization")]
     schedule: ScheduleName,
@@ -61,16 +64,17 @@ pub struct Arguments {
     #[arg(long, value_name = "N", default_value_t = 0, help_heading = "Optimization")]
     pub seed: u32,
 
-    /// Radius of the perturbation, for step models and artifacts rewritten with --expose r [default: what they were
-    /// rewritten with]
-    #[arg(long, allow_negative_numbers = true, value_name = "R", help_heading = "Gradient Norm Penalty")]
-    r: Option<f32>,
-    /// Weight of the perturbed gradient, for step models and artifacts rewritten with --expose alpha [default: as for r]
-    #[arg(long, allow_negative_numbers = true, value_name = "ALPHA", help_heading = "Gradient Norm Penalty")]
-    alpha: Option<f32>,
+    // Arguments of the command line itself: a group that may be missing, as this one, can hold no others.
+    #[arg(skip)]
+    pub penalty: PenaltyArguments,
+    #[arg(skip)]
+    pub step: StepArguments,
 
+    /// Write the trained model there: the model that was given, with trained weights
+    #[arg(short, long, value_name = "FILE", help_heading = "Output")]
+    output: Option<PathBuf>,
     /// Folder for metrics.jsonl, checkpoints/ and the result [default: runs/ and the name of MODEL]
-    #[arg(short, long, value_name = "FOLDER", help_heading = "Output")]
+    #[arg(long, value_name = "FOLDER", help_heading = "Output")]
     out: Option<PathBuf>,
     /// Go on with the run in the output folder, at the very batch where it was stopped
     ///
@@ -133,9 +137,12 @@ fn assignment(text: &str) -> Result<(String, f32), String> {
 static STOP: AtomicBool = AtomicBool::new(false);
 
 pub fn run(arguments: &Arguments) -> Result<()> {
-    let trainee = Trainee::open(&arguments.model, arguments.eval_model.as_deref())?;
-    let config = trainee.complete(arguments.config(), arguments.lr)?;
     let root = arguments.out.clone().unwrap_or_else(|| default_out(&arguments.model));
+    if let Some(output) = &arguments.output {
+        ensure_free(output, arguments.force || arguments.resume)?;
+    }
+    let trainee = Trainee::open(arguments, &root)?;
+    let config = trainee.complete(arguments.config(), arguments.lr)?;
     let checkpoint = if arguments.resume {
         RunFolder::newest_checkpoint(&root)?
     } else {
@@ -152,11 +159,12 @@ pub fn run(arguments: &Arguments) -> Result<()> {
 
     let mut loaded = trainee.load(arguments, checkpoint.as_ref())?;
     let engine = loaded.engine();
+    arguments.feed(engine, &data.train)?;
     let classes = prepare(engine, &mut data, arguments.divisor, arguments.label_noise, &config)?;
-    let train = Feed::new(&data.train, engine.batch_ports(), arguments.divisor)?;
+    let train = arguments.feed(engine, &data.train)?;
     let evaluates = !engine.evaluate_outputs().is_empty();
     let test = data.test.as_ref().filter(|_| evaluates);
-    let test = test.map(|test| Feed::new(test, engine.batch_ports(), arguments.divisor)).transpose()?;
+    let test = test.map(|test| arguments.feed(engine, test)).transpose()?;
     let mut folder = match &checkpoint {
         Some(checkpoint) => RunFolder::resume(&root, fingerprint, checkpoint)?,
         None => RunFolder::create(&root, fingerprint, arguments.force || arguments.resume)?,
@@ -184,7 +192,8 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     );
     display.finish();
     let ended = ended?;
-    let result = if ended == Ended::Finished { Some(loaded.write(&folder)?) } else { None };
+    let result =
+        if ended == Ended::Finished { Some(loaded.write(&folder, arguments.output.as_deref())?) } else { None };
     match result {
         _ if arguments.quiet => Ok(()),
         Some((what, file)) => cli::print(display.summary(what, &file)),
@@ -196,6 +205,11 @@ pub fn run(arguments: &Arguments) -> Result<()> {
 }
 
 impl Arguments {
+    /// The data as the model takes them.
+    fn feed<'d>(&self, engine: &dyn Engine, data: &'d Dataset) -> Result<Feed<'d>> {
+        Feed::new(data, engine.batch_ports(), self.divisor).map_err(|e| e.in_file(&self.model))
+    }
+
     fn config(&self) -> Config {
         Config {
             epochs: self.epochs,
@@ -208,8 +222,8 @@ impl Arguments {
             },
             warmup: self.warmup,
             seed: self.seed.into(),
-            r: self.r,
-            alpha: self.alpha,
+            r: self.penalty.r(),
+            alpha: self.penalty.alpha(),
             others: self.set.iter().cloned().collect(),
         }
     }
@@ -227,7 +241,9 @@ impl Arguments {
         if data.test.is_none() {
             eprintln!("no test data: the accuracy will be unknown (--test-data names some)");
         } else if !evaluates {
-            eprintln!("no evaluation model: the test data will not be looked at (--eval-model names one)");
+            eprintln!(
+                "no evaluation model: the test data will not be looked at (--forward names the model to evaluate)"
+            );
         }
         if self.verbose {
             let classes = classes.map_or("an unknown number of".to_owned(), |classes| classes.to_string());

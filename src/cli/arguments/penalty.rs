@@ -5,7 +5,7 @@ use crate::{Error, Result};
 use clap::Args;
 
 /// The penalty.
-#[derive(Args, Clone, Debug)]
+#[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Penalty")]
 pub struct PenaltyArguments {
     /// The radius r of the perturbation; 0 is plain training [default: 0.1]
@@ -17,12 +17,12 @@ pub struct PenaltyArguments {
     /// The weight of the penalty in the loss, in place of alpha, which is then lambda/r
     #[arg(long, value_name = "LAMBDA", allow_negative_numbers = true, conflicts_with = "alpha")]
     lambda: Option<f32>,
-    /// How the gradient at w enters the mix
-    #[arg(long, value_enum, default_value_t)]
-    mix: Mix,
-    /// The direction in which the second gradient is taken
-    #[arg(long, value_enum, default_value_t)]
-    perturb: Perturbation,
+    /// How the gradient at w enters the mix [default: raw]
+    #[arg(long, value_enum)]
+    mix: Option<Mix>,
+    /// The direction in which the second gradient is taken [default: l2]
+    #[arg(long, value_enum)]
+    perturb: Option<Perturbation>,
 }
 
 impl PenaltyArguments {
@@ -46,7 +46,15 @@ impl PenaltyArguments {
             (Some(alpha), None) => alpha,
             (None, None) => default.alpha,
         };
-        Ok(Penalty { r, alpha, mix: self.mix, perturb: self.perturb })
+        let (mix, perturb) = (self.mix.unwrap_or_default(), self.perturb.unwrap_or_default());
+        Ok(Penalty { r, alpha, mix, perturb })
+    }
+
+    /// The first of the arguments that is given and cannot change any more once a model is rewritten.
+    pub fn first_fixed(&self) -> Option<&'static str> {
+        let given =
+            [("--lambda", self.lambda.is_some()), ("--mix", self.mix.is_some()), ("--perturb", self.perturb.is_some())];
+        given.into_iter().find_map(|(name, is_given)| is_given.then_some(name))
     }
 
     /// r, where it is given.

@@ -6,30 +6,32 @@ use crate::objective::Selection;
 use crate::penalty::{Penalty, Warmup};
 use crate::rewrite::StepOptions;
 use crate::transform::{Decay, Optimizer, OptimizerKind};
-use crate::{Error, Result};
+use clap::builder::PossibleValue;
 use clap::{Args, ValueEnum};
 use std::collections::BTreeMap;
+use std::iter;
+use std::sync::LazyLock;
 
 /// How a forward model is made into a step model.
-#[derive(Args, Clone, Debug)]
+#[derive(Args, Clone, Debug, Default)]
 pub struct StepArguments {
     /// The loss; auto takes it from how the graph ends
     #[arg(long, value_enum, value_name = "LOSS", help_heading = "Loss (forward models)")]
-    loss: Option<LossName>,
+    loss: Option<LossChoice>,
     /// The value that the loss is taken of, where the graph has several outputs
     #[arg(long, value_name = "NAME", help_heading = "Loss (forward models)")]
     logits: Option<String>,
     /// The scalar of the graph that is the loss already
-    #[arg(long, value_name = "NAME", conflicts_with_all = ["loss", "logits"], help_heading = "Loss (forward models)")]
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["loss", "logits", "label_smoothing", "class_axis"], help_heading = "Loss (forward models)")]
     loss_output: Option<String>,
     /// Spread this share of each label over all classes
-    #[arg(long, value_name = "SHARE", help_heading = "Loss (forward models)")]
+    #[arg(long, value_name = "SHARE", allow_negative_numbers = true, help_heading = "Loss (forward models)")]
     label_smoothing: Option<f32>,
     /// The axis of the logits that the classes are on [default: the softmax's, else 1]
     #[arg(long, value_name = "AXIS", allow_negative_numbers = true, help_heading = "Loss (forward models)")]
     class_axis: Option<i64>,
     /// Add C/2 * |w|^2 to the loss, and so to both passes
-    #[arg(long, value_name = "C", help_heading = "Loss (forward models)")]
+    #[arg(long, value_name = "C", allow_negative_numbers = true, help_heading = "Loss (forward models)")]
     l2: Option<f32>,
     /// Leave biases and scales (parameters of one axis or none) out of --l2
     #[arg(long, requires = "l2", help_heading = "Loss (forward models)")]
@@ -58,10 +60,10 @@ pub struct StepArguments {
     #[arg(long, value_enum, help_heading = "Optimizer (forward models)")]
     optimizer: Option<OptimizerKind>,
     /// Momentum, or the first beta of Adam [default: 0.9]
-    #[arg(long, value_name = "MU", help_heading = "Optimizer (forward models)")]
+    #[arg(long, value_name = "MU", allow_negative_numbers = true, help_heading = "Optimizer (forward models)")]
     momentum: Option<f32>,
     /// Weight decay [default: 0; 0.01 with adamw]
-    #[arg(long, value_name = "W", help_heading = "Optimizer (forward models)")]
+    #[arg(long, value_name = "W", allow_negative_numbers = true, help_heading = "Optimizer (forward models)")]
     weight_decay: Option<f32>,
     /// Where weight decay enters [default: coupled; decoupled with adamw]
     #[arg(long, value_enum, value_name = "WHERE", help_heading = "Optimizer (forward models)")]
@@ -70,7 +72,7 @@ pub struct StepArguments {
     #[arg(long, requires = "weight_decay", help_heading = "Optimizer (forward models)")]
     decay_skip_1d: bool,
     /// Scale the gradient down to this norm where it is longer
-    #[arg(long, value_name = "NORM", help_heading = "Optimizer (forward models)")]
+    #[arg(long, value_name = "NORM", allow_negative_numbers = true, help_heading = "Optimizer (forward models)")]
     clip_norm: Option<f32>,
 
     /// Warm the penalty up: its radius, its weight, or by plain steps at first
@@ -81,36 +83,22 @@ pub struct StepArguments {
     gr_warmup_steps: Option<u32>,
 }
 
-/// A loss by its name, or what the graph tells.
-#[derive(Clone, Copy, Debug, PartialEq, ValueEnum)]
-enum LossName {
-    /// What the end of the graph tells
-    Auto,
-    /// Logits and int64 class numbers
-    CrossEntropy,
-    /// Logits and a distribution over the classes per sample
-    SoftCrossEntropy,
-    /// The mean squared difference
-    Mse,
-    /// The mean absolute difference
-    L1,
-    /// Squared near zero, linear beyond 1
-    Huber,
-    /// Logits and probabilities, each output for itself
-    Bce,
-}
+/// A loss by its name, or `auto`: what the end of the graph tells.
+#[derive(Clone, Copy, Debug)]
+struct LossChoice(Option<LossKind>);
 
-impl LossName {
-    fn kind(self) -> Option<LossKind> {
-        Some(match self {
-            Self::Auto => return None,
-            Self::CrossEntropy => LossKind::CrossEntropy,
-            Self::SoftCrossEntropy => LossKind::SoftCrossEntropy,
-            Self::Mse => LossKind::Mse,
-            Self::L1 => LossKind::L1,
-            Self::Huber => LossKind::Huber,
-            Self::Bce => LossKind::Bce,
-        })
+impl ValueEnum for LossChoice {
+    fn value_variants<'a>() -> &'a [Self] {
+        static ALL: LazyLock<Vec<LossChoice>> = LazyLock::new(|| {
+            let named = LossKind::value_variants().iter().copied().map(Some);
+            iter::once(None).chain(named).map(LossChoice).collect()
+        });
+        &ALL
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        let auto = || PossibleValue::new("auto").help("What the end of the graph tells");
+        self.0.map_or_else(|| Some(auto()), |kind| kind.to_possible_value())
     }
 }
 
@@ -125,17 +113,10 @@ fn parse_dim(text: &str) -> Result<(String, i64), String> {
 
 impl StepArguments {
     /// The options that are asked for; `learning_rate` is the default of the input `lr`.
-    ///
-    /// # Errors
-    /// Where a warm-up has no length.
-    pub fn options(&self, penalty: Penalty, learning_rate: Option<f32>) -> Result<StepOptions> {
-        let warmup = self.gr_warmup.unwrap_or_default();
-        if warmup != Warmup::None && self.gr_warmup_steps.is_none() {
-            return Err(Error::input("--gr-warmup needs a length").help("give --gr-warmup-steps"));
-        }
-        Ok(StepOptions {
+    pub fn options(&self, penalty: Penalty, learning_rate: Option<f32>) -> StepOptions {
+        StepOptions {
             loss: Wanted {
-                loss: self.loss.and_then(LossName::kind),
+                loss: self.loss.and_then(|LossChoice(kind)| kind),
                 logits: self.logits.clone(),
                 loss_output: self.loss_output.clone(),
                 label_smoothing: self.label_smoothing.unwrap_or(0.0),
@@ -150,7 +131,7 @@ impl StepArguments {
                 random: self.random.unwrap_or_default(),
             },
             penalty,
-            warmup,
+            warmup: self.gr_warmup.unwrap_or_default(),
             warmup_steps: self.gr_warmup_steps.unwrap_or(0),
             optimizer: Optimizer {
                 kind: self.optimizer.unwrap_or_default(),
@@ -162,7 +143,7 @@ impl StepArguments {
                 clip_norm: self.clip_norm,
             },
             dims: self.dim.iter().cloned().collect::<BTreeMap<_, _>>(),
-        })
+        }
     }
 
     /// The first of these arguments that is given: they mean nothing for a training artifact.

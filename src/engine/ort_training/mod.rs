@@ -14,7 +14,7 @@ use super::ort::options::SessionOptions;
 use super::ort::value::Value;
 use super::runtime::Runtime;
 use super::{Engine, Port, Rates, Tensor, check_batch};
-use crate::emit::artifact::{ALPHA, R};
+use crate::contract::{ALPHA, R};
 use crate::onnx::{self, proto::ValueInfoProto};
 use crate::{Error, Result};
 use api::TrainingApi;

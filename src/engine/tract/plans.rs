@@ -3,7 +3,7 @@
 use super::branch;
 use crate::engine::Tensor;
 use crate::onnx::Model;
-use crate::onnx::proto::ValueInfoProto;
+use crate::onnx::proto::{NodeProto, ValueInfoProto};
 use crate::{Error, Result};
 use foldhash::{HashMap, HashSet};
 use prost::Message as _;
@@ -40,6 +40,7 @@ impl Plans {
             declare(&mut graph.output, outputs);
             let fed: HashSet<&str> = inputs.iter().copied().collect();
             graph.initializer.retain(|tensor| !fed.contains(tensor.name()));
+            name_apart(&mut graph.node);
         }
         let proto = ModelProto::decode(proto.encode_to_vec().as_slice())
             .map_err(|e| Error::input(format!("tract cannot read the model: {e}")).in_file(model.path()))?;
@@ -76,6 +77,18 @@ impl Plans {
             model.set_input_fact(index, InferenceFact::dt_shape(*element, shape))?;
         }
         branch::plan(model.into_typed()?, &self.executor)
+    }
+}
+
+/// Gives nodes names that no value has. tract calls what it makes of a node by the node's name and an ending, `conv1.bias` say,
+/// which exporters give to the parameter itself.
+fn name_apart(nodes: &mut [NodeProto]) {
+    for node in nodes {
+        node.name = Some(format!("node {}", node.label()));
+        for attribute in &mut node.attribute {
+            let bodies = attribute.g.as_deref_mut().into_iter().chain(&mut attribute.graphs);
+            bodies.for_each(|body| name_apart(&mut body.node));
+        }
     }
 }
 

@@ -4,6 +4,7 @@
 //! a [`Fact`], so that what is built on it can be lean: an axis that surely needs no sum gets none. Where a shape is not
 //! known, nodes that ask for it at run time are appended in its place.
 
+mod body;
 mod constant;
 mod elementwise;
 mod layout;

@@ -50,20 +50,35 @@ class OnnxRuntime(Engine):
         return [np.asarray(v).astype(np.float64) for v in self.session.run(self.outputs, self.feed(inputs))]
 
 
+def erf(x):
+    return np.vectorize(math.erf, otypes=[x.dtype])(x)
+
+
 class Erf(OpRun):
-    """The implementation of onnx 1.23 rounds to float."""
+    """In place of that of onnx 1.23, which rounds to float."""
 
     op_domain = ""
 
     def _run(self, x):
-        return (np.vectorize(math.erf, otypes=[x.dtype])(x),)
+        return (erf(x),)
+
+
+class Gelu(OpRun):
+    """As Erf."""
+
+    op_domain = ""
+
+    def _run(self, x, approximate=None):
+        if approximate == "tanh":
+            return (0.5 * x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))),)
+        return (0.5 * x * (1 + erf(x / math.sqrt(2))),)
 
 
 class Reference(Engine):
     name = "reference"
 
     def load(self):
-        self.evaluator = ReferenceEvaluator(self.model, new_ops=[Erf])
+        self.evaluator = ReferenceEvaluator(self.model, new_ops=[Erf, Gelu])
         self.types = {}
         for i in self.model.graph.input:
             element = i.type.tensor_type.elem_type

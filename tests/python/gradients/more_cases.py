@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-from onnx import helper
+from onnx import helper, numpy_helper
 
 OPSET = 18
 SINGULAR_POINTS = Path(__file__).parents[2] / "gradients/singular_points.json"
@@ -22,6 +22,12 @@ def floats(*shape, low=-1.0, high=1.0, seed=0):
 
 def positive(*shape, **options):
     return floats(*shape, low=0.3, high=2.0, **options)
+
+
+def separated(*shape):
+    """Numbers from -1 to 1 in random order, none close to another."""
+    count = int(np.prod(shape))
+    return np.random.default_rng(count).permutation(np.linspace(-1, 1, count)).reshape(shape).astype(np.float32)
 
 
 def ints(*values, dtype=np.int64):
@@ -66,6 +72,7 @@ def elementwise():
     yield one_node("broadcast_scalar", "Where", [np.array([True, False, True]), floats(), floats(2, 3, seed=1)])
     yield one_node("negative_base_whole_exponent", "Pow", [floats(2, 3, low=-2.0, high=-0.5), ints(2, 3, 2)])
     yield one_node("square", "Pow", [floats(2, 3), ints(2)[0]])
+    yield one_node("same_type", "CastLike", [floats(2, 3), floats(4)])
     yield one_node("bounds_left_out", "Clip", [floats(3, 4)])
     yield one_node("inside_and_outside", "Clip", [floats(3, 4), np.float32(-0.4), np.float32(0.5)])
     yield one_node("large", "Sigmoid", [floats(20, low=-12.0, high=12.0)])
@@ -186,7 +193,9 @@ def pools():
     yield one_node("negative_everywhere", "MaxPool", [floats(1, 1, 5, 5, low=-3, high=-1)], kernel_shape=[3, 3], pads=[1, 1, 1, 1])
     for operator in ("GlobalAveragePool", "GlobalMaxPool"):
         yield one_node("1d", operator, [floats(2, 3, 5)])
-        yield one_node("3d", operator, [floats(2, 3, 2, 3, 4)])
+        yield one_node("3d", operator, [separated(2, 3, 2, 3, 4)], moved=False)
+    yield one_node("2d", "GlobalLpPool", [floats(2, 3, 3, 4)], p=2)
+    yield one_node("2d_overlap", "LpPool", [floats(1, 2, 5, 6)], p=3, kernel_shape=[3, 2], strides=[2, 1], pads=[1, 0, 1, 1])
 
 
 def norms():
@@ -360,11 +369,42 @@ def contrib():
     yield one_node("transposed_batch", "FusedMatMul", [floats(3, 2, 5), floats(2, 5, 4, seed=1)], **batch)
 
 
+def branches():
+    """Branches that capture the same and different values, one of which makes its result of a constant; and branches in one."""
+    from cases import Case
+
+    def body(nodes, output, **constants):
+        constants = [numpy_helper.from_array(value, name) for name, value in constants.items()]
+        result = helper.make_tensor_value_info(output, onnx.TensorProto.FLOAT, None)
+        return helper.make_graph(nodes, "body", [], [result], constants)
+
+    node = helper.make_node
+    scaled = body([node("Mul", ["h", "w"], ["a"]), node("Mul", ["a", "two"], ["b"])], "b", two=np.float32([2]))
+    bent = body([node("Sin", ["h"], ["d"]), node("Mul", ["d", "u"], ["e"]), node("Mul", ["e", "d"], ["f"])], "f")
+    inner = [body([node("Mul", ["p", "w"], ["q"])], "q"), body([node("Mul", ["p", "p"], ["r"])], "r")]
+    inside = node("If", ["inner"], ["s"], then_branch=inner[0], else_branch=inner[1])
+    nested = body([node("Exp", ["h"], ["p"]), inside, node("Mul", ["s", "p"], ["t"])], "t")
+    handed_on = body([node("Identity", ["x"], ["g"])], "g")
+    values = {"x": floats(3, 4), "w": floats(4, seed=1), "u": floats(3, 1, seed=2)}
+    for name, then, otherwise in (("plain", scaled, bent), ("nested", nested, handed_on)):
+        for taken in (True, False):
+            given = {**values, "c": np.array(taken), "inner": np.array(not taken)}
+            nodes = [node("Sigmoid", ["x"], ["h"]), node("If", ["c"], ["y"], then_branch=then, else_branch=otherwise)]
+            read = "xwuc" if name == "plain" else ["x", "w", "c", "inner"]
+            given = {key: given[key] for key in read}
+            inputs = [helper.make_tensor_value_info(k, helper.np_dtype_to_tensor_dtype(v.dtype), v.shape) for k, v in given.items()]
+            output = helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, None)
+            graph = helper.make_graph(nodes, name, inputs, [output])
+            model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=8)
+            yield Case(f"if_{name}_{str(taken).lower()}", model, given, "If")
+
+
 def more_cases():
     for family in (elementwise, products, convolutions, pools, norms, reductions, layouts, resizes, indices):
         yield from family()
     yield from losses_and_dropout()
     yield from contrib()
+    yield from branches()
 
 
 def singular_points():

@@ -18,6 +18,9 @@ import onnx
 import onnxruntime
 from onnxruntime.capi._pybind_state import GradientGraphBuilder, get_optimized_model
 
+# Outputs that the gradient builder asks for, whether the model uses them or not.
+OUTPUTS = {"LayerNormalization": 3, "SoftmaxCrossEntropyLoss": 2, "MaxPool": 2, "Dropout": 2}
+
 # The newest operator set that version 1.19.2 has gradients for.
 NEWEST = 21
 
@@ -28,6 +31,9 @@ def as_old(model):
         if opset.domain == "":
             opset.version = min(opset.version, NEWEST)
     model.ir_version = 8
+    for node in model.graph.node:
+        missing = range(len(node.output), OUTPUTS.get(node.op_type, 0))
+        node.output.extend(f"{node.output[0]}/output{i}" for i in missing)
     onnx.checker.check_model(model)
     return model
 
@@ -66,7 +72,16 @@ def compare(folder, entry):
     arrays = np.load(folder / f"{case}.npz")
     x = {n: arrays[f"x:{n}"] for n in wrt}
     ours = dict(np.load(folder / f"{case}.gradients.npz"))
-    theirs = run(with_gradient(as_old(onnx.load(folder / f"{case}.float.onnx")), wrt), wrt, x)
+    model = as_old(onnx.load(folder / f"{case}.float.onnx"))
+    try:
+        gradient = with_gradient(model, wrt)
+    except Exception:  # noqa: BLE001
+        if len(wrt) == 1:
+            raise
+        # Some have a gradient with respect to the first input alone.
+        wrt, ours = wrt[:1], {wrt[0]: ours[wrt[0]]}
+        gradient = with_gradient(model, wrt)
+    theirs = run(gradient, wrt, x)
     for n in wrt:
         if theirs[n].shape != ours[n].shape:
             return {"refused": f"the gradient of {n} has shape {theirs[n].shape}, the input {ours[n].shape}"}

@@ -1,0 +1,69 @@
+//! Choices in words, for the messages of both binaries.
+
+use crate::rewrite::StepReport;
+use clap::ValueEnum;
+use std::fmt::Write as _;
+
+/// A value as one gives it to its flag.
+pub fn value_name(value: impl ValueEnum) -> String {
+    value.to_possible_value().map(|v| v.get_name().to_owned()).unwrap_or_default()
+}
+
+/// What the literature calls a penalty of this weight.
+pub fn method(alpha: f32, is_plain: bool) -> &'static str {
+    match alpha {
+        _ if is_plain => "plain training",
+        1.0 => "SAM",
+        _ => "GNP",
+    }
+}
+
+/// What a step model trains with and is fed; what of it was inferred, and which flags say otherwise; warnings. Lines of text.
+pub fn step(report: &StepReport) -> String {
+    let mut text = String::new();
+    for (what, choice) in choices(report) {
+        let _ = writeln!(text, "{what:<12}{choice}");
+    }
+    if !report.choices.is_empty() {
+        let width = report.choices.iter().map(|choice| choice.what.chars().count()).max().unwrap_or(0);
+        text += "\nInferred, and the flags that say otherwise:\n";
+        for choice in &report.choices {
+            let _ = writeln!(text, "  {:width$}   {}", choice.what, choice.flag);
+        }
+    }
+    for warning in &report.warnings {
+        let _ = writeln!(text, "\nwarning: {warning}");
+    }
+    text
+}
+
+fn choices(report: &StepReport) -> [(&'static str, String); 6] {
+    let config = &report.config;
+    let loss = match &config.loss {
+        Some(loss) => format!("{} of `{}`", value_name(loss.kind), config.logits),
+        None => format!("the model's own, `{}`", config.logits),
+    };
+    let penalty = config.penalty;
+    let penalty = format!(
+        "{}: r = {}, alpha = {}, mix {}, perturbation {}, warm-up {}",
+        method(penalty.alpha, penalty.r == 0.0 || penalty.alpha == 0.0),
+        penalty.r,
+        penalty.alpha,
+        value_name(penalty.mix),
+        value_name(penalty.perturb),
+        value_name(config.warmup)
+    );
+    let numbers: Vec<_> = report.hyperparameters.iter().map(|h| format!("{} = {}", h.name, h.default)).collect();
+    [
+        ("loss", loss),
+        ("penalty", penalty),
+        ("optimizer", value_name(config.optimizer.kind)),
+        ("trains", format!("{}, {}", count(report.parameters.len(), "parameter"), count(report.numbers, "number"))),
+        ("batch", report.batch.join("; ")),
+        ("may be fed", numbers.join(", ")),
+    ]
+}
+
+fn count(number: usize, what: &str) -> String {
+    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
+}
