@@ -4,6 +4,9 @@
 
 mod support;
 
+use gnp::engine::ort::Options;
+use gnp::engine::{Engine as _, Rates, State, StepEngine as _, Tensor, Tract};
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use support::python;
@@ -12,12 +15,18 @@ fn scripts() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/python/step_model")
 }
 
-/// Runs a script with the path of `gnp-rewrite` and an empty folder.
-fn check(script: &str, folder: &Path, what: &[&str]) {
-    if python::version().is_none() {
-        return println!("skipped: needs python3 with venv");
+/// The Python of the scripts, where there is one.
+fn python() -> Option<PathBuf> {
+    let found =
+        python::version().map(|_| python::environment("onnx", &scripts().with_file_name("onnx-requirements.txt")));
+    if found.is_none() {
+        println!("skipped: needs python3 with venv");
     }
-    let python = python::environment("onnx", &scripts().with_file_name("onnx-requirements.txt"));
+    found
+}
+
+/// Runs a script with the path of `gnp-rewrite` and a folder.
+fn check(python: &Path, script: &str, folder: &Path, what: &[&str]) {
     let mut command = Command::new(python);
     command.args(["-W", "ignore"]).arg(scripts().join(script)).arg(env!("CARGO_BIN_EXE_gnp-rewrite"));
     println!("{}", python::run(command.arg(folder).args(what)));
@@ -25,10 +34,49 @@ fn check(script: &str, folder: &Path, what: &[&str]) {
 
 #[test]
 fn the_gradient_is_the_formula() {
-    check("formula.py", tempfile::tempdir().unwrap().path(), &["small"]);
+    let Some(python) = python() else { return };
+    check(&python, "formula.py", tempfile::tempdir().unwrap().path(), &["small"]);
 }
 
 #[test]
 fn the_gradient_of_published_architectures_is_the_formula() {
-    check("formula.py", tempfile::tempdir().unwrap().path(), &["light"]);
+    let Some(python) = python() else { return };
+    check(&python, "formula.py", tempfile::tempdir().unwrap().path(), &["light"]);
+}
+
+#[test]
+fn engines_agree() {
+    let Some(python) = python() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    check(&python, "engines.py", folder.path(), &["make"]);
+    for place in fs::read_dir(folder.path()).unwrap() {
+        ten_steps_of_tract(&place.unwrap().path());
+    }
+    check(&python, "engines.py", folder.path(), &["check"]);
+}
+
+/// Takes a step of `step.onnx` with each of the batches `<number>.safetensors`, and writes the state after them, `tract.safetensors`.
+fn ten_steps_of_tract(folder: &Path) {
+    let step = gnp::onnx::read(folder.join("step.onnx")).unwrap();
+    let mut engine = Tract::load(&step, None, &Options::default()).unwrap();
+    let names: Vec<String> = engine.batch_ports().iter().map(|port| port.name.clone()).collect();
+    for number in 0..10 {
+        let tensors = State::read(&folder.join(format!("{number}.safetensors"))).unwrap();
+        let batch: Vec<Tensor> = names.iter().map(|name| tensors.get(name).unwrap().clone()).collect();
+        engine.step(&batch, &Rates::new(0.03)).unwrap();
+    }
+    engine.state().unwrap().write(&folder.join("tract.safetensors")).unwrap();
+}
+
+#[test]
+fn a_loop_of_ten_lines_trains() {
+    let Some(python) = python() else { return };
+    check(&python, "training.py", tempfile::tempdir().unwrap().path(), &["loop"]);
+}
+
+#[test]
+fn optimizers_are_those_of_pytorch_and_the_warm_up_is_its_formula() {
+    let Some(python) = python() else { return };
+    let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/optimizers/optimizers.json");
+    check(&python, "optimizers.py", tempfile::tempdir().unwrap().path(), &[fixture.to_str().unwrap()]);
 }

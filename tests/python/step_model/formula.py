@@ -64,7 +64,8 @@ def check_contract(step: Step, batch: State):
     plain, penalised = step.run({**batch, **PLAIN}), step.run({**batch, **PENALISED})
     assert plain["loss"] == penalised["loss"] == plain["gnp.loss_perturbed"]
     assert penalised["gnp.loss_perturbed"] > penalised["loss"]
-    assert np.isclose(penalised["gnp.grad_norm"], norm(step.gradient({**batch, **PLAIN})), rtol=1e-5)
+    # Sums of a million squares in single precision.
+    assert np.isclose(penalised["gnp.grad_norm"], norm(step.gradient({**batch, **PLAIN})), rtol=1e-4)
 
     # Both switches lead to the plain step, bit for bit.
     without = step.run({**batch, "gnp.r": R, "gnp.alpha": np.float32(0)})
@@ -137,7 +138,7 @@ def light(program: str, folder: Path):
         batch = step.batch(1, 1000, seed=1)
         mix = check_mix(step, batch, 1e-5)
         check_contract(step, batch)
-        error = check_derivative(step, batch, 1e-2, [1e-2, 3e-3, 1e-3], seed=1)
+        error = check_derivative(step, batch, 1e-2, [1e-2, 1e-3, 3e-4, 1e-4, 3e-5], seed=1)
         print(f"{name}: mix {mix:.1e}, derivative {error:.1e}")
 
 
