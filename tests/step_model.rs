@@ -63,7 +63,7 @@ fn ten_steps_of_tract(folder: &Path) {
     for number in 0..10 {
         let tensors = State::read(&folder.join(format!("{number}.safetensors"))).unwrap();
         let batch: Vec<Tensor> = names.iter().map(|name| tensors.get(name).unwrap().clone()).collect();
-        engine.step(&batch, &Rates::new(0.03)).unwrap();
+        engine.step(&batch, &Rates::new(0.01)).unwrap();
     }
     engine.state().unwrap().write(&folder.join("tract.safetensors")).unwrap();
 }
