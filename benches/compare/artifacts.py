@@ -26,6 +26,7 @@ def main():
             frozen_params=network.frozen,
             loss=artifacts.LossType.CrossEntropyLoss,
             optimizer=artifacts.OptimType.AdamW,
+            additional_output_names=["logits"],
             artifact_directory=folder,
         )
 

@@ -5,7 +5,7 @@ use super::convert::{closed, ints};
 use crate::onnx::proto::NodeProto;
 use crate::onnx::proto::standard_domain;
 use tract_onnx::tract_hir::internal::{
-    DatumType, DimFact, Factoid as _, GenericFactoid, InferenceFact, ShapeFactoid, TDim, TVec,
+    DatumType, DimFact, Factoid as _, GenericFactoid, InferenceFact, ShapeFactoid, TDim, TVec, tensor0,
 };
 
 /// What `node` makes of its inputs, of which `input` tells: one fact for each output, named or not; none where there is no
@@ -23,6 +23,18 @@ pub(super) fn infer(node: &NodeProto, input: impl Fn(usize) -> Option<InferenceF
                 _ => ShapeFactoid::closed(TVec::new()),
             };
             others.fill(like(first));
+        }
+        ("", "Size") if is_numbers(&first.shape) => {
+            let size = |dim: &DimFact| dim.concretize().and_then(|dim| dim.to_i64().ok());
+            let count: Option<i64> = closed(&first.shape)?.iter().map(size).product();
+            *output = InferenceFact::from(tensor0(count?));
+        }
+        // tract leaves the number of rows open where the third operand broadcasts.
+        ("", "Gemm") => {
+            let (a, b) = (closed(&first.shape)?, closed(&input(1)?.shape)?);
+            let rows = a.get(node.int("transA", 0).clamp(0, 1) as usize)?;
+            let columns = b.get(1 - node.int("transB", 0).clamp(0, 1) as usize)?;
+            output.shape = ShapeFactoid::closed([rows.clone(), columns.clone()].into_iter().collect());
         }
         // Arithmetic on shapes is left to tract, which knows the numbers.
         _ if first.value.is_concrete() => return None,

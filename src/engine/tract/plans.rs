@@ -1,6 +1,7 @@
 //! Plans: a graph made ready for inputs of exactly these shapes.
 
 use super::branch;
+use super::specialise::specialise;
 use crate::engine::Tensor;
 use crate::onnx::Model;
 use crate::onnx::proto::{NodeProto, ValueInfoProto};
@@ -20,7 +21,7 @@ type Shapes = Vec<(DatumType, TVec<usize>)>;
 
 /// A graph, and the plans that have been made of it.
 pub(super) struct Plans {
-    proto: ModelProto,
+    model: Model,
     folder: Option<String>,
     executor: Executor,
     /// The most recently used last.
@@ -30,22 +31,15 @@ pub(super) struct Plans {
 impl Plans {
     /// The graph of `model` with `inputs` as its only inputs and `outputs` as its only outputs, in this order; what else it
     /// declares as an input has the value of its initializer.
-    ///
-    /// # Errors
-    /// Where tract does not read the model.
-    pub(super) fn new(model: &Model, inputs: &[&str], outputs: &[&str], executor: Executor) -> Result<Self> {
-        let mut proto = model.clone().into_proto();
-        if let Some(graph) = &mut proto.graph {
-            declare(&mut graph.input, inputs);
-            declare(&mut graph.output, outputs);
-            let fed: HashSet<&str> = inputs.iter().copied().collect();
-            graph.initializer.retain(|tensor| !fed.contains(tensor.name()));
-            name_apart(&mut graph.node);
-        }
-        let proto = ModelProto::decode(proto.encode_to_vec().as_slice())
-            .map_err(|e| Error::input(format!("tract cannot read the model: {e}")).in_file(model.path()))?;
+    pub(super) fn new(model: &Model, inputs: &[&str], outputs: &[&str], executor: Executor) -> Self {
         let folder = model.folder().to_str().map(str::to_owned);
-        Ok(Self { proto, folder, executor, made: Vec::new() })
+        let mut model = model.clone();
+        declare(&mut model.graph.input, inputs);
+        declare(&mut model.graph.output, outputs);
+        let fed: HashSet<&str> = inputs.iter().copied().collect();
+        model.graph.initializer.retain(|tensor| !fed.contains(tensor.name()));
+        name_apart(&mut model.graph.node);
+        Self { model, folder, executor, made: Vec::new() }
     }
 
     /// What the graph returns for `inputs`.
@@ -70,9 +64,12 @@ impl Plans {
     }
 
     fn make(&self, inputs: &Shapes) -> TractResult<Arc<TypedSimplePlan>> {
-        // Declared shapes of other values may be wrong, or in symbols that cannot be told to be equal.
-        let reader = onnx().with_ignore_output_shapes(true).with_ignore_value_info(true);
-        let mut model = reader.parse(&self.proto, self.folder.as_deref())?.model;
+        // Declared shapes of outputs may be wrong, or in symbols that cannot be told to be equal.
+        let reader = onnx().with_ignore_output_shapes(true);
+        let sizes: Vec<_> = inputs.iter().map(|(_, shape)| shape.iter().map(|&size| size as i64).collect()).collect();
+        let proto = specialise(&self.model, &sizes).into_proto();
+        let proto = ModelProto::decode(proto.encode_to_vec().as_slice())?;
+        let mut model = reader.parse(&proto, self.folder.as_deref())?.model;
         for (index, (element, shape)) in inputs.iter().enumerate() {
             model.set_input_fact(index, InferenceFact::dt_shape(*element, shape))?;
         }
