@@ -100,11 +100,7 @@ impl Generator {
         let size: Option<i64> = b.fact(x).sizes().map(|sizes| sizes.iter().product());
         let count = match size {
             Some(size) => b.int64(size),
-            // Not Size, of which tract does not see the value where the shape is known.
-            None => {
-                let shape = b.shape_of(x);
-                b.node("ReduceProd", &[&shape], vec![AttributeProto::int("keepdims", 0)], scalar)
-            }
+            None => b.node("Size", &[x], vec![], scalar),
         };
         let (zero, one) = (b.int64(0), b.int64(1));
         let vector = Fact { element: DataType::Int64, shape: Some(vec![size.map_or(Dim::Unknown, Dim::Known)]) };
