@@ -4,8 +4,11 @@
 
 mod support;
 
+use gnp::emit::trained::Trained;
 use gnp::engine::ort::Options;
 use gnp::engine::{Engine as _, Rates, State, StepEngine as _, Tensor, Tract};
+use gnp::onnx::WriteOptions;
+use gnp::rewrite::restore;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -63,7 +66,7 @@ fn ten_steps_of_tract(folder: &Path) {
     for number in 0..10 {
         let tensors = State::read(&folder.join(format!("{number}.safetensors"))).unwrap();
         let batch: Vec<Tensor> = names.iter().map(|name| tensors.get(name).unwrap().clone()).collect();
-        engine.step(&batch, &Rates::new(0.03)).unwrap();
+        engine.step(&batch, &Rates::new(0.01)).unwrap();
     }
     engine.state().unwrap().write(&folder.join("tract.safetensors")).unwrap();
 }
@@ -79,4 +82,23 @@ fn optimizers_are_those_of_pytorch_and_the_warm_up_is_its_formula() {
     let Some(python) = python() else { return };
     let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/optimizers/optimizers.json");
     check(&python, "optimizers.py", tempfile::tempdir().unwrap().path(), &[fixture.to_str().unwrap()]);
+}
+
+#[test]
+fn published_weights_are_trained_on_and_put_back() {
+    let Some(python) = python() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let packages = env!("CARGO_TARGET_TMPDIR");
+    check(&python, "orientation.py", folder.path(), &["train", packages]);
+    let state = State::read(&folder.path().join("state.safetensors")).unwrap();
+    let trained = state.iter().filter_map(|(name, tensor)| {
+        let values = tensor.as_f32()?;
+        let payload: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+        let dims = tensor.shape().iter().map(|&size| size as i64).collect();
+        Some(Trained { name: name.to_owned(), dims, payload: payload.into() })
+    });
+    let mut model = gnp::onnx::read(folder.path().join("original.onnx")).unwrap();
+    restore(&mut model, trained.collect()).unwrap();
+    gnp::onnx::write(model, folder.path().join("trained.onnx"), &WriteOptions::default()).unwrap();
+    check(&python, "orientation.py", folder.path(), &["check", packages]);
 }

@@ -16,7 +16,7 @@ from step import Step, rewrite
 
 # A bias before a BatchNormalization has no gradient but rounding, which Adam would make steps of.
 OPTIMIZERS = {"mlp": "adam", "cnn": "momentum", "text": "nesterov"}
-STEPS, SAMPLES, LEARNING_RATE = 10, 4, np.float32(0.03)
+STEPS, SAMPLES, LEARNING_RATE = 10, 4, np.float32(0.01)
 BOUND = 1e-4
 
 
@@ -42,7 +42,7 @@ def check(_: str, folder: Path):
         batches = [tensors.read(folder / name / f"{number}.safetensors") for number in range(STEPS)]
         expected = after(step, step.run, batches)
         moved = {n: np.abs(expected[n] - value).max() for n, value in step.initial.items()}
-        assert all(move > 100 * BOUND or "bias" in n for n, move in moved.items()), moved
+        assert all(move > 100 * BOUND for n, move in moved.items() if n.endswith((".weight", ".table"))), moved
         others = {"tract": tensors.read(folder / name / "tract.safetensors"), "reference": after(step, step.reference, batches)}
         for engine, found in others.items():
             assert found.keys() == expected.keys()
