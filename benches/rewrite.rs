@@ -5,8 +5,10 @@ mod synthetic;
 use criterion::{BatchSize, BenchmarkId, Criterion, SamplingMode, Throughput, criterion_group, criterion_main};
 use gnp::emit::artifact::{Settings, penalise};
 use gnp::objective::Artifact;
-use gnp::onnx::{self, WriteOptions};
-use gnp::rewrite::{Options, rewrite};
+use gnp::loss::{LossKind, Wanted};
+use gnp::onnx::{self, ExternalData, WriteOptions};
+use gnp::rewrite::{Options, StepOptions, rewrite, rewrite_forward};
+use synthetic::forward;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc; // as in gnp-rewrite
@@ -38,5 +40,30 @@ fn rewrites(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, rewrites);
+/// Forward models into step models, from file to file.
+fn steps(criterion: &mut Criterion) {
+    let folder = tempfile::tempdir().expect("a folder to write to");
+    let mut group = criterion.benchmark_group("step");
+    group.sample_size(10).sampling_mode(SamplingMode::Flat);
+    let models = [
+        ("20,000 nodes", forward::with_nodes(20_000)),
+        ("1.5 billion parameters", forward::with_parameters(1_500_000_000, folder.path())),
+    ];
+    let loss = Wanted { loss: Some(LossKind::Mse), ..Wanted::default() };
+    let options = StepOptions { loss, ..StepOptions::default() };
+    let write = WriteOptions { force: true, external_data: ExternalData::Keep, ..WriteOptions::default() };
+    for (name, model) in models {
+        let (input, output) = (folder.path().join("model.onnx"), folder.path().join("step.onnx"));
+        onnx::write(model.expect("a model"), &input, &write).expect("the model is written");
+        group.bench_function(name, |bencher| {
+            bencher.iter(|| {
+                let model = onnx::read(&input).expect("it is a model");
+                rewrite_forward(model, &output, &options, &write, false).expect("the model is rewritten")
+            });
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, rewrites, steps);
 criterion_main!(benches);

@@ -1,6 +1,8 @@
 //! Training artifacts of any size, in the layout of ONNX Runtime: a chain of dense layers with skip connections, and the
 //! gradients of a sum of the outputs.
 
+pub mod forward;
+
 use gnp::objective::artifact::BUFFER_SUFFIX;
 use gnp::onnx::proto::type_proto::{Tensor, Value};
 use gnp::onnx::proto::{GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto, TypeProto, ValueInfoProto};
