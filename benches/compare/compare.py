@@ -4,7 +4,7 @@
     pip install onnx onnxruntime numpy torch
     python benches/compare/compare.py [--models wrn-16-2 vit-ti-4] [--steps 15] [--threads 2] [--profile FOLDER]
 
-Stock ONNX Runtime and PyTorch take turns, step by step, in one process; the other engines run after them, in gnp-run. Times are medians;
+Stock ONNX Runtime and PyTorch take turns of a few steps in one process; the other engines run after them, in gnp-run. Times are medians;
 what lasts of them is the ratios. What is not installed is left out. ONNX Runtime's training API needs artifacts: --artifacts FOLDER, which
 artifacts.py writes.
 """
@@ -92,12 +92,12 @@ def time_model(name, arguments):
     except (ImportError, OSError) as error:
         print(f"{name:10} PyTorch left out: {error}")
     times = defaultdict(list)
-    for i in range(arguments.steps + 2):
+    for turn in range(arguments.steps // 3 + 1):
         for engine, (plain, gnp) in steppers.items():
             for kind, stepper in [("plain", plain), ("GNP", gnp)]:
-                seconds = stepper()
-                if i >= 2:
-                    times[engine, kind].append(seconds)
+                seconds = [stepper() for _ in range(4)]
+                # The first turn warms up. In each turn's first step the other engine's threads still spin.
+                times[engine, kind] += seconds[1:] if turn > 0 else []
     if arguments.profile:
         report(ours.session.end_profiling())
     return {key: statistics.median(values) for key, values in times.items()} | others
