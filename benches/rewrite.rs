@@ -4,8 +4,8 @@ mod synthetic;
 
 use criterion::{BatchSize, BenchmarkId, Criterion, SamplingMode, Throughput, criterion_group, criterion_main};
 use gnp::emit::artifact::{Settings, penalise};
-use gnp::objective::Artifact;
 use gnp::loss::{LossKind, Wanted};
+use gnp::objective::Artifact;
 use gnp::onnx::{self, ExternalData, WriteOptions};
 use gnp::rewrite::{Options, StepOptions, rewrite, rewrite_forward};
 use synthetic::forward;

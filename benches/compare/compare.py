@@ -4,13 +4,15 @@
     pip install onnx onnxruntime numpy torch
     python benches/compare/compare.py [--models wrn-16-2 vit-ti-4] [--steps 15] [--threads 2] [--profile FOLDER]
 
-Stock ONNX Runtime and PyTorch take turns of a few steps in one process; the other engines run after them, in gnp-run. Times are medians;
+Stock ONNX Runtime and PyTorch take turns of a few steps, each in a process of its own, with a pause between: their idle threads wait by
+spinning, and would take the processor from each other. The other engines run before them, in gnp-run. Times are medians;
 what lasts of them is the ratios. What is not installed is left out. ONNX Runtime's training API needs artifacts: --artifacts FOLDER, which
 artifacts.py writes.
 """
 
 import argparse
 import json
+import multiprocessing
 import os
 import statistics
 import subprocess
@@ -84,23 +86,41 @@ def time_model(name, arguments):
         subprocess.run([str(part) for part in command], check=True)
         others = gnp_run_times(name, step, images, labels, arguments)
         ours = OnnxRuntime(step, arguments.threads, images, labels, arguments.profile and arguments.profile / name)
-        steppers["stock ONNX Runtime"] = (lambda: ours.step(0.0)), (lambda: ours.step(0.1))
-    try:
-        import pytorch
-
-        steppers["PyTorch eager"] = pytorch.steps(name, arguments.threads, images, labels)
-    except (ImportError, OSError) as error:
-        print(f"{name:10} PyTorch left out: {error}")
+        steppers["stock ONNX Runtime"] = lambda kind: ours.step(0.1 if kind == "GNP" else 0.0)
+    peer, ours_of_it = multiprocessing.get_context("spawn").Pipe()
+    worker = multiprocessing.get_context("spawn").Process(
+        target=serve_pytorch, args=(ours_of_it, name, arguments.threads, images, labels), daemon=True
+    )
+    worker.start()
+    if (problem := peer.recv()) is None:
+        steppers["PyTorch eager"] = lambda kind: (peer.send(kind), peer.recv())[1]
+    else:
+        print(f"{name:10} PyTorch left out: {problem}")
     times = defaultdict(list)
     for turn in range(arguments.steps // 3 + 1):
-        for engine, (plain, gnp) in steppers.items():
-            for kind, stepper in [("plain", plain), ("GNP", gnp)]:
-                seconds = [stepper() for _ in range(4)]
-                # The first turn warms up. In each turn's first step the other engine's threads still spin.
+        for engine, stepper in steppers.items():
+            time.sleep(0.5)
+            for kind in ["plain", "GNP"]:
+                seconds = [stepper(kind) for _ in range(4)]
+                # The first turn, and each turn's first step, warm up.
                 times[engine, kind] += seconds[1:] if turn > 0 else []
+    worker.kill()
     if arguments.profile:
         report(ours.session.end_profiling())
     return {key: statistics.median(values) for key, values in times.items()} | others
+
+
+def serve_pytorch(connection, name, threads, images, labels):
+    """Takes a step of the kind that is asked for and answers with its seconds; at first, with what keeps it from that."""
+    try:
+        import pytorch
+    except (ImportError, OSError) as error:
+        connection.send(str(error))
+        return
+    plain, gnp = pytorch.steps(name, threads, images, labels)
+    connection.send(None)
+    while True:
+        connection.send((gnp if connection.recv() == "GNP" else plain)())
 
 
 def gnp_run_times(name, step, images, labels, arguments):
