@@ -52,7 +52,17 @@ def vit() -> Network:
     """A vision transformer of two pre-norm blocks and a class token, for 8×8 images in 2×2 patches."""
     width, heads, patches = 32, 2, 16
     net = Network("vit", [1, 8, 8], OPSET, seed=4)
-    x = net.conv("input", "patch", 1, width, kernel=2, stride=2)
+    x = embed(net, channels=1, patch=2, width=width, patches=patches)
+    for i in range(2):
+        x = attention(net, x, f"block{i}.attention", width, heads)
+        x = feed_forward(net, x, f"block{i}.mlp", width)
+    classify(net, x, width)
+    return net
+
+
+def embed(net: Network, channels: int, patch: int, width: int, patches: int) -> str:
+    """The image's patches as tokens behind a class token, with positions."""
+    x = net.conv("input", "patch", channels, width, kernel=patch, stride=patch)
     x = net.reshape(x, "patch.flatten", [0, width, patches])
     x = net.op("Transpose", [x], "patch.tokens", perm=[0, 2, 1])
 
@@ -61,15 +71,14 @@ def vit() -> Network:
     shape = net.op("Concat", [batch, net.constant("cls.shape", np.array([1, width], np.int64))], "cls.concat", axis=0)
     x = net.op("Concat", [net.op("Expand", [token, shape], "cls"), x], "tokens", axis=1)
     position = net.parameter("position", net.normal((1, patches + 1, width), 0.02))
-    x = net.op("Add", [x, position], "embedding")
+    return net.op("Add", [x, position], "embedding")
 
-    for i in range(2):
-        x = attention(net, x, f"block{i}.attention", width, heads)
-        x = feed_forward(net, x, f"block{i}.mlp", width)
+
+def classify(net: Network, x: str, width: int):
+    """The logits of the class token."""
     x = net.layer_norm(x, "norm", width)
     x = net.op("Gather", [x, net.constant("cls.index", np.int64(0))], "cls.final", axis=1)
     net.fully_connected(x, "head", width, CLASSES)
-    return net
 
 
 def attention(net: Network, x: str, name: str, width: int, heads: int) -> str:

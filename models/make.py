@@ -25,10 +25,10 @@ torch_stand_in.install()
 from onnxruntime.training import artifacts, onnxblock  # noqa: E402
 
 
-def write_artifacts(network: Network):
+def write_artifacts(network: Network, root: Path):
     """Writes the forward model, and of it training, evaluation and optimizer model and the checkpoint, into the folder
-    named after the network."""
-    folder = HERE / network.name
+    under `root` named after the network."""
+    folder = root / network.name
     folder.mkdir(exist_ok=True)
     model = network.to_model(architectures.CLASSES)
     onnx.save(model, folder / "model.onnx")
@@ -64,7 +64,7 @@ def write_digits(path: Path):
 def main():
     """Makes all files."""
     for build in architectures.mlp, architectures.cnn, architectures.cnn_head, architectures.vit:
-        write_artifacts(build())
+        write_artifacts(build(), HERE)
     write_sgd_optimizer(HERE / "sgd_optimizer.onnx")
     write_digits(HERE / "digits.npz")
 

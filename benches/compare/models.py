@@ -3,11 +3,10 @@
 import sys
 from pathlib import Path
 
-import numpy as np
 import onnx
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "models"))
-from architectures import CLASSES, OPSET, attention, feed_forward
+from architectures import CLASSES, OPSET, attention, classify, embed, feed_forward
 from network import Network
 
 
@@ -37,20 +36,11 @@ def vit_ti_4() -> Network:
     """ViT-Ti with patches of 4×4 (Dosovitskiy et al., 2021; Touvron et al., 2021): width 192, 12 blocks, 3 heads."""
     width, heads, patches = 192, 3, 64
     net = Network("vit-ti-4", [3, 32, 32], OPSET, seed=6)
-    x = net.conv("input", "patch", 3, width, kernel=4, stride=4)
-    x = net.reshape(x, "patch.flatten", [0, width, patches])
-    x = net.op("Transpose", [x], "patch.tokens", perm=[0, 2, 1])
-    batch = net.op("Shape", ["input"], "batch", start=0, end=1)
-    token = net.parameter("cls_token", net.normal((1, 1, width), 0.02))
-    shape = net.op("Concat", [batch, net.constant("cls.shape", np.array([1, width], np.int64))], "cls.concat", axis=0)
-    x = net.op("Concat", [net.op("Expand", [token, shape], "cls"), x], "tokens", axis=1)
-    x = net.op("Add", [x, net.parameter("position", net.normal((1, patches + 1, width), 0.02))], "embedding")
+    x = embed(net, channels=3, patch=4, width=width, patches=patches)
     for i in range(12):
         x = attention(net, x, f"block{i}.attention", width, heads)
         x = feed_forward(net, x, f"block{i}.mlp", width, ratio=4)
-    x = net.layer_norm(x, "norm", width)
-    x = net.op("Gather", [x, net.constant("cls.index", np.int64(0))], "cls.final", axis=1)
-    net.fully_connected(x, "head", width, CLASSES)
+    classify(net, x, width)
     return net
 
 
