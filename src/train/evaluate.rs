@@ -1,7 +1,7 @@
-//! Loss and accuracy on a data set.
+//! Loss and error on a data set.
 
 use super::data::Feed;
-use super::metrics::{Mean, count_correct};
+use super::metrics::{Mean, count_in_top};
 use crate::engine::{Engine, Tensor};
 use crate::{Error, Result};
 use ndarray::{ArrayView2, Ix2};
@@ -12,9 +12,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 pub struct Evaluation {
     /// The mean loss over the samples.
     pub loss: f64,
-    /// The fraction of the samples that is classified right, where the labels are classes and the evaluation graph returns
+    /// The fraction of the samples that is classified wrong, where the labels are classes and the evaluation graph returns
     /// logits.
-    pub accuracy: Option<f64>,
+    pub error: Option<f64>,
+    /// The fraction of the samples whose class is not among the five largest logits, where there are six classes or more.
+    pub top5_error: Option<f64>,
     /// The samples looked at: all of them, unless the graph's batch is fixed and they cannot all be fed.
     pub samples: usize,
 }
@@ -30,20 +32,48 @@ pub fn evaluate(
     stop: &AtomicBool,
 ) -> Result<Option<Evaluation>> {
     let rows: Vec<usize> = (0..feed.data().len()).collect();
-    let (mut loss, mut correct) = (Mean::default(), Some(0));
+    let (mut loss, mut hits) = (Mean::default(), Hits::default());
     for rows in feed.batches(&rows, batch_size)? {
         if stop.load(Ordering::Relaxed) {
             return Ok(None);
         }
         let outputs = engine.evaluate(&feed.batch(rows)?)?;
         loss.add(loss_of(&outputs)?, rows.len());
-        let classes = feed.data().labels().classes().map(|classes| &classes[rows[0]..][..rows.len()]);
-        let right = classes.zip(logits(&outputs, rows.len())).map(|(labels, logits)| count_correct(logits, labels));
-        correct = correct.zip(right).map(|(sum, right)| sum + right);
+        if let Some(classes) = feed.data().labels().classes() {
+            hits.add(&outputs, &classes[rows[0]..][..rows.len()]);
+        }
     }
     let samples = loss.samples() as usize;
-    let accuracy = correct.map(|correct| correct as f64 / samples as f64);
-    Ok(loss.value().map(|loss| Evaluation { loss, accuracy, samples }))
+    Ok(loss.value().map(|loss| Evaluation { loss, error: hits.error(), top5_error: hits.top5_error(), samples }))
+}
+
+/// How many samples were classified right so far.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Hits {
+    samples: usize,
+    top1: usize,
+    /// None where there are so few classes that it says nothing.
+    top5: Option<usize>,
+}
+
+impl Hits {
+    /// Counts the samples of a batch, by the logits among the `outputs` of its graph; does nothing where there are none.
+    pub(super) fn add(&mut self, outputs: &[Tensor], labels: &[i64]) {
+        let Some(logits) = logits(outputs, labels.len()) else { return };
+        self.samples += labels.len();
+        self.top1 += count_in_top(1, logits, labels);
+        if logits.ncols() > 5 {
+            *self.top5.get_or_insert(0) += count_in_top(5, logits, labels);
+        }
+    }
+
+    pub(super) fn error(&self) -> Option<f64> {
+        (self.samples > 0).then(|| 1.0 - self.top1 as f64 / self.samples as f64)
+    }
+
+    pub(super) fn top5_error(&self) -> Option<f64> {
+        self.top5.map(|hits| 1.0 - hits as f64 / self.samples as f64)
+    }
 }
 
 /// How many classes the model tells apart; none where the labels are no classes, or its evaluation graph returns no

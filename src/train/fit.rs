@@ -3,7 +3,7 @@
 use super::checkpoint::{Fingerprint, Progress};
 use super::data::{Data, Feed, epoch_order};
 use super::evaluate::{class_count, evaluate, loss_of};
-use super::metrics::{EpochReport, Event, StepReport};
+use super::metrics::{EpochReport, Event, Measures, StepReport};
 use super::run_folder::RunFolder;
 use super::schedule::{LearningRate, Schedule};
 use crate::contract::{GRAD_NORM, LOSS_PERTURBED};
@@ -143,11 +143,16 @@ pub fn fit(mut run: Run<'_>, mut progress: Progress) -> Result<Ended> {
         run.report(Event::Epoch(EpochReport {
             epoch: progress.epoch + 1,
             step: progress.step,
-            loss: progress.loss.value().unwrap_or(f64::NAN),
+            measures: Measures {
+                loss: progress.loss.value().unwrap_or(f64::NAN) as f32,
+                learning_rate: rate.at(progress.step.saturating_sub(1)),
+                ..Measures::default()
+            },
             test_loss: evaluation.map(|evaluation| evaluation.loss),
-            accuracy: evaluation.and_then(|evaluation| evaluation.accuracy),
-            learning_rate: rate.at(progress.step.saturating_sub(1)),
+            test_error: evaluation.and_then(|evaluation| evaluation.error),
+            test_top5_error: evaluation.and_then(|evaluation| evaluation.top5_error),
             seconds: progress.seconds,
+            data_seconds: 0.0,
             examples_per_second: progress.loss.samples() as f64 / progress.seconds,
         }))?;
         progress = Progress { epoch: progress.epoch + 1, step: progress.step, ..Progress::default() };
@@ -179,12 +184,16 @@ impl Run<'_> {
         let report = StepReport {
             epoch: progress.epoch + 1,
             step: progress.step,
-            loss,
-            learning_rate,
+            measures: Measures {
+                loss,
+                learning_rate,
+                grad_norm: metric(GRAD_NORM),
+                loss_perturbed: metric(LOSS_PERTURBED),
+                ..Measures::default()
+            },
             seconds,
+            data_seconds: 0.0,
             examples_per_second: rows.len() as f64 / seconds,
-            grad_norm: metric(GRAD_NORM),
-            loss_perturbed: metric(LOSS_PERTURBED),
         };
         if !loss.is_finite() {
             return Err(self.diverged(&report));
@@ -193,7 +202,7 @@ impl Run<'_> {
     }
 
     fn diverged(&self, report: &StepReport) -> Error {
-        let StepReport { epoch, step, loss, learning_rate, .. } = report;
+        let StepReport { epoch, step, measures: Measures { loss, learning_rate, .. }, .. } = report;
         let error = Error::input(format!("the loss is {loss} at step {step} (epoch {epoch}): training has diverged"));
         let error = match &self.folder {
             Some(folder) => error.in_file(folder.root()),

@@ -36,28 +36,81 @@ impl Mean {
     }
 }
 
-/// How many rows of `logits` (`[batch, classes]`) are largest at their label. A row with a NaN is never right; of equal
-/// largest logits the first counts.
+/// How many rows of `logits` (`[batch, classes]`) have their label among the `k` largest. A row with a NaN never has; of equal
+/// logits those at other classes count as the larger, so that a model that tells nothing apart is wrong.
 ///
 /// ```
 /// use ndarray::array;
-/// let logits = array![[0.1, 0.9], [0.8, 0.2], [0.5, 0.5]];
-/// assert_eq!(gnp::train::count_correct(logits.view(), &[1, 1, 0]), 2);
+/// let logits = array![[0.1, 0.9, 0.0], [0.8, 0.2, 0.5], [0.5, 0.5, 0.0]];
+/// assert_eq!(gnp::train::count_in_top(1, logits.view(), &[1, 1, 0]), 1);
+/// assert_eq!(gnp::train::count_in_top(2, logits.view(), &[1, 1, 0]), 2);
 /// ```
-pub fn count_correct(logits: ArrayView2<'_, f32>, labels: &[i64]) -> usize {
-    let is_right = |row: ndarray::ArrayView1<'_, f32>, label: i64| {
-        let mut best = (0, f32::NEG_INFINITY);
-        for (class, &logit) in row.iter().enumerate() {
-            if logit.is_nan() {
-                return false;
-            }
-            if logit > best.1 {
-                best = (class, logit);
-            }
-        }
-        best.0 as i64 == label
+pub fn count_in_top(k: usize, logits: ArrayView2<'_, f32>, labels: &[i64]) -> usize {
+    let is_in = |row: ndarray::ArrayView1<'_, f32>, label: i64| {
+        let Some(&own) = usize::try_from(label).ok().and_then(|label| row.get(label)) else { return false };
+        // Not `>=`, of which a NaN is neither.
+        let not_smaller = row.iter().filter(|&&other| !(other < own)).count();
+        not_smaller <= k && !row.iter().any(|logit| logit.is_nan())
     };
-    logits.rows().into_iter().zip(labels).filter(|(row, label)| is_right(*row, **label)).count()
+    logits.rows().into_iter().zip(labels).filter(|(row, label)| is_in(*row, **label)).count()
+}
+
+/// The numbers of one training step, or their means over an epoch's samples. What is not known is left out: the engine does not
+/// return it, or it has no meaning for the loss.
+///
+/// All are taken at θ, the parameters before the step, except where they say otherwise.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Measures {
+    /// L(θ), as the training graph returns it.
+    pub loss: f32,
+    /// L(θ + ε), the loss at the perturbed parameters; L(θ) in a plain step.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub loss_perturbed: Option<f32>,
+    /// L(θ + ε) − L(θ).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sharpness: Option<f32>,
+    /// ‖∇L(θ)‖, the true gradient's norm over all trainable parameters.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grad_norm: Option<f32>,
+    /// The norm of the mix (1 − α)·∇L(θ) + α·∇L(θ + ε), before clipping.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mixed_grad_norm: Option<f32>,
+    /// ‖θ‖ over all trainable parameters.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub param_norm: Option<f32>,
+    /// The fraction of the batch that is classified wrong, from 0 to 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<f32>,
+    /// The fraction of the batch whose class is not among the five largest logits, from 0 to 1; with six classes or more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub top5_error: Option<f32>,
+    /// The learning rate that the step was taken with.
+    pub learning_rate: f32,
+    /// The radius of the perturbation, after its warm-up; 0 in a plain step.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub r: Option<f32>,
+    /// The weight of the perturbed gradient, after its warm-up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub alpha: Option<f32>,
+}
+
+impl Measures {
+    /// Each number under the name that it has in `metrics.jsonl`.
+    pub fn named(&self) -> [(&'static str, Option<f32>); 11] {
+        [
+            ("loss", Some(self.loss)),
+            ("loss_perturbed", self.loss_perturbed),
+            ("sharpness", self.sharpness),
+            ("grad_norm", self.grad_norm),
+            ("mixed_grad_norm", self.mixed_grad_norm),
+            ("param_norm", self.param_norm),
+            ("error", self.error),
+            ("top5_error", self.top5_error),
+            ("learning_rate", Some(self.learning_rate)),
+            ("r", self.r),
+            ("alpha", self.alpha),
+        ]
+    }
 }
 
 /// What happens in a run: a line of `metrics.jsonl` each.
@@ -72,45 +125,46 @@ pub enum Event {
 }
 
 /// One training step.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct StepReport {
     /// The epoch, from 1.
     pub epoch: u64,
     /// The step within the run, from 1.
     pub step: u64,
-    /// The loss at the parameters before the step, as the training graph returns it.
-    pub loss: f32,
-    /// The learning rate that the step was taken with.
-    pub learning_rate: f32,
-    /// The step's duration in seconds.
+    /// What was measured.
+    #[serde(flatten)]
+    pub measures: Measures,
+    /// The step's duration in seconds, the wait for its data included.
     pub seconds: f64,
+    /// How much of it was spent waiting for data, in seconds.
+    pub data_seconds: f64,
     /// Samples in a second.
     pub examples_per_second: f64,
-    /// ‖∇L(θ)‖, where the graph returns `gnp.grad_norm`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub grad_norm: Option<f32>,
-    /// The loss at the perturbed parameters, where the graph returns `gnp.loss_perturbed`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub loss_perturbed: Option<f32>,
 }
 
 /// One epoch.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct EpochReport {
     /// The epoch, from 1.
     pub epoch: u64,
     /// The steps taken in the run so far.
     pub step: u64,
-    /// The mean of the training loss over the epoch's samples, each at the parameters of its step.
-    pub loss: f64,
-    /// The mean loss over the test set, where there is one.
+    /// Means over the epoch's samples, each at the parameters of its step; learning rate, r and α are those of the last step.
+    #[serde(flatten)]
+    pub measures: Measures,
+    /// The mean loss over the test set, where there is one and it was evaluated after this epoch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub test_loss: Option<f64>,
-    /// The fraction of the test set that is classified right, from 0 to 1, where the evaluation graph returns logits.
-    pub accuracy: Option<f64>,
-    /// The learning rate of the epoch's last step.
-    pub learning_rate: f32,
+    /// The fraction of the test set that is classified wrong, from 0 to 1, where the evaluation graph returns logits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub test_error: Option<f64>,
+    /// The fraction of the test set whose class is not among the five largest logits; with six classes or more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub test_top5_error: Option<f64>,
     /// The duration of the epoch's training steps in seconds.
     pub seconds: f64,
+    /// How much of it was spent waiting for data, in seconds.
+    pub data_seconds: f64,
     /// Training samples in a second.
     pub examples_per_second: f64,
 }
@@ -128,7 +182,13 @@ mod tests {
     #[test]
     fn a_diverged_model_is_never_right() {
         let logits = array![[f32::NAN, f32::NAN], [f32::NAN, 1.0]];
-        assert_eq!(count_correct(logits.view(), &[0, 1]), 0);
+        assert_eq!(count_in_top(1, logits.view(), &[0, 1]), 0);
+        assert_eq!(count_in_top(2, logits.view(), &[0, 1]), 0);
+    }
+
+    #[test]
+    fn a_label_that_is_no_class_is_never_right() {
+        assert_eq!(count_in_top(2, array![[0.0, 1.0], [0.0, 1.0]].view(), &[-1, 2]), 0);
     }
 
     #[test]
@@ -136,17 +196,15 @@ mod tests {
         let event = Event::Step(StepReport {
             epoch: 1,
             step: 2,
-            loss: 0.5,
-            learning_rate: 0.25,
+            measures: Measures { loss: 0.5, learning_rate: 0.25, grad_norm: Some(3.0), ..Measures::default() },
             seconds: 1.0,
+            data_seconds: 0.0,
             examples_per_second: 64.0,
-            grad_norm: Some(3.0),
-            loss_perturbed: None,
         });
         let line = serde_json::to_string(&event).unwrap();
         assert_eq!(
             line,
-            r#"{"kind":"step","epoch":1,"step":2,"loss":0.5,"learning_rate":0.25,"seconds":1.0,"examples_per_second":64.0,"grad_norm":3.0}"#
+            r#"{"kind":"step","epoch":1,"step":2,"loss":0.5,"grad_norm":3.0,"learning_rate":0.25,"seconds":1.0,"data_seconds":0.0,"examples_per_second":64.0}"#
         );
         assert_eq!(serde_json::from_str::<Event>(&line).unwrap(), event);
     }

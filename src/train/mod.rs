@@ -13,6 +13,6 @@ pub use artifacts::{exposed_numbers, find_artifacts};
 pub use checkpoint::{Checkpoint, Fingerprint, Progress};
 pub use evaluate::{Evaluation, class_count, evaluate};
 pub use fit::{Config, Ended, Run, fit, prepare};
-pub use metrics::{EpochReport, Event, Mean, StepReport, count_correct};
+pub use metrics::{EpochReport, Event, Mean, Measures, StepReport, count_in_top};
 pub use run_folder::RunFolder;
 pub use schedule::{LearningRate, Schedule};

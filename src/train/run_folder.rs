@@ -163,16 +163,7 @@ mod tests {
     use crate::train::StepReport;
 
     fn step(step: u64) -> Event {
-        Event::Step(StepReport {
-            epoch: 1,
-            step,
-            loss: 0.5,
-            learning_rate: 0.1,
-            seconds: 0.01,
-            examples_per_second: 6400.0,
-            grad_norm: None,
-            loss_perturbed: None,
-        })
+        Event::Step(StepReport { epoch: 1, step, ..StepReport::default() })
     }
 
     fn steps_logged(root: &Path) -> Vec<u64> {

@@ -126,7 +126,7 @@ impl Demo {
 
         let mut accuracy = |data: &Dataset| -> Result<Option<f64>> {
             let feed = Feed::new(data, engine.batch_ports(), DIVISOR)?;
-            Ok(evaluate(&mut *engine, &feed, BATCH_SIZE, &NEVER)?.and_then(|evaluation| evaluation.accuracy))
+            Ok(evaluate(&mut *engine, &feed, BATCH_SIZE, &NEVER)?.and_then(|evaluation| Some(1.0 - evaluation.error?)))
         };
         let fit = accuracy(&data.train)?;
         let accuracy = data.test.as_ref().map(accuracy).transpose()?.flatten();

@@ -13,7 +13,7 @@ pub struct Display {
     quiet: bool,
     has_test: bool,
     last: Option<EpochReport>,
-    /// The epoch with the best accuracy.
+    /// The epoch with the smallest test error.
     best: Option<EpochReport>,
 }
 
@@ -45,16 +45,18 @@ impl Display {
         let mut table = Table::new();
         table.load_style(presets::NOTHING);
         if let Some(last) = &self.last {
-            table.add_row(["training loss".to_owned(), format!("{:.4}", last.loss)]);
+            table.add_row(["training loss".to_owned(), format!("{:.4}", last.measures.loss)]);
             if let Some(loss) = last.test_loss {
                 table.add_row(["test loss".to_owned(), format!("{loss:.4}")]);
             }
-            if let Some(accuracy) = last.accuracy {
-                table.add_row(["accuracy".to_owned(), format!("{:.2} %", 100.0 * accuracy)]);
+            if let Some(error) = last.test_error {
+                table.add_row(["test error".to_owned(), format!("{:.2} %", 100.0 * error)]);
             }
         }
-        if let Some((epoch, accuracy)) = self.best.as_ref().and_then(|best| best.accuracy.map(|a| (best.epoch, a))) {
-            table.add_row(["best accuracy".to_owned(), format!("{:.2} % (epoch {epoch})", 100.0 * accuracy)]);
+        if let Some((epoch, error)) =
+            self.best.as_ref().and_then(|best| best.test_error.map(|error| (best.epoch, error)))
+        {
+            table.add_row(["best test error".to_owned(), format!("{:.2} % (epoch {epoch})", 100.0 * error)]);
         }
         table.add_row([what.to_owned(), file.display().to_string()]);
         format!("{table}\n")
@@ -65,13 +67,13 @@ impl Display {
             return;
         }
         self.bar.set_prefix(format!("epoch {}/{}", report.epoch, self.epochs));
-        self.bar.set_message(format!("loss {:.4}  {:.0} samples/s", report.loss, report.examples_per_second));
+        self.bar.set_message(format!("loss {:.4}  {:.0} samples/s", report.measures.loss, report.examples_per_second));
         self.bar.set_position(report.step);
     }
 
     fn epoch(&mut self, report: &EpochReport) {
-        let best = self.best.as_ref().and_then(|best| best.accuracy);
-        if best.is_none_or(|best| report.accuracy.is_some_and(|accuracy| accuracy > best)) {
+        let best = self.best.as_ref().and_then(|best| best.test_error);
+        if best.is_none_or(|best| report.test_error.is_some_and(|error| error < best)) {
             self.best = Some(report.clone());
         }
         self.last = Some(report.clone());
@@ -84,11 +86,16 @@ impl Display {
 }
 
 fn describe(report: &EpochReport, has_test: bool) -> String {
-    let test = match (report.test_loss, report.accuracy) {
-        (Some(loss), Some(accuracy)) => format!("  test loss {loss:.4}  accuracy {:.2} %", 100.0 * accuracy),
-        (Some(loss), None) => format!("  test loss {loss:.4}  accuracy unknown: the eval model returns only the loss"),
+    let test = match (report.test_loss, report.test_error) {
+        (Some(loss), Some(error)) => format!("  test loss {loss:.4}  test error {:.2} %", 100.0 * error),
+        (Some(loss), None) => {
+            format!("  test loss {loss:.4}  test error unknown: the eval model returns only the loss")
+        }
         (None, _) if has_test => "  test loss unknown".to_owned(),
         (None, _) => String::new(),
     };
-    format!("loss {:.4}{test}  {:.1} s  {:.0} samples/s", report.loss, report.seconds, report.examples_per_second)
+    format!(
+        "loss {:.4}{test}  {:.1} s  {:.0} samples/s",
+        report.measures.loss, report.seconds, report.examples_per_second
+    )
 }

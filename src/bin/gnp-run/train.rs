@@ -239,7 +239,7 @@ impl Arguments {
             eprintln!("the run has no checkpoint yet: beginning it anew");
         }
         if data.test.is_none() {
-            eprintln!("no test data: the accuracy will be unknown (--test-data names some)");
+            eprintln!("no test data: the test error will be unknown (--test-data names some)");
         } else if !evaluates {
             eprintln!(
                 "no evaluation model: the test data will not be looked at (--forward names the model to evaluate)"
