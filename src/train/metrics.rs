@@ -48,9 +48,8 @@ impl Mean {
 pub fn count_in_top(k: usize, logits: ArrayView2<'_, f32>, labels: &[i64]) -> usize {
     let is_in = |row: ndarray::ArrayView1<'_, f32>, label: i64| {
         let Some(&own) = usize::try_from(label).ok().and_then(|label| row.get(label)) else { return false };
-        // Not `>=`, of which a NaN is neither.
-        let not_smaller = row.iter().filter(|&&other| !(other < own)).count();
-        not_smaller <= k && !row.iter().any(|logit| logit.is_nan())
+        let at_least = row.iter().filter(|&&other| other >= own).count();
+        at_least <= k && !row.iter().any(|logit| logit.is_nan())
     };
     logits.rows().into_iter().zip(labels).filter(|(row, label)| is_in(*row, **label)).count()
 }
