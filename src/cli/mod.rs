@@ -1,6 +1,7 @@
 //! What the two binaries share: arguments in, messages and exit codes out.
 
 pub mod arguments;
+pub mod config_file;
 pub mod describe;
 mod generate;
 mod table;
