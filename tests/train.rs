@@ -5,7 +5,7 @@ mod support;
 
 use gnp::engine::ort_training::Options;
 use gnp::engine::{Engine, OrtTraining};
-use gnp::train::data::{Array, Data, Dataset, Feed, Values};
+use gnp::train::data::{self, Array, Data, Dataset, Feed, Values};
 use gnp::train::{
     Checkpoint, Config, Ended, EpochReport, Event, Fingerprint, Run, RunFolder, Schedule, find_artifacts, fit, prepare,
 };
@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use support::{models, training_runtime};
 
 fn digits() -> Data {
-    Data::load(&models().join("digits.npz"), None).unwrap()
+    Data::load(&data::Options::new(models().join("digits.npz"))).unwrap()
 }
 
 fn config(epochs: u64) -> Config {

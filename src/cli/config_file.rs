@@ -15,6 +15,7 @@
 //! that it means the same from everywhere.
 
 use crate::choice::nearest;
+use crate::experiment::Configuration;
 use crate::{Error, Result};
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Command};
@@ -138,75 +139,18 @@ fn scalar(value: &Value) -> Result<String, String> {
     }
 }
 
-/// The configuration of one invocation, its defaults among it, as a file that `--config` takes.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Configuration(Vec<Section>);
-
-#[derive(Clone, Debug, PartialEq)]
-struct Section {
-    heading: String,
-    entries: Vec<(String, Value)>,
-}
-
-impl Configuration {
-    /// What `matches` say of the arguments of `command`. Paths are made absolute.
-    pub fn of(command: &Command, matches: &ArgMatches) -> Self {
-        let mut command = command.clone();
-        command.build();
-        let mut this = Self::default();
-        for arg in command.get_arguments().filter(|arg| is_configurable(arg)) {
-            if let Some(value) = value_of(arg, matches) {
-                this.section(arg.get_help_heading().unwrap_or("What trains")).push((name(arg), value));
-            }
-        }
-        this
-    }
-
-    fn section(&mut self, heading: &str) -> &mut Vec<(String, Value)> {
-        let index = self.0.iter().position(|section| section.heading == heading).unwrap_or_else(|| {
-            self.0.push(Section { heading: heading.to_owned(), entries: vec![] });
-            self.0.len() - 1
-        });
-        &mut self.0[index].entries
-    }
-
-    /// Sets what was left to be inferred, under `heading` where it is new.
-    pub fn set(&mut self, heading: &str, key: &str, value: impl Into<Value>) {
-        let value = value.into();
-        for (known, entry) in self.0.iter_mut().flat_map(|section| &mut section.entries) {
-            if known == key {
-                *entry = value;
-                return;
-            }
-        }
-        self.section(heading).push((key.to_owned(), value));
-    }
-
-    /// Leaves an argument out: one that says where results go, say.
-    pub fn remove(&mut self, key: &str) {
-        for section in &mut self.0 {
-            section.entries.retain(|(known, _)| known != key);
+/// The configuration of one invocation, its defaults among it: what `matches` say of the arguments of `command`. Paths are made
+/// absolute.
+pub fn resolved(command: &Command, matches: &ArgMatches) -> Configuration {
+    let mut command = command.clone();
+    command.build();
+    let mut configuration = Configuration::default();
+    for arg in command.get_arguments().filter(|arg| is_configurable(arg)) {
+        if let Some(value) = value_of(arg, matches) {
+            configuration.set(arg.get_help_heading().unwrap_or("What trains"), &name(arg), value);
         }
     }
-
-    /// The value of an argument.
-    pub fn get(&self, key: &str) -> Option<&Value> {
-        self.0.iter().flat_map(|section| &section.entries).find_map(|(known, value)| (known == key).then_some(value))
-    }
-}
-
-/// TOML, with a comment for each group of arguments.
-impl std::fmt::Display for Configuration {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        for (i, section) in self.0.iter().filter(|section| !section.entries.is_empty()).enumerate() {
-            let space = if i > 0 { "\n" } else { "" };
-            writeln!(f, "{space}# {}", section.heading)?;
-            for (key, value) in &section.entries {
-                writeln!(f, "{key} = {value}")?;
-            }
-        }
-        Ok(())
-    }
+    configuration
 }
 
 fn value_of(arg: &Arg, matches: &ArgMatches) -> Option<Value> {
@@ -328,7 +272,7 @@ mod tests {
             ["m.onnx", "--epochs", "3", "--freeze", "a", "--freeze", "b=c", "--milestones", "1,2", "--skip", "--quiet"];
         let command = Arguments::command();
         let matches = command.clone().try_get_matches_from(std::iter::once("program").chain(line)).unwrap();
-        let mut configuration = Configuration::of(&command, &matches);
+        let mut configuration = resolved(&command, &matches);
         configuration.set("Engine", "rate", 0.75);
         let text = configuration.to_string();
         assert!(text.contains("# Optimization\nepochs = 3\nrate = 0.75\n"), "{text}");

@@ -8,10 +8,12 @@ mod table;
 
 pub use table::table;
 
+use crate::experiment::Configuration;
 use crate::{Error, ErrorKind, Result};
 use clap::Parser;
 use clap::builder::Styles;
 use clap::builder::styling::{AnsiColor, Effects};
+use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -28,35 +30,52 @@ pub const STYLES: Styles = Styles::styled()
 ///
 /// Besides the arguments of `A` it takes `--generate KIND`, which writes a man page or shell completions.
 pub fn run<A: Parser>(program: impl FnOnce(A) -> Result<()>) -> ExitCode {
-    let outcome = match parse::<A>() {
-        Ok(Request::Run(arguments)) => program(arguments),
-        Ok(Request::Generate(kind)) => generate::render(kind, A::command()).and_then(|text| print(&text)),
+    execute(std::env::args_os().collect(), |arguments, _| program(arguments))
+}
+
+/// As [`run`], for arguments that may stand in the file that `--config` names; `program` is told all of them, to write them down.
+pub fn run_configured<A: Parser>(program: impl FnOnce(A, Configuration) -> Result<()>) -> ExitCode {
+    match config_file::expand(&A::command(), std::env::args_os().collect()) {
+        Ok(line) => execute(line, program),
+        Err(error) => exit(Err(error)),
+    }
+}
+
+fn execute<A: Parser>(line: Vec<OsString>, program: impl FnOnce(A, Configuration) -> Result<()>) -> ExitCode {
+    let mut command = generate::with_argument(A::command());
+    let parsed = command.try_get_matches_from_mut(line).and_then(|matches| {
+        Ok(match generate::requested(&matches) {
+            Some(kind) => Request::Generate(kind),
+            None => {
+                let arguments = A::from_arg_matches(&matches).map_err(|error| error.format(&mut command))?;
+                Request::Run(arguments, config_file::resolved(&A::command(), &matches))
+            }
+        })
+    });
+    match parsed {
+        Ok(Request::Run(arguments, configuration)) => exit(program(arguments, configuration)),
+        Ok(Request::Generate(kind)) => exit(generate::render(kind, A::command()).and_then(|text| print(&text))),
         Err(error) => {
             // Where not even that can be written there is nobody to tell.
             let _ = error.print();
-            return ExitCode::from(error.exit_code() as u8);
+            ExitCode::from(error.exit_code() as u8)
         }
-    };
+    }
+}
+
+enum Request<A> {
+    Run(A, Configuration),
+    Generate(generate::Kind),
+}
+
+/// Writes the error, where there is one, to standard error.
+fn exit(outcome: Result<()>) -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             let _ = io::stderr().write_all(render(&error).as_bytes());
             ExitCode::from(error.exit_code())
         }
-    }
-}
-
-enum Request<A> {
-    Run(A),
-    Generate(generate::Kind),
-}
-
-fn parse<A: Parser>() -> Result<Request<A>, clap::Error> {
-    let mut command = generate::with_argument(A::command());
-    let matches = command.try_get_matches_from_mut(std::env::args_os())?;
-    match generate::requested(&matches) {
-        Some(kind) => Ok(Request::Generate(kind)),
-        None => A::from_arg_matches(&matches).map(Request::Run).map_err(|error| error.format(&mut command)),
     }
 }
 

@@ -39,6 +39,14 @@ impl Available {
         for_steps(named)?.map(Self::OnnxRuntime).ok_or_else(no_runtime)
     }
 
+    /// Its name, and version where it has one.
+    pub fn name(&self) -> String {
+        match self {
+            Self::OnnxRuntime(runtime) => format!("ONNX Runtime {}", runtime.version),
+            Self::Tract => "tract".to_owned(),
+        }
+    }
+
     /// Loads the step model `step`, and `eval`, what it is evaluated with.
     ///
     /// # Errors
@@ -59,11 +67,10 @@ fn no_runtime() -> Error {
 /// The engine's name; which library it is, where it is one.
 impl fmt::Display for Available {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.name())?;
         match self {
-            Self::OnnxRuntime(runtime) => {
-                write!(f, "ONNX Runtime {} ({})", runtime.version, runtime.library.display())
-            }
-            Self::Tract => f.write_str("tract"),
+            Self::OnnxRuntime(runtime) => write!(f, " ({})", runtime.library.display()),
+            Self::Tract => Ok(()),
         }
     }
 }

@@ -36,6 +36,23 @@ pub struct Config {
     pub others: BTreeMap<String, f32>,
 }
 
+impl Default for Config {
+    /// One epoch in batches of 64.
+    fn default() -> Self {
+        Self {
+            epochs: 1,
+            batch_size: 64,
+            learning_rate: 0.0,
+            schedule: Schedule::Constant,
+            warmup: 0,
+            seed: 0,
+            r: None,
+            alpha: None,
+            others: BTreeMap::new(),
+        }
+    }
+}
+
 impl Config {
     /// What a run with these choices depends on. The number of epochs may change where the learning rate does not
     /// depend on it.

@@ -1,10 +1,10 @@
 //! `gnp-run demo`: what the penalty does, in under a minute.
 
 use crate::lab::Lab;
-use crate::train::EngineName;
 use comfy_table::Table;
+use gnp::experiment::EngineKind;
 use gnp::penalty::Penalty;
-use gnp::train::data::{Data, Dataset, Feed};
+use gnp::train::data::{self, Data, Dataset, Feed};
 use gnp::train::{Config, Event, Progress, Run, Schedule, evaluate, fit, prepare};
 use gnp::{Error, Result, cli};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -30,8 +30,8 @@ pub struct Arguments {
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=100))]
     seeds: u64,
     /// What to train with
-    #[arg(long, value_enum, default_value_t = EngineName::Tract)]
-    engine: EngineName,
+    #[arg(long, value_enum, default_value_t = EngineKind::Tract)]
+    engine: EngineKind,
     /// ONNX Runtime library to use
     #[arg(long, value_name = "PATH")]
     ort_lib: Option<PathBuf>,
@@ -44,7 +44,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         .map_err(|error| Error::io("unpack the demo", &digits, &error))?;
     let lab = Lab::new(arguments.engine, arguments.ort_lib.as_deref(), folder.path())?;
     let mut demo = Demo {
-        data: Data::load(&digits, None)?,
+        data: Data::load(&data::Options::new(&digits))?,
         methods: [
             Method::new("plain", Penalty { r: 0.0, alpha: 0.0, ..Penalty::default() }),
             Method::new("SAM", Penalty { r: RADIUS, alpha: 1.0, ..Penalty::default() }),

@@ -1,12 +1,12 @@
 //! What the demo trains with: its network, as a step model or as artifacts, in an engine.
 
 use crate::engines;
-use crate::train::EngineName;
 use gnp::contract::GRAD_NORM;
 use gnp::emit::artifact::Settings;
 use gnp::engine::ort_training::{Artifacts, Options};
 use gnp::engine::runtime::{self, Package, Runtime};
 use gnp::engine::{Available, Device, Engine, OrtTraining, Rates, StepModel};
+use gnp::experiment::EngineKind;
 use gnp::loss::{LossKind, Wanted};
 use gnp::onnx::{self, Model, WriteOptions};
 use gnp::penalty::Penalty;
@@ -29,12 +29,12 @@ pub enum Lab {
 impl Lab {
     /// Unpacks the network into `folder`. tract is within this program; other engines are looked for, ONNX Runtime's training API is
     /// installed where it is missing.
-    pub fn new(name: EngineName, ort_lib: Option<&Path>, folder: &Path) -> Result<Self> {
+    pub fn new(name: EngineKind, ort_lib: Option<&Path>, folder: &Path) -> Result<Self> {
         let engine = match name {
-            EngineName::OrtTraining => return Self::artifacts(ort_lib, folder),
-            EngineName::Auto => Available::best(ort_lib, Device::Cpu)?,
-            EngineName::Onnxruntime => Available::onnxruntime(ort_lib)?,
-            EngineName::Tract => Available::Tract,
+            EngineKind::OrtTraining => return Self::artifacts(ort_lib, folder),
+            EngineKind::Auto => Available::best(ort_lib, Device::Cpu)?,
+            EngineKind::Onnxruntime => Available::onnxruntime(ort_lib)?,
+            EngineKind::Tract => Available::Tract,
         };
         let forward = folder.join("model.onnx");
         unpack(&forward, include_bytes!("../../../models/mlp/model.onnx"))?;

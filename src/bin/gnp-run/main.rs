@@ -5,11 +5,9 @@ mod engines;
 mod lab;
 mod progress;
 mod train;
-mod trainee;
 
 use clap::{Parser, Subcommand};
 use gnp::cli;
-use gnp::cli::arguments::{PenaltyArguments, StepArguments};
 use std::process::ExitCode;
 
 const EXAMPLES: &str = "\
@@ -49,11 +47,7 @@ struct CommandLine {
     #[command(subcommand)]
     command: Option<Command>,
     #[command(flatten)]
-    train: Option<train::Arguments>,
-    #[command(flatten)]
-    penalty: PenaltyArguments,
-    #[command(flatten)]
-    step: StepArguments,
+    train: train::Arguments,
 }
 
 #[derive(Subcommand)]
@@ -65,15 +59,9 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    cli::run(|line: CommandLine| match (line.command, line.train) {
-        (Some(Command::Engines(arguments)), _) => engines::run(&arguments),
-        (Some(Command::Demo(arguments)), _) => demo::run(&arguments),
-        (None, Some(mut arguments)) => {
-            (arguments.penalty, arguments.step) = (line.penalty, line.step);
-            train::run(&arguments)
-        }
-        (None, None) => {
-            Err(gnp::Error::input("nothing to train").help("name a model or a folder of artifacts: gnp-run --help"))
-        }
+    cli::run_configured(|line: CommandLine, configuration| match line.command {
+        Some(Command::Engines(arguments)) => engines::run(&arguments),
+        Some(Command::Demo(arguments)) => demo::run(&arguments),
+        None => train::run(&line.train, configuration),
     })
 }

@@ -1,30 +1,39 @@
-//! Trains artifacts and step models: the arguments of a run, and how it goes.
+//! One training run: its arguments, and what is said of it.
 
 use crate::progress::Display;
-use crate::trainee::Trainee;
-use clap::{Args, ValueEnum, value_parser};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, ValueEnum, value_parser};
 use gnp::cli::arguments::{PenaltyArguments, StepArguments};
-use gnp::engine::{Device, Engine};
-use gnp::onnx::ensure_free;
-use gnp::train::data::{Data, Dataset, Feed};
-use gnp::train::{Config, Ended, Progress, Run, RunFolder, Schedule, fit, prepare};
+use gnp::cli::{config_file, describe};
+use gnp::engine::Device;
+use gnp::experiment::{
+    Configuration, EngineKind, Existing, Experiment, Init, Kind, Notice, Observer, Outcome, Overview,
+    run as run_experiment,
+};
+use gnp::train::data;
+use gnp::train::{Config, Ended, Event, Schedule};
 use gnp::{Error, Result, cli};
+use std::ffi::OsString;
 use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 #[derive(Args)]
 pub struct Arguments {
+    // Required, unless there is a subcommand: then the field is empty.
     /// An ONNX model, which is made a step model as gnp-rewrite does; a step model; or a folder of training artifacts
-    pub model: PathBuf,
+    #[arg(required = true)]
+    model: Option<PathBuf>,
     /// The model that a step model was made of, to evaluate and to put the trained weights into [default: the file of its
     /// name beside the step model]
     #[arg(long, value_name = "MODEL")]
-    pub forward: Option<PathBuf>,
+    forward: Option<PathBuf>,
+    /// Take arguments from this TOML file, by their long names; those of the command line go before
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
 
     /// Training data: an .npz file, a folder of IDX files named like MNIST's, or an IDX file of images
-    #[arg(long, value_name = "PATH", help_heading = "Data")]
-    data: PathBuf,
+    #[arg(long, value_name = "PATH", required = true, help_heading = "Data")]
+    data: Option<PathBuf>,
     /// Test data, where the training data come without or others are wanted
     #[arg(long, value_name = "PATH", help_heading = "Data")]
     test_data: Option<PathBuf>,
@@ -43,14 +52,14 @@ pub struct Arguments {
     label_noise: f64,
 
     /// Times that the training data are gone through
-    #[arg(long, value_name = "N", value_parser = value_parser!(u64).range(1..), help_heading = "Optimization")]
-    epochs: u64,
+    #[arg(long, value_name = "N", required = true, value_parser = value_parser!(u64).range(1..), help_heading = "Optimization")]
+    epochs: Option<u64>,
     /// Samples a step
     #[arg(long, value_name = "N", default_value_t = 64, help_heading = "Optimization")]
     batch_size: usize,
     /// Learning rate at its peak [default: the step model's own, 0.001 for artifacts]
     #[arg(long, allow_negative_numbers = true, value_name = "RATE", help_heading = "Optimization")]
-    pub lr: Option<f32>,
+    lr: Option<f32>,
     /// How the learning rate goes on after the warm-up
     #[arg(long, value_enum, default_value_t = ScheduleName::Constant, help_heading = "Optimization")]
     schedule: ScheduleName,
@@ -60,20 +69,22 @@ pub struct Arguments {
     /// Set another hyperparameter of a step model, by the name of its input; may be repeated
     #[arg(long, value_name = "NAME=NUMBER", value_parser = assignment, help_heading = "Optimization")]
     set: Vec<(String, f32)>,
+    /// The weights to begin with
+    #[arg(long, value_enum, default_value_t = Init::Keep, help_heading = "Optimization")]
+    init: Init,
     /// Decides everything random: runs with the same seed are equal
     #[arg(long, value_name = "N", default_value_t = 0, help_heading = "Optimization")]
-    pub seed: u32,
+    seed: u32,
 
-    // Arguments of the command line itself: a group that may be missing, as this one, can hold no others.
-    #[arg(skip)]
-    pub penalty: PenaltyArguments,
-    #[arg(skip)]
-    pub step: StepArguments,
+    #[command(flatten)]
+    penalty: PenaltyArguments,
+    #[command(flatten)]
+    step: StepArguments,
 
     /// Write the trained model there: the model that was given, with trained weights
     #[arg(short, long, value_name = "FILE", help_heading = "Output")]
     output: Option<PathBuf>,
-    /// Folder for metrics.jsonl, checkpoints/ and the result [default: runs/ and the name of MODEL]
+    /// Folder for metrics, checkpoints, the report and the result [default: runs/ and the name of MODEL]
     #[arg(long, value_name = "FOLDER", help_heading = "Output")]
     out: Option<PathBuf>,
     /// Go on with the run in the output folder, at the very batch where it was stopped
@@ -87,23 +98,23 @@ pub struct Arguments {
     force: bool,
     /// Print nothing but errors
     #[arg(short, long, help_heading = "Output")]
-    pub quiet: bool,
+    quiet: bool,
     /// Say what is used: runtime, data, model
     #[arg(short, long, conflicts_with = "quiet", help_heading = "Output")]
-    pub verbose: bool,
+    verbose: bool,
 
     /// What to train with
-    #[arg(long, value_enum, default_value_t = EngineName::Auto, help_heading = "Engine")]
-    pub engine: EngineName,
+    #[arg(long, value_enum, default_value_t = EngineKind::Auto, help_heading = "Engine")]
+    engine: EngineKind,
     /// Where to compute: cpu, cuda or cuda:N, the Nth device from 0
     #[arg(long, default_value = "cpu", help_heading = "Engine")]
-    pub device: Device,
+    device: Device,
     /// ONNX Runtime library to use, rather than the first that will do of those listed by `gnp-run engines`
     #[arg(long, value_name = "PATH", help_heading = "Engine")]
-    pub ort_lib: Option<PathBuf>,
+    ort_lib: Option<PathBuf>,
     /// Threads that one operator may use [default: one a core]
     #[arg(long, value_name = "N", help_heading = "Engine")]
-    pub threads: Option<NonZero<u16>>,
+    threads: Option<NonZero<u16>>,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -112,18 +123,6 @@ enum ScheduleName {
     Constant,
     /// Down to 0 along half a cosine
     Cosine,
-}
-
-#[derive(Clone, Copy, ValueEnum)]
-pub enum EngineName {
-    /// The best that is there for what is trained; says which, and why
-    Auto,
-    /// ONNX Runtime, any build of it: for step models
-    Onnxruntime,
-    /// The engine within this program: for step models
-    Tract,
-    /// ONNX Runtime's training API: for artifacts
-    OrtTraining,
 }
 
 /// `NAME=NUMBER`.
@@ -136,83 +135,85 @@ fn assignment(text: &str) -> Result<(String, f32), String> {
 /// Set by Ctrl-C.
 static STOP: AtomicBool = AtomicBool::new(false);
 
-pub fn run(arguments: &Arguments) -> Result<()> {
-    let root = arguments.out.clone().unwrap_or_else(|| default_out(&arguments.model));
-    if let Some(output) = &arguments.output {
-        ensure_free(output, arguments.force || arguments.resume)?;
-    }
-    let trainee = Trainee::open(arguments, &root)?;
-    let config = trainee.complete(arguments.config(), arguments.lr)?;
-    let checkpoint = if arguments.resume {
-        RunFolder::newest_checkpoint(&root)?
-    } else {
-        RunFolder::check_free(&root, arguments.force)?;
-        None
-    };
-    let mut data = Data::load(&arguments.data, arguments.test_data.as_deref())?;
-    let fingerprint = config
-        .fingerprint()
-        .with("training data", data.train.digest())
-        .with("divisor", arguments.divisor)
-        .with("label noise", arguments.label_noise)
-        .with("training model", trainee.digest()?);
-
-    let mut loaded = trainee.load(arguments, checkpoint.as_ref())?;
-    let engine = loaded.engine();
-    arguments.feed(engine, &data.train)?;
-    let classes = prepare(engine, &mut data, arguments.divisor, arguments.label_noise, &config)?;
-    let train = arguments.feed(engine, &data.train)?;
-    let evaluates = !engine.evaluate_outputs().is_empty();
-    let test = data.test.as_ref().filter(|_| evaluates);
-    let test = test.map(|test| arguments.feed(engine, test)).transpose()?;
-    let mut folder = match &checkpoint {
-        Some(checkpoint) => RunFolder::resume(&root, fingerprint, checkpoint)?,
-        None => RunFolder::create(&root, fingerprint, arguments.force || arguments.resume)?,
-    };
-    let progress = checkpoint.map(|checkpoint| checkpoint.progress().clone()).unwrap_or_default();
-    arguments.announce(&data, evaluates, classes, &progress);
-    if let Some(batch) = train.fixed_batch().filter(|_| !arguments.quiet) {
-        eprintln!("the graph takes batches of {batch} only: samples that do not fill one are left out");
-    }
-
+pub fn run(arguments: &Arguments, configuration: Configuration) -> Result<()> {
+    let experiment = arguments.experiment(configuration)?;
+    let folder = experiment.folder.clone();
     stop_on_ctrl_c(arguments.quiet)?;
-    let steps = config.epochs * train.batch_count(config.batch_size)? as u64;
-    let mut display = Display::new(config.epochs, steps, progress.step, test.is_some(), arguments.quiet)?;
-    let ended = fit(
-        Run {
-            engine,
-            train: &train,
-            test: test.as_ref(),
-            config: &config,
-            folder: Some(&mut folder),
-            observe: &mut |event| display.show(event),
-            stop: &STOP,
-        },
-        progress,
-    );
-    display.finish();
-    let ended = ended?;
-    let result =
-        if ended == Ended::Finished { Some(loaded.write(&folder, arguments.output.as_deref())?) } else { None };
-    match result {
-        _ if arguments.quiet => Ok(()),
-        Some((what, file)) => cli::print(display.summary(what, &file)),
-        None => cli::print(format!(
-            "stopped; the checkpoint is in {}\nthe same command with --resume goes on from there\n",
-            root.display()
-        )),
+    let mut console = Console { quiet: arguments.quiet, verbose: arguments.verbose, display: None };
+    let outcome = run_experiment(experiment, &mut console, &STOP);
+    if let Some(display) = &console.display {
+        display.finish();
     }
+    console.conclude(&outcome?, &folder)
+}
+
+/// The arguments of one run by themselves: what a configuration file and a sweep are read as.
+#[derive(Parser)]
+#[command(name = "gnp-run", no_binary_name = false)]
+struct RunLine {
+    #[command(flatten)]
+    arguments: Arguments,
+}
+
+/// The run that a command line asks for, without the program's name; it may have a `--config`.
+pub fn parse(line: impl IntoIterator<Item = OsString>) -> Result<Experiment> {
+    let command = RunLine::command();
+    let line = config_file::expand(&command, std::iter::once("gnp-run".into()).chain(line).collect())?;
+    let usage =
+        |error: clap::Error| Error::input(error.to_string().trim_start_matches("error: ").trim_end().to_owned());
+    let matches = command.clone().try_get_matches_from(line).map_err(usage)?;
+    let arguments = RunLine::from_arg_matches(&matches).map_err(usage)?.arguments;
+    arguments.experiment(config_file::resolved(&command, &matches))
 }
 
 impl Arguments {
-    /// The data as the model takes them.
-    fn feed<'d>(&self, engine: &dyn Engine, data: &'d Dataset) -> Result<Feed<'d>> {
-        Feed::new(data, engine.batch_ports(), self.divisor).map_err(|e| e.in_file(&self.model))
+    /// The run that is asked for.
+    fn experiment(&self, configuration: Configuration) -> Result<Experiment> {
+        let missing =
+            || Error::input("nothing to train").help("name a model or a folder of artifacts, --data and --epochs");
+        let (model, data) = (self.model.clone().ok_or_else(missing)?, self.data.clone().ok_or_else(missing)?);
+        let step = match Kind::of(&model)? {
+            Kind::Forward => Some(self.step.options(self.penalty.penalty()?, self.lr)),
+            _ => match self.step.first_given().or(self.penalty.first_fixed()) {
+                None => None,
+                Some(flag) => {
+                    return Err(Error::input(format!("{flag} is of no use: the training is in the model already"))
+                        .in_file(model)
+                        .help("give it to gnp-rewrite, or to gnp-run with the ordinary model"));
+                }
+            },
+        };
+        Ok(Experiment {
+            forward: self.forward.clone(),
+            step,
+            init: self.init,
+            data: data::Options {
+                train: data,
+                test: self.test_data.clone(),
+                divisor: self.divisor,
+                label_noise: self.label_noise,
+            },
+            config: self.config(self.epochs.ok_or_else(missing)?),
+            learning_rate: self.lr,
+            engine: self.engine,
+            device: self.device,
+            ort_lib: self.ort_lib.clone(),
+            threads: self.threads,
+            folder: self.out.clone().unwrap_or_else(|| default_out(&model)),
+            existing: match (self.resume, self.force) {
+                (true, _) => Existing::Resume,
+                (_, true) => Existing::Replace,
+                _ => Existing::Refuse,
+            },
+            output: self.output.clone(),
+            configuration: Some(configuration),
+            model,
+        })
     }
 
-    fn config(&self) -> Config {
+    fn config(&self, epochs: u64) -> Config {
         Config {
-            epochs: self.epochs,
+            epochs,
             batch_size: self.batch_size,
             // Of what is trained, where none is given.
             learning_rate: self.lr.unwrap_or_default(),
@@ -227,32 +228,51 @@ impl Arguments {
             others: self.set.iter().cloned().collect(),
         }
     }
+}
 
-    /// Says what the run is about to do, as far as it was asked to.
-    fn announce(&self, data: &Data, evaluates: bool, classes: Option<usize>, progress: &Progress) {
-        if self.quiet {
-            return;
+/// What a user sees of a run.
+struct Console {
+    quiet: bool,
+    verbose: bool,
+    /// From when the training begins.
+    display: Option<Display>,
+}
+
+impl Observer for Console {
+    fn notice(&mut self, notice: Notice<'_>) {
+        match notice {
+            _ if self.quiet => {}
+            Notice::Made(report) => eprint!("{}", describe::step(report)),
+            Notice::Info(text) => eprintln!("{text}"),
+            Notice::Detail(text) if self.verbose => eprintln!("{text}"),
+            _ => {}
         }
-        if *progress != Progress::default() {
-            eprintln!("going on after step {}", progress.step);
-        } else if self.resume {
-            eprintln!("the run has no checkpoint yet: beginning it anew");
+    }
+
+    fn begin(&mut self, overview: &Overview) {
+        let Overview { epochs, steps, done, has_test, .. } = *overview;
+        // A faulty template is no reason not to train.
+        self.display = Display::new(epochs, steps, done, has_test, self.quiet).ok();
+    }
+
+    fn event(&mut self, event: &Event) {
+        if let Some(display) = &mut self.display {
+            display.show(event);
         }
-        if data.test.is_none() {
-            eprintln!("no test data: the test error will be unknown (--test-data names some)");
-        } else if !evaluates {
-            eprintln!(
-                "no evaluation model: the test data will not be looked at (--forward names the model to evaluate)"
-            );
-        }
-        if self.verbose {
-            let classes = classes.map_or("an unknown number of".to_owned(), |classes| classes.to_string());
-            let test = data.test.as_ref().map_or(0, |test| test.len());
-            eprintln!(
-                "{} training and {test} test samples of shape {:?}; {classes} classes",
-                data.train.len(),
-                data.train.sample_shape()
-            );
+    }
+}
+
+impl Console {
+    /// Says what came of the run.
+    fn conclude(&self, outcome: &Outcome, folder: &Path) -> Result<()> {
+        match (&outcome.result, &self.display) {
+            _ if self.quiet => Ok(()),
+            (Some((what, file)), Some(display)) => cli::print(display.summary(what, file)),
+            _ if outcome.ended == Ended::Stopped => cli::print(format!(
+                "stopped; the checkpoint is in {}\nthe same command with --resume goes on from there\n",
+                folder.display()
+            )),
+            _ => Ok(()),
         }
     }
 }

@@ -16,8 +16,28 @@ enum Part {
     Test,
 }
 
+/// Where data come from, and what is done to them.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Options {
+    /// The training data.
+    pub train: PathBuf,
+    /// The test data, where the training data come without or others are wanted.
+    pub test: Option<PathBuf>,
+    /// What the samples are divided by; 255 for bytes, 1 for all else, where none is given.
+    pub divisor: Option<f32>,
+    /// The fraction of the training labels that is redrawn.
+    pub label_noise: f64,
+}
+
+impl Options {
+    /// The data at `train`, as they are.
+    pub fn new(train: impl Into<PathBuf>) -> Self {
+        Self { train: train.into(), test: None, divisor: None, label_noise: 0.0 }
+    }
+}
+
 impl Data {
-    /// Reads `path`, and the test set from `test_path` where it is given.
+    /// Reads the training data, and the test set where there is one.
     ///
     /// A path is one of
     /// - a folder with IDX files named like MNIST's (`train-images-idx3-ubyte`, `train-labels-idx1-ubyte`, `t10k-…`),
@@ -27,7 +47,8 @@ impl Data {
     ///
     /// # Errors
     /// Where a file is missing or damaged, an array is not there, samples and labels do not match, or a set is empty.
-    pub fn load(path: &Path, test_path: Option<&Path>) -> Result<Self> {
+    pub fn load(options: &Options) -> Result<Self> {
+        let (path, test_path) = (&*options.train, options.test.as_deref());
         let train = load_part(path, Part::Train)?
             .ok_or_else(|| Error::input("there is no training data here").in_file(path).help(LAYOUTS))?;
         let test = match test_path {
@@ -138,29 +159,33 @@ mod tests {
         header.into_iter().chain(dims).chain(values.iter().copied()).collect()
     }
 
+    fn load(train: &Path, test: Option<&Path>) -> Result<Data> {
+        Data::load(&Options { test: test.map(Path::to_owned), ..Options::new(train) })
+    }
+
     #[test]
     fn reads_a_folder_of_idx_files() {
         let folder = tempfile::tempdir().unwrap();
         let write = |name: &str, bytes: &[u8]| std::fs::write(folder.path().join(name), bytes).unwrap();
         write("train-images-idx3-ubyte", &idx(&[2, 1, 2], &[1, 2, 3, 4]));
-        assert!(Data::load(folder.path(), None).unwrap_err().to_string().contains("labels are missing"));
+        assert!(load(folder.path(), None).unwrap_err().to_string().contains("labels are missing"));
         write("train-labels-idx1-ubyte", &idx(&[2], &[7, 8]));
-        let data = Data::load(folder.path(), None).unwrap();
+        let data = load(folder.path(), None).unwrap();
         assert_eq!((data.train.sample_shape(), data.train.labels().classes()), (&[1, 2][..], Some(&[7, 8][..])));
         assert_eq!(data.test, None);
 
         write("t10k-images.idx3-ubyte", &idx(&[1, 1, 2], &[5, 6]));
         write("t10k-labels.idx1-ubyte", &idx(&[1], &[9]));
-        assert_eq!(Data::load(folder.path(), None).unwrap().test.unwrap().labels().classes().unwrap(), [9]);
+        assert_eq!(load(folder.path(), None).unwrap().test.unwrap().labels().classes().unwrap(), [9]);
         let images = folder.path().join("train-images-idx3-ubyte");
-        assert_eq!(Data::load(&images, None).unwrap().test, None);
-        assert_eq!(Data::load(&images, Some(folder.path())).unwrap().test.unwrap().labels().classes().unwrap(), [9]);
+        assert_eq!(load(&images, None).unwrap().test, None);
+        assert_eq!(load(&images, Some(folder.path())).unwrap().test.unwrap().labels().classes().unwrap(), [9]);
     }
 
     #[test]
     fn an_empty_folder_has_no_data() {
         let folder = tempfile::tempdir().unwrap();
-        let error = Data::load(folder.path(), None).unwrap_err();
+        let error = load(folder.path(), None).unwrap_err();
         assert!(error.to_string().ends_with("there is no training data here"));
         assert_eq!(error.help_text(), Some(LAYOUTS));
     }
@@ -177,9 +202,9 @@ mod tests {
             .add("y_test", y.clone())
             .finish();
         NpzWriter::create(&one).add("x", x).add("y", y).finish();
-        let data = Data::load(&both, None).unwrap();
+        let data = load(&both, None).unwrap();
         assert_eq!(data.test.as_ref(), Some(&data.train));
-        assert_eq!(Data::load(&one, None).unwrap(), Data { train: data.train.clone(), test: None });
-        assert_eq!(Data::load(&one, Some(&one)).unwrap(), data);
+        assert_eq!(load(&one, None).unwrap(), Data { train: data.train.clone(), test: None });
+        assert_eq!(load(&one, Some(&one)).unwrap(), data);
     }
 }

@@ -11,6 +11,7 @@ mod order;
 pub use array::{Array, Values};
 pub use feed::Feed;
 pub use labels::Labels;
+pub use load::Options;
 pub use order::epoch_order;
 
 use crate::{Error, Result};

@@ -1,14 +1,15 @@
-//! What is trained: a folder of artifacts, or a step model; and the engine that it is loaded into.
+//! What is trained: an ordinary model, a step model, or a folder of artifacts; and the engine that it is loaded into.
 
-use crate::train::{Arguments, EngineName};
-use gnp::contract::LEARNING_RATE;
-use gnp::emit::trained::Trained;
-use gnp::engine::ort_training::{Artifacts, Options};
-use gnp::engine::{Available, Engine, OrtTraining, Rates, State, StepEngine, StepModel, Tensor, runtime};
-use gnp::onnx::{self, Model, WriteOptions};
-use gnp::rewrite::{self, StepConfig};
-use gnp::train::{Checkpoint, Config, RunFolder, exposed_numbers, find_artifacts};
-use gnp::{Error, Result, cli};
+use super::run::{Notice, Observer};
+use super::{EngineKind, Experiment, Init};
+use crate::contract::LEARNING_RATE;
+use crate::emit::trained::Trained;
+use crate::engine::ort_training::{Artifacts, Options};
+use crate::engine::{Available, Engine, OrtTraining, Rates, State, StepEngine, StepModel, Tensor, runtime};
+use crate::onnx::{self, Model, WriteOptions};
+use crate::rewrite::{self, StepConfig};
+use crate::train::{Checkpoint, Config, RunFolder, exposed_numbers, find_artifacts};
+use crate::{Error, Result};
 use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
@@ -16,8 +17,48 @@ use tempfile::TempDir;
 /// What artifacts, which have no learning rate of their own, are trained with.
 const LEARNING_RATE_OF_ARTIFACTS: f32 = 1e-3;
 
+/// What a path names, for a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A folder of ONNX Runtime's training artifacts.
+    Artifacts,
+    /// A step model, as `gnp-rewrite` makes them.
+    Step,
+    /// An ordinary model, which a step model is made of.
+    Forward,
+}
+
+impl Kind {
+    /// What the file or folder at `path` is.
+    ///
+    /// # Errors
+    /// Where it is neither a folder nor an ONNX model, or one file of a folder of artifacts.
+    ///
+    /// ```
+    /// use gnp::experiment::Kind;
+    /// assert_eq!(Kind::of("models/mlp".as_ref())?, Kind::Artifacts);
+    /// assert_eq!(Kind::of("models/mlp/model.onnx".as_ref())?, Kind::Forward);
+    /// # Ok::<(), gnp::Error>(())
+    /// ```
+    pub fn of(path: &Path) -> Result<Self> {
+        if path.is_dir() { Ok(Self::Artifacts) } else { Self::of_model(&onnx::read(path)?) }
+    }
+
+    fn of_model(model: &Model) -> Result<Self> {
+        if StepModel::is_one(model) {
+            return Ok(Self::Step);
+        }
+        if rewrite::is_training_model(model) {
+            return Err(Error::input("is a part of ONNX Runtime's training artifacts")
+                .in_file(model.path())
+                .help("name their folder"));
+        }
+        Ok(Self::Forward)
+    }
+}
+
 /// What is trained, before it is loaded.
-pub enum Trainee {
+pub(super) enum Trainee {
     /// A folder of ONNX Runtime's training artifacts.
     Artifacts(Artifacts),
     /// A step model.
@@ -25,7 +66,7 @@ pub enum Trainee {
 }
 
 /// A step model, and what it was made of where that is known.
-pub struct Step {
+pub(super) struct Step {
     step: Model,
     /// What it is evaluated with.
     eval: Option<Model>,
@@ -35,41 +76,35 @@ pub struct Step {
 }
 
 impl Trainee {
-    /// What the arguments name: a folder is one of artifacts, a file a step model or an ordinary one, which is rewritten. `root` is the
-    /// run's folder; models that are made for the run lie beside it.
-    pub fn open(arguments: &Arguments, root: &Path) -> Result<Self> {
-        let path = &*arguments.model;
-        let is_folder = path.is_dir();
-        let model = if is_folder { None } else { Some(onnx::read(path)?) };
-        let is_made = is_folder || model.as_ref().is_some_and(StepModel::is_one);
-        if let Some(flag) = arguments.step.first_given().or(arguments.penalty.first_fixed()).filter(|_| is_made) {
-            return Err(Error::input(format!("{flag} is of no use: the training is in the model already"))
-                .in_file(path)
-                .help("give it to gnp-rewrite, or to gnp-run with the ordinary model"));
+    /// What the experiment names. An ordinary model is rewritten; models that are made for the run lie beside its folder.
+    pub fn open(experiment: &Experiment, observer: &mut dyn Observer) -> Result<Self> {
+        let path = &*experiment.model;
+        let model = if path.is_dir() { None } else { Some(onnx::read(path)?) };
+        let kind = model.as_ref().map_or(Ok(Kind::Artifacts), Kind::of_model)?;
+        if experiment.step.is_some() && kind != Kind::Forward {
+            return Err(Error::input(
+                "options for making a step model are of no use: the training is in the model already",
+            )
+            .in_file(path)
+            .help("give them with the ordinary model"));
         }
         let Some(model) = model else {
-            if arguments.forward.is_some() {
-                return Err(Error::input("--forward is of no use: artifacts have their own evaluation model"));
+            if experiment.forward.is_some() {
+                return Err(Error::input("a forward model is of no use: artifacts have their own evaluation model")
+                    .in_file(path)
+                    .help("leave --forward out"));
             }
             return find_artifacts(path).map(Self::Artifacts);
         };
-        if rewrite::is_training_model(&model) {
-            return Err(Error::input("is a part of ONNX Runtime's training artifacts")
-                .in_file(path)
-                .help("name their folder"));
-        }
-        let scratch = scratch_beside(root)?;
-        let (step, forward) = if is_made {
+        let scratch = scratch_beside(&experiment.folder)?;
+        let (step, forward) = if kind == Kind::Step {
             let config = StepConfig::of(&model);
             let beside = config.as_ref().ok().map(|config| model.folder().join(&config.model));
-            let forward = arguments.forward.clone().or(beside.filter(|file| file.is_file()));
+            let forward = experiment.forward.clone().or(beside.filter(|file| file.is_file()));
             (model, forward.map(onnx::read).transpose()?)
         } else {
-            let options = arguments.step.options(arguments.penalty.penalty()?, arguments.lr);
-            let (step, report) = rewrite::make_step(model.clone(), &options)?;
-            if !arguments.quiet {
-                eprint!("{}", cli::describe::step(&report));
-            }
+            let (step, report) = rewrite::make_step(model.clone(), &experiment.step.clone().unwrap_or_default())?;
+            observer.notice(Notice::Made(&report));
             (written(step, scratch.path(), "step.onnx")?, Some(model))
         };
         let eval = forward.as_ref().map(|forward| {
@@ -125,51 +160,65 @@ impl Trainee {
         Ok(Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect())
     }
 
-    /// Loads it into the engine that the arguments ask for, as it was at `checkpoint`.
-    pub fn load(self, arguments: &Arguments, checkpoint: Option<&Checkpoint>) -> Result<Loaded> {
-        let options = Options { device: arguments.device, seed: arguments.seed.into(), threads: arguments.threads };
-        let named = arguments.ort_lib.as_deref();
+    /// Loads it into the engine that the experiment asks for, as it was at `checkpoint`.
+    pub fn load(
+        self,
+        experiment: &Experiment,
+        checkpoint: Option<&Checkpoint>,
+        observer: &mut dyn Observer,
+    ) -> Result<Loaded> {
+        let seed = experiment.config.seed;
+        let options = Options { device: experiment.device, seed: seed as i64, threads: experiment.threads };
+        let named = experiment.ort_lib.as_deref();
         match self {
             Self::Artifacts(mut artifacts) => {
-                if matches!(arguments.engine, EngineName::Onnxruntime | EngineName::Tract) {
+                if matches!(experiment.engine, EngineKind::Onnxruntime | EngineKind::Tract) {
                     return Err(Error::input("a folder of artifacts is trained by the engine ort-training only")
                         .help("leave --engine out"));
                 }
-                let runtime = runtime::for_training(named)?;
-                if arguments.verbose {
-                    let (version, library) = (&runtime.version, runtime.library.display());
-                    eprintln!("ONNX Runtime {version} on {}: {library}", arguments.device);
+                if experiment.init != Init::Keep {
+                    return Err(Error::input("--init is for models and step models: artifacts begin as they are")
+                        .help("leave --init out, or make the artifacts with other weights"));
                 }
+                let runtime = runtime::for_training(named)?;
+                let (version, library) = (&runtime.version, runtime.library.display());
+                let name = format!("the training API of ONNX Runtime {version}");
+                observer.notice(Notice::Detail(&format!("{name} on {}: {library}", experiment.device)));
                 if let Some(checkpoint) = checkpoint {
                     artifacts.checkpoint = checkpoint.engine_file();
                 }
-                OrtTraining::load(&runtime, &artifacts, &options).map(Loaded::Artifacts)
+                let engine = OrtTraining::load(&runtime, &artifacts, &options)?;
+                Ok(Loaded { name, run: LoadedRun::Artifacts(engine) })
             }
             Self::Step(this) => {
                 let Step { step, eval, forward, _scratch } = *this;
-                let (engine, why) = match arguments.engine {
-                    EngineName::Auto => match Available::best(named, arguments.device)? {
+                let (available, why) = match experiment.engine {
+                    EngineKind::Auto => match Available::best(named, experiment.device)? {
                         Available::Tract => (
                             Available::Tract,
                             ": no ONNX Runtime was found; `gnp-run engines install onnxruntime` gets one, which is faster",
                         ),
                         found => (found, ": the fastest engine that is here"),
                     },
-                    EngineName::Onnxruntime => (Available::onnxruntime(named)?, ""),
-                    EngineName::Tract => (Available::Tract, ""),
-                    EngineName::OrtTraining => {
+                    EngineKind::Onnxruntime => (Available::onnxruntime(named)?, ""),
+                    EngineKind::Tract => (Available::Tract, ""),
+                    EngineKind::OrtTraining => {
                         return Err(Error::input("a step model is trained by the engines onnxruntime and tract")
                             .help("leave --engine out"));
                     }
                 };
-                if !arguments.quiet {
-                    eprintln!("training with {engine} on {}{why}", arguments.device);
+                observer.notice(Notice::Info(&format!("training with {available} on {}{why}", experiment.device)));
+                let mut engine = available.load(&step, eval.as_ref(), &options)?;
+                match checkpoint {
+                    Some(checkpoint) => engine.set_state(&State::read(&checkpoint.engine_file())?)?,
+                    None if experiment.init != Init::Keep => {
+                        let begin = experiment.init.apply(engine.state()?, seed);
+                        engine.set_state(&begin)?;
+                    }
+                    None => {}
                 }
-                let mut engine = engine.load(&step, eval.as_ref(), &options)?;
-                if let Some(checkpoint) = checkpoint {
-                    engine.set_state(&State::read(&checkpoint.engine_file())?)?;
-                }
-                Ok(Loaded::Step { engine, forward: forward.map(Box::new), _scratch })
+                let name = available.name();
+                Ok(Loaded { name, run: LoadedRun::Step { engine, forward: forward.map(Box::new), _scratch } })
             }
         }
     }
@@ -191,7 +240,13 @@ fn written(model: Model, folder: &Path, name: &str) -> Result<Model> {
 }
 
 /// A trainee in its engine.
-pub enum Loaded {
+pub(super) struct Loaded {
+    /// The engine's name.
+    pub name: String,
+    run: LoadedRun,
+}
+
+enum LoadedRun {
     Artifacts(OrtTraining),
     /// With the model that its trained weights go into, and the folder of what was made for the run.
     Step {
@@ -203,17 +258,17 @@ pub enum Loaded {
 
 impl Loaded {
     pub fn engine(&mut self) -> &mut dyn Engine {
-        match self {
-            Self::Artifacts(engine) => engine,
-            Self::Step { engine, .. } => &mut **engine,
+        match &mut self.run {
+            LoadedRun::Artifacts(engine) => engine,
+            LoadedRun::Step { engine, .. } => &mut **engine,
         }
     }
 
     /// Writes what came of the training into the run's folder, a trained model to `output` too: what it is, and where it lies.
     pub fn write(&mut self, folder: &RunFolder, output: Option<&Path>) -> Result<(&'static str, PathBuf)> {
-        let model = match self {
-            Self::Artifacts(engine) => folder.write_model(|file| engine.export(file))?,
-            Self::Step { engine, forward: Some(forward), .. } => {
+        let model = match &mut self.run {
+            LoadedRun::Artifacts(engine) => folder.write_model(|file| engine.export(file))?,
+            LoadedRun::Step { engine, forward: Some(forward), .. } => {
                 let state = engine.state()?;
                 let mut trained = Model::clone(forward);
                 rewrite::restore(&mut trained, trained_tensors(&state))?;
@@ -222,7 +277,7 @@ impl Loaded {
                 onnx::write(trained, &file, &WriteOptions { force: true, ..WriteOptions::default() })?;
                 file
             }
-            Self::Step { engine, .. } => {
+            LoadedRun::Step { engine, .. } => {
                 let state = folder.write_state(|file| engine.state()?.write(file))?;
                 return match output {
                     None => Ok(("state", state)),

@@ -1,0 +1,201 @@
+//! From an experiment to its results.
+
+use super::trainee::Trainee;
+use super::{Existing, Experiment};
+use crate::onnx::ensure_free;
+use crate::rewrite::StepReport;
+use crate::train::data::{Data, Feed};
+use crate::train::{Config, Ended, EpochReport, Event, Progress, Run, RunFolder, fit, prepare};
+use crate::{Error, Result};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+
+/// The file in a run's folder that it can be run again from.
+const CONFIGURATION: &str = "config.toml";
+
+/// Something that a user may want to know before the training begins.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub enum Notice<'a> {
+    /// A step model was made of an ordinary one.
+    Made(&'a StepReport),
+    /// A sentence.
+    Info(&'a str),
+    /// A sentence for those who want to know more.
+    Detail(&'a str),
+}
+
+/// What a run is going to do.
+#[derive(Clone, Debug)]
+pub struct Overview {
+    /// Its epochs in all.
+    pub epochs: u64,
+    /// Its steps in all.
+    pub steps: u64,
+    /// The steps that are done already, where it goes on.
+    pub done: u64,
+    /// Whether there are test data that it is evaluated on.
+    pub has_test: bool,
+}
+
+/// Told of what happens in a run.
+pub trait Observer {
+    /// Something to know before the training begins.
+    fn notice(&mut self, notice: Notice<'_>) {
+        let _ = notice;
+    }
+
+    /// The training begins.
+    fn begin(&mut self, overview: &Overview) {
+        let _ = overview;
+    }
+
+    /// A step or an epoch was done.
+    fn event(&mut self, event: &Event) {
+        let _ = event;
+    }
+}
+
+/// Whom nothing interests.
+#[derive(Clone, Copy, Debug)]
+pub struct Quiet;
+
+impl Observer for Quiet {}
+
+/// What came of a run.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// How it ended.
+    pub ended: Ended,
+    /// The last epoch of this call; none where there was nothing left to do.
+    pub last: Option<EpochReport>,
+    /// What was written, in a word, and where; nothing where the run was stopped.
+    pub result: Option<(&'static str, PathBuf)>,
+}
+
+/// Trains. Setting `stop` from another thread ends it after the step under way, with a checkpoint.
+///
+/// # Errors
+/// Where a file is missing, damaged or cannot be written; where model, data and choices do not fit each other; where no
+/// engine is there, or it refuses the model; where the loss is no longer finite. Checkpoints that were written are then still there.
+pub fn run(experiment: Experiment, observer: &mut dyn Observer, stop: &AtomicBool) -> Result<Outcome> {
+    let (root, existing) = (&*experiment.folder, experiment.existing);
+    if let Some(output) = &experiment.output {
+        ensure_free(output, existing != Existing::Refuse)?;
+    }
+    let trainee = Trainee::open(&experiment, observer)?;
+    let config = trainee.complete(experiment.config.clone(), experiment.learning_rate)?;
+    let checkpoint = if existing == Existing::Resume {
+        RunFolder::newest_checkpoint(root)?
+    } else {
+        RunFolder::check_free(root, existing == Existing::Replace)?;
+        None
+    };
+    let mut data = Data::load(&experiment.data)?;
+    let fingerprint = config
+        .fingerprint()
+        .with("training data", data.train.digest())
+        .with("divisor", experiment.data.divisor)
+        .with("label noise", experiment.data.label_noise)
+        .with("training model", trainee.digest()?);
+
+    let mut loaded = trainee.load(&experiment, checkpoint.as_ref(), observer)?;
+    let engine = loaded.engine();
+    let in_model = |error: Error| error.in_file(&experiment.model);
+    Feed::new(&data.train, engine.batch_ports(), experiment.data.divisor).map_err(in_model)?;
+    let classes = prepare(engine, &mut data, experiment.data.divisor, experiment.data.label_noise, &config)?;
+    let feed = |data| Feed::new(data, engine.batch_ports(), experiment.data.divisor).map_err(in_model);
+    let train = feed(&data.train)?;
+    let evaluates = !engine.evaluate_outputs().is_empty();
+    let test = data.test.as_ref().filter(|_| evaluates).map(feed).transpose()?;
+    let mut folder = match &checkpoint {
+        Some(checkpoint) => RunFolder::resume(root, fingerprint, checkpoint)?,
+        None => RunFolder::create(root, fingerprint, existing != Existing::Refuse)?,
+    };
+    write_configuration(&experiment, &config, root)?;
+    let progress = checkpoint.map(|checkpoint| checkpoint.progress().clone()).unwrap_or_default();
+    announce(&experiment, &data, &train, evaluates, classes, &progress, observer);
+
+    observer.begin(&Overview {
+        epochs: config.epochs,
+        steps: config.epochs * train.batch_count(config.batch_size)? as u64,
+        done: progress.step,
+        has_test: test.is_some(),
+    });
+    let mut last = None;
+    let ended = fit(
+        Run {
+            engine,
+            train: &train,
+            test: test.as_ref(),
+            config: &config,
+            folder: Some(&mut folder),
+            observe: &mut |event| {
+                if let Event::Epoch(report) = event {
+                    last = Some(report.clone());
+                }
+                observer.event(event);
+            },
+            stop,
+        },
+        progress,
+    )?;
+    let result = match ended {
+        Ended::Finished => Some(loaded.write(&folder, experiment.output.as_deref())?),
+        _ => None,
+    };
+    Ok(Outcome { ended, last, result })
+}
+
+/// Writes what the run was started with beside its results, with what was left to be inferred.
+fn write_configuration(experiment: &Experiment, config: &Config, root: &Path) -> Result<()> {
+    let Some(mut configuration) = experiment.configuration.clone() else { return Ok(()) };
+    configuration.set("Optimization", "lr", shortest(config.learning_rate));
+    for where_to in ["out", "output"] {
+        configuration.remove(where_to);
+    }
+    let file = root.join(CONFIGURATION);
+    let text = format!(
+        "# gnp {}: `gnp-run --config {CONFIGURATION}` runs this again.\n\n{configuration}",
+        env!("CARGO_PKG_VERSION")
+    );
+    std::fs::write(&file, text).map_err(|error| Error::io("write the configuration", &file, &error))
+}
+
+/// The number of 64 bits that is written with the same digits.
+fn shortest(number: f32) -> f64 {
+    number.to_string().parse().unwrap_or(f64::from(number))
+}
+
+/// Says what the run is about to do.
+fn announce(
+    experiment: &Experiment,
+    data: &Data,
+    train: &Feed<'_>,
+    evaluates: bool,
+    classes: Option<usize>,
+    progress: &Progress,
+    observer: &mut dyn Observer,
+) {
+    let mut say = |text: &str| observer.notice(Notice::Info(text));
+    if *progress != Progress::default() {
+        say(&format!("going on after step {}", progress.step));
+    } else if experiment.existing == Existing::Resume {
+        say("the run has no checkpoint yet: beginning it anew");
+    }
+    if data.test.is_none() {
+        say("no test data: the test error will be unknown (--test-data names some)");
+    } else if !evaluates {
+        say("no evaluation model: the test data will not be looked at (--forward names the model to evaluate)");
+    }
+    if let Some(batch) = train.fixed_batch() {
+        say(&format!("the graph takes batches of {batch} only: samples that do not fill one are left out"));
+    }
+    let classes = classes.map_or("an unknown number of".to_owned(), |classes| classes.to_string());
+    let test = data.test.as_ref().map_or(0, |test| test.len());
+    observer.notice(Notice::Detail(&format!(
+        "{} training and {test} test samples of shape {:?}; {classes} classes",
+        data.train.len(),
+        data.train.sample_shape()
+    )));
+}
