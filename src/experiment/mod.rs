@@ -25,11 +25,14 @@
 mod configuration;
 mod init;
 mod options;
+mod outcome;
 mod run;
+pub mod sweep;
 mod trainee;
 
 pub use configuration::Configuration;
 pub use init::Init;
 pub use options::{EngineKind, Existing, Experiment};
-pub use run::{Notice, Observer, Outcome, Overview, Quiet, run};
+pub use outcome::Outcome;
+pub use run::{Notice, Observer, Overview, Quiet, run};
 pub use trainee::Kind;

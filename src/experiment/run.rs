@@ -1,13 +1,13 @@
 //! From an experiment to its results.
 
 use super::trainee::Trainee;
-use super::{Existing, Experiment};
+use super::{Existing, Experiment, Outcome};
 use crate::onnx::ensure_free;
 use crate::rewrite::StepReport;
 use crate::train::data::{Data, Feed};
-use crate::train::{Config, Ended, EpochReport, Event, Progress, Run, RunFolder, fit, prepare};
+use crate::train::{Config, Ended, Event, Progress, Run, RunFolder, fit, prepare};
 use crate::{Error, Result};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
 /// The file in a run's folder that it can be run again from.
@@ -62,17 +62,6 @@ pub struct Quiet;
 
 impl Observer for Quiet {}
 
-/// What came of a run.
-#[derive(Clone, Debug)]
-pub struct Outcome {
-    /// How it ended.
-    pub ended: Ended,
-    /// The last epoch of this call; none where there was nothing left to do.
-    pub last: Option<EpochReport>,
-    /// What was written, in a word, and where; nothing where the run was stopped.
-    pub result: Option<(&'static str, PathBuf)>,
-}
-
 /// Trains. Setting `stop` from another thread ends it after the step under way, with a checkpoint.
 ///
 /// # Errors
@@ -122,7 +111,7 @@ pub fn run(experiment: Experiment, observer: &mut dyn Observer, stop: &AtomicBoo
         done: progress.step,
         has_test: test.is_some(),
     });
-    let mut last = None;
+    let (mut last, mut seconds) = (None, 0.0);
     let ended = fit(
         Run {
             engine,
@@ -132,6 +121,7 @@ pub fn run(experiment: Experiment, observer: &mut dyn Observer, stop: &AtomicBoo
             folder: Some(&mut folder),
             observe: &mut |event| {
                 if let Event::Epoch(report) = event {
+                    seconds += report.seconds;
                     last = Some(report.clone());
                 }
                 observer.event(event);
@@ -141,10 +131,15 @@ pub fn run(experiment: Experiment, observer: &mut dyn Observer, stop: &AtomicBoo
         progress,
     )?;
     let result = match ended {
-        Ended::Finished => Some(loaded.write(&folder, experiment.output.as_deref())?),
-        _ => None,
+        Ended::Stopped => None,
+        _ => Some(loaded.write(&folder, experiment.output.as_deref())?),
     };
-    Ok(Outcome { ended, last, result })
+    let configuration = experiment.configuration.as_ref().map(ToString::to_string);
+    let outcome = Outcome { ended, last, seconds, engine: loaded.name, result, configuration };
+    if ended != Ended::Stopped {
+        outcome.write(root)?;
+    }
+    Ok(outcome)
 }
 
 /// Writes what the run was started with beside its results, with what was left to be inferred.

@@ -265,7 +265,7 @@ impl Loaded {
     }
 
     /// Writes what came of the training into the run's folder, a trained model to `output` too: what it is, and where it lies.
-    pub fn write(&mut self, folder: &RunFolder, output: Option<&Path>) -> Result<(&'static str, PathBuf)> {
+    pub fn write(&mut self, folder: &RunFolder, output: Option<&Path>) -> Result<(String, PathBuf)> {
         let model = match &mut self.run {
             LoadedRun::Artifacts(engine) => folder.write_model(|file| engine.export(file))?,
             LoadedRun::Step { engine, forward: Some(forward), .. } => {
@@ -280,7 +280,7 @@ impl Loaded {
             LoadedRun::Step { engine, .. } => {
                 let state = folder.write_state(|file| engine.state()?.write(file))?;
                 return match output {
-                    None => Ok(("state", state)),
+                    None => Ok(("state".into(), state)),
                     Some(output) => Err(Error::input(
                         "the trained model cannot be written: the model that the step model was made of is not known",
                     )
@@ -289,10 +289,10 @@ impl Loaded {
                 };
             }
         };
-        let Some(output) = output else { return Ok(("model", model)) };
+        let Some(output) = output else { return Ok(("model".into(), model)) };
         let trained = onnx::read(&model)?;
         onnx::write(trained, output, &WriteOptions { force: true, ..WriteOptions::default() })?;
-        Ok(("model", output.to_owned()))
+        Ok(("model".into(), output.to_owned()))
     }
 }
 

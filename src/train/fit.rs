@@ -9,6 +9,7 @@ use super::schedule::{LearningRate, Schedule};
 use crate::contract::{GRAD_NORM, LOSS_PERTURBED};
 use crate::engine::{Engine, Rates};
 use crate::{Error, Result};
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
@@ -97,7 +98,8 @@ pub struct Run<'a> {
 }
 
 /// How a run ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Ended {
     /// All epochs are over.
     Finished,

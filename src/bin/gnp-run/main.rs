@@ -4,6 +4,8 @@ mod demo;
 mod engines;
 mod lab;
 mod progress;
+mod signals;
+mod sweep;
 mod train;
 
 use clap::{Parser, Subcommand};
@@ -22,6 +24,10 @@ Examples:
       Get an ONNX Runtime that can train artifacts
   gnp-run artifacts/ --data mnist.npz --epochs 10
       Train on an archive with x_train, y_train, x_test, y_test
+  gnp-run --config train.toml --epochs 20
+      Take the arguments from a file, but for one
+  gnp-run sweep train.toml --alpha 0,0.2,0.4,0.6,0.8,1 --seeds 5
+      Compare the weights of the penalty: a table, and a figure
   gnp-run artifacts/ --data mnist/ --epochs 10 --schedule cosine --out runs/a
       Train on MNIST's own files, with a learning rate that falls to 0
   gnp-run artifacts/ --data mnist/ --epochs 10 --schedule cosine --out runs/a --resume
@@ -54,6 +60,8 @@ struct CommandLine {
 enum Command {
     /// List the engines found, or install one
     Engines(engines::Arguments),
+    /// Train with many values of r and alpha, and seeds, and compare
+    Sweep(sweep::Arguments),
     /// Train a small network plainly, as SAM and with the penalty, and compare them
     Demo(demo::Arguments),
 }
@@ -62,6 +70,7 @@ fn main() -> ExitCode {
     cli::run_configured(|line: CommandLine, configuration| match line.command {
         Some(Command::Engines(arguments)) => engines::run(&arguments),
         Some(Command::Demo(arguments)) => demo::run(&arguments),
+        Some(Command::Sweep(arguments)) => sweep::run(&arguments),
         None => train::run(&line.train, configuration),
     })
 }

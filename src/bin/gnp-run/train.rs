@@ -1,6 +1,7 @@
 //! One training run: its arguments, and what is said of it.
 
 use crate::progress::Display;
+use crate::signals;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, ValueEnum, value_parser};
 use gnp::cli::arguments::{PenaltyArguments, StepArguments};
 use gnp::cli::{config_file, describe};
@@ -15,7 +16,6 @@ use gnp::{Error, Result, cli};
 use std::ffi::OsString;
 use std::num::NonZero;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
 
 #[derive(Args)]
 pub struct Arguments {
@@ -132,15 +132,12 @@ fn assignment(text: &str) -> Result<(String, f32), String> {
     Ok((name.to_owned(), value))
 }
 
-/// Set by Ctrl-C.
-static STOP: AtomicBool = AtomicBool::new(false);
-
 pub fn run(arguments: &Arguments, configuration: Configuration) -> Result<()> {
     let experiment = arguments.experiment(configuration)?;
     let folder = experiment.folder.clone();
-    stop_on_ctrl_c(arguments.quiet)?;
+    signals::stop_on_ctrl_c(arguments.quiet)?;
     let mut console = Console { quiet: arguments.quiet, verbose: arguments.verbose, display: None };
-    let outcome = run_experiment(experiment, &mut console, &STOP);
+    let outcome = run_experiment(experiment, &mut console, &signals::STOP);
     if let Some(display) = &console.display {
         display.finish();
     }
@@ -282,17 +279,4 @@ fn default_out(model: &Path) -> PathBuf {
     let full = model.canonicalize().unwrap_or_else(|_| model.to_owned());
     let name = if full.is_dir() { full.file_name() } else { full.file_stem() };
     Path::new("runs").join(name.unwrap_or("run".as_ref()))
-}
-
-/// The first Ctrl-C lets the step under way finish and a checkpoint be written, the second ends the program.
-fn stop_on_ctrl_c(quiet: bool) -> Result<()> {
-    ctrlc::set_handler(move || {
-        if STOP.swap(true, Ordering::Relaxed) {
-            std::process::exit(130);
-        }
-        if !quiet {
-            eprintln!("\nsaving a checkpoint; Ctrl-C again ends at once");
-        }
-    })
-    .map_err(|error| Error::internal(format!("cannot listen for Ctrl-C: {error}")))
 }

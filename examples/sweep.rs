@@ -1,0 +1,53 @@
+//! Compares plain training, GNP and SAM over seeds, as `gnp-run sweep` does.
+//!
+//!     cargo run --release --example sweep -- models/mlp/model.onnx models/digits.npz sweeps/example
+
+use gnp::experiment::sweep::{self, Summary, Sweep, SweepObserver, grid};
+use gnp::experiment::{EngineKind, Experiment, Init};
+use gnp::loss::{LossKind, Wanted};
+use gnp::rewrite::StepOptions;
+use std::num::NonZero;
+use std::sync::atomic::AtomicBool;
+
+/// Whom nothing interests.
+struct Quiet;
+
+impl SweepObserver for Quiet {}
+
+fn main() -> gnp::Result<()> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let [model, data, folder] = &*arguments else {
+        return Err(gnp::Error::input("expected three arguments: MODEL DATA FOLDER"));
+    };
+    let sweep = Sweep {
+        arms: grid(&[0.5], &[0.0, 0.8, 1.0])?,
+        seeds: vec![0, 1],
+        jobs: NonZero::<usize>::MIN.saturating_add(1),
+        folder: folder.into(),
+    };
+    let experiment = |arm: usize, seed: u64| {
+        let mut experiment = Experiment::new(model, data, "");
+        let loss = Wanted { loss: Some(LossKind::CrossEntropy), ..Wanted::default() };
+        experiment.step = Some(StepOptions { loss, ..StepOptions::default() });
+        experiment.data.divisor = Some(16.0);
+        experiment.data.label_noise = 0.4;
+        experiment.engine = EngineKind::Tract;
+        experiment.threads = Some(NonZero::<u16>::MIN);
+        experiment.learning_rate = Some(0.05);
+        experiment.init = Init::Shuffle;
+        let point = sweep.arms[arm].point;
+        experiment.config.r = point.map(|point| point.r);
+        experiment.config.alpha = point.map(|point| point.alpha);
+        experiment.config.epochs = 5;
+        experiment.config.seed = seed;
+        Ok(experiment)
+    };
+    let Some(results) = sweep::run(&sweep, &experiment, &Quiet, &AtomicBool::new(false))? else { return Ok(()) };
+    for arm in Summary::of(&sweep, &results).arms {
+        if let Some(error) = arm.test_error {
+            let margin = error.standard_error.unwrap_or(0.0);
+            println!("{:<24} test error {:.2} ± {:.2} %", arm.name, 100.0 * error.mean, 100.0 * margin);
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,263 @@
+//! `gnp-run sweep`: one configuration with many values of r and α, and seeds; a table and a figure.
+
+use crate::{signals, train};
+use comfy_table::Table;
+use gnp::experiment::sweep::{self, Arm, ArmSummary, Estimate, Point, Summary, Sweep, SweepObserver, grid};
+use gnp::experiment::{Experiment, Kind, Overview};
+use gnp::train::Event;
+use gnp::{Error, Result, cli};
+use indicatif::{ProgressBar, ProgressStyle};
+use std::ffi::OsString;
+use std::fs;
+use std::num::NonZero;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+/// The level of the confidence intervals.
+const LEVEL: f64 = 0.95;
+
+const EXAMPLES: &str = "\
+Examples:
+  gnp-run sweep train.toml --alpha 0,0.2,0.4,0.6,0.8,1 --r 0.05,0.1 --seeds 5
+      Every alpha with every radius, five times each
+  gnp-run sweep train.toml --alpha 0,0.8,1 --seeds 5 \\
+      --arm 'plain, twice the epochs = --alpha 0 --epochs 40' \\
+      --arm 'plain, weight decay = --alpha 0 --weight-decay 1e-3'
+      With other ways of training beside the grid
+  gnp-run sweep train.toml --alpha 0,0.8,1 -- --epochs 5 --engine tract
+      What follows -- goes before what the configuration says, in every run";
+
+#[derive(clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Arguments {
+    /// What every run has in common: a file as --config takes it
+    #[arg(value_name = "CONFIG")]
+    config: PathBuf,
+    /// The weights of the perturbed gradient; 0 is plain training, 1 is SAM
+    #[arg(long, value_name = "ALPHA,…", value_delimiter = ',', default_value = "0,0.2,0.4,0.6,0.8,1")]
+    alpha: Vec<f32>,
+    /// The radii of the perturbation [default: that of the configuration, else 0.1]
+    #[arg(long, value_name = "R,…", value_delimiter = ',')]
+    r: Vec<f32>,
+    /// Another way of training to compare with: its name and the flags that it differs in; may be repeated
+    #[arg(long, value_name = "NAME = FLAGS")]
+    arm: Vec<String>,
+    /// Runs of each arm; each seed has weights and an order of the samples of its own, the same for all arms
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=1000))]
+    seeds: u64,
+    /// Begin with the model's own weights with every seed, rather than with another draw of the same distributions
+    #[arg(long)]
+    keep_weights: bool,
+    /// Runs at a time, with one thread each [default: one a core]
+    #[arg(long, value_name = "N")]
+    jobs: Option<NonZero<usize>>,
+    /// Folder for the runs, the table and the figure; a sweep that is there goes on [default: sweeps/ and the name of CONFIG]
+    #[arg(long, value_name = "FOLDER")]
+    out: Option<PathBuf>,
+    /// Flags of each run, in place of what the configuration says
+    #[arg(last = true, value_name = "FLAGS")]
+    more: Vec<OsString>,
+}
+
+pub fn run(arguments: &Arguments) -> Result<()> {
+    let common = arguments.line(&[])?;
+    let shared = train::parse(common.iter().cloned())?;
+    let is_artifact = Kind::of(&shared.model)? == Kind::Artifacts;
+    let radii = match (&*arguments.r, &shared.step) {
+        ([], Some(step)) => vec![step.penalty.r],
+        ([], None) => vec![shared.config.r.unwrap_or(0.1)],
+        (given, _) => given.to_vec(),
+    };
+    let mut arms = grid(&radii, &arguments.alpha)?;
+    let mut flags: Vec<Vec<OsString>> = arms.iter().map(of_point).collect();
+    for text in &arguments.arm {
+        let (name, more) = named_arm(text)?;
+        arms.push(Arm { name, point: None });
+        flags.push(more);
+    }
+    // Artifacts draw from one generator a process: side by side they would disturb each other.
+    let cores = std::thread::available_parallelism().unwrap_or(NonZero::<usize>::MIN);
+    let jobs = if is_artifact { NonZero::<usize>::MIN } else { arguments.jobs.unwrap_or(cores) };
+    let folder = arguments.out.clone().unwrap_or_else(|| default_out(&arguments.config));
+    let sweep = Sweep { arms, seeds: (0..arguments.seeds).collect(), jobs, folder };
+    sweep.validate()?;
+
+    let experiment = |arm: usize, seed: u64| -> Result<Experiment> {
+        let mut line = arguments.line(&flags[arm])?;
+        line.push(format!("--seed={seed}").into());
+        if !arguments.keep_weights && !is_artifact {
+            line.push("--init=shuffle".into());
+        }
+        let mut experiment = train::parse(line)?;
+        experiment.threads.get_or_insert(NonZero::<u16>::MIN);
+        Ok(experiment)
+    };
+    signals::stop_on_ctrl_c(false)?;
+    let display = Display::new(&sweep, &experiment)?;
+    let results = sweep::run(&sweep, &experiment, &display, &signals::STOP);
+    display.bar.finish_and_clear();
+    let Some(results) = results? else {
+        return cli::print(format!(
+            "stopped; what was done is in {}\nthe same command goes on from there\n",
+            sweep.folder.display()
+        ));
+    };
+    let summary = Summary::of(&sweep, &results);
+    write(&sweep.folder.join("summary.json"), &json(&summary)?)?;
+    cli::print(report(&summary, &sweep.folder))
+}
+
+impl Arguments {
+    /// The command line of a run, with flags of its own.
+    fn line(&self, flags: &[OsString]) -> Result<Vec<OsString>> {
+        let mut line = vec![OsString::from("--config"), self.config.clone().into()];
+        line.extend(flags.iter().cloned());
+        line.extend(self.more.iter().cloned());
+        Ok(line)
+    }
+}
+
+fn of_point(arm: &Arm) -> Vec<OsString> {
+    let Point { r, alpha } = arm.point.unwrap_or(Point { r: 0.0, alpha: 0.0 });
+    vec![format!("--r={r}").into(), format!("--alpha={alpha}").into()]
+}
+
+/// `NAME = FLAGS`, the flags separated by spaces.
+fn named_arm(text: &str) -> Result<(String, Vec<OsString>)> {
+    match text.split_once('=') {
+        Some((name, flags)) if !name.trim().is_empty() && flags.trim().starts_with("--") => {
+            Ok((name.trim().to_owned(), flags.split_whitespace().map(OsString::from).collect()))
+        }
+        _ => Err(Error::input(format!("--arm `{text}`: expected a name, `=` and flags"))
+            .help("for example --arm 'plain, twice the epochs = --alpha 0 --epochs 40'")),
+    }
+}
+
+/// `sweeps/` and the name of the configuration.
+fn default_out(config: &Path) -> PathBuf {
+    Path::new("sweeps").join(config.file_stem().unwrap_or("sweep".as_ref()))
+}
+
+/// One bar over the epochs of all runs.
+struct Display {
+    bar: ProgressBar,
+    /// The runs that are under way.
+    running: Mutex<Vec<String>>,
+    epochs_of: Vec<(String, u64)>,
+}
+
+impl Display {
+    fn new(sweep: &Sweep, experiment: &dyn Fn(usize, u64) -> Result<Experiment>) -> Result<Self> {
+        let mut epochs_of = Vec::new();
+        for (index, arm) in sweep.arms.iter().enumerate() {
+            epochs_of.push((arm.name.clone(), experiment(index, 0)?.config.epochs));
+        }
+        let epochs = epochs_of.iter().map(|(_, epochs)| epochs).sum::<u64>() * sweep.seeds.len() as u64;
+        let style = ProgressStyle::with_template("{wide_bar} {pos}/{len} epochs  {eta} left\n{wide_msg}")
+            .map_err(|error| Error::internal(format!("a faulty template: {error}")))?;
+        eprintln!(
+            "{} runs: {} arms with {} seeds, {} at a time, in {}",
+            sweep.arms.len() * sweep.seeds.len(),
+            sweep.arms.len(),
+            sweep.seeds.len(),
+            sweep.jobs,
+            sweep.folder.display()
+        );
+        Ok(Self { bar: ProgressBar::new(epochs).with_style(style), running: Mutex::default(), epochs_of })
+    }
+
+    fn show(&self, edit: impl FnOnce(&mut Vec<String>)) {
+        let mut running = self.running.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        edit(&mut running);
+        self.bar.set_message(running.join("  ·  "));
+    }
+}
+
+fn label(arm: &Arm, seed: u64) -> String {
+    format!("{}, seed {seed}", arm.name)
+}
+
+impl SweepObserver for Display {
+    fn begin(&self, arm: &Arm, seed: u64, overview: &Overview) {
+        let done = overview.done * overview.epochs / overview.steps.max(1);
+        self.bar.inc(done);
+        self.show(|running| running.push(label(arm, seed)));
+    }
+
+    fn event(&self, _: &Arm, _: u64, event: &Event) {
+        if let Event::Epoch(_) = event {
+            self.bar.inc(1);
+        }
+    }
+
+    fn end(&self, arm: &Arm, seed: u64) {
+        let name = label(arm, seed);
+        let mut was_running = false;
+        self.show(|running| {
+            was_running = running.contains(&name);
+            running.retain(|other| *other != name);
+        });
+        if !was_running {
+            // It was over before.
+            self.bar.inc(self.epochs_of.iter().find(|(other, _)| *other == arm.name).map_or(0, |(_, epochs)| *epochs));
+            self.bar.reset_eta();
+        }
+    }
+}
+
+fn json(summary: &Summary) -> Result<Vec<u8>> {
+    serde_json::to_vec_pretty(summary).map_err(|error| Error::internal(format!("cannot encode the summary: {error}")))
+}
+
+fn write(file: &Path, bytes: &[u8]) -> Result<()> {
+    fs::write(file, bytes).map_err(|error| Error::io("write the summary", file, &error))
+}
+
+/// The table, and what is to be said of it.
+fn report(summary: &Summary, folder: &Path) -> String {
+    let mut text = format!("{}\n", table(summary));
+    let seeds = summary.arms.iter().filter_map(|arm| arm.test_error).map(|error| error.count).max().unwrap_or(0);
+    text += &format!(
+        "\nMeans of the last epochs over {seeds} seeds ± standard error; differences to {} seed by seed, with their {:.0} %\n\
+         confidence interval (Student's t). ‖∇L‖: the true gradient's norm, of a batch at θ.\n",
+        summary.baseline,
+        100.0 * LEVEL
+    );
+    for arm in &summary.arms {
+        for (seed, message) in &arm.failed {
+            text += &format!("\n{}, seed {seed}, failed: {message}\n", arm.name);
+        }
+    }
+    text += &format!("\nruns, summary.json: {}\n", folder.display());
+    text
+}
+
+fn table(summary: &Summary) -> Table {
+    let difference = format!("less {}", summary.baseline);
+    let mut table =
+        cli::table(["", "test error", &difference, "‖∇L‖", "sharpness", "training error", "training loss", "time"]);
+    for arm in &summary.arms {
+        let ArmSummary { test_error, difference, grad_norm, sharpness, error, loss, seconds, .. } = arm;
+        let interval = |difference: &Estimate| {
+            let margin = difference.margin(LEVEL).map(|m| format!(" ± {:.2}", 100.0 * m)).unwrap_or_default();
+            format!("{:+.2}{margin}", 100.0 * difference.mean)
+        };
+        table.add_row([
+            arm.name.clone(),
+            shown(test_error, |value| format!("{:.2}", 100.0 * value), " %"),
+            difference.as_ref().map(interval).unwrap_or_default(),
+            shown(grad_norm, |value| format!("{value:.4}"), ""),
+            sharpness.map(|estimate| format!("{:.4}", estimate.mean)).unwrap_or_default(),
+            error.map(|estimate| format!("{:.2} %", 100.0 * estimate.mean)).unwrap_or_default(),
+            loss.map(|estimate| format!("{:.4}", estimate.mean)).unwrap_or_default(),
+            seconds.map(|estimate| format!("{:.1} s", estimate.mean)).unwrap_or_default(),
+        ]);
+    }
+    table
+}
+
+fn shown(estimate: &Option<Estimate>, number: impl Fn(f64) -> String, unit: &str) -> String {
+    let Some(Estimate { mean, standard_error, .. }) = estimate else { return String::new() };
+    let error = standard_error.map(|error| format!(" ± {}", number(error))).unwrap_or_default();
+    format!("{}{error}{unit}", number(*mean))
+}

@@ -1,0 +1,60 @@
+//! What came of a run.
+
+use crate::train::{Ended, EpochReport};
+use crate::{Error, Result};
+use serde::{Deserialize, Serialize};
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// The file of a run that is over.
+const FILE: &str = "outcome.json";
+
+/// What came of a run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Outcome {
+    /// How it ended.
+    pub ended: Ended,
+    /// The last epoch; none where there was nothing left to do.
+    pub last: Option<EpochReport>,
+    /// The duration of the training steps, in seconds.
+    pub seconds: f64,
+    /// What trained.
+    pub engine: String,
+    /// What was written, in a word, and where; nothing where the run was stopped.
+    pub result: Option<(String, PathBuf)>,
+    /// What it was started with, as a configuration file has it; none where that was not given.
+    pub configuration: Option<String>,
+}
+
+impl Outcome {
+    /// What came of the run in `folder`; none where it is not over.
+    ///
+    /// # Errors
+    /// Where the file cannot be read.
+    pub fn read(folder: &Path) -> Result<Option<Self>> {
+        let file = folder.join(FILE);
+        let text = match fs::read(&file) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            text => text.map_err(|error| Error::io("read what came of the run", &file, &error))?,
+        };
+        serde_json::from_slice(&text).map(Some).map_err(|error| {
+            Error::input(format!("not what a run leaves behind: {error}"))
+                .in_file(&file)
+                .help("remove it; the run then goes on from its last checkpoint")
+        })
+    }
+
+    /// Writes it into the run's folder, whole or not at all.
+    ///
+    /// # Errors
+    /// Where it cannot be written.
+    pub fn write(&self, folder: &Path) -> Result<()> {
+        let (file, unfinished) = (folder.join(FILE), folder.join(format!(".unfinished-{FILE}")));
+        let text = serde_json::to_vec_pretty(self)
+            .map_err(|error| Error::internal(format!("cannot encode what came of the run: {error}")))?;
+        fs::write(&unfinished, text)
+            .and_then(|()| fs::rename(&unfinished, &file))
+            .map_err(|error| Error::io("write what came of the run", &file, &error))
+    }
+}
