@@ -3,11 +3,11 @@
 use crate::progress::Display;
 use crate::trainee::Trainee;
 use clap::{Args, ValueEnum, value_parser};
-use gnp::cli::arguments::{PenaltyArguments, StepArguments};
+use gnp::cli::arguments::{CheckpointArguments, PenaltyArguments, StepArguments};
 use gnp::engine::{Device, Engine};
 use gnp::onnx::ensure_free;
 use gnp::train::data::{Data, Dataset, Feed};
-use gnp::train::{Config, Ended, Progress, Run, RunFolder, Schedule, fit, prepare};
+use gnp::train::{Checkpoint, Config, Ended, Progress, Run, RunFolder, Schedule, fit, prepare};
 use gnp::{Error, Result, cli};
 use std::num::NonZero;
 use std::path::{Path, PathBuf};
@@ -69,6 +69,8 @@ pub struct Arguments {
     pub penalty: PenaltyArguments,
     #[arg(skip)]
     pub step: StepArguments,
+    #[arg(skip)]
+    pub checkpoint: CheckpointArguments,
 
     /// Write the trained model there: the model that was given, with trained weights
     #[arg(short, long, value_name = "FILE", help_heading = "Output")]
@@ -133,7 +135,7 @@ fn assignment(text: &str) -> Result<(String, f32), String> {
     Ok((name.to_owned(), value))
 }
 
-/// Set by Ctrl-C.
+/// Set by Ctrl-C and SIGTERM.
 static STOP: AtomicBool = AtomicBool::new(false);
 
 pub fn run(arguments: &Arguments) -> Result<()> {
@@ -149,6 +151,10 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         RunFolder::check_free(&root, arguments.force)?;
         None
     };
+    for damage in checkpoint.iter().flat_map(Checkpoint::damaged).filter(|_| !arguments.quiet) {
+        eprintln!("warning: {damage}; going on from the checkpoint before it");
+    }
+    let policy = arguments.checkpoint.policy();
     let mut data = Data::load(&arguments.data, arguments.test_data.as_deref())?;
     let fingerprint = config
         .fingerprint()
@@ -156,6 +162,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         .with("divisor", arguments.divisor)
         .with("label noise", arguments.label_noise)
         .with("training model", trainee.digest()?);
+    let fingerprint = policy.add_to(fingerprint);
 
     let mut loaded = trainee.load(arguments, checkpoint.as_ref())?;
     let engine = loaded.engine();
@@ -165,6 +172,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let evaluates = !engine.evaluate_outputs().is_empty();
     let test = data.test.as_ref().filter(|_| evaluates);
     let test = test.map(|test| arguments.feed(engine, test)).transpose()?;
+    policy.check(test.is_some(), classes)?;
     let mut folder = match &checkpoint {
         Some(checkpoint) => RunFolder::resume(&root, fingerprint, checkpoint)?,
         None => RunFolder::create(&root, fingerprint, arguments.force || arguments.resume)?,
@@ -184,6 +192,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
             train: &train,
             test: test.as_ref(),
             config: &config,
+            policy: &policy,
             folder: Some(&mut folder),
             observe: &mut |event| display.show(event),
             stop: &STOP,
@@ -192,8 +201,13 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     );
     display.finish();
     let ended = ended?;
-    let result =
-        if ended == Ended::Finished { Some(loaded.write(&folder, arguments.output.as_deref())?) } else { None };
+    let result = match ended {
+        Ended::Stopped => None,
+        Ended::Finished | Ended::StoppedEarly => Some(loaded.write(&folder, arguments.output.as_deref())?),
+    };
+    if ended == Ended::StoppedEarly && !arguments.quiet {
+        eprintln!("stopped early: no improvement for as many epochs as --patience says");
+    }
     match result {
         _ if arguments.quiet => Ok(()),
         Some((what, file)) => cli::print(display.summary(what, &file)),
@@ -264,7 +278,8 @@ fn default_out(model: &Path) -> PathBuf {
     Path::new("runs").join(name.unwrap_or("run".as_ref()))
 }
 
-/// The first Ctrl-C lets the step under way finish and a checkpoint be written, the second ends the program.
+/// The first Ctrl-C (SIGINT) or SIGTERM lets the step under way finish and a checkpoint be written, the second ends the
+/// program.
 fn stop_on_ctrl_c(quiet: bool) -> Result<()> {
     ctrlc::set_handler(move || {
         if STOP.swap(true, Ordering::Relaxed) {
