@@ -180,10 +180,15 @@ fn an_output_folder_in_use() {
     gnp::engine::runtime::install_training(&mut |_| {}).unwrap();
     let folder = tempfile::tempdir().unwrap();
     let digits = || train_on(models("digits.npz"), &folder);
-    assert_says(&refusal(digits().arg("--resume")), &["there is no run to resume"]);
-    digits().assert().success();
+    digits().arg("--resume").assert().success();
     assert_says(&refusal(&mut digits()), &["the output folder is not empty", "--resume", "--force"]);
     assert_says(&refusal(digits().args(["--resume", "--seed", "1"])), &["seed was 0, is 1"]);
     digits().arg("--resume").assert().success();
     digits().arg("--force").assert().success();
+    let out = folder.path().join("out");
+    fs::remove_dir_all(&out).unwrap();
+    fs::create_dir(&out).unwrap();
+    fs::write(out.join("model.onnx"), "mine").unwrap();
+    let said = refusal(digits().arg("--resume"));
+    assert_says(&said, &["there is no run to resume, but a file `model.onnx`"]);
 }

@@ -7,7 +7,8 @@ use gnp::engine::ort_training::Options;
 use gnp::engine::{Engine, OrtTraining};
 use gnp::train::data::{self, Array, Data, Dataset, Feed, Values};
 use gnp::train::{
-    Checkpoint, Config, Ended, EpochReport, Event, Fingerprint, Run, RunFolder, Schedule, find_artifacts, fit, prepare,
+    Checkpoint, CheckpointPolicy, Config, Ended, EpochReport, Event, Fingerprint, Run, RunFolder, Schedule,
+    find_artifacts, fit, prepare,
 };
 use std::collections::BTreeMap;
 use std::fs;
@@ -65,6 +66,7 @@ fn train(root: &Path, config: &Config, until: u64) -> (Ended, Option<EpochReport
             train: &train,
             test: test.as_ref(),
             config,
+            policy: &CheckpointPolicy::default(),
             folder: Some(&mut folder),
             observe: &mut |event| match event {
                 Event::Step(report) => stop.store(report.step >= until, Ordering::Relaxed),
@@ -165,13 +167,14 @@ fn a_diverged_run_keeps_its_last_checkpoint() {
     let feed = Feed::new(&data.train, engine.batch_ports(), Some(16.0)).unwrap();
     let config = Config { learning_rate: 1e30, schedule: Schedule::Constant, warmup: 0, ..config(2) };
     let mut run_folder = RunFolder::create(folder.path(), Fingerprint::default(), false).unwrap();
-    run_folder.save(&mut engine, &Default::default()).unwrap();
+    run_folder.save(&mut engine, &Default::default(), &CheckpointPolicy::default()).unwrap();
     let error = fit(
         Run {
             engine: &mut engine,
             train: &feed,
             test: None,
             config: &config,
+            policy: &CheckpointPolicy::default(),
             folder: Some(&mut run_folder),
             observe: &mut |_| {},
             stop: &AtomicBool::new(false),

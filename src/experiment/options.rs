@@ -3,8 +3,7 @@
 use super::{Configuration, Init};
 use crate::engine::Device;
 use crate::rewrite::StepOptions;
-use crate::train::Config;
-use crate::train::data;
+use crate::train::{CheckpointPolicy, Config, data};
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 use std::num::NonZero;
@@ -55,6 +54,8 @@ pub struct Experiment {
     pub config: Config,
     /// The peak of the learning rate; where none is given, the step model's own, 0.001 for artifacts.
     pub learning_rate: Option<f32>,
+    /// When it evaluates, saves, and ends before its last epoch.
+    pub policy: CheckpointPolicy,
     /// What trains.
     pub engine: EngineKind,
     /// Where it computes.
@@ -84,6 +85,7 @@ impl Experiment {
             data: data::Options::new(data),
             config: Config::default(),
             learning_rate: None,
+            policy: CheckpointPolicy::default(),
             engine: EngineKind::default(),
             device: Device::Cpu,
             ort_lib: None,

@@ -5,13 +5,10 @@ use super::{Existing, Experiment, Outcome};
 use crate::onnx::ensure_free;
 use crate::rewrite::StepReport;
 use crate::train::data::{Data, Feed};
-use crate::train::{Config, Ended, Event, Progress, Run, RunFolder, fit, prepare};
+use crate::train::{Checkpoint, Config, Ended, Event, Progress, Run, RunFolder, fit, prepare};
 use crate::{Error, Result};
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
-
-/// The file in a run's folder that it can be run again from.
-const CONFIGURATION: &str = "config.toml";
 
 /// Something that a user may want to know before the training begins.
 #[derive(Clone, Copy, Debug)]
@@ -80,6 +77,10 @@ pub fn run(experiment: Experiment, observer: &mut dyn Observer, stop: &AtomicBoo
         RunFolder::check_free(root, existing == Existing::Replace)?;
         None
     };
+    for damage in checkpoint.iter().flat_map(Checkpoint::damaged) {
+        observer.notice(Notice::Info(&format!("warning: {damage}; going on from the checkpoint before it")));
+    }
+    let policy = &experiment.policy;
     let mut data = Data::load(&experiment.data)?;
     let fingerprint = config
         .fingerprint()
@@ -87,6 +88,7 @@ pub fn run(experiment: Experiment, observer: &mut dyn Observer, stop: &AtomicBoo
         .with("divisor", experiment.data.divisor)
         .with("label noise", experiment.data.label_noise)
         .with("training model", trainee.digest()?);
+    let fingerprint = policy.add_to(fingerprint);
 
     let mut loaded = trainee.load(&experiment, checkpoint.as_ref(), observer)?;
     let engine = loaded.engine();
@@ -97,6 +99,7 @@ pub fn run(experiment: Experiment, observer: &mut dyn Observer, stop: &AtomicBoo
     let train = feed(&data.train)?;
     let evaluates = !engine.evaluate_outputs().is_empty();
     let test = data.test.as_ref().filter(|_| evaluates).map(feed).transpose()?;
+    policy.check(test.is_some(), classes)?;
     let mut folder = match &checkpoint {
         Some(checkpoint) => RunFolder::resume(root, fingerprint, checkpoint)?,
         None => RunFolder::create(root, fingerprint, existing != Existing::Refuse)?,
@@ -118,6 +121,7 @@ pub fn run(experiment: Experiment, observer: &mut dyn Observer, stop: &AtomicBoo
             train: &train,
             test: test.as_ref(),
             config: &config,
+            policy,
             folder: Some(&mut folder),
             observe: &mut |event| {
                 if let Event::Epoch(report) = event {
@@ -149,9 +153,9 @@ fn write_configuration(experiment: &Experiment, config: &Config, root: &Path) ->
     for where_to in ["out", "output"] {
         configuration.remove(where_to);
     }
-    let file = root.join(CONFIGURATION);
+    let file = root.join(RunFolder::CONFIG);
     let text = format!(
-        "# gnp {}: `gnp-run --config {CONFIGURATION}` runs this again.\n\n{configuration}",
+        "# gnp {}: `gnp-run --config {}` runs this again.\n\n{configuration}",
         env!("CARGO_PKG_VERSION")
     );
     std::fs::write(&file, text).map_err(|error| Error::io("write the configuration", &file, &error))

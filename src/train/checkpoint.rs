@@ -1,22 +1,29 @@
 //! Checkpoints that survive being killed at any moment.
 //!
-//! A checkpoint is a folder `step-00000150` with the engine's own file and `state.json`. It is written under another
-//! name, flushed to the disk and renamed, so that a folder of that name is always complete.
+//! A checkpoint is a folder with the engine's own file and `state.json`: `epoch-00003` after three epochs,
+//! `epoch-00003-batch-000007` where the run was stopped seven batches later. It is written under another name, every file in it
+//! flushed to the disk, then its own list of names; only then is it renamed, and the list of checkpoints flushed. So a folder of
+//! that name is always complete, after a loss of power too, and what an older one is removed for is durable before. One is
+//! removed by renaming it first. `state.json` has the length and checksum of the engine's files: what is damaged later is found
+//! out, and passed over.
 
-use super::metrics::Mean;
+use super::best::Standing;
+use super::means::Means;
+use super::metrics::StepReport;
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io::{self, BufRead, BufReader, Write};
+use std::num::NonZero;
 use std::path::{Path, PathBuf};
 
-/// How many checkpoints are kept: the newest, and the one before.
-const KEPT: usize = 2;
 const STATE_FILE: &str = "state.json";
 const ENGINE_FILE: &str = "checkpoint";
 const UNFINISHED: &str = ".unfinished-";
+const REMOVED: &str = ".removed-";
+const DAMAGED: &str = "damaged-";
 
 /// How far a run has come.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -27,10 +34,29 @@ pub struct Progress {
     pub batch: u64,
     /// The steps taken in all.
     pub step: u64,
-    /// The training loss of the current epoch so far.
-    pub loss: Mean,
+    /// What was measured in the current epoch so far.
+    pub means: Means,
     /// The duration of the current epoch's steps so far, in seconds.
     pub seconds: f64,
+    /// How much of it was spent waiting for data, in seconds.
+    pub data_seconds: f64,
+    /// How the epochs that are over compare.
+    pub standing: Standing,
+}
+
+impl Progress {
+    /// Counts a step over `samples` samples.
+    pub(super) fn add(&mut self, step: &StepReport, samples: usize) {
+        self.means.add(&step.measures, samples);
+        self.seconds += step.seconds;
+        self.data_seconds += step.data_seconds;
+    }
+
+    /// The beginning of the next epoch.
+    pub(super) fn next_epoch(self) -> Self {
+        let Self { epoch, step, standing, .. } = self;
+        Self { epoch: epoch + 1, step, standing, ..Self::default() }
+    }
 }
 
 /// The choices that a run's course depends on, by name. A run can go on only with the same.
@@ -73,7 +99,7 @@ impl Fingerprint {
 }
 
 fn show(value: Option<&Value>) -> String {
-    value.map_or("not given".to_owned(), Value::to_string)
+    value.filter(|value| !value.is_null()).map_or("not given".to_owned(), Value::to_string)
 }
 
 /// What `state.json` holds.
@@ -83,6 +109,33 @@ pub(super) struct State {
     /// The length of `metrics.jsonl` in bytes.
     pub metrics_length: u64,
     pub fingerprint: Fingerprint,
+    /// The files beside it.
+    #[serde(default)]
+    pub files: BTreeMap<String, Sum>,
+}
+
+/// What tells a file from a damaged one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(super) struct Sum {
+    bytes: u64,
+    crc32: u32,
+}
+
+impl Sum {
+    fn of(file: &File) -> io::Result<Self> {
+        let mut reader = BufReader::with_capacity(1 << 16, file);
+        let (mut hasher, mut bytes) = (crc32fast::Hasher::new(), 0);
+        loop {
+            let chunk = reader.fill_buf()?;
+            if chunk.is_empty() {
+                return Ok(Self { bytes, crc32: hasher.finalize() });
+            }
+            hasher.update(chunk);
+            let length = chunk.len();
+            bytes += length as u64;
+            reader.consume(length);
+        }
+    }
 }
 
 /// A checkpoint on the disk.
@@ -90,6 +143,7 @@ pub(super) struct State {
 pub struct Checkpoint {
     folder: PathBuf,
     pub(super) state: State,
+    damaged: Vec<String>,
 }
 
 impl Checkpoint {
@@ -108,85 +162,219 @@ impl Checkpoint {
         &self.state.fingerprint
     }
 
-    /// The newest checkpoint in `folder`; none where there is none yet.
-    ///
-    /// # Errors
-    /// Where it cannot be read.
-    pub(super) fn newest(folder: &Path) -> Result<Option<Self>> {
-        let Some((_, newest)) = complete(folder)?.pop() else { return Ok(None) };
-        let file = newest.join(STATE_FILE);
-        let text = fs::read(&file).map_err(|error| Error::io("read the checkpoint", &file, &error))?;
-        let state = serde_json::from_slice(&text).map_err(|error| {
-            Error::input(format!("the checkpoint is damaged: {error}"))
-                .in_file(&file)
-                .help("remove its folder to go on from the checkpoint before it")
-        })?;
-        Ok(Some(Self { folder: newest, state }))
+    /// What is wrong with newer checkpoints that were passed over for this one, a sentence each with the file that is damaged.
+    pub fn damaged(&self) -> &[String] {
+        &self.damaged
     }
 
-    /// Writes a checkpoint into `folder`, the engine's file through `save`, and removes those that are no longer
-    /// needed. Where there already is one of this step nothing is written: a run's state after a step is a function of
-    /// its fingerprint.
+    /// The newest checkpoint in `folder` that is whole; none where there is none at all yet.
+    ///
+    /// # Errors
+    /// Where one cannot be read, or all are damaged.
+    pub(super) fn newest(folder: &Path) -> Result<Option<Self>> {
+        let mut damaged = Vec::new();
+        for (_, path) in complete(folder)?.into_iter().rev() {
+            match Self::open(&path)? {
+                Ok(checkpoint) => return Ok(Some(Self { damaged, ..checkpoint })),
+                Err(error) => damaged.push(error.to_string()),
+            }
+        }
+        if damaged.is_empty() {
+            return Ok(None);
+        }
+        Err(Error::input(format!("no checkpoint is whole: {}", damaged.join("; ")))
+            .in_file(folder)
+            .help("begin the run anew with --force in place of --resume"))
+    }
+
+    /// The checkpoint of the end of `epoch`; none where it is not kept.
+    ///
+    /// # Errors
+    /// Where it cannot be read or is damaged.
+    pub(super) fn of_epoch(folder: &Path, epoch: u64) -> Result<Option<Self>> {
+        let path = folder.join(Moment { epoch, batch: 0 }.name());
+        if path.is_dir() { Self::open(&path)?.map(Some) } else { Ok(None) }
+    }
+
+    /// Reads a checkpoint. The inner error says in what it is damaged.
+    fn open(folder: &Path) -> Result<Result<Self>> {
+        let flaw = |file: &Path, what: String| Error::input(format!("the checkpoint is damaged: {what}")).in_file(file);
+        let file = folder.join(STATE_FILE);
+        let text = match fs::read(&file) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Err(flaw(&file, error.to_string()))),
+            text => text.map_err(|error| Error::io("read the checkpoint", &file, &error))?,
+        };
+        let state: State = match serde_json::from_slice(&text) {
+            Err(error) => return Ok(Err(flaw(&file, error.to_string()))),
+            Ok(state) => state,
+        };
+        for (name, &written) in &state.files {
+            let file = folder.join(name);
+            match File::open(&file).and_then(|file| Sum::of(&file)) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    return Ok(Err(flaw(&file, error.to_string())));
+                }
+                Err(error) => return Err(Error::io("read the checkpoint", &file, &error)),
+                Ok(found) if found != written => {
+                    return Ok(Err(flaw(
+                        &file,
+                        format!("{} bytes are not the {} that were written", found.bytes, written.bytes),
+                    )));
+                }
+                Ok(_) => {}
+            }
+        }
+        Ok(Ok(Self { folder: folder.to_owned(), state, damaged: Vec::new() }))
+    }
+
+    /// Has none in `folder` be newer than this one: what is was damaged, and is set aside as `damaged-…`.
+    ///
+    /// # Errors
+    /// Where the folder cannot be written.
+    pub(super) fn set_aside_newer(&self, folder: &Path) -> Result<()> {
+        let own = Moment::of(&self.state.progress);
+        for (_, path) in complete(folder)?.into_iter().filter(|(moment, _)| *moment > own) {
+            let aside = beside(&path, DAMAGED);
+            remove_if_there(&aside)
+                .and_then(|()| fs::rename(&path, &aside))
+                .map_err(|error| Error::io("set the damaged checkpoint aside", &path, &error))?;
+        }
+        Ok(())
+    }
+
+    /// Writes a checkpoint into `folder`, the engine's file through `save`, then removes those that are no longer needed: all
+    /// but the `keep` newest and that of the end of epoch `best`. Where there already is one of this moment nothing is
+    /// written: a run's state at a moment is a function of its fingerprint.
     ///
     /// # Errors
     /// Where a file cannot be written. What was there before still is.
-    pub(super) fn write(folder: &Path, state: &State, save: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
-        let name = format!("step-{:08}", state.progress.step);
-        let target = folder.join(&name);
+    pub(super) fn write(
+        folder: &Path,
+        state: &State,
+        (keep, best): (NonZero<usize>, Option<u64>),
+        save: impl FnOnce(&Path) -> Result<()>,
+    ) -> Result<()> {
+        let target = folder.join(Moment::of(&state.progress).name());
         if !target.exists() {
-            let unfinished = folder.join(format!("{UNFINISHED}{name}"));
+            let unfinished = beside(&target, UNFINISHED);
             let cannot = |error: &io::Error| Error::io("write the checkpoint", &target, error);
             remove_if_there(&unfinished).and_then(|()| fs::create_dir_all(&unfinished)).map_err(|e| cannot(&e))?;
-            save(&unfinished.join(ENGINE_FILE))?;
-            finish(&unfinished, &target, state).map_err(|e| cannot(&e))?;
+            let written = save(&unfinished.join(ENGINE_FILE))
+                .and_then(|()| finish(&unfinished, &target, state).map_err(|e| cannot(&e)));
+            if written.is_err() {
+                // On a full disk it would be in the way; where it cannot be removed either, the next writer tries again.
+                let _ = remove_if_there(&unfinished);
+            }
+            written?;
         }
-        prune(folder)
+        prune(folder, keep, best)
     }
 }
 
 fn finish(unfinished: &Path, target: &Path, state: &State) -> io::Result<()> {
-    let mut file = File::create(unfinished.join(STATE_FILE))?;
-    serde_json::to_writer_pretty(&mut file, state)?;
-    file.write_all(b"\n")?;
     // The engine's file may have others beside it, for what a single one cannot hold.
+    let mut files = BTreeMap::new();
     for entry in fs::read_dir(unfinished)? {
-        File::open(entry?.path())?.sync_all()?;
+        let entry = entry?;
+        let file = File::open(entry.path())?;
+        files.insert(entry.file_name().to_string_lossy().into_owned(), Sum::of(&file)?);
+        file.sync_all()?;
     }
+    let mut text = serde_json::to_vec_pretty(&State { files, ..state.clone() })?;
+    text.push(b'\n');
+    let mut file = File::create(unfinished.join(STATE_FILE))?;
+    file.write_all(&text)?;
+    file.sync_all()?;
     sync_folder(unfinished)?;
     fs::rename(unfinished, target)?;
     target.parent().map_or(Ok(()), sync_folder)
 }
 
 /// Makes the names in a folder durable. Only Unix lets a folder be opened for that.
-fn sync_folder(folder: &Path) -> io::Result<()> {
+pub(super) fn sync_folder(folder: &Path) -> io::Result<()> {
     if cfg!(unix) { File::open(folder)?.sync_all() } else { Ok(()) }
 }
 
-/// The complete checkpoints in `folder`, oldest first, with their steps.
-fn complete(folder: &Path) -> Result<Vec<(u64, PathBuf)>> {
-    let cannot = |error: io::Error| Error::io("list the checkpoints", folder, &error);
-    let entries = match fs::read_dir(folder) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(cannot(error)),
-    };
-    let mut found = Vec::new();
-    for entry in entries {
-        let path = entry.map_err(cannot)?.path();
-        let step = path.file_name().and_then(|name| name.to_str()?.strip_prefix("step-")?.parse().ok());
-        found.extend(step.map(|step: u64| (step, path)));
+/// When a checkpoint is written, in the order of time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Moment {
+    /// The epochs that are over.
+    epoch: u64,
+    /// The batches of the next one that are done.
+    batch: u64,
+}
+
+impl Moment {
+    fn of(progress: &Progress) -> Self {
+        Self { epoch: progress.epoch, batch: progress.batch }
     }
+
+    fn name(self) -> String {
+        match self {
+            Self { epoch, batch: 0 } => format!("epoch-{epoch:05}"),
+            Self { epoch, batch } => format!("epoch-{epoch:05}-batch-{batch:06}"),
+        }
+    }
+
+    fn parse(name: &str) -> Option<Self> {
+        let name = name.strip_prefix("epoch-")?;
+        let (epoch, batch) = name.split_once("-batch-").unwrap_or((name, "0"));
+        Some(Self { epoch: epoch.parse().ok()?, batch: batch.parse().ok()? })
+    }
+}
+
+/// A name beside `path`'s.
+fn beside(path: &Path, prefix: &str) -> PathBuf {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    path.with_file_name(format!("{prefix}{name}"))
+}
+
+/// What is in `folder`; nothing where it is missing.
+fn entries(folder: &Path) -> Result<Vec<PathBuf>> {
+    let cannot = |error: io::Error| Error::io("list the checkpoints", folder, &error);
+    match fs::read_dir(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(cannot(error)),
+        Ok(entries) => entries.map(|entry| entry.map(|entry| entry.path()).map_err(cannot)).collect(),
+    }
+}
+
+/// The complete checkpoints in `folder`, oldest first.
+fn complete(folder: &Path) -> Result<Vec<(Moment, PathBuf)>> {
+    let moment = |path: PathBuf| Some((Moment::parse(path.file_name()?.to_str()?)?, path));
+    let mut found: Vec<_> = entries(folder)?.into_iter().filter_map(moment).collect();
     found.sort_unstable();
     Ok(found)
 }
 
-fn prune(folder: &Path) -> Result<()> {
+/// Removes what a killed run left unfinished, and all but the `keep` newest and that of the end of epoch `best`.
+fn prune(folder: &Path, keep: NonZero<usize>, best: Option<u64>) -> Result<()> {
+    let cannot = |path: &Path, error: io::Error| Error::io("remove the old checkpoint", path, &error);
+    let is_left = |path: &PathBuf| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        name.starts_with(REMOVED) || name.starts_with(UNFINISHED)
+    };
+    for path in entries(folder)?.into_iter().filter(is_left) {
+        remove_if_there(&path).map_err(|error| cannot(&path, error))?;
+    }
+    let best = best.map(|epoch| Moment { epoch, batch: 0 });
     let mut old = complete(folder)?;
-    old.truncate(old.len().saturating_sub(KEPT));
-    for (_, path) in old {
-        fs::remove_dir_all(&path).map_err(|error| Error::io("remove the old checkpoint", &path, &error))?;
+    old.truncate(old.len().saturating_sub(keep.get()));
+    for (_, path) in old.into_iter().filter(|(moment, _)| Some(*moment) != best) {
+        remove_whole(&path).map_err(|error| cannot(&path, error))?;
     }
     Ok(())
+}
+
+/// Removes a folder, where there is one, under another name: no part of it ever looks like all of it.
+pub(super) fn remove_whole(folder: &Path) -> io::Result<()> {
+    let removed = beside(folder, REMOVED);
+    remove_if_there(&removed)?;
+    match fs::rename(folder, &removed) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
+        Ok(()) => remove_if_there(&removed),
+    }
 }
 
 fn remove_if_there(folder: &Path) -> io::Result<()> {
@@ -199,59 +387,143 @@ fn remove_if_there(folder: &Path) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
-    fn state(step: u64) -> State {
+    const TWO: NonZero<usize> = NonZero::new(2).unwrap();
+
+    fn state(epoch: u64, batch: u64) -> State {
         State {
-            progress: Progress { step, ..Progress::default() },
-            metrics_length: 10 * step,
+            progress: Progress { epoch, batch, step: 16 * epoch + batch, ..Progress::default() },
+            metrics_length: 10 * epoch,
             fingerprint: Fingerprint::default().with("seed", 0),
+            files: BTreeMap::new(),
         }
     }
 
-    fn write(folder: &Path, step: u64) {
-        Checkpoint::write(folder, &state(step), |file| {
-            fs::write(file, format!("parameters {step}")).unwrap();
+    fn write(folder: &Path, epoch: u64, batch: u64, kept: (NonZero<usize>, Option<u64>)) {
+        Checkpoint::write(folder, &state(epoch, batch), kept, |file| {
+            fs::write(file, format!("parameters {epoch} {batch}")).unwrap();
             Ok(())
         })
         .unwrap();
     }
 
+    fn names(folder: &Path) -> Vec<String> {
+        let mut names: Vec<_> =
+            fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
+    fn newest(folder: &Path) -> Checkpoint {
+        Checkpoint::newest(folder).unwrap().unwrap()
+    }
+
     #[test]
     fn the_newest_is_loaded_and_the_oldest_pruned() {
         let folder = tempfile::tempdir().unwrap();
-        assert_eq!(Checkpoint::newest(folder.path()).unwrap(), None);
-        assert_eq!(Checkpoint::newest(&folder.path().join("missing")).unwrap(), None);
-        for step in [9, 10, 100_000_000] {
-            write(folder.path(), step);
-            let newest = Checkpoint::newest(folder.path()).unwrap().unwrap();
-            assert_eq!(newest.state, state(step));
-            assert_eq!(fs::read_to_string(newest.engine_file()).unwrap(), format!("parameters {step}"));
+        let folder = folder.path();
+        assert_eq!(Checkpoint::newest(folder).unwrap(), None);
+        assert_eq!(Checkpoint::newest(&folder.join("missing")).unwrap(), None);
+        for (epoch, batch) in [(0, 16), (1, 0), (1, 7), (1, 15), (2, 0), (100_000, 0)] {
+            write(folder, epoch, batch, (TWO, None));
+            let newest = newest(folder);
+            assert_eq!(newest.progress(), &state(epoch, batch).progress);
+            let parameters = fs::read_to_string(newest.engine_file()).unwrap();
+            assert_eq!(parameters, format!("parameters {epoch} {batch}"));
         }
-        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), KEPT);
+        assert_eq!(names(folder), ["epoch-00002", "epoch-100000"]);
+    }
+
+    #[test]
+    fn the_best_is_kept_until_there_is_a_better_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path();
+        for (epoch, best) in [(1, 1), (2, 2), (3, 2), (4, 2)] {
+            write(folder, epoch, 0, (NonZero::<usize>::MIN, Some(best)));
+        }
+        assert_eq!(names(folder), ["epoch-00002", "epoch-00004"]);
+        assert_eq!(Checkpoint::of_epoch(folder, 2).unwrap().unwrap().progress().epoch, 2);
+        write(folder, 5, 0, (NonZero::<usize>::MIN, Some(5)));
+        assert_eq!(names(folder), ["epoch-00005"]);
+        assert_eq!(Checkpoint::of_epoch(folder, 2).unwrap(), None);
     }
 
     #[test]
     fn a_failure_while_writing_leaves_the_last_one() {
         let folder = tempfile::tempdir().unwrap();
-        write(folder.path(), 1);
-        let failed = Checkpoint::write(folder.path(), &state(2), |file| {
+        let folder = folder.path();
+        write(folder, 1, 0, (TWO, None));
+        let failed = Checkpoint::write(folder, &state(2, 0), (TWO, None), |file| {
             fs::write(file, "half of the param").unwrap();
-            Err(Error::input("killed"))
+            Err(Error::input("the disk is full"))
         });
-        assert_eq!(failed.unwrap_err().to_string(), "killed");
-        assert_eq!(Checkpoint::newest(folder.path()).unwrap().unwrap().state, state(1));
-        write(folder.path(), 2);
-        let newest = Checkpoint::newest(folder.path()).unwrap().unwrap();
-        assert_eq!(fs::read_to_string(newest.engine_file()).unwrap(), "parameters 2");
-        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
+        assert_eq!(failed.unwrap_err().to_string(), "the disk is full");
+        assert_eq!(names(folder), ["epoch-00001"]);
+        assert_eq!(newest(folder).progress().epoch, 1);
+        write(folder, 2, 0, (TWO, None));
+        assert_eq!(fs::read_to_string(newest(folder).engine_file()).unwrap(), "parameters 2 0");
     }
 
     #[test]
-    fn damage_names_the_file() {
+    fn what_a_killed_run_left_is_no_checkpoint_and_goes() {
         let folder = tempfile::tempdir().unwrap();
-        write(folder.path(), 1);
-        fs::write(folder.path().join("step-00000001").join(STATE_FILE), "{").unwrap();
-        let error = Checkpoint::newest(folder.path()).unwrap_err();
-        assert!(error.to_string().contains("state.json: the checkpoint is damaged"), "{error}");
+        let folder = folder.path();
+        write(folder, 1, 0, (TWO, None));
+        for name in [".unfinished-epoch-00002", ".removed-epoch-00000"] {
+            fs::create_dir(folder.join(name)).unwrap();
+            fs::write(folder.join(name).join(ENGINE_FILE), "half").unwrap();
+        }
+        assert_eq!(newest(folder).progress().epoch, 1);
+        write(folder, 3, 0, (TWO, None));
+        assert_eq!(names(folder), ["epoch-00001", "epoch-00003"]);
+    }
+
+    #[test]
+    fn damage_is_passed_over_and_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path();
+        let damages: [(&str, fn(&Path)); 4] = [
+            ("state.json: the checkpoint is damaged", |path| fs::write(path.join(STATE_FILE), "{").unwrap()),
+            ("state.json: the checkpoint is damaged", |path| fs::remove_file(path.join(STATE_FILE)).unwrap()),
+            ("checkpoint: the checkpoint is damaged", |path| {
+                fs::write(path.join(ENGINE_FILE), "parameters 2 1").unwrap()
+            }),
+            ("checkpoint: the checkpoint is damaged", |path| fs::remove_file(path.join(ENGINE_FILE)).unwrap()),
+        ];
+        for (says, damage) in damages {
+            write(folder, 1, 0, (TWO, None));
+            write(folder, 2, 0, (TWO, None));
+            damage(&folder.join("epoch-00002"));
+            let found = newest(folder);
+            assert_eq!(found.progress().epoch, 1);
+            assert!(matches!(found.damaged(), [one] if one.contains(says)), "{:?}", found.damaged());
+            assert!(Checkpoint::of_epoch(folder, 2).unwrap_err().to_string().contains(says));
+            found.set_aside_newer(folder).unwrap();
+            assert_eq!(names(folder), ["damaged-epoch-00002", "epoch-00001"]);
+        }
+        fs::remove_file(folder.join("epoch-00001").join(STATE_FILE)).unwrap();
+        let error = Checkpoint::newest(folder).unwrap_err();
+        assert!(error.to_string().contains("no checkpoint is whole"), "{error}");
+        assert!(error.help_text().unwrap().contains("--force"));
+    }
+
+    proptest! {
+        #[test]
+        fn names_are_moments(epoch: u64, batch: u64) {
+            let moment = Moment { epoch, batch };
+            prop_assert_eq!(Moment::parse(&moment.name()), Some(moment));
+        }
+
+        #[test]
+        fn a_state_is_read_as_it_was_written(seconds: f64, value: f32, bytes: u64) {
+            prop_assume!(seconds.is_finite() && value.is_finite());
+            let mut state = state(1, 2);
+            state.progress.seconds = seconds;
+            state.fingerprint = state.fingerprint.with("learning rate", value);
+            state.files.insert(ENGINE_FILE.into(), Sum { bytes, crc32: 7 });
+            let text = serde_json::to_vec_pretty(&state).unwrap();
+            prop_assert_eq!(serde_json::from_slice::<State>(&text).unwrap(), state);
+        }
     }
 }

@@ -4,6 +4,7 @@ use super::checkpoint::{Fingerprint, Progress};
 use super::data::{Data, Feed, epoch_order};
 use super::evaluate::{class_count, evaluate, loss_of};
 use super::metrics::{EpochReport, Event, Measures, StepReport};
+use super::policy::CheckpointPolicy;
 use super::run_folder::RunFolder;
 use super::schedule::{LearningRate, Schedule};
 use crate::contract::{GRAD_NORM, LOSS_PERTURBED};
@@ -85,10 +86,12 @@ pub struct Run<'a> {
     pub engine: &'a mut dyn Engine,
     /// The training set.
     pub train: &'a Feed<'a>,
-    /// The test set, evaluated after each epoch.
+    /// The test set, evaluated as the policy says.
     pub test: Option<&'a Feed<'a>>,
     /// The choices.
     pub config: &'a Config,
+    /// When it evaluates, saves, and ends before its last epoch.
+    pub policy: &'a CheckpointPolicy,
     /// Where metrics and checkpoints are written; nowhere if none.
     pub folder: Option<&'a mut RunFolder>,
     /// Told of everything that happens.
@@ -105,6 +108,8 @@ pub enum Ended {
     Finished,
     /// It was told to stop; the last checkpoint is of this moment.
     Stopped,
+    /// The metric has not improved for as many epochs as the policy waits; the last checkpoint is of this moment.
+    StoppedEarly,
 }
 
 /// Checks that configuration, data and graph fit, that the model can have every label, and redraws the fraction `label_noise` of the training labels.
@@ -133,18 +138,25 @@ pub fn prepare(
     Ok(classes)
 }
 
-/// Trains from `progress` to the end of the last epoch. After each epoch the test set is evaluated and a checkpoint
-/// written.
+/// Trains from `progress` to the end of the last epoch, or of the one that the policy's patience ends with. Evaluates and
+/// writes checkpoints as the policy says, a last one whenever it ends.
+///
+/// A run that goes on from a checkpoint takes the steps and writes the numbers that one which was never interrupted would have:
+/// what a step depends on is in the engine's file, the progress and the configuration.
 ///
 /// # Errors
-/// Where the engine fails, a file cannot be written, or the loss is no longer finite; the last checkpoint is then still
-/// there.
+/// Where the engine fails, a file cannot be written, the metric of the best epoch is not measured, or the loss is no longer
+/// finite; the last checkpoint is then still there.
 pub fn fit(mut run: Run<'_>, mut progress: Progress) -> Result<Ended> {
     let Config { epochs, batch_size, seed, .. } = *run.config;
     let samples = run.train.data().len();
     let rate = run.config.rate(run.train.batch_count(batch_size)?)?;
 
     while progress.epoch < epochs {
+        if progress.batch == 0 && run.policy.is_out_of_patience(&progress.standing) {
+            run.save(&progress)?;
+            return Ok(Ended::StoppedEarly);
+        }
         let order = epoch_order(samples, seed, progress.epoch);
         for rows in run.train.batches(&order, batch_size)?.skip(progress.batch as usize) {
             if run.stop.load(Ordering::Relaxed) {
@@ -152,31 +164,29 @@ pub fn fit(mut run: Run<'_>, mut progress: Progress) -> Result<Ended> {
             }
             run.step(rows, rate.at(progress.step), &mut progress)?;
         }
-        let evaluation = match run.test {
+        let evaluation = match run.test.filter(|_| run.policy.evaluates_after(progress.epoch + 1, epochs)) {
             None => None,
             Some(test) => match evaluate(run.engine, test, batch_size, run.stop)? {
                 None => return run.stopped(&progress),
                 evaluation => evaluation,
             },
         };
-        run.report(Event::Epoch(EpochReport {
+        let report = EpochReport {
             epoch: progress.epoch + 1,
             step: progress.step,
-            measures: Measures {
-                loss: progress.loss.value().unwrap_or(f64::NAN) as f32,
-                learning_rate: rate.at(progress.step.saturating_sub(1)),
-                ..Measures::default()
-            },
+            measures: progress.means.measures(),
             test_loss: evaluation.map(|evaluation| evaluation.loss),
             test_error: evaluation.and_then(|evaluation| evaluation.error),
             test_top5_error: evaluation.and_then(|evaluation| evaluation.top5_error),
             seconds: progress.seconds,
-            data_seconds: 0.0,
-            examples_per_second: progress.loss.samples() as f64 / progress.seconds,
-        }))?;
-        progress = Progress { epoch: progress.epoch + 1, step: progress.step, ..Progress::default() };
-        if let Some(folder) = &mut run.folder {
-            folder.save(run.engine, &progress)?;
+            data_seconds: progress.data_seconds,
+            examples_per_second: progress.means.samples() as f64 / progress.seconds,
+        };
+        progress = progress.next_epoch();
+        progress.standing.judge(&report, run.policy.best, run.test.is_some(), run.policy.min_delta)?;
+        run.report(Event::Epoch(report))?;
+        if run.policy.saves_after(progress.epoch, &progress.standing) || progress.epoch >= epochs {
+            run.save(&progress)?;
         }
     }
     Ok(Ended::Finished)
@@ -194,8 +204,6 @@ impl Run<'_> {
         let loss = loss_of(&outputs)?;
         progress.batch += 1;
         progress.step += 1;
-        progress.loss.add(loss, rows.len());
-        progress.seconds += seconds;
         let metric = |name: &str| {
             let index = self.engine.step_outputs().iter().position(|output| output == name)?;
             outputs.get(index)?.to_scalar()
@@ -214,10 +222,10 @@ impl Run<'_> {
             data_seconds: 0.0,
             examples_per_second: rows.len() as f64 / seconds,
         };
-        if !loss.is_finite() {
-            return Err(self.diverged(&report));
-        }
-        self.report(Event::Step(report))
+        progress.add(&report, rows.len());
+        let diverged = (!loss.is_finite()).then(|| self.diverged(&report));
+        self.report(Event::Step(report))?;
+        diverged.map_or(Ok(()), Err)
     }
 
     fn diverged(&self, report: &StepReport) -> Error {
@@ -238,10 +246,15 @@ impl Run<'_> {
         Ok(())
     }
 
-    fn stopped(&mut self, progress: &Progress) -> Result<Ended> {
-        if let Some(folder) = &mut self.folder {
-            folder.save(self.engine, progress)?;
+    fn save(&mut self, progress: &Progress) -> Result<()> {
+        match &mut self.folder {
+            Some(folder) => folder.save(self.engine, progress, self.policy),
+            None => Ok(()),
         }
+    }
+
+    fn stopped(&mut self, progress: &Progress) -> Result<Ended> {
+        self.save(progress)?;
         Ok(Ended::Stopped)
     }
 }

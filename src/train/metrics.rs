@@ -1,7 +1,7 @@
 //! What is measured while training, and how it is averaged.
 
 use ndarray::ArrayView2;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 /// A weighted mean, summed in double precision.
 ///
@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Mean {
+    #[serde(deserialize_with = "null_as_nan")]
     sum: f64,
     weight: u64,
 }
@@ -34,6 +35,11 @@ impl Mean {
     pub fn samples(&self) -> u64 {
         self.weight
     }
+}
+
+/// JSON has no number for what is none, and `null` is written in its place.
+fn null_as_nan<'de, D: Deserializer<'de>, T: Deserialize<'de> + From<f32>>(deserializer: D) -> Result<T, D::Error> {
+    Ok(Option::deserialize(deserializer)?.unwrap_or(T::from(f32::NAN)))
 }
 
 /// How many rows of `logits` (`[batch, classes]`) have their label among the `k` largest. A row with a NaN never has; of equal
@@ -61,6 +67,7 @@ pub fn count_in_top(k: usize, logits: ArrayView2<'_, f32>, labels: &[i64]) -> us
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Measures {
     /// L(θ), as the training graph returns it.
+    #[serde(deserialize_with = "null_as_nan")]
     pub loss: f32,
     /// L(θ + ε), the loss at the perturbed parameters; L(θ) in a plain step.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -188,6 +195,14 @@ mod tests {
     #[test]
     fn a_label_that_is_no_class_is_never_right() {
         assert_eq!(count_in_top(2, array![[0.0, 1.0], [0.0, 1.0]].view(), &[-1, 2]), 0);
+    }
+
+    #[test]
+    fn a_loss_that_is_no_number_can_be_read_again() {
+        let measures = Measures { loss: f32::INFINITY, ..Measures::default() };
+        let line = serde_json::to_string(&Event::Step(StepReport { measures, ..StepReport::default() })).unwrap();
+        let Event::Step(report) = serde_json::from_str(&line).unwrap() else { panic!("{line}") };
+        assert!(report.measures.loss.is_nan());
     }
 
     #[test]

@@ -1,18 +1,24 @@
 //! Training runs: data in batches, learning rates, metrics, checkpoints, and the loop over an [`crate::engine::Engine`].
 
 mod artifacts;
+mod best;
 mod checkpoint;
 pub mod data;
 mod evaluate;
 mod fit;
+mod means;
 mod metrics;
+mod policy;
 mod run_folder;
 mod schedule;
 
 pub use artifacts::{exposed_numbers, find_artifacts};
+pub use best::{Best, Metric, Standing};
 pub use checkpoint::{Checkpoint, Fingerprint, Progress};
 pub use evaluate::{Evaluation, class_count, evaluate};
 pub use fit::{Config, Ended, Run, fit, prepare};
+pub use means::Means;
 pub use metrics::{EpochReport, Event, Mean, Measures, StepReport, count_in_top};
+pub use policy::CheckpointPolicy;
 pub use run_folder::RunFolder;
 pub use schedule::{LearningRate, Schedule};

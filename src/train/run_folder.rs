@@ -1,18 +1,21 @@
-//! The folder that a run leaves behind: `checkpoints/`, `metrics.jsonl`, and its result, `model.onnx` or
-//! `state.safetensors`.
+//! The folder that a run leaves behind, and the names of everything in it.
+//!
+//! What is durable when: `metrics.jsonl` is written line by line and flushed to the disk before each checkpoint, which says how
+//! long it was; a resumed run cuts off what comes after. So its lines and the checkpoint always agree, whenever the run was
+//! killed. Results are written under another name, flushed, and renamed. A lock on `metrics.jsonl`, which ends with the
+//! process, keeps two runs from writing into one folder.
 
-use super::checkpoint::{Checkpoint, Fingerprint, Progress, State};
+use super::checkpoint::{Checkpoint, Fingerprint, Progress, State, remove_whole, sync_folder};
 use super::metrics::Event;
+use super::policy::CheckpointPolicy;
 use crate::engine::Engine;
 use crate::{Error, Result};
-use std::fs::{self, File, OpenOptions};
+use std::collections::BTreeMap;
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-const CHECKPOINTS: &str = "checkpoints";
-const METRICS: &str = "metrics.jsonl";
-const MODEL: &str = "model.onnx";
-const STATE: &str = "state.safetensors";
+const UNFINISHED: &str = ".unfinished-";
 
 /// A run's folder, open for writing.
 #[derive(Debug)]
@@ -25,28 +28,45 @@ pub struct RunFolder {
 }
 
 impl RunFolder {
+    /// The folder of checkpoints.
+    pub const CHECKPOINTS: &str = "checkpoints";
+    /// An [`Event`] a line.
+    pub const METRICS: &str = "metrics.jsonl";
+    /// The trained model, for inference.
+    pub const MODEL: &str = "model.onnx";
+    /// The model of the best epoch, for inference.
+    pub const BEST_MODEL: &str = "best.onnx";
+    /// The trained state of a step model.
+    pub const STATE: &str = "state.safetensors";
+    /// The run's choices.
+    pub const CONFIG: &str = "config.toml";
+    /// The run's course, for a reader.
+    pub const REPORT: &str = "report.html";
+    /// What the names of TensorBoard's files begin with.
+    pub const EVENTS: &str = "events.out.tfevents.";
+
     /// Begins a run in `root`, which is made where it is missing. What an earlier run left there is removed if
     /// `overwrite` says so; other files are left alone.
     ///
     /// # Errors
-    /// Where the folder is not empty and `overwrite` is false, or it cannot be written.
+    /// Where the folder is not empty and `overwrite` is false, it cannot be written, or another process trains in it.
     pub fn create(root: &Path, fingerprint: Fingerprint, overwrite: bool) -> Result<Self> {
         Self::check_free(root, overwrite)?;
         fs::create_dir_all(root).map_err(|error| Error::io("make the folder", root, &error))?;
-        for (path, remove) in [
-            (root.join(CHECKPOINTS), fs::remove_dir_all as fn(PathBuf) -> io::Result<()>),
-            (root.join(METRICS), fs::remove_file),
-            (root.join(MODEL), fs::remove_file),
-            (root.join(STATE), fs::remove_file),
-        ] {
-            match remove(path.clone()) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                    return Err(Error::io("remove the earlier run", path, &error));
-                }
-                _ => {}
-            }
+        // The file of metrics comes first and stays: it says that what else bears a run's name is a run's.
+        let mut run = Self::open(root, fingerprint)?;
+        let checkpoints = run.path_of(Self::CHECKPOINTS);
+        remove_whole(&checkpoints).map_err(|error| Error::io("remove the earlier run", &checkpoints, &error))?;
+        for path in run.results()? {
+            fs::remove_file(&path).map_err(|error| Error::io("remove the earlier run", &path, &error))?;
         }
-        Self::open(root, fingerprint, 0)
+        run.cut(0)?;
+        let parent = root.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        fs::create_dir(&checkpoints)
+            .and_then(|()| sync_folder(root))
+            .and_then(|()| sync_folder(parent))
+            .map_err(|error| Error::io("make the folder", &checkpoints, &error))?;
+        Ok(run)
     }
 
     /// Whether [`RunFolder::create`] would take `root`; changes nothing.
@@ -67,35 +87,76 @@ impl RunFolder {
             .help("--resume goes on with the run in it, --force replaces that run, --out names another folder"))
     }
 
-    /// The newest checkpoint of the run in `root`; none where the run was stopped before its first.
+    /// The newest checkpoint of the run in `root` that is whole ([`Checkpoint::damaged`] says of others). None where there is
+    /// none yet, and the run can be begun with [`RunFolder::create`]: it was stopped before its first, or even before the
+    /// folder was made. So a run that is always started to be resumed begins by itself.
     ///
     /// # Errors
-    /// Where no run was begun there or the checkpoint cannot be read.
+    /// Where a checkpoint cannot be read, or all are damaged; where `root` holds no run, but files that one would replace.
     pub fn newest_checkpoint(root: &Path) -> Result<Option<Checkpoint>> {
-        if !root.join(METRICS).is_file() {
-            return Err(Error::input("there is no run to resume")
-                .in_file(root)
-                .help("leave --resume out to begin one, or name the run's folder with --out"));
+        let newest = Checkpoint::newest(&root.join(Self::CHECKPOINTS))?;
+        if newest.is_some() || root.join(Self::METRICS).is_file() {
+            return Ok(newest);
         }
-        Checkpoint::newest(&root.join(CHECKPOINTS))
+        let names = names_in(root)?;
+        match names.iter().find(|name| Self::is_result(name) || *name == Self::CHECKPOINTS) {
+            None => Ok(None),
+            Some(name) => {
+                Err(Error::input(format!("there is no run to resume, but a file `{name}`, which one would replace"))
+                    .in_file(root)
+                    .help("name the run's folder with --out"))
+            }
+        }
     }
 
-    /// Goes on with the run in `root` after `checkpoint`: what `metrics.jsonl` says of later steps is cut off.
+    /// Goes on with the run in `root` after `checkpoint`: what `metrics.jsonl` says of later steps is cut off, and newer
+    /// checkpoints, which are damaged, are set aside as `damaged-…`.
     ///
     /// # Errors
-    /// Where the fingerprint is not that of the run, or a file cannot be written.
+    /// Where the fingerprint is not that of the run, a file cannot be written, or another process trains there.
     pub fn resume(root: &Path, fingerprint: Fingerprint, checkpoint: &Checkpoint) -> Result<Self> {
         fingerprint.check_continues(checkpoint.fingerprint()).map_err(|error| error.in_file(root))?;
-        Self::open(root, fingerprint, checkpoint.state.metrics_length)
+        let mut run = Self::open(root, fingerprint)?;
+        checkpoint.set_aside_newer(&run.path_of(Self::CHECKPOINTS))?;
+        run.cut(checkpoint.state.metrics_length)?;
+        Ok(run)
     }
 
-    fn open(root: &Path, fingerprint: Fingerprint, length: u64) -> Result<Self> {
-        let path = root.join(METRICS);
+    fn open(root: &Path, fingerprint: Fingerprint) -> Result<Self> {
+        let path = root.join(Self::METRICS);
         let cannot = |error: io::Error| Error::io("write the metrics", &path, &error);
         let metrics = OpenOptions::new().append(true).create(true).open(&path).map_err(cannot)?;
-        let metrics_length = length.min(metrics.metadata().map_err(cannot)?.len());
-        metrics.set_len(metrics_length).map_err(cannot)?;
+        match metrics.try_lock() {
+            Err(TryLockError::WouldBlock) => {
+                return Err(Error::input("another process trains in this folder")
+                    .in_file(root)
+                    .help("wait for it or end it, or name another folder with --out"));
+            }
+            // Not every file system has locks.
+            Err(TryLockError::Error(_)) | Ok(()) => {}
+        }
+        let metrics_length = metrics.metadata().map_err(cannot)?.len();
         Ok(Self { root: root.to_owned(), fingerprint, metrics, metrics_length, line: Vec::new() })
+    }
+
+    /// Cuts `metrics.jsonl` to `length` bytes, where it is longer.
+    fn cut(&mut self, length: u64) -> Result<()> {
+        self.metrics_length = self.metrics_length.min(length);
+        let cut = self.metrics.set_len(self.metrics_length);
+        cut.map_err(|error| Error::io("write the metrics", self.path_of(Self::METRICS), &error))
+    }
+
+    /// Whether a run leaves a file of this name, besides its metrics.
+    fn is_result(name: &str) -> bool {
+        let name = name.strip_prefix(UNFINISHED).unwrap_or(name);
+        [Self::MODEL, Self::BEST_MODEL, Self::STATE, Self::CONFIG, Self::REPORT].contains(&name)
+            || name.starts_with(Self::EVENTS)
+    }
+
+    /// The files that an earlier run left, besides its metrics.
+    fn results(&self) -> Result<impl Iterator<Item = PathBuf>> {
+        let names = names_in(&self.root)?;
+        Ok(names.into_iter().filter(|name| Self::is_result(name)).map(|name| self.path_of(&name)))
     }
 
     /// The folder.
@@ -103,33 +164,58 @@ impl RunFolder {
         &self.root
     }
 
-    /// Appends a line to `metrics.jsonl`, in one write.
+    /// Where `name`, one of the names above, is in the folder.
+    pub fn path_of(&self, name: &str) -> PathBuf {
+        self.root.join(name)
+    }
+
+    /// Appends a line to `metrics.jsonl`, in one write. It survives the end of the process, and from the next checkpoint on
+    /// the loss of power.
     ///
     /// # Errors
-    /// Where it cannot be written.
+    /// Where it cannot be written; what was written of it is removed.
     pub fn log(&mut self, event: &Event) -> Result<()> {
         self.line.clear();
         let written = serde_json::to_writer(&mut self.line, event).map_err(io::Error::from).and_then(|()| {
             self.line.push(b'\n');
             self.metrics.write_all(&self.line)
         });
-        written.map_err(|error| Error::io("write the metrics", self.root.join(METRICS), &error))?;
+        if let Err(error) = written {
+            let _ = self.metrics.set_len(self.metrics_length);
+            return Err(can_be_resumed(Error::io("write the metrics", self.path_of(Self::METRICS), &error)));
+        }
         self.metrics_length += self.line.len() as u64;
         Ok(())
     }
 
-    /// Writes a checkpoint; the metrics so far are on the disk before it.
+    /// Writes a checkpoint, and removes those that `policy` does not keep; the metrics so far are on the disk before it. Where
+    /// there already is one of this moment, nothing is written.
     ///
     /// # Errors
     /// Where it cannot be written; the last one is still there.
-    pub fn save(&mut self, engine: &mut dyn Engine, progress: &Progress) -> Result<()> {
-        self.metrics.sync_data().map_err(|error| Error::io("write the metrics", self.root.join(METRICS), &error))?;
+    pub fn save(&mut self, engine: &mut dyn Engine, progress: &Progress, policy: &CheckpointPolicy) -> Result<()> {
+        let flushed = self.metrics.sync_data();
+        flushed.map_err(|error| can_be_resumed(Error::io("write the metrics", self.path_of(Self::METRICS), &error)))?;
         let state = State {
             progress: progress.clone(),
             metrics_length: self.metrics_length,
             fingerprint: self.fingerprint.clone(),
+            files: BTreeMap::new(),
         };
-        Checkpoint::write(&self.root.join(CHECKPOINTS), &state, |file| engine.save(file))
+        let kept = (policy.keep, policy.best_kept(&progress.standing));
+        Checkpoint::write(&self.path_of(Self::CHECKPOINTS), &state, kept, |file| engine.save(file))
+            .map_err(can_be_resumed)
+    }
+
+    /// The checkpoint of the end of the best epoch so far. None before the first, and where it is not kept: it surely is where
+    /// [`CheckpointPolicy::best`] asks for it, unless newer ones were damaged since.
+    ///
+    /// # Errors
+    /// Where a checkpoint cannot be read, or that one is damaged.
+    pub fn best_checkpoint(&self) -> Result<Option<Checkpoint>> {
+        let checkpoints = self.path_of(Self::CHECKPOINTS);
+        let best = Checkpoint::newest(&checkpoints)?.and_then(|newest| newest.progress().standing.best);
+        best.map_or(Ok(None), |best| Checkpoint::of_epoch(&checkpoints, best.epoch))
     }
 
     /// Has `write` write the trained model for inference, whole or not at all, and returns its path.
@@ -137,7 +223,7 @@ impl RunFolder {
     /// # Errors
     /// Where `write` fails, or the file cannot be written.
     pub fn write_model(&self, write: impl FnOnce(&Path) -> Result<()>) -> Result<PathBuf> {
-        self.write_result(MODEL, write)
+        self.write_result(Self::MODEL, write)
     }
 
     /// Has `write` write the trained state, whole or not at all, and returns its path.
@@ -145,15 +231,42 @@ impl RunFolder {
     /// # Errors
     /// Where `write` fails, or the file cannot be written.
     pub fn write_state(&self, write: impl FnOnce(&Path) -> Result<()>) -> Result<PathBuf> {
-        self.write_result(STATE, write)
+        self.write_result(Self::STATE, write)
     }
 
-    fn write_result(&self, name: &str, write: impl FnOnce(&Path) -> Result<()>) -> Result<PathBuf> {
-        let target = self.root.join(name);
-        let unfinished = self.root.join(format!(".unfinished-{name}"));
+    /// Has `write` write the file `name`, one of the names above, whole or not at all, and returns its path. It is durable when
+    /// this returns.
+    ///
+    /// # Errors
+    /// Where `write` fails, or the file cannot be written.
+    pub fn write_result(&self, name: &str, write: impl FnOnce(&Path) -> Result<()>) -> Result<PathBuf> {
+        let target = self.path_of(name);
+        let unfinished = self.path_of(&format!("{UNFINISHED}{name}"));
         write(&unfinished)?;
-        fs::rename(&unfinished, &target).map_err(|error| Error::io("write the result", &target, &error))?;
+        File::open(&unfinished)
+            .and_then(|file| file.sync_all())
+            .and_then(|()| fs::rename(&unfinished, &target))
+            .and_then(|()| sync_folder(&self.root))
+            .map_err(|error| Error::io("write the result", &target, &error))?;
         Ok(target)
+    }
+}
+
+/// Says of a failure to write what becomes of the run.
+fn can_be_resumed(error: Error) -> Error {
+    error.help("once it can be written, the same command with --resume goes on from the last checkpoint")
+}
+
+/// The names in `folder`; none where it is missing.
+fn names_in(folder: &Path) -> Result<Vec<String>> {
+    let cannot = |error: io::Error| Error::io("use the output folder", folder, &error);
+    match fs::read_dir(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(cannot(error)),
+        Ok(entries) => {
+            let names = entries.map(|entry| entry.map(|entry| entry.file_name().to_string_lossy().into_owned()));
+            names.collect::<io::Result<_>>().map_err(cannot)
+        }
     }
 }
 
@@ -161,13 +274,14 @@ impl RunFolder {
 mod tests {
     use super::*;
     use crate::train::StepReport;
+    use std::num::NonZero;
 
     fn step(step: u64) -> Event {
         Event::Step(StepReport { epoch: 1, step, ..StepReport::default() })
     }
 
     fn steps_logged(root: &Path) -> Vec<u64> {
-        let lines = fs::read_to_string(root.join(METRICS)).unwrap();
+        let lines = fs::read_to_string(root.join(RunFolder::METRICS)).unwrap();
         let steps = lines.lines().map(|line| match serde_json::from_str(line).unwrap() {
             Event::Step(report) => report.step,
             other => panic!("{other:?}"),
@@ -189,8 +303,9 @@ mod tests {
             progress: Progress { step: 2, ..Progress::default() },
             metrics_length: run.metrics_length,
             fingerprint: fingerprint(),
+            files: BTreeMap::new(),
         };
-        Checkpoint::write(&root.join(CHECKPOINTS), &state, |file| {
+        Checkpoint::write(&root.join(RunFolder::CHECKPOINTS), &state, (NonZero::<usize>::MIN, None), |file| {
             fs::write(file, "").unwrap();
             Ok(())
         })
@@ -211,21 +326,52 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let root = folder.path();
         RunFolder::create(root, fingerprint(), false).unwrap().log(&step(1)).unwrap();
-        fs::write(root.join("notes.txt"), "mine").unwrap();
+        fs::create_dir(root.join(RunFolder::CHECKPOINTS).join("epoch-00001")).unwrap();
+        let results =
+            ["model.onnx", "best.onnx", "state.safetensors", "config.toml", "report.html", ".unfinished-best.onnx"];
+        for name in results.into_iter().chain(["events.out.tfevents.1.host", "notes.txt"]) {
+            fs::write(root.join(name), "").unwrap();
+        }
         let error = RunFolder::create(root, fingerprint(), false).unwrap_err();
         assert!(error.to_string().contains("not empty"), "{error}");
         RunFolder::create(root, fingerprint(), true).unwrap();
         assert!(steps_logged(root).is_empty());
-        assert_eq!(fs::read_to_string(root.join("notes.txt")).unwrap(), "mine");
+        let mut names = names_in(root).unwrap();
+        names.sort();
+        assert_eq!(names, ["checkpoints", "metrics.jsonl", "notes.txt"]);
+        assert_eq!(names_in(&root.join("checkpoints")).unwrap(), [""; 0]);
     }
 
     #[test]
-    fn nothing_can_be_resumed_where_there_is_no_run() {
+    fn one_run_at_a_time_writes_into_a_folder() {
         let folder = tempfile::tempdir().unwrap();
-        let error = RunFolder::newest_checkpoint(&folder.path().join("missing")).unwrap_err();
-        assert!(error.to_string().ends_with("there is no run to resume"), "{error}");
-        assert!(RunFolder::newest_checkpoint(folder.path()).is_err());
-        RunFolder::create(folder.path(), fingerprint(), false).unwrap();
-        assert_eq!(RunFolder::newest_checkpoint(folder.path()).unwrap(), None);
+        let mut first = RunFolder::create(folder.path(), fingerprint(), false).unwrap();
+        first.log(&step(1)).unwrap();
+        let error = RunFolder::create(folder.path(), fingerprint(), true).unwrap_err();
+        assert!(error.to_string().ends_with("another process trains in this folder"), "{error}");
+        assert_eq!(steps_logged(folder.path()), [1]);
+        drop(first);
+        RunFolder::create(folder.path(), fingerprint(), true).unwrap();
+    }
+
+    #[test]
+    fn a_run_that_is_always_resumed_begins_by_itself() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path();
+        assert_eq!(RunFolder::newest_checkpoint(&root.join("missing")).unwrap(), None);
+        fs::write(root.join("log.txt"), "").unwrap();
+        assert_eq!(RunFolder::newest_checkpoint(root).unwrap(), None);
+        RunFolder::create(root, fingerprint(), true).unwrap();
+        assert_eq!(RunFolder::newest_checkpoint(root).unwrap(), None);
+    }
+
+    #[test]
+    fn a_folder_with_files_of_ones_own_is_not_taken_for_a_run() {
+        for name in ["model.onnx", "checkpoints", "config.toml"] {
+            let folder = tempfile::tempdir().unwrap();
+            fs::write(folder.path().join(name), "mine").unwrap();
+            let error = RunFolder::newest_checkpoint(folder.path());
+            assert!(error.is_err(), "{name}");
+        }
     }
 }

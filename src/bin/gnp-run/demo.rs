@@ -5,7 +5,7 @@ use comfy_table::Table;
 use gnp::experiment::EngineKind;
 use gnp::penalty::Penalty;
 use gnp::train::data::{self, Data, Dataset, Feed};
-use gnp::train::{Config, Event, Progress, Run, Schedule, evaluate, fit, prepare};
+use gnp::train::{CheckpointPolicy, Config, Event, Progress, Run, Schedule, evaluate, fit, prepare};
 use gnp::{Error, Result, cli};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::collections::BTreeMap;
@@ -115,6 +115,7 @@ impl Demo {
             train: &train,
             test: None,
             config: &config,
+            policy: &CheckpointPolicy::default(),
             folder: None,
             observe: &mut |event| match event {
                 Event::Step(step) => seconds.push(step.seconds),

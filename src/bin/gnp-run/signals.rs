@@ -3,10 +3,11 @@
 use gnp::{Error, Result};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Set by Ctrl-C.
+/// Set by Ctrl-C and SIGTERM.
 pub static STOP: AtomicBool = AtomicBool::new(false);
 
-/// The first Ctrl-C lets the step under way finish and a checkpoint be written, the second ends the program.
+/// The first Ctrl-C (SIGINT) or SIGTERM lets the step under way finish and a checkpoint be written, the second ends the
+/// program.
 pub fn stop_on_ctrl_c(quiet: bool) -> Result<()> {
     ctrlc::set_handler(move || {
         if STOP.swap(true, Ordering::Relaxed) {

@@ -3,7 +3,7 @@
 use crate::progress::Display;
 use crate::signals;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, ValueEnum, value_parser};
-use gnp::cli::arguments::{PenaltyArguments, StepArguments};
+use gnp::cli::arguments::{CheckpointArguments, PenaltyArguments, StepArguments};
 use gnp::cli::{config_file, describe};
 use gnp::engine::Device;
 use gnp::experiment::{
@@ -80,6 +80,8 @@ pub struct Arguments {
     penalty: PenaltyArguments,
     #[command(flatten)]
     step: StepArguments,
+    #[command(flatten)]
+    checkpoint: CheckpointArguments,
 
     /// Write the trained model there: the model that was given, with trained weights
     #[arg(short, long, value_name = "FILE", help_heading = "Output")]
@@ -192,6 +194,7 @@ impl Arguments {
             },
             config: self.config(self.epochs.ok_or_else(missing)?),
             learning_rate: self.lr,
+            policy: self.checkpoint.policy(),
             engine: self.engine,
             device: self.device,
             ort_lib: self.ort_lib.clone(),
@@ -262,6 +265,9 @@ impl Observer for Console {
 impl Console {
     /// Says what came of the run.
     fn conclude(&self, outcome: &Outcome, folder: &Path) -> Result<()> {
+        if outcome.ended == Ended::StoppedEarly && !self.quiet {
+            eprintln!("stopped early: no improvement for as many epochs as --patience says");
+        }
         match (&outcome.result, &self.display) {
             _ if self.quiet => Ok(()),
             (Some((what, file)), Some(display)) => cli::print(display.summary(what, file)),
