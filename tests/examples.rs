@@ -13,7 +13,11 @@ use support::python::run;
 fn example(name: &str) -> Command {
     let folder = std::env::current_exe().unwrap().parent().unwrap().with_file_name("examples");
     let program: PathBuf = folder.join(format!("{name}{}", std::env::consts::EXE_SUFFIX));
-    assert!(program.is_file(), "{} is missing: `cargo test` builds it, `cargo test --test examples` does not", program.display());
+    assert!(
+        program.is_file(),
+        "{} is missing: `cargo test` builds it, `cargo test --test examples` does not",
+        program.display()
+    );
     Command::new(program)
 }
 
@@ -30,7 +34,8 @@ fn train() {
 fn a_loop_of_ones_own() {
     let said = run(example("loop").arg(models().join("mlp/model.onnx")));
     assert_says(&said, &["6 parameters train", "loss = ", "gnp.grad_norm = "]);
-    let losses: Vec<f64> = said.lines().filter_map(|line| line.strip_prefix("loss = ")?.split(' ').next()?.parse().ok()).collect();
+    let losses: Vec<f64> =
+        said.lines().filter_map(|line| line.strip_prefix("loss = ")?.split(' ').next()?.parse().ok()).collect();
     assert!(losses.len() == 5 && losses[4] < 0.5 * losses[0], "{said}");
 }
 

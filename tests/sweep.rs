@@ -47,7 +47,15 @@ fn what_a_run_was_started_with_runs_it_again() {
     let folder = folder.path();
     let config = configuration(folder, "[set]\n'gnp.momentum' = 0.5\n");
     let run = |config: &Path, out: &str, more: &[&str]| {
-        gnp_run().arg("--config").arg(config).arg("--out").arg(folder.join(out)).args(more).arg("--quiet").assert().success();
+        gnp_run()
+            .arg("--config")
+            .arg(config)
+            .arg("--out")
+            .arg(folder.join(out))
+            .args(more)
+            .arg("--quiet")
+            .assert()
+            .success();
         metrics(&folder.join(out))
     };
     let first = run(&config, "first", &["--epochs", "3", "--seed", "7"]);

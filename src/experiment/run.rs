@@ -154,10 +154,8 @@ fn write_configuration(experiment: &Experiment, config: &Config, root: &Path) ->
         configuration.remove(where_to);
     }
     let file = root.join(RunFolder::CONFIG);
-    let text = format!(
-        "# gnp {}: `gnp-run --config {}` runs this again.\n\n{configuration}",
-        env!("CARGO_PKG_VERSION")
-    );
+    let (version, name) = (env!("CARGO_PKG_VERSION"), RunFolder::CONFIG);
+    let text = format!("# gnp {version}: `gnp-run --config {name}` runs this again.\n\n{configuration}");
     std::fs::write(&file, text).map_err(|error| Error::io("write the configuration", &file, &error))
 }
 
