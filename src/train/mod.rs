@@ -1,6 +1,7 @@
 //! Training runs: data in batches, learning rates, metrics, checkpoints, and the loop over an [`crate::engine::Engine`].
 
 mod artifacts;
+pub mod augment;
 mod checkpoint;
 pub mod data;
 mod evaluate;
