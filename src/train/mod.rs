@@ -2,6 +2,7 @@
 
 mod artifacts;
 mod best;
+pub mod augment;
 mod checkpoint;
 pub mod data;
 mod evaluate;
