@@ -61,8 +61,11 @@ fn inputs_and_outputs_are_in_the_order_of_the_contract() {
 
     let next: Vec<String> = state.iter().map(|name| format!("{name}.next")).collect();
     let output = names(&step.graph.output);
-    assert_eq!(output[..3], ["loss", "gnp.grad_norm", "gnp.loss_perturbed"]);
-    assert_eq!(output[3..], next);
+    assert_eq!(
+        output[..6],
+        ["loss", "gnp.grad_norm", "gnp.loss_perturbed", "gnp.mixed_grad_norm", "gnp.param_norm", "logits"]
+    );
+    assert_eq!(output[6..], next);
     let pairs: Vec<(String, String)> = serde_json::from_str(step.metadata("gnp.state").unwrap()).unwrap();
     assert_eq!(pairs, state.iter().cloned().zip(next).collect::<Vec<_>>());
 
@@ -76,6 +79,19 @@ fn inputs_and_outputs_are_in_the_order_of_the_contract() {
     let zeros = model.initial_state(&step).unwrap();
     let zero = slots.iter().all(|slot| zeros.get(slot).unwrap().as_f32().unwrap().iter().all(|x| *x == 0.0));
     assert!(zero && zeros.get("step") == Some(&Tensor::I64(ndarray::arr0(0).into_dyn())));
+}
+
+#[test]
+fn logits_are_returned_where_they_tell_classes() {
+    let returned = |model: &ModelProto, arguments: &[&str]| {
+        let folder = folder(model);
+        rewrite(&folder, arguments);
+        StepModel::recognise(&step(&folder)).unwrap().outputs.split_off(5)
+    };
+    assert_eq!(returned(&perceptron(), &["--loss", "cross-entropy"]), ["logits"]);
+    assert_eq!(returned(&perceptron(), &["--loss", "soft-cross-entropy"]), ["logits"]);
+    assert_eq!(returned(&perceptron(), &["--loss", "mse"]), [""; 0]);
+    assert_eq!(returned(&perceptron(), &["--loss", "bce"]), [""; 0]);
 }
 
 #[test]

@@ -141,10 +141,14 @@ fn build(model: &mut Model, options: &StepOptions) -> Result<StepReport> {
     let candidates: Vec<_> = candidates.iter().map(in_step).filter(|value| !is_statistic(value)).collect();
 
     let mut b = TypedBuilder::new(&mut graph, &mut facts, LOSS_PASS);
+    let mut returned_logits = None;
     let (loss, labels, wanted, logits) = match &ending {
         Ending::Logits { value, loss } => {
             refuse_labels(b.graph())?;
-            let (scalar, labels) = loss.append(&mut b, &in_step(value))?;
+            let in_step = in_step(value);
+            let fact = b.fact(&in_step).clone();
+            let (scalar, labels) = loss.append(&mut b, &in_step)?;
+            returned_logits = loss.is_of_a_table(&fact).then_some((in_step, fact));
             (scalar, Some(labels), Some(loss.clone()), value.clone())
         }
         Ending::Scalar(value) => (scalar(&mut b, &in_step(value)), None, None, value.clone()),
@@ -183,8 +187,8 @@ fn build(model: &mut Model, options: &StepOptions) -> Result<StepReport> {
     let parts = Parts {
         labels,
         loss: objective.here().loss.clone(),
-        gradient_norm: penalised.gradient_norm,
-        perturbed_loss: penalised.perturbed_loss,
+        metrics: penalised.metrics,
+        logits: returned_logits,
         hyperparameters,
         seeded: lowered.draws,
         parameters: parameters.iter().zip(updated).map(state).collect(),
