@@ -164,6 +164,11 @@ fn build(model: &mut Model, options: &StepOptions) -> Result<StepReport> {
     }
     report.parameters(&graph, &candidates, &parameters);
 
+    let original: BTreeMap<&str, &str> = renamed.iter().map(|(old, new)| (new.as_str(), old.as_str())).collect();
+    let in_file = |value: &Value| original.get(&**value).map_or_else(|| value.to_string(), |&name| name.to_owned());
+    let names: Vec<String> = parameters.iter().map(in_file).collect();
+    let factors = options.optimizer.factors(&names.iter().map(String::as_str).collect::<Vec<_>>())?;
+
     let mut training = Training::new(TypedBuilder::new(&mut graph, &mut facts, pass::UPDATE), &parameters);
     training.hyperparameter(LEARNING_RATE, options.optimizer.default_learning_rate());
     let coefficients = coefficients(&mut training, options);
@@ -176,7 +181,7 @@ fn build(model: &mut Model, options: &StepOptions) -> Result<StepReport> {
         let fact = training.builder.fact(parameter).clone();
         training.builder.declare(gradient, fact);
     }
-    let updated = options.optimizer.update(&mut training, penalised.gradients);
+    let updated = options.optimizer.update(&mut training, penalised.gradients, &factors);
     let (hyperparameters, slots, step) = training.finish();
     lowering::expand(&mut graph, &mut facts)?;
     let slots = slots.into_iter().map(|slot| {
@@ -205,7 +210,7 @@ fn build(model: &mut Model, options: &StepOptions) -> Result<StepReport> {
         lowering: options.lowering,
         penalty: options.penalty,
         warmup: options.warmup,
-        optimizer: options.optimizer,
+        optimizer: options.optimizer.clone(),
     };
     step::assemble(model, graph, &parts, &config)?;
     report.config = config;
