@@ -9,7 +9,7 @@ mod trainee;
 
 use clap::{Parser, Subcommand};
 use gnp::cli;
-use gnp::cli::arguments::{PenaltyArguments, StepArguments};
+use gnp::cli::arguments::{PenaltyArguments, ScheduleArguments, StepArguments};
 use std::process::ExitCode;
 
 const EXAMPLES: &str = "\
@@ -54,6 +54,8 @@ struct CommandLine {
     penalty: PenaltyArguments,
     #[command(flatten)]
     step: StepArguments,
+    #[command(flatten)]
+    schedule: ScheduleArguments,
 }
 
 #[derive(Subcommand)]
@@ -69,7 +71,7 @@ fn main() -> ExitCode {
         (Some(Command::Engines(arguments)), _) => engines::run(&arguments),
         (Some(Command::Demo(arguments)), _) => demo::run(&arguments),
         (None, Some(mut arguments)) => {
-            (arguments.penalty, arguments.step) = (line.penalty, line.step);
+            (arguments.penalty, arguments.step, arguments.schedule) = (line.penalty, line.step, line.schedule);
             train::run(&arguments)
         }
         (None, None) => {

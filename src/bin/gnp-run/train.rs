@@ -3,11 +3,11 @@
 use crate::progress::Display;
 use crate::trainee::Trainee;
 use clap::{Args, ValueEnum, value_parser};
-use gnp::cli::arguments::{PenaltyArguments, StepArguments};
+use gnp::cli::arguments::{PenaltyArguments, ScheduleArguments, StepArguments};
 use gnp::engine::{Device, Engine};
 use gnp::onnx::ensure_free;
 use gnp::train::data::{Data, Dataset, Feed};
-use gnp::train::{Config, Ended, Progress, Run, RunFolder, Schedule, fit, prepare};
+use gnp::train::{Config, Ended, Progress, Run, RunFolder, fit, prepare};
 use gnp::{Error, Result, cli};
 use std::num::NonZero;
 use std::path::{Path, PathBuf};
@@ -48,15 +48,6 @@ pub struct Arguments {
     /// Samples a step
     #[arg(long, value_name = "N", default_value_t = 64, help_heading = "Optimization")]
     batch_size: usize,
-    /// Learning rate at its peak [default: the step model's own, 0.001 for artifacts]
-    #[arg(long, allow_negative_numbers = true, value_name = "RATE", help_heading = "Optimization")]
-    pub lr: Option<f32>,
-    /// How the learning rate goes on after the warm-up
-    #[arg(long, value_enum, default_value_t = ScheduleName::Constant, help_heading = "Optimization")]
-    schedule: ScheduleName,
-    /// Steps in which the learning rate rises to its peak
-    #[arg(long, value_name = "STEPS", default_value_t = 0, help_heading = "Optimization")]
-    warmup: u64,
     /// Set another hyperparameter of a step model, by the name of its input; may be repeated
     #[arg(long, value_name = "NAME=NUMBER", value_parser = assignment, help_heading = "Optimization")]
     set: Vec<(String, f32)>,
@@ -69,6 +60,8 @@ pub struct Arguments {
     pub penalty: PenaltyArguments,
     #[arg(skip)]
     pub step: StepArguments,
+    #[arg(skip)]
+    pub schedule: ScheduleArguments,
 
     /// Write the trained model there: the model that was given, with trained weights
     #[arg(short, long, value_name = "FILE", help_heading = "Output")]
@@ -107,14 +100,6 @@ pub struct Arguments {
 }
 
 #[derive(Clone, Copy, ValueEnum)]
-enum ScheduleName {
-    /// At its peak to the end
-    Constant,
-    /// Down to 0 along half a cosine
-    Cosine,
-}
-
-#[derive(Clone, Copy, ValueEnum)]
 pub enum EngineName {
     /// The best that is there for what is trained; says which, and why
     Auto,
@@ -142,7 +127,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         ensure_free(output, arguments.force || arguments.resume)?;
     }
     let trainee = Trainee::open(arguments, &root)?;
-    let config = trainee.complete(arguments.config(), arguments.lr)?;
+    let config = trainee.complete(arguments.config()?, arguments)?;
     let checkpoint = if arguments.resume {
         RunFolder::newest_checkpoint(&root)?
     } else {
@@ -210,22 +195,22 @@ impl Arguments {
         Feed::new(data, engine.batch_ports(), self.divisor).map_err(|e| e.in_file(&self.model))
     }
 
-    fn config(&self) -> Config {
-        Config {
+    fn config(&self) -> Result<Config> {
+        Ok(Config {
             epochs: self.epochs,
             batch_size: self.batch_size,
             // Of what is trained, where none is given.
-            learning_rate: self.lr.unwrap_or_default(),
-            schedule: match self.schedule {
-                ScheduleName::Constant => Schedule::Constant,
-                ScheduleName::Cosine => Schedule::Cosine,
-            },
-            warmup: self.warmup,
+            learning_rate: self.schedule.lr().unwrap_or_default(),
+            schedule: self.schedule.schedule()?,
+            warmup: self.schedule.warmup(),
             seed: self.seed.into(),
             r: self.penalty.r(),
             alpha: self.penalty.alpha(),
+            hybrid: self.schedule.hybrid(),
+            // Of what is trained.
+            gr_warmup: None,
             others: self.set.iter().cloned().collect(),
-        }
+        })
     }
 
     /// Says what the run is about to do, as far as it was asked to.

@@ -1,13 +1,14 @@
 //! What is trained: a folder of artifacts, or a step model; and the engine that it is loaded into.
 
 use crate::train::{Arguments, EngineName};
-use gnp::contract::LEARNING_RATE;
+use gnp::contract::{ALPHA, LEARNING_RATE, R, WARMUP_STEPS};
 use gnp::emit::trained::Trained;
 use gnp::engine::ort_training::{Artifacts, Options};
 use gnp::engine::{Available, Engine, OrtTraining, Rates, State, StepEngine, StepModel, Tensor, runtime};
 use gnp::onnx::{self, Model, WriteOptions};
+use gnp::penalty::Warmup;
 use gnp::rewrite::{self, StepConfig};
-use gnp::train::{Checkpoint, Config, RunFolder, exposed_numbers, find_artifacts};
+use gnp::train::{Checkpoint, Config, GrWarmup, RunFolder, Span, exposed_numbers, find_artifacts};
 use gnp::{Error, Result, cli};
 use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
@@ -42,7 +43,9 @@ impl Trainee {
         let is_folder = path.is_dir();
         let model = if is_folder { None } else { Some(onnx::read(path)?) };
         let is_made = is_folder || model.as_ref().is_some_and(StepModel::is_one);
-        if let Some(flag) = arguments.step.first_given().or(arguments.penalty.first_fixed()).filter(|_| is_made) {
+        // The penalty of artifacts with an input for it can be warmed up by what it is fed.
+        let given = arguments.step.first_given().filter(|flag| !(is_folder && *flag == "--gr-warmup"));
+        if let Some(flag) = given.or(arguments.penalty.first_fixed()).filter(|_| is_made) {
             return Err(Error::input(format!("{flag} is of no use: the training is in the model already"))
                 .in_file(path)
                 .help("give it to gnp-rewrite, or to gnp-run with the ordinary model"));
@@ -65,7 +68,11 @@ impl Trainee {
             let forward = arguments.forward.clone().or(beside.filter(|file| file.is_file()));
             (model, forward.map(onnx::read).transpose()?)
         } else {
-            let options = arguments.step.options(arguments.penalty.penalty()?, arguments.lr);
+            let mut options = arguments.step.options(arguments.penalty.penalty()?, arguments.schedule.lr());
+            if arguments.schedule.gr_warmup_length()?.is_some() {
+                // A length in epochs is fed; the input needs a value all the same.
+                options.warmup_steps = 1;
+            }
             let (step, report) = rewrite::make_step(model.clone(), &options)?;
             if !arguments.quiet {
                 eprint!("{}", cli::describe::step(&report));
@@ -82,7 +89,8 @@ impl Trainee {
     }
 
     /// The choices of `config`, with those that it leaves to what is trained, and checked against it.
-    pub fn complete(&self, config: Config, learning_rate: Option<f32>) -> Result<Config> {
+    pub fn complete(&self, config: Config, arguments: &Arguments) -> Result<Config> {
+        let learning_rate = arguments.schedule.lr();
         match self {
             Self::Artifacts(artifacts) => {
                 if let Some(name) = config.others.keys().next() {
@@ -90,7 +98,9 @@ impl Trainee {
                 }
                 let (r, alpha) = exposed_numbers(&artifacts.training_model, config.r, config.alpha)?;
                 let learning_rate = learning_rate.unwrap_or(LEARNING_RATE_OF_ARTIFACTS);
-                Ok(Config { r, alpha, learning_rate, ..config })
+                let length = arguments.step.gr_warmup_steps().map(|steps| Span::Steps(steps.into()));
+                let gr_warmup = gr_warmup(arguments, arguments.step.gr_warmup(), length, false)?;
+                Ok(Config { r, alpha, gr_warmup, learning_rate, ..config })
             }
             Self::Step(this) => {
                 let model = StepModel::recognise(&this.step)?;
@@ -110,7 +120,11 @@ impl Trainee {
                         return Err(Error::input(format!("--{option} must be a number from 0 on, not {value}")));
                     }
                 }
-                Ok(config)
+                let what = StepConfig::of(&this.step).map_or(Warmup::None, |config| config.warmup);
+                let length = model.default_of(WARMUP_STEPS).map(|steps| Span::Steps(steps as u64));
+                let gr_warmup = gr_warmup(arguments, what, length, true)?;
+                let (r, alpha) = (r.or(model.default_of(R)), alpha.or(model.default_of(ALPHA)));
+                Ok(Config { r, alpha, gr_warmup, ..config })
             }
         }
     }
@@ -173,6 +187,23 @@ impl Trainee {
             }
         }
     }
+}
+
+/// The warm-up of the penalty: of `length` where it is not given in epochs.
+fn gr_warmup(arguments: &Arguments, what: Warmup, length: Option<Span>, in_graph: bool) -> Result<Option<GrWarmup>> {
+    let epochs = arguments.schedule.gr_warmup_length()?;
+    if what == Warmup::None {
+        return match epochs {
+            None => Ok(None),
+            Some(_) => Err(Error::input("--gr-warmup-epochs is of no use: the penalty is not warmed up")
+                .help("say with --gr-warmup what grows, to gnp-rewrite where the model is a step model already")),
+        };
+    }
+    let length = epochs.or(length).ok_or_else(|| {
+        Error::input("the warm-up of the penalty has no length")
+            .help("give it with --gr-warmup-steps or --gr-warmup-epochs")
+    })?;
+    Ok(Some(GrWarmup { what, length, in_graph }))
 }
 
 /// A folder beside the run's, so that large weights can be linked into it, which goes with the run.

@@ -1,7 +1,9 @@
-//! Groups of arguments that both binaries have.
+//! Groups of arguments, those that both binaries have among them.
 
 mod penalty;
+mod schedule;
 mod step;
 
 pub use penalty::PenaltyArguments;
+pub use schedule::ScheduleArguments;
 pub use step::StepArguments;
