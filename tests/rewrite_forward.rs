@@ -122,6 +122,42 @@ fn metadata_say_what_was_chosen_and_keep_what_was_there() {
 }
 
 #[test]
+fn factors_are_recorded_and_in_the_graph_where_they_are_not_1() {
+    let nodes = |arguments: &[&str]| {
+        let folder = folder(&perceptron());
+        rewrite(&folder, &[&["--loss", "mse", "--weight-decay", "0.1"], arguments].concat());
+        let step = step(&folder);
+        let config: Value = serde_json::from_str(step.metadata("gnp.config").unwrap()).unwrap();
+        (step.graph.node.len(), config["optimizer"].clone())
+    };
+    let (plain, config) = nodes(&[]);
+    assert_eq!((&config["lr_scale"], &config["decay_scale"]), (&json!([]), &json!([])));
+    let (of_one, _) = nodes(&["--lr-scale", "*=1", "--decay-scale", "fc1.*=1"]);
+    assert_eq!(of_one, plain);
+    // One product for both of the parameters, and two nodes less for each that does not decay.
+    let (scaled, config) = nodes(&["--lr-scale", "fc1.*=0.5", "--decay-scale", "*.bias=0"]);
+    assert_eq!(scaled, plain + 1 - 4);
+    assert_eq!(config["lr_scale"], json!([{ "glob": "fc1.*", "factor": 0.5 }]));
+    assert_eq!(config["decay_scale"], json!([{ "glob": "*.bias", "factor": 0.0 }]));
+}
+
+#[test]
+fn factors_are_given_by_the_names_in_the_file() {
+    let mut model = perceptron();
+    let graph = graph(&mut model);
+    let names = graph.initializer.iter_mut().map(|t| &mut t.name).filter(|name| name.as_deref() == Some("fc1.bias"));
+    names.for_each(|name| *name = Some("lr".into()));
+    graph.node[1].input[1] = "lr".into();
+    let folder = folder(&model);
+    rewrite(&folder, &["--loss", "mse", "--lr-scale", "lr=0.5"]);
+    assert!(names_of_state(&step(&folder)).contains(&"gnp/model/lr".to_owned()));
+}
+
+fn names_of_state(step: &onnx::Model) -> Vec<String> {
+    StepModel::recognise(step).unwrap().state.into_iter().map(|slot| slot.port.name).collect()
+}
+
+#[test]
 fn the_bare_command_says_what_it_inferred() {
     let folder = folder(&network());
     let text = rewrite(&folder, &[]);

@@ -175,3 +175,23 @@ impl Optimizer {
         parameters.iter().zip(&updates).zip(&rates).map(step).collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_of_before_there_were_factors_are_read() {
+        let json = r#"{"kind":"adamw","learning_rate":null,"momentum":0.5,"weight_decay":null,"decay":"coupled",
+            "decay_skip_vectors":true,"clip_norm":1.0}"#;
+        let expected = Optimizer {
+            kind: OptimizerKind::AdamW,
+            momentum: Some(0.5),
+            decay: Some(Decay::Coupled),
+            decay_skip_vectors: true,
+            clip_norm: Some(1.0),
+            ..Optimizer::default()
+        };
+        assert_eq!(serde_json::from_str::<Optimizer>(json).unwrap(), expected);
+    }
+}
