@@ -7,12 +7,14 @@
 //! | Inputs | the data inputs of the forward model; [`LABELS`], where the loss needs them |
 //! | | hyperparameters, float scalars: [`LEARNING_RATE`], [`R`], [`ALPHA`], what warm-up and optimizer have; [`SEED`], where anything is drawn |
 //! | | state: parameters and statistics under their own names, slots of the optimizer (`<parameter>.momentum`), and [`STEP`], where steps are counted |
-//! | Outputs | [`LOSS`], [`GRAD_NORM`], [`LOSS_PERTURBED`]; then the [`next`] of each state, in the order of the inputs |
+//! | Outputs | [`LOSS`], [`GRAD_NORM`], [`LOSS_PERTURBED`], [`MIXED_GRAD_NORM`], [`PARAM_NORM`] |
+//! | | the logits under their own name, where the loss is over classes and they have two axes, batch and classes |
+//! | | the [`next`] of each state, in the order of the inputs |
 //! | Metadata | [`VERSION_KEY`], [`CONFIG_KEY`], [`STATE_KEY`] |
 //!
 //! Hyperparameters and state carry initializers, so each may be left out: the file holds its own starting point. To train is to
-//! feed a batch and the state, and to feed what is returned as the next state. A rewritten artifact has [`R`], [`ALPHA`],
-//! [`GRAD_NORM`] and [`LOSS_PERTURBED`] where that is asked for.
+//! feed a batch and the state, and to feed what is returned as the next state. A rewritten artifact has [`R`], [`ALPHA`] and
+//! the four numbers behind the loss where that is asked for. All outputs but the [`next`]s are of θ, the parameters before the step.
 
 /// The input that holds the labels; the loss decides on their type and shape.
 pub const LABELS: &str = "labels";
@@ -35,6 +37,11 @@ pub const LOSS: &str = "loss";
 pub const GRAD_NORM: &str = "gnp.grad_norm";
 /// The output L(θ + ε), a float scalar; L(θ) where there is no second pass.
 pub const LOSS_PERTURBED: &str = "gnp.loss_perturbed";
+/// The output ‖g‖₂ of the mix g of both gradients, before it is clipped, a float scalar; ‖∇L(θ)‖₂ where there is no second pass,
+/// except in normalised gradient descent.
+pub const MIXED_GRAD_NORM: &str = "gnp.mixed_grad_norm";
+/// The output ‖θ‖₂ over all trainable parameters, before the step, a float scalar.
+pub const PARAM_NORM: &str = "gnp.param_norm";
 
 /// The key of the metadata under which the version stands that wrote the model.
 pub const VERSION_KEY: &str = "gnp.version";

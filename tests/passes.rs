@@ -74,37 +74,69 @@ fn exposed_numbers_act_as_constants_do() {
     let (a, b) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let parameters = example.parameters();
     let batch = example.batch(24);
-    let exposed = Settings { expose_r: true, expose_alpha: true, ..settings(0.1, 0.8) };
-    let mut exposed = example.load(&rewritten(example, exposed, a.path()));
-    for (r, alpha) in [(0.3, 0.5), (0.1, 1.0), (0.2, 0.0), (0.0, 0.7)] {
-        let mut constant = example.load(&rewritten(example, settings(r, alpha), b.path()));
-        let expected = gradient(&mut constant, &parameters, &batch, &RATES);
-        let rates = Rates { r: Some(r), alpha: Some(alpha), ..RATES };
-        let g = gradient(&mut exposed, &parameters, &batch, &rates);
-        assert!(relative_error(&g, &expected) <= 1e-6, "r {r} alpha {alpha}");
+    for mix in [Mix::Raw, Mix::Unit] {
+        let constant = |r, alpha| {
+            let penalty = Penalty { r, alpha, mix, ..Penalty::default() };
+            Settings { penalty, ..Settings::default() }
+        };
+        let exposed = Settings { expose_r: true, expose_alpha: true, ..constant(0.1, 0.8) };
+        let mut exposed = example.load(&rewritten(example, exposed, a.path()));
+        for (r, alpha) in [(0.3, 0.5), (0.1, 1.0), (0.2, 0.0), (0.0, 0.7)] {
+            let mut constant = example.load(&rewritten(example, constant(r, alpha), b.path()));
+            let expected = gradient(&mut constant, &parameters, &batch, &RATES);
+            let rates = Rates { r: Some(r), alpha: Some(alpha), ..RATES };
+            let g = gradient(&mut exposed, &parameters, &batch, &rates);
+            assert!(relative_error(&g, &expected) <= 1e-6, "{mix:?} r {r} alpha {alpha}");
+        }
+        let error = exposed.step(&batch, &RATES).unwrap_err();
+        assert!(error.to_string().contains("gnp.r"), "{error}");
     }
-    let error = exposed.step(&batch, &RATES).unwrap_err();
-    assert!(error.to_string().contains("gnp.r"), "{error}");
 }
 
 #[test]
-fn metrics_are_the_norm_and_the_perturbed_loss() {
+fn with_a_radius_of_0_the_gradient_is_the_plain_one() {
+    let example = &EXAMPLES[0];
+    let folder = tempfile::tempdir().unwrap();
+    let plain = Plain::new(example);
+    let expected = plain.gradient_at(&plain.theta());
+    for expose_r in [false, true] {
+        let penalty = Penalty { r: 0.0, mix: Mix::Unit, ..Penalty::default() };
+        let settings = Settings { penalty, expose_r, ..Settings::default() };
+        let mut engine = example.load(&rewritten(example, settings, folder.path()));
+        let rates = Rates { r: expose_r.then_some(0.0), ..RATES };
+        let g = gradient(&mut engine, &plain.parameters, &plain.batch, &rates);
+        assert!(relative_error(&g, &expected) <= 1e-6, "exposed: {expose_r}");
+    }
+}
+
+#[test]
+fn metrics_are_those_of_the_plain_artifact() {
     for example in &EXAMPLES {
         let folder = tempfile::tempdir().unwrap();
         let plain = Plain::new(example);
         let theta = plain.theta();
         let g1 = plain.gradient_at(&theta);
-        let theta = perturbed(&theta, &g1, f64::from(0.25f32), Default::default());
+        let there = perturbed(&theta, &g1, f64::from(0.25f32), Default::default());
+        let g2 = plain.gradient_at(&there);
         for alpha in [0.0, 0.8] {
             let settings = Settings { metrics: true, ..settings(0.25, alpha) };
             let mut engine = example.load(&rewritten(example, settings, folder.path()));
             let outputs = engine.step(&plain.batch, &RATES).unwrap();
             let names = engine.step_outputs();
-            assert_eq!(names[names.len() - 2..], ["gnp.grad_norm", "gnp.loss_perturbed"]);
-            let [.., grad_norm, loss_perturbed] = &outputs[..] else { panic!("too few outputs") };
+            assert_eq!(
+                names[names.len() - 4..],
+                ["gnp.grad_norm", "gnp.loss_perturbed", "gnp.mixed_grad_norm", "gnp.param_norm"]
+            );
+            let [.., grad_norm, loss_perturbed, mixed_grad_norm, param_norm] = &outputs[..] else {
+                panic!("too few outputs")
+            };
             let error = |found: &Tensor, expected: f64| (f64::from(found.to_scalar().unwrap()) / expected - 1.0).abs();
+            let alpha = f64::from(alpha);
+            let mixed: Vector = g1.iter().zip(&g2).map(|(a, b)| (1.0 - alpha) * a + alpha * b).collect();
             assert!(error(grad_norm, norm(&g1)) <= 1e-5);
-            assert!(error(loss_perturbed, plain.loss_at(&theta)) <= 1e-5);
+            assert!(error(loss_perturbed, plain.loss_at(&there)) <= 1e-5);
+            assert!(error(mixed_grad_norm, norm(&mixed)) <= 1e-5, "{} alpha {alpha}", example.name);
+            assert!(error(param_norm, norm(&theta)) <= 1e-5);
         }
     }
 }

@@ -61,8 +61,11 @@ fn inputs_and_outputs_are_in_the_order_of_the_contract() {
 
     let next: Vec<String> = state.iter().map(|name| format!("{name}.next")).collect();
     let output = names(&step.graph.output);
-    assert_eq!(output[..3], ["loss", "gnp.grad_norm", "gnp.loss_perturbed"]);
-    assert_eq!(output[3..], next);
+    assert_eq!(
+        output[..6],
+        ["loss", "gnp.grad_norm", "gnp.loss_perturbed", "gnp.mixed_grad_norm", "gnp.param_norm", "logits"]
+    );
+    assert_eq!(output[6..], next);
     let pairs: Vec<(String, String)> = serde_json::from_str(step.metadata("gnp.state").unwrap()).unwrap();
     assert_eq!(pairs, state.iter().cloned().zip(next).collect::<Vec<_>>());
 
@@ -76,6 +79,19 @@ fn inputs_and_outputs_are_in_the_order_of_the_contract() {
     let zeros = model.initial_state(&step).unwrap();
     let zero = slots.iter().all(|slot| zeros.get(slot).unwrap().as_f32().unwrap().iter().all(|x| *x == 0.0));
     assert!(zero && zeros.get("step") == Some(&Tensor::I64(ndarray::arr0(0).into_dyn())));
+}
+
+#[test]
+fn logits_are_returned_where_they_tell_classes() {
+    let returned = |model: &ModelProto, arguments: &[&str]| {
+        let folder = folder(model);
+        rewrite(&folder, arguments);
+        StepModel::recognise(&step(&folder)).unwrap().outputs.split_off(5)
+    };
+    assert_eq!(returned(&perceptron(), &["--loss", "cross-entropy"]), ["logits"]);
+    assert_eq!(returned(&perceptron(), &["--loss", "soft-cross-entropy"]), ["logits"]);
+    assert_eq!(returned(&perceptron(), &["--loss", "mse"]), [""; 0]);
+    assert_eq!(returned(&perceptron(), &["--loss", "bce"]), [""; 0]);
 }
 
 #[test]
@@ -103,6 +119,42 @@ fn metadata_say_what_was_chosen_and_keep_what_was_there() {
     assert_eq!(config["loss"]["kind"], "huber");
     assert_eq!(config["optimizer"]["kind"], "rmsprop");
     assert_eq!((&config["r"], &config["perturb"]), (&json!(0.25), &json!("adaptive")));
+}
+
+#[test]
+fn factors_are_recorded_and_in_the_graph_where_they_are_not_1() {
+    let nodes = |arguments: &[&str]| {
+        let folder = folder(&perceptron());
+        rewrite(&folder, &[&["--loss", "mse", "--weight-decay", "0.1"], arguments].concat());
+        let step = step(&folder);
+        let config: Value = serde_json::from_str(step.metadata("gnp.config").unwrap()).unwrap();
+        (step.graph.node.len(), config["optimizer"].clone())
+    };
+    let (plain, config) = nodes(&[]);
+    assert_eq!((&config["lr_scale"], &config["decay_scale"]), (&json!([]), &json!([])));
+    let (of_one, _) = nodes(&["--lr-scale", "*=1", "--decay-scale", "fc1.*=1"]);
+    assert_eq!(of_one, plain);
+    // One product for both of the parameters, and two nodes less for each that does not decay.
+    let (scaled, config) = nodes(&["--lr-scale", "fc1.*=0.5", "--decay-scale", "*.bias=0"]);
+    assert_eq!(scaled, plain + 1 - 4);
+    assert_eq!(config["lr_scale"], json!([{ "glob": "fc1.*", "factor": 0.5 }]));
+    assert_eq!(config["decay_scale"], json!([{ "glob": "*.bias", "factor": 0.0 }]));
+}
+
+#[test]
+fn factors_are_given_by_the_names_in_the_file() {
+    let mut model = perceptron();
+    let graph = graph(&mut model);
+    let names = graph.initializer.iter_mut().map(|t| &mut t.name).filter(|name| name.as_deref() == Some("fc1.bias"));
+    names.for_each(|name| *name = Some("lr".into()));
+    graph.node[1].input[1] = "lr".into();
+    let folder = folder(&model);
+    rewrite(&folder, &["--loss", "mse", "--lr-scale", "lr=0.5"]);
+    assert!(names_of_state(&step(&folder)).contains(&"gnp/model/lr".to_owned()));
+}
+
+fn names_of_state(step: &onnx::Model) -> Vec<String> {
+    StepModel::recognise(step).unwrap().state.into_iter().map(|slot| slot.port.name).collect()
 }
 
 #[test]

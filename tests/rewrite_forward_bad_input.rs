@@ -292,3 +292,18 @@ fn outputs_that_exist() {
         }
     }
 }
+
+#[test]
+fn factors_of_nothing_are_refused() {
+    refused(
+        &classifier(),
+        &["--lr-scale", "fc1.*=0.5", "--lr-scale", "fc3.weight=0.1"],
+        &["--lr-scale fc3.weight: no trainable parameter has such a name", "did you mean `fc"],
+    );
+    let frozen = ["--freeze", "fc1.*", "--weight-decay", "0.1", "--decay-scale", "fc1.*=0"];
+    refused(&classifier(), &frozen, &["--decay-scale fc1.*: no trainable parameter has such a name"]);
+    refused(&classifier(), &["--decay-scale", "fc1.*=0"], &["--decay-scale is of no use", "--weight-decay"]);
+    for factor in ["fc1.*", "fc1.*=", "=1", "fc1.*=-1", "fc1.*=NaN"] {
+        misused(&["--lr-scale", factor], &["--lr-scale <GLOB=FACTOR>", "expected GLOB=FACTOR with a number from 0 on"]);
+    }
+}

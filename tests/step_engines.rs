@@ -6,9 +6,12 @@ mod support;
 use gnp::engine::ort::Options;
 use gnp::engine::runtime::{self, Runtime};
 use gnp::engine::{Device, ElementType, Ort, Rates, State, StepEngine, StepModel, Tensor, Tract};
-use gnp::onnx::Model;
 use gnp::onnx::proto::tensor_proto::DataLocation;
 use gnp::onnx::proto::{NodeProto, StringStringEntryProto};
+use gnp::onnx::{Model, WriteOptions};
+use gnp::penalty::{Mix, Penalty};
+use gnp::rewrite::{StepConfig, StepOptions, make_evaluation, make_step};
+use gnp::transform::{Optimizer, OptimizerKind};
 use ndarray::ArrayD;
 use prost::Message as _;
 use serde_json::{Value, json};
@@ -16,8 +19,8 @@ use std::fs;
 use std::io::Write as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use support::python;
 use support::step::{self, batch, difference, state_names};
+use support::{forward, python};
 
 fn stock() -> Runtime {
     runtime::install_onnxruntime(&mut |_| {}).unwrap()
@@ -66,7 +69,7 @@ fn engines_agree() {
     let folder = tempfile::tempdir().unwrap();
     let [(_, mut tract), (_, mut ort)] = engines(folder.path());
     assert_eq!(tract.batch_ports(), ort.batch_ports());
-    assert_eq!(tract.step_outputs(), ["loss", "gnp.grad_norm", "gnp.loss_perturbed"]);
+    assert_eq!(tract.step_outputs(), step::OUTPUTS);
     let before = tract.state().unwrap();
     assert_eq!(before, ort.state().unwrap());
     assert_eq!(before.len(), state_names().len());
@@ -79,6 +82,77 @@ fn engines_agree() {
     assert_close(&after, &ort.state().unwrap());
     assert!(difference(after.get("w1").unwrap(), before.get("w1").unwrap()) > 1e-2);
     assert_eq!(after.get("step"), Some(&Tensor::I64(ndarray::arr0(10).into_dyn())));
+}
+
+/// The four numbers and the logits of a step model that `gnp-rewrite` makes, against what the state and the evaluation model tell.
+#[test]
+fn what_a_step_returns_is_what_the_state_tells() {
+    let folder = tempfile::tempdir().unwrap();
+    let forward = gnp::onnx::read(forward::write(&forward::classifier(), &folder.path().join("model.onnx"))).unwrap();
+    for mix in [Mix::Raw, Mix::Unit] {
+        let options = StepOptions {
+            penalty: Penalty { mix, ..Penalty::default() },
+            optimizer: Optimizer { kind: OptimizerKind::Sgd, clip_norm: Some(0.01), ..Optimizer::default() },
+            ..StepOptions::default()
+        };
+        let unclipped =
+            StepOptions { optimizer: Optimizer { clip_norm: None, ..options.optimizer.clone() }, ..options.clone() };
+        let [mut clipped, mut unclipped] =
+            [(&options, "clipped"), (&unclipped, "unclipped")].map(|(o, name)| made(&forward, o, folder.path(), name));
+        for (clipped, unclipped) in clipped.iter_mut().zip(&mut unclipped) {
+            for (r, alpha) in [(0.5, 0.8), (0.5, 1.0), (0.5, 0.0), (0.0, 0.8)] {
+                let (batch, lr) = (batch(8, 1), 0.5);
+                let rates = Rates { r: Some(r), alpha: Some(alpha), ..Rates::new(lr) };
+                let before = unclipped.state().unwrap();
+                clipped.set_state(&before).unwrap();
+                let logits = unclipped.evaluate(&batch).unwrap().remove(1);
+                let returned = unclipped.step(&batch, &rates).unwrap();
+                let after = unclipped.state().unwrap();
+                let number = |name: &str, outputs: &[Tensor]| {
+                    let index = unclipped.step_outputs().iter().position(|output| output == name).unwrap();
+                    f64::from(outputs[index].to_scalar().unwrap())
+                };
+                let close = |a: f64, b: f64| assert!((a - b).abs() <= 1e-4 * b, "{mix:?} {r} {alpha}: {a} {b}");
+                close(number("gnp.param_norm", &returned), length(&before, &before, 0.0));
+                let step = length(&before, &after, 1.0) / f64::from(lr);
+                close(number("gnp.mixed_grad_norm", &returned), step);
+                if r == 0.0 {
+                    close(number("gnp.grad_norm", &returned), step);
+                }
+                // What is returned is of the mix before it is clipped.
+                let returned_clipped = clipped.step(&batch, &rates).unwrap();
+                close(number("gnp.mixed_grad_norm", &returned_clipped), step);
+                close(length(&before, &clipped.state().unwrap(), 1.0) / f64::from(lr), 0.01);
+                assert!(difference(returned.last().unwrap(), &logits) < 1e-5);
+            }
+        }
+    }
+}
+
+/// Engines of each kind with the step model of `forward`.
+fn made(forward: &Model, options: &StepOptions, folder: &Path, name: &str) -> [Box<dyn StepEngine>; 2] {
+    let write = |model: Model, what: &str| {
+        let path = folder.join(format!("{name}.{what}.onnx"));
+        gnp::onnx::write(model, &path, &WriteOptions { force: true, ..WriteOptions::default() }).unwrap();
+        step::read(&path)
+    };
+    let step = write(make_step(forward.clone(), options).unwrap().0, "step");
+    let names: Vec<_> = StepModel::recognise(&step).unwrap().state.into_iter().map(|slot| slot.port.name).collect();
+    let eval = make_evaluation(forward.clone(), &StepConfig::of(&step).unwrap(), &names).unwrap();
+    let eval = write(eval, "eval");
+    [
+        Box::new(Tract::load(&step, Some(&eval), &Options::default()).unwrap()),
+        Box::new(Ort::load(&stock(), &step, Some(&eval), &Options::default()).unwrap()),
+    ]
+}
+
+/// ‖a − c·b‖₂ over all tensors together.
+fn length(a: &State, b: &State, c: f64) -> f64 {
+    let squares = a.iter().zip(b.iter()).flat_map(|((_, a), (_, b))| {
+        let (a, b) = (a.as_f32().unwrap(), b.as_f32().unwrap());
+        a.iter().zip(b.iter()).map(|(a, b)| (f64::from(*a) - c * f64::from(*b)).powi(2)).collect::<Vec<_>>()
+    });
+    squares.sum::<f64>().sqrt()
 }
 
 /// The state after the ten steps, as the standard's own evaluator computes it.

@@ -7,7 +7,7 @@ use gnp::engine::ort_training::Options;
 use gnp::engine::{Engine, OrtTraining};
 use gnp::train::data::{self, Array, Data, Dataset, Feed, Values};
 use gnp::train::{
-    Checkpoint, CheckpointPolicy, Config, Ended, EpochReport, Event, Fingerprint, Run, RunFolder, Schedule,
+    Checkpoint, CheckpointPolicy, Config, Ended, EpochReport, Event, Fingerprint, Run, RunFolder, Schedule, Span,
     find_artifacts, fit, prepare,
 };
 use std::collections::BTreeMap;
@@ -27,11 +27,13 @@ fn config(epochs: u64) -> Config {
         epochs,
         batch_size: 64,
         learning_rate: 2e-3,
-        schedule: Schedule::Cosine,
-        warmup: 10,
+        schedule: Schedule::Cosine { final_share: 0.0 },
+        warmup: Span::Steps(10),
         seed: 3,
         r: None,
         alpha: None,
+        hybrid: None,
+        gr_warmup: None,
         others: BTreeMap::new(),
     }
 }
@@ -165,7 +167,7 @@ fn a_diverged_run_keeps_its_last_checkpoint() {
     let mut engine = mlp(None);
     let data = digits();
     let feed = Feed::new(&data.train, engine.batch_ports(), Some(16.0)).unwrap();
-    let config = Config { learning_rate: 1e30, schedule: Schedule::Constant, warmup: 0, ..config(2) };
+    let config = Config { learning_rate: 1e30, schedule: Schedule::Constant, warmup: Span::default(), ..config(2) };
     let mut run_folder = RunFolder::create(folder.path(), Fingerprint::default(), false).unwrap();
     run_folder.save(&mut engine, &Default::default(), &CheckpointPolicy::default()).unwrap();
     let error = fit(

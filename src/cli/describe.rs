@@ -46,7 +46,7 @@ fn choices(report: &StepReport) -> [(&'static str, String); 6] {
     let penalty = config.penalty;
     let penalty = format!(
         "{}: r = {}, alpha = {}, mix {}, perturbation {}, warm-up {}",
-        method(penalty.alpha, penalty.r == 0.0 || penalty.alpha == 0.0),
+        method(penalty.alpha, penalty.is_plain()),
         penalty.r,
         penalty.alpha,
         value_name(penalty.mix),

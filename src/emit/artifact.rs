@@ -1,14 +1,12 @@
 //! An artifact in, an artifact out: the same inputs, outputs and state, with the penalised gradient in the accumulators.
 
-use crate::contract::{ALPHA, CONFIG_KEY, GRAD_NORM, LOSS_PERTURBED, R, VERSION_KEY};
-use crate::graph::{Builder, Facts, Graph, Value, scalar_info};
+use crate::contract::{ALPHA, CONFIG_KEY, R, VERSION_KEY};
+use crate::graph::{Builder, Facts, Graph, scalar_info};
 use crate::objective::Artifact;
 use crate::onnx::{DataType, Model};
-use crate::penalty::{self, Coefficient, Coefficients, Penalised, Penalty};
+use crate::penalty::{self, Coefficient, Coefficients, Metrics, Penalty, pass};
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
-
-const METRICS: &str = "metrics";
 
 /// The oldest `ai.onnx` operator set that has the operators that are added, with broadcasting.
 const OLDEST_OPSET: i64 = 9;
@@ -23,7 +21,7 @@ pub struct Settings {
     pub expose_r: bool,
     /// Make α the input [`ALPHA`] (float scalar) in place of a constant.
     pub expose_alpha: bool,
-    /// Return [`GRAD_NORM`] and [`LOSS_PERTURBED`] (float scalars) after the outputs that the application knows.
+    /// Return the [`Metrics`] after the outputs that the application knows.
     pub metrics: bool,
 }
 
@@ -43,9 +41,11 @@ impl Settings {
 
     /// Whether the penalty's numbers are constants of plain training.
     pub fn is_plain(&self) -> bool {
-        let r = self.expose_r || self.penalty.r != 0.0;
-        let alpha = self.expose_alpha || self.penalty.alpha != 0.0;
-        self.penalty.mix == penalty::Mix::Raw && !(r && alpha)
+        // A number that is exposed may be any.
+        let constant = |number: f32, exposed: bool| if exposed { f32::NAN } else { number };
+        let r = constant(self.penalty.r, self.expose_r);
+        let alpha = constant(self.penalty.alpha, self.expose_alpha);
+        Penalty { r, alpha, ..self.penalty }.is_plain()
     }
 }
 
@@ -96,18 +96,16 @@ fn penalise_graph(model: &mut Model, artifact: &Artifact, settings: &Settings) -
     )?;
     artifact.accumulate(&mut graph, &penalised.gradients);
     if settings.metrics {
-        return_metrics(&mut graph, artifact, &penalised)?;
+        return_metrics(&mut graph, artifact, &penalised.metrics)?;
     }
     graph.remove_unused();
     model.graph = graph.into_proto();
     Ok(())
 }
 
-fn return_metrics(graph: &mut Graph, artifact: &Artifact, penalised: &Penalised) -> Result<()> {
-    let metrics: [(&str, &Value); 2] =
-        [(GRAD_NORM, &penalised.gradient_norm), (LOSS_PERTURBED, &penalised.perturbed_loss)];
-    for (i, (name, value)) in metrics.into_iter().enumerate() {
-        Builder::new(graph, METRICS).alias(value, name)?;
+fn return_metrics(graph: &mut Graph, artifact: &Artifact, metrics: &Metrics) -> Result<()> {
+    for (i, (name, value)) in metrics.named().into_iter().enumerate() {
+        Builder::new(graph, pass::METRICS).alias(value, name)?;
         graph.insert_output(artifact.results_end() + i, scalar_info(name, DataType::Float));
     }
     Ok(())

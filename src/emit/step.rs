@@ -1,12 +1,11 @@
 //! The step model: an ordinary ONNX model that takes one whole training step.
 //! [`crate::contract`] says what its inputs and outputs are.
 
-use crate::contract::{
-    CONFIG_KEY, GRAD_NORM, LABELS, LOSS, LOSS_PERTURBED, SEED, STATE_KEY, STEP, VERSION_KEY, is_next, is_reserved, next,
-};
+use crate::contract::{CONFIG_KEY, LABELS, LOSS, SEED, STATE_KEY, STEP, VERSION_KEY, is_next, is_reserved, next};
 use crate::graph::{Fact, Graph, Value};
 use crate::onnx::proto::TensorProto;
 use crate::onnx::{DataType, Model};
+use crate::penalty::Metrics;
 use crate::transform::{Hyperparameter, State};
 use crate::{Error, Result};
 use foldhash::{HashMap, HashSet};
@@ -22,10 +21,10 @@ pub struct Parts {
     pub labels: Option<Fact>,
     /// L(θ).
     pub loss: Value,
-    /// ‖∇L(θ)‖₂.
-    pub gradient_norm: Value,
-    /// L(θ + ε).
-    pub perturbed_loss: Value,
+    /// The numbers that are returned behind it.
+    pub metrics: Metrics,
+    /// The logits, where they are returned.
+    pub logits: Option<(Value, Fact)>,
     /// The numbers that may be fed.
     pub hyperparameters: Vec<Hyperparameter>,
     /// Whether anything is drawn.
@@ -84,12 +83,11 @@ pub fn assemble(model: &mut Model, mut graph: Graph, parts: &Parts, config: &imp
         .cloned()
         .chain(counter)
         .collect();
-    let results: Vec<(&Value, String)> =
-        [(&parts.loss, LOSS), (&parts.gradient_norm, GRAD_NORM), (&parts.perturbed_loss, LOSS_PERTURBED)]
-            .into_iter()
-            .map(|(value, name)| (value, name.to_owned()))
-            .chain(state.iter().map(|s| (&s.next, next(&s.name))))
-            .collect();
+    let scalars = || [(LOSS, &parts.loss)].into_iter().chain(parts.metrics.named());
+    let results: Vec<(&Value, String)> = scalars()
+        .map(|(name, value)| (value, name.to_owned()))
+        .chain(state.iter().map(|s| (&s.next, next(&s.name))))
+        .collect();
     check_names(&graph, parts, &state, &results)?;
 
     for (slot, fact) in &parts.slots {
@@ -127,7 +125,8 @@ pub fn assemble(model: &mut Model, mut graph: Graph, parts: &Parts, config: &imp
     let (input, output) = graph.interface_mut();
     input.extend(parts.labels.iter().map(|labels| labels.info(LABELS)));
     input.extend(fed);
-    *output = [LOSS, GRAD_NORM, LOSS_PERTURBED].iter().map(|name| scalar.info(name)).chain(following).collect();
+    let logits = parts.logits.iter().map(|(value, fact)| fact.info(value));
+    *output = scalars().map(|(name, _)| scalar.info(name)).chain(logits).chain(following).collect();
     graph.clear_types();
     graph.retain_needed();
 

@@ -2,8 +2,9 @@
 
 use super::{Configuration, Init};
 use crate::engine::Device;
+use crate::penalty::Warmup;
 use crate::rewrite::StepOptions;
-use crate::train::{CheckpointPolicy, Config, data};
+use crate::train::{CheckpointPolicy, Config, Span, data};
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 use std::num::NonZero;
@@ -54,6 +55,10 @@ pub struct Experiment {
     pub config: Config,
     /// The peak of the learning rate; where none is given, the step model's own, 0.001 for artifacts.
     pub learning_rate: Option<f32>,
+    /// What of the penalty of artifacts is warmed up, which have inputs for r and α; a step model does it itself.
+    pub gr_warmup: Warmup,
+    /// For how long, in place of the step model's own length.
+    pub gr_warmup_length: Option<Span>,
     /// When it evaluates, saves, and ends before its last epoch.
     pub policy: CheckpointPolicy,
     /// What trains.
@@ -85,6 +90,8 @@ impl Experiment {
             data: data::Options::new(data),
             config: Config::default(),
             learning_rate: None,
+            gr_warmup: Warmup::None,
+            gr_warmup_length: None,
             policy: CheckpointPolicy::default(),
             engine: EngineKind::default(),
             device: Device::Cpu,

@@ -70,7 +70,7 @@ pub fn run(experiment: Experiment, observer: &mut dyn Observer, stop: &AtomicBoo
         ensure_free(output, existing != Existing::Refuse)?;
     }
     let trainee = Trainee::open(&experiment, observer)?;
-    let config = trainee.complete(experiment.config.clone(), experiment.learning_rate)?;
+    let config = trainee.complete(&experiment)?;
     let checkpoint = if existing == Existing::Resume {
         RunFolder::newest_checkpoint(root)?
     } else {

@@ -2,13 +2,14 @@
 
 use super::run::{Notice, Observer};
 use super::{EngineKind, Experiment, Init};
-use crate::contract::LEARNING_RATE;
+use crate::contract::{ALPHA, LEARNING_RATE, R, WARMUP_STEPS};
 use crate::emit::trained::Trained;
 use crate::engine::ort_training::{Artifacts, Options};
 use crate::engine::{Available, Engine, OrtTraining, Rates, State, StepEngine, StepModel, Tensor, runtime};
 use crate::onnx::{self, Model, WriteOptions};
+use crate::penalty::Warmup;
 use crate::rewrite::{self, StepConfig};
-use crate::train::{Checkpoint, Config, RunFolder, exposed_numbers, find_artifacts};
+use crate::train::{Checkpoint, Config, GrWarmup, RunFolder, Span, exposed_numbers, find_artifacts};
 use crate::{Error, Result};
 use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
@@ -103,7 +104,12 @@ impl Trainee {
             let forward = experiment.forward.clone().or(beside.filter(|file| file.is_file()));
             (model, forward.map(onnx::read).transpose()?)
         } else {
-            let (step, report) = rewrite::make_step(model.clone(), &experiment.step.clone().unwrap_or_default())?;
+            let mut options = experiment.step.clone().unwrap_or_default();
+            if experiment.gr_warmup_length.is_some() && options.warmup != Warmup::None {
+                // The length is fed; the input needs a value all the same.
+                options.warmup_steps = options.warmup_steps.max(1);
+            }
+            let (step, report) = rewrite::make_step(model.clone(), &options)?;
             observer.notice(Notice::Made(&report));
             (written(step, scratch.path(), "step.onnx")?, Some(model))
         };
@@ -116,8 +122,9 @@ impl Trainee {
         Ok(Self::Step(Box::new(Step { step, eval, forward, _scratch: scratch })))
     }
 
-    /// The choices of `config`, with those that it leaves to what is trained, and checked against it.
-    pub fn complete(&self, config: Config, learning_rate: Option<f32>) -> Result<Config> {
+    /// The choices of the experiment, with those that it leaves to what is trained, and checked against it.
+    pub fn complete(&self, experiment: &Experiment) -> Result<Config> {
+        let (config, learning_rate) = (experiment.config.clone(), experiment.learning_rate);
         match self {
             Self::Artifacts(artifacts) => {
                 if let Some(name) = config.others.keys().next() {
@@ -125,7 +132,8 @@ impl Trainee {
                 }
                 let (r, alpha) = exposed_numbers(&artifacts.training_model, config.r, config.alpha)?;
                 let learning_rate = learning_rate.unwrap_or(LEARNING_RATE_OF_ARTIFACTS);
-                Ok(Config { r, alpha, learning_rate, ..config })
+                let gr_warmup = gr_warmup(experiment, experiment.gr_warmup, None, false)?;
+                Ok(Config { r, alpha, gr_warmup, learning_rate, ..config })
             }
             Self::Step(this) => {
                 let model = StepModel::recognise(&this.step)?;
@@ -145,7 +153,11 @@ impl Trainee {
                         return Err(Error::input(format!("--{option} must be a number from 0 on, not {value}")));
                     }
                 }
-                Ok(config)
+                let what = StepConfig::of(&this.step).map_or(Warmup::None, |config| config.warmup);
+                let length = model.default_of(WARMUP_STEPS).map(|steps| Span::Steps(steps as u64));
+                let gr_warmup = gr_warmup(experiment, what, length, true)?;
+                let (r, alpha) = (r.or(model.default_of(R)), alpha.or(model.default_of(ALPHA)));
+                Ok(Config { r, alpha, gr_warmup, ..config })
             }
         }
     }
@@ -222,6 +234,23 @@ impl Trainee {
             }
         }
     }
+}
+
+/// The warm-up of the penalty: of `length` where the experiment has none.
+fn gr_warmup(experiment: &Experiment, what: Warmup, length: Option<Span>, in_graph: bool) -> Result<Option<GrWarmup>> {
+    let given = experiment.gr_warmup_length;
+    if what == Warmup::None {
+        return match given {
+            None => Ok(None),
+            Some(_) => Err(Error::input("a length of the warm-up is of no use: the penalty is not warmed up")
+                .help("say with --gr-warmup what grows, to gnp-rewrite where the model is a step model already")),
+        };
+    }
+    let length = given.or(length).ok_or_else(|| {
+        Error::input("the warm-up of the penalty has no length")
+            .help("give it with --gr-warmup-steps or --gr-warmup-epochs")
+    })?;
+    Ok(Some(GrWarmup { what, length, in_graph }))
 }
 
 /// A folder beside the run's, so that large weights can be linked into it, which goes with the run.

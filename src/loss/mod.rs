@@ -58,6 +58,15 @@ impl Loss {
         Self { label_smoothing: 0.0, ..self }
     }
 
+    /// Whether it is over classes, and `logits` are a table of a row per sample and a column per class.
+    pub fn is_of_a_table(&self, logits: &Fact) -> bool {
+        self.has_classes() && logits.rank() == Some(2) && self.axis() == 1
+    }
+
+    fn has_classes(&self) -> bool {
+        matches!(self.kind, LossKind::CrossEntropy | LossKind::SoftCrossEntropy)
+    }
+
     /// Checks the numbers.
     ///
     /// # Errors
@@ -70,12 +79,11 @@ impl Loss {
             ))
             .help("0.1 is common"));
         }
-        let has_classes = matches!(self.kind, LossKind::CrossEntropy | LossKind::SoftCrossEntropy);
-        if self.label_smoothing > 0.0 && !has_classes {
+        if self.label_smoothing > 0.0 && !self.has_classes() {
             return Err(Error::input("label smoothing is for losses over classes")
                 .help("use it with --loss cross-entropy or soft-cross-entropy"));
         }
-        if self.class_axis.is_some() && !has_classes {
+        if self.class_axis.is_some() && !self.has_classes() {
             return Err(Error::input("an axis of classes is for losses over classes")
                 .help("use --class-axis with --loss cross-entropy or soft-cross-entropy"));
         }

@@ -6,7 +6,7 @@ use crate::graph::{Builder, Graph, Value};
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
-/// How the gradient at θ enters the mix.
+/// How the gradient at θ enters the mix. Where r = 0 the step is plain, whatever the mix.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum Mix {
@@ -24,14 +24,15 @@ pub(super) fn mix(
     g1: &[Value],
     g2: &[Value],
     norm: &Value,
+    r: &Coefficient,
     alpha: &Coefficient,
     kind: Mix,
 ) -> Vec<Value> {
-    if alpha.is_constant(1.0) || (kind == Mix::Raw && g1 == g2) {
-        return g2.to_vec();
+    if r.is_constant(0.0) || alpha.is_constant(0.0) {
+        return without_second_pass(graph, g1, norm, r, kind);
     }
-    if alpha.is_constant(0.0) && kind == Mix::Raw {
-        return g1.to_vec();
+    if alpha.is_constant(1.0) {
+        return g2.to_vec();
     }
     let mut b = Builder::new(graph, pass::MIX);
     let here = match alpha {
@@ -43,11 +44,8 @@ pub(super) fn mix(
     };
     let here = match kind {
         Mix::Raw => here,
-        Mix::Unit => over_norm(&mut b, &here, norm, "one_minus_alpha_over_norm"),
+        Mix::Unit => over_norm_unless_plain(&mut b, &here, norm, r, "one_minus_alpha_over_norm"),
     };
-    if alpha.is_constant(0.0) {
-        return g1.iter().map(|g1| b.op("Mul", &[g1, &here], g1)).collect();
-    }
     let there = alpha.value(&mut b, "alpha");
     let mut weigh = |(g1, g2): (&Value, &Value)| {
         let first = b.op("Mul", &[g1, &here], &format!("{g1}/here"));
@@ -55,4 +53,30 @@ pub(super) fn mix(
         b.op("Add", &[&first, &second], g1)
     };
     g1.iter().zip(g2).map(&mut weigh).collect()
+}
+
+/// Appends what the mix is where r or α is 0: g₁, and in the unit mix g₁/‖g₁‖ where r is above 0, so that it is α that is 0.
+pub(super) fn without_second_pass(
+    graph: &mut Graph,
+    g1: &[Value],
+    norm: &Value,
+    r: &Coefficient,
+    kind: Mix,
+) -> Vec<Value> {
+    if kind == Mix::Raw || r.is_constant(0.0) {
+        return g1.to_vec();
+    }
+    let mut b = Builder::new(graph, pass::MIX);
+    let one = b.scalar(1.0, "one");
+    let scale = over_norm_unless_plain(&mut b, &one, norm, r, "one_over_norm");
+    g1.iter().map(|g1| b.op("Mul", &[g1, &scale], g1)).collect()
+}
+
+/// `numerator`/`norm` where r is above 0, else `numerator`.
+fn over_norm_unless_plain(b: &mut Builder<'_>, numerator: &Value, norm: &Value, r: &Coefficient, name: &str) -> Value {
+    let ratio = over_norm(b, numerator, norm, name);
+    let Coefficient::Value(r) = r else { return ratio };
+    let zero = b.scalar(0.0, &format!("{name}/zero"));
+    let penalised = b.op("Greater", &[r, &zero], &format!("{name}/penalised"));
+    b.op("Where", &[&penalised, &ratio, numerator], &format!("{name}/unless_plain"))
 }

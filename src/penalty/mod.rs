@@ -16,9 +16,11 @@ pub use mix::Mix;
 pub use perturbation::Perturbation;
 pub use warmup::Warmup;
 
+use crate::contract::{GRAD_NORM, LOSS_PERTURBED, MIXED_GRAD_NORM, PARAM_NORM};
 use crate::graph::{Branch, Builder, Facts, Graph, Value};
 use crate::objective::Objective;
 use crate::{Error, Result};
+use perturbation::norm;
 use serde::{Deserialize, Serialize};
 
 /// The passes that added nodes are for, as their names and metadata tell.
@@ -31,6 +33,8 @@ pub mod pass {
     pub const PERTURBED: &str = "perturbed";
     /// The mix of both gradients.
     pub const MIX: &str = "mix";
+    /// What is returned and nothing else depends on.
+    pub const METRICS: &str = "metrics";
 }
 
 /// The penalty's settings. All numbers are dimensionless, the radius in the units of the parameters.
@@ -74,10 +78,11 @@ impl Penalty {
     /// ```
     /// use gnp::penalty::{Mix, Penalty};
     /// assert!(Penalty { r: 0.0, ..Default::default() }.is_plain());
-    /// assert!(!Penalty { r: 0.0, mix: Mix::Unit, ..Default::default() }.is_plain());
+    /// assert!(Penalty { alpha: 0.0, ..Default::default() }.is_plain());
+    /// assert!(!Penalty { alpha: 0.0, mix: Mix::Unit, ..Default::default() }.is_plain());
     /// ```
     pub fn is_plain(&self) -> bool {
-        self.mix == Mix::Raw && (self.r == 0.0 || self.alpha == 0.0)
+        self.r == 0.0 || (self.alpha == 0.0 && self.mix == Mix::Raw)
     }
 }
 
@@ -108,10 +113,33 @@ impl Coefficient {
 pub struct Penalised {
     /// g, for each parameter of the objective.
     pub gradients: Vec<Value>,
-    /// ‖∇L(θ)‖₂, a float scalar.
+    /// What may be told of it.
+    pub metrics: Metrics,
+}
+
+/// Float scalars that tell how the training goes. Norms are over all trainable parameters together.
+#[derive(Clone, Debug)]
+pub struct Metrics {
+    /// ‖∇L(θ)‖₂.
     pub gradient_norm: Value,
-    /// L(θ + ε), a float scalar.
+    /// L(θ + ε); L(θ) where there is no second pass.
     pub perturbed_loss: Value,
+    /// ‖g‖₂, of the mix.
+    pub mixed_gradient_norm: Value,
+    /// ‖θ‖₂.
+    pub parameter_norm: Value,
+}
+
+impl Metrics {
+    /// Each under the name that it is returned under, in the order of the outputs.
+    pub fn named(&self) -> [(&'static str, &Value); 4] {
+        [
+            (GRAD_NORM, &self.gradient_norm),
+            (LOSS_PERTURBED, &self.perturbed_loss),
+            (MIXED_GRAD_NORM, &self.mixed_gradient_norm),
+            (PARAM_NORM, &self.parameter_norm),
+        ]
+    }
 }
 
 /// The penalty's two numbers in a graph.
@@ -148,8 +176,17 @@ pub fn apply(
     let Coefficients { r, alpha, skip } = coefficients;
     let theta = objective.parameters().to_vec();
     let here = objective.at(graph, facts, &theta, pass::GRADIENT)?;
-    let gradient_norm = perturbation::gradient_norm(graph, &theta, &here.gradients);
+    let gradient_norm = norm(&mut Builder::new(graph, pass::PERTURBATION), &theta, &here.gradients, "gradient_norm");
+    let parameter_norm = norm(&mut Builder::new(graph, pass::METRICS), &theta, &theta, "parameter_norm");
     let condition = skip.then(|| needs_second_pass(graph, r, alpha));
+    // The mix of ∇L(θ) alone is ∇L(θ), as a rule.
+    let norm_of = |graph: &mut Graph, gradients: &[Value]| {
+        if gradients == here.gradients {
+            gradient_norm.clone()
+        } else {
+            norm(&mut Builder::new(graph, pass::METRICS), &theta, gradients, "mixed_gradient_norm")
+        }
+    };
 
     let begin = graph.nodes().len();
     let there = if r.is_constant(0.0) {
@@ -158,19 +195,24 @@ pub fn apply(
         let perturbed = perturbation::perturb(graph, &theta, &here.gradients, &gradient_norm, r, penalty.perturb);
         objective.at(graph, facts, &perturbed, pass::PERTURBED)?
     };
-    let gradients = mix::mix(graph, &here.gradients, &there.gradients, &gradient_norm, alpha, penalty.mix);
+    let gradients = mix::mix(graph, &here.gradients, &there.gradients, &gradient_norm, r, alpha, penalty.mix);
+    let mixed_gradient_norm = norm_of(graph, &gradients);
     let Some(condition) = condition else {
-        return Ok(Penalised { gradients, gradient_norm, perturbed_loss: there.loss });
+        let metrics = Metrics { gradient_norm, perturbed_loss: there.loss, mixed_gradient_norm, parameter_norm };
+        return Ok(Penalised { gradients, metrics });
     };
 
-    let then = Branch { begin, outputs: [gradients, vec![there.loss]].concat() };
+    let then = Branch { begin, outputs: [gradients, vec![there.loss, mixed_gradient_norm]].concat() };
     let begin = graph.nodes().len();
-    // Where r or α is 0 the mix is that of ∇L(θ) with itself.
-    let gradients = mix::mix(graph, &here.gradients, &here.gradients, &gradient_norm, alpha, penalty.mix);
-    let otherwise = Branch { begin, outputs: [gradients, vec![here.loss]].concat() };
+    let gradients = mix::without_second_pass(graph, &here.gradients, &gradient_norm, r, penalty.mix);
+    let mixed_gradient_norm = norm_of(graph, &gradients);
+    let otherwise = Branch { begin, outputs: [gradients, vec![here.loss.clone(), mixed_gradient_norm]].concat() };
     let mut chosen = graph.branch(&condition, then, otherwise, pass::MIX);
-    let perturbed_loss = chosen.pop().ok_or_else(|| Error::internal("a branch returned nothing"))?;
-    Ok(Penalised { gradients: chosen, gradient_norm, perturbed_loss })
+    let (Some(mixed_gradient_norm), Some(perturbed_loss)) = (chosen.pop(), chosen.pop()) else {
+        return Err(Error::internal("a branch returned nothing"));
+    };
+    let metrics = Metrics { gradient_norm, perturbed_loss, mixed_gradient_norm, parameter_norm };
+    Ok(Penalised { gradients: chosen, metrics })
 }
 
 /// Whether r and α are both above 0.
@@ -257,7 +299,7 @@ mod tests {
         let penalised =
             apply(&mut graph, &mut Facts::default(), &Toy(["w".into()]), &Penalty::default(), &coefficients).unwrap();
         graph.insert_output(0, scalar_info(&penalised.gradients[0], DataType::Float));
-        graph.insert_output(1, scalar_info(&penalised.perturbed_loss, DataType::Float));
+        graph.insert_output(1, scalar_info(&penalised.metrics.perturbed_loss, DataType::Float));
         graph.remove_unused();
         let count = |nodes: &[crate::onnx::proto::NodeProto]| {
             nodes.iter().filter(|n| ["Loss", "Gradient"].contains(&n.op_type())).count()
@@ -296,10 +338,36 @@ mod tests {
     fn normalised_gradient_descent_needs_no_second_pass() {
         let unit = constants(Penalty { alpha: 0.0, mix: Mix::Unit, ..Penalty::default() });
         assert_eq!(unit.iter().filter(|line| line.contains("= Gradient(")).count(), 1);
-        assert_eq!(
-            unit.last().unwrap(),
-            "mix/gradient/gradient = Mul(gradient/gradient, mix/one_minus_alpha_over_norm)"
-        );
+        assert_eq!(unit.last().unwrap(), "mix/gradient/gradient = Mul(gradient/gradient, mix/one_over_norm)");
+    }
+
+    #[test]
+    fn with_a_radius_of_0_every_mix_is_plain() {
+        let penalty = Penalty { r: 0.0, mix: Mix::Unit, ..Penalty::default() };
+        assert_eq!(constants(penalty), ["gradient/gradient = Gradient(w)"]);
+        let exposed =
+            text(Penalty { mix: Mix::Unit, ..penalty }, Coefficient::Value("r".into()), Coefficient::Constant(0.8));
+        let name = "mix/one_minus_alpha_over_norm";
+        let choice = format!("{name}/unless_plain = Where({name}/penalised, {name}, mix/one_minus_alpha)");
+        assert!(exposed.contains(&choice), "{exposed:#?}");
+    }
+
+    #[test]
+    fn the_norm_of_a_mix_that_is_the_gradient_is_the_gradients() {
+        for (penalty, is_the_same) in [
+            (Penalty { r: 0.0, mix: Mix::Unit, ..Penalty::default() }, true),
+            (Penalty { alpha: 0.0, ..Penalty::default() }, true),
+            (Penalty { alpha: 0.0, mix: Mix::Unit, ..Penalty::default() }, false),
+            (Penalty::default(), false),
+        ] {
+            let input = vec![scalar_info("w", DataType::Float)];
+            let mut graph = Graph::new(GraphProto { input, ..Default::default() }).unwrap();
+            let coefficients = Coefficients::constant(&penalty);
+            let penalised =
+                apply(&mut graph, &mut Facts::default(), &Toy(["w".into()]), &penalty, &coefficients).unwrap();
+            let Metrics { gradient_norm, mixed_gradient_norm, .. } = penalised.metrics;
+            assert_eq!(gradient_norm == mixed_gradient_norm, is_the_same, "{penalty:?}");
+        }
     }
 
     #[test]

@@ -17,11 +17,6 @@ pub enum Perturbation {
     Adaptive,
 }
 
-/// Appends ‖∇L(θ)‖₂, over all parameters together.
-pub(super) fn gradient_norm(graph: &mut Graph, theta: &[Value], gradients: &[Value]) -> Value {
-    norm(&mut Builder::new(graph, pass::PERTURBATION), theta, gradients, "gradient_norm")
-}
-
 /// Appends θ + ε; `gradient_norm` is that of `gradients`. Where g is zero ε is zero: the length of the direction is compared
 /// with 0 before it divides.
 pub(super) fn perturb(
@@ -62,7 +57,7 @@ pub(super) fn perturb(
 }
 
 /// ‖v‖₂ over all of `values` together, a scalar; `of` gives each a name.
-fn norm(b: &mut Builder<'_>, of: &[Value], values: &[Value], name: &str) -> Value {
+pub(super) fn norm(b: &mut Builder<'_>, of: &[Value], values: &[Value], name: &str) -> Value {
     let squares: Vec<_> = of
         .iter()
         .zip(values)

@@ -141,10 +141,14 @@ fn build(model: &mut Model, options: &StepOptions) -> Result<StepReport> {
     let candidates: Vec<_> = candidates.iter().map(in_step).filter(|value| !is_statistic(value)).collect();
 
     let mut b = TypedBuilder::new(&mut graph, &mut facts, LOSS_PASS);
+    let mut returned_logits = None;
     let (loss, labels, wanted, logits) = match &ending {
         Ending::Logits { value, loss } => {
             refuse_labels(b.graph())?;
-            let (scalar, labels) = loss.append(&mut b, &in_step(value))?;
+            let in_step = in_step(value);
+            let fact = b.fact(&in_step).clone();
+            let (scalar, labels) = loss.append(&mut b, &in_step)?;
+            returned_logits = loss.is_of_a_table(&fact).then_some((in_step, fact));
             (scalar, Some(labels), Some(loss.clone()), value.clone())
         }
         Ending::Scalar(value) => (scalar(&mut b, &in_step(value)), None, None, value.clone()),
@@ -160,6 +164,11 @@ fn build(model: &mut Model, options: &StepOptions) -> Result<StepReport> {
     }
     report.parameters(&graph, &candidates, &parameters);
 
+    let original: BTreeMap<&str, &str> = renamed.iter().map(|(old, new)| (new.as_str(), old.as_str())).collect();
+    let in_file = |value: &Value| original.get(&**value).map_or_else(|| value.to_string(), |&name| name.to_owned());
+    let names: Vec<String> = parameters.iter().map(in_file).collect();
+    let factors = options.optimizer.factors(&names.iter().map(String::as_str).collect::<Vec<_>>())?;
+
     let mut training = Training::new(TypedBuilder::new(&mut graph, &mut facts, pass::UPDATE), &parameters);
     training.hyperparameter(LEARNING_RATE, options.optimizer.default_learning_rate());
     let coefficients = coefficients(&mut training, options);
@@ -172,7 +181,7 @@ fn build(model: &mut Model, options: &StepOptions) -> Result<StepReport> {
         let fact = training.builder.fact(parameter).clone();
         training.builder.declare(gradient, fact);
     }
-    let updated = options.optimizer.update(&mut training, penalised.gradients);
+    let updated = options.optimizer.update(&mut training, penalised.gradients, &factors);
     let (hyperparameters, slots, step) = training.finish();
     lowering::expand(&mut graph, &mut facts)?;
     let slots = slots.into_iter().map(|slot| {
@@ -183,8 +192,8 @@ fn build(model: &mut Model, options: &StepOptions) -> Result<StepReport> {
     let parts = Parts {
         labels,
         loss: objective.here().loss.clone(),
-        gradient_norm: penalised.gradient_norm,
-        perturbed_loss: penalised.perturbed_loss,
+        metrics: penalised.metrics,
+        logits: returned_logits,
         hyperparameters,
         seeded: lowered.draws,
         parameters: parameters.iter().zip(updated).map(state).collect(),
@@ -201,7 +210,7 @@ fn build(model: &mut Model, options: &StepOptions) -> Result<StepReport> {
         lowering: options.lowering,
         penalty: options.penalty,
         warmup: options.warmup,
-        optimizer: options.optimizer,
+        optimizer: options.optimizer.clone(),
     };
     step::assemble(model, graph, &parts, &config)?;
     report.config = config;

@@ -2,13 +2,15 @@
 
 use super::checkpoint::{Fingerprint, Progress};
 use super::data::{Data, Feed, epoch_order};
-use super::evaluate::{class_count, evaluate, loss_of};
+use super::evaluate::{class_count, evaluate};
+use super::measure::measure;
 use super::metrics::{EpochReport, Event, Measures, StepReport};
+use super::plan::{GrWarmup, Plan, Planned};
 use super::policy::CheckpointPolicy;
 use super::run_folder::RunFolder;
-use super::schedule::{LearningRate, Schedule};
-use crate::contract::{GRAD_NORM, LOSS_PERTURBED};
-use crate::engine::{Engine, Rates};
+use super::schedule::Schedule;
+use super::span::Span;
+use crate::engine::Engine;
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -26,14 +28,18 @@ pub struct Config {
     pub learning_rate: f32,
     /// How the learning rate goes on after the warm-up.
     pub schedule: Schedule,
-    /// The steps in which the learning rate rises to its peak.
-    pub warmup: u64,
+    /// How long the learning rate rises to its peak.
+    pub warmup: Span,
     /// Decides the order of the samples and the label noise.
     pub seed: u64,
     /// The perturbation's radius, for graphs with an input for it.
     pub r: Option<f32>,
     /// The mixing weight, for graphs with an input for it.
     pub alpha: Option<f32>,
+    /// The probability of a step with the penalty; the others are plain, with r = 0.
+    pub hybrid: Option<f64>,
+    /// The warm-up of the penalty.
+    pub gr_warmup: Option<GrWarmup>,
     /// Other hyperparameters of a step model, by the names of its inputs.
     pub others: BTreeMap<String, f32>,
 }
@@ -46,10 +52,12 @@ impl Default for Config {
             batch_size: 64,
             learning_rate: 0.0,
             schedule: Schedule::Constant,
-            warmup: 0,
+            warmup: Span::default(),
             seed: 0,
             r: None,
             alpha: None,
+            hybrid: None,
+            gr_warmup: None,
             others: BTreeMap::new(),
         }
     }
@@ -62,21 +70,15 @@ impl Config {
         let fingerprint = Fingerprint::default()
             .with("batch size", self.batch_size)
             .with("learning rate", self.learning_rate)
-            .with("schedule", format!("{:?}", self.schedule).to_lowercase())
-            .with("warm-up", self.warmup)
+            .with("schedule", serde_json::json!(self.schedule))
+            .with("warm-up", self.warmup.to_string())
             .with("seed", self.seed)
             .with("r", self.r)
-            .with("alpha", self.alpha);
+            .with("alpha", self.alpha)
+            .with("hybrid", self.hybrid)
+            .with("warm-up of the penalty", serde_json::json!(self.gr_warmup));
         let fingerprint = self.others.iter().fold(fingerprint, |f, (name, &value)| f.with(name, value));
-        match self.schedule {
-            Schedule::Constant => fingerprint,
-            Schedule::Cosine => fingerprint.with("epochs", self.epochs),
-        }
-    }
-
-    fn rate(&self, steps_an_epoch: usize) -> Result<LearningRate> {
-        let steps = self.epochs.saturating_mul(steps_an_epoch as u64);
-        LearningRate::new(self.learning_rate, self.schedule, self.warmup, steps)
+        if self.schedule.depends_on_length() { fingerprint.with("epochs", self.epochs) } else { fingerprint }
     }
 }
 
@@ -125,7 +127,7 @@ pub fn prepare(
     config: &Config,
 ) -> Result<Option<usize>> {
     let feed = Feed::new(&data.train, engine.batch_ports(), divisor)?;
-    config.rate(feed.batch_count(config.batch_size)?)?;
+    Plan::new(config, feed.batch_count(config.batch_size)? as u64)?;
     let classes = class_count(engine, &feed, config.batch_size)?;
     if let Some(classes) = classes {
         data.train.check_labels(classes).map_err(|error| error.in_file("training set"))?;
@@ -150,7 +152,7 @@ pub fn prepare(
 pub fn fit(mut run: Run<'_>, mut progress: Progress) -> Result<Ended> {
     let Config { epochs, batch_size, seed, .. } = *run.config;
     let samples = run.train.data().len();
-    let rate = run.config.rate(run.train.batch_count(batch_size)?)?;
+    let plan = Plan::new(run.config, run.train.batch_count(batch_size)? as u64)?;
 
     while progress.epoch < epochs {
         if progress.batch == 0 && run.policy.is_out_of_patience(&progress.standing) {
@@ -162,7 +164,7 @@ pub fn fit(mut run: Run<'_>, mut progress: Progress) -> Result<Ended> {
             if run.stop.load(Ordering::Relaxed) {
                 return run.stopped(&progress);
             }
-            run.step(rows, rate.at(progress.step), &mut progress)?;
+            run.step(rows, &plan.at(progress.step), &mut progress)?;
         }
         let evaluation = match run.test.filter(|_| run.policy.evaluates_after(progress.epoch + 1, epochs)) {
             None => None,
@@ -193,37 +195,26 @@ pub fn fit(mut run: Run<'_>, mut progress: Progress) -> Result<Ended> {
 }
 
 impl Run<'_> {
-    fn step(&mut self, rows: &[usize], learning_rate: f32, progress: &mut Progress) -> Result<()> {
+    fn step(&mut self, rows: &[usize], planned: &Planned, progress: &mut Progress) -> Result<()> {
         let began = Instant::now();
         let batch = self.train.batch(rows)?;
-        let Config { r, alpha, ref others, .. } = *self.config;
-        let rates = Rates { learning_rate, r, alpha, others: others.clone() };
-        let outputs = self.engine.step(&batch, &rates)?;
+        let outputs = self.engine.step(&batch, &planned.rates)?;
         let seconds = began.elapsed().as_secs_f64();
 
-        let loss = loss_of(&outputs)?;
+        // Of a batch the labels are last.
+        let measures = measure(&outputs, self.engine.step_outputs(), batch.last(), planned)?;
         progress.batch += 1;
         progress.step += 1;
-        let metric = |name: &str| {
-            let index = self.engine.step_outputs().iter().position(|output| output == name)?;
-            outputs.get(index)?.to_scalar()
-        };
         let report = StepReport {
             epoch: progress.epoch + 1,
             step: progress.step,
-            measures: Measures {
-                loss,
-                learning_rate,
-                grad_norm: metric(GRAD_NORM),
-                loss_perturbed: metric(LOSS_PERTURBED),
-                ..Measures::default()
-            },
+            measures,
             seconds,
             data_seconds: 0.0,
             examples_per_second: rows.len() as f64 / seconds,
         };
         progress.add(&report, rows.len());
-        let diverged = (!loss.is_finite()).then(|| self.diverged(&report));
+        let diverged = (!measures.loss.is_finite()).then(|| self.diverged(&report));
         self.report(Event::Step(report))?;
         diverged.map_or(Ok(()), Err)
     }

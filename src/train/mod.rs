@@ -1,17 +1,20 @@
 //! Training runs: data in batches, learning rates, metrics, checkpoints, and the loop over an [`crate::engine::Engine`].
 
 mod artifacts;
-mod best;
 pub mod augment;
+mod best;
 mod checkpoint;
 pub mod data;
 mod evaluate;
 mod fit;
 mod means;
+mod measure;
 mod metrics;
+mod plan;
 mod policy;
 mod run_folder;
 mod schedule;
+mod span;
 
 pub use artifacts::{exposed_numbers, find_artifacts};
 pub use best::{Best, Metric, Standing};
@@ -20,6 +23,8 @@ pub use evaluate::{Evaluation, class_count, evaluate};
 pub use fit::{Config, Ended, Run, fit, prepare};
 pub use means::Means;
 pub use metrics::{EpochReport, Event, Mean, Measures, StepReport, count_in_top};
+pub use plan::{GrWarmup, Plan, Planned};
 pub use policy::CheckpointPolicy;
 pub use run_folder::RunFolder;
 pub use schedule::{LearningRate, Schedule};
+pub use span::Span;

@@ -10,14 +10,16 @@ mod decay;
 mod momentum;
 mod optimizer;
 mod rms_prop;
+mod scale;
 mod training;
 
 pub use adam::Adam;
 pub use clip::ClipByGlobalNorm;
 pub use decay::WeightDecay;
 pub use momentum::Momentum;
-pub use optimizer::{Decay, Optimizer, OptimizerKind};
+pub use optimizer::{Decay, Factors, Optimizer, OptimizerKind};
 pub use rms_prop::RmsProp;
+pub use scale::Scale;
 pub use training::{Hyperparameter, State, Training, pass};
 
 use crate::graph::Value;

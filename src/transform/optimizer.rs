@@ -1,6 +1,7 @@
 //! The optimizers by their names: each a chain of transformations with PyTorch's formula and defaults.
 
-use super::{Adam, ClipByGlobalNorm, Momentum, RmsProp, Training, Transform, WeightDecay};
+use super::scale::{factors, scaled};
+use super::{Adam, ClipByGlobalNorm, Momentum, RmsProp, Scale, Training, Transform, WeightDecay};
 use crate::contract::LEARNING_RATE;
 use crate::graph::Value;
 use crate::{Error, Result};
@@ -39,7 +40,7 @@ pub enum Decay {
 }
 
 /// The way from the penalised gradient to the new parameters.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Optimizer {
     /// Its name.
     pub kind: OptimizerKind,
@@ -55,6 +56,21 @@ pub struct Optimizer {
     pub decay_skip_vectors: bool,
     /// The largest norm of the penalised gradient, over all parameters together.
     pub clip_norm: Option<f32>,
+    /// Factors of the learning rate of some parameters; the last that matches a parameter counts.
+    #[serde(default)]
+    pub lr_scale: Vec<Scale>,
+    /// Factors of the weight decay of some parameters; the last that matches a parameter counts.
+    #[serde(default)]
+    pub decay_scale: Vec<Scale>,
+}
+
+/// A factor for each parameter, of its learning rate and of its weight decay.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Factors {
+    /// Of the learning rate.
+    pub lr: Vec<f32>,
+    /// Of the weight decay.
+    pub decay: Vec<f32>,
 }
 
 impl Optimizer {
@@ -93,22 +109,40 @@ impl Optimizer {
                     .help(format!("leave {flag} out for the default")));
             }
         }
+        if !self.decay_scale.is_empty() && self.decay_rate() == 0.0 {
+            return Err(Error::input("--decay-scale is of no use: there is no weight decay that it could scale")
+                .help("give one with --weight-decay"));
+        }
         Ok(())
     }
 
-    fn chain(&self) -> Vec<Box<dyn Transform>> {
+    /// The factors of `parameters`, their names.
+    ///
+    /// # Errors
+    /// Where a glob matches none of them.
+    pub fn factors(&self, parameters: &[&str]) -> Result<Factors> {
+        let lr = factors(&self.lr_scale, parameters, "--lr-scale")?;
+        Ok(Factors { lr, decay: factors(&self.decay_scale, parameters, "--decay-scale")? })
+    }
+
+    fn decay_rate(&self) -> f32 {
+        self.weight_decay.unwrap_or(if self.kind == OptimizerKind::AdamW { 0.01 } else { 0.0 })
+    }
+
+    fn chain(&self, factors: &Factors) -> Vec<Box<dyn Transform>> {
         let momentum = self.momentum.unwrap_or(0.9);
         let adam = Adam { beta1: momentum, beta2: 0.999, epsilon: 1e-8 };
         let is_adamw = self.kind == OptimizerKind::AdamW;
-        let rate = self.weight_decay.unwrap_or(if is_adamw { 0.01 } else { 0.0 });
-        let decay = (rate != 0.0).then_some(WeightDecay { rate, skip_vectors: self.decay_skip_vectors });
+        let rate = self.decay_rate();
+        let decay = || WeightDecay { rate, skip_vectors: self.decay_skip_vectors, factors: factors.decay.clone() };
+        let decay = (rate != 0.0).then(decay);
         let place = self.decay.unwrap_or(if is_adamw { Decay::Decoupled } else { Decay::Coupled });
         let mut chain: Vec<Box<dyn Transform>> = Vec::new();
         if let Some(norm) = self.clip_norm {
             chain.push(Box::new(ClipByGlobalNorm { norm }));
         }
-        if let (Some(decay), Decay::Coupled) = (decay, place) {
-            chain.push(Box::new(decay));
+        if let (Some(decay), Decay::Coupled) = (&decay, place) {
+            chain.push(Box::new(decay.clone()));
         }
         match self.kind {
             OptimizerKind::Sgd => {}
@@ -123,17 +157,41 @@ impl Optimizer {
         chain
     }
 
-    /// Appends the update θ − lr·u, with u what the chain makes of `gradients`. Returns the new parameters.
-    pub fn update(&self, training: &mut Training<'_>, gradients: Vec<Value>) -> Vec<Value> {
+    /// Appends the update θ − lr·u, with u what the chain makes of `gradients`; `factors` has a factor for each of the training's
+    /// parameters. Returns the new parameters.
+    pub fn update(&self, training: &mut Training<'_>, gradients: Vec<Value>, factors: &Factors) -> Vec<Value> {
         let rate = training.hyperparameter(LEARNING_RATE, self.default_learning_rate());
-        let updates = self.chain().iter().fold(gradients, |gradients, transform| transform.apply(training, gradients));
+        let chain = self.chain(factors);
+        let updates = chain.iter().fold(gradients, |gradients, transform| transform.apply(training, gradients));
         let parameters = training.parameters().to_vec();
         let b = &mut training.builder;
-        let step = |(theta, update): (&Value, &Value)| {
+        b.set_scope(LEARNING_RATE);
+        let rates = scaled(b, &rate, &factors.lr);
+        let step = |((theta, update), rate): ((&Value, &Value), &Value)| {
             b.set_scope(theta);
-            let step = b.mul(update, &rate);
+            let step = b.mul(update, rate);
             b.sub(theta, &step)
         };
-        parameters.iter().zip(&updates).map(step).collect()
+        parameters.iter().zip(&updates).zip(&rates).map(step).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_of_before_there_were_factors_are_read() {
+        let json = r#"{"kind":"adamw","learning_rate":null,"momentum":0.5,"weight_decay":null,"decay":"coupled",
+            "decay_skip_vectors":true,"clip_norm":1.0}"#;
+        let expected = Optimizer {
+            kind: OptimizerKind::AdamW,
+            momentum: Some(0.5),
+            decay: Some(Decay::Coupled),
+            decay_skip_vectors: true,
+            clip_norm: Some(1.0),
+            ..Optimizer::default()
+        };
+        assert_eq!(serde_json::from_str::<Optimizer>(json).unwrap(), expected);
     }
 }

@@ -19,6 +19,10 @@ const HIDDEN: usize = 5;
 const PARAMETERS: [(&str, &[usize]); 4] =
     [("w1", &[FEATURES, HIDDEN]), ("b1", &[HIDDEN]), ("w2", &[HIDDEN, CLASSES]), ("b2", &[CLASSES])];
 
+/// What the step model returns besides the next state.
+pub const OUTPUTS: [&str; 6] =
+    ["loss", "gnp.grad_norm", "gnp.loss_perturbed", "gnp.mixed_grad_norm", "gnp.param_norm", "logits"];
+
 /// What the step model takes from one step to the next.
 pub fn state_names() -> Vec<String> {
     let slots = PARAMETERS.iter().map(|(name, _)| format!("{name}.momentum"));
@@ -106,6 +110,17 @@ impl Nodes {
         self.with(AttributeProto::int("keepdims", 0));
     }
 
+    /// `name`, the norm of all `values` together.
+    fn norm(&mut self, values: &[String], name: &str) {
+        let squares: Vec<_> = values.iter().map(|value| format!("{value}.square")).collect();
+        for (value, square) in values.iter().zip(&squares) {
+            self.add("ReduceSumSquare", &[value], square);
+            self.with(AttributeProto::int("keepdims", 0));
+        }
+        self.add("Sum", &squares.iter().map(String::as_str).collect::<Vec<_>>(), &format!("{name}.squares"));
+        self.add("Sqrt", &[&format!("{name}.squares")], name);
+    }
+
     /// The labels as rows of a table, and the weight of a sample: what the batch alone decides.
     fn targets(&mut self) {
         self.add("Unsqueeze", &["labels", "last"], "column");
@@ -146,13 +161,8 @@ fn step_model() -> ModelProto {
     nodes.targets();
     nodes.forward(&names, "");
     nodes.backward(&names, "");
-    for name in &names {
-        nodes.add("ReduceSumSquare", &[&format!("{name}.gradient")], &format!("{name}.square"));
-        nodes.with(AttributeProto::int("keepdims", 0));
-    }
-    let squares = names.clone().map(|name| format!("{name}.square"));
-    nodes.add("Sum", &squares.each_ref().map(String::as_str), "squares");
-    nodes.add("Sqrt", &["squares"], "gnp.grad_norm");
+    nodes.norm(&names.clone().map(|name| format!("{name}.gradient")), "gnp.grad_norm");
+    nodes.norm(&names, "gnp.param_norm");
     nodes.add("Div", &["gnp.r", "gnp.grad_norm"], "ratio");
     nodes.add("Mul", &["gnp.r", "gnp.alpha"], "strength");
     nodes.add("Greater", &["strength", "zero"], "penalise");
@@ -170,26 +180,28 @@ fn step_model() -> ModelProto {
         yes.add("Mul", &[&format!("{name}.difference"), "gnp.alpha"], &format!("{name}.weighted"));
         yes.add("Add", &[&here, &format!("{name}.weighted")], &format!("{name}.mixed/yes"));
     }
+    let mixed = |branch: &str| names.iter().map(|name| format!("{name}.mixed{branch}")).collect::<Vec<_>>();
+    yes.norm(&mixed("/yes"), "mixed/yes");
     let mut no = Nodes::default();
     for name in &names {
         no.add("Identity", &[&format!("{name}.gradient")], &format!("{name}.mixed/no"));
     }
     no.add("Identity", &["loss"], "loss/no");
+    no.add("Identity", &["gnp.grad_norm"], "mixed/no");
 
-    let mixed = |branch: &str| names.iter().map(|name| format!("{name}.mixed{branch}")).collect::<Vec<_>>();
-    let body = |nodes: Nodes, gradients: Vec<String>, loss: &str| {
+    let body = |nodes: Nodes, gradients: Vec<String>, scalars: [&str; 2]| {
         let outputs = gradients.iter().zip(&PARAMETERS).map(|(name, (_, shape))| float_info(name, &fixed(shape)));
-        graph("branch", vec![], outputs.chain([float_info(loss, &[])]).collect(), vec![], nodes)
+        graph("branch", vec![], outputs.chain(scalars.map(|name| float_info(name, &[]))).collect(), vec![], nodes)
     };
     let mut outputs = mixed("");
-    outputs.push("gnp.loss_perturbed".into());
+    outputs.extend(["gnp.loss_perturbed".into(), "gnp.mixed_grad_norm".into()]);
     nodes.0.push(NodeProto {
         op_type: Some("If".into()),
         input: vec!["penalise".into()],
         output: outputs,
         attribute: vec![
-            AttributeProto::graph("then_branch", body(yes, mixed("/yes"), "loss/there")),
-            AttributeProto::graph("else_branch", body(no, mixed("/no"), "loss/no")),
+            AttributeProto::graph("then_branch", body(yes, mixed("/yes"), ["loss/there", "mixed/yes"])),
+            AttributeProto::graph("else_branch", body(no, mixed("/no"), ["loss/no", "mixed/no"])),
         ],
         ..Default::default()
     });
@@ -203,7 +215,8 @@ fn step_model() -> ModelProto {
 
     let mut inputs = batch_inputs();
     inputs.extend(["lr", "gnp.r", "gnp.alpha", "gnp.momentum"].map(|name| float_info(name, &[])));
-    let mut returned = ["loss", "gnp.grad_norm", "gnp.loss_perturbed"].map(|name| float_info(name, &[])).to_vec();
+    let mut returned = OUTPUTS[..5].iter().map(|name| float_info(name, &[])).collect::<Vec<_>>();
+    returned.push(float_info(OUTPUTS[5], &[None, Some(CLASSES)]));
     for suffix in ["", ".momentum"] {
         for (name, shape) in PARAMETERS {
             inputs.push(float_info(&format!("{name}{suffix}"), &fixed(shape)));

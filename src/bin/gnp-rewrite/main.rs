@@ -69,7 +69,8 @@ struct Arguments {
         help_heading = "Interface of the graph (artifacts)"
     )]
     expose: Vec<Exposed>,
-    /// Return `gnp.grad_norm` and `gnp.loss_perturbed` after the outputs that the application knows; a step model does
+    /// Return `gnp.grad_norm`, `gnp.loss_perturbed`, `gnp.mixed_grad_norm` and `gnp.param_norm` after the outputs that the
+    /// application knows; a step model does
     #[arg(long, help_heading = "Interface of the graph (artifacts)")]
     metrics: bool,
 

@@ -5,7 +5,7 @@ use comfy_table::Table;
 use gnp::experiment::EngineKind;
 use gnp::penalty::Penalty;
 use gnp::train::data::{self, Data, Dataset, Feed};
-use gnp::train::{CheckpointPolicy, Config, Event, Progress, Run, Schedule, evaluate, fit, prepare};
+use gnp::train::{CheckpointPolicy, Config, Event, Progress, Run, Schedule, Span, evaluate, fit, prepare};
 use gnp::{Error, Result, cli};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::collections::BTreeMap;
@@ -98,11 +98,13 @@ impl Demo {
             epochs: EPOCHS,
             batch_size: BATCH_SIZE,
             learning_rate: LEARNING_RATE,
-            schedule: Schedule::Cosine,
-            warmup: 0,
+            schedule: Schedule::Cosine { final_share: 0.0 },
+            warmup: Span::default(),
             seed,
             r: is_input.then_some(penalty.r),
             alpha: is_input.then_some(penalty.alpha),
+            hybrid: None,
+            gr_warmup: None,
             others: BTreeMap::new(),
         };
         let mut engine = self.lab.load(&penalty)?;

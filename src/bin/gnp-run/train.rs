@@ -2,8 +2,8 @@
 
 use crate::progress::Display;
 use crate::signals;
-use clap::{Args, CommandFactory, FromArgMatches, Parser, ValueEnum, value_parser};
-use gnp::cli::arguments::{CheckpointArguments, PenaltyArguments, StepArguments};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, value_parser};
+use gnp::cli::arguments::{CheckpointArguments, PenaltyArguments, ScheduleArguments, StepArguments};
 use gnp::cli::{config_file, describe};
 use gnp::engine::Device;
 use gnp::experiment::{
@@ -11,7 +11,7 @@ use gnp::experiment::{
     run as run_experiment,
 };
 use gnp::train::data;
-use gnp::train::{Config, Ended, Event, Schedule};
+use gnp::train::{Config, Ended, Event, Span};
 use gnp::{Error, Result, cli};
 use std::ffi::OsString;
 use std::num::NonZero;
@@ -57,15 +57,6 @@ pub struct Arguments {
     /// Samples a step
     #[arg(long, value_name = "N", default_value_t = 64, help_heading = "Optimization")]
     batch_size: usize,
-    /// Learning rate at its peak [default: the step model's own, 0.001 for artifacts]
-    #[arg(long, allow_negative_numbers = true, value_name = "RATE", help_heading = "Optimization")]
-    lr: Option<f32>,
-    /// How the learning rate goes on after the warm-up
-    #[arg(long, value_enum, default_value_t = ScheduleName::Constant, help_heading = "Optimization")]
-    schedule: ScheduleName,
-    /// Steps in which the learning rate rises to its peak
-    #[arg(long, value_name = "STEPS", default_value_t = 0, help_heading = "Optimization")]
-    warmup: u64,
     /// Set another hyperparameter of a step model, by the name of its input; may be repeated
     #[arg(long, value_name = "NAME=NUMBER", value_parser = assignment, help_heading = "Optimization")]
     set: Vec<(String, f32)>,
@@ -76,6 +67,8 @@ pub struct Arguments {
     #[arg(long, value_name = "N", default_value_t = 0, help_heading = "Optimization")]
     seed: u32,
 
+    #[command(flatten)]
+    schedule: ScheduleArguments,
     #[command(flatten)]
     penalty: PenaltyArguments,
     #[command(flatten)]
@@ -117,14 +110,6 @@ pub struct Arguments {
     /// Threads that one operator may use [default: one a core]
     #[arg(long, value_name = "N", help_heading = "Engine")]
     threads: Option<NonZero<u16>>,
-}
-
-#[derive(Clone, Copy, ValueEnum)]
-enum ScheduleName {
-    /// At its peak to the end
-    Constant,
-    /// Down to 0 along half a cosine
-    Cosine,
 }
 
 /// `NAME=NUMBER`.
@@ -172,8 +157,8 @@ impl Arguments {
             || Error::input("nothing to train").help("name a model or a folder of artifacts, --data and --epochs");
         let (model, data) = (self.model.clone().ok_or_else(missing)?, self.data.clone().ok_or_else(missing)?);
         let step = match Kind::of(&model)? {
-            Kind::Forward => Some(self.step.options(self.penalty.penalty()?, self.lr)),
-            _ => match self.step.first_given().or(self.penalty.first_fixed()) {
+            Kind::Forward => Some(self.step.options(self.penalty.penalty()?, self.schedule.lr())),
+            kind => match self.first_of_no_use(kind) {
                 None => None,
                 Some(flag) => {
                     return Err(Error::input(format!("{flag} is of no use: the training is in the model already"))
@@ -192,8 +177,13 @@ impl Arguments {
                 divisor: self.divisor,
                 label_noise: self.label_noise,
             },
-            config: self.config(self.epochs.ok_or_else(missing)?),
-            learning_rate: self.lr,
+            config: self.config(self.epochs.ok_or_else(missing)?)?,
+            learning_rate: self.schedule.lr(),
+            gr_warmup: self.step.gr_warmup(),
+            gr_warmup_length: match self.schedule.gr_warmup_length()? {
+                None => self.step.gr_warmup_steps().map(|steps| Span::Steps(steps.into())),
+                length => length,
+            },
             policy: self.checkpoint.policy(),
             engine: self.engine,
             device: self.device,
@@ -211,22 +201,26 @@ impl Arguments {
         })
     }
 
-    fn config(&self, epochs: u64) -> Config {
-        Config {
+    /// The first flag that is given and means nothing for what is rewritten already.
+    fn first_of_no_use(&self, kind: Kind) -> Option<&'static str> {
+        // The penalty of artifacts with an input for it can be warmed up by what it is fed.
+        let given = self.step.first_given().filter(|flag| !(kind == Kind::Artifacts && *flag == "--gr-warmup"));
+        given.or(self.penalty.first_fixed())
+    }
+
+    fn config(&self, epochs: u64) -> Result<Config> {
+        Ok(Config {
             epochs,
             batch_size: self.batch_size,
-            // Of what is trained, where none is given.
-            learning_rate: self.lr.unwrap_or_default(),
-            schedule: match self.schedule {
-                ScheduleName::Constant => Schedule::Constant,
-                ScheduleName::Cosine => Schedule::Cosine,
-            },
-            warmup: self.warmup,
+            schedule: self.schedule.schedule()?,
+            warmup: self.schedule.warmup(),
             seed: self.seed.into(),
             r: self.penalty.r(),
             alpha: self.penalty.alpha(),
+            hybrid: self.schedule.hybrid(),
             others: self.set.iter().cloned().collect(),
-        }
+            ..Config::default()
+        })
     }
 }
 

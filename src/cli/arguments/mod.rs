@@ -1,9 +1,11 @@
-//! Groups of arguments.
+//! Groups of arguments, those that both binaries have among them.
 
 mod checkpoint;
 mod penalty;
+mod schedule;
 mod step;
 
 pub use checkpoint::CheckpointArguments;
 pub use penalty::PenaltyArguments;
+pub use schedule::ScheduleArguments;
 pub use step::StepArguments;

@@ -5,7 +5,7 @@ use crate::lowering::{self, BatchNorm, Dropout, Random};
 use crate::objective::Selection;
 use crate::penalty::{Penalty, Warmup};
 use crate::rewrite::StepOptions;
-use crate::transform::{Decay, Optimizer, OptimizerKind};
+use crate::transform::{Decay, Optimizer, OptimizerKind, Scale};
 use clap::builder::PossibleValue;
 use clap::{Args, ValueEnum};
 use std::collections::BTreeMap;
@@ -71,6 +71,12 @@ pub struct StepArguments {
     /// Leave biases and scales out of weight decay
     #[arg(long, requires = "weight_decay", help_heading = "Optimizer (forward models)")]
     decay_skip_1d: bool,
+    /// Multiply the learning rate of the parameters with such names; may be repeated, the last that matches counts
+    #[arg(long, value_name = "GLOB=FACTOR", help_heading = "Optimizer (forward models)")]
+    lr_scale: Vec<Scale>,
+    /// Multiply the weight decay of the parameters with such names; may be repeated, the last that matches counts
+    #[arg(long, value_name = "GLOB=FACTOR", help_heading = "Optimizer (forward models)")]
+    decay_scale: Vec<Scale>,
     /// Scale the gradient down to this norm where it is longer
     #[arg(long, value_name = "NORM", allow_negative_numbers = true, help_heading = "Optimizer (forward models)")]
     clip_norm: Option<f32>,
@@ -141,9 +147,21 @@ impl StepArguments {
                 decay: self.decay,
                 decay_skip_vectors: self.decay_skip_1d,
                 clip_norm: self.clip_norm,
+                lr_scale: self.lr_scale.clone(),
+                decay_scale: self.decay_scale.clone(),
             },
             dims: self.dim.iter().cloned().collect::<BTreeMap<_, _>>(),
         }
+    }
+
+    /// What of the penalty is warmed up.
+    pub fn gr_warmup(&self) -> Warmup {
+        self.gr_warmup.unwrap_or_default()
+    }
+
+    /// The length of the penalty's warm-up, where it is given in steps.
+    pub fn gr_warmup_steps(&self) -> Option<u32> {
+        self.gr_warmup_steps
     }
 
     /// The first of these arguments that is given: they mean nothing for a training artifact.
@@ -165,6 +183,8 @@ impl StepArguments {
             ("--momentum", self.momentum.is_some()),
             ("--weight-decay", self.weight_decay.is_some()),
             ("--decay", self.decay.is_some()),
+            ("--lr-scale", !self.lr_scale.is_empty()),
+            ("--decay-scale", !self.decay_scale.is_empty()),
             ("--clip-norm", self.clip_norm.is_some()),
             ("--gr-warmup", self.gr_warmup.is_some()),
         ];

@@ -37,6 +37,11 @@ def check_mix(step: Step, given: State, bound: float) -> float:
     assert relative_error(found, here) > 1e-3, "the penalty makes no difference"
     error = relative_error(found, mix)
     assert error <= bound, f"the gradient is not the mix of two: {error}"
+    # A norm is a sum of up to millions of squares in the file's precision.
+    returned = step.run({**given, **PENALISED})
+    assert np.isclose(returned["gnp.mixed_grad_norm"], norm(found), rtol=1e-4)
+    at = {**step.initial, **given}
+    assert np.isclose(returned["gnp.param_norm"], norm({n: at[n] for n in step.parameters}), rtol=1e-4)
     return error
 
 
@@ -66,6 +71,7 @@ def check_contract(step: Step, batch: State):
     assert penalised["gnp.loss_perturbed"] > penalised["loss"]
     # Sums of a million squares in single precision.
     assert np.isclose(penalised["gnp.grad_norm"], norm(step.gradient({**batch, **PLAIN})), rtol=1e-4)
+    assert plain["gnp.mixed_grad_norm"] == plain["gnp.grad_norm"] == penalised["gnp.grad_norm"]
 
     # Both switches lead to the plain step, bit for bit.
     without = step.run({**batch, "gnp.r": R, "gnp.alpha": np.float32(0)})
@@ -84,6 +90,19 @@ def check_contract(step: Step, batch: State):
         assert same(again, penalised), "the same seed and step draw the same"
         assert later["loss"] != penalised["loss"] != seeded["loss"] != later["loss"]
         assert penalised["step.next"] == 1 and later["step.next"] == 2
+
+
+def check_unit(plain: Step, unit: Step, batch: State):
+    """The unit mix: (1 − α)·g₁/‖g₁‖ + α·g₂; normalised gradient descent where α = 0, the plain gradient where r = 0."""
+    at_zero = [step.gradient({**batch, **PLAIN, "gnp.alpha": ALPHA}) for step in (plain, unit)]
+    assert same(*at_zero), "a step with r = 0 is plain"
+    here, alpha = at_zero[0], float(ALPHA)
+    normalised = {n: g / norm(here) for n, g in here.items()}
+    assert relative_error(unit.gradient({**batch, "gnp.r": R, "gnp.alpha": np.float32(0)}), normalised) <= 1e-5
+    mixed = plain.gradient({**batch, **PENALISED})
+    # From the plain mix (1 − α)·g₁ + α·g₂ to the other one.
+    expected = {n: g + (1 - alpha) * (normalised[n] - here[n]) for n, g in mixed.items()}
+    assert relative_error(unit.gradient({**batch, **PENALISED}), expected) <= 1e-5
 
 
 def check_zero_gradient(program: str, folder: Path):
@@ -115,6 +134,8 @@ def small(program: str, folder: Path):
             batch["input"] %= models.VOCABULARY
         mix = check_mix(step, batch, 1e-5)
         check_contract(step, batch)
+        unit = rewrite(program, path, folder / f"{name}.unit.onnx", *FLAGS, "--mix", "unit", *models.frozen(name))
+        check_unit(step, unit, batch)
         exact, few = step.doubled(), {n: v[:3] for n, v in batch.items()}
         errors = [check_derivative(exact, few, 1e-6, [1e-4, 1e-5, 1e-6], seed) for seed in range(2)]
         print(f"{name}: mix {mix:.1e}, in doubles {check_mix(exact, few, 1e-12):.1e}, derivative {max(errors):.1e}")
