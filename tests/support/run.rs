@@ -13,8 +13,7 @@ use zip::ZipWriter;
 use zip::write::SimpleFileOptions;
 
 const SAMPLES: usize = 90;
-const BATCH_SIZE: &str = "16";
-/// The last batch of an epoch is smaller.
+/// With batches of 16; the last is smaller.
 pub const STEPS_AN_EPOCH: u64 = 6;
 
 /// A step model and what it trains on.
@@ -22,6 +21,7 @@ pub struct Training {
     folder: PathBuf,
     pub step: PathBuf,
     pub data: PathBuf,
+    pub batch_size: usize,
 }
 
 impl Training {
@@ -32,14 +32,14 @@ impl Training {
         gnp_rewrite().arg(model).args(["--quiet", "--r", "0.05", "-o"]).arg(&step).assert().success();
         let data = folder.join("data.npz");
         write_data(&data);
-        Self { folder: folder.to_owned(), step, data }
+        Self { folder: folder.to_owned(), step, data, batch_size: 16 }
     }
 
     /// The arguments of a run of `epochs` epochs in the folder `out`.
     pub fn arguments(&self, out: &Path, epochs: u64) -> Vec<String> {
         let path = |path: &Path| path.to_str().unwrap().to_owned();
         let mut arguments = vec![path(&self.step), "--data".into(), path(&self.data), "--out".into(), path(out)];
-        arguments.extend(["--epochs".into(), epochs.to_string(), "--batch-size".into(), BATCH_SIZE.into()]);
+        arguments.extend(["--epochs".into(), epochs.to_string(), "--batch-size".into(), self.batch_size.to_string()]);
         arguments.extend(["--engine", "tract", "--threads", "1"].map(str::to_owned));
         arguments
     }
