@@ -11,7 +11,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use support::command::{assert_says, gnp_rewrite};
+use support::command::{assert_says, gnp_rewrite, refusal};
 use support::run::{Training, course, events};
 use support::{models, training_runtime};
 
@@ -19,13 +19,8 @@ const EPOCHS: u64 = 12;
 
 /// What the command says when it fails as a user's error does.
 #[track_caller]
-fn refused(mut command: Command) -> String {
-    let output = command.arg("--quiet").output().unwrap();
-    let said = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(2), "{said}");
-    assert_eq!(said.lines().filter(|line| line.starts_with("error: ")).count(), 1, "{said}");
-    assert!(said.lines().skip(1).all(|line| line.starts_with("  ")), "{said}");
-    said
+fn refused(command: Command) -> String {
+    refusal(assert_cmd::Command::from_std(command).arg("--quiet"))
 }
 
 #[track_caller]
