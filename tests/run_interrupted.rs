@@ -4,12 +4,19 @@
 
 mod support;
 
+use gnp::train::{Event, RunFolder};
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::fs;
+use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 use support::models;
+use support::run::{STEPS_AN_EPOCH, Training, course, events};
 
 /// Begins or resumes a training on the digits that leaves time to interrupt it.
 fn start(out: &Path, epochs: u64, more: &[&str]) -> Child {
@@ -83,4 +90,138 @@ fn a_killed_run_goes_on_from_its_last_checkpoint() {
     assert!(output.status.success(), "{}", text(&output.stderr));
     assert!(text(&output.stderr).contains("going on after step"), "{}", text(&output.stderr));
     assert!(steps(&out).into_iter().eq(1..=16 * epochs));
+}
+
+/// When a process is killed.
+#[derive(Clone, Copy, Debug)]
+enum Moment {
+    /// So long after it was started.
+    After(Duration),
+    /// While it is writing its checkpoint of this number, from 1.
+    Checkpoint(usize),
+}
+
+/// Kills a process at `moment`, and returns whether it was still running.
+fn kill_at(mut child: Child, out: &Path, moment: Moment) -> bool {
+    let began = Instant::now();
+    let left: BTreeSet<_> = unfinished_checkpoints(out).into_iter().collect();
+    let mut seen = BTreeSet::new();
+    let mut has_come = || match moment {
+        Moment::After(delay) => began.elapsed() >= delay,
+        Moment::Checkpoint(count) => {
+            seen.extend(unfinished_checkpoints(out).into_iter().filter(|name| !left.contains(name)));
+            seen.len() >= count
+        }
+    };
+    while !has_come() && child.try_wait().unwrap().is_none() {
+        assert!(began.elapsed() < Duration::from_secs(60), "{moment:?} does not come");
+        sleep(Duration::from_micros(100));
+    }
+    child.kill().unwrap();
+    let output = finish(child);
+    assert!(output.status.code().is_none_or(|code| code == 0), "{moment:?}: {}", text(&output.stderr));
+    output.status.signal() == Some(9)
+}
+
+fn unfinished_checkpoints(out: &Path) -> Vec<OsString> {
+    let entries = fs::read_dir(out.join("checkpoints")).into_iter().flatten().flatten().map(|entry| entry.file_name());
+    entries.filter(|name| name.to_string_lossy().starts_with(".unfinished-")).collect()
+}
+
+/// Checks what a killed run has left: whole lines, each step once, and a checkpoint of every epoch that was over.
+fn check_what_is_left(out: &Path, epoch_before: u64) -> u64 {
+    let events = events(out);
+    let steps = events.iter().filter_map(|event| if let Event::Step(step) = event { Some(step.step) } else { None });
+    assert!(steps.clone().eq(1..=steps.count() as u64));
+    let epochs = events.iter().filter(|event| matches!(event, Event::Epoch(_))).count() as u64;
+    // Its checkpoint is written after the epoch's line and before the next step's.
+    let is_under_way = matches!(events.last(), Some(Event::Epoch(_)));
+    let Some(checkpoint) = RunFolder::newest_checkpoint(out).unwrap() else {
+        assert!(epochs == 0 || (epochs == 1 && is_under_way));
+        return 0;
+    };
+    assert_eq!(checkpoint.damaged(), [""; 0]);
+    let epoch = checkpoint.progress().epoch;
+    assert!(epoch == epochs || (epoch + 1 == epochs && is_under_way), "{epoch} of {epochs} epochs");
+    assert!(epoch >= epoch_before);
+    epoch
+}
+
+#[test]
+fn fifty_kills_at_any_moment_change_nothing() {
+    const KILLS: usize = 50;
+    const EPOCHS: u64 = 150;
+    let folder = tempfile::tempdir().unwrap();
+    let training = Training::new(folder.path());
+    let run = |out: &str| {
+        let mut command = training.command(&folder.path().join(out), EPOCHS);
+        command.args(["--resume", "--best", "test-loss", "--patience", "1000", "--lr", "0.005"]);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    };
+    let ended = |out: &str| {
+        let output = finish(run(out));
+        assert!(output.status.success(), "{}", text(&output.stderr));
+    };
+    ended("whole");
+    // Again, with nothing left to do: what it takes to start.
+    let began = Instant::now();
+    ended("whole");
+    let start_up = began.elapsed();
+
+    let mut random = ChaCha8Rng::seed_from_u64(1);
+    let (mut epoch, mut resumptions) = (0, 0);
+    let parts = folder.path().join("parts");
+    for kill in 0..KILLS {
+        let moment = match kill {
+            0 => Moment::After(Duration::ZERO),
+            _ if kill % 4 == 0 => Moment::Checkpoint(random.random_range(2..=3)),
+            _ => Moment::After(start_up.mul_f64(random.random_range(0.0..2.0))),
+        };
+        assert!(kill_at(run("parts"), &parts, moment), "the run has ended before it was killed {KILLS} times");
+        let now = check_what_is_left(&parts, epoch);
+        resumptions += usize::from(now > epoch);
+        epoch = now;
+    }
+    assert!(resumptions > KILLS / 5, "only {resumptions} runs were killed after a checkpoint of their own");
+    ended("parts");
+
+    let whole = folder.path().join("whole");
+    assert_eq!(course(&whole).len() as u64, EPOCHS * (STEPS_AN_EPOCH + 1));
+    assert_eq!(course(&parts), course(&whole));
+    let newest = |out: &Path| RunFolder::newest_checkpoint(out).unwrap().unwrap();
+    assert_eq!(newest(&parts).progress().standing, newest(&whole).progress().standing);
+    for file in ["model.onnx", "checkpoints/epoch-00150/checkpoint"] {
+        assert_eq!(fs::read(parts.join(file)).unwrap(), fs::read(whole.join(file)).unwrap(), "{file}");
+    }
+    let best = newest(&whole).progress().standing.best.unwrap().epoch;
+    let best = format!("checkpoints/epoch-{best:05}/checkpoint");
+    assert_eq!(fs::read(parts.join(&best)).unwrap(), fs::read(whole.join(&best)).unwrap());
+}
+
+#[test]
+fn stops_within_an_epoch_change_nothing() {
+    const EPOCHS: u64 = 60;
+    let folder = tempfile::tempdir().unwrap();
+    let training = Training::new(folder.path());
+    let run = |out: &Path| {
+        let mut command = training.command(out, EPOCHS);
+        command.arg("--resume").stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    };
+    let (whole, parts) = (folder.path().join("whole"), folder.path().join("parts"));
+    assert!(finish(run(&whole)).status.success());
+    for (signal_name, more) in [("-TERM", 1), ("-INT", 2), ("-TERM", 9)] {
+        let before = steps(&parts).len();
+        let mut child = run(&parts);
+        wait_for_steps(&mut child, &parts, before + more);
+        signal(&child, signal_name);
+        let output = finish(child);
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        let progress = RunFolder::newest_checkpoint(&parts).unwrap().unwrap().progress().clone();
+        assert_eq!(Some(&progress.step), steps(&parts).last());
+        assert!(progress.epoch < EPOCHS, "the run has ended before it was stopped");
+    }
+    assert!(finish(run(&parts)).status.success());
+    assert_eq!(course(&parts), course(&whole));
+    let model = |out: &Path| fs::read(out.join("model.onnx")).unwrap();
+    assert_eq!(model(&parts), model(&whole));
 }

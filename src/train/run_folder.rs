@@ -242,13 +242,18 @@ impl RunFolder {
     pub fn write_result(&self, name: &str, write: impl FnOnce(&Path) -> Result<()>) -> Result<PathBuf> {
         let target = self.path_of(name);
         let unfinished = self.path_of(&format!("{UNFINISHED}{name}"));
-        write(&unfinished)?;
-        File::open(&unfinished)
-            .and_then(|file| file.sync_all())
-            .and_then(|()| fs::rename(&unfinished, &target))
-            .and_then(|()| sync_folder(&self.root))
-            .map_err(|error| Error::io("write the result", &target, &error))?;
-        Ok(target)
+        let written = write(&unfinished).and_then(|()| {
+            File::open(&unfinished)
+                .and_then(|file| file.sync_all())
+                .and_then(|()| fs::rename(&unfinished, &target))
+                .and_then(|()| sync_folder(&self.root))
+                .map_err(|error| Error::io("write the result", &target, &error))
+        });
+        if written.is_err() {
+            // On a full disk it would be in the way; where it cannot be removed either, the next run that is begun here tries.
+            let _ = fs::remove_file(&unfinished);
+        }
+        written.map(|()| target).map_err(can_be_resumed)
     }
 }
 

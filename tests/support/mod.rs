@@ -5,6 +5,7 @@ pub mod command;
 pub mod forward;
 pub mod plain;
 pub mod python;
+pub mod run;
 pub mod step;
 
 use gnp::engine::ort_training::{Artifacts, Options, OrtTraining};
