@@ -64,44 +64,47 @@ pub(super) fn paste(samples: &mut [f32], shape: [usize; 4], partners: &[usize], 
 
 #[cfg(test)]
 mod tests {
-    use super::super::fixture::{self, Mixed};
+    use super::super::fixture::{self, Mixed, Mixes};
     use super::*;
     use proptest::prelude::*;
     use rand::SeedableRng;
     use rand_chacha::ChaCha8Rng;
 
-    fn assert_close(ours: &[f32], theirs: &[f32], what: &str) {
-        assert_eq!(ours.len(), theirs.len(), "{what}");
-        for (ours, theirs) in ours.iter().zip(theirs) {
-            assert!((ours - theirs).abs() <= 1e-6, "{what}: {ours}, not {theirs}");
+    /// Compares what `mix` makes of the samples and the labels with what torchvision made of them.
+    fn check(mixes: &Mixes, case: &Mixed, mix: impl FnOnce(&mut [f32], &mut [f32])) {
+        let (mut samples, mut labels) = (mixes.samples.clone(), mixes.labels.clone());
+        mix(&mut samples, &mut labels);
+        for (ours, theirs) in [(samples, &case.samples), (labels, &case.labels)] {
+            assert_eq!(ours.len(), theirs.len());
+            for (ours, theirs) in ours.iter().zip(theirs) {
+                let (weight, centre) = (case.lambda, case.centre);
+                assert!((ours - theirs).abs() <= 1e-6, "{ours}, not {theirs}, with λ = {weight} around {centre:?}");
+            }
         }
     }
 
     #[test]
-    fn mixes_as_torchvision_does() {
+    fn mixup_is_torchvisions() {
         let mixes = fixture::read().mixes;
-        let check = |mix: &dyn Fn(&Mixed, &mut [f32], &mut [f32]), case: &Mixed| {
-            let (mut samples, mut labels) = (mixes.samples.clone(), mixes.labels.clone());
-            mix(case, &mut samples, &mut labels);
-            let what = format!("λ = {} around {:?}", case.lambda, case.centre);
-            assert_close(&samples, &case.samples, &what);
-            assert_close(&labels, &case.labels, &what);
-        };
         for case in &mixes.mixup {
-            let mixup = |case: &Mixed, samples: &mut [f32], labels: &mut [f32]| {
+            check(&mixes, case, |samples, labels| {
                 blend(samples, &mixes.partners, case.lambda);
                 blend(labels, &mixes.partners, case.lambda);
-            };
-            check(&mixup, case);
+            });
         }
+    }
+
+    #[test]
+    fn cutmix_is_torchvisions() {
+        let mixes = fixture::read().mixes;
+        let [_, _, height, width] = mixes.shape;
         for case in &mixes.cutmix {
-            let cutmix = |case: &Mixed, samples: &mut [f32], labels: &mut [f32]| {
-                let size = [mixes.shape[2], mixes.shape[3]];
+            check(&mixes, case, |samples, labels| {
+                let size = [height, width];
                 let region = Region::around(case.centre.unwrap(), sides(case.lambda, size), size);
                 let weight = paste(samples, mixes.shape, &mixes.partners, &region);
                 blend(labels, &mixes.partners, weight);
-            };
-            check(&cutmix, case);
+            });
         }
     }
 

@@ -123,7 +123,7 @@ impl Augmentation {
 
     /// Cutout (DeVries & Taylor, arXiv 1708.04552): sets a square around a uniform pixel to 0 in all channels of one image,
     /// channels first (`[channels, height, width]`), in place. What of the square is outside of the image is cut off. It is for
-    /// normalised images, whose mean 0 is.
+    /// normalised images, where 0 is the mean.
     ///
     /// # Panics
     /// Where `pixels` are fewer than the shape says.
@@ -159,14 +159,8 @@ impl Augmentation {
         let (alpha, is_mixup) = match (self.mixup, self.cutmix) {
             (None, None) => return Ok(()),
             (Some(mixup), None) => (mixup, true),
-            (None, Some(cutmix)) => (cutmix, false),
-            (Some(mixup), Some(cutmix)) => {
-                if rng.random_bool(0.5) {
-                    (mixup, true)
-                } else {
-                    (cutmix, false)
-                }
-            }
+            (Some(mixup), Some(_)) if rng.random_bool(0.5) => (mixup, true),
+            (_, Some(cutmix)) => (cutmix, false),
         };
         let mut weight = mix::draw_weight(alpha, rng)?;
         let partners = mix::draw_partners(batch, rng);

@@ -46,6 +46,8 @@ mod tests {
     use super::super::fixture;
     use super::*;
     use proptest::prelude::*;
+    use rand::SeedableRng;
+    use rand_chacha::ChaCha8Rng;
 
     fn mask(region: &Region, channels: usize, size: [usize; 2]) -> Vec<f32> {
         let mut mask = vec![1.0; channels * size[0] * size[1]];
@@ -78,6 +80,20 @@ mod tests {
             }
             prop_assert!(region.area() <= sides[0] * sides[1]);
         }
+    }
+
+    #[test]
+    fn draws_centres_uniformly() {
+        const DRAWS: usize = 20 * 400;
+        let mut rng = ChaCha8Rng::seed_from_u64(8);
+        let mut counts = [0i32; 20];
+        for _ in 0..DRAWS {
+            for run in Region::draw([1, 1], [4, 5], &mut rng).runs(1, [4, 5]) {
+                counts[run.start] += 1;
+            }
+        }
+        // Four standard deviations of the binomial distribution.
+        assert!(counts.iter().all(|count| (count - 400).abs() < 4 * 20), "{counts:?}");
     }
 
     #[test]
