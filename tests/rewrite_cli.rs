@@ -223,6 +223,7 @@ fn methods_are_called_by_their_names() {
         (&["--r", "0"], "plain training"),
         (&["--alpha", "0"], "plain training"),
         (&["--alpha", "0", "--mix", "unit"], "GNP"),
+        (&["--r", "0", "--mix", "unit"], "plain training"),
         (&["--alpha", "0", "--expose", "alpha"], "alpha = the input gnp.alpha"),
         (&["--perturb", "adaptive"], "perturbation adaptive"),
     ] {
@@ -235,11 +236,12 @@ fn methods_are_called_by_their_names() {
 #[test]
 fn without_a_penalty_the_graph_stays_as_it_was() {
     let folder = tempfile::tempdir().unwrap();
-    for (i, arguments) in [["--r", "0"], ["--alpha", "0"]].into_iter().enumerate() {
+    for (i, arguments) in [&["--r", "0"][..], &["--alpha", "0"], &["--r", "0", "--mix", "unit"]].into_iter().enumerate()
+    {
         for example in ["mlp", "cnn", "vit"] {
             let input = models().join(example).join("training_model.onnx");
             let output = folder.path().join(format!("{example}{i}"));
-            rewrite(&input, &output, &arguments);
+            rewrite(&input, &output, arguments);
             let (before, after) = (onnx::read(&input).unwrap(), onnx::read(&output).unwrap());
             assert!(before.graph == after.graph, "{example}");
             assert!(after.metadata("gnp.version").is_some());

@@ -149,7 +149,8 @@ fn factors_are_given_by_the_names_in_the_file() {
     names.for_each(|name| *name = Some("lr".into()));
     graph.node[1].input[1] = "lr".into();
     let folder = folder(&model);
-    rewrite(&folder, &["--loss", "mse", "--lr-scale", "lr=0.5"]);
+    let text = rewrite(&folder, &["--loss", "mse", "--lr-scale", "lr=0.5"]);
+    assert_says(&text, &["optimizer   momentum; learning rate of lr times 0.5\n"]);
     assert!(names_of_state(&step(&folder)).contains(&"gnp/model/lr".to_owned()));
 }
 

@@ -1,6 +1,7 @@
 //! Choices in words, for the messages of both binaries.
 
 use crate::rewrite::StepReport;
+use crate::transform::{Optimizer, Scale};
 use clap::ValueEnum;
 use std::fmt::Write as _;
 
@@ -57,11 +58,20 @@ fn choices(report: &StepReport) -> [(&'static str, String); 6] {
     [
         ("loss", loss),
         ("penalty", penalty),
-        ("optimizer", value_name(config.optimizer.kind)),
+        ("optimizer", optimizer(&config.optimizer)),
         ("trains", format!("{}, {}", count(report.parameters.len(), "parameter"), count(report.numbers, "number"))),
         ("batch", report.batch.join("; ")),
         ("may be fed", numbers.join(", ")),
     ]
+}
+
+/// Its name, and the factors of some parameters.
+fn optimizer(optimizer: &Optimizer) -> String {
+    let of = |what: &str, scales: &[Scale]| {
+        scales.iter().map(|scale| format!("; {what} of {} times {}", scale.glob, scale.factor)).collect::<String>()
+    };
+    let name = value_name(optimizer.kind);
+    name + &of("learning rate", &optimizer.lr_scale) + &of("decay", &optimizer.decay_scale)
 }
 
 fn count(number: usize, what: &str) -> String {

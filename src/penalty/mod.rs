@@ -6,7 +6,8 @@
 //! > g = (1 − α)·∇L(θ) + α·∇L(θ + r·∇L(θ)/‖∇L(θ)‖₂), α = λ/r
 //!
 //! (the paper's equation 8 and algorithm 1). The norm is that of all trainable parameters together. α = 1 is
-//! sharpness-aware minimisation (Foret et al., ICLR 2021); α = 0 or r = 0 is plain training.
+//! sharpness-aware minimisation (Foret et al., ICLR 2021); r = 0 is plain training, and so is α = 0, except in the mix that is
+//! normalised ([`Mix::Unit`]).
 
 mod mix;
 mod perturbation;

@@ -61,7 +61,7 @@ impl StepOptions {
             return Err(Error::input(
                 "the warm-up of the penalty has no length; expected a number of steps above zero",
             )
-            .help("give it with --gr-warmup-steps"));
+            .help("give it with --gr-warmup-steps, or, to gnp-run, --gr-warmup-epochs"));
         }
         Ok(())
     }

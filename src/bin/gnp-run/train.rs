@@ -84,7 +84,7 @@ pub struct Arguments {
     out: Option<PathBuf>,
     /// Go on with the run in the output folder, at the very batch where it was stopped
     ///
-    /// The other options must be as they were; --epochs may change where the schedule is constant. The result is that
+    /// The other options must be as they were; --epochs may change where the schedule is constant or stepped. The result is that
     /// of a run that was never stopped, to the bit on one machine; random draws (Dropout) go on where they were.
     #[arg(long, help_heading = "Output")]
     resume: bool,
