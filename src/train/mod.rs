@@ -6,6 +6,7 @@ pub mod data;
 mod evaluate;
 mod fit;
 mod metrics;
+pub mod report;
 mod run_folder;
 mod schedule;
 
