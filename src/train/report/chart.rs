@@ -1,0 +1,368 @@
+//! Curves as SVG: in a page, or as a file of their own.
+
+use super::axis::Axis;
+use super::downsample::Bin;
+use super::number::number;
+use maud::{Markup, PreEscaped, html};
+use std::fmt::Write as _;
+
+/// The style sheet that all charts of a page share. A standalone file carries it.
+pub const STYLE: &str = include_str!("chart.css");
+
+/// Colours that can be told apart; series beyond are dashed in the same ones.
+pub const COLOURS: usize = 7;
+
+const LETTER: f64 = 6.0;
+const LEGEND_LINE: f64 = 17.0;
+const BOTTOM: f64 = 36.0;
+
+/// With no more points than these each has a dot.
+const MOST_DOTS: usize = 30;
+
+/// How a series is drawn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mark {
+    /// A line.
+    Line,
+    /// A dashed line.
+    Dashed,
+    /// A thin line within the band of its extremes: the ground that other lines stand on.
+    Light,
+    /// A line through dots with error bars.
+    Errors,
+}
+
+/// A point of a series.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Point {
+    pub x: f64,
+    pub y: f64,
+    /// The ends of the band or the error bar.
+    pub low: f64,
+    pub high: f64,
+}
+
+impl From<Bin> for Point {
+    fn from(bin: Bin) -> Self {
+        Self { x: bin.x, y: bin.mean, low: bin.min, high: bin.max }
+    }
+}
+
+/// One curve.
+#[derive(Clone, Debug)]
+pub struct Series {
+    pub name: String,
+    /// The index of its colour; what shares one belongs together.
+    pub colour: usize,
+    pub mark: Mark,
+    pub points: Vec<Point>,
+}
+
+/// A horizontal line to compare with.
+#[derive(Clone, Debug)]
+pub struct Level {
+    pub label: String,
+    pub y: f64,
+}
+
+/// A chart: one measure, or several in the same unit.
+#[derive(Clone, Debug)]
+pub struct Chart {
+    /// What is measured, with its unit.
+    pub title: String,
+    /// What the horizontal axis is.
+    pub x: String,
+    pub x_axis: Axis,
+    pub series: Vec<Series>,
+    pub levels: Vec<Level>,
+    /// Whether the names of the series stand above the curves, if there are several.
+    pub has_legend: bool,
+    pub width: f64,
+    pub height: f64,
+}
+
+/// The rectangle of the curves, and the axes along it.
+struct Frame<'c> {
+    left: f64,
+    top: f64,
+    right: f64,
+    bottom: f64,
+    x_axis: &'c Axis,
+    y_axis: Axis,
+}
+
+impl Frame<'_> {
+    fn x(&self, value: f64) -> f64 {
+        self.left + self.x_axis.position(value) * (self.right - self.left)
+    }
+
+    fn y(&self, value: f64) -> f64 {
+        self.bottom - self.y_axis.position(value) * (self.bottom - self.top)
+    }
+}
+
+impl Chart {
+    /// The chart as an element of a page that has [`STYLE`].
+    pub fn svg(&self) -> Markup {
+        html! {
+            svg.chart xmlns="http://www.w3.org/2000/svg" viewBox=(format!("0 0 {} {}", self.width, self.height)) role="img" aria-label=(self.title) {
+                (self.contents())
+            }
+        }
+    }
+
+    /// What stands in the chart, in a system of coordinates from 0, 0 to its width and height.
+    pub fn contents(&self) -> Markup {
+        let keys: Vec<_> = self.series.iter().filter(|_| self.has_legend && self.series.len() > 1).collect();
+        let (legend, legend_height) = legend(&keys, 0.0, 34.0, self.width);
+        let ends = self.series.iter().filter(|series| series.mark != Mark::Light).filter_map(|s| s.points.last());
+        let end_width = ends.clone().map(|point| width_of(&number(point.y))).fold(0.0, f64::max);
+        let levels = self.levels.iter().map(|level| level.y);
+        let values = self.series.iter().flat_map(|series| series.points.iter().flat_map(|p| [p.y, p.low, p.high]));
+        let y_axis = Axis::fitting(values.chain(levels));
+        let label_width = y_axis.ticks.iter().map(|(_, label)| width_of(label)).fold(0.0, f64::max);
+        let frame = Frame {
+            left: label_width + 10.0,
+            top: 30.0 + legend_height,
+            right: self.width - end_width - 12.0,
+            bottom: self.height - BOTTOM,
+            x_axis: &self.x_axis,
+            y_axis,
+        };
+        html! {
+            text.title x="0" y="14" { (self.title) }
+            (legend)
+            (grid(&frame, &self.x))
+            // What is light is the ground of the rest.
+            @for series in self.series.iter().filter(|series| series.mark == Mark::Light) { (curve(series, &frame)) }
+            @for level in &self.levels { (reference(level, &frame)) }
+            @for series in self.series.iter().filter(|series| series.mark != Mark::Light) { (curve(series, &frame)) }
+            (end_labels(&self.series, &frame))
+        }
+    }
+}
+
+/// The names of `series` with their colours, from `left`, `top` on and no wider than `width`. Returns their height, too.
+pub fn legend(series: &[&Series], left: f64, top: f64, width: f64) -> (Markup, f64) {
+    let (mut x, mut y) = (left, top);
+    let mut places = Vec::new();
+    for series in series {
+        let wide = 24.0 + width_of(&series.name);
+        if x > left && x + wide > left + width {
+            (x, y) = (left, y + LEGEND_LINE);
+        }
+        places.push((series, x, y));
+        x += wide + 12.0;
+    }
+    let height = if series.is_empty() { 0.0 } else { y - top + LEGEND_LINE };
+    let markup = html! {
+        @for (series, x, y) in places {
+            g class=(class_of(series)) {
+                path.curve d=(format!("M{x:.1} {:.1}h18", y - 4.0)) {}
+                @if series.mark == Mark::Errors { circle.dot cx=(format!("{:.1}", x + 9.0)) cy=(format!("{:.1}", y - 4.0)) r="3" {} }
+                text.name x=(format!("{:.1}", x + 24.0)) y=(format!("{y:.1}")) { (series.name) }
+            }
+        }
+    };
+    (markup, height)
+}
+
+fn grid(frame: &Frame<'_>, x_label: &str) -> Markup {
+    let Frame { left, right, bottom, .. } = *frame;
+    html! {
+        @for (value, label) in &frame.y_axis.ticks {
+            @let y = format!("{:.1}", frame.y(*value));
+            line.grid x1=(format!("{left:.1}")) x2=(format!("{right:.1}")) y1=(y) y2=(y) {}
+            text.number x=(format!("{:.1}", left - 6.0)) y=(y) dy="0.35em" text-anchor="end" { (label) }
+        }
+        line.axis x1=(format!("{left:.1}")) x2=(format!("{right:.1}")) y1=(format!("{bottom:.1}")) y2=(format!("{bottom:.1}")) {}
+        @for (value, label) in &frame.x_axis.ticks {
+            @let x = format!("{:.1}", frame.x(*value));
+            line.axis x1=(x) x2=(x) y1=(format!("{bottom:.1}")) y2=(format!("{:.1}", bottom + 4.0)) {}
+            text.number x=(x) y=(format!("{:.1}", bottom + 16.0)) text-anchor="middle" { (label) }
+        }
+        text x=(format!("{:.1}", (left + right) / 2.0)) y=(format!("{:.1}", bottom + 31.0)) text-anchor="middle" { (x_label) }
+    }
+}
+
+/// A series. Its points are in `data-points` as `x,y` in the chart's units, as they are in the geometry in pixels.
+fn curve(series: &Series, frame: &Frame<'_>) -> Markup {
+    let points = &series.points;
+    let mut data = String::new();
+    let mut path = String::new();
+    for Point { x, y, .. } in points {
+        let separator = if data.is_empty() { "" } else { " " };
+        let _ = write!(data, "{separator}{},{}", *x as f32, *y as f32);
+        let _ = write!(path, "{separator}{:.1},{:.1}", frame.x(*x), frame.y(*y));
+    }
+    let has_band = series.mark == Mark::Light && points.iter().any(|point| point.low < point.high);
+    let has_dots = series.mark == Mark::Errors || (series.mark != Mark::Light && points.len() <= MOST_DOTS);
+    let radius = if series.mark == Mark::Errors { "3.5" } else { "2.6" };
+    html! {
+        g class=(format!("series {}", class_of(series))) data-name=(series.name) data-points=(data) {
+            @if has_band { polygon.band points=(outline(points, frame)) {} }
+            polyline.curve points=(path) {}
+            @if series.mark == Mark::Errors {
+                @for point in points { path.whisker d=(whisker(point, frame)) {} }
+            }
+            @if has_dots {
+                @for point in points {
+                    circle.dot cx=(format!("{:.1}", frame.x(point.x))) cy=(format!("{:.1}", frame.y(point.y))) r=(radius) {}
+                }
+            }
+        }
+    }
+}
+
+/// The band between the extremes: forth along the upper, back along the lower.
+fn outline(points: &[Point], frame: &Frame<'_>) -> String {
+    let upper = points.iter().map(|point| (point.x, point.high));
+    let lower = points.iter().rev().map(|point| (point.x, point.low));
+    let mut text = String::new();
+    for (x, y) in upper.chain(lower) {
+        let _ = write!(text, "{:.1},{:.1} ", frame.x(x), frame.y(y));
+    }
+    text
+}
+
+fn whisker(point: &Point, frame: &Frame<'_>) -> String {
+    let (x, low, high) = (frame.x(point.x), frame.y(point.low), frame.y(point.high));
+    format!("M{:.1} {low:.1}h6m-3 0V{high:.1}m-3 0h6", x - 3.0)
+}
+
+fn reference(level: &Level, frame: &Frame<'_>) -> Markup {
+    let y = frame.y(level.y);
+    html! {
+        line.reference x1=(format!("{:.1}", frame.left)) x2=(format!("{:.1}", frame.right)) y1=(format!("{y:.1}")) y2=(format!("{y:.1}")) {}
+        text.on-ground x=(format!("{:.1}", frame.right - 2.0)) y=(format!("{:.1}", y - 4.0)) text-anchor="end" { (level.label) }
+    }
+}
+
+/// The last value of each curve beside its end, moved apart where they would overlap.
+fn end_labels(series: &[Series], frame: &Frame<'_>) -> Markup {
+    let lines = series.iter().filter(|series| series.mark != Mark::Light);
+    let mut labels: Vec<_> = lines.filter_map(|line| Some((line, line.points.last()?))).collect();
+    labels.sort_by(|a, b| frame.y(a.1.y).total_cmp(&frame.y(b.1.y)));
+    let wanted: Vec<f64> = labels.iter().map(|(_, point)| frame.y(point.y)).collect();
+    let places = spread(&wanted, 13.0, frame.top + 4.0, frame.bottom - 4.0);
+    html! {
+        @for ((series, point), y) in labels.iter().zip(places) {
+            text.number class=(class_of(series)) x=(format!("{:.1}", frame.x(point.x) + 7.0)) y=(format!("{y:.1}")) dy="0.35em" style="fill: var(--c)" {
+                (number(point.y))
+            }
+        }
+    }
+}
+
+/// Ascending places at least `gap` apart between `low` and `high`, as far as there is room, near to the ascending `wanted` ones.
+fn spread(wanted: &[f64], gap: f64, low: f64, high: f64) -> Vec<f64> {
+    let mut places: Vec<f64> = Vec::with_capacity(wanted.len());
+    for &place in wanted {
+        let free = places.last().map_or(low, |last| last + gap);
+        places.push(place.max(free));
+    }
+    let mut limit = high;
+    for place in places.iter_mut().rev() {
+        *place = place.min(limit);
+        limit = *place - gap;
+    }
+    places
+}
+
+fn class_of(series: &Series) -> String {
+    let dashed = series.mark == Mark::Dashed || series.colour >= COLOURS;
+    let light = if series.mark == Mark::Light { " light" } else { "" };
+    format!("c{}{}{light}", series.colour % COLOURS, if dashed { " dashed" } else { "" })
+}
+
+/// About the width of a text of 11 pixels.
+fn width_of(text: &str) -> f64 {
+    text.chars().count() as f64 * LETTER
+}
+
+/// A file of its own, with its style sheet and an opaque ground.
+pub fn standalone(width: f64, height: f64, title: &str, contents: &Markup) -> String {
+    let svg = html! {
+        svg.chart xmlns="http://www.w3.org/2000/svg" viewBox=(format!("0 0 {width} {height}")) width=(width) height=(height) role="img" aria-label=(title) {
+            title { (title) }
+            style { (PreEscaped(STYLE)) }
+            rect.ground width=(width) height=(height) rx="6" {}
+            (contents)
+        }
+    };
+    svg.into_string() + "\n"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn chart(series: Vec<Series>) -> Chart {
+        let levels = vec![Level { label: "as <before>".into(), y: 2.0 }];
+        let x_axis = Axis::exact(0.0, 2.0, true);
+        let (title, x) = ("Loss & co".into(), "epoch".into());
+        Chart { title, x, x_axis, series, levels, has_legend: true, width: 400.0, height: 300.0 }
+    }
+
+    fn series(name: &str, mark: Mark, ys: &[f64]) -> Series {
+        let point = |(x, &y): (usize, &f64)| Point { x: x as f64, y, low: y - 0.5, high: y + 0.5 };
+        Series { name: name.into(), colour: 0, mark, points: ys.iter().enumerate().map(point).collect() }
+    }
+
+    /// The values of an attribute of elements of a class.
+    fn attributes<'s>(svg: &'s str, class: &str, name: &str) -> Vec<&'s str> {
+        let elements = svg.split('<').filter(|element| element.contains(&format!("class=\"{class}")));
+        elements.filter_map(|e| e.split_once(&format!(" {name}=\""))?.1.split('"').next()).collect()
+    }
+
+    #[test]
+    fn points_stand_where_the_ticks_say() {
+        let svg = chart(vec![series("a", Mark::Line, &[1.0, 2.0, 0.0])]).svg().into_string();
+        assert_eq!(attributes(&svg, "series", "data-points"), ["0,1 1,2 2,0"]);
+        let points: Vec<Vec<f64>> = attributes(&svg, "curve", "points")[0]
+            .split(' ')
+            .map(|pair| pair.split(',').map(|number| number.parse().unwrap()).collect())
+            .collect();
+        let lines: Vec<f64> = attributes(&svg, "grid", "y1").iter().map(|y| y.parse().unwrap()).collect();
+        let tick = |label: &str| {
+            let labels = svg.split("text-anchor=\"end\">").skip(1).map(|rest| rest.split('<').next().unwrap());
+            lines[labels.into_iter().position(|found| found == label).unwrap()]
+        };
+        assert_eq!([points[0][1], points[1][1], points[2][1]], [tick("1.0"), tick("2.0"), tick("0")]);
+        let ticks: Vec<f64> = attributes(&svg, "axis", "x1").iter().skip(1).map(|x| x.parse().unwrap()).collect();
+        assert_eq!([points[0][0], points[1][0], points[2][0]], ticks[..]);
+    }
+
+    #[test]
+    fn error_bars_and_bands_reach_to_the_extremes() {
+        let bars = chart(vec![series("a", Mark::Errors, &[1.0, 2.0])]).svg().into_string();
+        assert_eq!(attributes(&bars, "whisker", "d").len(), 2);
+        let band = chart(vec![series("a", Mark::Light, &[1.0, 2.0])]).svg().into_string();
+        assert_eq!(attributes(&band, "band", "points")[0].trim().split(' ').count(), 4);
+    }
+
+    #[test]
+    fn what_users_write_is_escaped() {
+        let svg =
+            chart(vec![series("<b>\"", Mark::Line, &[1.0]), series("b", Mark::Dashed, &[1.0])]).svg().into_string();
+        assert!(!svg.contains("<b>") && !svg.contains("<before>"), "{svg}");
+        assert!(svg.contains("&lt;b&gt;") && svg.contains("Loss &amp; co"), "{svg}");
+    }
+
+    #[test]
+    fn a_chart_of_nothing_is_a_grid() {
+        let svg = chart(vec![series("a", Mark::Line, &[])]).svg().into_string();
+        assert!(svg.contains("data-points=\"\"") && !svg.contains("NaN"), "{svg}");
+    }
+
+    proptest! {
+        #[test]
+        fn labels_do_not_overlap(mut wanted in prop::collection::vec(0.0..100.0_f64, 0..7)) {
+            wanted.sort_by(f64::total_cmp);
+            let places = spread(&wanted, 13.0, 0.0, 100.0);
+            prop_assert!(places.windows(2).all(|pair| pair[1] - pair[0] >= 13.0 - 1e-9), "{places:?}");
+            prop_assert!(places.iter().all(|place| (-1e-9..=100.0 + 1e-9).contains(place)), "{places:?}");
+        }
+    }
+}
