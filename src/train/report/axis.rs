@@ -26,13 +26,22 @@ impl Axis {
         if low > 0.0 && high.log10() - low.log10() > DECADES {
             return Self::logarithmic(low, high);
         }
-        let (low, high) = if low == high {
-            let half = if low == 0.0 { 1.0 } else { low.abs() };
-            (if low < 0.0 { low - half } else { low.min(0.0) }, if low > 0.0 { low + half } else { high.max(half) })
-        } else if low > 0.0 && low < 0.4 * high {
-            (0.0, high)
-        } else {
-            (low, high)
+        Self::linear(low, high)
+    }
+
+    /// As [`Axis::fitting`], but linear: for what rises from 0 by itself.
+    pub fn linear_fitting(values: impl IntoIterator<Item = f64>) -> Self {
+        let (low, high) = extent(values);
+        Self::linear(low, high)
+    }
+
+    fn linear(low: f64, high: f64) -> Self {
+        let (low, high) = match (low, high) {
+            (0.0, 0.0) => (0.0, 1.0),
+            // What does not change: from 0 to a little beyond it.
+            _ if low == high => (low.min(0.0) * 1.2, high.max(0.0) * 1.2),
+            _ if low > 0.0 && low < 0.4 * high => (0.0, high),
+            _ => (low, high),
         };
         let step = step(high - low, 5.0);
         // A little off, so that an end that is a tick does not gain another for its rounding.

@@ -12,7 +12,7 @@ pub const STYLE: &str = include_str!("chart.css");
 /// Colours that can be told apart; series beyond are dashed in the same ones.
 pub const COLOURS: usize = 7;
 
-const LETTER: f64 = 6.0;
+const LETTER: f64 = 6.6;
 const LEGEND_LINE: f64 = 17.0;
 const BOTTOM: f64 = 36.0;
 
@@ -58,6 +58,15 @@ pub struct Series {
     pub points: Vec<Point>,
 }
 
+/// What stands at the right end of a curve.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// Its last value.
+    Value,
+    /// Its name.
+    Name,
+}
+
 /// A horizontal line to compare with.
 #[derive(Clone, Debug)]
 pub struct Level {
@@ -75,14 +84,17 @@ pub struct Chart {
     pub x_axis: Axis,
     pub series: Vec<Series>,
     pub levels: Vec<Level>,
-    /// Whether the names of the series stand above the curves, if there are several.
-    pub has_legend: bool,
+    /// Whether the vertical axis may be logarithmic.
+    pub may_be_log: bool,
+    /// What stands at the ends of the curves. Unless that is their names, a legend has them, if there are several.
+    pub end: End,
     pub width: f64,
     pub height: f64,
 }
 
-/// The rectangle of the curves, and the axes along it.
+/// The rectangle of the curves, the space beside them in it, and the axes along it.
 struct Frame<'c> {
+    inset: f64,
     left: f64,
     top: f64,
     right: f64,
@@ -93,11 +105,22 @@ struct Frame<'c> {
 
 impl Frame<'_> {
     fn x(&self, value: f64) -> f64 {
-        self.left + self.x_axis.position(value) * (self.right - self.left)
+        let (left, right) = (self.left + self.inset, self.right - self.inset);
+        left + self.x_axis.position(value) * (right - left)
     }
 
     fn y(&self, value: f64) -> f64 {
         self.bottom - self.y_axis.position(value) * (self.bottom - self.top)
+    }
+}
+
+impl End {
+    fn of(self, series: &Series) -> Option<String> {
+        let last = series.points.last()?;
+        Some(match self {
+            Self::Value => number(last.y),
+            Self::Name => series.name.clone(),
+        })
     }
 }
 
@@ -113,18 +136,19 @@ impl Chart {
 
     /// What stands in the chart, in a system of coordinates from 0, 0 to its width and height.
     pub fn contents(&self) -> Markup {
-        let keys: Vec<_> = self.series.iter().filter(|_| self.has_legend && self.series.len() > 1).collect();
-        let (legend, legend_height) = legend(&keys, 0.0, 34.0, self.width);
-        let ends = self.series.iter().filter(|series| series.mark != Mark::Light).filter_map(|s| s.points.last());
-        let end_width = ends.clone().map(|point| width_of(&number(point.y))).fold(0.0, f64::max);
+        let lines = || self.series.iter().filter(|series| series.mark != Mark::Light);
+        let has_legend = self.end != End::Name && self.series.len() > 1;
+        let (legend, legend_height) = if has_legend { legend(&self.series, self.width) } else { (html! {}, 0.0) };
         let levels = self.levels.iter().map(|level| level.y);
         let values = self.series.iter().flat_map(|series| series.points.iter().flat_map(|p| [p.y, p.low, p.high]));
-        let y_axis = Axis::fitting(values.chain(levels));
-        let label_width = y_axis.ticks.iter().map(|(_, label)| width_of(label)).fold(0.0, f64::max);
+        let values = values.chain(levels);
+        let y_axis = if self.may_be_log { Axis::fitting(values) } else { Axis::linear_fitting(values) };
+        let widest = |texts: &mut dyn Iterator<Item = String>| texts.map(|text| width_of(&text)).fold(0.0, f64::max);
         let frame = Frame {
-            left: label_width + 10.0,
+            inset: if lines().any(|series| series.mark == Mark::Errors) { 10.0 } else { 0.0 },
+            left: widest(&mut y_axis.ticks.iter().map(|(_, label)| label.clone())) + 10.0,
             top: 30.0 + legend_height,
-            right: self.width - end_width - 12.0,
+            right: self.width - widest(&mut lines().filter_map(|series| self.end.of(series))) - 12.0,
             bottom: self.height - BOTTOM,
             x_axis: &self.x_axis,
             y_axis,
@@ -136,35 +160,34 @@ impl Chart {
             // What is light is the ground of the rest.
             @for series in self.series.iter().filter(|series| series.mark == Mark::Light) { (curve(series, &frame)) }
             @for level in &self.levels { (reference(level, &frame)) }
-            @for series in self.series.iter().filter(|series| series.mark != Mark::Light) { (curve(series, &frame)) }
-            (end_labels(&self.series, &frame))
+            @for series in lines() { (curve(series, &frame)) }
+            (level_labels(&self.levels, &self.series, &frame))
+            (end_labels(lines(), self.end, &frame))
         }
     }
 }
 
-/// The names of `series` with their colours, from `left`, `top` on and no wider than `width`. Returns their height, too.
-pub fn legend(series: &[&Series], left: f64, top: f64, width: f64) -> (Markup, f64) {
-    let (mut x, mut y) = (left, top);
+/// The names of `series` with their colours below the title, in as many lines as `width` asks for. Returns their height, too.
+fn legend(series: &[Series], width: f64) -> (Markup, f64) {
+    let (mut x, mut y) = (0.0, 34.0);
     let mut places = Vec::new();
     for series in series {
         let wide = 24.0 + width_of(&series.name);
-        if x > left && x + wide > left + width {
-            (x, y) = (left, y + LEGEND_LINE);
+        if x > 0.0 && x + wide > width {
+            (x, y) = (0.0, y + LEGEND_LINE);
         }
         places.push((series, x, y));
         x += wide + 12.0;
     }
-    let height = if series.is_empty() { 0.0 } else { y - top + LEGEND_LINE };
     let markup = html! {
         @for (series, x, y) in places {
             g class=(class_of(series)) {
                 path.curve d=(format!("M{x:.1} {:.1}h18", y - 4.0)) {}
-                @if series.mark == Mark::Errors { circle.dot cx=(format!("{:.1}", x + 9.0)) cy=(format!("{:.1}", y - 4.0)) r="3" {} }
                 text.name x=(format!("{:.1}", x + 24.0)) y=(format!("{y:.1}")) { (series.name) }
             }
         }
     };
-    (markup, height)
+    (markup, y - 34.0 + LEGEND_LINE)
 }
 
 fn grid(frame: &Frame<'_>, x_label: &str) -> Markup {
@@ -231,24 +254,57 @@ fn whisker(point: &Point, frame: &Frame<'_>) -> String {
 }
 
 fn reference(level: &Level, frame: &Frame<'_>) -> Markup {
-    let y = frame.y(level.y);
+    let y = format!("{:.1}", frame.y(level.y));
     html! {
-        line.reference x1=(format!("{:.1}", frame.left)) x2=(format!("{:.1}", frame.right)) y1=(format!("{y:.1}")) y2=(format!("{y:.1}")) {}
-        text.on-ground x=(format!("{:.1}", frame.right - 2.0)) y=(format!("{:.1}", y - 4.0)) text-anchor="end" { (level.label) }
+        line.reference x1=(format!("{:.1}", frame.left)) x2=(format!("{:.1}", frame.right)) y1=(y) y2=(y) {}
     }
 }
 
-/// The last value of each curve beside its end, moved apart where they would overlap.
-fn end_labels(series: &[Series], frame: &Frame<'_>) -> Markup {
-    let lines = series.iter().filter(|series| series.mark != Mark::Light);
-    let mut labels: Vec<_> = lines.filter_map(|line| Some((line, line.points.last()?))).collect();
+/// The labels of levels, each above or below its line where it is farthest from curves and from the labels before it.
+fn level_labels(levels: &[Level], series: &[Series], frame: &Frame<'_>) -> Markup {
+    let mut placed: Vec<(f64, f64, f64)> = Vec::new();
+    for level in levels {
+        let width = width_of(&level.label);
+        let room = (frame.right - frame.left - width - 8.0).max(0.0);
+        let places = (0..=8).flat_map(|part| [-9.0, 9.0].map(|above| (part, above)));
+        let places = places.map(|(part, above)| {
+            let (left, middle) = (frame.left + 4.0 + room * f64::from(part) / 8.0, frame.y(level.y) + above);
+            let samples = (0..=8).map(|part| left + width * f64::from(part) / 8.0);
+            let curves = samples.flat_map(|x| series.iter().filter_map(move |series| place_at(series, x, frame)));
+            let lines = levels.iter().map(|level| frame.y(level.y));
+            let labels = placed.iter().filter(|other| other.0 < left + width && left < other.0 + other.2);
+            let others = curves.chain(lines).chain(labels.map(|other| other.1));
+            let distance = others.map(|y| (y - middle).abs()).fold(f64::INFINITY, f64::min);
+            (distance, left, middle)
+        });
+        // Room for the text is enough: of two places that have it the first is as good.
+        let best = places.max_by(|a, b| a.0.min(14.0).total_cmp(&b.0.min(14.0)).then(b.1.total_cmp(&a.1)));
+        placed.extend(best.map(|(_, left, middle)| (left, middle, width)));
+    }
+    html! {
+        @for (level, (x, y, _)) in levels.iter().zip(&placed) {
+            text.on-ground x=(format!("{x:.1}")) y=(format!("{y:.1}")) dy="0.35em" { (level.label) }
+        }
+    }
+}
+
+/// The height in pixels of a curve at `x` in pixels, where it is there.
+fn place_at(series: &Series, x: f64, frame: &Frame<'_>) -> Option<f64> {
+    let pair = series.points.windows(2).find(|pair| (frame.x(pair[0].x)..=frame.x(pair[1].x)).contains(&x))?;
+    let [(from, low), (to, high)] = [pair[0], pair[1]].map(|point| (frame.x(point.x), frame.y(point.y)));
+    Some(if to > from { low + (high - low) * (x - from) / (to - from) } else { low })
+}
+
+/// What stands at the ends of curves, moved apart where it would overlap.
+fn end_labels<'s>(lines: impl Iterator<Item = &'s Series>, end: End, frame: &Frame<'_>) -> Markup {
+    let mut labels: Vec<_> = lines.filter_map(|line| Some((line, line.points.last()?, end.of(line)?))).collect();
     labels.sort_by(|a, b| frame.y(a.1.y).total_cmp(&frame.y(b.1.y)));
-    let wanted: Vec<f64> = labels.iter().map(|(_, point)| frame.y(point.y)).collect();
+    let wanted: Vec<f64> = labels.iter().map(|(_, point, _)| frame.y(point.y)).collect();
     let places = spread(&wanted, 13.0, frame.top + 4.0, frame.bottom - 4.0);
     html! {
-        @for ((series, point), y) in labels.iter().zip(places) {
-            text.number class=(class_of(series)) x=(format!("{:.1}", frame.x(point.x) + 7.0)) y=(format!("{y:.1}")) dy="0.35em" style="fill: var(--c)" {
-                (number(point.y))
+        @for ((series, point, text), y) in labels.iter().zip(places) {
+            text class=(format!("number end {}", class_of(series))) x=(format!("{:.1}", frame.x(point.x) + frame.inset + 7.0)) y=(format!("{y:.1}")) dy="0.35em" {
+                (text)
             }
         }
     }
@@ -302,7 +358,7 @@ mod tests {
         let levels = vec![Level { label: "as <before>".into(), y: 2.0 }];
         let x_axis = Axis::exact(0.0, 2.0, true);
         let (title, x) = ("Loss & co".into(), "epoch".into());
-        Chart { title, x, x_axis, series, levels, has_legend: true, width: 400.0, height: 300.0 }
+        Chart { title, x, x_axis, series, levels, may_be_log: true, end: End::Value, width: 400.0, height: 300.0 }
     }
 
     fn series(name: &str, mark: Mark, ys: &[f64]) -> Series {

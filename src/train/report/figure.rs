@@ -1,7 +1,7 @@
 //! A sweep over α as a figure: Figure 3 of the GNP paper (Zhao, Zhang, Hu, ICML 2022), test error and gradient norm against α.
 
 use super::axis::Axis;
-use super::chart::{Chart, Level, Mark, Point, Series, legend, standalone};
+use super::chart::{Chart, End, Level, Mark, Point, Series, standalone};
 use maud::html;
 
 const PANEL: f64 = 410.0;
@@ -49,7 +49,8 @@ pub fn alpha_figure(series: &[AlphaSeries], references: &[Reference]) -> String 
         x_axis: Axis::exact(0.0, 1.0, false),
         series: series.iter().enumerate().map(|(index, series)| line(index, series, value)).collect(),
         levels,
-        has_legend: false,
+        may_be_log: true,
+        end: End::Name,
         width: PANEL,
         height: HEIGHT,
     };
@@ -59,15 +60,11 @@ pub fn alpha_figure(series: &[AlphaSeries], references: &[Reference]) -> String 
     let error = panel("Test error (%)", percent, errors.collect());
     let norm = panel("Gradient norm ‖∇L(θ)‖", |point| point.grad_norm, norms.collect());
     let width = 2.0 * (MARGIN + PANEL) + GAP;
-    let (keys, keys_height) =
-        legend(&error.series.iter().collect::<Vec<_>>(), MARGIN, MARGIN + 10.0, width - 2.0 * MARGIN);
-    let top = MARGIN + keys_height + 8.0;
     let contents = html! {
-        (keys)
-        g transform=(format!("translate({MARGIN} {top})")) { (error.contents()) }
-        g transform=(format!("translate({} {top})", MARGIN + PANEL + GAP)) { (norm.contents()) }
+        g transform=(format!("translate({MARGIN} {MARGIN})")) { (error.contents()) }
+        g transform=(format!("translate({} {MARGIN})", MARGIN + PANEL + GAP)) { (norm.contents()) }
     };
-    standalone(width, top + HEIGHT + 4.0, "Test error and gradient norm against α", &contents)
+    standalone(width, HEIGHT + 1.5 * MARGIN, "Test error and gradient norm against α", &contents)
 }
 
 fn line(index: usize, series: &AlphaSeries, value: fn(&AlphaPoint) -> (f64, f64)) -> Series {

@@ -47,16 +47,23 @@ pub fn write(folder: &Path, about: &About) -> Result<PathBuf> {
             p.under { (about.method) }
         }
         (facts(&run))
-        h2 { "Result" }
-        (result(&run))
+        div.side {
+            section { h2 { "Result" } (result(&run)) }
+            section {
+                h2 { "Machine" }
+                (machine(&Machine::here(), &about.engine))
+                h2 { "To reproduce" }
+                @if let Some(command) = &about.command { pre.wrapped { (command) } }
+                p.under { "On one machine, runs with the same data, seed, engine and version of gnp are equal." }
+            }
+        }
         (curves(&charts))
+        p.under {
+            "Thick lines are epochs: means over training, or evaluations after it. Thin lines are training steps; where there are too many "
+            "to draw, means of neighbouring steps within the band of their extremes."
+        }
         (epochs(&run))
         @if let Some(config) = config { h2 { "Configuration" } pre { (config) } }
-        h2 { "Machine" }
-        (machine(&Machine::here(), &about.engine))
-        h2 { "To reproduce" }
-        p { "Runs with the same seed, data, engine and version of gnp are equal on one machine." }
-        @if let Some(command) = &about.command { pre { (command) } }
     };
     let file = folder.join(FILE);
     save(&file, page(&about.model, &body))?;
@@ -154,7 +161,7 @@ fn facts(run: &History) -> Markup {
                 (fact("Gradient norm", &number(norm.into()), "last epoch"))
             }
             (fact("Epochs", &run.epochs.len().to_string(), &format!("{} steps", number(last.step as f64))))
-            (fact("Training time", &duration(seconds), &format!("{} waiting for data", percent(waiting / seconds))))
+            (fact("Training time", &duration(seconds), &format!("{:.0} % waiting for data", 100.0 * waiting / seconds)))
             (fact("Throughput", &number(run.examples_per_second().round()), "samples/s"))
         }
     }
@@ -225,7 +232,7 @@ fn results(runs: &[(String, History)]) -> Markup {
             tbody {
                 @for (index, ((name, run), last)) in runs.iter().zip(&lasts).enumerate() {
                     tr {
-                        th scope="row" { span class=(format!("chart {}", swatch(index))) { span.swatch.dashed[index >= COLOURS] {} } (name) }
+                        th scope="row" { span.chart { span class=(swatch(index)) {} } (name) }
                         td { (best(run)) }
                         @for (_, value) in &known { td { (value(last).unwrap_or_default()) } }
                         td { (run.epochs.len()) } td { (number(last.step as f64)) } td { (duration(run.seconds().0)) }
@@ -237,7 +244,7 @@ fn results(runs: &[(String, History)]) -> Markup {
 }
 
 fn swatch(colour: usize) -> String {
-    format!("c{}", colour % COLOURS)
+    format!("swatch c{}{}", colour % COLOURS, if colour >= COLOURS { " dashed" } else { "" })
 }
 
 fn curves(charts: &[Chart]) -> Markup {

@@ -2,7 +2,7 @@
 
 use super::super::metrics::{EpochReport, Measures};
 use super::axis::Axis;
-use super::chart::{Chart, Mark, Point, Series};
+use super::chart::{Chart, End, Mark, Point, Series};
 use super::downsample::bins;
 use super::history::{History, sharpness};
 
@@ -45,6 +45,11 @@ struct Panel {
 impl Curve {
     const fn new(name: &'static str, alone: &'static str, points: Source) -> Self {
         Self { name, alone, points }
+    }
+
+    /// A choice that is warmed up begins near 0, however far that is in decades.
+    fn may_be_log(&self) -> bool {
+        !matches!(self.points, Source::Choice(_))
     }
 }
 
@@ -97,7 +102,7 @@ pub fn of_run(run: &History) -> Vec<Chart> {
     let charts = PANELS.iter().map(|panel| {
         let curves = panel.curves.iter().enumerate();
         let series = curves.flat_map(|(colour, curve)| time.both(run, curve, colour)).collect();
-        time.chart(panel.title, series)
+        time.chart(panel.title, series, panel.curves.iter().all(Curve::may_be_log))
     });
     charts.filter(|chart| !chart.series.is_empty()).collect()
 }
@@ -110,7 +115,7 @@ pub fn of_runs(runs: &[(String, History)]) -> Vec<Chart> {
             let series = time.both(run, curve, colour).pop()?;
             Some(Series { name: name.clone(), ..series })
         });
-        time.chart(curve.alone, series.collect())
+        time.chart(curve.alone, series.collect(), curve.may_be_log())
     });
     charts.filter(|chart| !chart.series.is_empty()).collect()
 }
@@ -174,14 +179,15 @@ impl Time {
         bins(points, self.limit).into_iter().map(Point::from).collect()
     }
 
-    fn chart(&self, title: &str, series: Vec<Series>) -> Chart {
+    fn chart(&self, title: &str, series: Vec<Series>, may_be_log: bool) -> Chart {
         Chart {
             title: title.into(),
             x: if self.is_epochs { "epoch" } else { "step" }.into(),
             x_axis: self.axis.clone(),
             series,
             levels: Vec::new(),
-            has_legend: true,
+            may_be_log,
+            end: End::Value,
             width: WIDTH,
             height: HEIGHT,
         }
