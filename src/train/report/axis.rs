@@ -5,6 +5,9 @@ use super::number::{grouped, scientific};
 /// Spans of more than two decades are logarithmic.
 const DECADES: f64 = 2.0;
 
+/// Within so many decades 2 and 5 times a power of ten have ticks, too.
+const CLOSE: f64 = 2.7;
+
 /// Beyond so many decades not each has a tick.
 const MOST_TICKS: i32 = 7;
 
@@ -20,7 +23,7 @@ pub struct Axis {
 
 impl Axis {
     /// An axis that holds all finite `values`: logarithmic where they are positive and span more than two decades, otherwise linear
-    /// and from 0 on where 0 is near. It ends at ticks. Without any value it goes from 0 to 1.
+    /// and from 0 on where 0 is near. Its ends are round. Without any value it goes from 0 to 1.
     pub fn fitting(values: impl IntoIterator<Item = f64>) -> Self {
         let (low, high) = extent(values);
         if low > 0.0 && high.log10() - low.log10() > DECADES {
@@ -60,16 +63,17 @@ impl Axis {
 
     fn logarithmic(low: f64, high: f64) -> Self {
         let (first, last) = ((low.log10() + 1e-9).floor() as i32, (high.log10() - 1e-9).ceil() as i32);
+        let round = (first..=last).flat_map(|exponent| [1.0, 2.0, 5.0].map(|factor| factor * 10_f64.powi(exponent)));
+        let round: Vec<f64> = round.collect();
+        let low = round.iter().copied().rfind(|&end| end <= low).unwrap_or(low);
+        let high = round.iter().copied().find(|&end| end >= high).unwrap_or(high);
         let stride = (last - first + MOST_TICKS - 1) / MOST_TICKS;
-        let tick = |exponent: i32| (10_f64.powi(exponent), scientific(10_f64.powi(exponent), 1));
-        let plain = |exponent: i32| (-3..=3).contains(&exponent);
-        let ticks = (first..=last).filter(|exponent| (exponent - first) % stride == 0);
-        let ticks: Vec<_> = if plain(first) && plain(last) {
-            ticks.map(|exponent| (10_f64.powi(exponent), format!("{}", 10_f64.powi(exponent)))).collect()
-        } else {
-            ticks.map(tick).collect()
-        };
-        Self { low: low.min(10_f64.powi(first)), high: high.max(10_f64.powi(last)), log: true, ticks }
+        // Each third of the round numbers is a power of ten.
+        let stride = if high.log10() - low.log10() <= CLOSE { 1 } else { 3 * stride as usize };
+        let values = round.into_iter().step_by(stride).filter(|value| (low..=high).contains(value));
+        let is_plain = (-3..=3).contains(&first) && (-3..=3).contains(&last);
+        let label = |value: f64| if is_plain { grouped(&value.to_string()) } else { scientific(value, 1) };
+        Self { low, high, log: true, ticks: values.map(|value| (value, label(value))).collect() }
     }
 
     /// Where `value` stands, from 0 at the low end to 1 at the high end.
@@ -79,11 +83,6 @@ impl Axis {
         } else {
             (value - self.low) / (self.high - self.low)
         }
-    }
-
-    /// Whether distances are ratios.
-    pub fn is_log(&self) -> bool {
-        self.log
     }
 }
 
@@ -150,12 +149,15 @@ mod tests {
     #[test]
     fn more_than_two_decades_are_logarithmic() {
         let axis = Axis::fitting([0.02, 2.5]);
-        assert!(axis.is_log());
-        assert_eq!(labels(&axis), ["0.01", "0.1", "1", "10"]);
-        assert!((axis.position(0.1) - 1.0 / 3.0).abs() < 1e-12);
-        assert_eq!(labels(&Axis::fitting([1e-6, 1.0]))[0], "10⁻⁶");
-        assert!(!Axis::fitting([0.02, 1.9]).is_log());
-        assert!(!Axis::fitting([-0.02, 100.0]).is_log());
+        assert!(axis.log);
+        assert_eq!(labels(&axis), ["0.02", "0.05", "0.1", "0.2", "0.5", "1", "2", "5"]);
+        // From 0.02 to 5.
+        assert!((axis.position(0.1) - 5_f64.ln() / 250_f64.ln()).abs() < 1e-12);
+        assert_eq!(labels(&Axis::fitting([0.003, 30.0])), ["0.01", "0.1", "1", "10"]);
+        assert_eq!(labels(&Axis::fitting([1e-6, 1.0]))[..2], ["10⁻⁶", "10⁻⁵"]);
+        assert_eq!(labels(&Axis::fitting([2e-5, 1e-2]))[..2], ["2·10⁻⁵", "5·10⁻⁵"]);
+        assert!(!Axis::fitting([0.02, 1.9]).log);
+        assert!(!Axis::fitting([-0.02, 100.0]).log);
     }
 
     #[test]

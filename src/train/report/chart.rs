@@ -12,7 +12,6 @@ pub const STYLE: &str = include_str!("chart.css");
 /// Colours that can be told apart; series beyond are dashed in the same ones.
 pub const COLOURS: usize = 7;
 
-const LETTER: f64 = 6.6;
 const LEGEND_LINE: f64 = 17.0;
 const BOTTOM: f64 = 36.0;
 
@@ -24,8 +23,8 @@ const MOST_DOTS: usize = 30;
 pub enum Mark {
     /// A line.
     Line,
-    /// A dashed line.
-    Dashed,
+    /// A thin line.
+    Fine,
     /// A thin line within the band of its extremes: the ground that other lines stand on.
     Light,
     /// A line through dots with error bars.
@@ -266,10 +265,10 @@ fn level_labels(levels: &[Level], series: &[Series], frame: &Frame<'_>) -> Marku
     for level in levels {
         let width = width_of(&level.label);
         let room = (frame.right - frame.left - width - 8.0).max(0.0);
-        let places = (0..=8).flat_map(|part| [-9.0, 9.0].map(|above| (part, above)));
+        let places = (0..=16).flat_map(|part| [-9.0, 9.0].map(|above| (part, above)));
         let places = places.map(|(part, above)| {
-            let (left, middle) = (frame.left + 4.0 + room * f64::from(part) / 8.0, frame.y(level.y) + above);
-            let samples = (0..=8).map(|part| left + width * f64::from(part) / 8.0);
+            let (left, middle) = (frame.left + 4.0 + room * f64::from(part) / 16.0, frame.y(level.y) + above);
+            let samples = (0..=16).map(|part| left + width * f64::from(part) / 16.0);
             let curves = samples.flat_map(|x| series.iter().filter_map(move |series| place_at(series, x, frame)));
             let lines = levels.iter().map(|level| frame.y(level.y));
             let labels = placed.iter().filter(|other| other.0 < left + width && left < other.0 + other.2);
@@ -295,9 +294,11 @@ fn place_at(series: &Series, x: f64, frame: &Frame<'_>) -> Option<f64> {
     Some(if to > from { low + (high - low) * (x - from) / (to - from) } else { low })
 }
 
-/// What stands at the ends of curves, moved apart where it would overlap.
+/// What stands at the ends of those curves that end at the right, moved apart where it would overlap.
 fn end_labels<'s>(lines: impl Iterator<Item = &'s Series>, end: End, frame: &Frame<'_>) -> Markup {
-    let mut labels: Vec<_> = lines.filter_map(|line| Some((line, line.points.last()?, end.of(line)?))).collect();
+    let is_right = |point: &Point| frame.right - frame.inset - frame.x(point.x) < 4.0;
+    let labels = lines.filter_map(|line| Some((line, line.points.last().filter(|p| is_right(p))?, end.of(line)?)));
+    let mut labels: Vec<_> = labels.collect();
     labels.sort_by(|a, b| frame.y(a.1.y).total_cmp(&frame.y(b.1.y)));
     let wanted: Vec<f64> = labels.iter().map(|(_, point, _)| frame.y(point.y)).collect();
     let places = spread(&wanted, 13.0, frame.top + 4.0, frame.bottom - 4.0);
@@ -326,14 +327,25 @@ fn spread(wanted: &[f64], gap: f64, low: f64, high: f64) -> Vec<f64> {
 }
 
 fn class_of(series: &Series) -> String {
-    let dashed = series.mark == Mark::Dashed || series.colour >= COLOURS;
-    let light = if series.mark == Mark::Light { " light" } else { "" };
-    format!("c{}{}{light}", series.colour % COLOURS, if dashed { " dashed" } else { "" })
+    let dashed = if series.colour >= COLOURS { " dashed" } else { "" };
+    let mark = match series.mark {
+        Mark::Line | Mark::Errors => "",
+        Mark::Fine => " fine",
+        Mark::Light => " light",
+    };
+    format!("c{}{dashed}{mark}", series.colour % COLOURS)
 }
 
-/// About the width of a text of 11 pixels.
+/// The width of a text of 11 pixels in a wide font; a little more in most.
 fn width_of(text: &str) -> f64 {
-    text.chars().count() as f64 * LETTER
+    let width = |letter| match letter {
+        ' ' | '.' | ',' | '\'' | 'i' | 'j' | 'l' | '|' | '·' => 3.6,
+        'f' | 'r' | 't' | '(' | ')' | '-' => 4.5,
+        'm' | 'w' | '%' => 10.0,
+        letter if letter.is_uppercase() => 8.0,
+        _ => 7.0,
+    };
+    text.chars().map(width).sum()
 }
 
 /// A file of its own, with its style sheet and an opaque ground.
@@ -400,8 +412,7 @@ mod tests {
 
     #[test]
     fn what_users_write_is_escaped() {
-        let svg =
-            chart(vec![series("<b>\"", Mark::Line, &[1.0]), series("b", Mark::Dashed, &[1.0])]).svg().into_string();
+        let svg = chart(vec![series("<b>\"", Mark::Line, &[1.0]), series("b", Mark::Fine, &[1.0])]).svg().into_string();
         assert!(!svg.contains("<b>") && !svg.contains("<before>"), "{svg}");
         assert!(svg.contains("&lt;b&gt;") && svg.contains("Loss &amp; co"), "{svg}");
     }

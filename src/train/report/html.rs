@@ -2,12 +2,14 @@
 
 use super::super::metrics::EpochReport;
 use super::chart::{COLOURS, Chart, STYLE};
-use super::history::{History, sharpness};
+use super::history::History;
 use super::machine::Machine;
 use super::number::{duration, number, percent};
+use super::numbers::NUMBERS;
 use super::panels;
 use crate::{Error, Result};
 use maud::{DOCTYPE, Markup, PreEscaped, html};
+use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -59,8 +61,8 @@ pub fn write(folder: &Path, about: &About) -> Result<PathBuf> {
         }
         (curves(&charts))
         p.under {
-            "Thick lines are epochs: means over training, or evaluations after it. Thin lines are training steps; where there are too many "
-            "to draw, means of neighbouring steps within the band of their extremes."
+            "Thick lines are epochs: means over their training steps, or evaluations after them. Thin lines are training steps; where there are "
+            "too many to draw, means of neighbouring ones, within the band of their extremes."
         }
         (epochs(&run))
         @if let Some(config) = config { h2 { "Configuration" } pre { (config) } }
@@ -134,18 +136,16 @@ fn config(folder: &Path) -> Result<Option<String>> {
     }
 }
 
-/// The folders' own names where they are all different, otherwise their paths.
+/// The folders' own names where they are all different, otherwise what their paths do not have in common.
 fn names(folders: &[PathBuf]) -> Vec<String> {
-    let own = |folder: &PathBuf| folder.file_name().map(|name| name.to_string_lossy().into_owned());
-    let names: Vec<_> = folders.iter().filter_map(own).collect();
-    let mut different = names.clone();
-    different.sort_unstable();
-    different.dedup();
-    if different.len() == folders.len() {
-        names
-    } else {
-        folders.iter().map(|folder| folder.display().to_string()).collect()
+    let own: Vec<_> = folders.iter().filter_map(|folder| folder.file_name()).collect();
+    if own.len() == folders.len() && own.iter().collect::<HashSet<_>>().len() == own.len() {
+        return own.into_iter().map(|name| name.to_string_lossy().into_owned()).collect();
     }
+    let parts: Vec<Vec<_>> = folders.iter().map(|folder| folder.components().collect()).collect();
+    let same = |depth: &usize| parts.iter().all(|path| path.len() > depth + 1 && path[*depth] == parts[0][*depth]);
+    let common = (0..).take_while(same).count();
+    parts.into_iter().map(|path| path[common..].iter().collect::<PathBuf>().display().to_string()).collect()
 }
 
 fn facts(run: &History) -> Markup {
@@ -171,21 +171,6 @@ fn fact(name: &str, value: &str, more: &str) -> Markup {
     html! { div { dt { (name) } dd { (value) span.more { (more) } } } }
 }
 
-/// The numbers of an epoch that a table shows: their names, and their values where they are known.
-const SHOWN: [(&str, fn(&EpochReport) -> Option<String>); 11] = [
-    ("test error", |epoch| epoch.test_error.map(percent)),
-    ("test error, top 5", |epoch| epoch.test_top5_error.map(percent)),
-    ("test loss", |epoch| epoch.test_loss.map(number)),
-    ("training error", |epoch| epoch.measures.error.map(|error| percent(error.into()))),
-    ("training loss", |epoch| Some(number(epoch.measures.loss.into()))),
-    ("‖∇L(θ)‖", |epoch| epoch.measures.grad_norm.map(|norm| number(norm.into()))),
-    ("mixed gradient's norm", |epoch| epoch.measures.mixed_grad_norm.map(|norm| number(norm.into()))),
-    ("sharpness", |epoch| sharpness(&epoch.measures).map(|difference| number(difference.into()))),
-    ("‖θ‖", |epoch| epoch.measures.param_norm.map(|norm| number(norm.into()))),
-    ("learning rate", |epoch| Some(number(epoch.measures.learning_rate.into()))),
-    ("samples/s", |epoch| (epoch.seconds > 0.0).then(|| number(epoch.examples_per_second.round()))),
-];
-
 /// The last epoch beside the best.
 fn result(run: &History) -> Markup {
     let last = run.last();
@@ -200,7 +185,7 @@ fn result(run: &History) -> Markup {
         div.scroll { table {
             thead { tr { th {} @for (head, _) in &columns { th scope="col" { (head) } } } }
             tbody {
-                @for (name, value) in SHOWN {
+                @for (name, value) in &NUMBERS {
                     @if columns.iter().any(|(_, epoch)| value(epoch).is_some()) {
                         tr { th scope="row" { (name) } @for (_, epoch) in &columns { td { (value(epoch).unwrap_or_default()) } } }
                     }
@@ -217,7 +202,7 @@ fn result(run: &History) -> Markup {
 /// A row a run.
 fn results(runs: &[(String, History)]) -> Markup {
     let lasts: Vec<_> = runs.iter().map(|(_, run)| run.last()).collect();
-    let known: Vec<_> = SHOWN.iter().filter(|(_, value)| lasts.iter().any(|last| value(last).is_some())).collect();
+    let known: Vec<_> = NUMBERS.iter().filter(|(_, value)| lasts.iter().any(|last| value(last).is_some())).collect();
     let best = |run: &History| match run.best().and_then(|best| Some((best.test_error?, best.epoch))) {
         Some((error, epoch)) => format!("{} (epoch {epoch})", percent(error)),
         None => String::new(),
@@ -257,7 +242,7 @@ fn curves(charts: &[Chart]) -> Markup {
 fn epochs(run: &History) -> Markup {
     let stride = run.epochs.len().div_ceil(MOST_ROWS).max(1);
     let rows: Vec<_> = run.epochs.iter().rev().step_by(stride).collect();
-    let known: Vec<_> = SHOWN.iter().filter(|(_, value)| rows.iter().any(|epoch| value(epoch).is_some())).collect();
+    let known: Vec<_> = NUMBERS.iter().filter(|(_, value)| rows.iter().any(|epoch| value(epoch).is_some())).collect();
     html! {
         @if !rows.is_empty() {
             h2 { "Epochs" }
@@ -374,7 +359,7 @@ mod tests {
         assert!(text.contains("2 runs") && text.contains("data-name=\"x\"") && text.contains("data-name=\"y\""));
         compare(&folders, &output).unwrap();
         let text = fs::read_to_string(&output).unwrap();
-        assert!(text.contains("a/x\"") && text.contains("b/x\""), "names that are not alike");
+        assert!(["a/x", "b/y", "b/x"].iter().all(|name| text.contains(&format!("data-name=\"{name}\""))), "{text}");
         assert!(compare(&[], &output).is_err());
         assert!(compare(&[folder.path().join("none")], &output).is_err());
     }

@@ -164,7 +164,7 @@ impl Time {
         };
         let series = |name: String, mark, points| Series { name, colour, mark, points };
         let mut both = if epochs.is_empty() {
-            vec![series(curve.name.into(), Mark::Line, steps)]
+            vec![series(curve.name.into(), Mark::Fine, steps)]
         } else {
             vec![
                 series(format!("{}, steps", curve.name), Mark::Light, steps),
