@@ -12,6 +12,7 @@ mod measure;
 mod metrics;
 mod plan;
 mod policy;
+pub mod report;
 mod run_folder;
 mod schedule;
 mod span;

@@ -1,10 +1,12 @@
-//! What is seen of a run while it goes on: a bar where standard error is a terminal, and a line an epoch.
+//! What is seen of a run while it goes on: a line that moves where standard error is a terminal, and a table of epochs.
 
-use comfy_table::{Table, presets};
-use gnp::train::{EpochReport, Event, StepReport};
+use gnp::train::report::{NUMBERS, duration, number, percent, sharpness};
+use gnp::train::{EpochReport, Event, Mean, StepReport};
 use gnp::{Error, Result, cli};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::path::Path;
+
+const TEMPLATE: &str = "{prefix} {bar:20.cyan/dim} {percent:>3} %  {wide_msg} {eta} left";
 
 /// Shows a run's events.
 pub struct Display {
@@ -12,8 +14,12 @@ pub struct Display {
     epochs: u64,
     quiet: bool,
     has_test: bool,
+    /// Means over the epoch so far.
+    means: Means,
+    /// The columns of the table of epochs, decided by the first.
+    columns: Vec<&'static Column>,
     last: Option<EpochReport>,
-    /// The epoch with the smallest test error.
+    /// The first epoch with the smallest test error, or test loss where errors are not known.
     best: Option<EpochReport>,
 }
 
@@ -21,11 +27,13 @@ impl Display {
     /// A display for a run of `epochs` epochs and `steps` steps that goes on after `done` steps.
     pub fn new(epochs: u64, steps: u64, done: u64, has_test: bool, quiet: bool) -> Result<Self> {
         let target = if quiet { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
-        let style = ProgressStyle::with_template("{prefix} {wide_bar} {pos}/{len}  {msg}  {eta} left")
-            .map_err(|error| Error::internal(format!("a faulty template: {error}")))?;
+        let style = ProgressStyle::with_template(TEMPLATE)
+            .map_err(|error| Error::internal(format!("a faulty template: {error}")))?
+            .progress_chars("━╸─");
         let bar = ProgressBar::with_draw_target(Some(steps), target).with_style(style).with_position(done);
         bar.reset_eta();
-        Ok(Self { bar, epochs, quiet, has_test, last: None, best: None })
+        let means = Means::default();
+        Ok(Self { bar, epochs, quiet, has_test, means, columns: Vec::new(), last: None, best: None })
     }
 
     pub fn show(&mut self, event: &Event) {
@@ -40,62 +48,216 @@ impl Display {
         self.bar.finish_and_clear();
     }
 
-    /// The run's result as a table, `what` it wrote and into which file.
+    /// The run's last epoch beside its best, and `what` it wrote into which file.
     pub fn summary(&self, what: &str, file: &Path) -> String {
-        let mut table = Table::new();
-        table.load_style(presets::NOTHING);
-        if let Some(last) = &self.last {
-            table.add_row(["training loss".to_owned(), format!("{:.4}", last.measures.loss)]);
-            if let Some(loss) = last.test_loss {
-                table.add_row(["test loss".to_owned(), format!("{loss:.4}")]);
-            }
-            if let Some(error) = last.test_error {
-                table.add_row(["test error".to_owned(), format!("{:.2} %", 100.0 * error)]);
-            }
-        }
-        if let Some((epoch, error)) =
-            self.best.as_ref().and_then(|best| best.test_error.map(|error| (best.epoch, error)))
-        {
-            table.add_row(["best test error".to_owned(), format!("{:.2} % (epoch {epoch})", 100.0 * error)]);
-        }
-        table.add_row([what.to_owned(), file.display().to_string()]);
-        format!("{table}\n")
+        let table = self.last.as_ref().map(|last| result(last, self.best.as_ref()));
+        table.unwrap_or_default() + &format!("\n{what}: {}\n", file.display())
     }
 
-    fn step(&self, report: &StepReport) {
+    fn step(&mut self, report: &StepReport) {
         if self.bar.is_hidden() {
             return;
         }
+        self.means.add(report);
         self.bar.set_prefix(format!("epoch {}/{}", report.epoch, self.epochs));
-        self.bar.set_message(format!("loss {:.4}  {:.0} samples/s", report.measures.loss, report.examples_per_second));
+        self.bar.set_message(self.means.line(report));
         self.bar.set_position(report.step);
     }
 
     fn epoch(&mut self, report: &EpochReport) {
-        let best = self.best.as_ref().and_then(|best| best.test_error);
-        if best.is_none_or(|best| report.test_error.is_some_and(|error| error < best)) {
+        self.means = Means::default();
+        let score = |report: &EpochReport| report.test_error.or(report.test_loss);
+        let so_far = self.best.as_ref().and_then(score);
+        let is_best = score(report).is_some_and(|score| so_far.is_none_or(|best| score < best));
+        if is_best {
             self.best = Some(report.clone());
         }
         self.last = Some(report.clone());
-        if !self.quiet {
-            let line = format!("epoch {}/{}  {}\n", report.epoch, self.epochs, describe(report, self.has_test));
-            // A closed standard output must not end the training.
-            let _ = self.bar.suspend(|| cli::print(line));
+        if self.quiet {
+            return;
         }
+        let mut text = String::new();
+        if self.columns.is_empty() {
+            let is_shown = |column: &&Column| column.is_shown(report, self.has_test);
+            self.columns = COLUMNS.iter().filter(is_shown).collect();
+            text = heading(&self.columns, self.epochs);
+        }
+        text += &row(&self.columns, report, self.epochs, is_best);
+        // A closed standard output must not end the training.
+        let _ = self.bar.suspend(|| cli::print(text));
     }
 }
 
-fn describe(report: &EpochReport, has_test: bool) -> String {
-    let test = match (report.test_loss, report.test_error) {
-        (Some(loss), Some(error)) => format!("  test loss {loss:.4}  test error {:.2} %", 100.0 * error),
-        (Some(loss), None) => {
-            format!("  test loss {loss:.4}  test error unknown: the eval model returns only the loss")
+/// Means over the samples of an epoch so far: what the epoch's row will say, as far as it can be known.
+#[derive(Default)]
+struct Means {
+    loss: Mean,
+    error: Mean,
+    grad_norm: Mean,
+    sharpness: Mean,
+    samples: f64,
+    seconds: f64,
+}
+
+impl Means {
+    fn add(&mut self, report: &StepReport) {
+        let samples = report.examples_per_second * report.seconds;
+        let add = |mean: &mut Mean, value: Option<f32>| {
+            if let Some(value) = value {
+                mean.add(value, samples.round() as usize);
+            }
+        };
+        add(&mut self.loss, Some(report.measures.loss));
+        add(&mut self.error, report.measures.error);
+        add(&mut self.grad_norm, report.measures.grad_norm);
+        add(&mut self.sharpness, sharpness(&report.measures));
+        self.samples += samples;
+        self.seconds += report.seconds;
+    }
+
+    /// The most important first: what does not fit into the terminal is cut off.
+    fn line(&self, report: &StepReport) -> String {
+        let parts = [
+            self.loss.value().map(|loss| format!("loss {loss:.4}")),
+            self.error.value().map(|error| format!("error {}", percent(error))),
+            Some(format!("{} samples/s", number((self.samples / self.seconds).round()))),
+            self.grad_norm.value().map(|norm| format!("‖∇L‖ {}", number(norm))),
+            self.sharpness.value().map(|difference| format!("sharpness {}", number(difference))),
+            Some(format!("lr {}", number(report.measures.learning_rate.into()))),
+        ];
+        parts.into_iter().flatten().collect::<Vec<_>>().join("  ")
+    }
+}
+
+/// A column of the table of epochs.
+struct Column {
+    head: &'static str,
+    width: usize,
+    value: fn(&EpochReport) -> Option<String>,
+    /// Whether it is of the test set, which may not be evaluated after each epoch.
+    is_test: bool,
+}
+
+impl Column {
+    const fn new(head: &'static str, width: usize, value: fn(&EpochReport) -> Option<String>) -> Self {
+        Self { head, width, value, is_test: false }
+    }
+
+    const fn of_test(head: &'static str, width: usize, value: fn(&EpochReport) -> Option<String>) -> Self {
+        Self { head, width, value, is_test: true }
+    }
+
+    /// Whether a table has it whose first epoch is `first`.
+    fn is_shown(&self, first: &EpochReport, has_test: bool) -> bool {
+        (self.value)(first).is_some() || (self.is_test && has_test && first.test_loss.is_none())
+    }
+}
+
+const COLUMNS: [Column; 8] = [
+    Column::new("loss", 8, |epoch| Some(format!("{:.4}", epoch.measures.loss))),
+    Column::new("error", 8, |epoch| epoch.measures.error.map(|error| percent(error.into()))),
+    Column::of_test("test loss", 9, |epoch| epoch.test_loss.map(|loss| format!("{loss:.4}"))),
+    Column::of_test("test error", 10, |epoch| epoch.test_error.map(percent)),
+    Column::new("‖∇L‖", 8, |epoch| epoch.measures.grad_norm.map(|norm| number(norm.into()))),
+    Column::new("sharpness", 9, |epoch| sharpness(&epoch.measures).map(|difference| number(difference.into()))),
+    Column::new("samples/s", 9, |epoch| Some(number(epoch.examples_per_second.round()))),
+    Column::new("time", 12, |epoch| Some(duration(epoch.seconds))),
+];
+
+fn heading(columns: &[&Column], epochs: u64) -> String {
+    let line = columns.iter().fold(format!("{:>1$}", "epoch", count_width(epochs)), |line, column| {
+        line + &format!("  {:>1$}", column.head, column.width)
+    });
+    format!("{line}\n{}\n", "─".repeat(line.chars().count()))
+}
+
+/// An epoch; a star marks the best so far.
+fn row(columns: &[&Column], report: &EpochReport, epochs: u64, is_best: bool) -> String {
+    let epoch = format!("{}/{epochs}", report.epoch);
+    let line = columns.iter().fold(format!("{epoch:>0$}", count_width(epochs)), |line, column| {
+        let value = (column.value)(report).unwrap_or_else(|| "–".into());
+        line + &format!("  {value:>0$}", column.width)
+    });
+    line + if is_best { " *\n" } else { "\n" }
+}
+
+/// The width of `epochs/epochs`, or of the heading.
+fn count_width(epochs: u64) -> usize {
+    (2 * epochs.to_string().len() + 1).max("epoch".len())
+}
+
+fn result(last: &EpochReport, best: Option<&EpochReport>) -> String {
+    let columns: Vec<(String, &EpochReport)> = [("last", Some(last)), ("best", best)]
+        .into_iter()
+        .filter_map(|(name, epoch)| epoch.map(|epoch| (format!("{name} (epoch {})", epoch.epoch), epoch)))
+        .collect();
+    let mut table = cli::table([""].into_iter().chain(columns.iter().map(|(head, _)| head.as_str())));
+    for (name, value) in NUMBERS {
+        let values: Vec<_> = columns.iter().map(|(_, epoch)| value(epoch)).collect();
+        if values.iter().any(Option::is_some) {
+            let values = values.into_iter().map(|value| value.unwrap_or_else(|| "–".into()));
+            table.add_row([name.to_owned()].into_iter().chain(values));
+        } else if name == "test error" && last.test_loss.is_some() {
+            table.add_row([name, "unknown: the eval model returns only the loss"]);
         }
-        (None, _) if has_test => "  test loss unknown".to_owned(),
-        (None, _) => String::new(),
-    };
-    format!(
-        "loss {:.4}{test}  {:.1} s  {:.0} samples/s",
-        report.measures.loss, report.seconds, report.examples_per_second
-    )
+    }
+    format!("\n{table}\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use gnp::train::Measures;
+
+    fn epoch(epoch: u64, test_error: Option<f64>) -> EpochReport {
+        let measures = Measures { loss: 0.5, grad_norm: Some(1.25), learning_rate: 0.1, ..Measures::default() };
+        EpochReport { epoch, measures, test_loss: Some(0.75), test_error, seconds: 2.0, ..EpochReport::default() }
+    }
+
+    #[test]
+    fn columns_are_aligned_and_only_what_is_known_has_one() {
+        let first = epoch(1, Some(0.0625));
+        let columns: Vec<_> = COLUMNS.iter().filter(|column| column.is_shown(&first, true)).collect();
+        let table =
+            heading(&columns, 10) + &row(&columns, &first, 10, true) + &row(&columns, &epoch(10, None), 10, false);
+        let lines: Vec<_> = table.lines().collect();
+        assert_eq!(lines[0], "epoch      loss  test loss  test error      ‖∇L‖  samples/s          time");
+        assert_eq!(lines[2], " 1/10    0.5000     0.7500      6.25 %      1.25          0        2.00 s *");
+        assert_eq!(lines[3], "10/10    0.5000     0.7500           –      1.25          0        2.00 s");
+    }
+
+    #[test]
+    fn test_columns_wait_for_the_first_evaluation() {
+        let first = EpochReport { test_loss: None, ..epoch(1, None) };
+        let heads = |has_test| {
+            let shown = COLUMNS.iter().filter(|column| column.is_shown(&first, has_test));
+            shown.map(|column| column.head).filter(|head| head.starts_with("test")).collect::<Vec<_>>()
+        };
+        assert_eq!(heads(true), ["test loss", "test error"]);
+        assert!(heads(false).is_empty());
+    }
+
+    #[test]
+    fn the_line_has_the_means_of_the_epoch_so_far() {
+        let step = |loss, seconds, samples: f64| StepReport {
+            measures: Measures { loss, learning_rate: 0.1, ..Measures::default() },
+            seconds,
+            examples_per_second: samples / seconds,
+            ..StepReport::default()
+        };
+        let mut means = Means::default();
+        means.add(&step(1.0, 1.0, 64.0));
+        let last = step(4.0, 1.0, 32.0);
+        means.add(&last);
+        assert_eq!(means.line(&last), "loss 2.0000  48 samples/s  lr 0.1");
+    }
+
+    #[test]
+    fn the_result_has_the_last_epoch_beside_the_best() {
+        let text = result(&epoch(3, Some(0.25)), Some(&epoch(2, Some(0.125))));
+        let row = text.lines().find(|line| line.contains("test error")).unwrap();
+        assert_eq!(row.split_whitespace().collect::<Vec<_>>(), ["test", "error", "25.00", "%", "12.50", "%"]);
+        assert!(text.contains("last (epoch 3)") && text.contains("best (epoch 2)"), "{text}");
+        assert!(result(&epoch(3, None), None).contains("unknown: the eval model returns only the loss"));
+    }
 }

@@ -1,0 +1,25 @@
+//! What is seen of a run: TensorBoard's event files, a report to read, and a sweep's figure.
+//!
+//! [`TensorBoard`] is told of events while they happen; [`write()`] and [`compare`] read what `metrics.jsonl` says of them. All curves
+//! are drawn by one module, `chart`, as SVG in the page. [`NUMBERS`] is what every table says of an epoch, [`number()`], [`percent`] and
+//! [`duration`] how it is written.
+
+mod axis;
+mod chart;
+mod downsample;
+mod figure;
+mod history;
+mod html;
+mod machine;
+mod number;
+mod numbers;
+mod panels;
+mod tensorboard;
+
+pub use figure::{AlphaPoint, AlphaSeries, Reference, alpha_figure};
+pub use history::sharpness;
+pub use html::{About, compare, write};
+pub use machine::Machine;
+pub use number::{duration, number, percent};
+pub use numbers::{NUMBERS, Number};
+pub use tensorboard::TensorBoard;
