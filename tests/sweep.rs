@@ -80,6 +80,8 @@ fn compares_arms_seed_by_seed_and_goes_on_where_it_was_stopped() {
     };
     let table = String::from_utf8(sweep().assert().success().get_output().stdout.clone()).unwrap();
     assert_says(&table, &["plain", "GNP r = 0.5, α = 0.8", "SAM r = 0.5", "more epochs", "less plain", "±", "‖∇L‖"]);
+    let figure = fs::read_to_string(out.join("figure.svg")).unwrap();
+    assert_says(&figure, &["<svg", "Test error (%)", "r = 0.5", "more epochs"]);
     let run = |arm: &str, seed: u64| out.join(format!("runs/{arm}-seed{seed}"));
 
     // The runs of a seed begin alike and see the same batches; those of different seeds do not.

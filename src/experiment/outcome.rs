@@ -15,9 +15,11 @@ const FILE: &str = "outcome.json";
 pub struct Outcome {
     /// How it ended.
     pub ended: Ended,
-    /// The last epoch; none where there was nothing left to do.
+    /// The last epoch; none where not even the first has ended.
     pub last: Option<EpochReport>,
-    /// The duration of the training steps, in seconds.
+    /// The epoch with the smallest test error, or test loss where errors are not known.
+    pub best: Option<EpochReport>,
+    /// The duration of all training steps, in seconds.
     pub seconds: f64,
     /// What trained.
     pub engine: String,

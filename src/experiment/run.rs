@@ -3,8 +3,10 @@
 use super::trainee::Trainee;
 use super::{Existing, Experiment, Outcome};
 use crate::onnx::ensure_free;
+use crate::penalty::Penalty;
 use crate::rewrite::StepReport;
 use crate::train::data::{Data, Feed};
+use crate::train::report::{self, About, History, TensorBoard};
 use crate::train::{Checkpoint, Config, Ended, Event, Progress, Run, RunFolder, fit, prepare};
 use crate::{Error, Result};
 use std::path::Path;
@@ -114,7 +116,8 @@ pub fn run(experiment: Experiment, observer: &mut dyn Observer, stop: &AtomicBoo
         done: progress.step,
         has_test: test.is_some(),
     });
-    let (mut last, mut seconds) = (None, 0.0);
+    let mut tensorboard = TensorBoard::create(root, (progress.step > 0).then_some(progress.step))?;
+    let mut failure = None;
     let ended = fit(
         Run {
             engine,
@@ -124,26 +127,56 @@ pub fn run(experiment: Experiment, observer: &mut dyn Observer, stop: &AtomicBoo
             policy,
             folder: Some(&mut folder),
             observe: &mut |event| {
-                if let Event::Epoch(report) = event {
-                    seconds += report.seconds;
-                    last = Some(report.clone());
+                // A run goes on without its curves, and says so at its end.
+                if failure.is_none() {
+                    failure = tensorboard.log(event).err();
                 }
                 observer.event(event);
             },
             stop,
         },
         progress,
-    )?;
+    );
+    let written = failure.map_or_else(|| tensorboard.flush(), Err);
+    let ended = ended?;
+    written?;
     let result = match ended {
         Ended::Stopped => None,
         _ => Some(loaded.write(&folder, experiment.output.as_deref())?),
     };
-    let configuration = experiment.configuration.as_ref().map(ToString::to_string);
-    let outcome = Outcome { ended, last, seconds, engine: loaded.name, result, configuration };
+    let history = History::read(root)?;
+    report::write(root, &about(&experiment, &loaded.name))?;
+    let outcome = Outcome {
+        ended,
+        last: history.epochs.last().cloned(),
+        best: history.best().cloned(),
+        seconds: history.seconds().0,
+        engine: loaded.name,
+        result,
+        configuration: experiment.configuration.as_ref().map(ToString::to_string),
+    };
     if ended != Ended::Stopped {
         outcome.write(root)?;
     }
     Ok(outcome)
+}
+
+/// What the report says that is not in the run's folder.
+fn about(experiment: &Experiment, engine: &str) -> About {
+    let name = experiment.model.file_name().unwrap_or(experiment.model.as_os_str());
+    let command = experiment.configuration.as_ref().map(|_| {
+        format!("gnp-run --config {} --out another-folder", experiment.folder.join(RunFolder::CONFIG).display())
+    });
+    About { model: name.to_string_lossy().into_owned(), engine: engine.to_owned(), method: method(experiment), command }
+}
+
+/// How the experiment trains, in a few words.
+fn method(experiment: &Experiment) -> String {
+    let default = Penalty::default();
+    let made = experiment.step.as_ref().map(|step| step.penalty);
+    let r = experiment.config.r.or(made.map(|penalty| penalty.r)).unwrap_or(default.r);
+    let alpha = experiment.config.alpha.or(made.map(|penalty| penalty.alpha)).unwrap_or(default.alpha);
+    format!("r = {r}, α = {alpha}")
 }
 
 /// Writes what the run was started with beside its results, with what was left to be inferred.

@@ -4,6 +4,7 @@ mod demo;
 mod engines;
 mod lab;
 mod progress;
+mod report;
 mod signals;
 mod sweep;
 mod train;
@@ -62,6 +63,8 @@ enum Command {
     Engines(engines::Arguments),
     /// Train with many values of r and alpha, and seeds, and compare
     Sweep(sweep::Arguments),
+    /// Put several runs side by side on one page
+    Report(report::Arguments),
     /// Train a small network plainly, as SAM and with the penalty, and compare them
     Demo(demo::Arguments),
 }
@@ -70,6 +73,7 @@ fn main() -> ExitCode {
     cli::run_configured(|line: CommandLine, configuration| match line.command {
         Some(Command::Engines(arguments)) => engines::run(&arguments),
         Some(Command::Demo(arguments)) => demo::run(&arguments),
+        Some(Command::Report(arguments)) => report::run(&arguments),
         Some(Command::Sweep(arguments)) => sweep::run(&arguments),
         None => train::run(&line.train, configuration),
     })

@@ -104,7 +104,11 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     };
     let summary = Summary::of(&sweep, &results);
     write(&sweep.folder.join("summary.json"), &json(&summary)?)?;
-    cli::print(report(&summary, &sweep.folder))
+    let figure = summary.figure();
+    if let Some(figure) = &figure {
+        write(&sweep.folder.join("figure.svg"), figure.as_bytes())?;
+    }
+    cli::print(report(&summary, &sweep.folder, figure.is_some()))
 }
 
 impl Arguments {
@@ -214,7 +218,7 @@ fn write(file: &Path, bytes: &[u8]) -> Result<()> {
 }
 
 /// The table, and what is to be said of it.
-fn report(summary: &Summary, folder: &Path) -> String {
+fn report(summary: &Summary, folder: &Path, has_figure: bool) -> String {
     let mut text = format!("{}\n", table(summary));
     let seeds = summary.arms.iter().filter_map(|arm| arm.test_error).map(|error| error.count).max().unwrap_or(0);
     text += &format!(
@@ -228,7 +232,8 @@ fn report(summary: &Summary, folder: &Path) -> String {
             text += &format!("\n{}, seed {seed}, failed: {message}\n", arm.name);
         }
     }
-    text += &format!("\nruns, summary.json: {}\n", folder.display());
+    let figure = if has_figure { ", figure.svg" } else { "" };
+    text += &format!("\nruns/, summary.json{figure}: {}\n", folder.display());
     text
 }
 

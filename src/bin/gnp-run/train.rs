@@ -133,7 +133,7 @@ pub fn run(arguments: &Arguments, configuration: Configuration) -> Result<()> {
 
 /// The arguments of one run by themselves: what a configuration file and a sweep are read as.
 #[derive(Parser)]
-#[command(name = "gnp-run", no_binary_name = false)]
+#[command(name = "gnp-run", args_override_self = true)]
 struct RunLine {
     #[command(flatten)]
     arguments: Arguments,

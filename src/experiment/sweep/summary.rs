@@ -2,6 +2,7 @@
 
 use super::{Estimate, Point, RunResult, Sweep, paired_difference};
 use crate::train::EpochReport;
+use crate::train::report::{AlphaPoint, AlphaSeries, Reference, alpha_figure};
 use serde::Serialize;
 
 /// What one arm comes to, over its seeds. The numbers are those of the runs' last epochs.
@@ -72,6 +73,39 @@ impl Summary {
             baseline: sweep.arms[baseline].name.clone(),
             arms: sweep.arms.iter().enumerate().map(summarise).collect(),
         }
+    }
+}
+
+impl Summary {
+    /// Test error and gradient norm against α, as an SVG file: a line for each radius, a level for each arm that is no point of the grid.
+    /// None where the grid has fewer than two values of α, or errors are not known.
+    pub fn figure(&self) -> Option<String> {
+        let on_grid = |arm: &ArmSummary| {
+            let (error, norm) = (arm.test_error?, arm.grad_norm?);
+            let pair = |estimate: Estimate| (estimate.mean, estimate.standard_error.unwrap_or(0.0));
+            let Point { r, alpha } = arm.point?;
+            Some((r, AlphaPoint { alpha: alpha.into(), error: pair(error), grad_norm: pair(norm) }))
+        };
+        let (plain, penalised): (Vec<_>, Vec<_>) = self.arms.iter().filter_map(on_grid).partition(|(r, _)| *r == 0.0);
+        let mut series: Vec<AlphaSeries> = Vec::new();
+        for (r, point) in penalised {
+            match series.iter_mut().find(|series| series.r == r) {
+                Some(series) => series.points.push(point),
+                // Plain training is where every line begins.
+                None => series.push(AlphaSeries { r, points: plain.iter().map(|(_, p)| *p).chain([point]).collect() }),
+            }
+        }
+        for series in &mut series {
+            series.points.sort_unstable_by(|a, b| a.alpha.total_cmp(&b.alpha));
+        }
+        let reference = |arm: &ArmSummary| {
+            let grad_norm = arm.grad_norm.map(|norm| norm.mean);
+            let error = arm.test_error.filter(|_| arm.point.is_none())?.mean;
+            Some(Reference { label: arm.name.clone(), error, grad_norm })
+        };
+        let references: Vec<Reference> = self.arms.iter().filter_map(reference).collect();
+        let is_a_line = series.iter().any(|series| series.points.len() > 1);
+        is_a_line.then(|| alpha_figure(&series, &references))
     }
 }
 

@@ -9,7 +9,9 @@ use std::path::Path;
 /// The events of a run so far.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct History {
+    /// Its steps.
     pub steps: Vec<StepReport>,
+    /// The epochs that have ended.
     pub epochs: Vec<EpochReport>,
 }
 

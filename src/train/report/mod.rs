@@ -17,7 +17,7 @@ mod panels;
 mod tensorboard;
 
 pub use figure::{AlphaPoint, AlphaSeries, Reference, alpha_figure};
-pub use history::sharpness;
+pub use history::{History, sharpness};
 pub use html::{About, compare, write};
 pub use machine::Machine;
 pub use number::{duration, number, percent};
