@@ -2,6 +2,7 @@
 
 mod demo;
 mod engines;
+mod interrupt;
 mod lab;
 mod progress;
 mod train;

@@ -1,5 +1,6 @@
 //! Trains artifacts and step models: the arguments of a run, and how it goes.
 
+use crate::interrupt::stop_on_ctrl_c;
 use crate::progress::Display;
 use crate::trainee::Trainee;
 use clap::{Args, ValueEnum, value_parser};
@@ -8,10 +9,10 @@ use gnp::engine::{Device, Engine};
 use gnp::onnx::ensure_free;
 use gnp::train::data::{Data, Dataset, Feed};
 use gnp::train::{Checkpoint, Config, Ended, Progress, Run, RunFolder, Schedule, fit, prepare};
-use gnp::{Error, Result, cli};
+use gnp::{Result, cli};
 use std::num::NonZero;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 
 #[derive(Args)]
 pub struct Arguments {
@@ -183,7 +184,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         eprintln!("the graph takes batches of {batch} only: samples that do not fill one are left out");
     }
 
-    stop_on_ctrl_c(arguments.quiet)?;
+    stop_on_ctrl_c(&STOP, arguments.quiet)?;
     let steps = config.epochs * train.batch_count(config.batch_size)? as u64;
     let mut display = Display::new(config.epochs, steps, progress.step, test.is_some(), arguments.quiet)?;
     let ended = fit(
@@ -276,18 +277,4 @@ fn default_out(model: &Path) -> PathBuf {
     let full = model.canonicalize().unwrap_or_else(|_| model.to_owned());
     let name = if full.is_dir() { full.file_name() } else { full.file_stem() };
     Path::new("runs").join(name.unwrap_or("run".as_ref()))
-}
-
-/// The first Ctrl-C (SIGINT) or SIGTERM lets the step under way finish and a checkpoint be written, the second ends the
-/// program.
-fn stop_on_ctrl_c(quiet: bool) -> Result<()> {
-    ctrlc::set_handler(move || {
-        if STOP.swap(true, Ordering::Relaxed) {
-            std::process::exit(130);
-        }
-        if !quiet {
-            eprintln!("\nsaving a checkpoint; Ctrl-C again ends at once");
-        }
-    })
-    .map_err(|error| Error::internal(format!("cannot listen for Ctrl-C: {error}")))
 }
