@@ -209,7 +209,7 @@ fn stops_within_an_epoch_change_nothing() {
     };
     let (whole, parts) = (folder.path().join("whole"), folder.path().join("parts"));
     assert!(finish(run(&whole)).status.success());
-    for (signal_name, more) in [("-TERM", 1), ("-INT", 2), ("-TERM", 9)] {
+    for (signal_name, more) in [("-TERM", 1), ("-INT", 2), ("-HUP", 9)] {
         let before = steps(&parts).len();
         let mut child = run(&parts);
         wait_for_steps(&mut child, &parts, before + more);
@@ -224,4 +224,19 @@ fn stops_within_an_epoch_change_nothing() {
     assert_eq!(course(&parts), course(&whole));
     let model = |out: &Path| fs::read(out.join("model.onnx")).unwrap();
     assert_eq!(model(&parts), model(&whole));
+}
+
+#[test]
+fn nohup_is_heeded() {
+    let folder = tempfile::tempdir().unwrap();
+    let training = Training::new(folder.path());
+    let out = folder.path().join("out");
+    let command = training.command(&out, 30);
+    let mut nohup = Command::new("nohup");
+    nohup.arg(command.get_program()).args(command.get_args());
+    let mut child = nohup.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    wait_for_steps(&mut child, &out, 3);
+    signal(&child, "-HUP");
+    assert!(finish(child).status.success());
+    assert_eq!(RunFolder::newest_checkpoint(&out).unwrap().unwrap().progress().epoch, 30);
 }

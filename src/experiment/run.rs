@@ -142,7 +142,10 @@ pub fn run(experiment: Experiment, observer: &mut dyn Observer, stop: &AtomicBoo
     written?;
     let result = match ended {
         Ended::Stopped => None,
-        _ => Some(loaded.write(&folder, experiment.output.as_deref())?),
+        _ => {
+            let best = if policy.best.is_some() { folder.best_checkpoint()? } else { None };
+            Some(loaded.write(&folder, best.as_ref(), experiment.output.as_deref())?)
+        }
     };
     let history = History::read(root)?;
     report::write(root, &about(&experiment, &loaded.name))?;

@@ -5,6 +5,7 @@ use super::{EngineKind, Experiment, Init};
 use crate::contract::{ALPHA, LEARNING_RATE, R, WARMUP_STEPS};
 use crate::emit::trained::Trained;
 use crate::engine::ort_training::{Artifacts, Options};
+use crate::engine::runtime::Runtime;
 use crate::engine::{Available, Engine, OrtTraining, Rates, State, StepEngine, StepModel, Tensor, runtime};
 use crate::onnx::{self, Model, WriteOptions};
 use crate::penalty::Warmup;
@@ -200,7 +201,8 @@ impl Trainee {
                     artifacts.checkpoint = checkpoint.engine_file();
                 }
                 let engine = OrtTraining::load(&runtime, &artifacts, &options)?;
-                Ok(Loaded { name, run: LoadedRun::Artifacts(engine) })
+                let engine = Box::new(engine);
+                Ok(Loaded { name, run: LoadedRun::Artifacts { engine, runtime, artifacts, options } })
             }
             Self::Step(this) => {
                 let Step { step, eval, forward, _scratch } = *this;
@@ -276,37 +278,34 @@ pub(super) struct Loaded {
 }
 
 enum LoadedRun {
-    Artifacts(OrtTraining),
+    /// With what it was loaded from.
+    Artifacts { engine: Box<OrtTraining>, runtime: Runtime, artifacts: Artifacts, options: Options },
     /// With the model that its trained weights go into, and the folder of what was made for the run.
-    Step {
-        engine: Box<dyn StepEngine>,
-        forward: Option<Box<Model>>,
-        _scratch: TempDir,
-    },
+    Step { engine: Box<dyn StepEngine>, forward: Option<Box<Model>>, _scratch: TempDir },
 }
 
 impl Loaded {
     pub fn engine(&mut self) -> &mut dyn Engine {
         match &mut self.run {
-            LoadedRun::Artifacts(engine) => engine,
+            LoadedRun::Artifacts { engine, .. } => &mut **engine,
             LoadedRun::Step { engine, .. } => &mut **engine,
         }
     }
 
-    /// Writes what came of the training into the run's folder, a trained model to `output` too: what it is, and where it lies.
-    pub fn write(&mut self, folder: &RunFolder, output: Option<&Path>) -> Result<(String, PathBuf)> {
-        let model = match &mut self.run {
-            LoadedRun::Artifacts(engine) => folder.write_model(|file| engine.export(file))?,
+    /// Writes what came of the training into the run's folder, and what the parameters were at the checkpoint `best`, where there is one;
+    /// of these the best to `output` too, where it is a model. Returns what that is, and where it lies.
+    pub fn write(
+        &mut self,
+        folder: &RunFolder,
+        best: Option<&Checkpoint>,
+        output: Option<&Path>,
+    ) -> Result<(String, PathBuf)> {
+        let last = match &mut self.run {
+            LoadedRun::Artifacts { engine, .. } => folder.write_model(|file| engine.export(file))?,
             LoadedRun::Step { engine, forward: Some(forward), .. } => {
-                let state = engine.state()?;
-                let mut trained = Model::clone(forward);
-                rewrite::restore(&mut trained, trained_tensors(&state))?;
-                // Whole or not at all, and with its data files under the names that they keep.
-                let file = folder.root().join("model.onnx");
-                onnx::write(trained, &file, &WriteOptions { force: true, ..WriteOptions::default() })?;
-                file
+                write_trained(forward, &engine.state()?, &folder.path_of(RunFolder::MODEL))?
             }
-            LoadedRun::Step { engine, .. } => {
+            LoadedRun::Step { engine, forward: None, .. } => {
                 let state = folder.write_state(|file| engine.state()?.write(file))?;
                 return match output {
                     None => Ok(("state".into(), state)),
@@ -318,11 +317,36 @@ impl Loaded {
                 };
             }
         };
-        let Some(output) = output else { return Ok(("model".into(), model)) };
+        let best = best.map(|best| self.write_best(folder, best)).transpose()?;
+        let (what, model) = best.map_or(("model", last), |best| ("best model", best));
+        let Some(output) = output else { return Ok((what.into(), model)) };
         let trained = onnx::read(&model)?;
         onnx::write(trained, output, &WriteOptions { force: true, ..WriteOptions::default() })?;
-        Ok(("model".into(), output.to_owned()))
+        Ok((what.into(), output.to_owned()))
     }
+
+    fn write_best(&self, folder: &RunFolder, best: &Checkpoint) -> Result<PathBuf> {
+        match &self.run {
+            LoadedRun::Artifacts { runtime, artifacts, options, .. } => {
+                let artifacts = Artifacts { checkpoint: best.engine_file(), ..artifacts.clone() };
+                let mut engine = OrtTraining::load(runtime, &artifacts, options)?;
+                folder.write_result(RunFolder::BEST_MODEL, |file| engine.export(file))
+            }
+            LoadedRun::Step { forward, .. } => {
+                let forward = forward.as_ref().ok_or_else(|| Error::internal("a best model without a model"))?;
+                let state = State::read(&best.engine_file())?;
+                write_trained(forward, &state, &folder.path_of(RunFolder::BEST_MODEL))
+            }
+        }
+    }
+}
+
+/// Writes `forward` with the weights of `state`: whole or not at all, and with its data files under the names that they keep.
+fn write_trained(forward: &Model, state: &State, file: &Path) -> Result<PathBuf> {
+    let mut trained = forward.clone();
+    rewrite::restore(&mut trained, trained_tensors(state))?;
+    onnx::write(trained, file, &WriteOptions { force: true, ..WriteOptions::default() })?;
+    Ok(file.to_owned())
 }
 
 /// The float tensors of a state.

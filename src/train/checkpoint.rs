@@ -483,7 +483,8 @@ mod tests {
     fn damage_is_passed_over_and_named() {
         let folder = tempfile::tempdir().unwrap();
         let folder = folder.path();
-        let damages: [(&str, fn(&Path)); 4] = [
+        type Damage = (&'static str, fn(&Path));
+        let damages: [Damage; 4] = [
             ("state.json: the checkpoint is damaged", |path| fs::write(path.join(STATE_FILE), "{").unwrap()),
             ("state.json: the checkpoint is damaged", |path| fs::remove_file(path.join(STATE_FILE)).unwrap()),
             ("checkpoint: the checkpoint is damaged", |path| {

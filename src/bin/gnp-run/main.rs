@@ -2,10 +2,10 @@
 
 mod demo;
 mod engines;
+mod interrupt;
 mod lab;
 mod progress;
 mod report;
-mod signals;
 mod sweep;
 mod train;
 

@@ -1,6 +1,7 @@
 //! `gnp-run sweep`: one configuration with many values of r and α, and seeds; a table and a figure.
 
-use crate::{signals, train};
+use crate::interrupt::{STOP, stop_on_ctrl_c};
+use crate::train;
 use comfy_table::Table;
 use gnp::experiment::sweep::{self, Arm, ArmSummary, Estimate, Point, Summary, Sweep, SweepObserver, grid};
 use gnp::experiment::{Experiment, Kind, Overview};
@@ -92,9 +93,9 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         experiment.threads.get_or_insert(NonZero::<u16>::MIN);
         Ok(experiment)
     };
-    signals::stop_on_ctrl_c(false)?;
+    stop_on_ctrl_c(false)?;
     let display = Display::new(&sweep, &experiment)?;
-    let results = sweep::run(&sweep, &experiment, &display, &signals::STOP);
+    let results = sweep::run(&sweep, &experiment, &display, &STOP);
     display.bar.finish_and_clear();
     let Some(results) = results? else {
         return cli::print(format!(

@@ -1,7 +1,7 @@
 //! One training run: its arguments, and what is said of it.
 
+use crate::interrupt::{STOP, stop_on_ctrl_c};
 use crate::progress::Display;
-use crate::signals;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, value_parser};
 use gnp::cli::arguments::{CheckpointArguments, PenaltyArguments, ScheduleArguments, StepArguments};
 use gnp::cli::{config_file, describe};
@@ -122,9 +122,9 @@ fn assignment(text: &str) -> Result<(String, f32), String> {
 pub fn run(arguments: &Arguments, configuration: Configuration) -> Result<()> {
     let experiment = arguments.experiment(configuration)?;
     let folder = experiment.folder.clone();
-    signals::stop_on_ctrl_c(arguments.quiet)?;
+    stop_on_ctrl_c(arguments.quiet)?;
     let mut console = Console { quiet: arguments.quiet, verbose: arguments.verbose, display: None };
-    let outcome = run_experiment(experiment, &mut console, &signals::STOP);
+    let outcome = run_experiment(experiment, &mut console, &STOP);
     if let Some(display) = &console.display {
         display.finish();
     }
