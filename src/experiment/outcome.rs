@@ -1,14 +1,11 @@
 //! What came of a run.
 
-use crate::train::{Ended, EpochReport};
+use crate::train::{Ended, EpochReport, RunFolder};
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-
-/// The file of a run that is over.
-const FILE: &str = "outcome.json";
 
 /// What came of a run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -35,7 +32,7 @@ impl Outcome {
     /// # Errors
     /// Where the file cannot be read.
     pub fn read(folder: &Path) -> Result<Option<Self>> {
-        let file = folder.join(FILE);
+        let file = folder.join(RunFolder::OUTCOME);
         let text = match fs::read(&file) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             text => text.map_err(|error| Error::io("read what came of the run", &file, &error))?,
@@ -51,12 +48,11 @@ impl Outcome {
     ///
     /// # Errors
     /// Where it cannot be written.
-    pub fn write(&self, folder: &Path) -> Result<()> {
-        let (file, unfinished) = (folder.join(FILE), folder.join(format!(".unfinished-{FILE}")));
+    pub fn write(&self, folder: &RunFolder) -> Result<()> {
         let text = serde_json::to_vec_pretty(self)
             .map_err(|error| Error::internal(format!("cannot encode what came of the run: {error}")))?;
-        fs::write(&unfinished, text)
-            .and_then(|()| fs::rename(&unfinished, &file))
-            .map_err(|error| Error::io("write what came of the run", &file, &error))
+        let write =
+            |file: &Path| fs::write(file, text).map_err(|error| Error::io("write what came of the run", file, &error));
+        folder.write_result(RunFolder::OUTCOME, write).map(drop)
     }
 }

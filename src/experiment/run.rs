@@ -159,7 +159,7 @@ pub fn run(experiment: Experiment, observer: &mut dyn Observer, stop: &AtomicBoo
         configuration: experiment.configuration.as_ref().map(ToString::to_string),
     };
     if ended != Ended::Stopped {
-        outcome.write(root)?;
+        outcome.write(&folder)?;
     }
     Ok(outcome)
 }

@@ -42,6 +42,8 @@ impl RunFolder {
     pub const CONFIG: &str = "config.toml";
     /// The run's course, for a reader.
     pub const REPORT: &str = "report.html";
+    /// What came of the run, once it is over.
+    pub const OUTCOME: &str = "outcome.json";
     /// What the names of TensorBoard's files begin with.
     pub const EVENTS: &str = "events.out.tfevents.";
 
@@ -110,7 +112,7 @@ impl RunFolder {
     }
 
     /// Goes on with the run in `root` after `checkpoint`: what `metrics.jsonl` says of later steps is cut off, and newer
-    /// checkpoints, which are damaged, are set aside as `damaged-…`.
+    /// checkpoints, which are damaged, are set aside as `damaged-…`. The run is no longer over, if it was.
     ///
     /// # Errors
     /// Where the fingerprint is not that of the run, a file cannot be written, or another process trains there.
@@ -118,6 +120,13 @@ impl RunFolder {
         fingerprint.check_continues(checkpoint.fingerprint()).map_err(|error| error.in_file(root))?;
         let mut run = Self::open(root, fingerprint)?;
         checkpoint.set_aside_newer(&run.path_of(Self::CHECKPOINTS))?;
+        let outcome = run.path_of(Self::OUTCOME);
+        match fs::remove_file(&outcome) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(Error::io("remove what came of the run so far", &outcome, &error));
+            }
+            _ => {}
+        }
         run.cut(checkpoint.state.metrics_length)?;
         Ok(run)
     }
@@ -149,7 +158,7 @@ impl RunFolder {
     /// Whether a run leaves a file of this name, besides its metrics.
     fn is_result(name: &str) -> bool {
         let name = name.strip_prefix(UNFINISHED).unwrap_or(name);
-        [Self::MODEL, Self::BEST_MODEL, Self::STATE, Self::CONFIG, Self::REPORT].contains(&name)
+        [Self::MODEL, Self::BEST_MODEL, Self::STATE, Self::CONFIG, Self::REPORT, Self::OUTCOME].contains(&name)
             || name.starts_with(Self::EVENTS)
     }
 
