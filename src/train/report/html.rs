@@ -59,11 +59,12 @@ pub fn write(folder: &Path, about: &About) -> Result<PathBuf> {
                 p.under { "On one machine, runs with the same data, seed, engine and version of gnp are equal." }
             }
         }
-        (curves(&charts))
+        h2 { "Curves" }
         p.under {
             "Thick lines are epochs: means over their training steps, or evaluations after them. Thin lines are training steps; where there are "
             "too many to draw, means of neighbouring ones, within the band of their extremes."
         }
+        (curves(&charts))
         (epochs(&run))
         @if let Some(config) = config { h2 { "Configuration" } pre { (config) } }
     };
@@ -92,6 +93,7 @@ pub fn compare(folders: &[PathBuf], output: &Path) -> Result<()> {
         }
         h2 { "Result" }
         (results(&runs))
+        h2 { "Curves" }
         (curves(&panels::of_runs(&runs)))
         @if configs.iter().any(Option::is_some) { h2 { "Configuration" } }
         @for ((name, _), config) in runs.iter().zip(&configs) {
@@ -233,10 +235,7 @@ fn swatch(colour: usize) -> String {
 }
 
 fn curves(charts: &[Chart]) -> Markup {
-    html! {
-        h2 { "Curves" }
-        div.charts { @for chart in charts { figure { (chart.svg()) } } }
-    }
+    html! { div.charts { @for chart in charts { figure { (chart.svg()) } } } }
 }
 
 fn epochs(run: &History) -> Markup {
