@@ -1,7 +1,7 @@
 //! The training loop.
 
 use super::checkpoint::{Fingerprint, Progress};
-use super::data::{Data, Feed, epoch_order};
+use super::data::{Batch, Data, Feed, Preparation, epoch_order};
 use super::evaluate::{class_count, evaluate, loss_of};
 use super::metrics::{EpochReport, Event, Measures, StepReport};
 use super::run_folder::RunFolder;
@@ -11,6 +11,7 @@ use crate::engine::{Engine, Rates};
 use crate::{Error, Result};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::Instant;
 
 /// The choices of a run.
@@ -96,11 +97,11 @@ pub enum Ended {
 pub fn prepare(
     engine: &mut dyn Engine,
     data: &mut Data,
-    divisor: Option<f32>,
+    preparation: &Preparation,
     label_noise: f64,
     config: &Config,
 ) -> Result<Option<usize>> {
-    let feed = Feed::new(&data.train, engine.batch_ports(), divisor)?;
+    let feed = Feed::new(&data.train, engine.batch_ports(), &preparation.plain())?;
     config.rate(feed.batch_count(config.batch_size)?)?;
     let classes = class_count(engine, &feed, config.batch_size)?;
     if let Some(classes) = classes {
@@ -127,11 +128,18 @@ pub fn fit(mut run: Run<'_>, mut progress: Progress) -> Result<Ended> {
 
     while progress.epoch < epochs {
         let order = epoch_order(samples, seed, progress.epoch);
-        for rows in run.train.batches(&order, batch_size)?.skip(progress.batch as usize) {
-            if run.stop.load(Ordering::Relaxed) {
-                return run.stopped(&progress);
+        let train = run.train;
+        let ended = thread::scope(|scope| {
+            for batch in train.load_epoch(scope, &order, batch_size, progress.epoch, progress.batch as usize)? {
+                if run.stop.load(Ordering::Relaxed) {
+                    return Ok(Ended::Stopped);
+                }
+                run.step(&batch?, rate.at(progress.step), &mut progress)?;
             }
-            run.step(rows, rate.at(progress.step), &mut progress)?;
+            Ok::<_, Error>(Ended::Finished)
+        })?;
+        if ended == Ended::Stopped {
+            return run.stopped(&progress);
         }
         let evaluation = match run.test {
             None => None,
@@ -164,18 +172,18 @@ pub fn fit(mut run: Run<'_>, mut progress: Progress) -> Result<Ended> {
 }
 
 impl Run<'_> {
-    fn step(&mut self, rows: &[usize], learning_rate: f32, progress: &mut Progress) -> Result<()> {
+    fn step(&mut self, batch: &Batch<'_>, learning_rate: f32, progress: &mut Progress) -> Result<()> {
         let began = Instant::now();
-        let batch = self.train.batch(rows)?;
         let Config { r, alpha, ref others, .. } = *self.config;
         let rates = Rates { learning_rate, r, alpha, others: others.clone() };
-        let outputs = self.engine.step(&batch, &rates)?;
-        let seconds = began.elapsed().as_secs_f64();
+        let outputs = self.engine.step(&batch.tensors, &rates)?;
+        let data_seconds = batch.waited.as_secs_f64();
+        let seconds = data_seconds + began.elapsed().as_secs_f64();
 
         let loss = loss_of(&outputs)?;
         progress.batch += 1;
         progress.step += 1;
-        progress.loss.add(loss, rows.len());
+        progress.loss.add(loss, batch.rows.len());
         progress.seconds += seconds;
         let metric = |name: &str| {
             let index = self.engine.step_outputs().iter().position(|output| output == name)?;
@@ -192,8 +200,8 @@ impl Run<'_> {
                 ..Measures::default()
             },
             seconds,
-            data_seconds: 0.0,
-            examples_per_second: rows.len() as f64 / seconds,
+            data_seconds,
+            examples_per_second: batch.rows.len() as f64 / seconds,
         };
         if !loss.is_finite() {
             return Err(self.diverged(&report));

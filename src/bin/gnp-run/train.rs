@@ -3,10 +3,10 @@
 use crate::progress::Display;
 use crate::trainee::Trainee;
 use clap::{Args, ValueEnum, value_parser};
-use gnp::cli::arguments::{PenaltyArguments, StepArguments};
-use gnp::engine::{Device, Engine};
+use gnp::cli::arguments::{DataArguments, PenaltyArguments, StepArguments};
+use gnp::engine::Device;
 use gnp::onnx::ensure_free;
-use gnp::train::data::{Data, Dataset, Feed};
+use gnp::train::data::{Data, Feed};
 use gnp::train::{Config, Ended, Progress, Run, RunFolder, Schedule, fit, prepare};
 use gnp::{Error, Result, cli};
 use std::num::NonZero;
@@ -22,25 +22,8 @@ pub struct Arguments {
     #[arg(long, value_name = "MODEL")]
     pub forward: Option<PathBuf>,
 
-    /// Training data: an .npz file, a folder of IDX files named like MNIST's, or an IDX file of images
-    #[arg(long, value_name = "PATH", help_heading = "Data")]
-    data: PathBuf,
-    /// Test data, where the training data come without or others are wanted
-    #[arg(long, value_name = "PATH", help_heading = "Data")]
-    test_data: Option<PathBuf>,
-    /// Divide the samples by N [default: 255 for bytes, 1 for all else]
-    #[arg(long, allow_negative_numbers = true, value_name = "N", help_heading = "Data")]
-    divisor: Option<f32>,
-    /// Redraw the fraction P (0 to 1) of the training labels at random, to see what training makes of it
-    #[arg(
-        long,
-        allow_negative_numbers = true,
-        value_name = "P",
-        default_value_t = 0.0,
-        hide_default_value = true,
-        help_heading = "Data"
-    )]
-    label_noise: f64,
+    #[command(flatten)]
+    data: DataArguments,
 
     /// Times that the training data are gone through
     #[arg(long, value_name = "N", value_parser = value_parser!(u64).range(1..), help_heading = "Optimization")]
@@ -149,28 +132,31 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         RunFolder::check_free(&root, arguments.force)?;
         None
     };
-    let mut data = Data::load(&arguments.data, arguments.test_data.as_deref())?;
-    let fingerprint = config
-        .fingerprint()
+    let seed = arguments.seed.into();
+    let mut data = Data::load(&arguments.data.options(seed))?;
+    let preparation = arguments.data.preparation(seed);
+    let label_noise = arguments.data.label_noise();
+    let fingerprint = preparation
+        .fingerprint(config.fingerprint())?
         .with("training data", data.train.digest())
-        .with("divisor", arguments.divisor)
-        .with("label noise", arguments.label_noise)
+        .with("label noise", label_noise)
         .with("training model", trainee.digest()?);
 
     let mut loaded = trainee.load(arguments, checkpoint.as_ref())?;
     let engine = loaded.engine();
-    arguments.feed(engine, &data.train)?;
-    let classes = prepare(engine, &mut data, arguments.divisor, arguments.label_noise, &config)?;
-    let train = arguments.feed(engine, &data.train)?;
+    let in_model = |error: Error| error.in_file(&arguments.model);
+    Feed::new(&data.train, engine.batch_ports(), &preparation.plain()).map_err(in_model)?;
+    let classes = prepare(engine, &mut data, &preparation, label_noise, &config)?;
+    let train = Feed::new(&data.train, engine.batch_ports(), &preparation).map_err(in_model)?;
     let evaluates = !engine.evaluate_outputs().is_empty();
     let test = data.test.as_ref().filter(|_| evaluates);
-    let test = test.map(|test| arguments.feed(engine, test)).transpose()?;
+    let test = test.map(|test| train.for_test(test).map_err(in_model)).transpose()?;
     let mut folder = match &checkpoint {
         Some(checkpoint) => RunFolder::resume(&root, fingerprint, checkpoint)?,
         None => RunFolder::create(&root, fingerprint, arguments.force || arguments.resume)?,
     };
     let progress = checkpoint.map(|checkpoint| checkpoint.progress().clone()).unwrap_or_default();
-    arguments.announce(&data, evaluates, classes, &progress);
+    arguments.announce(&data, train.sample_shape(), evaluates, classes, &progress);
     if let Some(batch) = train.fixed_batch().filter(|_| !arguments.quiet) {
         eprintln!("the graph takes batches of {batch} only: samples that do not fill one are left out");
     }
@@ -205,11 +191,6 @@ pub fn run(arguments: &Arguments) -> Result<()> {
 }
 
 impl Arguments {
-    /// The data as the model takes them.
-    fn feed<'d>(&self, engine: &dyn Engine, data: &'d Dataset) -> Result<Feed<'d>> {
-        Feed::new(data, engine.batch_ports(), self.divisor).map_err(|e| e.in_file(&self.model))
-    }
-
     fn config(&self) -> Config {
         Config {
             epochs: self.epochs,
@@ -229,7 +210,7 @@ impl Arguments {
     }
 
     /// Says what the run is about to do, as far as it was asked to.
-    fn announce(&self, data: &Data, evaluates: bool, classes: Option<usize>, progress: &Progress) {
+    fn announce(&self, data: &Data, shape: &[usize], evaluates: bool, classes: Option<usize>, progress: &Progress) {
         if self.quiet {
             return;
         }
@@ -248,11 +229,7 @@ impl Arguments {
         if self.verbose {
             let classes = classes.map_or("an unknown number of".to_owned(), |classes| classes.to_string());
             let test = data.test.as_ref().map_or(0, |test| test.len());
-            eprintln!(
-                "{} training and {test} test samples of shape {:?}; {classes} classes",
-                data.train.len(),
-                data.train.sample_shape()
-            );
+            eprintln!("{} training and {test} test samples of shape {shape:?}; {classes} classes", data.train.len(),);
         }
     }
 }

@@ -1,7 +1,9 @@
-//! Groups of arguments that both binaries have.
+//! Groups of arguments.
 
+mod data;
 mod penalty;
 mod step;
 
+pub use data::DataArguments;
 pub use penalty::PenaltyArguments;
 pub use step::StepArguments;
