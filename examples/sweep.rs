@@ -29,8 +29,8 @@ fn main() -> gnp::Result<()> {
         let mut experiment = Experiment::new(model, data, "");
         let loss = Wanted { loss: Some(LossKind::CrossEntropy), ..Wanted::default() };
         experiment.step = Some(StepOptions { loss, ..StepOptions::default() });
-        experiment.data.divisor = Some(16.0);
-        experiment.data.label_noise = 0.4;
+        experiment.preparation.divisor = Some(16.0);
+        experiment.label_noise = 0.4;
         experiment.engine = EngineKind::Tract;
         experiment.threads = Some(NonZero::<u16>::MIN);
         experiment.learning_rate = Some(0.05);

@@ -32,7 +32,7 @@ fn main() -> gnp::Result<()> {
         penalty: Penalty { r: 0.1, alpha: 0.8, ..Penalty::default() },
         ..StepOptions::default()
     });
-    experiment.data.divisor = Some(16.0);
+    experiment.preparation.divisor = Some(16.0);
     experiment.config.epochs = 10;
     experiment.learning_rate = Some(0.05);
     experiment.engine = EngineKind::Tract;

@@ -5,7 +5,7 @@ mod support;
 
 use gnp::engine::ort_training::Options;
 use gnp::engine::{Engine, OrtTraining};
-use gnp::train::data::{self, Array, Data, Dataset, Feed, Values};
+use gnp::train::data::{self, Array, Data, Dataset, Feed, Preparation, Values};
 use gnp::train::{
     Checkpoint, CheckpointPolicy, Config, Ended, EpochReport, Event, Fingerprint, Run, RunFolder, Schedule, Span,
     find_artifacts, fit, prepare,
@@ -53,8 +53,8 @@ fn train(root: &Path, config: &Config, until: u64) -> (Ended, Option<EpochReport
     let checkpoint = begun.then(|| RunFolder::newest_checkpoint(root).unwrap()).flatten();
     let mut engine = mlp(checkpoint.as_ref());
     let mut data = digits();
-    assert_eq!(prepare(&mut engine, &mut data, Some(16.0), 0.0, config).unwrap(), Some(10));
-    let feed = |data| Feed::new(data, engine.batch_ports(), Some(16.0)).unwrap();
+    assert_eq!(prepare(&mut engine, &mut data, &Preparation::divide(16.0), 0.0, config).unwrap(), Some(10));
+    let feed = |data| Feed::new(data, engine.batch_ports(), &Preparation::divide(16.0)).unwrap();
     let (train, test) = (feed(&data.train), data.test.as_ref().map(feed));
     let mut folder = match &checkpoint {
         Some(checkpoint) => RunFolder::resume(root, config.fingerprint(), checkpoint).unwrap(),
@@ -166,7 +166,7 @@ fn a_diverged_run_keeps_its_last_checkpoint() {
     let folder = tempfile::tempdir().unwrap();
     let mut engine = mlp(None);
     let data = digits();
-    let feed = Feed::new(&data.train, engine.batch_ports(), Some(16.0)).unwrap();
+    let feed = Feed::new(&data.train, engine.batch_ports(), &Preparation::divide(16.0)).unwrap();
     let config = Config { learning_rate: 1e30, schedule: Schedule::Constant, warmup: Span::default(), ..config(2) };
     let mut run_folder = RunFolder::create(folder.path(), Fingerprint::default(), false).unwrap();
     run_folder.save(&mut engine, &Default::default(), &CheckpointPolicy::default()).unwrap();
@@ -197,6 +197,6 @@ fn labels_are_checked_before_training() {
     let labels =
         Array::new(vec![1000], Values::I64((0..1000).map(|sample| if sample == 700 { 10 } else { 0 }).collect()));
     data.train = Dataset::new(samples, labels.unwrap()).unwrap();
-    let error = prepare(&mut engine, &mut data, None, 0.0, &config(1)).unwrap_err();
+    let error = prepare(&mut engine, &mut data, &Preparation::default(), 0.0, &config(1)).unwrap_err();
     assert!(error.to_string().ends_with("sample 700 has the label 10, but the model has 10 classes (0 to 9)"));
 }

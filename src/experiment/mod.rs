@@ -14,7 +14,7 @@
 //! let loss = Wanted { loss: Some(LossKind::CrossEntropy), ..Wanted::default() };
 //! experiment.step = Some(StepOptions { loss, ..StepOptions::default() });
 //! experiment.config.epochs = 2;
-//! experiment.data.divisor = Some(16.0);
+//! experiment.preparation.divisor = Some(16.0);
 //! experiment.engine = EngineKind::Tract;
 //! let outcome = run(experiment, &mut Quiet, &AtomicBool::new(false))?;
 //! assert_eq!(outcome.last.unwrap().epoch, 2);

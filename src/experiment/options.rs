@@ -51,6 +51,10 @@ pub struct Experiment {
     pub init: Init,
     /// What is trained on.
     pub data: data::Options,
+    /// How samples are divided, normalised and augmented.
+    pub preparation: data::Preparation,
+    /// The fraction of the training labels that is redrawn at random.
+    pub label_noise: f64,
     /// Epochs, rates, seed.
     pub config: Config,
     /// The peak of the learning rate; where none is given, the step model's own, 0.001 for artifacts.
@@ -88,6 +92,8 @@ impl Experiment {
             step: None,
             init: Init::default(),
             data: data::Options::new(data),
+            preparation: data::Preparation::default(),
+            label_noise: 0.0,
             config: Config::default(),
             learning_rate: None,
             gr_warmup: Warmup::None,

@@ -5,7 +5,7 @@ use super::{Existing, Experiment, Outcome};
 use crate::onnx::ensure_free;
 use crate::penalty::Penalty;
 use crate::rewrite::StepReport;
-use crate::train::data::{Data, Feed};
+use crate::train::data::{Data, Dataset, Feed};
 use crate::train::report::{self, About, History, TensorBoard};
 use crate::train::{Checkpoint, Config, Ended, Event, Progress, Run, RunFolder, fit, prepare};
 use crate::{Error, Result};
@@ -84,23 +84,25 @@ pub fn run(experiment: Experiment, observer: &mut dyn Observer, stop: &AtomicBoo
     }
     let policy = &experiment.policy;
     let mut data = Data::load(&experiment.data)?;
-    let fingerprint = config
-        .fingerprint()
+    let (preparation, label_noise) = (&experiment.preparation, experiment.label_noise);
+    let fingerprint = preparation
+        .fingerprint(config.fingerprint())?
         .with("training data", data.train.digest())
-        .with("divisor", experiment.data.divisor)
-        .with("label noise", experiment.data.label_noise)
+        .with("test data", data.test.as_ref().map(Dataset::digest))
+        .with("label noise", label_noise)
         .with("training model", trainee.digest()?);
     let fingerprint = policy.add_to(fingerprint);
 
     let mut loaded = trainee.load(&experiment, checkpoint.as_ref(), observer)?;
     let engine = loaded.engine();
     let in_model = |error: Error| error.in_file(&experiment.model);
-    Feed::new(&data.train, engine.batch_ports(), experiment.data.divisor).map_err(in_model)?;
-    let classes = prepare(engine, &mut data, experiment.data.divisor, experiment.data.label_noise, &config)?;
-    let feed = |data| Feed::new(data, engine.batch_ports(), experiment.data.divisor).map_err(in_model);
-    let train = feed(&data.train)?;
+    // What does not fit is told in the model's terms before anything else is looked at.
+    Feed::new(&data.train, engine.batch_ports(), &preparation.plain()).map_err(in_model)?;
+    let classes = prepare(engine, &mut data, preparation, label_noise, &config)?;
+    let train = Feed::new(&data.train, engine.batch_ports(), preparation).map_err(in_model)?;
     let evaluates = !engine.evaluate_outputs().is_empty();
-    let test = data.test.as_ref().filter(|_| evaluates).map(feed).transpose()?;
+    let test = data.test.as_ref().filter(|_| evaluates);
+    let test = test.map(|test| train.for_test(test).map_err(in_model)).transpose()?;
     policy.check(test.is_some(), classes)?;
     let mut folder = match &checkpoint {
         Some(checkpoint) => RunFolder::resume(root, fingerprint, checkpoint)?,
@@ -229,6 +231,6 @@ fn announce(
     observer.notice(Notice::Detail(&format!(
         "{} training and {test} test samples of shape {:?}; {classes} classes",
         data.train.len(),
-        data.train.sample_shape()
+        train.sample_shape()
     )));
 }

@@ -1,11 +1,12 @@
 //! Loss and error on a data set.
 
-use super::data::Feed;
+use super::data::{Batch, Feed};
 use super::metrics::{Mean, count_in_top};
 use crate::engine::{Engine, Tensor};
 use crate::{Error, Result};
 use ndarray::{ArrayView2, Ix2};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 
 /// What [`evaluate`] found.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -33,15 +34,22 @@ pub fn evaluate(
 ) -> Result<Option<Evaluation>> {
     let rows: Vec<usize> = (0..feed.data().len()).collect();
     let (mut loss, mut hits) = (Mean::default(), Hits::default());
-    for rows in feed.batches(&rows, batch_size)? {
-        if stop.load(Ordering::Relaxed) {
-            return Ok(None);
+    let is_over = thread::scope(|scope| {
+        for batch in feed.load(scope, &rows, batch_size)? {
+            if stop.load(Ordering::Relaxed) {
+                return Ok(false);
+            }
+            let Batch { rows, tensors, .. } = batch?;
+            let outputs = engine.evaluate(&tensors)?;
+            loss.add(loss_of(&outputs)?, rows.len());
+            if let Some(classes) = feed.data().labels().classes() {
+                hits.add(&outputs, &classes[rows[0]..][..rows.len()]);
+            }
         }
-        let outputs = engine.evaluate(&feed.batch(rows)?)?;
-        loss.add(loss_of(&outputs)?, rows.len());
-        if let Some(classes) = feed.data().labels().classes() {
-            hits.add(&outputs, &classes[rows[0]..][..rows.len()]);
-        }
+        Ok::<_, Error>(true)
+    })?;
+    if !is_over {
+        return Ok(None);
     }
     let samples = loss.samples() as usize;
     Ok(loss.value().map(|loss| Evaluation { loss, error: hits.error(), top5_error: hits.top5_error(), samples }))

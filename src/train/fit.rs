@@ -1,7 +1,7 @@
 //! The training loop.
 
 use super::checkpoint::{Fingerprint, Progress};
-use super::data::{Data, Feed, epoch_order};
+use super::data::{Batch, Data, Feed, Preparation, epoch_order};
 use super::evaluate::{class_count, evaluate};
 use super::measure::measure;
 use super::metrics::{EpochReport, Event, Measures, StepReport};
@@ -15,6 +15,7 @@ use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::Instant;
 
 /// The choices of a run.
@@ -122,11 +123,11 @@ pub enum Ended {
 pub fn prepare(
     engine: &mut dyn Engine,
     data: &mut Data,
-    divisor: Option<f32>,
+    preparation: &Preparation,
     label_noise: f64,
     config: &Config,
 ) -> Result<Option<usize>> {
-    let feed = Feed::new(&data.train, engine.batch_ports(), divisor)?;
+    let feed = Feed::new(&data.train, engine.batch_ports(), &preparation.plain())?;
     Plan::new(config, feed.batch_count(config.batch_size)? as u64)?;
     let classes = class_count(engine, &feed, config.batch_size)?;
     if let Some(classes) = classes {
@@ -160,11 +161,18 @@ pub fn fit(mut run: Run<'_>, mut progress: Progress) -> Result<Ended> {
             return Ok(Ended::StoppedEarly);
         }
         let order = epoch_order(samples, seed, progress.epoch);
-        for rows in run.train.batches(&order, batch_size)?.skip(progress.batch as usize) {
-            if run.stop.load(Ordering::Relaxed) {
-                return run.stopped(&progress);
+        let train = run.train;
+        let ended = thread::scope(|scope| {
+            for batch in train.load_epoch(scope, &order, batch_size, progress.epoch, progress.batch as usize)? {
+                if run.stop.load(Ordering::Relaxed) {
+                    return Ok(Ended::Stopped);
+                }
+                run.step(&batch?, &plan.at(progress.step), &mut progress)?;
             }
-            run.step(rows, &plan.at(progress.step), &mut progress)?;
+            Ok::<_, Error>(Ended::Finished)
+        })?;
+        if ended == Ended::Stopped {
+            return run.stopped(&progress);
         }
         let evaluation = match run.test.filter(|_| run.policy.evaluates_after(progress.epoch + 1, epochs)) {
             None => None,
@@ -195,14 +203,14 @@ pub fn fit(mut run: Run<'_>, mut progress: Progress) -> Result<Ended> {
 }
 
 impl Run<'_> {
-    fn step(&mut self, rows: &[usize], planned: &Planned, progress: &mut Progress) -> Result<()> {
+    fn step(&mut self, batch: &Batch<'_>, planned: &Planned, progress: &mut Progress) -> Result<()> {
         let began = Instant::now();
-        let batch = self.train.batch(rows)?;
-        let outputs = self.engine.step(&batch, &planned.rates)?;
-        let seconds = began.elapsed().as_secs_f64();
+        let outputs = self.engine.step(&batch.tensors, &planned.rates)?;
+        let data_seconds = batch.waited.as_secs_f64();
+        let seconds = data_seconds + began.elapsed().as_secs_f64();
 
         // Of a batch the labels are last.
-        let measures = measure(&outputs, self.engine.step_outputs(), batch.last(), planned)?;
+        let measures = measure(&outputs, self.engine.step_outputs(), batch.tensors.last(), planned)?;
         progress.batch += 1;
         progress.step += 1;
         let report = StepReport {
@@ -210,10 +218,10 @@ impl Run<'_> {
             step: progress.step,
             measures,
             seconds,
-            data_seconds: 0.0,
-            examples_per_second: rows.len() as f64 / seconds,
+            data_seconds,
+            examples_per_second: batch.rows.len() as f64 / seconds,
         };
-        progress.add(&report, rows.len());
+        progress.add(&report, batch.rows.len());
         let diverged = (!measures.loss.is_finite()).then(|| self.diverged(&report));
         self.report(Event::Step(report))?;
         diverged.map_or(Ok(()), Err)

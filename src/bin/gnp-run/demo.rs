@@ -4,7 +4,7 @@ use crate::lab::Lab;
 use comfy_table::Table;
 use gnp::experiment::EngineKind;
 use gnp::penalty::Penalty;
-use gnp::train::data::{self, Data, Dataset, Feed};
+use gnp::train::data::{Data, Dataset, Feed, Options, Preparation};
 use gnp::train::{CheckpointPolicy, Config, Event, Progress, Run, Schedule, Span, evaluate, fit, prepare};
 use gnp::{Error, Result, cli};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -21,7 +21,7 @@ const EPOCHS: u64 = 60;
 const LEARNING_RATE: f32 = 1e-3;
 const BATCH_SIZE: usize = 64;
 /// The digits' values go up to 16.
-const DIVISOR: Option<f32> = Some(16.0);
+const DIVISOR: f32 = 16.0;
 static NEVER: AtomicBool = AtomicBool::new(false);
 
 #[derive(clap::Args)]
@@ -44,7 +44,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         .map_err(|error| Error::io("unpack the demo", &digits, &error))?;
     let lab = Lab::new(arguments.engine, arguments.ort_lib.as_deref(), folder.path())?;
     let mut demo = Demo {
-        data: Data::load(&data::Options::new(&digits))?,
+        data: Data::load(&Options::new(&digits))?,
         methods: [
             Method::new("plain", Penalty { r: 0.0, alpha: 0.0, ..Penalty::default() }),
             Method::new("SAM", Penalty { r: RADIUS, alpha: 1.0, ..Penalty::default() }),
@@ -109,8 +109,9 @@ impl Demo {
         };
         let mut engine = self.lab.load(&penalty)?;
         let mut data = self.data.clone();
-        prepare(&mut *engine, &mut data, DIVISOR, LABEL_NOISE, &config)?;
-        let train = Feed::new(&data.train, engine.batch_ports(), DIVISOR)?;
+        let preparation = Preparation::divide(DIVISOR);
+        prepare(&mut *engine, &mut data, &preparation, LABEL_NOISE, &config)?;
+        let train = Feed::new(&data.train, engine.batch_ports(), &preparation)?;
         let mut seconds = Vec::new();
         let run = Run {
             engine: &mut *engine,
@@ -128,7 +129,7 @@ impl Demo {
         fit(run, Progress::default())?;
 
         let mut accuracy = |data: &Dataset| -> Result<Option<f64>> {
-            let feed = Feed::new(data, engine.batch_ports(), DIVISOR)?;
+            let feed = Feed::new(data, engine.batch_ports(), &preparation)?;
             Ok(evaluate(&mut *engine, &feed, BATCH_SIZE, &NEVER)?.and_then(|evaluation| Some(1.0 - evaluation.error?)))
         };
         let fit = accuracy(&data.train)?;

@@ -3,14 +3,13 @@
 use crate::interrupt::{STOP, stop_on_ctrl_c};
 use crate::progress::Display;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, value_parser};
-use gnp::cli::arguments::{CheckpointArguments, PenaltyArguments, ScheduleArguments, StepArguments};
+use gnp::cli::arguments::{CheckpointArguments, DataArguments, PenaltyArguments, ScheduleArguments, StepArguments};
 use gnp::cli::{config_file, describe};
 use gnp::engine::Device;
 use gnp::experiment::{
     Configuration, EngineKind, Existing, Experiment, Init, Kind, Notice, Observer, Outcome, Overview,
     run as run_experiment,
 };
-use gnp::train::data;
 use gnp::train::{Config, Ended, Event, Span};
 use gnp::{Error, Result, cli};
 use std::ffi::OsString;
@@ -31,25 +30,8 @@ pub struct Arguments {
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
 
-    /// Training data: an .npz file, a folder of IDX files named like MNIST's, or an IDX file of images
-    #[arg(long, value_name = "PATH", required = true, help_heading = "Data")]
-    data: Option<PathBuf>,
-    /// Test data, where the training data come without or others are wanted
-    #[arg(long, value_name = "PATH", help_heading = "Data")]
-    test_data: Option<PathBuf>,
-    /// Divide the samples by N [default: 255 for bytes, 1 for all else]
-    #[arg(long, allow_negative_numbers = true, value_name = "N", help_heading = "Data")]
-    divisor: Option<f32>,
-    /// Redraw the fraction P (0 to 1) of the training labels at random, to see what training makes of it
-    #[arg(
-        long,
-        allow_negative_numbers = true,
-        value_name = "P",
-        default_value_t = 0.0,
-        hide_default_value = true,
-        help_heading = "Data"
-    )]
-    label_noise: f64,
+    #[command(flatten)]
+    data: DataArguments,
 
     /// Times that the training data are gone through
     #[arg(long, value_name = "N", required = true, value_parser = value_parser!(u64).range(1..), help_heading = "Optimization")]
@@ -155,7 +137,8 @@ impl Arguments {
     fn experiment(&self, configuration: Configuration) -> Result<Experiment> {
         let missing =
             || Error::input("nothing to train").help("name a model or a folder of artifacts, --data and --epochs");
-        let (model, data) = (self.model.clone().ok_or_else(missing)?, self.data.clone().ok_or_else(missing)?);
+        let model = self.model.clone().ok_or_else(missing)?;
+        let seed = self.seed.into();
         let step = match Kind::of(&model)? {
             Kind::Forward => Some(self.step.options(self.penalty.penalty()?, self.schedule.lr())),
             kind => match self.first_of_no_use(kind) {
@@ -171,12 +154,9 @@ impl Arguments {
             forward: self.forward.clone(),
             step,
             init: self.init,
-            data: data::Options {
-                train: data,
-                test: self.test_data.clone(),
-                divisor: self.divisor,
-                label_noise: self.label_noise,
-            },
+            data: self.data.options(seed)?,
+            preparation: self.data.preparation(seed),
+            label_noise: self.data.label_noise(),
             config: self.config(self.epochs.ok_or_else(missing)?)?,
             learning_rate: self.schedule.lr(),
             gr_warmup: self.step.gr_warmup(),

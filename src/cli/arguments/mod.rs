@@ -1,11 +1,13 @@
 //! Groups of arguments, those that both binaries have among them.
 
 mod checkpoint;
+mod data;
 mod penalty;
 mod schedule;
 mod step;
 
 pub use checkpoint::CheckpointArguments;
+pub use data::DataArguments;
 pub use penalty::PenaltyArguments;
 pub use schedule::ScheduleArguments;
 pub use step::StepArguments;

@@ -138,6 +138,21 @@ impl Array {
         &self.values
     }
 
+    /// The rows of these numbers along the outermost axis.
+    pub(super) fn select(&self, rows: &[usize]) -> Result<Self> {
+        fn gather<T: Copy>(values: &[T], rows: &[usize], size: usize) -> Vec<T> {
+            rows.iter().flat_map(|&row| &values[row * size..][..size]).copied().collect()
+        }
+        let size = self.shape.iter().skip(1).product();
+        let values = match &self.values {
+            Values::U8(values) => Values::U8(gather(values, rows, size)),
+            Values::I64(values) => Values::I64(gather(values, rows, size)),
+            Values::F32(values) => Values::F32(gather(values, rows, size)),
+        };
+        let shape = [rows.len()].into_iter().chain(self.shape.iter().skip(1).copied()).collect();
+        Self::new(shape, values)
+    }
+
     /// Adds the shape and the elements to `hash`.
     pub(super) fn hash(&self, hash: &mut Sha256) {
         hash.update(format!("{:?}", self.shape));

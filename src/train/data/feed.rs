@@ -1,19 +1,32 @@
 //! Batches of a data set in the form that a graph takes.
 
-use super::Dataset;
 use super::array::{Values, element_count};
 use super::labels::Labels;
+use super::layout::{Axes, Channels, Layout};
+use super::order::{Draws, draws};
+use super::{Dataset, Normalization, Normalize, Preparation, Samples};
 use crate::engine::{ElementType, Port, Tensor};
+use crate::train::augment::{Augmentation, ImageAugmentation};
 use crate::{Error, Result};
 use ndarray::{ArrayD, IxDyn};
+use rand_chacha::ChaCha8Rng;
+use std::num::NonZero;
+use std::slice::Chunks;
+use std::thread;
 
 /// A data set beside the two inputs of a graph that it feeds: the samples and the labels.
 #[derive(Debug)]
 pub struct Feed<'a> {
     data: &'a Dataset,
+    ports: [Port; 2],
+    preparation: Preparation,
     sample_port: Shape,
     label_port: Shape,
-    divisor: f32,
+    /// The number of classes, where each label becomes the probabilities of all.
+    one_hot: Option<usize>,
+    /// Where the samples are images.
+    layout: Option<Layout>,
+    normalization: Normalization,
 }
 
 /// One input's element type, and its dimensions after the batch.
@@ -24,16 +37,40 @@ struct Shape {
     fixed_batch: Option<usize>,
 }
 
+/// What decides the draws of a batch.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    epoch: u64,
+    batch: usize,
+}
+
 impl<'a> Feed<'a> {
     /// Joins `data` to the batch inputs of a graph ([`crate::engine::Engine::batch_ports`]).
     ///
-    /// A sample is reshaped to its input where the element counts agree. Samples for a float input are divided by
-    /// `divisor`; where none is given, by 255 if they are bytes. Labels are neither scaled nor rounded.
+    /// A sample is reshaped to its input where the element counts agree; an image whose axes are in the other order (channels
+    /// first or last) is turned. Images in files are decoded to the size and the channels of the input. Samples for a float
+    /// input are divided and normalised as `preparation` says; the statistics are taken of `data`, which is why it should be
+    /// the training set ([`Feed::for_test`] makes the other's). Labels are neither scaled nor rounded; classes become the probabilities of all
+    /// classes where the input takes floats of shape `[?, classes]`.
     ///
     /// # Errors
     /// Where the graph does not take one array of samples and one of labels, or of other sizes, or whole numbers where the
-    /// data are not.
-    pub fn new(data: &'a Dataset, ports: &[Port], divisor: Option<f32>) -> Result<Self> {
+    /// data are not; where the preparation is none for such samples or labels.
+    pub fn new(data: &'a Dataset, ports: &[Port], preparation: &Preparation) -> Result<Self> {
+        Self::join(data, ports, preparation, None)
+    }
+
+    /// Feeds `data` to the same graph: divided and normalised by the same numbers, not augmented.
+    ///
+    /// # Errors
+    /// Where the data do not fit the graph.
+    pub fn for_test<'b>(&self, data: &'b Dataset) -> Result<Feed<'b>> {
+        let augmentation = Augmentation::default();
+        let preparation = Preparation { augmentation, ..self.preparation.clone() };
+        Feed::join(data, &self.ports, &preparation, Some(self))
+    }
+
+    fn join(data: &'a Dataset, ports: &[Port], preparation: &Preparation, like: Option<&Feed<'_>>) -> Result<Self> {
         let [samples, labels] = ports else {
             let names: Vec<_> = ports.iter().map(|port| format!("`{}`", port.name)).collect();
             return Err(Error::input(format!(
@@ -42,22 +79,30 @@ impl<'a> Feed<'a> {
                 names.join(", ")
             )));
         };
-        let sample_port = Shape::fit(samples, data.sample_shape(), "samples")
-            .map_err(|e| e.help("use data of the size that the model was exported for"))?;
-        if sample_port.element != ElementType::F32 && divisor.is_some() {
-            return Err(Error::input(format!("input `{}` is {}: it cannot be scaled", samples.name, samples.element)));
+        let (sample_port, layout) = match data.sample_shape() {
+            Some(shape) => {
+                let port = Shape::fit(samples, shape, "samples")
+                    .map_err(|e| e.help("use data of the size that the model was exported for"))?;
+                let layout = Layout::of_array(shape, &port.rest);
+                (port, layout)
+            }
+            None => {
+                let layout = Layout::of_files(samples, preparation.image_size)?;
+                let shape = layout.port.order(layout.shape);
+                let shape = if samples.dims.len() == 3 { &shape[1..] } else { &shape };
+                (Shape::fit(samples, shape, "images")?, Some(layout))
+            }
+        };
+        check_element(samples, data.samples(), preparation)?;
+        let classes =
+            like.and_then(|like| like.one_hot).unwrap_or_else(|| data.label_bound().max(data.class_names().len()));
+        let one_hot = probabilities(labels, data.labels(), classes);
+        if let Some(classes) = one_hot {
+            data.check_labels(classes)?;
         }
-        if matches!(
-            (sample_port.element, data.samples().values()),
-            (ElementType::I32 | ElementType::I64, Values::F32(_))
-        ) {
-            return Err(Error::input(format!(
-                "input `{}` is {}, but the data are floats",
-                samples.name, samples.element
-            )));
-        }
+        let label_shape = one_hot.map_or_else(|| data.labels().shape().to_vec(), |classes| vec![classes]);
         let label_port =
-            Shape::fit(labels, data.labels().shape(), "labels").map_err(|e| match (&*labels.dims, data.labels()) {
+            Shape::fit(labels, &label_shape, "labels").map_err(|e| match (&*labels.dims, data.labels()) {
                 ([_], Labels::Targets(_)) => e.help("turn one-hot labels into class indices, e.g. with .argmax(1)"),
                 _ => e.help("use the labels that the model's loss is made for"),
             })?;
@@ -69,12 +114,90 @@ impl<'a> Feed<'a> {
                 format!("input `{}` takes labels of {}, but those of the data are floats", labels.name, labels.element);
             return Err(Error::input(message).help("save class indices as integers, e.g. with .astype(numpy.int64)"));
         }
-        if divisor.is_some_and(|divisor| !divisor.is_finite() || divisor == 0.0) {
+        if preparation.divisor.is_some_and(|divisor| !divisor.is_finite() || divisor == 0.0) {
             return Err(Error::input("the divisor of the samples must be a number other than 0"));
         }
-        let bytes = matches!(data.samples().values(), Values::U8(_));
-        let divisor = divisor.unwrap_or(if bytes { 255.0 } else { 1.0 });
-        Ok(Self { data, sample_port, label_port, divisor })
+        let divisor = preparation.divisor.unwrap_or(if data.samples().are_bytes() { 255.0 } else { 1.0 });
+        let mut feed = Self {
+            data,
+            ports: [samples.clone(), labels.clone()],
+            preparation: preparation.clone(),
+            sample_port,
+            label_port,
+            one_hot,
+            layout,
+            normalization: Normalization::divide(divisor),
+        };
+        feed.check_augmentation()?;
+        feed.normalization = match like {
+            // By the divisor of bytes for bytes, whatever the training samples are.
+            Some(like) if like.preparation.normalize == Normalize::None => feed.normalization,
+            Some(like) => like.normalization.clone(),
+            None => feed.normalize(divisor)?,
+        };
+        Ok(feed)
+    }
+
+    fn normalize(&self, divisor: f32) -> Result<Normalization> {
+        let channels = self.channels(self.source_axes());
+        match (&self.preparation.normalize, self.data.samples()) {
+            (Normalize::None, _) => Ok(Normalization::divide(divisor)),
+            (Normalize::By { mean, std }, _) => Normalization::by(divisor, mean, std, channels.count),
+            (Normalize::Data, Samples::Array(array)) => Ok(Normalization::of_array(divisor, array, channels)),
+            (Normalize::Data, Samples::Images(files)) => {
+                let shape = self.image_shape()?;
+                Normalization::of_files(divisor, files, shape, self.preparation.seed, self.workers())
+            }
+        }
+    }
+
+    fn check_augmentation(&self) -> Result<()> {
+        let augmentation = &self.preparation.augmentation;
+        augmentation.validate()?;
+        let [samples, labels] = &self.ports;
+        if !augmentation.is_none() && samples.element != ElementType::F32 {
+            return Err(Error::input(format!(
+                "input `{}` is {}: it cannot be augmented",
+                samples.name, samples.element
+            )));
+        }
+        let of_images = augmentation.image != ImageAugmentation::None
+            || augmentation.cutout.is_some()
+            || augmentation.cutmix.is_some();
+        if of_images && self.layout.is_none() {
+            return Err(Error::input("the samples are no images: only mixup can augment them"));
+        }
+        if augmentation.image == ImageAugmentation::AutoAugment && !self.data.samples().are_bytes() {
+            return Err(Error::input("AutoAugment needs images of bytes, and the samples are other numbers")
+                .help("save the images as bytes, e.g. with .astype(numpy.uint8), or use --augment basic"));
+        }
+        let takes_mixed =
+            labels.element == ElementType::F32 && matches!(self.label_port.rest[..], [classes] if classes >= 2);
+        if (augmentation.mixup.is_some() || augmentation.cutmix.is_some()) && !takes_mixed {
+            return Err(Error::input(format!(
+                "mixup and CutMix make labels of several classes, but input `{}` takes {labels}",
+                labels.name
+            ))
+            .help("train with --loss soft-cross-entropy"));
+        }
+        Ok(())
+    }
+
+    /// What the samples are normalised by: what must be done to samples when the trained model is used.
+    pub fn normalization(&self) -> &Normalization {
+        &self.normalization
+    }
+
+    /// The shape in which the graph takes a sample.
+    pub fn sample_shape(&self) -> &[usize] {
+        &self.sample_port.rest
+    }
+
+    /// The number of threads that make batches.
+    pub fn workers(&self) -> usize {
+        let cores = || thread::available_parallelism().map_or(1, NonZero::get);
+        let is_light = matches!(self.data.samples(), Samples::Array(_)) && self.preparation.augmentation.is_none();
+        self.preparation.workers.map_or_else(|| if is_light { 1 } else { cores() }, NonZero::get)
     }
 
     /// The data set.
@@ -102,7 +225,7 @@ impl<'a> Feed<'a> {
     ///
     /// # Errors
     /// Where the graph's batch is fixed at another size, or there are not enough samples for it.
-    pub fn batches<'r>(&self, order: &'r [usize], size: usize) -> Result<impl Iterator<Item = &'r [usize]>> {
+    pub fn batches<'r>(&self, order: &'r [usize], size: usize) -> Result<Chunks<'r, usize>> {
         self.check_batch_size(size)?;
         let whole = if self.fixed_batch().is_some() { order.len() - order.len() % size } else { order.len() };
         Ok(order[..whole].chunks(size))
@@ -123,27 +246,150 @@ impl<'a> Feed<'a> {
         }
     }
 
-    /// The samples `rows`, in that order, and their labels: one tensor a port.
+    /// The samples `rows`, in that order, and their labels: one tensor a port. Nothing is augmented.
     ///
     /// # Errors
-    /// None that a user can cause.
+    /// Where an image cannot be decoded.
     pub fn batch(&self, rows: &[usize]) -> Result<Vec<Tensor>> {
-        Ok(vec![self.samples(rows)?, self.labels(rows)?])
+        self.make(rows, None)
+    }
+
+    /// The samples `rows` as batch `number` (from 0) of epoch `epoch` (from 0), augmented: a function of its arguments and
+    /// the seed alone. A sample's draws depend on the epoch and its own number, the mix of the batch on that of the batch.
+    ///
+    /// # Errors
+    /// Where an image cannot be decoded, or cannot be augmented.
+    pub fn augmented_batch(&self, rows: &[usize], epoch: u64, number: usize) -> Result<Vec<Tensor>> {
+        self.make(rows, Some(Place { epoch, batch: number }).filter(|_| !self.preparation.augmentation.is_none()))
     }
 
     /// The samples `rows` with labels of 0, which every classifier has: for a look at what a model returns.
     ///
     /// # Errors
-    /// None that a user can cause.
+    /// Where an image cannot be decoded.
     pub fn batch_without_labels(&self, rows: &[usize]) -> Result<Vec<Tensor>> {
-        let zeros = Values::U8(vec![0; self.label_port.rest.iter().product()]);
-        Ok(vec![self.samples(rows)?, self.label_port.select(&zeros, &vec![0; rows.len()], 1.0)?])
+        let zeros = Values::U8(vec![0; self.label_port.size()]);
+        let [samples, _] = self.samples_and_labels(rows, None)?;
+        Ok(vec![samples, self.label_port.select(&zeros, &vec![0; rows.len()])?])
+    }
+
+    fn make(&self, rows: &[usize], place: Option<Place>) -> Result<Vec<Tensor>> {
+        self.samples_and_labels(rows, place).map(Vec::from)
+    }
+
+    fn samples_and_labels(&self, rows: &[usize], place: Option<Place>) -> Result<[Tensor; 2]> {
+        let mut labels = self.labels(rows)?;
+        if self.sample_port.element != ElementType::F32 {
+            let Samples::Array(array) = self.data.samples() else {
+                return Err(Error::internal("images are fed to an input of integers"));
+            };
+            return Ok([self.sample_port.select(array.values(), rows)?, labels]);
+        }
+        let size = self.sample_port.size();
+        let mut floats = vec![0.0; rows.len() * size];
+        for (&row, out) in rows.iter().zip(floats.chunks_exact_mut(size.max(1))) {
+            self.sample(row, place, out)?;
+        }
+        if let Some(place) = place {
+            self.mix(&mut floats, &mut labels, rows.len(), place)?;
+        }
+        let axes = if place.is_some() { Axes::ChannelsFirst } else { self.source_axes() };
+        if let Some(layout) = self.layout.filter(|layout| layout.port != axes) {
+            let mut turned = vec![0.0; size];
+            for sample in floats.chunks_exact_mut(size.max(1)) {
+                layout.swap_axes(axes, sample, &mut turned);
+                sample.copy_from_slice(&turned);
+            }
+        }
+        Ok([Tensor::F32(self.sample_port.array(rows.len(), floats)?), labels])
+    }
+
+    /// Writes sample `row` to `out`, normalised: augmented and channels first where there is a `place`, as the data have it otherwise.
+    fn sample(&self, row: usize, place: Option<Place>, out: &mut [f32]) -> Result<()> {
+        let size = out.len();
+        match self.data.samples() {
+            Samples::Images(files) => {
+                let pixels = files.decode(row, self.image_shape()?)?;
+                self.write(&pixels, row, place, out, f32::from, |a, pixels, shape, rng| a.bytes(pixels, shape, rng))
+            }
+            Samples::Array(array) => match array.values() {
+                Values::U8(values) => {
+                    let pixels = &values[row * size..][..size];
+                    self.write(pixels, row, place, out, f32::from, |a, pixels, shape, rng| a.bytes(pixels, shape, rng))
+                }
+                Values::I64(values) => {
+                    let numbers: Vec<f32> = values[row * size..][..size].iter().map(|&value| value as f32).collect();
+                    self.write(&numbers, row, place, out, |v| v, |a, numbers, shape, rng| a.floats(numbers, shape, rng))
+                }
+                Values::F32(values) => {
+                    let numbers = &values[row * size..][..size];
+                    self.write(numbers, row, place, out, |v| v, |a, numbers, shape, rng| a.floats(numbers, shape, rng))
+                }
+            },
+        }
+    }
+
+    fn write<T: Copy>(
+        &self,
+        from: &[T],
+        row: usize,
+        place: Option<Place>,
+        out: &mut [f32],
+        float: impl Fn(T) -> f32 + Copy,
+        augment: impl FnOnce(&Augmentation, &mut [T], [usize; 3], &mut ChaCha8Rng) -> Result<()>,
+    ) -> Result<()> {
+        let (Some(Place { epoch, .. }), Some(layout)) = (place, self.layout) else {
+            self.normalization.apply(from, out, self.channels(self.source_axes()), float);
+            return Ok(());
+        };
+        let mut pixels = from.to_vec();
+        if layout.source != Axes::ChannelsFirst {
+            layout.swap_axes(layout.source, from, &mut pixels);
+        }
+        let Preparation { augmentation, seed, .. } = &self.preparation;
+        let mut generator = draws(*seed, epoch, Draws::Sample, row);
+        augment(augmentation, &mut pixels, layout.shape, &mut generator)?;
+        self.normalization.apply(&pixels, out, self.channels(Axes::ChannelsFirst), float);
+        augmentation.cut_out(out, layout.shape, &mut generator);
+        Ok(())
+    }
+
+    fn mix(&self, samples: &mut [f32], labels: &mut Tensor, rows: usize, place: Place) -> Result<()> {
+        let Preparation { augmentation, seed, .. } = &self.preparation;
+        if augmentation.mixup.is_none() && augmentation.cutmix.is_none() {
+            return Ok(());
+        }
+        let Tensor::F32(labels) = labels else { return Err(Error::internal("labels that are no floats are mixed")) };
+        let labels = labels.as_slice_mut().ok_or_else(|| Error::internal("the labels are not contiguous"))?;
+        let [channels, height, width] = self.layout.map_or([1, 1, self.sample_port.size()], |layout| layout.shape);
+        let mut generator = draws(*seed, place.epoch, Draws::Batch, place.batch);
+        augmentation.mix(samples, [rows, channels, height, width], labels, &mut generator)
+    }
+
+    fn source_axes(&self) -> Axes {
+        self.layout.map_or(Axes::ChannelsFirst, |layout| layout.source)
+    }
+
+    /// The channels of samples whose axes are in this order; of samples that are no images each element is one.
+    fn channels(&self, axes: Axes) -> Channels {
+        self.layout.map_or(Channels { count: self.sample_port.size(), inner: 1 }, |layout| layout.channels(axes))
+    }
+
+    fn image_shape(&self) -> Result<[usize; 3]> {
+        self.layout.map(|layout| layout.shape).ok_or_else(|| Error::internal("images have no layout"))
     }
 
     fn labels(&self, rows: &[usize]) -> Result<Tensor> {
-        match self.data.labels() {
-            Labels::Classes(classes) => self.classes(rows.iter().map(|&row| classes[row])),
-            Labels::Targets(targets) => self.label_port.select(targets.values(), rows, 1.0),
+        match (self.data.labels(), self.one_hot) {
+            (Labels::Classes(classes), Some(count)) => {
+                let mut probabilities = vec![0.0; rows.len() * count];
+                for (at, &row) in rows.iter().enumerate() {
+                    probabilities[at * count + classes[row] as usize] = 1.0;
+                }
+                Ok(Tensor::F32(self.label_port.array(rows.len(), probabilities)?))
+            }
+            (Labels::Classes(classes), None) => self.classes(rows.iter().map(|&row| classes[row])),
+            (Labels::Targets(targets), _) => self.label_port.select(targets.values(), rows),
         }
     }
 
@@ -156,9 +402,28 @@ impl<'a> Feed<'a> {
             ElementType::I64 => Tensor::I64(port.array(rows, classes.collect())?),
         })
     }
+}
 
-    fn samples(&self, rows: &[usize]) -> Result<Tensor> {
-        self.sample_port.select(self.data.samples().values(), rows, 1.0 / self.divisor)
+/// Checks that the input `port` can take such samples, prepared so.
+fn check_element(port: &Port, samples: &Samples, preparation: &Preparation) -> Result<()> {
+    if port.element == ElementType::F32 {
+        return Ok(());
+    }
+    let cannot = |what: &str| Err(Error::input(format!("input `{}` is {}{what}", port.name, port.element)));
+    match samples {
+        _ if preparation.divisor.is_some() => cannot(": it cannot be scaled"),
+        _ if preparation.normalize != Normalize::None => cannot(": it cannot be normalised"),
+        Samples::Images(_) => cannot(", but images are fed as floats"),
+        Samples::Array(array) if matches!(array.values(), Values::F32(_)) => cannot(", but the data are floats"),
+        Samples::Array(_) => Ok(()),
+    }
+}
+
+/// The number of classes whose probabilities the input `port` takes, where the labels are classes; `classes` where it is open.
+fn probabilities(port: &Port, labels: &Labels, classes: usize) -> Option<usize> {
+    match (labels, port.element, &port.dims[..]) {
+        (Labels::Classes(_), ElementType::F32, [_, dim]) => Some(dim.unwrap_or(classes)).filter(|&count| count >= 2),
+        _ => None,
     }
 }
 
@@ -176,6 +441,8 @@ impl Shape {
             {
                 Some(sample.to_vec())
             }
+            // An image whose axes are in the other order, which is turned.
+            _ if turned(sample, dims).is_some() => turned(sample, dims),
             0 if known == count => Some(dims.iter().flatten().copied().collect()),
             1 if known != 0 && count.is_multiple_of(known) => {
                 Some(dims.iter().map(|dim| dim.unwrap_or(count / known)).collect())
@@ -193,34 +460,29 @@ impl Shape {
         Ok(Self { element: port.element, rest, fixed_batch: port.dims.first().copied().flatten() })
     }
 
-    /// The rows of `values`, as many elements each as the port takes; times `scale` where the port takes floats.
-    fn select(&self, values: &Values, rows: &[usize], scale: f32) -> Result<Tensor> {
+    /// The number of elements after the batch.
+    fn size(&self) -> usize {
+        self.rest.iter().product()
+    }
+
+    /// The rows of `values`, as many elements each as the port takes.
+    fn select(&self, values: &Values, rows: &[usize]) -> Result<Tensor> {
+        macro_rules! select {
+            ($to:ty) => {
+                self.array(
+                    rows.len(),
+                    match values {
+                        Values::U8(v) => self.gather(v, rows, |v| v as $to),
+                        Values::I64(v) => self.gather(v, rows, |v| v as $to),
+                        Values::F32(v) => self.gather(v, rows, |v| v as $to),
+                    },
+                )?
+            };
+        }
         Ok(match self.element {
-            ElementType::F32 => Tensor::F32(self.array(
-                rows.len(),
-                match values {
-                    Values::U8(v) => self.gather(v, rows, |v| f32::from(v) * scale),
-                    Values::I64(v) => self.gather(v, rows, |v| v as f32 * scale),
-                    Values::F32(v) if scale == 1.0 => self.gather(v, rows, |v| v),
-                    Values::F32(v) => self.gather(v, rows, |v| v * scale),
-                },
-            )?),
-            ElementType::I32 => Tensor::I32(self.array(
-                rows.len(),
-                match values {
-                    Values::U8(v) => self.gather(v, rows, i32::from),
-                    Values::I64(v) => self.gather(v, rows, |v| v as i32),
-                    Values::F32(v) => self.gather(v, rows, |v| v as i32),
-                },
-            )?),
-            ElementType::I64 => Tensor::I64(self.array(
-                rows.len(),
-                match values {
-                    Values::U8(v) => self.gather(v, rows, i64::from),
-                    Values::I64(v) => self.gather(v, rows, |v| v),
-                    Values::F32(v) => self.gather(v, rows, |v| v as i64),
-                },
-            )?),
+            ElementType::F32 => Tensor::F32(select!(f32)),
+            ElementType::I32 => Tensor::I32(select!(i32)),
+            ElementType::I64 => Tensor::I64(select!(i64)),
         })
     }
 
@@ -231,13 +493,26 @@ impl Shape {
     }
 
     fn gather<T: Copy, U>(&self, values: &[T], rows: &[usize], convert: impl Fn(T) -> U + Copy) -> Vec<U> {
-        let size = self.rest.iter().product::<usize>();
+        let size = self.size();
         let mut out = Vec::with_capacity(rows.len() * size);
         for &row in rows {
             out.extend(values[row * size..][..size].iter().map(|&value| convert(value)));
         }
         out
     }
+}
+
+/// The shape of an image of shape `sample` with its axes in the other order, where that and not its own fits `dims`.
+fn turned(sample: &[usize], dims: &[Option<usize>]) -> Option<Vec<usize>> {
+    let &[first, second, third] = sample else { return None };
+    let others = [[second, third, first], [third, first, second]];
+    let fits = |shape: &[usize; 3]| {
+        let layout = Layout::of_array(sample, shape);
+        dims.len() == 3
+            && dims.iter().zip(shape).all(|(dim, &size)| dim.is_none_or(|dim| dim == size))
+            && layout.is_some_and(|layout| layout.port != layout.source && layout.port.order(layout.shape) == *shape)
+    };
+    others.into_iter().find(fits).map(Vec::from)
 }
 
 #[cfg(test)]
@@ -265,7 +540,7 @@ mod tests {
     #[test]
     fn reshapes_scales_and_reorders() {
         let data = u8s();
-        let feed = Feed::new(&data, &ports(&[None, Some(1), Some(2), Some(2)]), None).unwrap();
+        let feed = Feed::new(&data, &ports(&[None, Some(1), Some(2), Some(2)]), &Preparation::default()).unwrap();
         let batch = feed.batch(&[1, 0]).unwrap();
         assert_eq!(batch[0].shape(), [2, 1, 2, 2]);
         let values: Vec<f32> = batch[0].as_f32().unwrap().iter().copied().collect();
@@ -277,22 +552,24 @@ mod tests {
     #[test]
     fn a_divisor_of_ones_own() {
         let data = u8s();
-        let feed = Feed::new(&data, &ports(&[None, Some(4)]), Some(51.0)).unwrap();
+        let feed = Feed::new(&data, &ports(&[None, Some(4)]), &Preparation::divide(51.0)).unwrap();
         assert_eq!(feed.batch(&[0]).unwrap()[0], Tensor::F32(array![[0.0, 1.0, 2.0, 3.0]].into_dyn()));
-        assert!(Feed::new(&data, &ports(&[None, Some(4)]), Some(0.0)).is_err());
+        assert!(Feed::new(&data, &ports(&[None, Some(4)]), &Preparation::divide(0.0)).is_err());
     }
 
     #[test]
     fn floats_are_taken_as_they_are() {
         let data = data(Values::F32(vec![0.5, 300.0, 0.0, -1.0, 0.0, 0.0, 0.0, 0.0]));
-        let feed = Feed::new(&data, &ports(&[None, Some(2), Some(2)]), None).unwrap();
+        let feed = Feed::new(&data, &ports(&[None, Some(2), Some(2)]), &Preparation::default()).unwrap();
         assert_eq!(feed.batch(&[0]).unwrap()[0], Tensor::F32(array![[[0.5, 300.0], [0.0, -1.0]]].into_dyn()));
     }
 
     #[test]
     fn an_open_dimension_takes_what_is_left() {
         let data = u8s();
-        let shape = |dims: &[Option<usize>]| Feed::new(&data, &ports(dims), None).map(|feed| feed.sample_port.rest);
+        let shape = |dims: &[Option<usize>]| {
+            Feed::new(&data, &ports(dims), &Preparation::default()).map(|feed| feed.sample_port.rest)
+        };
         assert_eq!(shape(&[None, None, None]).unwrap(), [2, 2]);
         assert_eq!(shape(&[None, None]).unwrap(), [4]);
         assert_eq!(shape(&[None, Some(1), None]).unwrap(), [1, 4]);
@@ -302,16 +579,17 @@ mod tests {
     #[test]
     fn a_misfit_names_both_shapes() {
         let data = u8s();
-        let error = Feed::new(&data, &ports(&[None, Some(3), Some(28)]), None).unwrap_err().to_string();
+        let error =
+            Feed::new(&data, &ports(&[None, Some(3), Some(28)]), &Preparation::default()).unwrap_err().to_string();
         assert_eq!(error, "input `x` takes batches of shape [?, 3, 28], which samples of shape [2, 2] do not fit");
-        let error = Feed::new(&data, &ports(&[None, Some(4)])[..1], None).unwrap_err().to_string();
+        let error = Feed::new(&data, &ports(&[None, Some(4)])[..1], &Preparation::default()).unwrap_err().to_string();
         assert!(error.starts_with("the graph takes 1 batch inputs (`x`)"), "{error}");
     }
 
     #[test]
     fn the_last_batch_has_what_is_left() {
         let data = u8s();
-        let feed = Feed::new(&data, &ports(&[None, Some(4)]), None).unwrap();
+        let feed = Feed::new(&data, &ports(&[None, Some(4)]), &Preparation::default()).unwrap();
         let batches: Vec<_> = feed.batches(&[4, 3, 2, 1, 0], 2).unwrap().collect();
         assert_eq!(batches, [&[4, 3][..], &[2, 1], &[0]]);
         assert_eq!(feed.batch_count(64).unwrap(), 1);
@@ -321,7 +599,7 @@ mod tests {
     #[test]
     fn a_fixed_batch_is_always_full() {
         let data = u8s();
-        let feed = |batch| Feed::new(&data, &ports(&[Some(batch), Some(4)]), None).unwrap();
+        let feed = |batch| Feed::new(&data, &ports(&[Some(batch), Some(4)]), &Preparation::default()).unwrap();
         assert_eq!(feed(2).fixed_batch(), Some(2));
         assert_eq!(feed(2).batches(&[2, 1, 0], 2).unwrap().collect::<Vec<_>>(), [&[2, 1]]);
         let message = |batch, size| feed(batch).batch_count(size).unwrap_err().to_string();
@@ -336,7 +614,7 @@ mod tests {
             |shape: &[usize], values| Dataset::new(samples(), Array::new(shape.to_vec(), values).unwrap()).unwrap();
         let label = |element, dims: &[Option<usize>], data: &Dataset| {
             let port = Port { name: "labels".into(), element, dims: dims.to_vec() };
-            let feed = Feed::new(data, &[ports(&[None, Some(4)])[0].clone(), port], None)?;
+            let feed = Feed::new(data, &[ports(&[None, Some(4)])[0].clone(), port], &Preparation::default())?;
             assert_eq!(feed.batch_without_labels(&[1, 0])?[1].shape(), feed.batch(&[1, 0])?[1].shape());
             Ok::<_, Error>(feed.batch(&[1, 0])?[1].clone())
         };
@@ -359,5 +637,116 @@ mod tests {
         assert!(error.help_text().unwrap().contains("argmax"));
         let error = label(ElementType::I64, &table, &soft).unwrap_err();
         assert!(error.to_string().ends_with("takes labels of int64, but those of the data are floats"), "{error}");
+    }
+
+    fn float_labels(dims: &[Option<usize>]) -> Port {
+        Port { name: "labels".into(), element: ElementType::F32, dims: dims.to_vec() }
+    }
+
+    fn floats(tensor: &Tensor) -> Vec<f32> {
+        tensor.as_f32().unwrap().iter().copied().collect()
+    }
+
+    /// Two images of two rows, three columns and three channels, channels last: 0 to 17, 18 to 35.
+    fn colours() -> Dataset {
+        let samples = Array::new(vec![2, 5, 2, 3], Values::U8((0..60).collect())).unwrap();
+        Dataset::new(samples, Array::new(vec![2], Values::U8(vec![2, 0])).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn classes_become_probabilities_where_the_graph_takes_such() {
+        let data = colours();
+        let samples = ports(&[None, Some(30)])[0].clone();
+        let batch = |dims: &[Option<usize>]| {
+            let feed = Feed::new(&data, &[samples.clone(), float_labels(dims)], &Preparation::default())?;
+            feed.batch(&[1, 0]).map(|batch| batch[1].clone())
+        };
+        let expected = Tensor::F32(array![[1.0, 0.0, 0.0, 0.0], [0.0, 0.0, 1.0, 0.0]].into_dyn());
+        assert_eq!(batch(&[None, Some(4)]).unwrap(), expected);
+        assert_eq!(floats(&batch(&[None, None]).unwrap()), [1.0, 0.0, 0.0, 0.0, 0.0, 1.0]);
+        assert_eq!(floats(&batch(&[None, Some(1)]).unwrap()), [0.0, 2.0]);
+        assert!(batch(&[None, Some(2)]).unwrap_err().to_string().contains("sample 0 has the label 2"));
+    }
+
+    #[test]
+    fn images_are_turned_to_the_axes_of_the_input() {
+        let data = colours();
+        let whole = Preparation::divide(1.0);
+        let batch = |dims: &[usize]| {
+            let dims: Vec<_> = [None].into_iter().chain(dims.iter().map(|&dim| Some(dim))).collect();
+            floats(&Feed::new(&data, &ports(&dims), &whole).unwrap().batch(&[0]).unwrap()[0])
+        };
+        let last: Vec<f32> = (0..30u8).map(f32::from).collect();
+        let first: Vec<f32> = (0..3).flat_map(|channel| last.iter().copied().skip(channel).step_by(3)).collect();
+        assert_eq!(batch(&[5, 2, 3]), last);
+        assert_eq!(batch(&[3, 5, 2]), first);
+        assert_eq!(batch(&[30]), last);
+        let open = Feed::new(&data, &ports(&[None, Some(3), None, None]), &whole).unwrap();
+        assert_eq!((open.sample_shape(), floats(&open.batch(&[0]).unwrap()[0])), (&[3, 5, 2][..], first));
+    }
+
+    #[test]
+    fn normalises_by_the_channels_of_the_training_set() {
+        let data = colours();
+        for dims in [[5, 2, 3], [3, 5, 2]] {
+            let dims: Vec<_> = [None].into_iter().chain(dims.map(Some)).collect();
+            let preparation = Preparation { normalize: Normalize::Data, ..Preparation::default() };
+            let feed = Feed::new(&data, &ports(&dims), &preparation).unwrap();
+            // Of 0, 3, …, 57 the mean is 28.5 and the variance 9·(20² − 1)/12; the other channels are 1 and 2 above.
+            let std = (9.0 * 399.0 / 12.0f32).sqrt() / 255.0;
+            let found = feed.normalization();
+            for (channel, (mean, deviation)) in found.mean.iter().zip(&found.std).enumerate() {
+                assert!((mean - (28.5 + channel as f32) / 255.0).abs() < 1e-6 && (deviation - std).abs() < 1e-6);
+            }
+            let test = feed.for_test(&data).unwrap();
+            assert_eq!(test.normalization(), found);
+            let values = floats(&test.batch(&[0, 1]).unwrap()[0]);
+            assert!(values.iter().sum::<f32>().abs() < 1e-4);
+            assert!((values[0] + 28.5 / 255.0 / std).abs() < 1e-5, "{}", values[0]);
+        }
+    }
+
+    #[test]
+    fn only_training_batches_are_augmented() {
+        let data = colours();
+        let ports = [ports(&[None, Some(3), Some(5), Some(2)])[0].clone(), float_labels(&[None, Some(3)])];
+        let augmentation = Augmentation {
+            image: ImageAugmentation::Basic,
+            crop_padding: 1,
+            mixup: Some(1.0),
+            ..Augmentation::default()
+        };
+        let preparation = Preparation { augmentation, ..Preparation::default() };
+        let feed = Feed::new(&data, &ports, &preparation).unwrap();
+        let plain = Feed::new(&data, &ports, &Preparation::default()).unwrap().batch(&[0, 1]).unwrap();
+        assert_eq!(feed.batch(&[0, 1]).unwrap(), plain);
+        let test = feed.for_test(&data).unwrap();
+        assert_eq!(test.augmented_batch(&[0, 1], 0, 0).unwrap(), plain);
+        let different = (0..20).filter(|&epoch| feed.augmented_batch(&[0, 1], epoch, 0).unwrap() != plain).count();
+        assert!(different > 10, "{different} of 20");
+        assert_eq!(feed.augmented_batch(&[0, 1], 4, 2).unwrap(), feed.augmented_batch(&[0, 1], 4, 2).unwrap());
+    }
+
+    #[test]
+    fn an_augmentation_must_be_one_of_such_samples() {
+        let data = data(Values::F32(vec![0.0; 8]));
+        let message = |augmentation: Augmentation, dims: &[Option<usize>]| {
+            let preparation = Preparation { augmentation, ..Preparation::default() };
+            Feed::new(&data, &ports(dims), &preparation).unwrap_err()
+        };
+        let mixup = Augmentation { mixup: Some(0.2), ..Augmentation::default() };
+        let error = message(mixup, &[None, Some(4)]);
+        assert!(error.to_string().contains("input `labels` takes int64 [?]"), "{error}");
+        assert!(error.help_text().unwrap().contains("--loss soft-cross-entropy"));
+        let auto = Augmentation { image: ImageAugmentation::AutoAugment, ..Augmentation::default() };
+        assert!(message(auto, &[None, Some(4)]).to_string().contains("needs images of bytes"));
+        let table = Dataset::new(
+            Array::new(vec![1, 4], Values::F32(vec![0.0; 4])).unwrap(),
+            Array::new(vec![1], Values::U8(vec![0])).unwrap(),
+        );
+        let cutout = Augmentation { cutout: Some(2), ..Augmentation::default() };
+        let preparation = Preparation { augmentation: cutout, ..Preparation::default() };
+        let error = Feed::new(&table.unwrap(), &ports(&[None, Some(4)]), &preparation).unwrap_err();
+        assert!(error.to_string().contains("the samples are no images"), "{error}");
     }
 }

@@ -64,6 +64,13 @@ impl Labels {
         }
     }
 
+    pub(super) fn select(&self, rows: &[usize]) -> Result<Self> {
+        Ok(match self {
+            Self::Classes(classes) => Self::Classes(rows.iter().map(|&row| classes[row]).collect()),
+            Self::Targets(array) => Self::Targets(array.select(rows)?),
+        })
+    }
+
     pub(super) fn hash(&self, hash: &mut Sha256) {
         match self {
             Self::Classes(classes) => classes.iter().for_each(|class| hash.update(class.to_le_bytes())),

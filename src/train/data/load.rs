@@ -1,118 +1,209 @@
 //! Finding and reading the files of a data set.
 
-use super::{Data, Dataset, idx, npz};
+use super::array::Array;
+use super::cifar::Cifar;
+use super::image_files::{ClassFolders, has_folders};
+use super::named::NamedArrays;
+use super::npy::NpyFolder;
+use super::npz::Npz;
+use super::safetensors::SafetensorsFile;
+use super::table::{Columns, Table};
+use super::{Data, Dataset, Options, Part, idx, npy};
 use crate::{Error, Result};
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-const LAYOUTS: &str = "give a folder with train-images-idx3-ubyte[.gz] and train-labels-idx1-ubyte[.gz] (for the test \
-                       set t10k-…), or an .npz file with x_train, y_train, x_test, y_test, or with x, y";
-
-/// Which half of a data set is asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Part {
-    Train,
-    Test,
-}
-
-/// Where data come from, and what is done to them.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Options {
-    /// The training data.
-    pub train: PathBuf,
-    /// The test data, where the training data come without or others are wanted.
-    pub test: Option<PathBuf>,
-    /// What the samples are divided by; 255 for bytes, 1 for all else, where none is given.
-    pub divisor: Option<f32>,
-    /// The fraction of the training labels that is redrawn.
-    pub label_noise: f64,
-}
-
-impl Options {
-    /// The data at `train`, as they are.
-    pub fn new(train: impl Into<PathBuf>) -> Self {
-        Self { train: train.into(), test: None, divisor: None, label_noise: 0.0 }
-    }
-}
+const LAYOUTS: &str = "give a folder with train-images-idx3-ubyte[.gz] and train-labels-idx1-ubyte[.gz] (for the test set \
+                       t10k-…), a folder of CIFAR's .bin files, a folder of images (train/<class>/*.jpg, val/<class>/*.jpg), an .npz or \
+                       .safetensors file or a folder of .npy files with x_train, y_train, x_test, y_test or with x, y, \
+                       or a .csv file and --target";
 
 impl Data {
-    /// Reads the training data, and the test set where there is one.
+    /// Reads the data that `options` name.
     ///
     /// A path is one of
     /// - a folder with IDX files named like MNIST's (`train-images-idx3-ubyte`, `train-labels-idx1-ubyte`, `t10k-…`),
     ///   plain or `.gz`;
     /// - an IDX file of images, whose labels lie beside it (`images` → `labels`, `idx3` → `idx1` in the name);
-    /// - an `.npz` archive with `x_train`, `y_train` and perhaps `x_test`, `y_test`; or with `x`, `y` alone.
+    /// - an `.npz` archive, a `.safetensors` file or a folder of `.npy` files with `x_train`, `y_train` and perhaps `x_test`,
+    ///   `y_test`; or with `x`, `y` alone;
+    /// - an `.npy` or IDX file of samples, where the labels are given as another;
+    /// - a folder with the binary version of CIFAR-10 (`data_batch_1.bin`, …, `test_batch.bin`) or CIFAR-100 (`train.bin`,
+    ///   `test.bin`);
+    /// - a folder of images in `train/<class>/` and perhaps `val/<class>/`, else `test/<class>/`; or in `<class>/` alone;
+    /// - a `.csv` file with a header, of which the targets are named.
+    ///
+    /// The test set is the part of the training samples that is split off, else what is named, else what is found with the
+    /// training data. Its classes have the numbers of the training set's where both have names.
     ///
     /// # Errors
     /// Where a file is missing or damaged, an array is not there, samples and labels do not match, or a set is empty.
+    ///
+    /// ```
+    /// use gnp::train::data::{Data, Options};
+    /// let digits = concat!(env!("CARGO_MANIFEST_DIR"), "/models/digits.npz");
+    /// let data = Data::load(&Options::new(digits))?;
+    /// assert_eq!((data.train.len(), data.test.map(|test| test.len())), (1000, Some(797)));
+    /// # Ok::<(), gnp::Error>(())
+    /// ```
     pub fn load(options: &Options) -> Result<Self> {
-        let (path, test_path) = (&*options.train, options.test.as_deref());
-        let train = load_part(path, Part::Train)?
-            .ok_or_else(|| Error::input("there is no training data here").in_file(path).help(LAYOUTS))?;
-        let test = match test_path {
-            Some(path) => Some(
-                load_part(path, Part::Test)?
-                    .ok_or_else(|| Error::input("there is no test data here").in_file(path).help(LAYOUTS))?,
-            ),
-            None if is_single_set(path)? => None,
-            None => load_part(path, Part::Test)?,
+        let path = &*options.train;
+        let mut source = Source::open(path, options.labels.as_deref())?;
+        let columns = match &source {
+            Source::Table(table) => Some(table.columns(options)?),
+            _ if options.features.is_empty() && options.targets.is_empty() => None,
+            _ => return Err(Error::input("only a table (.csv) has columns to choose from").in_file(path)),
         };
-        Ok(Self { train, test })
+        let train = source.part(Part::Train, columns.as_ref())?.ok_or_else(|| missing("training", path))?;
+        let test = match (options.test_split, &options.test) {
+            (Some(_), Some(_)) => {
+                return Err(Error::input("the test set is either named or split off the training set, not both"));
+            }
+            (Some(fraction), None) => {
+                let (train, test) = train.split(fraction, options.seed).map_err(|error| error.in_file(path))?;
+                return Ok(Self { train, test: Some(test) });
+            }
+            (None, Some(path)) => {
+                let mut source = Source::open(path, options.test_labels.as_deref())?;
+                Some(source.part(Part::Test, columns.as_ref())?.ok_or_else(|| missing("test", path))?)
+            }
+            (None, None) if options.test_labels.is_some() => {
+                return Err(Error::input("there are labels of test data, but no test data")
+                    .help("name their file with --test-data"));
+            }
+            (None, None) if source.is_single_set() => None,
+            (None, None) => source.part(Part::Test, columns.as_ref())?,
+        };
+        let named = options.test.as_deref().unwrap_or(path);
+        let test = test.map(|test| test.align_classes(train.class_names()).map_err(|error| error.in_file(named)));
+        Ok(Self { test: test.transpose()?, train })
     }
 }
 
-/// One part of the data at `path`; none where there is no such part.
-fn load_part(path: &Path, part: Part) -> Result<Option<Dataset>> {
-    if path.is_dir() {
-        let stem = match part {
-            Part::Train => "train",
-            Part::Test => "t10k",
-        };
-        match find_idx(path, stem, "images", 3) {
-            Some(images) => load_idx_pair(&images).map(Some),
-            None => Ok(None),
+fn missing(what: &str, path: &Path) -> Error {
+    Error::input(format!("there is no {what} data here")).in_file(path).help(LAYOUTS)
+}
+
+/// Files of a known format.
+enum Source {
+    /// A folder of IDX files named like MNIST's.
+    IdxFolder(PathBuf),
+    /// An IDX file of images, with the labels beside it.
+    Idx(PathBuf),
+    /// A file of samples and one of labels.
+    Pair { samples: PathBuf, labels: PathBuf },
+    /// Arrays by name.
+    Named(Box<dyn NamedArrays>),
+    /// One of the CIFARs.
+    Cifar(Cifar, PathBuf),
+    /// Images in folders.
+    Images(PathBuf),
+    /// A CSV file.
+    Table(Table),
+}
+
+impl Source {
+    /// Tells the format of what is at `path`.
+    fn open(path: &Path, labels: Option<&Path>) -> Result<Self> {
+        if let Some(labels) = labels {
+            return Ok(Self::Pair { samples: path.to_owned(), labels: labels.to_owned() });
         }
-    } else if is_npz(path)? {
-        load_npz_part(path, part)
-    } else {
-        load_idx_pair(path).map(Some)
+        if path.is_dir() {
+            let npy = |name: &str| path.join(name).is_file();
+            return if ["train", "t10k"].into_iter().any(|stem| find_idx(path, stem, "images", 3).is_some()) {
+                Ok(Self::IdxFolder(path.to_owned()))
+            } else if let Some(cifar) = Cifar::in_folder(path) {
+                Ok(Self::Cifar(cifar, path.to_owned()))
+            } else if npy("x_train.npy") || npy("x_test.npy") || npy("x.npy") {
+                Ok(Self::Named(Box::new(NpyFolder::open(path))))
+            } else if has_folders(path) {
+                Ok(Self::Images(path.to_owned()))
+            } else {
+                Err(Error::input("there are no data of a known format here").in_file(path).help(LAYOUTS))
+            };
+        }
+        let start = start_of(path)?;
+        let is = |extension: &str| path.extension().is_some_and(|found| found.eq_ignore_ascii_case(extension));
+        if start.starts_with(b"PK") || is("npz") {
+            Ok(Self::Named(Box::new(Npz::open(path)?)))
+        } else if is("safetensors") {
+            Ok(Self::Named(Box::new(SafetensorsFile::open(path)?)))
+        } else if is("csv") {
+            Table::read(path).map(Self::Table)
+        } else if start.starts_with(&npy::MAGIC) || is("npy") {
+            Err(Error::input("an .npy file holds one array: where are the labels?")
+                .in_file(path)
+                .help("name their file with --labels (of test data: --test-labels)"))
+        } else {
+            Ok(Self::Idx(path.to_owned()))
+        }
+    }
+
+    /// A part of the data; none where there is no such part.
+    fn part(&mut self, part: Part, columns: Option<&Columns>) -> Result<Option<Dataset>> {
+        match (self, columns) {
+            (Self::IdxFolder(folder), _) => {
+                let stem = match part {
+                    Part::Train => "train",
+                    Part::Test => "t10k",
+                };
+                find_idx(folder, stem, "images", 3).map(|images| load_idx_pair(&images)).transpose()
+            }
+            (Self::Idx(images), _) => load_idx_pair(images).map(Some),
+            (Self::Pair { samples, labels }, _) => {
+                let data = Dataset::new(read_array(samples)?, read_array(labels)?);
+                data.map(Some).map_err(|error| error.in_file(samples))
+            }
+            (Self::Named(arrays), _) => arrays.part(part),
+            (Self::Cifar(cifar, folder), _) => cifar.load(folder, part),
+            (Self::Images(folder), _) => class_root(folder, part).map(|root| load_images(&root)).transpose(),
+            (Self::Table(table), Some(columns)) => table.dataset(columns).map(Some),
+            (Self::Table(_), None) => {
+                Err(Error::input("the test data are a table, and the training data are none: what are its columns?"))
+            }
+        }
+    }
+
+    /// Whether this is one unnamed set, which cannot be both training and test data.
+    fn is_single_set(&self) -> bool {
+        match self {
+            Self::Idx(_) | Self::Pair { .. } | Self::Table(_) => true,
+            Self::Named(arrays) => arrays.is_single_set(),
+            Self::Images(folder) => !has_folders(&folder.join("train")),
+            Self::IdxFolder(_) | Self::Cifar(..) => false,
+        }
     }
 }
 
-/// Whether `path` holds one unnamed set, which cannot be both training and test data.
-fn is_single_set(path: &Path) -> Result<bool> {
-    Ok(if path.is_dir() {
-        false
-    } else if is_npz(path)? {
-        !npz::Npz::open(path)?.contains("x_train")
-    } else {
-        true
-    })
-}
-
-fn is_npz(path: &Path) -> Result<bool> {
-    let mut magic = Vec::with_capacity(4);
+/// The first bytes of a file.
+fn start_of(path: &Path) -> Result<Vec<u8>> {
+    let mut start = Vec::new();
     let file = File::open(path).map_err(|error| Error::io("open the data", path, &error))?;
-    file.take(4).read_to_end(&mut magic).map_err(|error| Error::io("read the data", path, &error))?;
-    Ok(magic.starts_with(b"PK") || path.extension().is_some_and(|extension| extension == "npz"))
+    file.take(8).read_to_end(&mut start).map_err(|error| Error::io("read the data", path, &error))?;
+    Ok(start)
 }
 
-fn load_npz_part(path: &Path, part: Part) -> Result<Option<Dataset>> {
-    let mut npz = npz::Npz::open(path)?;
-    let named = match part {
-        Part::Train => ["x_train", "y_train"],
-        Part::Test => ["x_test", "y_test"],
-    };
-    let [x, y] = match named {
-        named if npz.contains(named[0]) => named,
-        _ if npz.contains("x") => ["x", "y"],
-        _ if part == Part::Test => return Ok(None),
-        // Reading reports what is missing and lists what is there.
-        named => named,
-    };
-    Dataset::new(npz.read(x)?, npz.read(y)?).map(Some).map_err(|error| error.in_file(path))
+/// The array in an `.npy` or IDX file.
+fn read_array(path: &Path) -> Result<Array> {
+    let is_npy = path.extension().is_some_and(|extension| extension == "npy");
+    if is_npy || start_of(path)?.starts_with(&npy::MAGIC) { npy::read(path) } else { idx::read(path) }
+}
+
+/// The folder of class folders that is a part of the images in `folder`. A class may be called `train`: only a folder of
+/// folders is a part.
+fn class_root(folder: &Path, part: Part) -> Option<PathBuf> {
+    let found = |names: &[&str]| names.iter().map(|name| folder.join(name)).find(|root| has_folders(root));
+    let train = found(&["train"]);
+    match part {
+        Part::Train => train.or_else(|| Some(folder.to_owned())),
+        Part::Test => found(&["val", "test"]).or_else(|| train.is_none().then(|| folder.to_owned())),
+    }
+}
+
+fn load_images(root: &Path) -> Result<Dataset> {
+    let ClassFolders { images, classes, names } = ClassFolders::scan(root)?;
+    Dataset::new(images, Array::new(vec![classes.len()], super::Values::I64(classes))?)?.with_class_names(names)
 }
 
 /// The IDX file `<stem>-<kind>-idx<rank>-ubyte` in `folder`, under one of the names in use.
@@ -134,7 +225,7 @@ fn labels_beside(images: &Path) -> Result<PathBuf> {
     let plain = name.strip_suffix(".gz").unwrap_or(&name).replacen("images", "labels", 1).replacen("idx3", "idx1", 1);
     if !name.contains("images") {
         return Err(Error::input(
-            "neither an .npz archive nor a file of images: its labels cannot be found by its name",
+            "no file of a known format, or a file of images whose labels cannot be found by its name",
         )
         .in_file(images)
         .help(LAYOUTS));
@@ -152,6 +243,20 @@ mod tests {
     use super::*;
     use ndarray::array;
 
+    fn load(path: &Path) -> Result<Data> {
+        Data::load(&Options::new(path))
+    }
+
+    fn load_both(path: &Path, test: &Path) -> Result<Data> {
+        Data::load(&Options { test: Some(test.to_owned()), ..Options::new(path) })
+    }
+
+    fn npy(path: &Path, values: &[u8]) {
+        let mut bytes = Vec::new();
+        ndarray_npy::WriteNpyExt::write_npy(&ndarray::ArrayView1::from(values), &mut bytes).unwrap();
+        std::fs::write(path, bytes).unwrap();
+    }
+
     /// An IDX file of bytes.
     fn idx(shape: &[u32], values: &[u8]) -> Vec<u8> {
         let header = [0, 0, 8, shape.len() as u8];
@@ -159,34 +264,30 @@ mod tests {
         header.into_iter().chain(dims).chain(values.iter().copied()).collect()
     }
 
-    fn load(train: &Path, test: Option<&Path>) -> Result<Data> {
-        Data::load(&Options { test: test.map(Path::to_owned), ..Options::new(train) })
-    }
-
     #[test]
     fn reads_a_folder_of_idx_files() {
         let folder = tempfile::tempdir().unwrap();
         let write = |name: &str, bytes: &[u8]| std::fs::write(folder.path().join(name), bytes).unwrap();
         write("train-images-idx3-ubyte", &idx(&[2, 1, 2], &[1, 2, 3, 4]));
-        assert!(load(folder.path(), None).unwrap_err().to_string().contains("labels are missing"));
+        assert!(load(folder.path()).unwrap_err().to_string().contains("labels are missing"));
         write("train-labels-idx1-ubyte", &idx(&[2], &[7, 8]));
-        let data = load(folder.path(), None).unwrap();
-        assert_eq!((data.train.sample_shape(), data.train.labels().classes()), (&[1, 2][..], Some(&[7, 8][..])));
+        let data = load(folder.path()).unwrap();
+        assert_eq!((data.train.sample_shape(), data.train.labels().classes()), (Some(&[1, 2][..]), Some(&[7, 8][..])));
         assert_eq!(data.test, None);
 
         write("t10k-images.idx3-ubyte", &idx(&[1, 1, 2], &[5, 6]));
         write("t10k-labels.idx1-ubyte", &idx(&[1], &[9]));
-        assert_eq!(load(folder.path(), None).unwrap().test.unwrap().labels().classes().unwrap(), [9]);
+        assert_eq!(load(folder.path()).unwrap().test.unwrap().labels().classes().unwrap(), [9]);
         let images = folder.path().join("train-images-idx3-ubyte");
-        assert_eq!(load(&images, None).unwrap().test, None);
-        assert_eq!(load(&images, Some(folder.path())).unwrap().test.unwrap().labels().classes().unwrap(), [9]);
+        assert_eq!(load(&images).unwrap().test, None);
+        assert_eq!(load_both(&images, folder.path()).unwrap().test.unwrap().labels().classes().unwrap(), [9]);
     }
 
     #[test]
     fn an_empty_folder_has_no_data() {
         let folder = tempfile::tempdir().unwrap();
-        let error = load(folder.path(), None).unwrap_err();
-        assert!(error.to_string().ends_with("there is no training data here"));
+        let error = load(folder.path()).unwrap_err();
+        assert!(error.to_string().ends_with("there are no data of a known format here"));
         assert_eq!(error.help_text(), Some(LAYOUTS));
     }
 
@@ -202,9 +303,76 @@ mod tests {
             .add("y_test", y.clone())
             .finish();
         NpzWriter::create(&one).add("x", x).add("y", y).finish();
-        let data = load(&both, None).unwrap();
+        let data = load(&both).unwrap();
         assert_eq!(data.test.as_ref(), Some(&data.train));
-        assert_eq!(load(&one, None).unwrap(), Data { train: data.train.clone(), test: None });
-        assert_eq!(load(&one, Some(&one)).unwrap(), data);
+        assert_eq!(load(&one).unwrap(), Data { train: data.train.clone(), test: None });
+        assert_eq!(load_both(&one, &one).unwrap(), data);
+    }
+
+    #[test]
+    fn reads_npy_files_in_pairs() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = |name: &str| folder.path().join(name);
+        for (name, values) in
+            [("x_train.npy", [1, 2]), ("y_train.npy", [0, 1]), ("x_test.npy", [3, 4]), ("y_test.npy", [1, 1])]
+        {
+            npy(&file(name), &values);
+        }
+        let data = load(folder.path()).unwrap();
+        assert_eq!(data.train.labels().classes().unwrap(), [0, 1]);
+        assert_eq!(data.test.unwrap().labels().classes().unwrap(), [1, 1]);
+
+        let error = load(&file("x_train.npy")).unwrap_err();
+        assert!(error.help_text().unwrap().contains("--labels"));
+        let options = Options { labels: Some(file("y_test.npy")), ..Options::new(file("x_train.npy")) };
+        let pair = Data::load(&options).unwrap();
+        assert_eq!((pair.train.labels().classes().unwrap(), pair.test), (&[1, 1][..], None));
+        let options = Options { test_labels: Some(file("y_test.npy")), ..options };
+        assert!(Data::load(&options).unwrap_err().to_string().contains("no test data"));
+        let options = Options { test: Some(file("x_test.npy")), ..options };
+        assert_eq!(Data::load(&options).unwrap().test.unwrap().len(), 2);
+    }
+
+    #[test]
+    fn reads_folders_of_images() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: &str| {
+            let path = folder.path().join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, "").unwrap();
+        };
+        // Classes, not parts.
+        ["train/1.png", "bus/1.png"].into_iter().for_each(write);
+        let data = load(folder.path()).unwrap();
+        assert_eq!((data.train.class_names().join(" "), data.test), ("bus train".to_owned(), None));
+        std::fs::remove_dir_all(folder.path().join("train")).unwrap();
+        std::fs::remove_dir_all(folder.path().join("bus")).unwrap();
+
+        ["train/cat/1.png", "train/dog/1.png", "train/dog/2.jpg"].into_iter().for_each(write);
+        assert_eq!(load(folder.path()).unwrap().test, None);
+        ["test/dog/9.png", "test/cat/8.png"].into_iter().for_each(write);
+        write("val/dog/3.png");
+        let data = load(folder.path()).unwrap();
+        assert_eq!(data.train.labels().classes().unwrap(), [0, 1, 1]);
+        assert_eq!(data.test.unwrap().labels().classes().unwrap(), [1]);
+        let test = load_both(&folder.path().join("train"), &folder.path().join("test")).unwrap().test.unwrap();
+        assert_eq!(test.labels().classes().unwrap(), [0, 1]);
+        write("val/bird/4.png");
+        let error = load(folder.path()).unwrap_err().to_string();
+        assert!(error.contains("the class `bird` is none of the training data's"), "{error}");
+    }
+
+    #[test]
+    fn a_split_takes_the_place_of_a_test_set() {
+        let folder = tempfile::tempdir().unwrap();
+        let table = folder.path().join("t.csv");
+        std::fs::write(&table, "x,y\n1,a\n2,b\n3,a\n4,b\n").unwrap();
+        let options = Options { targets: vec!["y".to_owned()], test_split: Some(0.25), ..Options::new(&table) };
+        let data = Data::load(&options).unwrap();
+        assert_eq!((data.train.len(), data.test.map(|test| test.len())), (3, Some(1)));
+        assert!(Data::load(&Options { test: Some(table.clone()), ..options.clone() }).is_err());
+        let test = Data::load(&Options { test: Some(table.clone()), test_split: None, ..options }).unwrap().test;
+        assert_eq!(test.unwrap().class_names(), ["a", "b"]);
+        assert!(load(&table).unwrap_err().help_text().unwrap().contains("--target"));
     }
 }

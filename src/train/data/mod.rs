@@ -1,27 +1,97 @@
-//! Data sets of samples with labels: read from files, shuffled, fed in batches.
+//! Data sets of samples with labels: read from files, shuffled, normalised, augmented, fed in batches.
 
 mod array;
+mod cifar;
+mod decode;
 mod feed;
 mod idx;
+mod image_files;
 mod labels;
+mod layout;
 mod load;
+mod loader;
+mod named;
+mod normalization;
+mod npy;
 mod npz;
+mod options;
 mod order;
+mod preparation;
+mod safetensors;
+mod table;
 
 pub use array::{Array, Values};
 pub use feed::Feed;
+pub use image_files::ImageFiles;
 pub use labels::Labels;
-pub use load::Options;
+pub use loader::{Batch, Loader};
+pub use normalization::{Normalization, Normalize};
+pub use options::Options;
 pub use order::epoch_order;
+pub use preparation::Preparation;
 
+use crate::choice::nearest;
 use crate::{Error, Result};
 use sha2::{Digest, Sha256};
+
+/// Which half of a data set is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Part {
+    Train,
+    Test,
+}
+
+/// What a model looks at.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Samples {
+    /// An array in memory, whose outermost axis counts the samples.
+    Array(Array),
+    /// Images in files.
+    Images(ImageFiles),
+}
+
+impl From<Array> for Samples {
+    fn from(array: Array) -> Self {
+        Self::Array(array)
+    }
+}
+
+impl From<ImageFiles> for Samples {
+    fn from(images: ImageFiles) -> Self {
+        Self::Images(images)
+    }
+}
+
+impl Samples {
+    fn len(&self) -> usize {
+        match self {
+            Self::Array(array) => array.shape().first().copied().unwrap_or(0),
+            Self::Images(images) => images.len(),
+        }
+    }
+
+    /// Whether the samples are bytes.
+    fn are_bytes(&self) -> bool {
+        match self {
+            Self::Array(array) => matches!(array.values(), Values::U8(_)),
+            Self::Images(_) => true,
+        }
+    }
+
+    fn select(&self, rows: &[usize]) -> Result<Self> {
+        Ok(match self {
+            Self::Array(array) => Self::Array(array.select(rows)?),
+            Self::Images(images) => Self::Images(images.select(rows)),
+        })
+    }
+}
 
 /// Samples, and the label of each.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Dataset {
-    samples: Array,
+    samples: Samples,
     labels: Labels,
+    class_names: Vec<String>,
 }
 
 /// What is trained on, and what the result is measured on.
@@ -40,8 +110,9 @@ impl Dataset {
     ///
     /// # Errors
     /// Where the counts differ, there are none, or a class is below 0.
-    pub fn new(samples: Array, labels: Array) -> Result<Self> {
-        let count = samples.shape().first().copied().unwrap_or(0);
+    pub fn new(samples: impl Into<Samples>, labels: Array) -> Result<Self> {
+        let samples = samples.into();
+        let count = samples.len();
         let labels = Labels::new(labels)?;
         if count != labels.len() {
             return Err(Error::input(format!("there are {count} samples but {} labels", labels.len())));
@@ -49,7 +120,22 @@ impl Dataset {
         if count == 0 {
             return Err(Error::input("the data set is empty"));
         }
-        Ok(Self { samples, labels })
+        Ok(Self { samples, labels, class_names: Vec::new() })
+    }
+
+    /// The data set with a name for each class, in order of class.
+    ///
+    /// # Errors
+    /// Where the labels are no classes, or there are fewer names than classes.
+    pub fn with_class_names(self, class_names: Vec<String>) -> Result<Self> {
+        let classes = self.label_bound();
+        if !class_names.is_empty() && (class_names.len() < classes || self.labels.classes().is_none()) {
+            return Err(Error::input(format!(
+                "there are {} names of classes, but {classes} classes",
+                class_names.len()
+            )));
+        }
+        Ok(Self { class_names, ..self })
     }
 
     /// The number of samples; never 0.
@@ -58,13 +144,21 @@ impl Dataset {
         self.labels.len()
     }
 
-    /// The shape of one sample.
-    pub fn sample_shape(&self) -> &[usize] {
-        &self.samples.shape()[1..]
+    /// The shape of one sample; none for images in files, whose size is the graph's.
+    pub fn sample_shape(&self) -> Option<&[usize]> {
+        match &self.samples {
+            Samples::Array(array) => Some(&array.shape()[1..]),
+            Samples::Images(_) => None,
+        }
+    }
+
+    /// The names of the classes, in order of class; none where they are unknown.
+    pub fn class_names(&self) -> &[String] {
+        &self.class_names
     }
 
     /// The samples.
-    pub fn samples(&self) -> &Array {
+    pub fn samples(&self) -> &Samples {
         &self.samples
     }
 
@@ -95,6 +189,52 @@ impl Dataset {
         }
     }
 
+    /// Renumbers the classes so that those of equal names are those of `names`.
+    ///
+    /// # Errors
+    /// Where one of this data set's classes has none of these names.
+    fn align_classes(mut self, names: &[String]) -> Result<Self> {
+        if self.class_names.is_empty() || self.class_names == names {
+            return Ok(self);
+        }
+        let places = self.class_names.iter().map(|name| {
+            names.iter().position(|there| there == name).map(|place| place as i64).ok_or_else(|| {
+                let near = nearest(name, names.iter().map(String::as_str));
+                Error::input(format!("the class `{name}` is none of the training data's ({near})"))
+            })
+        });
+        let places = places.collect::<Result<Vec<_>>>()?;
+        if let Labels::Classes(classes) = &mut self.labels {
+            for class in classes {
+                *class = places[*class as usize];
+            }
+        }
+        self.class_names = names.to_vec();
+        Ok(self)
+    }
+
+    /// The data set in two: what is left, and the fraction `fraction` of the samples, drawn at random by `seed`. Both in the
+    /// order of before.
+    ///
+    /// # Errors
+    /// Where one of the two would be empty.
+    pub fn split(&self, fraction: f64, seed: u64) -> Result<(Self, Self)> {
+        let count = (fraction * self.len() as f64).round();
+        if !(count >= 1.0 && count < self.len() as f64) {
+            return Err(Error::input(format!(
+                "of {} samples the fraction {fraction} cannot be split off: both parts need a sample",
+                self.len()
+            ))
+            .help("give a fraction between 0 and 1, such as 0.1"));
+        }
+        let (rest, drawn) = order::split(self.len(), count as usize, seed);
+        let part = |rows: &[usize]| {
+            let samples = self.samples.select(rows)?;
+            Ok(Self { samples, labels: self.labels.select(rows)?, class_names: self.class_names.clone() })
+        };
+        Ok((part(&rest)?, part(&drawn)?))
+    }
+
     /// Redraws the labels of the fraction `noise` of the samples uniformly over all `classes`: a label may come out
     /// as it was. The same `seed` redraws the same samples to the same labels.
     ///
@@ -112,10 +252,14 @@ impl Dataset {
         Ok(())
     }
 
-    /// The SHA-256 of shape, samples and labels, in hexadecimal: which data these are.
+    /// The SHA-256 of shape, samples and labels, in hexadecimal: which data these are. Of images in files the names and
+    /// sizes stand for the pixels.
     pub fn digest(&self) -> String {
         let mut hash = Sha256::new();
-        self.samples.hash(&mut hash);
+        match &self.samples {
+            Samples::Array(array) => array.hash(&mut hash),
+            Samples::Images(images) => images.hash(&mut hash),
+        }
         self.labels.hash(&mut hash);
         hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
     }
@@ -160,6 +304,34 @@ mod tests {
         assert!(data.check_labels(3).is_ok());
         let error = data.check_labels(2).unwrap_err().to_string();
         assert_eq!(error, "sample 1 has the label 2, but the model has 2 classes (0 to 1)");
+    }
+
+    fn named(names: &[&str], classes: &[u8]) -> Dataset {
+        let data = Dataset::new(bytes(&[classes.len(), 1], classes), bytes(&[classes.len()], classes)).unwrap();
+        data.with_class_names(names.iter().map(|name| (*name).to_owned()).collect()).unwrap()
+    }
+
+    #[test]
+    fn classes_are_aligned_by_name() {
+        let names = ["cat", "dog", "eel"].map(String::from);
+        let aligned = named(&["cat", "eel"], &[1, 0, 1]).align_classes(&names).unwrap();
+        assert_eq!((aligned.labels().classes().unwrap(), aligned.class_names()), (&[2, 0, 2][..], &names[..]));
+        let error = named(&["cat", "dogs"], &[0]).align_classes(&names).unwrap_err().to_string();
+        assert_eq!(error, "the class `dogs` is none of the training data's (did you mean `dog`?)");
+        let data = Dataset::new(bytes(&[1, 1], &[2]), bytes(&[1], &[2])).unwrap();
+        assert!(data.with_class_names(names[..2].to_vec()).is_err());
+    }
+
+    #[test]
+    fn a_split_parts_the_samples() {
+        let data = named(&["a", "b"], &[0, 1, 1, 0, 1, 0, 0, 1, 1, 0]);
+        let (train, test) = data.split(0.3, 5).unwrap();
+        assert_eq!((train.len(), test.len(), test.class_names().len()), (7, 3, 2));
+        assert_eq!(data.split(0.3, 5).unwrap(), (train.clone(), test));
+        assert_ne!(data.split(0.3, 6).unwrap().0, train);
+        for fraction in [0.0, 0.01, 0.99, 1.0, -1.0, f64::NAN] {
+            assert!(data.split(fraction, 5).is_err(), "{fraction}");
+        }
     }
 
     #[test]

@@ -1,10 +1,11 @@
 //! `.npz` archives, as `numpy.savez` writes them.
 
-use super::array::{Array, ByteOrder, Dtype, Values, element_count};
+use super::array::Array;
+use super::named::NamedArrays;
+use super::npy;
 use crate::{Error, Result};
-use ndarray_npy::npy::header::Header;
 use std::fs::File;
-use std::io::{BufReader, Read};
+use std::io::BufReader;
 use std::path::{Path, PathBuf};
 use zip::ZipArchive;
 
@@ -28,85 +29,24 @@ impl Npz {
         })?;
         Ok(Self { path: path.to_owned(), archive })
     }
+}
 
-    /// The names of the arrays, in the archive's order.
-    pub fn names(&self) -> Vec<String> {
+impl NamedArrays for Npz {
+    fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn names(&self) -> Vec<String> {
         let files = self.archive.file_names().flatten();
         files.filter_map(|file| file.strip_suffix(".npy").map(str::to_owned)).collect()
     }
 
-    /// Whether there is an array of this name.
-    pub fn contains(&self, name: &str) -> bool {
-        self.archive.index_for_name(&format!("{name}.npy")).is_some()
-    }
-
-    /// Reads the array of this name: integers or floats of any width, either byte order, either memory order.
-    ///
-    /// # Errors
-    /// Where there is no such array (the message lists those there are), or it is damaged or of another type.
-    pub fn read(&mut self, name: &str) -> Result<Array> {
-        let Some(index) = self.archive.index_for_name(&format!("{name}.npy")) else {
-            return Err(Error::input(format!("there is no array `{name}`; there are: {}", self.names().join(", ")))
-                .in_file(&self.path));
-        };
-        let array = match self.archive.by_index(index) {
-            Ok(entry) => decode(entry, name),
+    fn decode(&mut self, name: &str) -> Result<Array> {
+        match self.archive.by_name(&format!("{name}.npy")) {
+            Ok(entry) => npy::decode(entry, &format!("array `{name}`")),
             Err(error) => Err(Error::input(format!("array `{name}`: {error}"))),
-        };
-        array.map_err(|error| error.in_file(&self.path))
+        }
     }
-}
-
-fn decode(mut from: impl Read, name: &str) -> Result<Array> {
-    let header = Header::from_reader(&mut from)
-        .map_err(|error| Error::input(format!("array `{name}` has a damaged header: {error}")))?;
-    let descriptor = header.type_descriptor.as_string().map(String::as_str).unwrap_or_default();
-    let (order, dtype) = parse_descriptor(descriptor).ok_or_else(|| {
-        Error::input(format!("array `{name}`: elements of type {} cannot be trained on", header.type_descriptor))
-            .help("save integers or floats, e.g. with .astype(numpy.float32)")
-    })?;
-    let shape = header.shape;
-    let expected = element_count(&shape)
-        .and_then(|count| count.checked_mul(dtype.size()))
-        .ok_or_else(|| Error::input(format!("array `{name}`: the shape {shape:?} is too large")))?;
-
-    // Grows with what is there rather than with what a damaged header promises.
-    let mut bytes = Vec::new();
-    from.take(expected as u64 + 1)
-        .read_to_end(&mut bytes)
-        .map_err(|error| Error::input(format!("array `{name}` is damaged: {error}")))?;
-    if bytes.len() != expected {
-        let found = if bytes.len() < expected { format!("{} are there", bytes.len()) } else { "more follow".into() };
-        return Err(Error::input(format!(
-            "array `{name}` is damaged: shape {shape:?} takes {expected} bytes, {found}"
-        )));
-    }
-    let values = Values::decode(bytes, dtype, order)?;
-    let values = if header.layout.is_fortran() { values.into_row_major(&shape)? } else { values };
-    Array::new(shape, values)
-}
-
-/// NumPy's type descriptors: byte order, kind, width.
-fn parse_descriptor(text: &str) -> Option<(ByteOrder, Dtype)> {
-    let order = match text.get(..1)? {
-        "<" | "|" => ByteOrder::Little,
-        ">" => ByteOrder::Big,
-        _ => return None,
-    };
-    let dtype = match text.get(1..)? {
-        "u1" => Dtype::U8,
-        "i1" => Dtype::I8,
-        "u2" => Dtype::U16,
-        "i2" => Dtype::I16,
-        "u4" => Dtype::U32,
-        "i4" => Dtype::I32,
-        "u8" => Dtype::U64,
-        "i8" => Dtype::I64,
-        "f4" => Dtype::F32,
-        "f8" => Dtype::F64,
-        _ => return None,
-    };
-    Some((order, dtype))
 }
 
 #[cfg(test)]

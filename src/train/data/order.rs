@@ -7,6 +7,50 @@ use rand_chacha::ChaCha8Rng;
 
 /// The stream of label noise; epochs have the streams from 0 on.
 const LABEL_NOISE: u64 = u64::MAX;
+/// The stream of the split into training and test set.
+const SPLIT: u64 = u64::MAX - 1;
+/// The stream of the images that statistics are taken of.
+const STATISTICS: u64 = u64::MAX - 2;
+
+/// What draws of an epoch are for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Draws {
+    /// The augmentation of a sample, by its number.
+    Sample = 1,
+    /// The mix of a batch, by its number in the epoch.
+    Batch = 2,
+}
+
+/// The generator of draws for the sample or batch `number` in `epoch`: a function of its arguments alone, with a key of its
+/// own for each epoch and a stream for each number.
+pub(super) fn draws(seed: u64, epoch: u64, what: Draws, number: usize) -> ChaCha8Rng {
+    let mut key = [0; 32];
+    key[..8].copy_from_slice(&seed.to_le_bytes());
+    key[8..16].copy_from_slice(&epoch.to_le_bytes());
+    key[16] = what as u8;
+    let mut generator = ChaCha8Rng::from_seed(key);
+    generator.set_stream(number as u64);
+    generator
+}
+
+/// The numbers from 0 to `samples` in two: what is left, and `count` drawn at random; both ascending.
+pub(super) fn split(samples: usize, count: usize, seed: u64) -> (Vec<usize>, Vec<usize>) {
+    part(samples, count, seed, SPLIT)
+}
+
+/// At most `count` of the numbers from 0 to `samples`, drawn at random; ascending.
+pub(super) fn some(samples: usize, count: usize, seed: u64) -> Vec<usize> {
+    part(samples, count.min(samples), seed, STATISTICS).1
+}
+
+fn part(samples: usize, count: usize, seed: u64, stream: u64) -> (Vec<usize>, Vec<usize>) {
+    let mut order: Vec<usize> = (0..samples).collect();
+    order.shuffle(&mut generator(seed, stream));
+    let mut rest = order.split_off(count);
+    order.sort_unstable();
+    rest.sort_unstable();
+    (rest, order)
+}
 
 /// The numbers of `samples` samples in the order in which epoch `epoch` (from 0) takes them: a function of its
 /// arguments alone, so that a resumed run goes on where it stopped.
@@ -51,6 +95,20 @@ mod tests {
             order.sort_unstable();
             prop_assert!(order.into_iter().eq(0..samples));
         }
+    }
+
+    #[test]
+    fn draws_are_told_apart_by_each_argument() {
+        let first = |seed, epoch, what, number| draws(seed, epoch, what, number).random::<u64>();
+        let one = first(1, 2, Draws::Sample, 3);
+        assert_eq!(one, first(1, 2, Draws::Sample, 3));
+        let others = [
+            first(2, 2, Draws::Sample, 3),
+            first(1, 3, Draws::Sample, 3),
+            first(1, 2, Draws::Batch, 3),
+            first(1, 2, Draws::Sample, 4),
+        ];
+        assert!(!others.contains(&one));
     }
 
     #[test]

@@ -1,0 +1,177 @@
+//! Which data a model is trained on, and how they are prepared.
+
+use crate::train::augment::{Augmentation, ImageAugmentation};
+use crate::train::data::{Normalize, Options, Preparation};
+use crate::{Error, Result};
+use clap::{Args, ValueEnum};
+use std::num::NonZero;
+use std::path::PathBuf;
+
+/// The data of a run.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Data")]
+pub struct DataArguments {
+    /// Training data: an .npz or .safetensors file or a folder of .npy files with x_train, y_train, x_test, y_test or with x,
+    /// y; a folder of images (train/CLASS/*.jpg, val/CLASS/*.jpg); a folder of CIFAR's .bin files or of IDX files named like
+    /// MNIST's; a .csv file with --target; an .npy or IDX file
+    // Required, unless there is a subcommand: then it is empty.
+    #[arg(long, value_name = "PATH", required = true)]
+    data: Option<PathBuf>,
+    /// Test data, where the training data come without or others are wanted
+    #[arg(long, value_name = "PATH")]
+    test_data: Option<PathBuf>,
+    /// Labels of the training data, where these are an .npy or IDX file
+    #[arg(long, value_name = "FILE")]
+    labels: Option<PathBuf>,
+    /// Labels of the test data, where these are an .npy or IDX file
+    #[arg(long, value_name = "FILE", requires = "test_data")]
+    test_labels: Option<PathBuf>,
+    /// Take the fraction P (0 to 1) of the training data, drawn by --seed, as test data
+    #[arg(long, value_name = "P", allow_negative_numbers = true, conflicts_with = "test_data")]
+    test_split: Option<f64>,
+    /// Columns of a .csv file to predict from [default: all others that hold numbers]
+    #[arg(long, value_name = "COLUMN,...", value_delimiter = ',')]
+    features: Vec<String>,
+    /// Columns of a .csv file to predict; text becomes classes, in alphabetical order
+    #[arg(long, value_name = "COLUMN,...", value_delimiter = ',')]
+    target: Vec<String>,
+    /// Sides of the images in pixels, where the model leaves them open: the shorter side is resized, the middle cropped
+    #[arg(long, value_name = "PIXELS")]
+    image_size: Option<usize>,
+    /// Divide the samples by N [default: 255 for bytes and images, 1 for all else]
+    #[arg(long, allow_negative_numbers = true, value_name = "N")]
+    divisor: Option<f32>,
+    /// Whether to bring the samples to mean 0 and standard deviation 1, after the division [default: none]
+    #[arg(long, value_enum, value_name = "BY", conflicts_with_all = ["mean", "std"])]
+    normalize: Option<NormalizeBy>,
+    /// Subtract this after the division: one number, or one a channel
+    #[arg(long, value_name = "NUMBER,...", value_delimiter = ',', allow_hyphen_values = true)]
+    mean: Vec<f32>,
+    /// Divide by this after --mean: one number, or one a channel
+    #[arg(long, value_name = "NUMBER,...", value_delimiter = ',', allow_hyphen_values = true)]
+    std: Vec<f32>,
+    /// Redraw the fraction P (0 to 1) of the training labels at random, to see what training makes of it
+    #[arg(long, allow_negative_numbers = true, value_name = "P", default_value_t = 0.0, hide_default_value = true)]
+    label_noise: f64,
+    /// What to do to the pixels of training images, at random [default: none]
+    #[arg(long, value_enum, value_name = "HOW")]
+    augment: Option<ImageAugmentation>,
+    /// Cover a square of so many pixels a side of each training image, at a random place (Cutout)
+    #[arg(long, value_name = "PIXELS")]
+    cutout: Option<usize>,
+    /// Mix each training sample and its label with another, by a share from Beta(ALPHA, ALPHA)
+    #[arg(long, value_name = "ALPHA", allow_negative_numbers = true)]
+    mixup: Option<f32>,
+    /// Put a box of another image into each training image, of an area from Beta(ALPHA, ALPHA), and mix the labels likewise;
+    /// with --mixup, each batch has one of the two
+    #[arg(long, value_name = "ALPHA", allow_negative_numbers = true)]
+    cutmix: Option<f32>,
+    /// Threads that prepare batches ahead of their use [default: 1 for arrays without augmentation, else one a core]
+    #[arg(long, value_name = "N")]
+    workers: Option<NonZero<usize>>,
+}
+
+/// What samples are normalised by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum NormalizeBy {
+    /// Not at all
+    None,
+    /// By the training set: each channel of images, each column of a table
+    Data,
+}
+
+impl DataArguments {
+    /// Which data are loaded; `seed` decides what is split off.
+    ///
+    /// # Errors
+    /// Where none are named.
+    pub fn options(&self, seed: u64) -> Result<Options> {
+        let train =
+            self.data.clone().ok_or_else(|| Error::input("no data to train on").help("name them with --data"))?;
+        Ok(Options {
+            train,
+            test: self.test_data.clone(),
+            labels: self.labels.clone(),
+            test_labels: self.test_labels.clone(),
+            test_split: self.test_split,
+            features: self.features.clone(),
+            targets: self.target.clone(),
+            seed,
+        })
+    }
+
+    /// How samples are prepared; `seed` decides what is random.
+    pub fn preparation(&self, seed: u64) -> Preparation {
+        let normalize = match self.normalize {
+            Some(NormalizeBy::Data) => Normalize::Data,
+            _ if self.mean.is_empty() && self.std.is_empty() => Normalize::None,
+            _ => Normalize::By { mean: self.mean.clone(), std: self.std.clone() },
+        };
+        Preparation {
+            divisor: self.divisor,
+            normalize,
+            image_size: self.image_size,
+            augmentation: Augmentation {
+                image: self.augment.unwrap_or_default(),
+                cutout: self.cutout,
+                mixup: self.mixup,
+                cutmix: self.cutmix,
+                ..Augmentation::default()
+            },
+            seed,
+            workers: self.workers,
+        }
+    }
+
+    /// The fraction of the training labels that is redrawn.
+    pub fn label_noise(&self) -> f64 {
+        self.label_noise
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        data: DataArguments,
+    }
+
+    fn parse(words: &str) -> Result<DataArguments, clap::Error> {
+        Line::try_parse_from(["x"].into_iter().chain(words.split(' '))).map(|line| line.data)
+    }
+
+    #[test]
+    fn lists_are_split_at_commas() {
+        let data = parse("--data t.csv --target a,b --features c --mean -0.5,0.25 --std 2").unwrap();
+        let options = data.options(7).unwrap();
+        assert_eq!((options.targets.join(" "), options.features.len(), options.seed), ("a b".to_owned(), 1, 7));
+        let expected = Normalize::By { mean: vec![-0.5, 0.25], std: vec![2.0] };
+        assert_eq!(data.preparation(0).normalize, expected);
+    }
+
+    #[test]
+    fn by_default_nothing_is_done() {
+        assert_eq!(parse("--data t.npz").unwrap().preparation(0), Preparation::default());
+        let data = parse("--data t.npz --augment autoaugment --cutout 8 --normalize data --workers 3").unwrap();
+        let preparation = data.preparation(0);
+        assert_eq!(preparation.augmentation.image, ImageAugmentation::AutoAugment);
+        assert_eq!((preparation.augmentation.cutout, preparation.normalize), (Some(8), Normalize::Data));
+        assert_eq!(preparation.workers.map(NonZero::get), Some(3));
+    }
+
+    #[test]
+    fn contradictions_are_refused() {
+        for words in [
+            "--data a --test-data b --test-split 0.1",
+            "--data a --normalize data --mean 0.5",
+            "--data a --test-labels b",
+            "--data a --workers 0",
+        ] {
+            assert!(parse(words).is_err(), "{words}");
+        }
+    }
+}

@@ -1,0 +1,194 @@
+//! Image files as pixels of one size.
+
+use crate::{Error, Result};
+use image::imageops::{self, FilterType};
+use image::{DynamicImage, GenericImageView};
+use std::fs;
+use std::path::Path;
+
+/// The first two bytes of a JPEG file.
+const JPEG_START: [u8; 2] = [0xff, 0xd8];
+
+/// Decodes the JPEG or PNG file `path` to `[channels, height, width]`: 3 channels are red, green and blue, 1 is luma
+/// (Rec. 709). Returns the pixels channels last, row by row.
+///
+/// An image of another size is resized with a triangle filter that is widened when it shrinks (antialiasing), the aspect ratio kept, until it covers
+/// `height` × `width`; of that the middle is cut out. For a square that is: the shorter side becomes the size. An alpha channel
+/// is dropped, and an orientation in the metadata is not followed.
+///
+/// # Errors
+/// Where the file cannot be read or is damaged or truncated.
+pub(super) fn read(path: &Path, shape: [usize; 3]) -> Result<Vec<u8>> {
+    let bytes = fs::read(path).map_err(|error| {
+        Error::io("read the image", path, &error)
+            .help("the images must stay where they are for as long as the run takes")
+    })?;
+    decode(&bytes, shape).map_err(|error| {
+        error.in_file(path).help("replace the image, or take it out of the data and begin the run anew")
+    })
+}
+
+fn decode(bytes: &[u8], [channels, height, width]: [usize; 3]) -> Result<Vec<u8>> {
+    // Decoders of JPEG fill what is missing with grey.
+    if bytes.starts_with(&JPEG_START) && !ends_as_jpeg(bytes) {
+        return Err(Error::input("the image is truncated: a JPEG file has an end marker, and there is none"));
+    }
+    let image = image::load_from_memory(bytes)
+        .map_err(|error| Error::input(format!("the image cannot be decoded as JPEG or PNG: {error}")))?;
+    // Fewer channels first: what is resized is what is needed.
+    let image: DynamicImage = if channels == 1 { image.into_luma8().into() } else { image.into_rgb8().into() };
+    let (height, width) = (side(height)?, side(width)?);
+    let image = cover(image, height, width);
+    let (left, top) = ((image.width() - width) / 2, (image.height() - height) / 2);
+    Ok(if (image.width(), image.height()) == (width, height) {
+        image.into_bytes()
+    } else {
+        image.crop_imm(left, top, width, height).into_bytes()
+    })
+}
+
+/// Whether a JPEG file has the marker that ends the image (ITU T.81, annex B: markers, their segments, compressed data
+/// behind SOS). True too where the structure is another one: the decoder says more of that.
+fn ends_as_jpeg(bytes: &[u8]) -> bool {
+    const SOS: u8 = 0xda;
+    const EOI: u8 = 0xd9;
+    let mut at = JPEG_START.len();
+    loop {
+        let marker = match bytes.get(at..at + 2) {
+            None => return false,
+            Some(&[0xff, 0xff]) => {
+                at += 1;
+                continue;
+            }
+            Some(&[0xff, marker]) => marker,
+            Some(_) => return true,
+        };
+        at += 2;
+        if marker == EOI {
+            return true;
+        }
+        let Some(&[high, low]) = bytes.get(at..at + 2) else { return false };
+        at += usize::from(u16::from_be_bytes([high, low]));
+        if marker == SOS {
+            // In compressed data 0xff is followed by 0, or by the number of a restart marker.
+            let rest = bytes.get(at..).unwrap_or_default();
+            match rest.windows(2).position(|pair| pair[0] == 0xff && !matches!(pair[1], 0 | 0xd0..=0xd7)) {
+                Some(next) => at += next,
+                None => return false,
+            }
+        }
+    }
+}
+
+fn side(pixels: usize) -> Result<u32> {
+    u32::try_from(pixels).map_err(|_| Error::input(format!("images of {pixels} pixels a side are too large")))
+}
+
+/// The image, resized so that it just covers `height` × `width`. The longer side is rounded down, as torchvision does.
+fn cover(image: DynamicImage, height: u32, width: u32) -> DynamicImage {
+    let (w, h) = image.dimensions();
+    let scaled = |long: u32, by: u32, of: u32| (u64::from(long) * u64::from(by) / u64::from(of)) as u32;
+    // w / h against width / height
+    let (new_width, new_height) = if u64::from(w) * u64::from(height) > u64::from(width) * u64::from(h) {
+        (scaled(w, height, h).max(width), height)
+    } else {
+        (width, scaled(h, width, w).max(height))
+    };
+    if (new_width, new_height) == (w, h) {
+        return image;
+    }
+    match image {
+        DynamicImage::ImageLuma8(image) => imageops::resize(&image, new_width, new_height, FilterType::Triangle).into(),
+        image => imageops::resize(&image.into_rgb8(), new_width, new_height, FilterType::Triangle).into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use image::{ExtendedColorType, ImageEncoder, codecs};
+
+    /// Two rows of three pixels.
+    const PIXELS: [u8; 18] = [255, 0, 0, 0, 255, 0, 0, 0, 255, 10, 20, 30, 40, 50, 60, 255, 255, 255];
+
+    fn png(pixels: &[u8], width: u32, height: u32, color: ExtendedColorType) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        codecs::png::PngEncoder::new(&mut bytes).write_image(pixels, width, height, color).unwrap();
+        bytes
+    }
+
+    fn jpeg(pixels: &[u8], width: u32, height: u32) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        let encoder = codecs::jpeg::JpegEncoder::new_with_quality(&mut bytes, 95);
+        encoder.write_image(pixels, width, height, ExtendedColorType::Rgb8).unwrap();
+        bytes
+    }
+
+    #[test]
+    fn a_png_of_the_right_size_is_taken_as_it_is() {
+        let bytes = png(&PIXELS, 3, 2, ExtendedColorType::Rgb8);
+        assert_eq!(decode(&bytes, [3, 2, 3]).unwrap(), PIXELS);
+        assert_eq!(decode(&bytes, [3, 2, 1]).unwrap(), [0, 255, 0, 40, 50, 60]);
+        // 0.2126, 0.7152 and 0.0722 of 255
+        assert_eq!(decode(&bytes, [1, 2, 3]).unwrap()[..3], [54, 182, 18]);
+        let with_alpha = png(&[1, 2, 3, 0], 1, 1, ExtendedColorType::Rgba8);
+        assert_eq!(decode(&with_alpha, [3, 1, 1]).unwrap(), [1, 2, 3]);
+        let grey = png(&[7], 1, 1, ExtendedColorType::L8);
+        assert_eq!(decode(&grey, [3, 1, 1]).unwrap(), [7, 7, 7]);
+    }
+
+    #[test]
+    fn a_jpeg_is_about_what_was_written() {
+        let red: Vec<u8> = [200, 30, 60].repeat(64);
+        let decoded = decode(&jpeg(&red, 8, 8), [3, 8, 8]).unwrap();
+        assert!(decoded.iter().zip(&red).all(|(a, b)| a.abs_diff(*b) <= 3), "{:?}", &decoded[..3]);
+    }
+
+    #[test]
+    fn every_truncation_is_an_error() {
+        let noise: Vec<u8> = (0..16 * 16 * 3u32).map(|i| (i * i % 251) as u8).collect();
+        for bytes in [png(&noise, 16, 16, ExtendedColorType::Rgb8), jpeg(&noise, 16, 16)] {
+            for length in 0..bytes.len() {
+                assert!(decode(&bytes[..length], [3, 16, 16]).is_err(), "{length} of {} bytes", bytes.len());
+            }
+            // What comes after the image is not looked at.
+            decode(&[bytes.as_slice(), &[0; 3]].concat(), [3, 16, 16]).unwrap();
+        }
+    }
+
+    #[test]
+    fn errors_name_the_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.png");
+        let error = read(&path, [3, 8, 8]).unwrap_err();
+        assert!(error.to_string().contains("a.png: cannot read the image"), "{error}");
+        fs::write(&path, "no image").unwrap();
+        let error = read(&path, [3, 8, 8]).unwrap_err();
+        assert!(error.to_string().contains("a.png: the image cannot be decoded as JPEG or PNG"), "{error}");
+        assert!(error.help_text().unwrap().contains("replace"));
+    }
+
+    /// One case of `tests/fixtures/images/resize.json`.
+    #[derive(serde::Deserialize)]
+    struct Case {
+        from: [u32; 2],
+        to: [usize; 2],
+        channels: usize,
+        pixels: Vec<u8>,
+        expected: Vec<u8>,
+    }
+
+    #[test]
+    fn resizes_and_crops_as_pillow_does() {
+        let cases: Vec<Case> =
+            serde_json::from_str(include_str!("../../../tests/fixtures/images/resize.json")).unwrap();
+        assert!(cases.len() >= 8);
+        for Case { from: [height, width], to, channels, pixels, expected } in cases {
+            let color = if channels == 1 { ExtendedColorType::L8 } else { ExtendedColorType::Rgb8 };
+            let found = decode(&png(&pixels, width, height, color), [channels, to[0], to[1]]).unwrap();
+            let worst = found.iter().zip(&expected).map(|(a, b)| a.abs_diff(*b)).max();
+            assert_eq!(found.len(), expected.len());
+            assert!(worst <= Some(1), "{height} × {width} to {to:?}: off by {worst:?}");
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! `.npy` files, as `numpy.save` writes them, alone or in a folder.
+
+use super::array::{Array, ByteOrder, Dtype, Values, element_count};
+use super::named::NamedArrays;
+use crate::{Error, Result};
+use ndarray_npy::npy::header::Header;
+use std::fs::File;
+use std::io::{BufReader, Read};
+use std::path::{Path, PathBuf};
+
+pub(super) const MAGIC: [u8; 6] = *b"\x93NUMPY";
+
+/// Reads a `.npy` file.
+///
+/// # Errors
+/// Where the file cannot be read, is damaged, or has elements that cannot be trained on.
+pub(super) fn read(path: &Path) -> Result<Array> {
+    let file = File::open(path).map_err(|error| Error::io("open the file", path, &error))?;
+    decode(BufReader::new(file), "the array")
+        .map_err(|error| error.in_file(path).help("save the array again with numpy.save, or download the file again"))
+}
+
+/// A folder whose `.npy` files are arrays with names.
+pub(super) struct NpyFolder(PathBuf);
+
+impl NpyFolder {
+    pub(super) fn open(path: &Path) -> Self {
+        Self(path.to_owned())
+    }
+}
+
+impl NamedArrays for NpyFolder {
+    fn path(&self) -> &Path {
+        &self.0
+    }
+
+    fn names(&self) -> Vec<String> {
+        let entries = self.0.read_dir().into_iter().flatten().flatten();
+        let mut names: Vec<String> =
+            entries.filter_map(|entry| entry.file_name().to_str()?.strip_suffix(".npy").map(str::to_owned)).collect();
+        names.sort_unstable();
+        names
+    }
+
+    fn decode(&mut self, name: &str) -> Result<Array> {
+        read(&self.0.join(format!("{name}.npy")))
+    }
+}
+
+/// Decodes an array in the format `.npy`: integers or floats of any width, either byte order, either memory order. `what`
+/// it is begins the messages.
+///
+/// # Errors
+/// Where it is damaged, goes on after its last element, or has elements of another type.
+pub(super) fn decode(mut from: impl Read, what: &str) -> Result<Array> {
+    let header = Header::from_reader(&mut from)
+        .map_err(|error| Error::input(format!("{what} has a damaged header: {error}")))?;
+    let descriptor = header.type_descriptor.as_string().map(String::as_str).unwrap_or_default();
+    let (order, dtype) = parse_descriptor(descriptor).ok_or_else(|| {
+        Error::input(format!("{what}: elements of type {} cannot be trained on", header.type_descriptor))
+            .help("save integers or floats, e.g. with .astype(numpy.float32)")
+    })?;
+    let shape = header.shape;
+    let expected = element_count(&shape)
+        .and_then(|count| count.checked_mul(dtype.size()))
+        .ok_or_else(|| Error::input(format!("{what}: the shape {shape:?} is too large")))?;
+
+    // Grows with what is there rather than with what a damaged header promises.
+    let mut bytes = Vec::new();
+    from.take(expected as u64 + 1)
+        .read_to_end(&mut bytes)
+        .map_err(|error| Error::input(format!("{what} is damaged: {error}")))?;
+    if bytes.len() != expected {
+        let found = if bytes.len() < expected { format!("{} are there", bytes.len()) } else { "more follow".into() };
+        return Err(Error::input(format!("{what} is damaged: shape {shape:?} takes {expected} bytes, {found}")));
+    }
+    let values = Values::decode(bytes, dtype, order)?;
+    let values = if header.layout.is_fortran() { values.into_row_major(&shape)? } else { values };
+    Array::new(shape, values)
+}
+
+/// NumPy's type descriptors: byte order, kind, width.
+fn parse_descriptor(text: &str) -> Option<(ByteOrder, Dtype)> {
+    let order = match text.get(..1)? {
+        "<" | "|" => ByteOrder::Little,
+        ">" => ByteOrder::Big,
+        _ => return None,
+    };
+    let dtype = match text.get(1..)? {
+        "u1" => Dtype::U8,
+        "i1" => Dtype::I8,
+        "u2" => Dtype::U16,
+        "i2" => Dtype::I16,
+        "u4" => Dtype::U32,
+        "i4" => Dtype::I32,
+        "u8" => Dtype::U64,
+        "i8" => Dtype::I64,
+        "f4" => Dtype::F32,
+        "f8" => Dtype::F64,
+        _ => return None,
+    };
+    Some((order, dtype))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ndarray::array;
+    use ndarray_npy::WriteNpyExt;
+
+    #[test]
+    fn a_folder_lists_its_arrays_and_reads_them() {
+        let folder = tempfile::tempdir().unwrap();
+        for (name, value) in [("y", 7u8), ("x", 5)] {
+            let mut bytes = Vec::new();
+            array![value].write_npy(&mut bytes).unwrap();
+            std::fs::write(folder.path().join(format!("{name}.npy")), bytes).unwrap();
+        }
+        std::fs::write(folder.path().join("notes.txt"), "").unwrap();
+        let mut arrays = NpyFolder::open(folder.path());
+        assert_eq!(arrays.names(), ["x", "y"]);
+        assert_eq!(arrays.read("y").unwrap(), Array::new(vec![1], Values::U8(vec![7])).unwrap());
+    }
+
+    #[test]
+    fn every_truncation_is_an_error_that_names_the_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.npy");
+        let mut bytes = Vec::new();
+        array![[1.5f32, 2.0], [3.0, 4.0]].write_npy(&mut bytes).unwrap();
+        for length in 0..bytes.len() {
+            std::fs::write(&path, &bytes[..length]).unwrap();
+            let error = read(&path).unwrap_err();
+            assert!(error.to_string().contains("x.npy: the array "), "{length} bytes: {error}");
+            assert_eq!(error.exit_code(), 2);
+        }
+    }
+}

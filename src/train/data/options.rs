@@ -1,0 +1,31 @@
+//! Which data are loaded.
+
+use std::path::PathBuf;
+
+/// Where the data of a run lie, and what of them is used.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Options {
+    /// The training data; the module's loader says what that can be.
+    pub train: PathBuf,
+    /// The test data, in place of those found with the training data.
+    pub test: Option<PathBuf>,
+    /// The labels of the training samples, where these are a file of one array.
+    pub labels: Option<PathBuf>,
+    /// The labels of the test samples, likewise.
+    pub test_labels: Option<PathBuf>,
+    /// The fraction of the training samples that becomes the test set, in place of another.
+    pub test_split: Option<f64>,
+    /// The columns of a table that a model looks at; all that are numeric where none is named.
+    pub features: Vec<String>,
+    /// The columns of a table that a model predicts.
+    pub targets: Vec<String>,
+    /// Decides the split.
+    pub seed: u64,
+}
+
+impl Options {
+    /// The data at `train` with everything that is found there.
+    pub fn new(train: impl Into<PathBuf>) -> Self {
+        Self { train: train.into(), ..Self::default() }
+    }
+}

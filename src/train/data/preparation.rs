@@ -1,0 +1,61 @@
+//! How samples are made ready for the graph.
+
+use super::Normalize;
+use crate::Result;
+use crate::train::Fingerprint;
+use crate::train::augment::Augmentation;
+use std::num::NonZero;
+
+/// What is done to samples on their way from the data to the graph. By default bytes are divided by 255, and nothing else.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Preparation {
+    /// What samples for a float input are divided by; where none is given, by 255 if they are bytes.
+    pub divisor: Option<f32>,
+    /// What is done after the division.
+    pub normalize: Normalize,
+    /// The sides of images in files, in pixels, where the graph leaves them open.
+    pub image_size: Option<usize>,
+    /// What is done to training samples at random.
+    pub augmentation: Augmentation,
+    /// Decides the augmentation, and which images are looked at for their mean.
+    pub seed: u64,
+    /// The threads that make batches; where none is given, one for arrays that are fed as they are, else one a core.
+    pub workers: Option<NonZero<usize>>,
+}
+
+impl Preparation {
+    /// Samples that are divided by `divisor`, and nothing else.
+    pub fn divide(divisor: f32) -> Self {
+        Self { divisor: Some(divisor), ..Self::default() }
+    }
+
+    /// This preparation without what takes a look at the data or is random: enough to see whether data and graph fit.
+    #[must_use]
+    pub fn plain(&self) -> Self {
+        Self { normalize: Normalize::None, augmentation: Augmentation::default(), ..self.clone() }
+    }
+
+    /// Adds what the course of a run depends on; the number of workers it does not.
+    ///
+    /// # Errors
+    /// None that a user can cause.
+    pub fn fingerprint(&self, fingerprint: Fingerprint) -> Result<Fingerprint> {
+        let mut fingerprint = fingerprint.with("divisor", self.divisor);
+        match &self.normalize {
+            Normalize::None => {}
+            Normalize::Data => fingerprint = fingerprint.with("normalization", "data"),
+            Normalize::By { mean, std } => {
+                fingerprint = fingerprint.with("mean", mean.clone()).with("standard deviation", std.clone());
+            }
+        }
+        if let Some(size) = self.image_size {
+            fingerprint = fingerprint.with("image size", size);
+        }
+        if !self.augmentation.is_none() {
+            let augmentation = serde_json::to_value(&self.augmentation)
+                .map_err(|error| crate::Error::internal(format!("an augmentation is no JSON: {error}")))?;
+            fingerprint = fingerprint.with("augmentation", augmentation);
+        }
+        Ok(fingerprint)
+    }
+}

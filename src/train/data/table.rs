@@ -1,0 +1,303 @@
+//! CSV files: a row for each sample, columns by name.
+
+use super::array::{Array, Values};
+use super::{Dataset, Options};
+use crate::choice::nearest;
+use crate::{Error, Result};
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+/// A table of text with named columns.
+pub(super) struct Table {
+    path: PathBuf,
+    names: Vec<String>,
+    rows: Vec<csv::StringRecord>,
+}
+
+/// What of a table is fed to a model.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Columns {
+    features: Vec<String>,
+    targets: Vec<String>,
+    /// The classes of a target that is text, sorted.
+    classes: Option<Vec<String>>,
+}
+
+impl Table {
+    /// Reads a file whose first line names the columns.
+    ///
+    /// # Errors
+    /// Where it cannot be read, a line has another number of fields than the first, or two columns have one name.
+    pub(super) fn read(path: &Path) -> Result<Self> {
+        let unreadable = |error: csv::Error| {
+            let message = match error.kind() {
+                csv::ErrorKind::UnequalLengths { pos, expected_len, len } => {
+                    let line = pos.as_ref().map_or(0, csv::Position::line);
+                    format!("line {line} has {len} fields, the header {expected_len}")
+                }
+                _ => format!("cannot read the table: {error}"),
+            };
+            Error::input(message).in_file(path).help("expected a CSV file in UTF-8, with commas and a header")
+        };
+        let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).from_path(path).map_err(unreadable)?;
+        let names: Vec<String> = reader.headers().map_err(unreadable)?.iter().map(str::to_owned).collect();
+        if let Some(number) = names.iter().find_map(|name| number(name)) {
+            return Err(Error::input(format!(
+                "the first line has the number {number}; expected the names of the columns"
+            ))
+            .in_file(path)
+            .help("put a line with a name for each column at the top of the file"));
+        }
+        if let Some(twice) = names.iter().enumerate().find_map(|(at, name)| names[..at].contains(name).then_some(name))
+        {
+            return Err(Error::input(format!("two columns have the name `{twice}`")).in_file(path));
+        }
+        let rows = reader.records().collect::<Result<Vec<_>, _>>().map_err(unreadable)?;
+        if rows.is_empty() {
+            return Err(Error::input("the table has no rows").in_file(path));
+        }
+        Ok(Self { path: path.to_owned(), names, rows })
+    }
+
+    /// The columns that `options` ask for. Features by default are all columns but the targets whose first entry is a number.
+    ///
+    /// # Errors
+    /// Where no target is named, a column is not there, or there is no feature.
+    pub(super) fn columns(&self, options: &Options) -> Result<Columns> {
+        self.choose(&options.features, &options.targets).map_err(|error| error.in_file(&self.path))
+    }
+
+    fn choose(&self, features: &[String], targets: &[String]) -> Result<Columns> {
+        if targets.is_empty() {
+            return Err(Error::input("which column is to be predicted?")
+                .help(format!("name it with --target; the columns are {}", self.names.join(", "))));
+        }
+        for name in features.iter().chain(targets) {
+            self.index(name)?;
+        }
+        if let Some(both) = features.iter().find(|name| targets.contains(name)) {
+            return Err(Error::input(format!(
+                "column `{both}` is a feature and a target: it would be predicted from itself"
+            )));
+        }
+        let features = if features.is_empty() {
+            let others = self.names.iter().filter(|name| !targets.contains(name));
+            let mut numeric = Vec::new();
+            for name in others {
+                let index = self.index(name)?;
+                if self.entries(index).find(|entry| !entry.is_empty()).and_then(number).is_some() {
+                    numeric.push(name.clone());
+                }
+            }
+            numeric
+        } else {
+            features.to_vec()
+        };
+        if features.is_empty() {
+            return Err(Error::input("no column besides the target is numeric: there is nothing to predict from"));
+        }
+        let classes = match targets {
+            [target] => {
+                let entries = || self.entries(self.index(target).unwrap_or_default());
+                let is_text = entries().find(|entry| !entry.is_empty()).is_some_and(|entry| number(entry).is_none());
+                let names = || entries().filter(|entry| !entry.is_empty()).map(str::to_owned).collect::<BTreeSet<_>>();
+                is_text.then(|| names().into_iter().collect())
+            }
+            _ => None,
+        };
+        Ok(Columns { features, targets: targets.to_vec(), classes })
+    }
+
+    fn index(&self, name: &str) -> Result<usize> {
+        self.names.iter().position(|there| there == name).ok_or_else(|| {
+            let near = nearest(name, self.names.iter().map(String::as_str));
+            Error::input(format!("there is no column `{name}` ({near})"))
+        })
+    }
+
+    fn entries(&self, column: usize) -> impl Iterator<Item = &str> {
+        self.rows.iter().map(move |row| row.get(column).unwrap_or_default())
+    }
+
+    /// The table as samples of numbers and their labels: classes where the target is text (their names are kept) or whole
+    /// numbers from 0 on, floats otherwise.
+    ///
+    /// # Errors
+    /// Where a column is missing, an entry is no number (line and column are named), or a class is none of `columns`'.
+    pub(super) fn dataset(&self, columns: &Columns) -> Result<Dataset> {
+        self.convert(columns).map_err(|error| error.in_file(&self.path))
+    }
+
+    fn convert(&self, columns: &Columns) -> Result<Dataset> {
+        let samples = self.floats(&columns.features)?;
+        match (&columns.classes, &*columns.targets) {
+            (Some(names), [target]) => {
+                let classes = self.classes(self.index(target)?, names)?;
+                Dataset::new(samples, classes)?.with_class_names(names.clone())
+            }
+            (_, [target]) => {
+                let index = self.index(target)?;
+                let whole: Option<Vec<i64>> =
+                    self.entries(index).map(|entry| entry.parse().ok().filter(|&class: &i64| class >= 0)).collect();
+                let labels = match whole {
+                    Some(classes) => Array::new(vec![classes.len()], Values::I64(classes))?,
+                    None => self.floats(&columns.targets)?,
+                };
+                Dataset::new(samples, labels)
+            }
+            (_, targets) => Dataset::new(samples, self.floats(targets)?),
+        }
+    }
+
+    /// The columns as an array of shape `[rows, columns]`.
+    fn floats(&self, names: &[String]) -> Result<Array> {
+        let indices = names.iter().map(|name| self.index(name)).collect::<Result<Vec<_>>>()?;
+        let mut values = Vec::with_capacity(self.rows.len() * indices.len());
+        for row in &self.rows {
+            for &index in &indices {
+                let entry = row.get(index).unwrap_or_default();
+                values.push(number(entry).ok_or_else(|| self.misfit(row, index, "a number"))?);
+            }
+        }
+        Array::new(vec![self.rows.len(), indices.len()], Values::F32(values))
+    }
+
+    fn classes(&self, index: usize, names: &[String]) -> Result<Array> {
+        let mut classes = Vec::with_capacity(self.rows.len());
+        for row in &self.rows {
+            let entry = row.get(index).unwrap_or_default();
+            let found = names.iter().position(|name| name == entry && !name.is_empty());
+            let class = found.ok_or_else(|| {
+                let known: Vec<_> = names.iter().take(8).map(|name| format!("`{name}`")).collect();
+                self.misfit(row, index, &format!("one of the training data's classes ({})", known.join(", ")))
+            })?;
+            classes.push(class as i64);
+        }
+        Array::new(vec![classes.len()], Values::I64(classes))
+    }
+
+    /// That the entry at `index` of `row` is not what was `expected`.
+    fn misfit(&self, row: &csv::StringRecord, index: usize, expected: &str) -> Error {
+        let line = row.position().map_or(0, csv::Position::line);
+        let entry = match row.get(index).unwrap_or_default() {
+            "" => "nothing".to_owned(),
+            entry => format!("`{entry}`"),
+        };
+        Error::input(format!("line {line}, column `{}`: expected {expected}, found {entry}", self.names[index]))
+            .help("mend the entry, remove the line, or name the columns to be used with --features and --target")
+    }
+}
+
+/// The finite number that a text is.
+fn number(text: &str) -> Option<f32> {
+    text.parse().ok().filter(|number: &f32| number.is_finite())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Labels, Samples};
+    use super::*;
+
+    const IRIS: &str = "id,length,width,note,species\n\
+                        1,5.1,3.5,,setosa\n\
+                        2,7.0,3.2,\"tall, wide\",versicolor\n\
+                        3,4.9,3.0,,setosa\n";
+
+    fn table(text: &str) -> Table {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("iris.csv");
+        std::fs::write(&path, text).unwrap();
+        Table::read(&path).unwrap()
+    }
+
+    fn load(text: &str, features: &[&str], targets: &[&str]) -> Result<Dataset> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("iris.csv");
+        std::fs::write(&path, text).unwrap();
+        let owned = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+        let options = Options { features: owned(features), targets: owned(targets), ..Options::new(&path) };
+        let table = Table::read(&path)?;
+        table.dataset(&table.columns(&options)?)
+    }
+
+    fn floats(data: &Dataset) -> Vec<f32> {
+        match data.samples() {
+            Samples::Array(array) => match array.values() {
+                Values::F32(values) => values.clone(),
+                _ => panic!("no floats"),
+            },
+            Samples::Images(_) => panic!("no array"),
+        }
+    }
+
+    #[test]
+    fn text_becomes_classes_and_numbers_features() {
+        let data = load(IRIS, &[], &["species"]).unwrap();
+        assert_eq!(floats(&data), [1.0, 5.1, 3.5, 2.0, 7.0, 3.2, 3.0, 4.9, 3.0]);
+        assert_eq!(
+            (data.labels(), data.class_names()),
+            (&Labels::Classes(vec![0, 1, 0]), &["setosa", "versicolor"].map(String::from)[..])
+        );
+        let data = load(IRIS, &["width", "length"], &["species"]).unwrap();
+        assert_eq!(floats(&data), [3.5, 5.1, 3.2, 7.0, 3.0, 4.9]);
+    }
+
+    #[test]
+    fn numbers_are_targets_or_classes() {
+        let labels = |targets: &[&str]| load(IRIS, &["width"], targets).unwrap().labels().clone();
+        let table = |shape: &[usize], values: &[f32]| {
+            Labels::Targets(Array::new(shape.to_vec(), Values::F32(values.to_vec())).unwrap())
+        };
+        assert_eq!(labels(&["id"]), Labels::Classes(vec![1, 2, 3]));
+        assert_eq!(labels(&["length"]), table(&[3, 1], &[5.1, 7.0, 4.9]));
+        assert_eq!(labels(&["id", "length"]), table(&[3, 2], &[1.0, 5.1, 2.0, 7.0, 3.0, 4.9]));
+        let negative = load("x,y\n1,-2\n3,4\n", &[], &["y"]).unwrap();
+        assert_eq!(*negative.labels(), table(&[2, 1], &[-2.0, 4.0]));
+    }
+
+    #[test]
+    fn names_line_and_column_of_what_is_no_number() {
+        let message = |text: &str, features: &[&str]| load(text, features, &["species"]).unwrap_err().to_string();
+        let broken = IRIS.replace("3.2", "3,2");
+        assert!(message(&broken, &[]).contains("iris.csv: line 3 has 6 fields, the header 5"));
+        let broken = IRIS.replace("3.2", "n/a");
+        assert!(message(&broken, &[]).ends_with("iris.csv: line 3, column `width`: expected a number, found `n/a`"));
+        assert!(
+            message(&IRIS.replace("4.9", ""), &[])
+                .ends_with("line 4, column `length`: expected a number, found nothing")
+        );
+        assert!(
+            message(&IRIS.replace("4.9", "inf"), &[])
+                .ends_with("line 4, column `length`: expected a number, found `inf`")
+        );
+        assert!(message(IRIS, &["note"]).ends_with("line 2, column `note`: expected a number, found nothing"));
+        assert!(message(&IRIS.replace("versicolor", ""), &[]).contains("line 3, column `species`: expected one of"));
+    }
+
+    #[test]
+    fn columns_must_be_there() {
+        let message = |features: &[&str], targets: &[&str]| load(IRIS, features, targets).unwrap_err().to_string();
+        assert!(message(&[], &["speces"]).ends_with("there is no column `speces` (did you mean `species`?)"));
+        assert!(message(&["hight"], &["species"]).contains("there is no column `hight`"));
+        assert!(message(&["id"], &["id"]).contains("predicted from itself"));
+        let error = load(IRIS, &[], &[]).unwrap_err();
+        assert!(error.help_text().unwrap().ends_with("the columns are id, length, width, note, species"));
+        assert!(message(&[], &["id", "length", "width"]).contains("nothing to predict from"));
+        let no_header = load("1,2\n3,4\n", &[], &["y"]).err().unwrap().to_string();
+        assert!(no_header.contains("the first line has the number 1"), "{no_header}");
+        assert!(load("x,x\n1,2\n", &[], &["x"]).err().unwrap().to_string().contains("two columns have the name `x`"));
+    }
+
+    #[test]
+    fn a_test_table_has_the_columns_and_classes_of_the_training_table() {
+        let names = |text: &str| Options { targets: vec![text.to_owned()], ..Options::new("") };
+        let columns = table(IRIS).columns(&names("species")).unwrap();
+        let test = table("species,width,length,id\nversicolor,1,2,3\n").dataset(&columns).unwrap();
+        assert_eq!((floats(&test), test.labels().classes().unwrap()), (vec![3.0, 2.0, 1.0], &[1][..]));
+        let error = table("species,width,length,id\nvirginica,1,2,3\n").dataset(&columns).unwrap_err().to_string();
+        assert!(
+            error.ends_with("expected one of the training data's classes (`setosa`, `versicolor`), found `virginica`"),
+            "{error}"
+        );
+    }
+}
