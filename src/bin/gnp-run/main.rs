@@ -9,7 +9,7 @@ mod trainee;
 
 use clap::{Parser, Subcommand};
 use gnp::cli;
-use gnp::cli::arguments::{PenaltyArguments, StepArguments};
+use gnp::cli::arguments::{DataArguments, PenaltyArguments, StepArguments};
 use std::process::ExitCode;
 
 const EXAMPLES: &str = "\
@@ -51,6 +51,8 @@ struct CommandLine {
     #[command(flatten)]
     train: Option<train::Arguments>,
     #[command(flatten)]
+    data: Option<DataArguments>,
+    #[command(flatten)]
     penalty: PenaltyArguments,
     #[command(flatten)]
     step: StepArguments,
@@ -65,14 +67,14 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    cli::run(|line: CommandLine| match (line.command, line.train) {
-        (Some(Command::Engines(arguments)), _) => engines::run(&arguments),
-        (Some(Command::Demo(arguments)), _) => demo::run(&arguments),
-        (None, Some(mut arguments)) => {
-            (arguments.penalty, arguments.step) = (line.penalty, line.step);
+    cli::run(|line: CommandLine| match (line.command, line.train, line.data) {
+        (Some(Command::Engines(arguments)), ..) => engines::run(&arguments),
+        (Some(Command::Demo(arguments)), ..) => demo::run(&arguments),
+        (None, Some(mut arguments), Some(data)) => {
+            (arguments.data, arguments.penalty, arguments.step) = (data, line.penalty, line.step);
             train::run(&arguments)
         }
-        (None, None) => {
+        (None, ..) => {
             Err(gnp::Error::input("nothing to train").help("name a model or a folder of artifacts: gnp-run --help"))
         }
     })

@@ -22,9 +22,6 @@ pub struct Arguments {
     #[arg(long, value_name = "MODEL")]
     pub forward: Option<PathBuf>,
 
-    #[command(flatten)]
-    data: DataArguments,
-
     /// Times that the training data are gone through
     #[arg(long, value_name = "N", value_parser = value_parser!(u64).range(1..), help_heading = "Optimization")]
     epochs: u64,
@@ -48,6 +45,8 @@ pub struct Arguments {
     pub seed: u32,
 
     // Arguments of the command line itself: a group that may be missing, as this one, can hold no others.
+    #[arg(skip)]
+    pub data: DataArguments,
     #[arg(skip)]
     pub penalty: PenaltyArguments,
     #[arg(skip)]
