@@ -8,7 +8,7 @@ use std::num::NonZero;
 use std::path::PathBuf;
 
 /// The data of a run.
-#[derive(Args, Clone, Debug)]
+#[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Data")]
 pub struct DataArguments {
     /// Training data: an .npz or .safetensors file or a folder of .npy files with x_train, y_train, x_test, y_test or with x,

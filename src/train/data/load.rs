@@ -49,7 +49,7 @@ impl Data {
     /// ```
     pub fn load(options: &Options) -> Result<Self> {
         let path = &*options.train;
-        let mut source = Source::open(path, options.labels.as_deref())?;
+        let mut source = Source::open(path, options.labels.as_deref(), "training")?;
         let columns = match &source {
             Source::Table(table) => Some(table.columns(options)?),
             _ if options.features.is_empty() && options.targets.is_empty() => None,
@@ -65,7 +65,7 @@ impl Data {
                 return Ok(Self { train, test: Some(test) });
             }
             (None, Some(path)) => {
-                let mut source = Source::open(path, options.test_labels.as_deref())?;
+                let mut source = Source::open(path, options.test_labels.as_deref(), "test")?;
                 Some(source.part(Part::Test, columns.as_ref())?.ok_or_else(|| missing("test", path))?)
             }
             (None, None) if options.test_labels.is_some() => {
@@ -104,8 +104,8 @@ enum Source {
 }
 
 impl Source {
-    /// Tells the format of what is at `path`.
-    fn open(path: &Path, labels: Option<&Path>) -> Result<Self> {
+    /// Tells the format of what is at `path`: `what` (training, test) data.
+    fn open(path: &Path, labels: Option<&Path>, what: &str) -> Result<Self> {
         if let Some(labels) = labels {
             return Ok(Self::Pair { samples: path.to_owned(), labels: labels.to_owned() });
         }
@@ -120,7 +120,7 @@ impl Source {
             } else if has_folders(path) {
                 Ok(Self::Images(path.to_owned()))
             } else {
-                Err(Error::input("there are no data of a known format here").in_file(path).help(LAYOUTS))
+                Err(missing(what, path))
             };
         }
         let start = start_of(path)?;
@@ -287,7 +287,7 @@ mod tests {
     fn an_empty_folder_has_no_data() {
         let folder = tempfile::tempdir().unwrap();
         let error = load(folder.path()).unwrap_err();
-        assert!(error.to_string().ends_with("there are no data of a known format here"));
+        assert!(error.to_string().ends_with("there is no training data here"));
         assert_eq!(error.help_text(), Some(LAYOUTS));
     }
 

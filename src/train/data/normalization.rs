@@ -73,9 +73,9 @@ impl Normalization {
     /// The statistics of all samples in `array`.
     pub(super) fn of_array(divisor: f32, array: &Array, channels: Channels) -> Self {
         match array.values() {
-            Values::U8(values) => Self::of_values(divisor, values, channels, |value| f64::from(value)),
+            Values::U8(values) => Self::of_values(divisor, values, channels, f64::from),
             Values::I64(values) => Self::of_values(divisor, values, channels, |value| value as f64),
-            Values::F32(values) => Self::of_values(divisor, values, channels, |value| f64::from(value)),
+            Values::F32(values) => Self::of_values(divisor, values, channels, f64::from),
         }
     }
 

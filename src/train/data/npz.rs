@@ -51,6 +51,7 @@ impl NamedArrays for Npz {
 
 #[cfg(test)]
 pub(super) mod tests {
+    use super::super::Values;
     use super::*;
     use ndarray::{Array2, ArrayD, ShapeBuilder, array};
     use ndarray_npy::{WritableElement, WriteNpyExt};
