@@ -101,7 +101,7 @@ fn hybrid_training_takes_plain_steps_and_goes_on_as_it_began() {
     let state = |out: &str| fs::read(folder.path().join(out).join("state.safetensors")).unwrap();
     assert!(state("parts") == state("whole"));
     let said = refusal(&mut run(&step, &folder.path().join("parts"), &["--lr", "0.05", "--epochs", "5", "--resume"]));
-    assert_says(&said, &["the run was begun otherwise: hybrid was 0.5, is null"]);
+    assert_says(&said, &["the run was begun otherwise: hybrid was 0.5, is not given"]);
 }
 
 #[test]

@@ -191,7 +191,10 @@ fn labels_that_do_not_fit_the_loss_are_refused() {
     );
     assert_says(&refused(&classes, &one_hot), &["`labels`", "help: turn one-hot labels into class indices"]);
     assert_says(&refused(&numbers, &narrow), &["`labels`", "[?, 3]", "help: "]);
-    assert_says(&refused(&numbers, &class_data(folder)), &["`labels`", "help: "]);
+    // Classes fit a loss on numbers: as the probabilities of all classes.
+    let (out, _) =
+        said(train(folder, &numbers, &class_data(folder), "one-hot").args(["--epochs", "1", "--engine", "tract"]));
+    assert_says(&out, &["training loss"]);
 }
 
 #[test]

@@ -244,7 +244,7 @@ fn gr_warmup(experiment: &Experiment, what: Warmup, length: Option<Span>, in_gra
     if what == Warmup::None {
         return match given {
             None => Ok(None),
-            Some(_) => Err(Error::input("a length of the warm-up is of no use: the penalty is not warmed up")
+            Some(_) => Err(Error::input("--gr-warmup-epochs is of no use: the penalty is not warmed up")
                 .help("say with --gr-warmup what grows, to gnp-rewrite where the model is a step model already")),
         };
     }
