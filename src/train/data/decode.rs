@@ -1,8 +1,9 @@
 //! Image files as pixels of one size.
 
 use crate::{Error, Result};
-use image::imageops::{self, FilterType};
-use image::{DynamicImage, GenericImageView};
+use fast_image_resize::images::{Image, ImageRef};
+use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
+use image::GenericImageView;
 use std::fs;
 use std::path::Path;
 
@@ -36,15 +37,12 @@ fn decode(bytes: &[u8], [channels, height, width]: [usize; 3]) -> Result<Vec<u8>
     let image = image::load_from_memory(bytes)
         .map_err(|error| Error::input(format!("the image cannot be decoded as JPEG or PNG: {error}")))?;
     // Fewer channels first: what is resized is what is needed.
-    let image: DynamicImage = if channels == 1 { image.into_luma8().into() } else { image.into_rgb8().into() };
-    let (height, width) = (side(height)?, side(width)?);
-    let image = cover(image, height, width);
-    let (left, top) = ((image.width() - width) / 2, (image.height() - height) / 2);
-    Ok(if (image.width(), image.height()) == (width, height) {
-        image.into_bytes()
-    } else {
-        image.crop_imm(left, top, width, height).into_bytes()
-    })
+    let (w, h) = image.dimensions();
+    let pixels = if channels == 1 { image.into_luma8().into_raw() } else { image.into_rgb8().into_raw() };
+    let (covering, pixels) = cover(pixels, channels, (w, h), (side(width)?, side(height)?))?;
+    let (row, row_kept) = (covering.0 as usize * channels, width * channels);
+    let (left, top) = ((row - row_kept) / channels / 2 * channels, (covering.1 as usize - height) / 2);
+    Ok(pixels.chunks_exact(row).skip(top).take(height).flat_map(|row| &row[left..][..row_kept]).copied().collect())
 }
 
 /// Whether a JPEG file has the marker that ends the image (ITU T.81, annex B: markers, their segments, compressed data
@@ -84,23 +82,28 @@ fn side(pixels: usize) -> Result<u32> {
     u32::try_from(pixels).map_err(|_| Error::input(format!("images of {pixels} pixels a side are too large")))
 }
 
-/// The image, resized so that it just covers `height` × `width`. The longer side is rounded down, as torchvision does.
-fn cover(image: DynamicImage, height: u32, width: u32) -> DynamicImage {
-    let (w, h) = image.dimensions();
+/// An image of width and height `size`, resized so that it just covers `wanted`; and its new size. The longer side is rounded
+/// down, as torchvision does.
+fn cover(pixels: Vec<u8>, channels: usize, size: (u32, u32), wanted: (u32, u32)) -> Result<((u32, u32), Vec<u8>)> {
+    let ((w, h), (width, height)) = (size, wanted);
     let scaled = |long: u32, by: u32, of: u32| (u64::from(long) * u64::from(by) / u64::from(of)) as u32;
     // w / h against width / height
-    let (new_width, new_height) = if u64::from(w) * u64::from(height) > u64::from(width) * u64::from(h) {
+    let covering = if u64::from(w) * u64::from(height) > u64::from(width) * u64::from(h) {
         (scaled(w, height, h).max(width), height)
     } else {
         (width, scaled(h, width, w).max(height))
     };
-    if (new_width, new_height) == (w, h) {
-        return image;
+    if covering == size {
+        return Ok((covering, pixels));
     }
-    match image {
-        DynamicImage::ImageLuma8(image) => imageops::resize(&image, new_width, new_height, FilterType::Triangle).into(),
-        image => imageops::resize(&image.into_rgb8(), new_width, new_height, FilterType::Triangle).into(),
-    }
+    let kind = if channels == 1 { PixelType::U8 } else { PixelType::U8x3 };
+    let defect = |error: &dyn std::fmt::Display| Error::internal(format!("the image cannot be resized: {error}"));
+    let from = ImageRef::new(w, h, &pixels, kind).map_err(|error| defect(&error))?;
+    let mut to = Image::new(covering.0, covering.1, kind);
+    // The triangle filter; it is widened where the image shrinks.
+    let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::Bilinear));
+    Resizer::new().resize(&from, &mut to, &options).map_err(|error| defect(&error))?;
+    Ok((covering, to.into_vec()))
 }
 
 #[cfg(test)]
