@@ -10,15 +10,6 @@ pub fn value_name(value: impl ValueEnum) -> String {
     value.to_possible_value().map(|v| v.get_name().to_owned()).unwrap_or_default()
 }
 
-/// What the literature calls a penalty of this weight.
-pub fn method(alpha: f32, is_plain: bool) -> &'static str {
-    match alpha {
-        _ if is_plain => "plain training",
-        1.0 => "SAM",
-        _ => "GNP",
-    }
-}
-
 /// What a step model trains with and is fed; what of it was inferred, and which flags say otherwise; warnings. Lines of text.
 pub fn step(report: &StepReport) -> String {
     let mut text = String::new();
@@ -47,7 +38,7 @@ fn choices(report: &StepReport) -> [(&'static str, String); 6] {
     let penalty = config.penalty;
     let penalty = format!(
         "{}: r = {}, alpha = {}, mix {}, perturbation {}, warm-up {}",
-        method(penalty.alpha, penalty.is_plain()),
+        penalty.method(),
         penalty.r,
         penalty.alpha,
         value_name(penalty.mix),

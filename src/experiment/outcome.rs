@@ -1,5 +1,6 @@
 //! What came of a run.
 
+use crate::train::data::Normalization;
 use crate::train::{Ended, EpochReport, RunFolder};
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
@@ -20,6 +21,10 @@ pub struct Outcome {
     pub seconds: f64,
     /// What trained.
     pub engine: String,
+    /// What was made of the samples for the model's input: what it expects when it is used.
+    pub input: Normalization,
+    /// The names of the classes, in their order; empty where they have none.
+    pub classes: Vec<String>,
     /// What was written, in a word, and where; nothing where the run was stopped.
     pub result: Option<(String, PathBuf)>,
     /// What it was started with, as a configuration file has it; none where that was not given.

@@ -4,7 +4,7 @@ use super::trainee::Trainee;
 use super::{Existing, Experiment, Outcome};
 use crate::onnx::ensure_free;
 use crate::penalty::Penalty;
-use crate::rewrite::StepReport;
+use crate::rewrite::{StepConfig, StepReport};
 use crate::train::data::{Data, Dataset, Feed};
 use crate::train::report::{self, About, History, TensorBoard};
 use crate::train::{Checkpoint, Config, Ended, Event, Progress, Run, RunFolder, fit, prepare};
@@ -93,6 +93,7 @@ pub fn run(experiment: Experiment, observer: &mut dyn Observer, stop: &AtomicBoo
         .with("training model", trainee.digest()?);
     let fingerprint = policy.add_to(fingerprint);
 
+    let method = method(&config, trainee.step_config().as_ref());
     let mut loaded = trainee.load(&experiment, checkpoint.as_ref(), observer)?;
     let engine = loaded.engine();
     let in_model = |error: Error| error.in_file(&experiment.model);
@@ -150,13 +151,15 @@ pub fn run(experiment: Experiment, observer: &mut dyn Observer, stop: &AtomicBoo
         }
     };
     let history = History::read(root)?;
-    report::write(root, &about(&experiment, &loaded.name))?;
+    report::write(root, &about(&experiment, &loaded.name, method))?;
     let outcome = Outcome {
         ended,
         last: history.epochs.last().cloned(),
         best: history.best().cloned(),
         seconds: history.seconds().0,
         engine: loaded.name,
+        input: train.normalization().clone(),
+        classes: data.train.class_names().to_vec(),
         result,
         configuration: experiment.configuration.as_ref().map(ToString::to_string),
     };
@@ -167,21 +170,21 @@ pub fn run(experiment: Experiment, observer: &mut dyn Observer, stop: &AtomicBoo
 }
 
 /// What the report says that is not in the run's folder.
-fn about(experiment: &Experiment, engine: &str) -> About {
+fn about(experiment: &Experiment, engine: &str, method: String) -> About {
     let name = experiment.model.file_name().unwrap_or(experiment.model.as_os_str());
     let command = experiment.configuration.as_ref().map(|_| {
         format!("gnp-run --config {} --out another-folder", experiment.folder.join(RunFolder::CONFIG).display())
     });
-    About { model: name.to_string_lossy().into_owned(), engine: engine.to_owned(), method: method(experiment), command }
+    About { model: name.to_string_lossy().into_owned(), engine: engine.to_owned(), method, command }
 }
 
-/// How the experiment trains, in a few words.
-fn method(experiment: &Experiment) -> String {
-    let default = Penalty::default();
-    let made = experiment.step.as_ref().map(|step| step.penalty);
-    let r = experiment.config.r.or(made.map(|penalty| penalty.r)).unwrap_or(default.r);
-    let alpha = experiment.config.alpha.or(made.map(|penalty| penalty.alpha)).unwrap_or(default.alpha);
-    format!("r = {r}, α = {alpha}")
+/// How it trains, in a few words: what is known of it, since artifacts may hold r and α as constants.
+fn method(config: &Config, step: Option<&StepConfig>) -> String {
+    let (Some(r), Some(alpha)) = (config.r, config.alpha) else { return "ONNX Runtime training artifacts".to_owned() };
+    let penalty = Penalty { r, alpha, ..step.map(|step| step.penalty).unwrap_or_default() };
+    let numbers = if penalty.is_plain() { String::new() } else { format!(" (r = {r}, α = {alpha})") };
+    let optimizer = step.map(|step| format!(", {}", step.optimizer.kind.name())).unwrap_or_default();
+    format!("{}{numbers}{optimizer}", penalty.method())
 }
 
 /// Writes what the run was started with beside its results, with what was left to be inferred.

@@ -163,6 +163,14 @@ impl Trainee {
         }
     }
 
+    /// What a step model was made with, where it says.
+    pub fn step_config(&self) -> Option<StepConfig> {
+        match self {
+            Self::Artifacts(_) => None,
+            Self::Step(this) => StepConfig::of(&this.step).ok(),
+        }
+    }
+
     /// The SHA-256 of the file that holds the gradient, in hexadecimal: which model it is.
     pub fn digest(&self) -> Result<String> {
         let file = match self {

@@ -74,6 +74,22 @@ impl Penalty {
         Ok(())
     }
 
+    /// What the literature calls training with these numbers.
+    ///
+    /// ```
+    /// use gnp::penalty::Penalty;
+    /// assert_eq!(Penalty::default().method(), "GNP");
+    /// assert_eq!(Penalty { alpha: 1.0, ..Default::default() }.method(), "SAM");
+    /// assert_eq!(Penalty { r: 0.0, ..Default::default() }.method(), "plain training");
+    /// ```
+    pub fn method(&self) -> &'static str {
+        match self.alpha {
+            _ if self.is_plain() => "plain training",
+            1.0 => "SAM",
+            _ => "GNP",
+        }
+    }
+
     /// Whether a step with these numbers is a step of plain training.
     ///
     /// ```

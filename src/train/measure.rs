@@ -6,10 +6,10 @@ use super::plan::Planned;
 use crate::Result;
 use crate::contract::{GRAD_NORM, LOSS_PERTURBED, MIXED_GRAD_NORM, PARAM_NORM};
 use crate::engine::Tensor;
-use ndarray::Ix1;
+use ndarray::{ArrayView1, Ix1, Ix2};
 
 /// What a step told: `outputs` under `names`, for a batch with `labels`, taken with what was `planned`. Errors are counted where
-/// the labels are one whole number a sample and the logits are among the outputs.
+/// the labels are one whole number a sample, or the probabilities of classes, and the logits are among the outputs.
 ///
 /// # Errors
 /// Where the first output is no loss.
@@ -41,14 +41,24 @@ pub(super) fn measure(
     })
 }
 
-/// One class a sample.
+/// One class a sample: the likeliest, where the labels are probabilities.
 fn classes(labels: &Tensor) -> Option<Vec<i64>> {
     match labels {
         Tensor::I32(labels) => {
             labels.view().into_dimensionality::<Ix1>().ok().map(|l| l.iter().map(|&c| c.into()).collect())
         }
         Tensor::I64(labels) => labels.view().into_dimensionality::<Ix1>().ok().map(|l| l.to_vec()),
-        Tensor::F32(_) => None,
+        Tensor::F32(labels) => {
+            let table = labels.view().into_dimensionality::<Ix2>().ok().filter(|table| table.ncols() >= 2)?;
+            let likeliest = |row: ArrayView1<'_, f32>| {
+                let first_largest = |best: usize, class: usize| if row[class] > row[best] { class } else { best };
+                (1..row.len()).fold(0, first_largest) as i64
+            };
+            let is_distribution =
+                |row: ArrayView1<'_, f32>| row.iter().all(|&share| share >= 0.0) && (row.sum() - 1.0).abs() < 1e-3;
+            let are_probabilities = table.rows().into_iter().all(is_distribution);
+            are_probabilities.then(|| table.rows().into_iter().map(likeliest).collect())
+        }
     }
 }
 
@@ -103,6 +113,14 @@ mod tests {
         let outputs = [Tensor::scalar(2.0), Tensor::F32(arr2(&[[0.5, 0.25], [0.5, 0.25]]).into_dyn())];
         let targets = Tensor::F32(arr2(&[[0.5, 0.25], [0.5, 0.25]]).into_dyn());
         assert_eq!(measure(&outputs, &names(&["loss", "y"]), Some(&targets), &planned()).unwrap(), known);
+    }
+
+    #[test]
+    fn of_probabilities_the_likeliest_class_counts() {
+        let outputs = [Tensor::scalar(2.0), Tensor::F32(arr2(&[[2.0, 1.0, 0.0], [0.0, 3.0, 1.0]]).into_dyn())];
+        let labels = Tensor::F32(arr2(&[[0.5, 0.25, 0.25], [0.0, 0.25, 0.75]]).into_dyn());
+        let measures = measure(&outputs, &names(&["loss", "logits"]), Some(&labels), &planned()).unwrap();
+        assert_eq!(measures.error, Some(0.5));
     }
 
     #[test]

@@ -29,6 +29,20 @@ pub enum OptimizerKind {
     RmsProp,
 }
 
+impl OptimizerKind {
+    /// Its name, as its flag takes it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Sgd => "sgd",
+            Self::Momentum => "momentum",
+            Self::Nesterov => "nesterov",
+            Self::Adam => "adam",
+            Self::AdamW => "adamw",
+            Self::RmsProp => "rmsprop",
+        }
+    }
+}
+
 /// Where weight decay enters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]

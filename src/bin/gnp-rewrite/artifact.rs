@@ -51,7 +51,11 @@ fn text(report: &Report, checked: Option<&Loaded>, arguments: &Arguments) -> Str
     let number = |exposed: bool, input: &str, value: f32| {
         if exposed { format!("the input {input}") } else { value.to_string() }
     };
-    let method = if expose_alpha { "GNP" } else { describe::method(penalty.alpha, report.plain) };
+    let method = match report.plain {
+        true => "plain training",
+        false if expose_alpha => "GNP",
+        false => penalty.method(),
+    };
     let mut text = format!(
         "{} → {}{}\n{method}: r = {}, alpha = {}, mix {}, perturbation {}; {} trainable parameters\n\n{}\n",
         report.input.display(),
