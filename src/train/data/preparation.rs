@@ -59,3 +59,26 @@ impl Preparation {
         Ok(fingerprint)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_goes_on_with_the_same_preparation_and_any_workers() {
+        let fingerprint = |preparation: &Preparation| preparation.fingerprint(Fingerprint::default()).unwrap();
+        let plain = Preparation::default();
+        assert_eq!(fingerprint(&plain), Fingerprint::default().with("divisor", None::<f32>));
+        let threaded = Preparation { workers: NonZero::new(7), ..plain.clone() };
+        assert_eq!(fingerprint(&threaded), fingerprint(&plain));
+        let cutout = Augmentation { cutout: Some(8), ..Augmentation::default() };
+        for other in [
+            Preparation { normalize: Normalize::Data, ..plain.clone() },
+            Preparation { normalize: Normalize::By { mean: vec![0.5], std: vec![] }, ..plain.clone() },
+            Preparation { image_size: Some(32), ..plain.clone() },
+            Preparation { augmentation: cutout, ..plain.clone() },
+        ] {
+            assert!(fingerprint(&other).check_continues(&fingerprint(&plain)).is_err(), "{other:?}");
+        }
+    }
+}
