@@ -129,6 +129,38 @@ fn what_a_step_returns_is_what_the_state_tells() {
     }
 }
 
+/// The probability of the label is too small for a number, its logarithm is not.
+#[test]
+fn logits_far_apart_give_finite_losses() {
+    let folder = tempfile::tempdir().unwrap();
+    let forward = gnp::onnx::read(forward::write(&forward::classifier(), &folder.path().join("model.onnx"))).unwrap();
+    let [mut tract, mut ort] = made(&forward, &StepOptions::default(), folder.path(), "far apart");
+    let logits = ArrayD::from_shape_vec(vec![3], vec![500.0, 0.0, 0.0]).unwrap();
+    for (labels, loss) in [([0, 0], 0.0), ([1, 1], 500.0), ([0, 2], 250.0)] {
+        let labels = Tensor::I64(ArrayD::from_shape_vec(vec![2], labels.to_vec()).unwrap());
+        let batch = [batch(2, 0).remove(0), labels];
+        let returned = [&mut tract, &mut ort].map(|engine| {
+            let state = engine.state().unwrap();
+            let far_apart = state.iter().map(|(name, tensor)| match name {
+                "fc2.weight" => (name.to_owned(), Tensor::F32(ArrayD::zeros(vec![8, 3]))),
+                "fc2.bias" => (name.to_owned(), Tensor::F32(logits.clone())),
+                _ => (name.to_owned(), tensor.clone()),
+            });
+            engine.set_state(&far_apart.collect()).unwrap();
+            assert_eq!(engine.evaluate(&batch).unwrap()[0].to_scalar(), Some(loss));
+            let rates = Rates { r: Some(0.25), alpha: Some(0.8), ..Rates::new(0.5) };
+            let returned = engine.step(&batch, &rates).unwrap();
+            assert_eq!(returned[0].to_scalar(), Some(loss));
+            (returned, engine.state().unwrap())
+        });
+        let [(a, tract), (b, ort)] = &returned;
+        for (a, b) in a.iter().zip(b) {
+            assert!(difference(a, b) <= f64::from(f32::EPSILON) * 500.0, "{a:?} {b:?}");
+        }
+        assert_close(tract, ort);
+    }
+}
+
 /// Engines of each kind with the step model of `forward`.
 fn made(forward: &Model, options: &StepOptions, folder: &Path, name: &str) -> [Box<dyn StepEngine>; 2] {
     let write = |model: Model, what: &str| {

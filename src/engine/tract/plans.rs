@@ -1,7 +1,7 @@
 //! Plans: a graph made ready for inputs of exactly these shapes.
 
-use super::branch;
 use super::specialise::specialise;
+use super::{branch, log_softmax};
 use crate::engine::Tensor;
 use crate::onnx::Model;
 use crate::onnx::proto::{NodeProto, ValueInfoProto};
@@ -38,6 +38,7 @@ impl Plans {
         declare(&mut model.graph.output, outputs);
         let fed: HashSet<&str> = inputs.iter().copied().collect();
         model.graph.initializer.retain(|tensor| !fed.contains(tensor.name()));
+        log_softmax::write_out(&mut model);
         name_apart(&mut model.graph.node);
         Self { model, folder, executor, made: Vec::new() }
     }
