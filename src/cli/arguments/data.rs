@@ -29,6 +29,9 @@ pub struct DataArguments {
     /// Take the fraction P (0 to 1) of the training data, drawn by --seed, as test data
     #[arg(long, value_name = "P", allow_negative_numbers = true, conflicts_with = "test_data")]
     test_split: Option<f64>,
+    /// Train on N of the training samples, drawn by --seed once --test-split has taken its part [default: all]
+    #[arg(long, value_name = "N")]
+    train_samples: Option<usize>,
     /// Columns of a .csv file to predict from [default: all others that hold numbers]
     #[arg(long, value_name = "COLUMN,...", value_delimiter = ',')]
     features: Vec<String>,
@@ -81,7 +84,7 @@ enum NormalizeBy {
 }
 
 impl DataArguments {
-    /// Which data are loaded; `seed` decides what is split off.
+    /// Which data are loaded; `seed` decides what is split off and what of it is used.
     ///
     /// # Errors
     /// Where none are named.
@@ -94,6 +97,7 @@ impl DataArguments {
             labels: self.labels.clone(),
             test_labels: self.test_labels.clone(),
             test_split: self.test_split,
+            train_samples: self.train_samples,
             features: self.features.clone(),
             targets: self.target.clone(),
             seed,
@@ -151,6 +155,14 @@ mod tests {
         assert_eq!((options.targets.join(" "), options.features.len(), options.seed), ("a b".to_owned(), 1, 7));
         let expected = Normalize::By { mean: vec![-0.5, 0.25], std: vec![2.0] };
         assert_eq!(data.preparation(0).normalize, expected);
+    }
+
+    #[test]
+    fn a_part_of_the_training_data() {
+        let of = |words: &str| parse(words).unwrap().options(7).unwrap();
+        assert_eq!(of("--data t.npz").train_samples, None);
+        let some = of("--data t.npz --test-split 0.1 --train-samples 500");
+        assert_eq!((some.test_split, some.train_samples), (Some(0.1), Some(500)));
     }
 
     #[test]
