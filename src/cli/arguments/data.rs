@@ -173,6 +173,8 @@ mod tests {
         assert_eq!(preparation.augmentation.image, ImageAugmentation::AutoAugment);
         assert_eq!((preparation.augmentation.cutout, preparation.normalize), (Some(8), Normalize::Data));
         assert_eq!(preparation.workers.map(NonZero::get), Some(3));
+        let crops = parse("--data t.npz --augment random-resized-crop").unwrap().preparation(0);
+        assert_eq!(crops.augmentation.image, ImageAugmentation::RandomResizedCrop);
     }
 
     #[test]

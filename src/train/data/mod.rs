@@ -17,6 +17,7 @@ mod npz;
 mod options;
 mod order;
 mod preparation;
+mod resize;
 mod safetensors;
 mod table;
 
