@@ -1,7 +1,8 @@
 //! Augmentation: what is done to training samples, at random, and never to test samples.
 //!
-//! The order is that of the calls: the region that is cut out of an image and resized, then its bytes or floats, then, on normalised
-//! images, cutout, then the mix of a whole batch. Every draw comes from the generator given, and what comes out is a function of it and the input alone.
+//! The order is that of the calls: the region that is cut out of an image and resized, then its bytes or floats, then, on
+//! normalised images, cutout, then the mix of a whole batch. Every draw comes from the generator given, and what comes out is a
+//! function of it and the input alone.
 
 mod basic;
 #[cfg(test)]

@@ -335,7 +335,8 @@ impl<'a> Feed<'a> {
         }
     }
 
-    /// Writes the elements `from` to `out`, normalised: augmented and channels first where there is a generator of draws, else as they lie.
+    /// Writes the elements `from` to `out`, normalised: augmented and channels first where there is a generator of draws, else as
+    /// they lie.
     fn write<T: Copy>(
         &self,
         from: &[T],
@@ -733,7 +734,8 @@ mod tests {
         assert_eq!(feed.augmented_batch(&[0, 1], 4, 2).unwrap(), feed.augmented_batch(&[0, 1], 4, 2).unwrap());
     }
 
-    /// A folder of one class with two images of 8 × 8 pixels and one of 24 × 16 (height × width), and the pixels of the three, channels last.
+    /// A folder of one class with two images of 8 × 8 pixels and one of 24 × 16 (height × width), and the pixels of the three,
+    /// channels last.
     fn image_files(folder: &std::path::Path) -> (Dataset, [Vec<u8>; 3]) {
         std::fs::create_dir(folder.join("all")).unwrap();
         let sizes = [[8u32, 8], [8, 8], [24, 16]];
