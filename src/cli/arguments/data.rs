@@ -29,6 +29,9 @@ pub struct DataArguments {
     /// Take the fraction P (0 to 1) of the training data, drawn by --seed, as test data
     #[arg(long, value_name = "P", allow_negative_numbers = true, conflicts_with = "test_data")]
     test_split: Option<f64>,
+    /// Train on N of the training samples, drawn by --seed once --test-split has taken its part [default: all]
+    #[arg(long, value_name = "N")]
+    train_samples: Option<usize>,
     /// Columns of a .csv file to predict from [default: all others that hold numbers]
     #[arg(long, value_name = "COLUMN,...", value_delimiter = ',')]
     features: Vec<String>,
@@ -81,7 +84,7 @@ enum NormalizeBy {
 }
 
 impl DataArguments {
-    /// Which data are loaded; `seed` decides what is split off.
+    /// Which data are loaded; `seed` decides what is split off and what of it is used.
     ///
     /// # Errors
     /// Where none are named.
@@ -94,6 +97,7 @@ impl DataArguments {
             labels: self.labels.clone(),
             test_labels: self.test_labels.clone(),
             test_split: self.test_split,
+            train_samples: self.train_samples,
             features: self.features.clone(),
             targets: self.target.clone(),
             seed,
@@ -154,6 +158,14 @@ mod tests {
     }
 
     #[test]
+    fn a_part_of_the_training_data() {
+        let of = |words: &str| parse(words).unwrap().options(7).unwrap();
+        assert_eq!(of("--data t.npz").train_samples, None);
+        let some = of("--data t.npz --test-split 0.1 --train-samples 500");
+        assert_eq!((some.test_split, some.train_samples), (Some(0.1), Some(500)));
+    }
+
+    #[test]
     fn by_default_nothing_is_done() {
         assert_eq!(parse("--data t.npz").unwrap().preparation(0), Preparation::default());
         let data = parse("--data t.npz --augment autoaugment --cutout 8 --normalize data --workers 3").unwrap();
@@ -161,6 +173,8 @@ mod tests {
         assert_eq!(preparation.augmentation.image, ImageAugmentation::AutoAugment);
         assert_eq!((preparation.augmentation.cutout, preparation.normalize), (Some(8), Normalize::Data));
         assert_eq!(preparation.workers.map(NonZero::get), Some(3));
+        let crops = parse("--data t.npz --augment random-resized-crop").unwrap().preparation(0);
+        assert_eq!(crops.augmentation.image, ImageAugmentation::RandomResizedCrop);
     }
 
     #[test]

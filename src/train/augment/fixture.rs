@@ -13,6 +13,7 @@ pub(super) struct Fixture {
     pub sub_policies: SubPolicies,
     pub space: Vec<Space>,
     pub crops: Crops,
+    pub resized_crops: ResizedCrops,
     pub cutouts: Vec<CutoutCase>,
     pub mixes: Mixes,
 }
@@ -92,6 +93,27 @@ pub(super) struct CropCase {
     pub offset: [usize; 2],
     #[serde(deserialize_with = "hexadecimal")]
     pub after: Vec<u8>,
+}
+
+#[derive(Deserialize)]
+pub(super) struct ResizedCrops {
+    pub sides: Vec<SidesCase>,
+    pub middles: Vec<MiddleCase>,
+}
+
+#[derive(Deserialize)]
+pub(super) struct SidesCase {
+    pub size: [usize; 2],
+    pub share: f64,
+    pub ratio: f64,
+    pub sides: [usize; 2],
+}
+
+#[derive(Deserialize)]
+pub(super) struct MiddleCase {
+    pub size: [usize; 2],
+    /// Top, left, height, width.
+    pub region: [usize; 4],
 }
 
 #[derive(Deserialize)]

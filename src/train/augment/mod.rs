@@ -1,7 +1,8 @@
 //! Augmentation: what is done to training samples, at random, and never to test samples.
 //!
-//! The order is that of the calls: an image's bytes or floats as they were read, then, on normalised images, cutout, then the
-//! mix of a whole batch. Every draw comes from the generator given, and what comes out is a function of it and the input alone.
+//! The order is that of the calls: the region that is cut out of an image and resized, then its bytes or floats, then, on
+//! normalised images, cutout, then the mix of a whole batch. Every draw comes from the generator given, and what comes out is a
+//! function of it and the input alone.
 
 mod basic;
 #[cfg(test)]
@@ -11,12 +12,14 @@ mod mix;
 mod operations;
 mod policy;
 mod region;
+mod resized_crop;
+
+pub use region::Region;
 
 use crate::{Error, Result};
 use clap::ValueEnum;
 use image::Image;
 use rand::{Rng, RngExt};
-use region::Region;
 use serde::{Deserialize, Serialize};
 
 /// What is done to the pixels of one image.
@@ -28,9 +31,28 @@ pub enum ImageAugmentation {
     None,
     /// Horizontal flips, and crops of the padded image
     Basic,
-    /// Flips and crops, then AutoAugment's policy for CIFAR-10
+    /// AutoAugment's policy for CIFAR-10, then flips and crops
     #[value(name = "autoaugment")]
     AutoAugment,
+    /// Boxes of 8 to 100 % of the image, resized, and flips, as for ImageNet; of images of bytes or in files
+    #[serde(rename = "random-resized-crop")]
+    RandomResizedCrop,
+}
+
+impl ImageAugmentation {
+    /// Checks that images whose elements are bytes, or are none, can be augmented so.
+    ///
+    /// # Errors
+    /// Where they are none, and it is defined on bytes.
+    pub fn check_elements(self, are_bytes: bool) -> Result<()> {
+        match self {
+            Self::AutoAugment | Self::RandomResizedCrop if !are_bytes => Err(Error::input(format!(
+                "{self:?} needs images of bytes, and the samples are other numbers"
+            ))
+            .help("save the images as bytes (0 to 255), e.g. with .astype(numpy.uint8), or use --augment basic")),
+            _ => Ok(()),
+        }
+    }
 }
 
 /// What is done to training samples. By default nothing.
@@ -81,8 +103,16 @@ impl Augmentation {
         self.image == ImageAugmentation::None && self.cutout.is_none() && self.mixup.is_none() && self.cutmix.is_none()
     }
 
-    /// Augments one image of bytes, channels first (`[channels, height, width]`), in place: flip and crop
-    /// ([`ImageAugmentation::Basic`]), then AutoAugment.
+    /// Draws the region of an image of `size` (height and width) that is to be cut out and resized, before all else; none where
+    /// the image stays whole. With [`ImageAugmentation::RandomResizedCrop`] it has 8 to 100 % of the area and an aspect ratio from
+    /// 3/4 to 4/3, or is the middle of an image that is too long for that, as with torchvision (Szegedy et al., CVPR 2015).
+    pub fn region(&self, size: [usize; 2], rng: &mut impl Rng) -> Option<Region> {
+        (self.image == ImageAugmentation::RandomResizedCrop).then(|| resized_crop::draw(size, rng))
+    }
+
+    /// Augments one image of bytes, channels first (`[channels, height, width]`), in place: AutoAugment's policy, then flip and
+    /// crop ([`ImageAugmentation::Basic`]), the order of SAM's and GNP's own training. With
+    /// [`ImageAugmentation::RandomResizedCrop`], of whose [`Augmentation::region`] the image is to be made, it is flipped.
     ///
     /// # Errors
     /// Where the image is not larger than the padding on both axes; with AutoAugment, where it is neither grey (one channel)
@@ -92,6 +122,7 @@ impl Augmentation {
         match self.image {
             ImageAugmentation::None => Ok(()),
             ImageAugmentation::Basic => basic::flip_and_crop(&mut image, self.crop_padding, rng),
+            ImageAugmentation::RandomResizedCrop => basic::flip_and_crop(&mut image, 0, rng),
             ImageAugmentation::AutoAugment => {
                 let channels = image.channels();
                 if ![1, 3].contains(&channels) {
@@ -100,9 +131,8 @@ impl Augmentation {
                     ))
                     .help("use the basic augmentation"));
                 }
-                basic::flip_and_crop(&mut image, self.crop_padding, rng)?;
                 policy::augment(&mut image, rng);
-                Ok(())
+                basic::flip_and_crop(&mut image, self.crop_padding, rng)
             }
         }
     }
@@ -110,14 +140,14 @@ impl Augmentation {
     /// Augments one image of floats, channels first (`[channels, height, width]`), in place.
     ///
     /// # Errors
-    /// With AutoAugment, whose operations are defined on bytes; where the image is not larger than the padding on both axes.
+    /// With AutoAugment and with RandomResizedCrop, which are defined on bytes; where the image is not larger than the padding on
+    /// both axes.
     pub fn floats(&self, pixels: &mut [f32], shape: [usize; 3], rng: &mut impl Rng) -> Result<()> {
         let mut image = Image::new(pixels, shape)?;
+        self.image.check_elements(false)?;
         match self.image {
-            ImageAugmentation::None => Ok(()),
             ImageAugmentation::Basic => basic::flip_and_crop(&mut image, self.crop_padding, rng),
-            ImageAugmentation::AutoAugment => Err(Error::input("AutoAugment needs images of bytes, these are floats")
-                .help("give the images as bytes (0 to 255), or use the basic augmentation")),
+            ImageAugmentation::None | ImageAugmentation::AutoAugment | ImageAugmentation::RandomResizedCrop => Ok(()),
         }
     }
 
@@ -226,6 +256,7 @@ mod tests {
         let kinds = [
             of(ImageAugmentation::Basic),
             of(ImageAugmentation::AutoAugment),
+            of(ImageAugmentation::RandomResizedCrop),
             Augmentation { cutout: Some(5), ..default.clone() },
             Augmentation { mixup: Some(0.2), ..default.clone() },
             Augmentation { cutmix: Some(1.0), ..default.clone() },
@@ -238,17 +269,28 @@ mod tests {
     }
 
     #[test]
-    fn autoaugment_begins_with_flip_and_crop() {
-        // Where the sub-policy drawn comes to nothing, the two are the same.
-        let shape = [3, 16, 16];
-        let [basic, auto] = [ImageAugmentation::Basic, ImageAugmentation::AutoAugment].map(|kind| {
-            move |seed| {
-                let mut pixels = noise(768);
-                of(kind).bytes(&mut pixels, shape, &mut rng(seed)).unwrap();
-                pixels
+    fn autoaugment_ends_with_flip_and_crop() {
+        const SHAPE: [usize; 3] = [3, 16, 16];
+        let of_parts = |seed, policy_first| {
+            let (mut pixels, mut rng) = (noise(768), rng(seed));
+            let mut image = Image::new(&mut pixels, SHAPE).unwrap();
+            if policy_first {
+                policy::augment(&mut image, &mut rng);
             }
-        });
-        assert!((0..100).filter(|seed| basic(*seed) == auto(*seed)).count() > 5);
+            basic::flip_and_crop(&mut image, 4, &mut rng).unwrap();
+            if !policy_first {
+                policy::augment(&mut image, &mut rng);
+            }
+            pixels
+        };
+        let mut others = 0;
+        for seed in 0..100 {
+            let mut pixels = noise(768);
+            of(ImageAugmentation::AutoAugment).bytes(&mut pixels, SHAPE, &mut rng(seed)).unwrap();
+            assert_eq!(pixels, of_parts(seed, true), "seed {seed}");
+            others += i32::from(pixels != of_parts(seed, false));
+        }
+        assert!(others > 90, "{others} of 100");
     }
 
     proptest! {
@@ -272,6 +314,22 @@ mod tests {
             for _ in 0..20 {
                 augmentation.bytes(&mut pixels, [channels, height, width], &mut rng).unwrap();
             }
+        }
+    }
+
+    #[test]
+    fn only_resized_crops_have_a_region() {
+        assert!(of(ImageAugmentation::RandomResizedCrop).region([9, 8], &mut rng(0)).is_some());
+        for kind in [ImageAugmentation::None, ImageAugmentation::Basic, ImageAugmentation::AutoAugment] {
+            assert_eq!(of(kind).region([9, 8], &mut rng(0)), None);
+        }
+    }
+
+    #[test]
+    fn names_of_the_flag_are_those_of_the_file() {
+        for kind in ImageAugmentation::value_variants() {
+            let flag = kind.to_possible_value().unwrap();
+            assert_eq!(serde_json::to_value(kind).unwrap(), flag.get_name());
         }
     }
 
@@ -308,6 +366,8 @@ mod tests {
         assert_eq!(error.to_string(), "AutoAugment needs images of 1 or 3 channels, these have 2");
         let error = auto.floats(&mut [0.0; 64], [1, 8, 8], &mut rng(0)).unwrap_err();
         assert!(error.help_text().is_some_and(|help| help.contains("as bytes")));
+        let crops = of(ImageAugmentation::RandomResizedCrop);
+        assert_eq!(crops.floats(&mut [0.0; 64], [1, 8, 8], &mut rng(0)).unwrap_err().exit_code(), 2);
         assert_eq!(auto.bytes(&mut [0; 63], [1, 8, 8], &mut rng(0)).unwrap_err().exit_code(), 1);
         let mixup = Augmentation { mixup: Some(1.0), ..default };
         assert_eq!(mixup.mix(&mut [0.0; 4], [2, 1, 1, 2], &mut [0.0; 3], &mut rng(0)).unwrap_err().exit_code(), 1);

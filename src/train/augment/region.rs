@@ -1,25 +1,28 @@
-//! A rectangle of an image: what cutout erases and CutMix pastes.
+//! A rectangle of an image: what cutout erases, CutMix pastes, and a sample is cut out of.
 
 use rand::{Rng, RngExt};
 use std::ops::Range;
 
-/// The part of a rectangle that is inside of the image.
+/// A rectangle that is inside of an image.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Region {
-    rows: Range<usize>,
-    columns: Range<usize>,
+pub struct Region {
+    /// The rows of the image that it covers.
+    pub rows: Range<usize>,
+    /// The columns of the image that it covers.
+    pub columns: Range<usize>,
 }
 
 impl Region {
-    /// A rectangle of `sides` (rows and columns) around a uniform pixel of an image of `size` (height and width).
-    pub fn draw(sides: [usize; 2], size: [usize; 2], rng: &mut impl Rng) -> Self {
+    /// The part inside of the image of a rectangle of `sides` (rows and columns) around a uniform pixel of an image of `size`
+    /// (height and width).
+    pub(super) fn draw(sides: [usize; 2], size: [usize; 2], rng: &mut impl Rng) -> Self {
         // An image without pixels has no centre, and no part of a rectangle.
         let centre = size.map(|size| rng.random_range(0..size.max(1)));
         Self::around(centre, sides, size)
     }
 
-    /// A rectangle around a pixel: with a side s, from ⌊s/2⌋ pixels before it on, s pixels.
-    pub fn around(centre: [usize; 2], sides: [usize; 2], size: [usize; 2]) -> Self {
+    /// The part inside of the image of a rectangle around a pixel: with a side s, from ⌊s/2⌋ pixels before it on, s pixels.
+    pub(super) fn around(centre: [usize; 2], sides: [usize; 2], size: [usize; 2]) -> Self {
         let [rows, columns] = [0, 1].map(|axis| {
             let (before, size) = (sides[axis] / 2, size[axis]);
             let after = sides[axis] - before;
@@ -29,12 +32,12 @@ impl Region {
     }
 
     /// Its pixels.
-    pub fn area(&self) -> usize {
+    pub(super) fn area(&self) -> usize {
         self.rows.len() * self.columns.len()
     }
 
     /// Where its rows are, in an image of `channels` planes of `size`.
-    pub fn runs(&self, channels: usize, [height, width]: [usize; 2]) -> impl Iterator<Item = Range<usize>> {
+    pub(super) fn runs(&self, channels: usize, [height, width]: [usize; 2]) -> impl Iterator<Item = Range<usize>> {
         let rows =
             (0..channels).flat_map(move |channel| self.rows.clone().map(move |row| (channel * height + row) * width));
         rows.map(|row| row + self.columns.start..row + self.columns.end)

@@ -1,8 +1,8 @@
 //! Image files as pixels of one size.
 
+use super::resize::{resize, sides};
+use crate::train::augment::Region;
 use crate::{Error, Result};
-use fast_image_resize::images::{Image, ImageRef};
-use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
 use image::GenericImageView;
 use std::fs;
 use std::path::Path;
@@ -13,23 +13,32 @@ const JPEG_START: [u8; 2] = [0xff, 0xd8];
 /// Decodes the JPEG or PNG file `path` to `[channels, height, width]`: 3 channels are red, green and blue, 1 is luma
 /// (Rec. 709). Returns the pixels channels last, row by row.
 ///
-/// An image of another size is resized with a triangle filter that is widened when it shrinks (antialiasing), the aspect ratio kept, until it covers
-/// `height` × `width`; of that the middle is cut out. For a square that is: the shorter side becomes the size. An alpha channel
-/// is dropped, and an orientation in the metadata is not followed.
+/// The region that `region` names of an image of a height and width is cut out and resized ([`resize`]). Where it names none, an
+/// image of another size is resized, the aspect ratio kept, until it covers `height` × `width`; of that the middle is cut out.
+/// For a square that is: the shorter side becomes the size. An alpha channel is dropped, and an orientation in the metadata is
+/// not followed.
 ///
 /// # Errors
 /// Where the file cannot be read or is damaged or truncated.
-pub(super) fn read(path: &Path, shape: [usize; 3]) -> Result<Vec<u8>> {
+pub(super) fn read(
+    path: &Path,
+    shape: [usize; 3],
+    region: impl FnOnce([usize; 2]) -> Option<Region>,
+) -> Result<Vec<u8>> {
     let bytes = fs::read(path).map_err(|error| {
         Error::io("read the image", path, &error)
             .help("the images must stay where they are for as long as the run takes")
     })?;
-    decode(&bytes, shape).map_err(|error| {
+    decode(&bytes, shape, region).map_err(|error| {
         error.in_file(path).help("replace the image, or take it out of the data and begin the run anew")
     })
 }
 
-fn decode(bytes: &[u8], [channels, height, width]: [usize; 3]) -> Result<Vec<u8>> {
+fn decode(
+    bytes: &[u8],
+    [channels, height, width]: [usize; 3],
+    region: impl FnOnce([usize; 2]) -> Option<Region>,
+) -> Result<Vec<u8>> {
     // Decoders of JPEG fill what is missing with grey.
     if bytes.starts_with(&JPEG_START) && !ends_as_jpeg(bytes) {
         return Err(Error::input("the image is truncated: a JPEG file has an end marker, and there is none"));
@@ -38,11 +47,12 @@ fn decode(bytes: &[u8], [channels, height, width]: [usize; 3]) -> Result<Vec<u8>
         .map_err(|error| Error::input(format!("the image cannot be decoded as JPEG or PNG: {error}")))?;
     // Fewer channels first: what is resized is what is needed.
     let (w, h) = image.dimensions();
+    let (size, wanted) = ([h as usize, w as usize], [height, width]);
     let pixels = if channels == 1 { image.into_luma8().into_raw() } else { image.into_rgb8().into_raw() };
-    let (covering, pixels) = cover(pixels, channels, (w, h), (side(width)?, side(height)?))?;
-    let (row, row_kept) = (covering.0 as usize * channels, width * channels);
-    let (left, top) = ((row - row_kept) / channels / 2 * channels, (covering.1 as usize - height) / 2);
-    Ok(pixels.chunks_exact(row).skip(top).take(height).flat_map(|row| &row[left..][..row_kept]).copied().collect())
+    match region(size) {
+        Some(region) => resize(&pixels, channels, size, &region, wanted),
+        None => cover(pixels, channels, size, wanted),
+    }
 }
 
 /// Whether a JPEG file has the marker that ends the image (ITU T.81, annex B: markers, their segments, compressed data
@@ -78,32 +88,23 @@ fn ends_as_jpeg(bytes: &[u8]) -> bool {
     }
 }
 
-fn side(pixels: usize) -> Result<u32> {
-    u32::try_from(pixels).map_err(|_| Error::input(format!("images of {pixels} pixels a side are too large")))
-}
-
-/// An image of width and height `size`, resized so that it just covers `wanted`; and its new size. The longer side is rounded
-/// down, as torchvision does.
-fn cover(pixels: Vec<u8>, channels: usize, size: (u32, u32), wanted: (u32, u32)) -> Result<((u32, u32), Vec<u8>)> {
-    let ((w, h), (width, height)) = (size, wanted);
-    let scaled = |long: u32, by: u32, of: u32| (u64::from(long) * u64::from(by) / u64::from(of)) as u32;
+/// The middle of an image that is resized so that it just covers the size `wanted`. The longer side is rounded down, as torchvision
+/// does.
+fn cover(pixels: Vec<u8>, channels: usize, size: [usize; 2], wanted: [usize; 2]) -> Result<Vec<u8>> {
+    let [h, w] = sides(size)?.map(u64::from);
+    let [height, width] = sides(wanted)?.map(u64::from);
     // w / h against width / height
-    let covering = if u64::from(w) * u64::from(height) > u64::from(width) * u64::from(h) {
-        (scaled(w, height, h).max(width), height)
+    let covering = if w * height > width * h {
+        [height, (w * height / h).max(width)]
     } else {
-        (width, scaled(h, width, w).max(height))
+        [(h * width / w).max(height), width]
     };
-    if covering == size {
-        return Ok((covering, pixels));
-    }
-    let kind = if channels == 1 { PixelType::U8 } else { PixelType::U8x3 };
-    let defect = |error: &dyn std::fmt::Display| Error::internal(format!("the image cannot be resized: {error}"));
-    let from = ImageRef::new(w, h, &pixels, kind).map_err(|error| defect(&error))?;
-    let mut to = Image::new(covering.0, covering.1, kind);
-    // The triangle filter; it is widened where the image shrinks.
-    let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::Bilinear));
-    Resizer::new().resize(&from, &mut to, &options).map_err(|error| defect(&error))?;
-    Ok((covering, to.into_vec()))
+    let covering = covering.map(|side| side as usize);
+    let whole = Region { rows: 0..size[0], columns: 0..size[1] };
+    let pixels = if covering == size { pixels } else { resize(&pixels, channels, size, &whole, covering)? };
+    let [row, row_kept] = [covering[1], wanted[1]].map(|columns| columns * channels);
+    let (top, left) = ((covering[0] - wanted[0]) / 2, (covering[1] - wanted[1]) / 2 * channels);
+    Ok(pixels.chunks_exact(row).skip(top).take(wanted[0]).flat_map(|row| &row[left..][..row_kept]).copied().collect())
 }
 
 #[cfg(test)]
@@ -113,6 +114,10 @@ mod tests {
 
     /// Two rows of three pixels.
     const PIXELS: [u8; 18] = [255, 0, 0, 0, 255, 0, 0, 0, 255, 10, 20, 30, 40, 50, 60, 255, 255, 255];
+
+    fn whole(_: [usize; 2]) -> Option<Region> {
+        None
+    }
 
     fn png(pixels: &[u8], width: u32, height: u32, color: ExtendedColorType) -> Vec<u8> {
         let mut bytes = Vec::new();
@@ -130,20 +135,20 @@ mod tests {
     #[test]
     fn a_png_of_the_right_size_is_taken_as_it_is() {
         let bytes = png(&PIXELS, 3, 2, ExtendedColorType::Rgb8);
-        assert_eq!(decode(&bytes, [3, 2, 3]).unwrap(), PIXELS);
-        assert_eq!(decode(&bytes, [3, 2, 1]).unwrap(), [0, 255, 0, 40, 50, 60]);
+        assert_eq!(decode(&bytes, [3, 2, 3], whole).unwrap(), PIXELS);
+        assert_eq!(decode(&bytes, [3, 2, 1], whole).unwrap(), [0, 255, 0, 40, 50, 60]);
         // 0.2126, 0.7152 and 0.0722 of 255
-        assert_eq!(decode(&bytes, [1, 2, 3]).unwrap()[..3], [54, 182, 18]);
+        assert_eq!(decode(&bytes, [1, 2, 3], whole).unwrap()[..3], [54, 182, 18]);
         let with_alpha = png(&[1, 2, 3, 0], 1, 1, ExtendedColorType::Rgba8);
-        assert_eq!(decode(&with_alpha, [3, 1, 1]).unwrap(), [1, 2, 3]);
+        assert_eq!(decode(&with_alpha, [3, 1, 1], whole).unwrap(), [1, 2, 3]);
         let grey = png(&[7], 1, 1, ExtendedColorType::L8);
-        assert_eq!(decode(&grey, [3, 1, 1]).unwrap(), [7, 7, 7]);
+        assert_eq!(decode(&grey, [3, 1, 1], whole).unwrap(), [7, 7, 7]);
     }
 
     #[test]
     fn a_jpeg_is_about_what_was_written() {
         let red: Vec<u8> = [200, 30, 60].repeat(64);
-        let decoded = decode(&jpeg(&red, 8, 8), [3, 8, 8]).unwrap();
+        let decoded = decode(&jpeg(&red, 8, 8), [3, 8, 8], whole).unwrap();
         assert!(decoded.iter().zip(&red).all(|(a, b)| a.abs_diff(*b) <= 3), "{:?}", &decoded[..3]);
     }
 
@@ -154,10 +159,10 @@ mod tests {
         let noise: Vec<u8> = (0..16 * 16 * 3u32).map(|i| (i * i % 251) as u8).collect();
         for (bytes, rest) in [(png(&noise, 16, 16, ExtendedColorType::Rgb8), PNG_CHECKSUM), (jpeg(&noise, 16, 16), 0)] {
             for length in 0..bytes.len() - rest {
-                assert!(decode(&bytes[..length], [3, 16, 16]).is_err(), "{length} of {} bytes", bytes.len());
+                assert!(decode(&bytes[..length], [3, 16, 16], whole).is_err(), "{length} of {} bytes", bytes.len());
             }
             // What comes after the image is not looked at.
-            decode(&[bytes.as_slice(), &[0; 3]].concat(), [3, 16, 16]).unwrap();
+            decode(&[bytes.as_slice(), &[0; 3]].concat(), [3, 16, 16], whole).unwrap();
         }
     }
 
@@ -165,10 +170,10 @@ mod tests {
     fn errors_name_the_file() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.png");
-        let error = read(&path, [3, 8, 8]).unwrap_err();
+        let error = read(&path, [3, 8, 8], whole).unwrap_err();
         assert!(error.to_string().contains("a.png: cannot read the image"), "{error}");
         fs::write(&path, "no image").unwrap();
-        let error = read(&path, [3, 8, 8]).unwrap_err();
+        let error = read(&path, [3, 8, 8], whole).unwrap_err();
         assert!(error.to_string().contains("a.png: the image cannot be decoded as JPEG or PNG"), "{error}");
         assert!(error.help_text().unwrap().contains("replace"));
     }
@@ -179,6 +184,8 @@ mod tests {
         from: [u32; 2],
         to: [usize; 2],
         channels: usize,
+        /// Top, left, height and width of what is cut out and resized, in place of the whole.
+        region: Option<[usize; 4]>,
         pixels: Vec<u8>,
         expected: Vec<u8>,
     }
@@ -187,13 +194,21 @@ mod tests {
     fn resizes_and_crops_as_pillow_does() {
         let cases: Vec<Case> =
             serde_json::from_str(include_str!("../../../tests/fixtures/images/resize.json")).unwrap();
-        assert!(cases.len() >= 8);
-        for Case { from: [height, width], to, channels, pixels, expected } in cases {
+        assert!(cases.len() >= 16);
+        for Case { from: [height, width], to, channels, region, pixels, expected } in cases {
             let color = if channels == 1 { ExtendedColorType::L8 } else { ExtendedColorType::Rgb8 };
-            let found = decode(&png(&pixels, width, height, color), [channels, to[0], to[1]]).unwrap();
+            let cut = |[top, left, rows, columns]: [usize; 4]| Region {
+                rows: top..top + rows,
+                columns: left..left + columns,
+            };
+            let decoded = decode(&png(&pixels, width, height, color), [channels, to[0], to[1]], |size| {
+                assert_eq!(size, [height as usize, width as usize]);
+                region.map(cut)
+            });
+            let found = decoded.unwrap();
             let worst = found.iter().zip(&expected).map(|(a, b)| a.abs_diff(*b)).max();
             assert_eq!(found.len(), expected.len());
-            assert!(worst <= Some(1), "{height} × {width} to {to:?}: off by {worst:?}");
+            assert!(worst <= Some(1), "{height} × {width}, {region:?}, to {to:?}: off by {worst:?}");
         }
     }
 }

@@ -4,6 +4,7 @@ use super::array::{Values, element_count};
 use super::labels::Labels;
 use super::layout::{Axes, Channels, Layout};
 use super::order::{Draws, draws};
+use super::resize::resize_in_place;
 use super::{Dataset, Normalization, Normalize, Preparation, Samples};
 use crate::engine::{ElementType, Port, Tensor};
 use crate::train::augment::{Augmentation, ImageAugmentation};
@@ -167,10 +168,7 @@ impl<'a> Feed<'a> {
         if of_images && self.layout.is_none() {
             return Err(Error::input("the samples are no images: only mixup can augment them"));
         }
-        if augmentation.image == ImageAugmentation::AutoAugment && !self.data.samples().are_bytes() {
-            return Err(Error::input("AutoAugment needs images of bytes, and the samples are other numbers")
-                .help("save the images as bytes, e.g. with .astype(numpy.uint8), or use --augment basic"));
-        }
+        augmentation.image.check_elements(self.data.samples().are_bytes())?;
         let takes_mixed =
             labels.element == ElementType::F32 && matches!(self.label_port.rest[..], [classes] if classes >= 2);
         if (augmentation.mixup.is_some() || augmentation.cutmix.is_some()) && !takes_mixed {
@@ -307,38 +305,47 @@ impl<'a> Feed<'a> {
     /// Writes sample `row` to `out`, normalised: augmented and channels first where there is a `place`, as the data have it otherwise.
     fn sample(&self, row: usize, place: Option<Place>, out: &mut [f32]) -> Result<()> {
         let size = out.len();
+        let Preparation { augmentation, seed, .. } = &self.preparation;
+        let mut generator = place.map(|place| draws(*seed, place.epoch, Draws::Sample, row));
         match self.data.samples() {
             Samples::Images(files) => {
-                let pixels = files.decode(row, self.image_shape()?)?;
-                self.write(&pixels, row, place, out, f32::from, |a, pixels, shape, rng| a.bytes(pixels, shape, rng))
+                let region = |size| generator.as_mut().and_then(|generator| augmentation.region(size, generator));
+                let pixels = files.decode(row, self.image_shape()?, region)?;
+                self.write(&pixels, generator, out, f32::from, Augmentation::bytes)
             }
             Samples::Array(array) => match array.values() {
                 Values::U8(values) => {
                     let pixels = &values[row * size..][..size];
-                    self.write(pixels, row, place, out, f32::from, |a, pixels, shape, rng| a.bytes(pixels, shape, rng))
+                    self.write(pixels, generator, out, f32::from, |augmentation, pixels, shape, generator| {
+                        let [_, height, width] = shape;
+                        if let Some(region) = augmentation.region([height, width], generator) {
+                            resize_in_place(pixels, [height, width], &region)?;
+                        }
+                        augmentation.bytes(pixels, shape, generator)
+                    })
                 }
                 Values::I64(values) => {
                     let numbers: Vec<f32> = values[row * size..][..size].iter().map(|&value| value as f32).collect();
-                    self.write(&numbers, row, place, out, |v| v, |a, numbers, shape, rng| a.floats(numbers, shape, rng))
+                    self.write(&numbers, generator, out, |value| value, Augmentation::floats)
                 }
                 Values::F32(values) => {
-                    let numbers = &values[row * size..][..size];
-                    self.write(numbers, row, place, out, |v| v, |a, numbers, shape, rng| a.floats(numbers, shape, rng))
+                    self.write(&values[row * size..][..size], generator, out, |value| value, Augmentation::floats)
                 }
             },
         }
     }
 
+    /// Writes the elements `from` to `out`, normalised: augmented and channels first where there is a generator of draws, else as
+    /// they lie.
     fn write<T: Copy>(
         &self,
         from: &[T],
-        row: usize,
-        place: Option<Place>,
+        generator: Option<ChaCha8Rng>,
         out: &mut [f32],
         float: impl Fn(T) -> f32 + Copy,
         augment: impl FnOnce(&Augmentation, &mut [T], [usize; 3], &mut ChaCha8Rng) -> Result<()>,
     ) -> Result<()> {
-        let (Some(Place { epoch, .. }), Some(layout)) = (place, self.layout) else {
+        let (Some(mut generator), Some(layout)) = (generator, self.layout) else {
             self.normalization.apply(from, out, self.channels(self.source_axes()), float);
             return Ok(());
         };
@@ -346,8 +353,7 @@ impl<'a> Feed<'a> {
         if layout.source != Axes::ChannelsFirst {
             layout.swap_axes(layout.source, from, &mut pixels);
         }
-        let Preparation { augmentation, seed, .. } = &self.preparation;
-        let mut generator = draws(*seed, epoch, Draws::Sample, row);
+        let augmentation = &self.preparation.augmentation;
         augment(augmentation, &mut pixels, layout.shape, &mut generator)?;
         self.normalization.apply(&pixels, out, self.channels(Axes::ChannelsFirst), float);
         augmentation.cut_out(out, layout.shape, &mut generator);
@@ -517,7 +523,8 @@ fn turned(sample: &[usize], dims: &[Option<usize>]) -> Option<Vec<usize>> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Array;
+    use super::super::resize::resize;
+    use super::super::{Array, Data, Options};
     use super::*;
     use ndarray::array;
 
@@ -727,6 +734,72 @@ mod tests {
         assert_eq!(feed.augmented_batch(&[0, 1], 4, 2).unwrap(), feed.augmented_batch(&[0, 1], 4, 2).unwrap());
     }
 
+    /// A folder of one class with two images of 8 × 8 pixels and one of 24 × 16 (height × width), and the pixels of the three,
+    /// channels last.
+    fn image_files(folder: &std::path::Path) -> (Dataset, [Vec<u8>; 3]) {
+        std::fs::create_dir(folder.join("all")).unwrap();
+        let sizes = [[8u32, 8], [8, 8], [24, 16]];
+        let pixels = [0, 1, 2].map(|number| {
+            let [height, width] = sizes[number];
+            let image = image::RgbImage::from_fn(width, height, |x, y| {
+                image::Rgb([x, y, x * y + 3].map(|value| (10 * value + 50 * number as u32) as u8))
+            });
+            image.save(folder.join("all").join(format!("{number}.png"))).unwrap();
+            image.into_raw()
+        });
+        (Data::load(&Options::new(folder)).unwrap().train, pixels)
+    }
+
+    fn resized_crops() -> Preparation {
+        let augmentation = Augmentation { image: ImageAugmentation::RandomResizedCrop, ..Augmentation::default() };
+        Preparation { augmentation, seed: 11, ..Preparation::divide(1.0) }
+    }
+
+    #[test]
+    fn resized_crops_are_cut_out_of_the_original_image() {
+        let folder = tempfile::tempdir().unwrap();
+        let (data, pixels) = image_files(folder.path());
+        let ports = ports(&[None, Some(8), Some(8), Some(3)]);
+        let feed = Feed::new(&data, &ports, &resized_crops()).unwrap();
+        let mut flipped = 0;
+        for epoch in 0..50 {
+            let found = floats(&feed.augmented_batch(&[2], epoch, 0).unwrap()[0]);
+            let mut draws = draws(11, epoch, Draws::Sample, 2);
+            let region = resized_crops().augmentation.region([24, 16], &mut draws).unwrap();
+            let resized = resize(&pixels[2], 3, [24, 16], &region, [8, 8]).unwrap();
+            let plain: Vec<f32> = resized.iter().map(|&byte| f32::from(byte)).collect();
+            let mirrored: Vec<f32> = plain
+                .chunks_exact(3 * 8)
+                .flat_map(|row| row.chunks_exact(3).rev().flatten().copied().collect::<Vec<_>>())
+                .collect();
+            assert!(found == plain || found == mirrored, "epoch {epoch}, {region:?}");
+            flipped += i32::from(found == mirrored);
+        }
+        // Four standard deviations of the binomial distribution.
+        assert!((flipped - 25).abs() <= 14, "{flipped} of 50");
+    }
+
+    #[test]
+    fn resized_crops_of_arrays_are_those_of_files() {
+        let folder = tempfile::tempdir().unwrap();
+        let (files, pixels) = image_files(folder.path());
+        let samples = Array::new(vec![2, 8, 8, 3], Values::U8(pixels[..2].concat())).unwrap();
+        let arrays = Dataset::new(samples, Array::new(vec![2], Values::U8(vec![0, 0])).unwrap()).unwrap();
+        for dims in [[None, Some(8), Some(8), Some(3)], [None, Some(3), Some(8), Some(8)]] {
+            let [of_files, of_arrays] =
+                [&files, &arrays].map(|data| Feed::new(data, &ports(&dims), &resized_crops()).unwrap());
+            let plain = of_arrays.batch(&[0, 1]).unwrap();
+            assert_eq!(of_files.batch(&[0, 1]).unwrap(), plain);
+            assert_eq!(of_arrays.for_test(&files).unwrap().augmented_batch(&[0, 1], 0, 0).unwrap(), plain);
+            for epoch in 0..10 {
+                let batch = of_arrays.augmented_batch(&[0, 1], epoch, 0).unwrap();
+                assert_eq!(of_files.augmented_batch(&[0, 1], epoch, 7).unwrap(), batch);
+                assert_ne!(batch, plain);
+                assert_ne!(batch, of_arrays.augmented_batch(&[0, 1], epoch + 1, 0).unwrap());
+            }
+        }
+    }
+
     #[test]
     fn an_augmentation_must_be_one_of_such_samples() {
         let data = data(Values::F32(vec![0.0; 8]));
@@ -740,6 +813,9 @@ mod tests {
         assert!(error.help_text().unwrap().contains("--loss soft-cross-entropy"));
         let auto = Augmentation { image: ImageAugmentation::AutoAugment, ..Augmentation::default() };
         assert!(message(auto, &[None, Some(4)]).to_string().contains("needs images of bytes"));
+        let error = message(resized_crops().augmentation, &[None, Some(4)]);
+        assert_eq!(error.to_string(), "RandomResizedCrop needs images of bytes, and the samples are other numbers");
+        assert!(error.help_text().unwrap().contains(".astype(numpy.uint8)"));
         let table = Dataset::new(
             Array::new(vec![1, 4], Values::F32(vec![0.0; 4])).unwrap(),
             Array::new(vec![1], Values::U8(vec![0])).unwrap(),

@@ -1,6 +1,7 @@
 //! Folders of images: a folder for each class, files that are decoded when they are needed.
 
 use super::decode;
+use crate::train::augment::Region;
 use crate::{Error, Result};
 use sha2::{Digest, Sha256};
 use std::fs;
@@ -106,9 +107,15 @@ impl ImageFiles {
         self.root.join(&self.files[number].path)
     }
 
-    /// The pixels of image `number`, channels last, as [`decode::read`] makes them.
-    pub(super) fn decode(&self, number: usize, shape: [usize; 3]) -> Result<Vec<u8>> {
-        decode::read(&self.path(number), shape)
+    /// The pixels of image `number`, channels last, as [`decode::read`] makes them: of the region that `region` names where it
+    /// names one.
+    pub(super) fn decode(
+        &self,
+        number: usize,
+        shape: [usize; 3],
+        region: impl FnOnce([usize; 2]) -> Option<Region>,
+    ) -> Result<Vec<u8>> {
+        decode::read(&self.path(number), shape, region)
     }
 
     pub(super) fn select(&self, rows: &[usize]) -> Self {

@@ -35,10 +35,12 @@ impl Data {
     /// - a `.csv` file with a header, of which the targets are named.
     ///
     /// The test set is the part of the training samples that is split off, else what is named, else what is found with the
-    /// training data. Its classes have the numbers of the training set's where both have names.
+    /// training data. Its classes have the numbers of the training set's where both have names. Of the training samples that are
+    /// left, those that are not drawn are as if they were not there.
     ///
     /// # Errors
-    /// Where a file is missing or damaged, an array is not there, samples and labels do not match, or a set is empty.
+    /// Where a file is missing or damaged, an array is not there, samples and labels do not match, a set is empty, or there are
+    /// fewer training samples than are to be used.
     ///
     /// ```
     /// use gnp::train::data::{Data, Options};
@@ -48,6 +50,16 @@ impl Data {
     /// # Ok::<(), gnp::Error>(())
     /// ```
     pub fn load(options: &Options) -> Result<Self> {
+        let mut data = Self::read(options)?;
+        if let Some(count) = options.train_samples {
+            let train = data.train.subset(count, options.seed);
+            data.train = train.map_err(|error| error.in_file(&options.train))?;
+        }
+        Ok(data)
+    }
+
+    /// All of the data.
+    fn read(options: &Options) -> Result<Self> {
         let path = &*options.train;
         let mut source = Source::open(path, options.labels.as_deref(), "training")?;
         let columns = match &source {
@@ -374,5 +386,24 @@ mod tests {
         let test = Data::load(&Options { test: Some(table.clone()), test_split: None, ..options }).unwrap().test;
         assert_eq!(test.unwrap().class_names(), ["a", "b"]);
         assert!(load(&table).unwrap_err().help_text().unwrap().contains("--target"));
+    }
+
+    #[test]
+    fn some_of_the_training_samples_are_drawn_from_those_that_are_left() {
+        let folder = tempfile::tempdir().unwrap();
+        let table = folder.path().join("t.csv");
+        let rows: String = (0..40).map(|row| format!("{row},{}\n", ["a", "b"][row % 2])).collect();
+        std::fs::write(&table, format!("x,y\n{rows}")).unwrap();
+        let options =
+            Options { targets: vec!["y".to_owned()], test_split: Some(0.25), seed: 3, ..Options::new(&table) };
+        let whole = Data::load(&options).unwrap();
+        let some = |count, seed| Data::load(&Options { train_samples: Some(count), seed, ..options.clone() });
+        let data = some(12, 3).unwrap();
+        assert_eq!((data.train.len(), &data.test), (12, &whole.test));
+        assert_eq!(data.train, whole.train.subset(12, 3).unwrap());
+        assert_ne!(some(12, 4).unwrap().train, data.train);
+        assert_eq!(some(30, 3).unwrap(), whole);
+        let error = some(31, 3).unwrap_err().to_string();
+        assert!(error.ends_with("t.csv: 31 samples are asked for, but there are 30"), "{error}");
     }
 }

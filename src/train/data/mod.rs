@@ -17,6 +17,7 @@ mod npz;
 mod options;
 mod order;
 mod preparation;
+mod resize;
 mod safetensors;
 mod table;
 
@@ -228,11 +229,25 @@ impl Dataset {
             .help("give a fraction between 0 and 1, such as 0.1"));
         }
         let (rest, drawn) = order::split(self.len(), count as usize, seed);
-        let part = |rows: &[usize]| {
-            let samples = self.samples.select(rows)?;
-            Ok(Self { samples, labels: self.labels.select(rows)?, class_names: self.class_names.clone() })
-        };
-        Ok((part(&rest)?, part(&drawn)?))
+        Ok((self.select(&rest)?, self.select(&drawn)?))
+    }
+
+    /// The data set of `count` of the samples, drawn at random by `seed`, in the order of before. The names of the classes stay,
+    /// also of one that none of them has.
+    ///
+    /// # Errors
+    /// Where there are fewer, or it would be empty.
+    pub fn subset(&self, count: usize, seed: u64) -> Result<Self> {
+        if !(1..=self.len()).contains(&count) {
+            return Err(Error::input(format!("{count} samples are asked for, but there are {}", self.len()))
+                .help(format!("ask for 1 to {}", self.len())));
+        }
+        self.select(&order::subset(self.len(), count, seed))
+    }
+
+    fn select(&self, rows: &[usize]) -> Result<Self> {
+        let samples = self.samples.select(rows)?;
+        Ok(Self { samples, labels: self.labels.select(rows)?, class_names: self.class_names.clone() })
     }
 
     /// Redraws the labels of the fraction `noise` of the samples uniformly over all `classes`: a label may come out
@@ -332,6 +347,27 @@ mod tests {
         for fraction in [0.0, 0.01, 0.99, 1.0, -1.0, f64::NAN] {
             assert!(data.split(fraction, 5).is_err(), "{fraction}");
         }
+    }
+
+    #[test]
+    fn a_subset_keeps_order_labels_and_names() {
+        // Each sample is its number.
+        let labels: Vec<u8> = (0..10).map(|sample| sample % 3).collect();
+        let data = Dataset::new(bytes(&[10, 1], &(0..10).collect::<Vec<_>>()), bytes(&[10], &labels)).unwrap();
+        let data = data.with_class_names(["a", "b", "c", "d"].map(String::from).to_vec()).unwrap();
+        let subset = data.subset(4, 5).unwrap();
+        let Samples::Array(samples) = &subset.samples else { panic!("no array") };
+        let Values::U8(drawn) = samples.values() else { panic!("no bytes") };
+        assert!(drawn.len() == 4 && drawn.is_sorted_by(|a, b| a < b), "{drawn:?}");
+        let classes: Vec<i64> = drawn.iter().map(|number| i64::from(number % 3)).collect();
+        assert_eq!(subset.labels().classes().unwrap(), classes);
+        assert_eq!(subset.class_names(), data.class_names());
+        assert_eq!(data.subset(4, 5).unwrap(), subset);
+        assert!((6..16).any(|seed| data.subset(4, seed).unwrap() != subset));
+        assert_eq!(data.subset(10, 5).unwrap(), data);
+        let error = data.subset(11, 5).unwrap_err();
+        assert_eq!((&*error.to_string(), error.exit_code()), ("11 samples are asked for, but there are 10", 2));
+        assert!(data.subset(0, 5).is_err());
     }
 
     #[test]

@@ -187,7 +187,7 @@ impl Sums {
     fn of(files: &ImageFiles, rows: &[usize], shape: [usize; 3]) -> Result<Self> {
         let mut sums = Self::new(shape[0]);
         for &row in rows {
-            for pixel in files.decode(row, shape)?.chunks_exact(shape[0]) {
+            for pixel in files.decode(row, shape, |_| None)?.chunks_exact(shape[0]) {
                 for (channel, &value) in pixel.iter().enumerate() {
                     sums.values[channel] += u64::from(value);
                     sums.squares[channel] += u64::from(value) * u64::from(value);

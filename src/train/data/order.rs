@@ -11,6 +11,8 @@ const LABEL_NOISE: u64 = u64::MAX;
 const SPLIT: u64 = u64::MAX - 1;
 /// The stream of the images that statistics are taken of.
 const STATISTICS: u64 = u64::MAX - 2;
+/// The stream of the training samples that are used.
+const SUBSET: u64 = u64::MAX - 3;
 
 /// What draws of an epoch are for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,6 +43,11 @@ pub(super) fn split(samples: usize, count: usize, seed: u64) -> (Vec<usize>, Vec
 /// At most `count` of the numbers from 0 to `samples`, drawn at random; ascending.
 pub(super) fn some(samples: usize, count: usize, seed: u64) -> Vec<usize> {
     part(samples, count.min(samples), seed, STATISTICS).1
+}
+
+/// `count` of the numbers from 0 to `samples`, of which there must be as many, drawn at random; ascending.
+pub(super) fn subset(samples: usize, count: usize, seed: u64) -> Vec<usize> {
+    part(samples, count, seed, SUBSET).1
 }
 
 fn part(samples: usize, count: usize, seed: u64, stream: u64) -> (Vec<usize>, Vec<usize>) {
