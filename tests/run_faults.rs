@@ -163,6 +163,7 @@ fn a_folder_that_cannot_be_written() {
     refused(on_a_small_disk(&training.command(&parts, EPOCHS), 10));
     let done = epochs_done(&parts);
     let (metrics, checkpoints) = (parts.join("metrics.jsonl"), parts.join("checkpoints"));
+    protect(&parts, 0o777);
     protect(&metrics, 0o666);
     protect(&checkpoints, 0o555);
     protect(&checkpoints.join(format!("epoch-{done:05}/checkpoint")), 0o644);
@@ -206,7 +207,7 @@ fn a_loss_that_is_no_number() {
     let out = folder.path().join("out");
     let run = |epochs| {
         let mut command = training.command(&out, epochs);
-        command.args(["--lr", "1e30"]);
+        command.args(["--lr", "1e38"]);
         command
     };
     for command in [run(EPOCHS), resumed(run(EPOCHS))] {

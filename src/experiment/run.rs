@@ -120,7 +120,7 @@ pub fn run(experiment: Experiment, observer: &mut dyn Observer, stop: &AtomicBoo
         has_test: test.is_some(),
     });
     let mut tensorboard = TensorBoard::create(root, (progress.step > 0).then_some(progress.step))?;
-    let mut failure = None;
+    let (mut failure, mut has_steps) = (None, progress.step > 0);
     let ended = fit(
         Run {
             engine,
@@ -134,6 +134,7 @@ pub fn run(experiment: Experiment, observer: &mut dyn Observer, stop: &AtomicBoo
                 if failure.is_none() {
                     failure = tensorboard.log(event).err();
                 }
+                has_steps = true;
                 observer.event(event);
             },
             stop,
@@ -142,7 +143,6 @@ pub fn run(experiment: Experiment, observer: &mut dyn Observer, stop: &AtomicBoo
     );
     let written = failure.map_or_else(|| tensorboard.flush(), Err);
     let ended = ended?;
-    written?;
     let result = match ended {
         Ended::Stopped => None,
         _ => {
@@ -150,8 +150,11 @@ pub fn run(experiment: Experiment, observer: &mut dyn Observer, stop: &AtomicBoo
             Some(loaded.write(&folder, best.as_ref(), experiment.output.as_deref())?)
         }
     };
-    let history = History::read(root)?;
-    report::write(root, &about(&experiment, &loaded.name, method))?;
+    // A run that was stopped before its first step has nothing to show.
+    let history = if has_steps { History::read(root)? } else { History::default() };
+    if has_steps {
+        report::write(root, &about(&experiment, &loaded.name, method))?;
+    }
     let outcome = Outcome {
         ended,
         last: history.epochs.last().cloned(),
@@ -166,6 +169,7 @@ pub fn run(experiment: Experiment, observer: &mut dyn Observer, stop: &AtomicBoo
     if ended != Ended::Stopped {
         outcome.write(&folder)?;
     }
+    written?;
     Ok(outcome)
 }
 
@@ -197,6 +201,9 @@ fn write_configuration(experiment: &Experiment, config: &Config, root: &Path) ->
     let file = root.join(RunFolder::CONFIG);
     let (version, name) = (env!("CARGO_PKG_VERSION"), RunFolder::CONFIG);
     let text = format!("# gnp {version}: `gnp-run --config {name}` runs this again.\n\n{configuration}");
+    if std::fs::read_to_string(&file).is_ok_and(|before| before == text) {
+        return Ok(());
+    }
     std::fs::write(&file, text).map_err(|error| Error::io("write the configuration", &file, &error))
 }
 

@@ -1,15 +1,15 @@
 //! Batches of a data set in the form that a graph takes.
 
-use super::array::{Values, element_count};
+use super::array::Values;
 use super::labels::Labels;
 use super::layout::{Axes, Channels, Layout};
 use super::order::{Draws, draws};
+use super::port_shape::PortShape;
 use super::resize::resize_in_place;
 use super::{Dataset, Normalization, Normalize, Preparation, Samples};
 use crate::engine::{ElementType, Port, Tensor};
 use crate::train::augment::{Augmentation, ImageAugmentation};
 use crate::{Error, Result};
-use ndarray::{ArrayD, IxDyn};
 use rand_chacha::ChaCha8Rng;
 use std::num::NonZero;
 use std::slice::Chunks;
@@ -21,21 +21,13 @@ pub struct Feed<'a> {
     data: &'a Dataset,
     ports: [Port; 2],
     preparation: Preparation,
-    sample_port: Shape,
-    label_port: Shape,
+    sample_port: PortShape,
+    label_port: PortShape,
     /// The number of classes, where each label becomes the probabilities of all.
     one_hot: Option<usize>,
     /// Where the samples are images.
     layout: Option<Layout>,
     normalization: Normalization,
-}
-
-/// One input's element type, and its dimensions after the batch.
-#[derive(Debug)]
-struct Shape {
-    element: ElementType,
-    rest: Vec<usize>,
-    fixed_batch: Option<usize>,
 }
 
 /// What decides the draws of a batch.
@@ -82,7 +74,7 @@ impl<'a> Feed<'a> {
         };
         let (sample_port, layout) = match data.sample_shape() {
             Some(shape) => {
-                let port = Shape::fit(samples, shape, "samples")
+                let port = PortShape::fit(samples, shape, "samples")
                     .map_err(|e| e.help("use data of the size that the model was exported for"))?;
                 let layout = Layout::of_array(shape, &port.rest);
                 (port, layout)
@@ -91,7 +83,7 @@ impl<'a> Feed<'a> {
                 let layout = Layout::of_files(samples, preparation.image_size)?;
                 let shape = layout.port.order(layout.shape);
                 let shape = if samples.dims.len() == 3 { &shape[1..] } else { &shape };
-                (Shape::fit(samples, shape, "images")?, Some(layout))
+                (PortShape::fit(samples, shape, "images")?, Some(layout))
             }
         };
         check_element(samples, data.samples(), preparation)?;
@@ -103,7 +95,7 @@ impl<'a> Feed<'a> {
         }
         let label_shape = one_hot.map_or_else(|| data.labels().shape().to_vec(), |classes| vec![classes]);
         let label_port =
-            Shape::fit(labels, &label_shape, "labels").map_err(|e| match (&*labels.dims, data.labels()) {
+            PortShape::fit(labels, &label_shape, "labels").map_err(|e| match (&*labels.dims, data.labels()) {
                 ([_], Labels::Targets(_)) => e.help("turn one-hot labels into class indices, e.g. with .argmax(1)"),
                 _ => e.help("use the labels that the model's loss is made for"),
             })?;
@@ -431,94 +423,6 @@ fn probabilities(port: &Port, labels: &Labels, classes: usize) -> Option<usize> 
         (Labels::Classes(_), ElementType::F32, [_, dim]) => Some(dim.unwrap_or(classes)).filter(|&count| count >= 2),
         _ => None,
     }
-}
-
-impl Shape {
-    /// The shape of a batch at `port` of `what` (samples, labels), of shape `sample` each. One dimension besides the batch may be open.
-    fn fit(port: &Port, sample: &[usize], what: &str) -> Result<Self> {
-        let dims = port.dims.get(1..).unwrap_or_default();
-        let count = element_count(sample).unwrap_or(usize::MAX);
-        let known: usize = dims.iter().flatten().product();
-        let open = dims.iter().filter(|dim| dim.is_none()).count();
-        let rest: Option<Vec<usize>> = match open {
-            // As many open dimensions as there are: the sample as it is.
-            _ if dims.len() == sample.len()
-                && dims.iter().zip(sample).all(|(dim, &size)| dim.is_none_or(|dim| dim == size)) =>
-            {
-                Some(sample.to_vec())
-            }
-            // An image whose axes are in the other order, which is turned.
-            _ if turned(sample, dims).is_some() => turned(sample, dims),
-            0 if known == count => Some(dims.iter().flatten().copied().collect()),
-            1 if known != 0 && count.is_multiple_of(known) => {
-                Some(dims.iter().map(|dim| dim.unwrap_or(count / known)).collect())
-            }
-            _ => None,
-        };
-        let rest = rest.filter(|_| !port.dims.is_empty()).ok_or_else(|| {
-            let dims: Vec<_> = port.dims.iter().map(|dim| dim.map_or("?".to_owned(), |dim| dim.to_string())).collect();
-            Error::input(format!(
-                "input `{}` takes batches of shape [{}], which {what} of shape {sample:?} do not fit",
-                port.name,
-                dims.join(", ")
-            ))
-        })?;
-        Ok(Self { element: port.element, rest, fixed_batch: port.dims.first().copied().flatten() })
-    }
-
-    /// The number of elements after the batch.
-    fn size(&self) -> usize {
-        self.rest.iter().product()
-    }
-
-    /// The rows of `values`, as many elements each as the port takes.
-    fn select(&self, values: &Values, rows: &[usize]) -> Result<Tensor> {
-        macro_rules! select {
-            ($to:ty) => {
-                self.array(
-                    rows.len(),
-                    match values {
-                        Values::U8(v) => self.gather(v, rows, |v| v as $to),
-                        Values::I64(v) => self.gather(v, rows, |v| v as $to),
-                        Values::F32(v) => self.gather(v, rows, |v| v as $to),
-                    },
-                )?
-            };
-        }
-        Ok(match self.element {
-            ElementType::F32 => Tensor::F32(select!(f32)),
-            ElementType::I32 => Tensor::I32(select!(i32)),
-            ElementType::I64 => Tensor::I64(select!(i64)),
-        })
-    }
-
-    fn array<T>(&self, rows: usize, values: Vec<T>) -> Result<ArrayD<T>> {
-        let shape: Vec<usize> = std::iter::once(rows).chain(self.rest.iter().copied()).collect();
-        ArrayD::from_shape_vec(IxDyn(&shape), values)
-            .map_err(|error| Error::internal(format!("a checked shape does not fit: {error}")))
-    }
-
-    fn gather<T: Copy, U>(&self, values: &[T], rows: &[usize], convert: impl Fn(T) -> U + Copy) -> Vec<U> {
-        let size = self.size();
-        let mut out = Vec::with_capacity(rows.len() * size);
-        for &row in rows {
-            out.extend(values[row * size..][..size].iter().map(|&value| convert(value)));
-        }
-        out
-    }
-}
-
-/// The shape of an image of shape `sample` with its axes in the other order, where that and not its own fits `dims`.
-fn turned(sample: &[usize], dims: &[Option<usize>]) -> Option<Vec<usize>> {
-    let &[first, second, third] = sample else { return None };
-    let others = [[second, third, first], [third, first, second]];
-    let fits = |shape: &[usize; 3]| {
-        let layout = Layout::of_array(sample, shape);
-        dims.len() == 3
-            && dims.iter().zip(shape).all(|(dim, &size)| dim.is_none_or(|dim| dim == size))
-            && layout.is_some_and(|layout| layout.port != layout.source && layout.port.order(layout.shape) == *shape)
-    };
-    others.into_iter().find(fits).map(Vec::from)
 }
 
 #[cfg(test)]

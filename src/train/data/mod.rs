@@ -16,6 +16,7 @@ mod npy;
 mod npz;
 mod options;
 mod order;
+mod port_shape;
 mod preparation;
 mod resize;
 mod safetensors;

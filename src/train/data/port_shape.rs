@@ -1,0 +1,103 @@
+//! What one input of a graph takes of each sample.
+
+use super::array::{Values, element_count};
+use super::layout::Layout;
+use crate::engine::{ElementType, Port, Tensor};
+use crate::{Error, Result};
+use ndarray::{ArrayD, IxDyn};
+
+/// One input's element type, and its dimensions after the batch.
+#[derive(Debug)]
+pub(super) struct PortShape {
+    pub(super) element: ElementType,
+    pub(super) rest: Vec<usize>,
+    pub(super) fixed_batch: Option<usize>,
+}
+
+impl PortShape {
+    /// The shape of a batch at `port` of `what` (samples, labels), of shape `sample` each. One dimension besides the batch may be open.
+    pub(super) fn fit(port: &Port, sample: &[usize], what: &str) -> Result<Self> {
+        let dims = port.dims.get(1..).unwrap_or_default();
+        let count = element_count(sample).unwrap_or(usize::MAX);
+        let known: usize = dims.iter().flatten().product();
+        let open = dims.iter().filter(|dim| dim.is_none()).count();
+        let rest: Option<Vec<usize>> = match open {
+            // As many open dimensions as there are: the sample as it is.
+            _ if dims.len() == sample.len()
+                && dims.iter().zip(sample).all(|(dim, &size)| dim.is_none_or(|dim| dim == size)) =>
+            {
+                Some(sample.to_vec())
+            }
+            // An image whose axes are in the other order, which is turned.
+            _ if turned(sample, dims).is_some() => turned(sample, dims),
+            0 if known == count => Some(dims.iter().flatten().copied().collect()),
+            1 if known != 0 && count.is_multiple_of(known) => {
+                Some(dims.iter().map(|dim| dim.unwrap_or(count / known)).collect())
+            }
+            _ => None,
+        };
+        let rest = rest.filter(|_| !port.dims.is_empty()).ok_or_else(|| {
+            let dims: Vec<_> = port.dims.iter().map(|dim| dim.map_or("?".to_owned(), |dim| dim.to_string())).collect();
+            Error::input(format!(
+                "input `{}` takes batches of shape [{}], which {what} of shape {sample:?} do not fit",
+                port.name,
+                dims.join(", ")
+            ))
+        })?;
+        Ok(Self { element: port.element, rest, fixed_batch: port.dims.first().copied().flatten() })
+    }
+
+    /// The number of elements after the batch.
+    pub(super) fn size(&self) -> usize {
+        self.rest.iter().product()
+    }
+
+    /// The rows of `values`, as many elements each as the port takes.
+    pub(super) fn select(&self, values: &Values, rows: &[usize]) -> Result<Tensor> {
+        macro_rules! select {
+            ($to:ty) => {
+                self.array(
+                    rows.len(),
+                    match values {
+                        Values::U8(v) => self.gather(v, rows, |v| v as $to),
+                        Values::I64(v) => self.gather(v, rows, |v| v as $to),
+                        Values::F32(v) => self.gather(v, rows, |v| v as $to),
+                    },
+                )?
+            };
+        }
+        Ok(match self.element {
+            ElementType::F32 => Tensor::F32(select!(f32)),
+            ElementType::I32 => Tensor::I32(select!(i32)),
+            ElementType::I64 => Tensor::I64(select!(i64)),
+        })
+    }
+
+    pub(super) fn array<T>(&self, rows: usize, values: Vec<T>) -> Result<ArrayD<T>> {
+        let shape: Vec<usize> = std::iter::once(rows).chain(self.rest.iter().copied()).collect();
+        ArrayD::from_shape_vec(IxDyn(&shape), values)
+            .map_err(|error| Error::internal(format!("a checked shape does not fit: {error}")))
+    }
+
+    fn gather<T: Copy, U>(&self, values: &[T], rows: &[usize], convert: impl Fn(T) -> U + Copy) -> Vec<U> {
+        let size = self.size();
+        let mut out = Vec::with_capacity(rows.len() * size);
+        for &row in rows {
+            out.extend(values[row * size..][..size].iter().map(|&value| convert(value)));
+        }
+        out
+    }
+}
+
+/// The shape of an image of shape `sample` with its axes in the other order, where that and not its own fits `dims`.
+fn turned(sample: &[usize], dims: &[Option<usize>]) -> Option<Vec<usize>> {
+    let &[first, second, third] = sample else { return None };
+    let others = [[second, third, first], [third, first, second]];
+    let fits = |shape: &[usize; 3]| {
+        let layout = Layout::of_array(sample, shape);
+        dims.len() == 3
+            && dims.iter().zip(shape).all(|(dim, &size)| dim.is_none_or(|dim| dim == size))
+            && layout.is_some_and(|layout| layout.port != layout.source && layout.port.order(layout.shape) == *shape)
+    };
+    others.into_iter().find(fits).map(Vec::from)
+}
