@@ -151,7 +151,9 @@ fn one(
 ) -> Result<Option<Result<Outcome, String>>> {
     let arm_of_run = &sweep.arms[arm];
     let folder = sweep.run_folder(arm_of_run, seed);
-    let experiment = Experiment { folder: folder.clone(), existing: Existing::Resume, ..experiment(arm, seed)? };
+    // Every run has its results in its own folder, and nowhere else.
+    let experiment =
+        Experiment { folder: folder.clone(), existing: Existing::Resume, output: None, ..experiment(arm, seed)? };
     if let Some(outcome) = finished(&experiment, &folder)? {
         return Ok(Some(Ok(outcome)));
     }
