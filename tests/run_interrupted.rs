@@ -10,6 +10,7 @@ use rand_chacha::ChaCha8Rng;
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs;
+use std::os::unix::process::CommandExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
@@ -94,6 +95,18 @@ fn a_killed_run_goes_on_from_its_last_checkpoint() {
     assert!(output.status.success(), "{}", text(&output.stderr));
     assert!(text(&output.stderr).contains("going on after step"), "{}", text(&output.stderr));
     assert!(steps(&out).into_iter().eq(1..=16 * epochs));
+}
+
+/// Has a command end by SIGHUP though the tests themselves may run under `nohup`, which it would inherit.
+fn heed_hangups(command: &mut Command) {
+    use nix::sys::signal::{SigHandler, Signal, signal};
+    let heed = || {
+        // SAFETY: the default handler is no code of this process.
+        unsafe { signal(Signal::SIGHUP, SigHandler::SigDfl) }?;
+        Ok(())
+    };
+    // SAFETY: `signal` may be called between fork and exec.
+    unsafe { command.pre_exec(heed) };
 }
 
 /// When a process is killed.
@@ -210,6 +223,7 @@ fn stops_within_an_epoch_change_nothing() {
     let training = Training::new(folder.path());
     let run = |out: &Path| {
         let mut command = training.command(out, EPOCHS);
+        heed_hangups(&mut command);
         command.arg("--resume").stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
     };
     let (whole, parts) = (folder.path().join("whole"), folder.path().join("parts"));
