@@ -119,8 +119,7 @@ pub fn run(experiment: Experiment, observer: &mut dyn Observer, stop: &AtomicBoo
         done: progress.step,
         has_test: test.is_some(),
     });
-    let mut tensorboard = TensorBoard::create(root, (progress.step > 0).then_some(progress.step))?;
-    let (mut failure, mut has_steps) = (None, progress.step > 0);
+    let mut curves = Curves::begin(root, progress.step)?;
     let ended = fit(
         Run {
             engine,
@@ -130,19 +129,13 @@ pub fn run(experiment: Experiment, observer: &mut dyn Observer, stop: &AtomicBoo
             policy,
             folder: Some(&mut folder),
             observe: &mut |event| {
-                // A run goes on without its curves, and says so at its end.
-                if failure.is_none() {
-                    failure = tensorboard.log(event).err();
-                }
-                has_steps = true;
+                curves.log(event);
                 observer.event(event);
             },
             stop,
         },
         progress,
-    );
-    let written = failure.map_or_else(|| tensorboard.flush(), Err);
-    let ended = ended?;
+    )?;
     let result = match ended {
         Ended::Stopped => None,
         _ => {
@@ -151,8 +144,8 @@ pub fn run(experiment: Experiment, observer: &mut dyn Observer, stop: &AtomicBoo
         }
     };
     // A run that was stopped before its first step has nothing to show.
-    let history = if has_steps { History::read(root)? } else { History::default() };
-    if has_steps {
+    let history = if curves.has_steps { History::read(root)? } else { History::default() };
+    if curves.has_steps {
         report::write(root, &about(&experiment, &loaded.name, method))?;
     }
     let outcome = Outcome {
@@ -169,8 +162,34 @@ pub fn run(experiment: Experiment, observer: &mut dyn Observer, stop: &AtomicBoo
     if ended != Ended::Stopped {
         outcome.write(&folder)?;
     }
-    written?;
+    curves.finish()?;
     Ok(outcome)
+}
+
+/// TensorBoard's file of a run, which goes on without where it cannot be written, and says so at its end.
+struct Curves {
+    file: TensorBoard,
+    failure: Option<Error>,
+    has_steps: bool,
+}
+
+impl Curves {
+    /// Those of a run that goes on after `done` steps.
+    fn begin(root: &Path, done: u64) -> Result<Self> {
+        let file = TensorBoard::create(root, (done > 0).then_some(done))?;
+        Ok(Self { file, failure: None, has_steps: done > 0 })
+    }
+
+    fn log(&mut self, event: &Event) {
+        self.has_steps = true;
+        if self.failure.is_none() {
+            self.failure = self.file.log(event).err();
+        }
+    }
+
+    fn finish(mut self) -> Result<()> {
+        self.failure.map_or_else(|| self.file.flush(), Err)
+    }
 }
 
 /// What the report says that is not in the run's folder.
