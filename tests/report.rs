@@ -3,7 +3,7 @@
 
 mod support;
 
-use gnp::train::report::{self, About, AlphaPoint, AlphaSeries, Reference, TensorBoard};
+use gnp::train::report::{self, About, AlphaPoint, AlphaSeries, History, Reference, TensorBoard};
 use gnp::train::{EpochReport, Event, Measures, StepReport};
 use std::collections::BTreeMap;
 use std::fs;
@@ -158,7 +158,7 @@ fn a_browser_shows_a_report_offline() {
         method: "GNP".into(),
         command: Some("gnp-run model.onnx".into()),
     };
-    let page = Page::load(&report::write(folder, &about).unwrap());
+    let page = Page::load(&report::write(folder, &History::read(folder).unwrap(), &about).unwrap());
     page.assert_self_contained();
     let (steps, epochs) = (logged(folder, "step"), logged(folder, "epoch"));
     for (title, name, lines, key, scale) in [

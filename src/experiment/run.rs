@@ -146,7 +146,7 @@ pub fn run(experiment: Experiment, observer: &mut dyn Observer, stop: &AtomicBoo
     // A run that was stopped before its first step has nothing to show.
     let history = if curves.has_steps { History::read(root)? } else { History::default() };
     if curves.has_steps {
-        report::write(root, &about(&experiment, &loaded.name, method))?;
+        report::write(root, &history, &about(&experiment, &loaded.name, method))?;
     }
     let outcome = Outcome {
         ended,

@@ -175,6 +175,14 @@ pub struct EpochReport {
     pub examples_per_second: f64,
 }
 
+impl EpochReport {
+    /// What tells a better epoch from a worse one where nothing else was asked for: the test error, else the test loss; less is better.
+    /// None where the epoch was not evaluated.
+    pub fn score(&self) -> Option<f64> {
+        self.test_error.or(self.test_loss)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

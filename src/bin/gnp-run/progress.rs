@@ -66,9 +66,8 @@ impl Display {
 
     fn epoch(&mut self, report: &EpochReport) {
         self.means = Means::default();
-        let score = |report: &EpochReport| report.test_error.or(report.test_loss);
-        let so_far = self.best.as_ref().and_then(score);
-        let is_best = score(report).is_some_and(|score| so_far.is_none_or(|best| score < best));
+        let so_far = self.best.as_ref().and_then(EpochReport::score);
+        let is_best = report.score().is_some_and(|score| so_far.is_none_or(|best| score < best));
         if is_best {
             self.best = Some(report.clone());
         }

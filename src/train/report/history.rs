@@ -1,6 +1,7 @@
 //! What `metrics.jsonl` says of a run.
 
 use super::super::metrics::{EpochReport, Event, Measures, StepReport};
+use super::super::run_folder::RunFolder;
 use crate::{Error, Result};
 use std::fs::File;
 use std::io::{BufRead, BufReader};
@@ -21,7 +22,7 @@ impl History {
     /// # Errors
     /// Where there is none, a line is no event, or there is no step yet.
     pub fn read(folder: &Path) -> Result<Self> {
-        let path = folder.join("metrics.jsonl");
+        let path = folder.join(RunFolder::METRICS);
         let file = File::open(&path)
             .map_err(|error| Error::io("read the metrics", &path, &error).help("name the folder of a run"))?;
         let mut reader = BufReader::new(file);
@@ -59,11 +60,8 @@ impl History {
 
     /// The first of the epochs with the smallest test error, or test loss where errors are not known.
     pub fn best(&self) -> Option<&EpochReport> {
-        let smallest = |key: fn(&EpochReport) -> Option<f64>| {
-            let known = self.epochs.iter().filter_map(|epoch| Some((epoch, key(epoch)?)));
-            known.min_by(|a, b| a.1.total_cmp(&b.1)).map(|(epoch, _)| epoch)
-        };
-        smallest(|epoch| epoch.test_error).or_else(|| smallest(|epoch| epoch.test_loss))
+        let known = self.epochs.iter().filter_map(|epoch| Some((epoch, epoch.score()?)));
+        known.min_by(|a, b| a.1.total_cmp(&b.1)).map(|(epoch, _)| epoch)
     }
 
     /// How many steps an epoch has; none before the first has ended.

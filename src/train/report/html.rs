@@ -1,6 +1,7 @@
 //! A run, or several, as one page of HTML that needs nothing else.
 
 use super::super::metrics::EpochReport;
+use super::super::run_folder::RunFolder;
 use super::chart::{COLOURS, Chart, STYLE};
 use super::history::History;
 use super::machine::Machine;
@@ -12,9 +13,6 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};
-
-const FILE: &str = "report.html";
-const CONFIG: &str = "config.toml";
 
 /// The rows of the table of epochs, at most.
 const MOST_ROWS: usize = 200;
@@ -32,25 +30,24 @@ pub struct About {
     pub command: Option<String>,
 }
 
-/// Writes `report.html` into a run's folder, from the `metrics.jsonl` there and the `config.toml` where there is one; returns its path.
+/// Writes `report.html` into a run's folder, from its `history` and the `config.toml` there, where there is one; returns its path.
 /// The machine that it names is the one that this program runs on.
 ///
 /// Curves of more than 400 points are drawn as the means of 400 bins of equal counts within the bands of their extremes.
 ///
 /// # Errors
-/// Where the metrics cannot be read or hold no step, or the report cannot be written.
-pub fn write(folder: &Path, about: &About) -> Result<PathBuf> {
-    let run = History::read(folder)?;
+/// Where the configuration cannot be read, or the report cannot be written.
+pub fn write(folder: &Path, run: &History, about: &About) -> Result<PathBuf> {
     let config = config(folder)?;
-    let charts = panels::of_run(&run);
+    let charts = panels::of_run(run);
     let body = html! {
         header {
             h1 { (about.model) }
             p.under { (about.method) }
         }
-        (facts(&run))
+        (facts(run))
         div.side {
-            section { h2 { "Result" } (result(&run)) }
+            section { h2 { "Result" } (result(run)) }
             section {
                 h2 { "Machine" }
                 (machine(&Machine::here(), &about.engine))
@@ -65,10 +62,10 @@ pub fn write(folder: &Path, about: &About) -> Result<PathBuf> {
             "too many to draw, means of neighbouring ones, within the band of their extremes."
         }
         (curves(&charts))
-        (epochs(&run))
+        (epochs(run))
         @if let Some(config) = config { h2 { "Configuration" } pre { (config) } }
     };
-    let file = folder.join(FILE);
+    let file = folder.join(RunFolder::REPORT);
     save(&file, page(&about.model, &body))?;
     Ok(file)
 }
@@ -76,7 +73,7 @@ pub fn write(folder: &Path, about: &About) -> Result<PathBuf> {
 /// Writes a report of the runs in `folders` side by side to `output`: one colour a run, which is named after its folder.
 ///
 /// # Errors
-/// As [`write()`]; and where `folders` is empty.
+/// Where `folders` is empty, their metrics or configurations cannot be read or hold no step, or the report cannot be written.
 pub fn compare(folders: &[PathBuf], output: &Path) -> Result<()> {
     if folders.is_empty() {
         return Err(Error::input("there are no runs to compare").help("name the folders of runs"));
@@ -130,7 +127,7 @@ fn save(file: &Path, page: String) -> Result<()> {
 }
 
 fn config(folder: &Path) -> Result<Option<String>> {
-    let file = folder.join(CONFIG);
+    let file = folder.join(RunFolder::CONFIG);
     match fs::read_to_string(&file) {
         Ok(text) => Ok(Some(text)),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
@@ -318,7 +315,7 @@ mod tests {
             method: "GNP (r < 1)".into(),
             command: Some("gnp-run \"a b\" > log".into()),
         };
-        let file = write(folder.path(), &about).unwrap();
+        let file = write(folder.path(), &History::read(folder.path()).unwrap(), &about).unwrap();
         let text = fs::read_to_string(file).unwrap();
         for part in [
             "<h1>&lt;script&gt;alert(1)&lt;/script&gt;</h1>",
@@ -342,7 +339,7 @@ mod tests {
     fn a_report_of_a_long_run_is_small() {
         let folder = tempfile::tempdir().unwrap();
         run(folder.path(), 1000, 50);
-        let file = write(folder.path(), &About::default()).unwrap();
+        let file = write(folder.path(), &History::read(folder.path()).unwrap(), &About::default()).unwrap();
         let size = fs::metadata(file).unwrap().len();
         assert!(size < 1_000_000, "{size} bytes");
     }

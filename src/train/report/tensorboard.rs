@@ -5,6 +5,7 @@
 //! (`tensorboard/compat/proto/event.proto`), of which the first says `brain.Event:2`.
 
 use super::super::metrics::Event;
+use super::super::run_folder::RunFolder;
 use crate::{Error, Result};
 use prost::Message;
 use std::fs::{self, File, OpenOptions};
@@ -13,7 +14,6 @@ use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 const VERSION: &str = "brain.Event:2";
-const PREFIX: &str = "events.out.tfevents.";
 
 /// Writes a run's events for TensorBoard, under the names `train/…`, `epoch/…` and `test/…`, by step.
 #[derive(Debug)]
@@ -84,7 +84,7 @@ fn event_files(folder: &Path) -> io::Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
-        if entry.file_name().to_string_lossy().starts_with(PREFIX) && entry.file_type()?.is_file() {
+        if entry.file_name().to_string_lossy().starts_with(RunFolder::EVENTS) && entry.file_type()?.is_file() {
             files.push(entry.path());
         }
     }
@@ -95,12 +95,13 @@ fn event_files(folder: &Path) -> io::Result<Vec<PathBuf>> {
 /// seconds are later than those of the `earlier` files, even where the clock says otherwise.
 fn name(earlier: &[PathBuf]) -> String {
     let seconds = |file: &PathBuf| {
-        let name = file.file_name()?.to_str()?.strip_prefix(PREFIX)?;
+        let name = file.file_name()?.to_str()?.strip_prefix(RunFolder::EVENTS)?;
         name.split('.').next()?.parse::<u64>().ok()
     };
     let after = earlier.iter().filter_map(seconds).max().map_or(0, |newest| newest.saturating_add(1));
     let host = sysinfo::System::host_name().unwrap_or_else(|| "localhost".into()).replace(['/', '\\'], "-");
-    format!("{PREFIX}{:010}.{host}.{}.gnp", after.max(now() as u64), std::process::id())
+    let prefix = RunFolder::EVENTS;
+    format!("{prefix}{:010}.{host}.{}.gnp", after.max(now() as u64), std::process::id())
 }
 
 /// Seconds since 1970.
