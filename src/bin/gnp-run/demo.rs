@@ -3,6 +3,7 @@
 use crate::lab::Lab;
 use comfy_table::Table;
 use gnp::experiment::EngineKind;
+use gnp::experiment::sweep::Estimate;
 use gnp::penalty::Penalty;
 use gnp::train::data::{Data, Dataset, Feed, Options, Preparation};
 use gnp::train::{CheckpointPolicy, Config, Event, Progress, Run, Schedule, Span, evaluate, fit, prepare};
@@ -197,14 +198,12 @@ fn conclusion(methods: &[Method; 3]) -> String {
 }
 
 fn mean(values: &[f64]) -> f64 {
-    values.iter().sum::<f64>() / values.len() as f64
+    Estimate::of(values).map_or(f64::NAN, |estimate| estimate.mean)
 }
 
 /// The sample standard deviation; 0 for a single value.
 fn deviation(values: &[f64]) -> f64 {
-    let mean = mean(values);
-    let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
-    (squares / values.len().saturating_sub(1).max(1) as f64).sqrt()
+    Estimate::of(values).and_then(|estimate| estimate.deviation()).unwrap_or(0.0)
 }
 
 fn median(values: &mut [f64]) -> f64 {

@@ -34,6 +34,16 @@ impl Estimate {
         Some(Self { mean, standard_error, count })
     }
 
+    /// The sample standard deviation; none for a single value.
+    ///
+    /// ```
+    /// use gnp::experiment::sweep::Estimate;
+    /// assert!((Estimate::of(&[1.0, 2.0, 3.0]).unwrap().deviation().unwrap() - 1.0).abs() < 1e-15);
+    /// ```
+    pub fn deviation(&self) -> Option<f64> {
+        Some(self.standard_error? * (self.count as f64).sqrt())
+    }
+
     /// Half the width of the mean's confidence interval of `level` (0.95, say), by Student's t with n − 1 degrees of freedom; none for a
     /// single value.
     ///
