@@ -41,6 +41,7 @@ pub mod rewrite;
 pub mod shapes;
 pub mod train;
 pub mod transform;
+pub mod weights;
 
 pub use error::{Error, ErrorKind, Result};
 

@@ -11,6 +11,7 @@ use crate::onnx::{self, Model, WriteOptions};
 use crate::penalty::Warmup;
 use crate::rewrite::{self, StepConfig};
 use crate::train::{Checkpoint, Config, GrWarmup, RunFolder, Span, exposed_numbers, find_artifacts};
+use crate::weights::Edit;
 use crate::{Error, Result};
 use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
@@ -240,7 +241,8 @@ impl Trainee {
                     None => {}
                 }
                 let name = available.name();
-                Ok(Loaded { name, run: LoadedRun::Step { engine, forward: forward.map(Box::new), _scratch } })
+                let edits = StepConfig::of(&step).map(|config| config.edits).unwrap_or_default();
+                Ok(Loaded { name, run: LoadedRun::Step { engine, forward: forward.map(Box::new), edits, _scratch } })
             }
         }
     }
@@ -288,8 +290,8 @@ pub(super) struct Loaded {
 enum LoadedRun {
     /// With what it was loaded from.
     Artifacts { engine: Box<OrtTraining>, runtime: Runtime, artifacts: Artifacts, options: Options },
-    /// With the model that its trained weights go into, and the folder of what was made for the run.
-    Step { engine: Box<dyn StepEngine>, forward: Option<Box<Model>>, _scratch: TempDir },
+    /// With the model that its trained weights go into, what was changed in that, and the folder of what was made for the run.
+    Step { engine: Box<dyn StepEngine>, forward: Option<Box<Model>>, edits: Vec<Edit>, _scratch: TempDir },
 }
 
 impl Loaded {
@@ -310,8 +312,8 @@ impl Loaded {
     ) -> Result<(String, PathBuf)> {
         let last = match &mut self.run {
             LoadedRun::Artifacts { engine, .. } => folder.write_model(|file| engine.export(file))?,
-            LoadedRun::Step { engine, forward: Some(forward), .. } => {
-                write_trained(forward, &engine.state()?, &folder.path_of(RunFolder::MODEL))?
+            LoadedRun::Step { engine, forward: Some(forward), edits, .. } => {
+                write_trained(forward, edits, &engine.state()?, &folder.path_of(RunFolder::MODEL))?
             }
             LoadedRun::Step { engine, forward: None, .. } => {
                 let state = folder.write_state(|file| engine.state()?.write(file))?;
@@ -340,19 +342,19 @@ impl Loaded {
                 let mut engine = OrtTraining::load(runtime, &artifacts, options)?;
                 folder.write_result(RunFolder::BEST_MODEL, |file| engine.export(file))
             }
-            LoadedRun::Step { forward, .. } => {
+            LoadedRun::Step { forward, edits, .. } => {
                 let forward = forward.as_ref().ok_or_else(|| Error::internal("a best model without a model"))?;
                 let state = State::read(&best.engine_file())?;
-                write_trained(forward, &state, &folder.path_of(RunFolder::BEST_MODEL))
+                write_trained(forward, edits, &state, &folder.path_of(RunFolder::BEST_MODEL))
             }
         }
     }
 }
 
 /// Writes `forward` with the weights of `state`: whole or not at all, and with its data files under the names that they keep.
-fn write_trained(forward: &Model, state: &State, file: &Path) -> Result<PathBuf> {
+fn write_trained(forward: &Model, edits: &[Edit], state: &State, file: &Path) -> Result<PathBuf> {
     let mut trained = forward.clone();
-    rewrite::restore(&mut trained, trained_tensors(state))?;
+    rewrite::restore(&mut trained, trained_tensors(state), edits)?;
     onnx::write(trained, file, &WriteOptions { force: true, ..WriteOptions::default() })?;
     Ok(file.to_owned())
 }

@@ -20,7 +20,6 @@ mod imports;
 mod inputs;
 mod microsoft;
 pub mod opset;
-mod sharing;
 #[cfg(test)]
 mod tests;
 mod types;
@@ -58,8 +57,6 @@ pub enum Origin {
     Constant,
     /// A `ConstantOfShape` node of the main graph, whose output has the initializer's name.
     ConstantOfShape,
-    /// An `Identity` node of the main graph, whose output has the initializer's name, of another initializer.
-    Identity,
     /// Something inside a function or a branch that was inlined: the file has no place for new elements.
     Inlined,
 }
@@ -72,13 +69,10 @@ pub enum Origin {
 pub fn normalise(model: &mut Model) -> Result<Normalised> {
     let versions = imports::versions(model)?;
     inputs::drop_initializers(model);
-    let mut moved = sharing::separate_statistics(&mut model.graph);
-    let mut warnings = sharing::warnings(&model.graph);
     let functions = std::mem::take(&mut model.header.functions);
     let mut context = Context::new(&model.graph, &functions, versions);
     context.graph(&mut model.graph, versions.model)?;
-    warnings.append(&mut context.warnings);
-    moved.append(&mut context.moved);
+    let Context { warnings, moved, .. } = context;
     imports::update(model, &functions, versions);
     Ok(Normalised { warnings, moved })
 }

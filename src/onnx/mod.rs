@@ -12,6 +12,7 @@
 
 mod attribute;
 mod external;
+mod payload;
 mod place;
 pub mod proto;
 mod read;
@@ -23,6 +24,7 @@ mod write;
 mod zeros;
 
 pub use external::{ExternalLocation, external_locations};
+pub use payload::Payloads;
 pub use place::{Placement, ensure_free, place_file, replace_file, same_file};
 pub use proto::tensor_proto::DataType;
 pub(crate) use read::map;

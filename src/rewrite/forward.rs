@@ -8,11 +8,12 @@ use crate::graph::{Dim, Facts, Graph, TypedBuilder, Value};
 use crate::loss::{self, Ending, Wanted, find_ending};
 use crate::lowering::{self, Lowered};
 use crate::normalise::normalise;
-use crate::objective::{Forward, Objective as _, Selection, trainable};
+use crate::objective::{Forward, Objective as _};
 use crate::onnx::{self, Model, WriteOptions};
 use crate::penalty::{self, Coefficient, Coefficients, Penalty, Warmup};
 use crate::shapes;
 use crate::transform::{Optimizer, State, Training, pass};
+use crate::weights::{self, Edit, Evidence, Record, Selection, Sharing};
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -32,6 +33,8 @@ pub struct StepOptions {
     pub l2_skip_vectors: bool,
     /// What trains.
     pub selection: Selection,
+    /// Which weights are one.
+    pub sharing: Sharing,
     /// How what trains differently from how it infers trains.
     pub lowering: lowering::Choices,
     /// The penalty; its r and α are the defaults of the inputs.
@@ -90,6 +93,9 @@ pub struct StepConfig {
     pub warmup: Warmup,
     /// The optimizer.
     pub optimizer: Optimizer,
+    /// What was changed in the forward model before it was differentiated, so that its weights are those of the network.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub edits: Vec<Edit>,
 }
 
 impl StepConfig {
@@ -121,14 +127,23 @@ fn build(model: &mut Model, options: &StepOptions) -> Result<StepReport> {
     options.validate()?;
     refuse_what_does_not_train(model)?;
     let mut report = StepReport::new(model);
-    report.warnings = normalise(model)?.warnings;
+    let mut record = Record::of(model);
+    let restored = weights::restore_sharing(model, record.as_mut(), &options.sharing)?;
+    report.warnings = [restored.warnings, normalise(model)?.warnings].concat();
     shapes::bind(model, &options.dims)?;
     let mut facts = shapes::analyse(model, &BTreeMap::new())?;
     let mut graph = Graph::new(std::mem::take(&mut model.graph))?;
 
-    let (candidates, what_trains) = trainable(&graph, &facts, &options.selection)?;
     let (ending, loss) = find_ending(&graph, &facts, &options.loss)?;
-    report.choices = [loss, what_trains, open_sizes(&graph, &facts)].concat();
+    report.choices = [loss, restored.choices, open_sizes(&graph, &facts)].concat();
+    let evidence = Evidence {
+        record: record.as_ref(),
+        producer: model.header.producer_name(),
+        folder: model.folder(),
+        loss: if let Ending::Scalar(loss) = &ending { Some(&**loss) } else { None },
+    };
+    let verdicts = weights::decide(&graph, &facts, &evidence, &options.selection)?;
+    let candidates: Vec<Value> = verdicts.iter().filter(|v| v.trains).map(|v| v.name.as_str().into()).collect();
 
     // The user has been told of everything by the names in the file; from here on values may have others.
     let renamed = step::make_way(&mut graph)?;
@@ -162,11 +177,10 @@ fn build(model: &mut Model, options: &StepOptions) -> Result<StepReport> {
              choose another value with --logits, or other parameters with --train",
         ));
     }
-    report.parameters(&graph, &candidates, &parameters);
-
     let original: BTreeMap<&str, &str> = renamed.iter().map(|(old, new)| (new.as_str(), old.as_str())).collect();
     let in_file = |value: &Value| original.get(&**value).map_or_else(|| value.to_string(), |&name| name.to_owned());
     let names: Vec<String> = parameters.iter().map(in_file).collect();
+    report.judge(verdicts, &names, &restored.lost);
     let factors = options.optimizer.factors(&names.iter().map(String::as_str).collect::<Vec<_>>())?;
 
     let mut training = Training::new(TypedBuilder::new(&mut graph, &mut facts, pass::UPDATE), &parameters);
@@ -211,6 +225,7 @@ fn build(model: &mut Model, options: &StepOptions) -> Result<StepReport> {
         penalty: options.penalty,
         warmup: options.warmup,
         optimizer: options.optimizer.clone(),
+        edits: restored.edits,
     };
     step::assemble(model, graph, &parts, &config)?;
     report.config = config;

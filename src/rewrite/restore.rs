@@ -8,6 +8,7 @@ use crate::graph::{Graph, TypedBuilder, Value};
 use crate::lowering::{self, BatchNorm, Choices, Dropout, Random};
 use crate::normalise::normalise;
 use crate::onnx::Model;
+use crate::weights::{self, Edit};
 use crate::{Error, Result, shapes};
 use foldhash::{HashMap, HashSet};
 
@@ -27,6 +28,7 @@ pub fn make_evaluation(mut model: Model, config: &StepConfig, state: &[String]) 
 const INFERENCE: Choices = Choices { batch_norm: BatchNorm::Frozen, dropout: Dropout::Off, random: Random::Engine };
 
 fn evaluation_of(model: &mut Model, config: &StepConfig, state: &HashSet<&str>) -> Result<()> {
+    weights::apply(&mut model.graph, &config.edits)?;
     normalise(model)?;
     shapes::bind(model, &config.dims)?;
     let mut facts = shapes::analyse(model, &Default::default())?;
@@ -54,12 +56,13 @@ fn evaluation_of(model: &mut Model, config: &StepConfig, state: &HashSet<&str>) 
     Ok(())
 }
 
-/// Puts trained tensors, by the names that they have in the step model's state, into the forward model `original`. What is of the state
-/// but not of the model (optimizer slots, the number of the step) is left out.
+/// Puts trained tensors, by the names that they have in the step model's state, into the forward model `original`; weights that `edits`
+/// give a tensor of their own get one there too. What is of the state but not of the model (optimizer slots, the number of the step) is left out.
 ///
 /// # Errors
-/// As [`trained::replace`].
-pub fn restore(original: &mut Model, state: Vec<Trained>) -> Result<()> {
+/// As [`trained::replace`]; where the model lacks what `edits` change.
+pub fn restore(original: &mut Model, state: Vec<Trained>, edits: &[Edit]) -> Result<()> {
+    weights::separate(&mut original.graph, edits).map_err(|e| e.in_file(original.path()))?;
     // The names of the state are those of the normalised model, which knows too what it made into initializers.
     let mut normalised = original.clone();
     normalise(&mut normalised)?;
@@ -73,5 +76,7 @@ pub fn restore(original: &mut Model, state: Vec<Trained>) -> Result<()> {
         }
         t
     });
-    trained::replace(original, trained.collect())
+    let mut trained: Vec<Trained> = trained.collect();
+    trained::tie(&mut trained, edits);
+    trained::replace(original, trained)
 }

@@ -57,10 +57,7 @@ fn text(report: &StepReport, checked: Option<&Loaded>, arguments: &Arguments) ->
         if arguments.dry_run { " (dry run: nothing was written)" } else { "" },
     );
     text += &cli::describe::step(report);
-    if arguments.verbose {
-        text += "\nTrained:\n";
-        report.parameters.iter().for_each(|name| _ = writeln!(text, "  {name}"));
-    }
+    let _ = write!(text, "\n{}", cli::describe::weights(&report.constants, arguments.verbose));
     let _ = write!(text, "\n{}\n\n", table(report));
     text += "The second pass is left out of steps whose r or alpha is 0.\n";
     if let Some(bytes) = report.bytes {

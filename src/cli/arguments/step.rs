@@ -2,10 +2,10 @@
 
 use crate::loss::{LossKind, Wanted};
 use crate::lowering::{self, BatchNorm, Dropout, Random};
-use crate::objective::Selection;
 use crate::penalty::{Penalty, Warmup};
 use crate::rewrite::StepOptions;
 use crate::transform::{Decay, Optimizer, OptimizerKind, Scale};
+use crate::weights::{Selection, Sharing, Tie};
 use clap::builder::PossibleValue;
 use clap::{Args, ValueEnum};
 use std::collections::BTreeMap;
@@ -40,9 +40,18 @@ pub struct StepArguments {
     /// Train the constants with such names, and no others (* and ? stand for anything); may be repeated
     #[arg(long, value_name = "GLOB", help_heading = "What trains (forward models)")]
     train: Vec<String>,
+    /// Train the constants with such names too; may be repeated
+    #[arg(long, value_name = "GLOB", help_heading = "What trains (forward models)")]
+    also_train: Vec<String>,
     /// Do not train the constants with such names; may be repeated
     #[arg(long, value_name = "GLOB", help_heading = "What trains (forward models)")]
     freeze: Vec<String>,
+    /// Let the constant A be B, or its transpose, and train as one with it; may be repeated
+    #[arg(long, value_name = "A=B", value_parser = parse_tie, help_heading = "What trains (forward models)")]
+    tie: Vec<Tie>,
+    /// Give every reader of this constant a weight of its own; may be repeated
+    #[arg(long, value_name = "NAME", help_heading = "What trains (forward models)")]
+    untie: Vec<String>,
     /// How BatchNormalization trains [default: train]
     #[arg(long, value_enum, value_name = "HOW", help_heading = "What trains (forward models)")]
     batch_norm: Option<BatchNorm>,
@@ -108,6 +117,13 @@ impl ValueEnum for LossChoice {
     }
 }
 
+fn parse_tie(text: &str) -> Result<Tie, String> {
+    match text.split_once('=') {
+        Some((name, to)) if !name.is_empty() && !to.is_empty() => Ok(Tie { name: name.to_owned(), to: to.to_owned() }),
+        _ => Err(format!("expected two names, as in head.weight=embedding.weight, and not `{text}`")),
+    }
+}
+
 fn parse_dim(text: &str) -> Result<(String, i64), String> {
     let expected = || format!("expected NAME=SIZE with a size above 0, as in batch=32, and not `{text}`");
     let (name, size) = text.split_once('=').ok_or_else(expected)?;
@@ -130,7 +146,12 @@ impl StepArguments {
             },
             l2: self.l2.unwrap_or(0.0),
             l2_skip_vectors: self.l2_skip_1d,
-            selection: Selection { train: self.train.clone(), freeze: self.freeze.clone() },
+            selection: Selection {
+                train: self.train.clone(),
+                also_train: self.also_train.clone(),
+                freeze: self.freeze.clone(),
+            },
+            sharing: Sharing { tie: self.tie.clone(), untie: self.untie.clone() },
             lowering: lowering::Choices {
                 batch_norm: self.batch_norm.unwrap_or_default(),
                 dropout: self.dropout.unwrap_or_default(),
@@ -174,7 +195,10 @@ impl StepArguments {
             ("--class-axis", self.class_axis.is_some()),
             ("--l2", self.l2.is_some()),
             ("--train", !self.train.is_empty()),
+            ("--also-train", !self.also_train.is_empty()),
             ("--freeze", !self.freeze.is_empty()),
+            ("--tie", !self.tie.is_empty()),
+            ("--untie", !self.untie.is_empty()),
             ("--batch-norm", self.batch_norm.is_some()),
             ("--dropout", self.dropout.is_some()),
             ("--random", self.random.is_some()),

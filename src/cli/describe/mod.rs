@@ -1,8 +1,13 @@
 //! Choices in words, for the messages of both binaries.
 
+mod weights;
+
+pub use weights::weights;
+
 use crate::rewrite::StepReport;
 use crate::transform::{Optimizer, Scale};
 use clap::ValueEnum;
+use indicatif::HumanCount;
 use std::fmt::Write as _;
 
 /// A value as one gives it to its flag.
@@ -50,10 +55,17 @@ fn choices(report: &StepReport) -> [(&'static str, String); 6] {
         ("loss", loss),
         ("penalty", penalty),
         ("optimizer", optimizer(&config.optimizer)),
-        ("trains", format!("{}, {}", count(report.parameters.len(), "parameter"), count(report.numbers, "number"))),
+        ("trains", trains(report)),
         ("batch", report.batch.join("; ")),
         ("may be fed", numbers.join(", ")),
     ]
+}
+
+/// How much of the model trains.
+fn trains(report: &StepReport) -> String {
+    let (trained, all) = (report.parameters.len(), count(report.constants.len(), "float constant"));
+    let of = if trained == report.constants.len() { "all ".to_owned() } else { format!("{trained} of ") };
+    format!("{of}{all}, {}", count(report.numbers, "number"))
 }
 
 /// Its name, and the factors of some parameters.
@@ -66,5 +78,5 @@ fn optimizer(optimizer: &Optimizer) -> String {
 }
 
 fn count(number: usize, what: &str) -> String {
-    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
+    format!("{} {what}{}", HumanCount(number as u64), if number == 1 { "" } else { "s" })
 }

@@ -1,0 +1,109 @@
+//! Where what trains is not what the network's parameters are, in words.
+
+use super::decide::{Reason, Verdict};
+use super::record::{Kind, Record, Source, modules};
+use crate::onnx::proto::{GraphProto, NodeProto};
+use foldhash::HashSet;
+
+/// Parameters that PyTorch recorded and that are not in the file.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Lost {
+    /// An operation that is left reads them; their elements went into another constant.
+    pub folded: Vec<String>,
+    /// Nothing that is left reads them.
+    pub absent: Vec<String>,
+}
+
+impl Lost {
+    /// What `record` has and `graph` has not. Of weights that are one in the module the exporter keeps one; the others are not lost.
+    pub(super) fn of(record: &Record, graph: &GraphProto) -> Self {
+        let mut there: HashSet<&str> = HashSet::default();
+        for name in graph.initializer.iter().map(|tensor| tensor.name()) {
+            match record.source(name) {
+                Source::Tensor(Kind::Parameter) | Source::Changed => _ = there.insert(name),
+                Source::Made(parameters) => there.extend(parameters),
+                _ => {}
+            }
+        }
+        let absent: HashSet<&str> = record.absent(graph).into_iter().collect();
+        let mut used: HashSet<String> = HashSet::default();
+        let reads = |node: &&NodeProto| record.read_by(node).is_some_and(|tensors| !tensors.is_empty());
+        graph.node.iter().filter(reads).for_each(|node| used.extend(modules(node).pop()));
+        let is_alias = |name: &str| name.rsplit_once('.').is_some_and(|(module, _)| used.contains(module));
+        let mut lost = Self::default();
+        for name in record.parameters().iter().filter(|name| !there.contains(name.as_str())) {
+            if !absent.contains(name.as_str()) {
+                lost.folded.push(name.clone());
+            } else if !is_alias(name) {
+                lost.absent.push(name.clone());
+            }
+        }
+        lost
+    }
+}
+
+/// What the user should know of weights that are not those of the network, and of guesses.
+pub(super) fn warnings(verdicts: &[Verdict], lost: &Lost) -> Vec<String> {
+    let trained = |holds: &dyn Fn(&Reason) -> bool| -> Vec<&str> {
+        verdicts.iter().filter(|v| v.trains && holds(&v.reason)).map(|v| v.name.as_str()).collect()
+    };
+    let mut warnings = Vec::new();
+    let folded = trained(&|reason| *reason == Reason::Folded);
+    if !folded.is_empty() || !lost.folded.is_empty() {
+        let into = if folded.is_empty() { String::new() } else { format!(" into {}", some(&folded)) };
+        let lost: Vec<&str> = lost.folded.iter().map(String::as_str).collect();
+        warnings.push(format!(
+            "the exporter folded {}{into}: the products train in their place, and BatchNormalization that was folded does not follow the \
+             batches. To train what PyTorch trains, export with optimize=False",
+            if lost.is_empty() { "other layers".to_owned() } else { some(&lost) },
+        ));
+    }
+    let computed = trained(&|reason| matches!(reason, Reason::Computed(_)));
+    if !computed.is_empty() {
+        warnings.push(format!(
+            "{} {} computed from parameters when the model was exported, and {} in their place, each element for itself. To train what \
+             PyTorch trains, export with optimize=False",
+            some(&computed),
+            if computed.len() == 1 { "was" } else { "were" },
+            if computed.len() == 1 { "trains" } else { "train" },
+        ));
+    }
+    let computed = trained(&|reason| matches!(reason, Reason::Place(_, _, true)));
+    if !computed.is_empty() {
+        warnings.push(format!(
+            "{}: the exporter computed {} from weights that the file does not hold (a BatchNormalization folded into a convolution, a table \
+             that was looked up). To train those, export from PyTorch with training=TrainingMode.TRAINING and do_constant_folding=False",
+            some(&computed),
+            if computed.len() == 1 { "it" } else { "them" },
+        ));
+    }
+    if !lost.absent.is_empty() {
+        let names: Vec<&str> = lost.absent.iter().map(String::as_str).collect();
+        warnings.push(format!(
+            "not in the file: {}. The network does not use them, or the exporter merged layers that were equal; then export it \
+             with optimize=False",
+            some(&names)
+        ));
+    }
+    let guesses = |trains: bool| -> Vec<&Verdict> { verdicts.iter().filter(|v| v.undecided && v.trains == trains).collect() };
+    for (trains, done, flag) in [(true, "trains", "--freeze"), (false, "does not train", "--also-train")] {
+        let guessed = guesses(trains);
+        if guessed.is_empty() {
+            continue;
+        }
+        let shown = guessed.iter().take(6).map(|v| format!("`{}` ({})", v.name, v.reason)).collect::<Vec<_>>().join(", ");
+        let more = if guessed.len() > 6 { format!(" and {} more", guessed.len() - 6) } else { String::new() };
+        warnings.push(format!(
+            "a guess: {shown}{more} {}; {flag} {} says otherwise",
+            if guessed.len() == 1 { done } else { done.trim_end_matches('s') },
+            guessed[0].name,
+        ));
+    }
+    warnings
+}
+
+/// Some of the names, and how many there are.
+fn some(names: &[&str]) -> String {
+    let shown = names.iter().take(3).map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+    if names.len() > 3 { format!("{shown} and {} more", names.len() - 3) } else { shown }
+}

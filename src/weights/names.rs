@@ -1,0 +1,115 @@
+//! What the name of a constant tells of it.
+//!
+//! Names are conventions: of PyTorch's modules (`blocks.0.norm1.weight`, `running_mean`), of its TorchScript exporter, which calls
+//! literals `/norm/Constant_output_0` and what it computed `onnx::MatMul_109`, of TensorFlow and its converter
+//! (`dense/kernel/ReadVariableOp:0`, `const_fold_opt__12`), of Paddle (`conv2d_0.w_0`), MXNet (`bn0_gamma`), scikit-learn
+//! (`coefficient`).
+
+/// What a name says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Name {
+    /// A parameter of a layer.
+    Parameter,
+    /// What belongs to a layer and does not train.
+    Buffer,
+    /// A literal of the program that was exported.
+    Literal,
+    /// Something that the exporter computed.
+    Computed,
+    /// Nothing.
+    Silent,
+}
+
+/// Parts of a name, between dots, dashes, slashes, and, in the last part, underscores, that parameters have.
+const PARAMETERS: &[&str] = &[
+    "weight", "weights", "bias", "biases", "kernel", "gamma", "beta", "embed", "embedding", "embeddings", "token", "tokens",
+    "query", "queries", "prompt", "latents", "temperature", "resweight", "coefficient", "coefficients", "intercept",
+    "intercepts", "original0", "original1",
+];
+
+/// The same of buffers; they take precedence.
+const BUFFERS: &[&str] = &[
+    "mask", "masks", "mean", "std", "var", "variance", "index", "ids", "freq", "freqs", "anchor", "anchors", "pe", "filt",
+    "blur", "window", "mel", "fbank", "dct", "sin", "cos", "cached", "buffer", "sigma",
+];
+
+/// Last parts of buffers' names.
+const WHOLE_BUFFERS: &[&str] = &["_u", "_v", "weight_u"];
+
+/// Last parts of parameters' names.
+const WHOLE_PARAMETERS: &[&str] = &["logit_scale", "layer_scale", "w_0", "b_0"];
+
+pub(super) fn tells(name: &str) -> Name {
+    if name.starts_with("onnx::") {
+        return Name::Computed;
+    }
+    if is_literal(name) {
+        return Name::Literal;
+    }
+    // TensorFlow reads a variable under this name; what is no weight (a moving mean) stands where no weight does.
+    if name.contains("ReadVariableOp") {
+        return Name::Parameter;
+    }
+    let name = name.split(':').next().unwrap_or(name);
+    let last = name.rsplit(['.', '/']).next().unwrap_or(name);
+    if WHOLE_PARAMETERS.contains(&last) {
+        return Name::Parameter;
+    }
+    if WHOLE_BUFFERS.contains(&last) {
+        return Name::Buffer;
+    }
+    let last = last.to_ascii_lowercase();
+    let words = || last.split(['_', '-']).map(|word| word.trim_end_matches(|c: char| c.is_ascii_digit()));
+    let has = |list: &[&str]| words().any(|word| list.contains(&word)) || list.contains(&&*last);
+    if has(BUFFERS) {
+        Name::Buffer
+    } else if has(PARAMETERS) {
+        Name::Parameter
+    } else {
+        Name::Silent
+    }
+}
+
+fn is_literal(name: &str) -> bool {
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    let last = name.rsplit('/').next().unwrap_or(name);
+    let torch_script = last.starts_with("Constant") && last.contains("_output_");
+    let dynamo = name.strip_prefix("val_").is_some_and(is_number) || name.starts_with("scalar_tensor_default");
+    let operand = last.strip_suffix(":0").is_some_and(|last| matches!(last, "x" | "y" | "Const"));
+    torch_script || dynamo || operand || name.starts_with("const_fold_opt__") || last.starts_with("Const_")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_tell_by_the_conventions_of_exporters() {
+        let all = [
+            (
+                Name::Parameter,
+                "fc.weight encoder.layers.0.norm1.bias blocks.3.gamma_1 cls_token pos_embed logit_scale dense/kernel:0 \
+                 model/dense/MatMul/ReadVariableOp:0 conv2d_0.w_0 bn0_gamma layer.weight_g m.parametrizations.weight.original1 \
+                 attn.relative_position_bias_table q_bias coefficient blocks.0.attn.temperature query_embed.weight \
+                 self_attn.in_proj_weight",
+            ),
+            (
+                Name::Buffer,
+                "bn1.running_mean bn1.running_var layers.0.attn_mask rotary.inv_freq pe mean pixel_std weight_u \
+                 m.parametrizations.weight.0._v attn.relative_position_index mel.fbank",
+            ),
+            (
+                Name::Literal,
+                "/Constant_output_0 /blocks/blocks.0/mlp/act/Constant_2_output_0 val_12 const_fold_opt__33 model/mul/y:0 \
+                 scalar_tensor_default_3",
+            ),
+            (Name::Computed, "onnx::MatMul_109 onnx::Add_1399"),
+            (Name::Silent, "w scale 123 h0 g gate"),
+        ];
+        for (expected, names) in all {
+            for name in names.split_ascii_whitespace() {
+                assert_eq!(tells(name), expected, "{name}");
+            }
+        }
+    }
+}
