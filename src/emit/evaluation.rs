@@ -34,10 +34,13 @@ pub fn assemble(
     model.graph = graph.into_proto();
 }
 
-/// Lets nodes that train differently from how they infer infer.
+/// Lets nodes that train differently from how they infer infer. A BatchNormalization that reads statistics which the graph computes has
+/// no others.
 pub fn infer(graph: &mut Graph) {
+    let made: HashSet<String> = graph.nodes().iter().flat_map(|node| node.output.iter().cloned()).collect();
     for node in graph.nodes_mut() {
-        if node.is("", "BatchNormalization") {
+        let is_layer = [3, 4].iter().all(|&i| node.input(i).is_none_or(|statistic| !made.contains(statistic)));
+        if node.is("", "BatchNormalization") && is_layer {
             node.attribute.retain(|a| a.name() != "training_mode");
             node.output.truncate(1);
         } else if node.is("", "Dropout") {

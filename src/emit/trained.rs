@@ -83,7 +83,7 @@ fn set(tensor: &mut TensorProto, trained: Trained) -> Result<()> {
 fn constant(node: &mut NodeProto, trained: Trained) -> Result<()> {
     let label = node.label().to_owned();
     let tensor = TensorProto::raw("", crate::onnx::DataType::Float, &trained.dims, trained.payload.clone());
-    if node.is("", "ConstantOfShape") {
+    if ["ConstantOfShape", "DequantizeLinear", "Cast"].iter().any(|op| node.is("", op)) {
         node.op_type = Some("Constant".into());
         node.input.clear();
         node.attribute = vec![AttributeProto::tensor("value", tensor)];

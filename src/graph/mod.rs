@@ -20,6 +20,7 @@ pub use branch::Branch;
 pub use builder::{Builder, PASS_KEY, SOURCE_KEY};
 #[cfg(test)]
 pub(crate) use check::tests;
+pub use check::well_formed;
 pub use duplicate::Renaming;
 pub use fact::{Dim, Fact, Facts, Shape, known_shape};
 pub use index::Index;
@@ -78,7 +79,7 @@ impl Graph {
     /// # Errors
     /// Where a value is defined twice or not at all, two nodes have one name, or the nodes form a cycle.
     pub fn new(mut proto: GraphProto) -> Result<Self> {
-        check::well_formed(&proto)?;
+        well_formed(&proto)?;
         order::sort(&mut proto)?;
         // A second pass about doubles a graph; growing step by step would copy it over and over.
         proto.node.reserve(2 * proto.node.len());

@@ -12,16 +12,29 @@ pub const BATCH_NORM: &str = "BatchNorm";
 
 impl Lowering<'_> {
     /// μ and σ² (that of the population, as the standard has it: Σ (x − μ)² / n) of the batch normalise, and the running statistics become
-    /// running · momentum + batch · (1 − momentum). A node that infers (`training_mode` 0) trains too.
+    /// running · momentum + batch · (1 − momentum). A node that infers (`training_mode` 0) trains too. Where the graph computes the
+    /// statistics that the node reads, they are no state: the node does what it says, and nothing moves.
     ///
     /// [BatchNormalization](https://onnx.ai/onnx/operators/onnx__BatchNormalization.html), operator set 15.
     pub(super) fn batch_norm(&mut self, node: &NodeProto) -> Result<()> {
-        if self.choices.batch_norm == BatchNorm::Frozen {
-            return self.freeze(node);
-        }
         let inputs = [0, 1, 2, 3, 4].map(|i| required(node, i));
         let [x, scale, bias, running_mean, running_variance] = inputs;
-        let (x, scale, bias) = (x?, scale?, bias?);
+        let (x, scale, bias, running) = (x?, scale?, bias?, [running_mean?, running_variance?]);
+        let is_layer = running.iter().all(|statistic| self.held.contains(statistic));
+        let has_frozen_weights = self.frozen.contains(&scale) && self.frozen.contains(&bias);
+        let is_frozen = if is_layer {
+            self.lowered.follows_frozen |= has_frozen_weights && self.choices.batch_norm == BatchNorm::Train;
+            match self.choices.batch_norm {
+                BatchNorm::Train => false,
+                BatchNorm::Frozen => true,
+                BatchNorm::Auto => has_frozen_weights,
+            }
+        } else {
+            node.int("training_mode", 0) == 0
+        };
+        if is_frozen {
+            return self.freeze(node);
+        }
         let b = &mut self.b;
         if b.fact(&x).rank().is_some_and(|rank| rank < 2) {
             return Err(Error::input("its input has no axis of channels"));
@@ -40,10 +53,12 @@ impl Lowering<'_> {
         let y = b.reshape_like(&y, &x);
         self.define(node, 0, y);
         let momentum = node.float("momentum", 0.9).into();
-        for (index, (running, batch)) in [(running_mean?, mean), (running_variance?, variance)].into_iter().enumerate()
-        {
-            let next = self.follow(&running, &batch, momentum)?;
+        for (index, (running, batch)) in running.into_iter().zip([mean, variance]).enumerate() {
+            let next = self.follow(&running, &batch, momentum, is_layer)?;
             let next = self.define(node, index + 1, next);
+            if !is_layer {
+                continue;
+            }
             let state = &mut self.lowered.state;
             match state.iter_mut().find(|pair| pair.state == running) {
                 Some(pair) => pair.next = next,
@@ -55,10 +70,10 @@ impl Lowering<'_> {
 
     /// running · momentum + batch · (1 − momentum), which is what `running` is after the step. A statistic that several nodes
     /// have, since the model calls a module more than once, follows one after the other.
-    fn follow(&mut self, running: &Value, batch: &Value, momentum: f64) -> Result<Value> {
-        if !self.kept.contains(running) {
+    fn follow(&mut self, running: &Value, batch: &Value, momentum: f64, is_layer: bool) -> Result<Value> {
+        if is_layer && !self.kept.contains(running) {
             return Err(Error::input(format!(
-                "its running statistic `{running}` cannot move: it is computed, or read by other nodes too"
+                "its running statistic `{running}` cannot move: other nodes read it too"
             ))
             .help("keep the statistics as they are (--batch-norm frozen)"));
         }

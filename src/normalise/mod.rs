@@ -15,6 +15,7 @@
 mod branch;
 mod constant;
 mod context;
+mod converted;
 mod function;
 mod imports;
 mod inputs;
@@ -57,6 +58,8 @@ pub enum Origin {
     Constant,
     /// A `ConstantOfShape` node of the main graph, whose output has the initializer's name.
     ConstantOfShape,
+    /// A node that converted a constant of another type, whose output has the initializer's name.
+    Converted,
     /// Something inside a function or a branch that was inlined: the file has no place for new elements.
     Inlined,
 }
@@ -72,7 +75,15 @@ pub fn normalise(model: &mut Model) -> Result<Normalised> {
     let functions = std::mem::take(&mut model.header.functions);
     let mut context = Context::new(&model.graph, &functions, versions);
     context.graph(&mut model.graph, versions.model)?;
-    let Context { warnings, moved, .. } = context;
+    let Context { mut warnings, moved, converted, .. } = context;
+    if converted > 0 {
+        warnings.push(format!(
+            "{converted} weight{} that the file holds in another type {} as float32, and the trained file holds {} so",
+            if converted == 1 { "" } else { "s" },
+            if converted == 1 { "trains" } else { "train" },
+            if converted == 1 { "it" } else { "them" },
+        ));
+    }
     imports::update(model, &functions, versions);
     Ok(Normalised { warnings, moved })
 }

@@ -59,8 +59,10 @@ mod tests {
     use crate::onnx::proto::tensor_proto::DataLocation;
 
     fn external(entries: &[(&str, &str)]) -> TensorProto {
-        let entry =
-            |(key, value): &(&str, &str)| StringStringEntryProto { key: Some((*key).into()), value: Some((*value).into()) };
+        let entry = |(key, value): &(&str, &str)| StringStringEntryProto {
+            key: Some((*key).into()),
+            value: Some((*value).into()),
+        };
         TensorProto {
             data_location: Some(DataLocation::External as i32),
             external_data: entries.iter().map(entry).collect(),
@@ -83,8 +85,12 @@ mod tests {
         let raw = TensorProto::raw("w", DataType::Float, &[1], vec![7; 4].into());
         assert_eq!(payloads.of(&raw).unwrap().unwrap()[..], [7; 4]);
         let pieces = vec![Bytes::from(vec![1; 4]), Bytes::from(vec![2; 4])];
-        let typed =
-            TensorProto { data_type: Some(DataType::Float as i32), float_data: pieces, dims: vec![2], ..Default::default() };
+        let typed = TensorProto {
+            data_type: Some(DataType::Float as i32),
+            float_data: pieces,
+            dims: vec![2],
+            ..Default::default()
+        };
         assert_eq!(payloads.of(&typed).unwrap().unwrap()[..], [1, 1, 1, 1, 2, 2, 2, 2]);
     }
 }

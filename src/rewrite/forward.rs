@@ -1,10 +1,11 @@
 //! A forward model in, a step model out.
 
 use super::StepReport;
+use crate::autodiff;
 use crate::choice::Choice;
 use crate::contract::{ALPHA, CONFIG_KEY, LABELS, LEARNING_RATE, R, SEED, STEP, VERSION_KEY, WARMUP_STEPS};
 use crate::emit::step::{self, Parts};
-use crate::graph::{Dim, Facts, Graph, TypedBuilder, Value};
+use crate::graph::{self, Dim, Facts, Graph, TypedBuilder, Value};
 use crate::loss::{self, Ending, Wanted, find_ending};
 use crate::lowering::{self, Lowered};
 use crate::normalise::normalise;
@@ -13,7 +14,7 @@ use crate::onnx::{self, Model, WriteOptions};
 use crate::penalty::{self, Coefficient, Coefficients, Penalty, Warmup};
 use crate::shapes;
 use crate::transform::{Optimizer, State, Training, pass};
-use crate::weights::{self, Edit, Evidence, Record, Selection, Sharing};
+use crate::weights::{self, Edit, Evidence, Reason, Record, Selection, Sharing, Verdict};
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -125,11 +126,13 @@ pub fn make_step(mut model: Model, options: &StepOptions) -> Result<(Model, Step
 
 fn build(model: &mut Model, options: &StepOptions) -> Result<StepReport> {
     options.validate()?;
-    refuse_what_does_not_train(model)?;
+    refuse_what_is_rewritten(model)?;
     let mut report = StepReport::new(model);
+    graph::well_formed(&model.graph)?;
     let mut record = Record::of(model);
     let restored = weights::restore_sharing(model, record.as_mut(), &options.sharing)?;
     report.warnings = [restored.warnings, normalise(model)?.warnings].concat();
+    refuse_what_is_quantised(model)?;
     shapes::bind(model, &options.dims)?;
     let mut facts = shapes::analyse(model, &BTreeMap::new())?;
     let mut graph = Graph::new(std::mem::take(&mut model.graph))?;
@@ -143,6 +146,10 @@ fn build(model: &mut Model, options: &StepOptions) -> Result<StepReport> {
         loss: if let Ending::Scalar(loss) = &ending { Some(&**loss) } else { None },
     };
     let verdicts = weights::decide(&graph, &facts, &evidence, &options.selection)?;
+    // What the exporter recorded tells merged weights from those that the network shares.
+    if record.is_none() {
+        report.choices.extend(weights::several_readers(&verdicts, &graph));
+    }
     let candidates: Vec<Value> = verdicts.iter().filter(|v| v.trains).map(|v| v.name.as_str().into()).collect();
 
     // The user has been told of everything by the names in the file; from here on values may have others.
@@ -150,7 +157,9 @@ fn build(model: &mut Model, options: &StepOptions) -> Result<StepReport> {
     facts.follow(&renamed);
     let in_step = |value: &Value| renamed.get(&**value).map_or_else(|| value.clone(), |name| name.as_str().into());
 
-    let lowered = lowering::lower(&mut graph, &mut facts, &options.lowering)?;
+    let is_frozen = |v: &&Verdict| matches!(v.reason, Reason::Flag(_)) && !v.trains;
+    let frozen = verdicts.iter().filter(is_frozen).map(|v| in_step(&v.name.as_str().into())).collect();
+    let lowered = lowering::lower(&mut graph, &mut facts, &options.lowering, &frozen)?;
     report.choices.extend(what_was_lowered(&lowered));
     let is_statistic = |value: &Value| lowered.state.iter().any(|pair| pair.state == *value);
     let candidates: Vec<_> = candidates.iter().map(in_step).filter(|value| !is_statistic(value)).collect();
@@ -169,6 +178,7 @@ fn build(model: &mut Model, options: &StepOptions) -> Result<StepReport> {
         Ending::Scalar(value) => (scalar(&mut b, &in_step(value)), None, None, value.clone()),
     };
     let loss = loss::append_l2(&mut b, &loss, &candidates, options.l2, options.l2_skip_vectors);
+    report.warnings.extend(where_gradients_end(b.graph(), b.facts(), &loss, &candidates));
     let objective = Forward::differentiate(&mut graph, &mut facts, &loss, &candidates)?;
     let parameters = objective.parameters().to_vec();
     if parameters.is_empty() {
@@ -249,11 +259,34 @@ fn open_sizes(graph: &Graph, facts: &Facts) -> Vec<Choice> {
 }
 
 fn what_was_lowered(lowered: &Lowered) -> Vec<Choice> {
-    let statistics = || Choice::new("BatchNormalization trains, with the statistics of the batch", "--batch-norm");
+    let statistics = || {
+        let also = if lowered.follows_frozen { ", also where its weights are frozen" } else { "" };
+        Choice::new(format!("BatchNormalization trains, with the statistics of the batch{also}"), "--batch-norm")
+    };
     let draws =
         || Choice::new(format!("what is drawn at random follows from `{SEED}` and `{STEP}`"), "--random, --dropout");
+    let passed = || {
+        let first = lowered.passed.first().map_or("", String::as_str);
+        let others =
+            if lowered.passed.len() > 1 { format!(" and {} more", lowered.passed.len() - 1) } else { String::new() };
+        Choice::new(format!("gradients pass straight through `{first}`{others}"), "--straight-through")
+    };
     let statistics = (!lowered.state.is_empty()).then(statistics);
-    statistics.into_iter().chain(lowered.draws.then(draws)).collect()
+    let passed = (!lowered.passed.is_empty()).then(passed);
+    statistics.into_iter().chain(lowered.draws.then(draws)).chain(passed).collect()
+}
+
+/// What a user may not know who trained with an estimator that the export lost.
+fn where_gradients_end(graph: &Graph, facts: &Facts, loss: &Value, wrt: &[Value]) -> Option<String> {
+    let ends = autodiff::ends(graph, facts, loss, wrt);
+    let first = ends.first()?;
+    let others = if ends.len() > 1 { format!(" and at {} more nodes", ends.len() - 1) } else { String::new() };
+    Some(format!(
+        "the gradient ends at `{}` ({}){others}: the derivative of a step is 0, and nothing trains through it. Where it is one of a \
+         straight-through estimator: --straight-through all",
+        first.label(),
+        first.op_type()
+    ))
 }
 
 /// r and α as inputs, warmed up where that is wanted.
@@ -285,11 +318,16 @@ fn refuse_labels(graph: &Graph) -> Result<()> {
     .help("if the model computes its own loss, name it with --loss-output; else rename the input"))
 }
 
-fn refuse_what_does_not_train(model: &Model) -> Result<()> {
+fn refuse_what_is_rewritten(model: &Model) -> Result<()> {
     if let Some(version) = model.metadata(VERSION_KEY) {
         return Err(Error::input(format!("the model is rewritten already (by gnp {version})"))
             .help("rewrite the original model instead"));
     }
+    Ok(())
+}
+
+/// Weights that are dequantised are floats by now; what is left rounds what depends on data.
+fn refuse_what_is_quantised(model: &Model) -> Result<()> {
     let quantised = |op: &str| op.contains("QuantizeLinear") || op.starts_with("QLinear") || op.ends_with("Integer");
     if let Some(node) = model.graph.node.iter().find(|n| quantised(n.op_type())) {
         return Err(Error::input("the model is quantised: rounding has no gradient")

@@ -5,7 +5,7 @@ use crate::emit::evaluation;
 use crate::emit::step;
 use crate::emit::trained::{self, Trained};
 use crate::graph::{Graph, TypedBuilder, Value};
-use crate::lowering::{self, BatchNorm, Choices, Dropout, Random};
+use crate::lowering::{self, BatchNorm, Choices, Dropout, Random, StraightThrough};
 use crate::normalise::normalise;
 use crate::onnx::Model;
 use crate::weights::{self, Edit};
@@ -25,7 +25,12 @@ pub fn make_evaluation(mut model: Model, config: &StepConfig, state: &[String]) 
 }
 
 /// What trains differently from how it infers infers.
-const INFERENCE: Choices = Choices { batch_norm: BatchNorm::Frozen, dropout: Dropout::Off, random: Random::Engine };
+const INFERENCE: Choices = Choices {
+    batch_norm: BatchNorm::Frozen,
+    dropout: Dropout::Off,
+    random: Random::Engine,
+    straight_through: StraightThrough::Off,
+};
 
 fn evaluation_of(model: &mut Model, config: &StepConfig, state: &HashSet<&str>) -> Result<()> {
     weights::apply(&mut model.graph, &config.edits)?;
@@ -41,7 +46,7 @@ fn evaluation_of(model: &mut Model, config: &StepConfig, state: &HashSet<&str>) 
             .help("name the model that the step model was made of"));
     };
     evaluation::infer(&mut graph);
-    lowering::lower(&mut graph, &mut facts, &INFERENCE)?;
+    lowering::lower(&mut graph, &mut facts, &INFERENCE, &Default::default())?;
     let (loss, labels) = match &config.loss {
         Some(loss) => {
             let plain = loss.clone().without_smoothing();

@@ -66,7 +66,8 @@ impl StepReport {
         weights::keep_reached(&mut verdicts, trained);
         self.warnings.extend(weights::warnings(&verdicts, lost));
         let trained = verdicts.iter().filter(|verdict| verdict.trains);
-        (self.parameters, self.numbers) = (trained.clone().map(|v| v.name.clone()).collect(), trained.map(Verdict::numbers).sum());
+        (self.parameters, self.numbers) =
+            (trained.clone().map(|v| v.name.clone()).collect(), trained.map(Verdict::numbers).sum());
         self.constants = verdicts;
     }
 

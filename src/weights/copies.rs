@@ -27,7 +27,7 @@ pub(super) struct Search<'g, 'a> {
 
 impl<'g> Search<'g, '_> {
     /// # Errors
-    /// Where `--tie` names what cannot be tied, or external data cannot be read.
+    /// Where `--tie` names what cannot be tied, `--untie` what is no shared weight, or external data cannot be read.
     pub fn run(mut self, found: &mut Found, warnings: &mut Vec<String>) -> Result<()> {
         for tie in &self.sharing.tie {
             found.edits.push(self.as_the_user_says(tie)?);
@@ -35,7 +35,13 @@ impl<'g> Search<'g, '_> {
         }
         let untied: HashSet<&str> = self.sharing.untie.iter().map(String::as_str).collect();
         let mut apart = Vec::new();
-        for (name, to, transposed) in self.equal_pairs()? {
+        let pairs = self.equal_pairs()?;
+        let is_copy = |name: &String| pairs.iter().any(|(copy, ..)| copy == name);
+        if let Some(name) = found.unsettled.iter().find(|name| !is_copy(name)) {
+            return Err(Error::input(format!("--untie {name}: no float constant of this name is shared"))
+                .help(nearest(name, self.readers.keys().copied())));
+        }
+        for (name, to, transposed) in pairs {
             if self.taken.contains(name) || untied.contains(name) {
                 continue;
             }
@@ -91,7 +97,10 @@ impl<'g> Search<'g, '_> {
             .iter()
             .filter(|(name, t)| {
                 let is_read = self.readers.contains_key(name) && !self.taken.contains(*name);
-                is_read && t.element() == Some(DataType::Float) && t.element_count() >= TOO_SMALL
+                is_read
+                    && self.may_train(name)
+                    && t.element() == Some(DataType::Float)
+                    && t.element_count() >= TOO_SMALL
             })
             .collect();
         // Those that keep their names in the module first: the others are copies of them.
@@ -118,11 +127,25 @@ impl<'g> Search<'g, '_> {
         Ok(pairs)
     }
 
+    /// Whether a constant may be a weight, by what is known of it before its place is.
+    fn may_train(&self, name: &str) -> bool {
+        match self.record.map(|record| record.source(name)) {
+            Some(Source::Tensor(kind)) => kind == Kind::Parameter,
+            Some(Source::Made(_) | Source::Changed) => true,
+            Some(Source::Literal) => false,
+            Some(Source::Unknown) | None => {
+                matches!(names::tells(name), Name::Parameter | Name::Computed | Name::Silent)
+            }
+        }
+    }
+
     /// What shows that two equal weights are one in the network; none where they may be copies.
     fn why_one(&self, name: &str, to: &str) -> Option<&'static str> {
         if let Some(record) = self.record {
             let is_of = |name: &str, to: &str| match record.source(name) {
-                Source::Made(parameters) => parameters.as_slice() == [to] && record.source(to) == Source::Tensor(Kind::Parameter),
+                Source::Made(parameters) => {
+                    parameters.as_slice() == [to] && record.source(to) == Source::Tensor(Kind::Parameter)
+                }
                 _ => false,
             };
             let sources = [name, to].map(|constant| record.source(constant));

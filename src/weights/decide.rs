@@ -78,6 +78,8 @@ pub enum Place {
     Input,
     /// An operand beside something learned.
     Operand,
+    /// An operand of what a weight is computed from.
+    Part,
 }
 
 impl fmt::Display for Reason {
@@ -102,6 +104,7 @@ impl fmt::Display for Reason {
                     Place::Norm => write!(f, "parameter of {operator}")?,
                     Place::Input => write!(f, "learned input of {operator}")?,
                     Place::Operand => write!(f, "operand of {operator}, behind weights")?,
+                    Place::Part => write!(f, "part of what becomes a weight of {operator}")?,
                 }
                 f.write_str(if *computed { "; computed by the exporter" } else { "" })
             }
@@ -171,22 +174,22 @@ pub struct Evidence<'m> {
 pub fn decide(graph: &Graph, facts: &Facts, evidence: &Evidence<'_>, selection: &Selection) -> Result<Vec<Verdict>> {
     let initializers = &graph.proto().initializer;
     let inputs: HashSet<&str> = graph.proto().input.iter().map(|input| input.name()).collect();
-    let floats: Vec<&TensorProto> = initializers
-        .iter()
-        .filter(|t| t.element() == Some(DataType::Float) && !inputs.contains(t.name()))
-        .collect();
+    let floats: Vec<&TensorProto> =
+        initializers.iter().filter(|t| t.element() == Some(DataType::Float) && !inputs.contains(t.name())).collect();
     let names: Vec<&str> = floats.iter().map(|tensor| tensor.name()).collect();
     let flags = selection::Matchers::of(selection, &names)?;
     let roles = Roles::of(graph, facts, evidence.loss);
     let names_parameters = names
         .iter()
-        .any(|name| names::tells(name) == Name::Parameter && strongest(roles.of_constant(name)).role.is_strong());
+        .any(|name| names::tells(name) == Name::Parameter && strongest(roles.of_constant(name)).is_a_weights());
     let mut judge = Judge { evidence, roles: &roles, names_parameters, values: Values::in_folder(evidence.folder) };
     let mut verdicts = Vec::with_capacity(floats.len());
     for tensor in floats {
         let (trains, reason, undecided) = match flags.of_constant(tensor.name()) {
             // What follows the batches has no gradient.
-            Some((true, _)) if strongest(roles.of_constant(tensor.name())).role == Role::Statistic => stays(Reason::Statistic),
+            Some((true, _)) if strongest(roles.of_constant(tensor.name())).role == Role::Statistic => {
+                stays(Reason::Statistic)
+            }
             Some((trains, flag)) => (trains, Reason::Flag(flag), false),
             None => judge.verdict(tensor)?,
         };
@@ -238,7 +241,8 @@ fn undecided((trains, reason, _): Decision) -> Decision {
 
 /// The place that says most of a constant.
 fn strongest<'g>(uses: &[Use<'g>]) -> Use<'g> {
-    uses.iter().max_by_key(|place| (Reverse(place.in_loss), place.role)).cloned().unwrap_or(Use::nowhere())
+    let key = |place: &&Use| (Reverse(place.in_loss), place.is_a_weights(), place.role);
+    uses.iter().max_by_key(key).cloned().unwrap_or(Use::nowhere())
 }
 
 struct Judge<'a, 'g> {
@@ -269,7 +273,7 @@ impl Judge<'_, '_> {
         match place.role {
             Role::Setting => Ok(stays(Reason::Setting(place.operator.to_owned()))),
             Role::BeforeWeights => Ok(before_weights(tensor)),
-            role if role.is_strong() => self.in_a_weights_place(tensor, &place),
+            _ if place.is_a_weights() => self.in_a_weights_place(tensor, &place),
             _ => self.beside_what_is_learned(tensor, &place),
         }
     }
@@ -284,12 +288,14 @@ impl Judge<'_, '_> {
                 Some(stays(Reason::Statistic))
             }
             Source::Tensor(kind) => Some(stays(Reason::Recorded(kind))),
-            Source::Made(parameters) if record.is_rearranged(name) => Some(trains(Reason::Rearranged(owned(parameters)))),
+            Source::Made(parameters) if record.is_rearranged(name) => {
+                Some(trains(Reason::Rearranged(owned(parameters))))
+            }
             Source::Made(parameters) => Some(trains(Reason::Computed(owned(parameters)))),
             Source::Changed => Some(trains(Reason::Folded)),
             Source::Literal => Some(stays(Reason::Recorded(Kind::Constant))),
             // The exporter writes nothing beside what it makes up itself; another program may have been at the file since.
-            Source::Unknown if strongest(uses).role.is_strong() => None,
+            Source::Unknown if strongest(uses).is_a_weights() => None,
             Source::Unknown => Some(stays(Reason::Recorded(Kind::Constant))),
         }
     }
@@ -379,6 +385,7 @@ fn before_weights(tensor: &TensorProto) -> Decision {
 
 fn by_place(place: &Use<'_>, computed: bool) -> Reason {
     let kind = match place.role {
+        role if role.is_strong() && place.through.is_some() => Place::Part,
         Role::Table => Place::Table,
         Role::NormScale | Role::NormShift => Place::Norm,
         Role::Bias => Place::Bias,

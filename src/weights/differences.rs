@@ -85,13 +85,15 @@ pub(super) fn warnings(verdicts: &[Verdict], lost: &Lost) -> Vec<String> {
             some(&names)
         ));
     }
-    let guesses = |trains: bool| -> Vec<&Verdict> { verdicts.iter().filter(|v| v.undecided && v.trains == trains).collect() };
+    let guesses =
+        |trains: bool| -> Vec<&Verdict> { verdicts.iter().filter(|v| v.undecided && v.trains == trains).collect() };
     for (trains, done, flag) in [(true, "trains", "--freeze"), (false, "does not train", "--also-train")] {
         let guessed = guesses(trains);
         if guessed.is_empty() {
             continue;
         }
-        let shown = guessed.iter().take(6).map(|v| format!("`{}` ({})", v.name, v.reason)).collect::<Vec<_>>().join(", ");
+        let shown =
+            guessed.iter().take(6).map(|v| format!("`{}` ({})", v.name, v.reason)).collect::<Vec<_>>().join(", ");
         let more = if guessed.len() > 6 { format!(" and {} more", guessed.len() - 6) } else { String::new() };
         warnings.push(format!(
             "a guess: {shown}{more} {}; {flag} {} says otherwise",

@@ -150,7 +150,8 @@ pub(super) struct Constants<'g>(HashMap<&'g str, &'g TensorProto>);
 impl<'g> Constants<'g> {
     pub fn of(graph: &'g GraphProto) -> Self {
         let nodes = graph.node.iter().filter(|node| node.is("", "Constant"));
-        let held = nodes.filter_map(|node| Some((node.output.first()?.as_str(), node.attribute("value")?.t.as_deref()?)));
+        let held =
+            nodes.filter_map(|node| Some((node.output.first()?.as_str(), node.attribute("value")?.t.as_deref()?)));
         Self(graph.initializer.iter().map(|tensor| (tensor.name(), tensor)).chain(held).collect())
     }
 

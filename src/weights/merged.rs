@@ -3,17 +3,20 @@
 //! In a fresh network all norms of a width have the same ones and zeros, and copies of a layer the same random numbers. PyTorch's
 //! exporters keep one tensor of each: TorchScript's writes `Identity` nodes for the others, under their names; the default one lets all
 //! readers read the one tensor. A weight that the network itself uses in several places looks the same. What tells them apart is, in this
-//! order: the operations that the exporter recorded; a statistic of BatchNormalization, which moves and must not move a weight; elements
-//! that are all one number; names that differ in numbers alone, as those of copied layers do.
+//! order: the operations that the exporter recorded; a statistic of BatchNormalization, which moves and must not move a weight; an
+//! `Identity` of TorchScript's exporter under the name of a parameter, since it writes none for a weight that the module itself has
+//! twice; elements that are all one number; names, of weights or of the modules that read them, that differ in numbers alone, as those of
+//! copied layers do.
 
 use super::Sharing;
 use super::edit::{Constants, Edit, Reader};
+use super::names::{self, Name};
 use super::record::{Kind, Record, Source, modules, operation};
 use super::values::{Elements, Values};
-use crate::choice::{Choice, nearest};
+use crate::choice::Choice;
 use crate::onnx::DataType;
 use crate::onnx::proto::{GraphProto, NodeProto};
-use crate::{Error, Result};
+use crate::Result;
 use foldhash::{HashMap, HashSet};
 
 /// Who reads each float32 constant of a graph, by its name, in the order of the nodes.
@@ -35,6 +38,8 @@ pub(super) fn readers<'g>(graph: &'g GraphProto, constants: &Constants<'g>) -> R
 /// What was merged or dropped, to be put apart and back.
 pub(super) struct Search<'g, 'a> {
     pub graph: &'g GraphProto,
+    /// The program that wrote it.
+    pub producer: &'a str,
     pub constants: &'a Constants<'g>,
     pub readers: &'a Readers<'g>,
     pub record: Option<&'a Record>,
@@ -47,14 +52,16 @@ pub(super) struct Search<'g, 'a> {
 pub(super) struct Found {
     pub edits: Vec<Edit>,
     pub choices: Vec<Choice>,
+    /// What `--untie` names and has one reader: a copy of another weight, if it is right.
+    pub unsettled: Vec<String>,
 }
 
 impl Search<'_, '_> {
     /// # Errors
-    /// Where `--untie` names what is no constant with several readers, or external data cannot be read.
+    /// Where external data cannot be read.
     pub fn run(mut self) -> Result<Found> {
         let mut found = Found::default();
-        let untied = self.as_the_user_says(&mut found)?;
+        let untied = self.as_the_user_says(&mut found);
         let recorded = self.as_recorded(&mut found, &untied);
         self.biases(&mut found);
         self.statistics(&mut found);
@@ -69,7 +76,7 @@ impl Search<'_, '_> {
     }
 
     /// Separates the readers of each constant that `--untie` names; returns these.
-    fn as_the_user_says(&self, found: &mut Found) -> Result<HashSet<String>> {
+    fn as_the_user_says(&self, found: &mut Found) -> HashSet<String> {
         for name in &self.sharing.untie {
             if let Some(like) = self.copied_by_identity(name) {
                 found.edits.push(Edit::Separate { name: name.clone(), like: like.to_owned(), readers: vec![] });
@@ -77,18 +84,15 @@ impl Search<'_, '_> {
             }
             let readers = self.readers.get(name.as_str()).map_or(&[][..], Vec::as_slice);
             if readers.len() < 2 {
-                let several = self.readers.iter().filter(|(_, readers)| readers.len() > 1).map(|(name, _)| *name);
-                let mut several: Vec<&str> = several.collect();
-                several.sort_unstable();
-                return Err(Error::input(format!("--untie {name}: no float constant of this name has several readers"))
-                    .help(nearest(name, several.iter().copied())));
+                found.unsettled.push(name.clone());
+                continue;
             }
             for (node, input) in &readers[1..] {
                 let own = format!("{name}@{}", node.label());
                 found.edits.push(Edit::Separate { name: own, like: name.clone(), readers: reader(node, *input) });
             }
         }
-        Ok(self.sharing.untie.iter().cloned().collect())
+        self.sharing.untie.iter().cloned().collect()
     }
 
     /// The constant that an `Identity` copies to `name`.
@@ -123,7 +127,8 @@ impl Search<'_, '_> {
             for by_name in [true, false] {
                 foreign.retain(|read| {
                     let origins = origins(record, read.constant);
-                    let fits = |name: &&str| !by_name || origins.iter().any(|origin| last_part(origin) == last_part(name));
+                    let fits =
+                        |name: &&str| !by_name || origins.iter().any(|origin| last_part(origin) == last_part(name));
                     let Some(at) = missing.iter().position(|name| fits(&name)) else { return true };
                     apart.add(record, read, missing.remove(at));
                     false
@@ -188,7 +193,9 @@ impl Search<'_, '_> {
             let Some(size) = node.input(1).and_then(|weight| self.outputs_of(node, weight)) else { continue };
             let Some(read) = record.read_by(node) else { continue };
             let is_bias = |name: &&&str| {
-                record.kind(name) == Some(Kind::Parameter) && self.constants.get(name).is_none() && name.ends_with("bias")
+                record.kind(name) == Some(Kind::Parameter)
+                    && self.constants.get(name).is_none()
+                    && name.ends_with("bias")
             };
             let Some(&name) = read.iter().find(is_bias) else { continue };
             names.push(format!("`{name}`"));
@@ -196,7 +203,8 @@ impl Search<'_, '_> {
             found.edits.push(Edit::Bias { name: name.to_owned(), size, reader });
         }
         if let Some(first) = names.first() {
-            let what = format!("{} biases that the exporter dropped, since they were zero, train ({first}, …)", names.len());
+            let what =
+                format!("{} biases that the exporter dropped, since they were zero, train ({first}, …)", names.len());
             found.choices.push(Choice::new(what, "--freeze"));
         }
     }
@@ -241,6 +249,17 @@ impl Search<'_, '_> {
         }
     }
 
+    /// Whether the modules that read two constants have names that differ in numbers alone. A module that is called twice does not: its
+    /// nodes are `/fc/…` and `/fc_1/…`.
+    fn readers_differ_in_numbers(&self, a: &str, b: &str) -> bool {
+        let reader = |name: &str| {
+            let reads = |node: &&NodeProto| !node.is("", "Identity") && node.input.iter().any(|input| input == name);
+            let label = self.graph.node.iter().find(reads)?.label();
+            label.rsplit_once('/').map(|(module, _)| module.to_owned())
+        };
+        reader(a).zip(reader(b)).is_some_and(|(a, b)| differ_in_numbers(&a, &b))
+    }
+
     /// Separates what `Identity` nodes made of one tensor, where its elements or the names tell that they were several.
     fn identities(&mut self, found: &mut Found) -> Result<()> {
         let norms = self.graph.node.iter().filter(|node| node.is("", "BatchNormalization"));
@@ -250,7 +269,8 @@ impl Search<'_, '_> {
         let (mut apart, mut shared) = (0, Vec::new());
         for node in self.graph.node.iter().filter(|node| node.is("", "Identity")) {
             let (Some(like), Some(name)) = (node.input(0), node.output.first()) else { continue };
-            let Some(tensor) = self.constants.get(like).filter(|tensor| tensor.element() == Some(DataType::Float)) else {
+            let Some(tensor) = self.constants.get(like).filter(|tensor| tensor.element() == Some(DataType::Float))
+            else {
                 continue;
             };
             let is_named = !name.starts_with('/') && !outputs.contains(name.as_str()) && !given.contains(name);
@@ -259,7 +279,10 @@ impl Search<'_, '_> {
             }
             let moves = statistics.contains(like) || statistics.contains(name.as_str());
             let is_fill = self.values.of(tensor)?.as_ref().and_then(Elements::fill).is_some();
-            if moves || is_fill || differ_in_numbers(like, name) {
+            let is_parameter = self.producer == "pytorch" && names::tells(name) != Name::Computed;
+            let are_copies =
+                || differ_in_numbers(like, name) && !is_computed(name) || self.readers_differ_in_numbers(like, name);
+            if moves || is_fill || is_parameter || are_copies() {
                 apart += usize::from(!moves);
                 found.edits.push(Edit::Separate { name: name.clone(), like: like.to_owned(), readers: vec![] });
             } else {
@@ -276,6 +299,11 @@ impl Search<'_, '_> {
         }
         Ok(())
     }
+}
+
+/// Whether an exporter computed a constant, and so made up its name.
+fn is_computed(name: &str) -> bool {
+    names::tells(name) == Name::Computed
 }
 
 /// An operation of the traced program.
@@ -337,6 +365,8 @@ fn reader(node: &NodeProto, input: usize) -> Vec<Reader> {
 
 /// Whether two names differ in the numbers in them alone: `layers.0.norm.weight` and `layers.11.norm.weight`.
 fn differ_in_numbers(a: &str, b: &str) -> bool {
-    let without = |name: &str| name.split(|c: char| c.is_ascii_digit()).filter(|part| !part.is_empty()).collect::<Vec<_>>().join("0");
+    let without = |name: &str| {
+        name.split(|c: char| c.is_ascii_digit()).filter(|part| !part.is_empty()).collect::<Vec<_>>().join("0")
+    };
     a != b && without(a) == without(b)
 }

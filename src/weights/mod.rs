@@ -25,7 +25,9 @@ pub use selection::Selection;
 
 use crate::Result;
 use crate::choice::Choice;
+use crate::graph::{Graph, for_each_use};
 use crate::onnx::Model;
+use foldhash::HashMap;
 use values::Values;
 
 /// What the user said of weights that are one.
@@ -44,6 +46,28 @@ pub struct Tie {
     pub name: String,
     /// The one that it is computed from, which trains.
     pub to: String,
+}
+
+/// Says which weights several nodes read: the network uses them so, or they were merged.
+pub fn several_readers(verdicts: &[Verdict], graph: &Graph) -> Option<Choice> {
+    let mut counts: HashMap<&str, usize> =
+        verdicts.iter().filter(|verdict| verdict.trains).map(|verdict| (verdict.name.as_str(), 0)).collect();
+    for node in graph.nodes() {
+        for_each_use(node, &mut |name| {
+            if let Some(count) = counts.get_mut(name) {
+                *count += 1;
+            }
+        });
+    }
+    let shared: Vec<&str> =
+        verdicts.iter().map(|v| v.name.as_str()).filter(|&name| counts.get(name) > Some(&1)).collect();
+    let first = shared.first()?;
+    let what = if shared.len() == 1 {
+        format!("`{first}` is read in {} places and trains as one weight", counts[first])
+    } else {
+        format!("{} weights are read in several places and train as one each (`{first}`, …)", shared.len())
+    };
+    Some(Choice::with(what, format!("--untie {first}")))
 }
 
 /// What [`restore_sharing`] changed.
@@ -76,6 +100,7 @@ pub fn restore_sharing(model: &mut Model, record: Option<&mut Record>, sharing: 
     let readers = merged::readers(graph, &constants);
     let mut found = merged::Search {
         graph,
+        producer: model.header.producer_name(),
         constants: &constants,
         readers: &readers,
         record: record.as_deref(),

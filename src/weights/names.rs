@@ -22,15 +22,36 @@ pub(super) enum Name {
 
 /// Parts of a name, between dots, dashes, slashes, and, in the last part, underscores, that parameters have.
 const PARAMETERS: &[&str] = &[
-    "weight", "weights", "bias", "biases", "kernel", "gamma", "beta", "embed", "embedding", "embeddings", "token", "tokens",
-    "query", "queries", "prompt", "latents", "temperature", "resweight", "coefficient", "coefficients", "intercept",
-    "intercepts", "original0", "original1",
+    "weight",
+    "weights",
+    "bias",
+    "biases",
+    "kernel",
+    "gamma",
+    "beta",
+    "embed",
+    "embedding",
+    "embeddings",
+    "token",
+    "tokens",
+    "query",
+    "queries",
+    "prompt",
+    "latents",
+    "temperature",
+    "resweight",
+    "coefficient",
+    "coefficients",
+    "intercept",
+    "intercepts",
+    "original0",
+    "original1",
 ];
 
 /// The same of buffers; they take precedence.
 const BUFFERS: &[&str] = &[
-    "mask", "masks", "mean", "std", "var", "variance", "index", "ids", "freq", "freqs", "anchor", "anchors", "pe", "filt",
-    "blur", "window", "mel", "fbank", "dct", "sin", "cos", "cached", "buffer", "sigma",
+    "mask", "masks", "mean", "std", "var", "variance", "index", "ids", "freq", "freqs", "anchor", "anchors", "pe",
+    "filt", "blur", "window", "mel", "fbank", "dct", "sin", "cos", "cached", "buffer", "sigma",
 ];
 
 /// Last parts of buffers' names.

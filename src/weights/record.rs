@@ -22,6 +22,21 @@ const FOLDED_FROM: &str = "pkg.onnxscript.optimizer.folded_from";
 const OPERATION: &str = "pkg.torch.onnx.fx_node";
 const SCOPES: &str = "pkg.torch.onnx.name_scopes";
 
+/// Operations of PyTorch that give every element another place and drop none.
+const VIEWS: &[&str] = &[
+    "view",
+    "reshape",
+    "unsqueeze",
+    "squeeze",
+    "permute",
+    "transpose",
+    "t",
+    "flatten",
+    "contiguous",
+    "clone",
+    "alias",
+];
+
 /// What a tensor of the module was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -193,13 +208,23 @@ impl Record {
             let Some(read) = self.read_by(node) else { continue };
             for input in &node.input {
                 if let Source::Made(parameters) = self.source(input)
-                    && parameters.iter().any(|parameter| read.contains(parameter))
+                    && (parameters.iter().any(|parameter| read.contains(parameter)) || self.is_view(input))
                 {
                     rearranged.insert(input.clone());
                 }
             }
         }
         self.rearranged = rearranged;
+    }
+
+    /// Whether the program made the initializer `name` of one parameter by operations that change its shape alone, as their names tell.
+    fn is_view(&self, name: &str) -> bool {
+        let Some(Note::FoldedFrom(sources)) = self.notes.get(name) else { return false };
+        let is_parameter = |name: &&String| self.kind(name) == Some(Kind::Parameter);
+        let stem = |name: &str| name.trim_end_matches(|c: char| c.is_ascii_digit() || c == '_').to_owned();
+        let made = sources.iter().filter(|source| !is_parameter(source) && stem(source) != "val");
+        let mut all = made.map(String::as_str).chain([name.split('/').next().unwrap_or(name)]);
+        sources.iter().filter(is_parameter).count() == 1 && all.all(|name| VIEWS.contains(&stem(name).as_str()))
     }
 
     /// Whether the initializer `name` holds the elements of a parameter in another order.

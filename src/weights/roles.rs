@@ -56,6 +56,11 @@ pub(super) struct Use<'g> {
 }
 
 impl Use<'_> {
+    /// Whether operators have their weights in this place, and the constant stands there as it is.
+    pub fn is_a_weights(&self) -> bool {
+        self.role.is_strong() && self.through.is_none()
+    }
+
     /// The place of what reaches no data.
     pub const fn nowhere() -> Self {
         Self { role: Role::Setting, operator: "", through: None, in_loss: InLoss::No, node: 0 }
@@ -174,8 +179,11 @@ impl<'g> Walk<'g, '_> {
             for (i, state) in &states {
                 let Some(State::Constant(own)) = state else { continue };
                 // A weight is one beside a constant too: that is how a learned state begins.
-                if let Some(role) = role(node, *i).filter(|role| role.is_strong() && *role != Role::Table) {
-                    self.note(node, own, role);
+                match role(node, *i) {
+                    Some(Role::Weight) if *i == 0 => self.note(node, own, Role::Input),
+                    Some(Role::Table) => {}
+                    Some(role) if role.is_strong() => self.note(node, own, role),
+                    _ => {}
                 }
                 if carries_elements(*i) {
                     let new: Vec<Root> = own.iter().filter(|root| !roots.contains(root)).copied().collect();
@@ -256,9 +264,29 @@ fn is_draw(node: &NodeProto) -> bool {
 fn moves(node: &NodeProto) -> bool {
     matches!(
         node.op_type(),
-        "Identity" | "Cast" | "CastLike" | "Reshape" | "Flatten" | "Squeeze" | "Unsqueeze" | "Transpose" | "Expand" | "Tile" | "Slice"
-            | "Split" | "Concat" | "Gather" | "GatherElements" | "GatherND" | "Pad" | "DepthToSpace" | "SpaceToDepth"
-            | "ReverseSequence" | "CenterCropPad" | "Trilu" | "Compress"
+        "Identity"
+            | "Cast"
+            | "CastLike"
+            | "Reshape"
+            | "Flatten"
+            | "Squeeze"
+            | "Unsqueeze"
+            | "Transpose"
+            | "Expand"
+            | "Tile"
+            | "Slice"
+            | "Split"
+            | "Concat"
+            | "Gather"
+            | "GatherElements"
+            | "GatherND"
+            | "Pad"
+            | "DepthToSpace"
+            | "SpaceToDepth"
+            | "ReverseSequence"
+            | "CenterCropPad"
+            | "Trilu"
+            | "Compress"
     )
 }
 
@@ -277,10 +305,16 @@ fn role(node: &NodeProto, input: usize) -> Option<Role> {
         ("LSTM" | "GRU" | "RNN", 5) | ("LSTM", 6) => Role::Input,
         ("BatchNormalization", 3 | 4) => Role::Statistic,
         (
-            "BatchNormalization" | "InstanceNormalization" | "GroupNormalization" | "LayerNormalization" | "RMSNormalization",
+            "BatchNormalization"
+            | "InstanceNormalization"
+            | "GroupNormalization"
+            | "LayerNormalization"
+            | "RMSNormalization",
             1,
         ) => Role::NormScale,
-        ("BatchNormalization" | "InstanceNormalization" | "GroupNormalization" | "LayerNormalization", 2) => Role::NormShift,
+        ("BatchNormalization" | "InstanceNormalization" | "GroupNormalization" | "LayerNormalization", 2) => {
+            Role::NormShift
+        }
         ("Gather", 0) => Role::Table,
         ("Conv" | "ConvTranspose", 0) => Role::Input,
         ("Where", 1 | 2) | ("Concat", _) | ("ScatterElements" | "ScatterND", 0 | 2) => Role::Operand,

@@ -1,7 +1,7 @@
 //! What becomes of a forward model: its loss, what trains, the optimizer.
 
 use crate::loss::{LossKind, Wanted};
-use crate::lowering::{self, BatchNorm, Dropout, Random};
+use crate::lowering::{self, BatchNorm, Dropout, Random, StraightThrough};
 use crate::penalty::{Penalty, Warmup};
 use crate::rewrite::StepOptions;
 use crate::transform::{Decay, Optimizer, OptimizerKind, Scale};
@@ -61,6 +61,9 @@ pub struct StepArguments {
     /// Where random numbers come from [default: counter]
     #[arg(long, value_enum, value_name = "SOURCE", help_heading = "What trains (forward models)")]
     random: Option<Random>,
+    /// Where gradients pass straight through what rounds [default: auto]
+    #[arg(long, value_enum, value_name = "WHERE", help_heading = "What trains (forward models)")]
+    straight_through: Option<StraightThrough>,
     /// A size for a symbol in the model's shapes: batch=32; may be repeated
     #[arg(long, value_name = "NAME=SIZE", value_parser = parse_dim, help_heading = "What trains (forward models)")]
     dim: Vec<(String, i64)>,
@@ -156,6 +159,7 @@ impl StepArguments {
                 batch_norm: self.batch_norm.unwrap_or_default(),
                 dropout: self.dropout.unwrap_or_default(),
                 random: self.random.unwrap_or_default(),
+                straight_through: self.straight_through.unwrap_or_default(),
             },
             penalty,
             warmup: self.gr_warmup.unwrap_or_default(),
@@ -202,6 +206,7 @@ impl StepArguments {
             ("--batch-norm", self.batch_norm.is_some()),
             ("--dropout", self.dropout.is_some()),
             ("--random", self.random.is_some()),
+            ("--straight-through", self.straight_through.is_some()),
             ("--dim", !self.dim.is_empty()),
             ("--optimizer", self.optimizer.is_some()),
             ("--momentum", self.momentum.is_some()),
