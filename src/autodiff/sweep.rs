@@ -295,6 +295,26 @@ mod tests {
     }
 
     #[test]
+    fn no_cotangent_is_dropped_in_silence() {
+        let nodes = [node("Mul", &["w", "w"], &["scales"]), node("Resize", &["x", "", "scales"], &["loss"])];
+        let error = differentiate(&nodes, &["w"]).1.unwrap_err().to_string();
+        assert!(error.contains("node `loss` (Resize)"), "{error}");
+    }
+
+    #[test]
+    fn a_gradient_ends_at_a_step_that_the_loss_depends_on() {
+        let nodes = [
+            node("Round", &["w"], &["rounded"]),
+            node("Round", &["x"], &["of the data"]),
+            node("Round", &["w"], &["unused"]),
+            node("Mul", &["rounded", "of the data"], &["loss"]),
+        ];
+        let graph = Graph::new(body(&["x", "w"], &nodes, &["loss"])).unwrap();
+        let found = ends(&graph, &Facts::default(), &"loss".into(), &["w".into()]);
+        assert_eq!(found.iter().map(|node| node.label()).collect::<Vec<_>>(), ["rounded"]);
+    }
+
+    #[test]
     fn loops_are_refused_with_the_reason() {
         let inside = body(&["n", "go"], &[node("Mul", &["x", "w"], &["y"])], &["go", "y"]);
         let nodes = [node("Loop", &["i", ""], &["loss"]).with(inside)];

@@ -426,6 +426,44 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn layers_whose_weights_are_frozen_are_frozen_automatically() {
+        let lowered = |choice, frozen: &[&str]| {
+            let mut graph = model();
+            let mut facts = Facts::declared(graph.proto());
+            let choices = Choices { batch_norm: choice, ..Choices::default() };
+            let frozen = frozen.iter().map(|&name| name.into()).collect();
+            lower(&mut graph, &mut facts, &choices, &frozen).unwrap()
+        };
+        assert_eq!(lowered(BatchNorm::Auto, &["scale", "bias"]).state, []);
+        assert_eq!(lowered(BatchNorm::Auto, &["bias"]).state.len(), 2);
+        let followed = lowered(BatchNorm::Train, &["scale", "bias"]);
+        assert!(followed.state.len() == 2 && followed.follows_frozen);
+    }
+
+    #[test]
+    fn statistics_that_the_graph_computes_are_no_state() {
+        for (mode, operator) in [(0, "BatchNormalization"), (1, BATCH_NORM)] {
+            let mut graph = model();
+            let mut statistics: NodeProto = node("Abs", &["scale"], &["computed"]).into();
+            statistics.name = Some("statistics".into());
+            let nodes = graph.take_nodes();
+            graph.put(statistics);
+            nodes.into_iter().for_each(|node| graph.put(node));
+            graph.nodes_mut()[1].input[4] = "computed".into();
+            graph.nodes_mut()[1].attribute = vec![crate::onnx::proto::AttributeProto::int("training_mode", mode)];
+            let mut facts = Facts::declared(graph.proto());
+            // Whatever the choice, the node does what it says.
+            for choice in [BatchNorm::Train, BatchNorm::Frozen, BatchNorm::Auto] {
+                let choices = Choices { batch_norm: choice, ..Choices::default() };
+                let mut graph = Graph::new(graph.proto().clone()).unwrap();
+                let lowered = lower(&mut graph, &mut facts, &choices, &HashSet::default()).unwrap();
+                assert_eq!(lowered.state, []);
+                assert!(graph.nodes().iter().any(|node| node.op_type() == operator), "{mode} {choice:?}");
+            }
+        }
+    }
+
+    #[test]
     fn bodies_with_what_trains_otherwise_are_refused() {
         let body = crate::graph::tests::body(&[], &[node("Dropout", &["x"], &["z"])], &["z"]);
         let branch = node("If", &["go"], &["y"]).with(body);

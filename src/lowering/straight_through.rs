@@ -98,3 +98,50 @@ pub(super) fn expand(node: &NodeProto, b: &mut TypedBuilder<'_>) {
         b.define(name, &q);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::graph::tests::{TestNode, body, node};
+
+    fn marked(nodes: &[TestNode], choice: StraightThrough) -> (Vec<String>, Graph) {
+        let mut graph = Graph::new(body(&["x"], nodes, &["y"])).unwrap();
+        let passed = mark(&mut graph, &mut Facts::default(), choice);
+        (passed, graph)
+    }
+
+    fn estimator(order: [&str; 2]) -> Vec<TestNode> {
+        vec![
+            node("Round", &["x"], &["q"]),
+            node("Sub", &["q", "x"], &["d"]),
+            node("Add", &order, &["s"]),
+            node("Neg", &["s"], &["y"]),
+        ]
+    }
+
+    #[test]
+    fn an_estimator_is_found_in_either_order() {
+        for order in [["x", "d"], ["d", "x"]] {
+            let (passed, graph) = marked(&estimator(order), StraightThrough::Auto);
+            assert_eq!(passed, ["s"]);
+            let node = graph.nodes().iter().find(|node| node.is(DOMAIN, STRAIGHT_THROUGH)).unwrap();
+            assert_eq!((&*node.input[0], &*node.output[0]), ("x", "s"));
+            assert!(marked(&estimator(order), StraightThrough::Off).0.is_empty());
+        }
+    }
+
+    #[test]
+    fn what_rounds_nothing_is_no_estimator() {
+        let nodes = [node("Tanh", &["x"], &["q"]), node("Sub", &["q", "x"], &["d"]), node("Add", &["x", "d"], &["y"])];
+        assert!(marked(&nodes, StraightThrough::Auto).0.is_empty());
+        let other = [node("Round", &["x"], &["q"]), node("Sub", &["x", "q"], &["d"]), node("Add", &["x", "d"], &["y"])];
+        assert!(marked(&other, StraightThrough::Auto).0.is_empty());
+    }
+
+    #[test]
+    fn every_step_may_pass() {
+        let nodes = [node("Floor", &["x"], &["q"]), node("Ceil", &["q"], &["y"])];
+        assert_eq!(marked(&nodes, StraightThrough::All).0, ["q", "y"]);
+        assert!(marked(&nodes, StraightThrough::Auto).0.is_empty());
+    }
+}

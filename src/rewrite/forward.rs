@@ -137,15 +137,17 @@ fn build(model: &mut Model, options: &StepOptions) -> Result<StepReport> {
     let mut facts = shapes::analyse(model, &BTreeMap::new())?;
     let mut graph = Graph::new(std::mem::take(&mut model.graph))?;
 
-    let (ending, loss) = find_ending(&graph, &facts, &options.loss)?;
-    report.choices = [loss, restored.choices, open_sizes(&graph, &facts)].concat();
+    let ending = find_ending(&graph, &facts, &options.loss);
     let evidence = Evidence {
         record: record.as_ref(),
         producer: model.header.producer_name(),
         folder: model.folder(),
-        loss: if let Ending::Scalar(loss) = &ending { Some(&**loss) } else { None },
+        loss: if let Ok((Ending::Scalar(loss), _)) = &ending { Some(&**loss) } else { None },
     };
     let verdicts = weights::decide(&graph, &facts, &evidence, &options.selection)?;
+    let (ending, loss) = ending?;
+    report.choices =
+        [loss, what_trains(record.is_some(), &verdicts), restored.choices, open_sizes(&graph, &facts)].concat();
     // What the exporter recorded tells merged weights from those that the network shares.
     if record.is_none() {
         report.choices.extend(weights::several_readers(&verdicts, &graph));
@@ -242,6 +244,15 @@ fn build(model: &mut Model, options: &StepOptions) -> Result<StepReport> {
     report.hyperparameters = parts.hyperparameters;
     report.finish(model);
     Ok(report)
+}
+
+/// By what it was decided, where not by the user alone.
+fn what_trains(is_recorded: bool, verdicts: &[Verdict]) -> Vec<Choice> {
+    if verdicts.iter().all(|verdict| matches!(verdict.reason, Reason::Flag(_))) {
+        return vec![];
+    }
+    let by = if is_recorded { "what the exporter recorded" } else { "places, elements and names" };
+    vec![Choice::new(format!("what trains follows from {by}"), "--train, --also-train, --freeze")]
 }
 
 /// The sizes of the inputs that may differ from step to step.

@@ -377,7 +377,9 @@ impl Judge<'_, '_> {
 fn before_weights(tensor: &TensorProto) -> Decision {
     let is_vector = tensor.dims.iter().filter(|&&size| size != 1).count() <= 1;
     match names::tells(tensor.name()) {
-        Name::Parameter => undecided(trains(Reason::Place(Place::Operand, "the input".into(), false))),
+        Name::Parameter if tensor.element_count() > 1 => {
+            undecided(trains(Reason::Place(Place::Operand, "the input".into(), false)))
+        }
         Name::Silent if !is_vector => undecided(stays(Reason::BeforeWeights)),
         _ => stays(Reason::BeforeWeights),
     }
@@ -403,5 +405,156 @@ pub fn keep_reached(verdicts: &mut [Verdict], reached: &[String]) {
     let reached: HashSet<&str> = reached.iter().map(String::as_str).collect();
     for verdict in verdicts.iter_mut().filter(|verdict| verdict.trains && !reached.contains(verdict.name.as_str())) {
         (verdict.trains, verdict.reason, verdict.undecided) = (false, Reason::Unreached, false);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::graph::tests::{TestNode, body, node};
+    use crate::onnx::proto::GraphProto;
+
+    fn constant(name: &str, dims: &[i64], values: &[f32]) -> TensorProto {
+        let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
+        TensorProto::raw(name, DataType::Float, dims, bytes.into())
+    }
+
+    fn weight(name: &str) -> TensorProto {
+        constant(name, &[2, 2], &[0.5, -0.25, 1.5, 0.75])
+    }
+
+    /// What is decided of the constants of a graph from `x` to `y`.
+    fn judged(
+        nodes: &[TestNode],
+        initializer: Vec<TensorProto>,
+        producer: &str,
+        selection: &Selection,
+    ) -> Vec<Verdict> {
+        let graph = Graph::new(GraphProto { initializer, ..body(&["x"], nodes, &["y"]) }).unwrap();
+        let evidence = Evidence { record: None, producer, folder: Path::new("."), loss: None };
+        decide(&graph, &Facts::declared(graph.proto()), &evidence, selection).unwrap()
+    }
+
+    #[track_caller]
+    fn assert_judged(nodes: &[TestNode], constants: Vec<TensorProto>, expected: &[(&str, bool, bool)]) {
+        let verdicts = judged(nodes, constants, "pytorch", &Selection::default());
+        let found: Vec<_> = verdicts.iter().map(|v| (v.name.as_str(), v.trains, v.undecided)).collect();
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn elements_and_names_tell_what_stands_beside_something_learned() {
+        let vectors = [
+            ("fc.weight", &[0.5, -0.25, 1.5, 0.75][..], &[2, 2][..]),
+            ("/Constant_output_0", &[1.0, 2.0], &[2]),
+            ("onnx::Add_7", &[1.0, 2.0], &[2]),
+            ("shift.mask", &[1.0, 2.0], &[2]),
+            ("hidden", &[0.0, f32::NEG_INFINITY], &[2]),
+            ("w", &[1.0, 2.0], &[2]),
+            ("norm.gamma", &[1.0, 1.0], &[2]),
+            ("logit_scale", &[2.0], &[]),
+            ("/Constant_1_output_0", &[2.0], &[]),
+            ("g", &[2.0], &[1]),
+        ];
+        let mut nodes = vec![node("MatMul", &["x", "fc.weight"], &["h1"])];
+        for (i, (name, ..)) in vectors.iter().enumerate().skip(1) {
+            nodes.push(node("Mul", &[&format!("h{i}"), name], &[&format!("h{}", i + 1)]));
+        }
+        nodes.push(node("Identity", &["h10"], &["y"]));
+        let constants = vectors.iter().map(|(name, values, dims)| constant(name, dims, values)).collect();
+        let expected = [
+            ("fc.weight", true, false),
+            ("/Constant_output_0", false, false),
+            ("onnx::Add_7", true, false),
+            ("shift.mask", false, false),
+            ("hidden", false, false),
+            ("w", true, true),
+            ("norm.gamma", true, false),
+            ("logit_scale", true, false),
+            ("/Constant_1_output_0", false, false),
+            ("g", true, true),
+        ];
+        assert_judged(&nodes, constants, &expected);
+    }
+
+    #[test]
+    fn a_normalisation_without_parameters_has_none() {
+        let nodes = [
+            node("MatMul", &["x", "fc.weight"], &["h"]),
+            node("LayerNormalization", &["h", "/n/Constant_output_0", "/n/Constant_1_output_0"], &["n"]),
+            node("LayerNormalization", &["n", "norm.weight", "norm.bias"], &["y"]),
+        ];
+        let (ones, zeros) = (&[1.0, 1.0], &[0.0, 0.0]);
+        let constants = vec![
+            weight("fc.weight"),
+            constant("/n/Constant_output_0", &[2], ones),
+            constant("/n/Constant_1_output_0", &[2], zeros),
+            constant("norm.weight", &[2], ones),
+            constant("norm.bias", &[2], zeros),
+        ];
+        let verdicts = judged(&nodes, constants, "pytorch", &Selection::default());
+        let trained: Vec<bool> = verdicts.iter().map(|verdict| verdict.trains).collect();
+        assert_eq!(trained, [true, false, false, true, true]);
+        assert_eq!(verdicts[1].reason, Reason::NoAffine);
+    }
+
+    #[test]
+    fn a_literal_is_a_weight_only_where_weights_have_no_names() {
+        let nodes = [node("MatMul", &["x", "a"], &["h"]), node("MatMul", &["h", "/Constant_output_0"], &["y"])];
+        let constants = |first: &str| {
+            let mut nodes = nodes.to_vec();
+            nodes[0] = node("MatMul", &["x", first], &["h"]);
+            judged(&nodes, vec![weight(first), weight("/Constant_output_0")], "pytorch", &Selection::default())
+        };
+        let beside_names = &constants("fc.weight")[1];
+        assert!(!beside_names.trains && beside_names.undecided);
+        let alone = &constants("/Constant_1_output_0")[1];
+        assert!(alone.trains && !alone.undecided);
+    }
+
+    #[test]
+    fn filters_of_a_layer_without_parameters_are_a_guess() {
+        let nodes = [node("Conv", &["x", "a.weight"], &["h"]), node("Conv", &["h", "blurring"], &["y"])];
+        let filter = [1.0, 2.0, 1.0, 2.0];
+        let constants = vec![weight("a.weight"), constant("blurring", &[2, 1, 1, 2], &filter)];
+        assert_judged(&nodes, constants, &[("a.weight", true, false), ("blurring", false, true)]);
+    }
+
+    #[test]
+    fn flags_take_precedence() {
+        let nodes = [
+            node("Mul", &["x", "scale"], &["a"]),
+            node("MatMul", &["a", "fc.weight"], &["b"]),
+            node("MatMul", &["b", "head.weight"], &["y"]),
+        ];
+        let constants = vec![constant("scale", &[2], &[1.0, 2.0]), weight("fc.weight"), weight("head.weight")];
+        let trained = |selection: Selection| -> Vec<String> {
+            let verdicts = judged(&nodes, constants.clone(), "", &selection);
+            verdicts.into_iter().filter(|v| v.trains).map(|v| format!("{}: {}", v.name, v.reason)).collect()
+        };
+        let globs = |glob: &str| vec![glob.to_owned()];
+        let by_place = ["fc.weight: weight of MatMul", "head.weight: weight of MatMul"];
+        assert_eq!(trained(Selection::default()), by_place);
+        let also = Selection { also_train: globs("sc*"), ..Selection::default() };
+        assert_eq!(trained(also), ["scale: --also-train", by_place[0], by_place[1]]);
+        assert_eq!(trained(Selection { freeze: globs("fc*"), ..Selection::default() }), [by_place[1]]);
+        let only = Selection { train: globs("*.weight"), freeze: globs("fc*"), ..Selection::default() };
+        assert_eq!(trained(only), ["head.weight: --train"]);
+    }
+
+    #[test]
+    fn a_glob_must_match_and_something_must_train() {
+        let graph = Graph::new(GraphProto {
+            initializer: vec![weight("w")],
+            ..body(&["x"], &[node("MatMul", &["x", "w"], &["y"])], &["y"])
+        });
+        let (graph, facts) = (graph.unwrap(), Facts::default());
+        let evidence = Evidence { record: None, producer: "", folder: Path::new("."), loss: None };
+        let refused = |selection: Selection| decide(&graph, &facts, &evidence, &selection).unwrap_err();
+        let error = refused(Selection { also_train: vec!["v".into()], ..Selection::default() });
+        assert_eq!(error.to_string(), "--also-train v: no float constant of the graph has such a name");
+        let error = refused(Selection { freeze: vec!["*".into()], ..Selection::default() });
+        assert!(error.to_string().contains("no trainable parameter"), "{error}");
+        assert!(error.help_text().unwrap().contains("--freeze names all that train"));
     }
 }

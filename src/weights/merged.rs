@@ -13,10 +13,10 @@ use super::edit::{Constants, Edit, Reader};
 use super::names::{self, Name};
 use super::record::{Kind, Record, Source, modules, operation};
 use super::values::{Elements, Values};
+use crate::Result;
 use crate::choice::Choice;
 use crate::onnx::DataType;
 use crate::onnx::proto::{GraphProto, NodeProto};
-use crate::Result;
 use foldhash::{HashMap, HashSet};
 
 /// Who reads each float32 constant of a graph, by its name, in the order of the nodes.

@@ -391,3 +391,143 @@ impl<'g> Zones<'g> {
         Self { labels, sure, unsure }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::graph::Fact;
+    use crate::graph::tests::{TestNode, body, node};
+    use crate::onnx::proto::{GraphProto, TensorProto};
+
+    fn constant(name: &str, dims: &[i64]) -> TensorProto {
+        let count: i64 = dims.iter().product();
+        TensorProto::raw(name, DataType::Float, dims, vec![0; 4 * count as usize].into())
+    }
+
+    /// Whole numbers.
+    fn index(name: &str) -> TensorProto {
+        TensorProto::int64s(name, &[0])
+    }
+
+    fn graph(inputs: &[&str], nodes: &[TestNode], constants: Vec<TensorProto>, outputs: &[&str]) -> Graph {
+        let proto = GraphProto { initializer: constants, ..body(inputs, nodes, outputs) };
+        Graph::new(proto).unwrap()
+    }
+
+    /// The role of each constant, and whether it is in the loss.
+    fn roles(graph: &Graph, loss: Option<&str>) -> Vec<(String, Role, InLoss)> {
+        let mut facts = Facts::declared(graph.proto());
+        facts.insert("x".into(), Fact::of(DataType::Float));
+        let roles = Roles::of(graph, &facts, loss);
+        let floats = graph.proto().initializer.iter().filter(|t| t.element() == Some(DataType::Float));
+        let found = floats.flat_map(|t| roles.of_constant(t.name()).iter().map(|place| (t.name(), place)));
+        found.map(|(name, place)| (name.to_owned(), place.role, place.in_loss)).collect()
+    }
+
+    #[track_caller]
+    fn assert_roles(nodes: &[TestNode], constants: Vec<TensorProto>, expected: &[(&str, Role)]) {
+        let last = NodeProto::from(nodes[nodes.len() - 1].clone()).output[0].clone();
+        let found = roles(&graph(&["x"], nodes, constants, &[&last]), None);
+        let found: Vec<(&str, Role)> = found.iter().map(|(name, role, _)| (name.as_str(), *role)).collect();
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn constants_are_followed_through_moves_by_sizes_of_the_data() {
+        let nodes = [
+            node("MatMul", &["x", "w"], &["h"]),
+            node("Shape", &["x"], &["shape"]),
+            node("Gather", &["shape", "i"], &["n"]),
+            node("Expand", &["token", "n"], &["tokens"]),
+            node("Concat", &["tokens", "h"], &["all"]),
+            node("Slice", &["positions", "i", "n"], &["cut"]),
+            node("Add", &["all", "cut"], &["y"]),
+        ];
+        let constants =
+            vec![constant("w", &[2, 3]), index("i"), constant("token", &[1, 3]), constant("positions", &[8, 3])];
+        assert_roles(&nodes, constants, &[("w", Role::Weight), ("token", Role::Operand), ("positions", Role::Operand)]);
+    }
+
+    #[test]
+    fn a_bias_is_told_from_what_is_added_elsewhere() {
+        let nodes = [
+            node("Sub", &["x", "mean"], &["a"]),
+            node("MatMul", &["a", "w"], &["b"]),
+            node("Add", &["b", "bias"], &["c"]),
+            node("Relu", &["c"], &["d"]),
+            node("Add", &["d", "shift"], &["e"]),
+            node("Clip", &["e", "", "most"], &["f"]),
+            node("Resize", &["f", "", "scales"], &["y"]),
+        ];
+        let constants = ["mean", "bias", "shift"].map(|name| constant(name, &[3]));
+        let others = vec![constant("w", &[2, 3]), constant("most", &[]), constant("scales", &[2])];
+        let expected = [
+            ("mean", Role::BeforeWeights),
+            ("bias", Role::Bias),
+            ("shift", Role::Operand),
+            ("w", Role::Weight),
+            ("most", Role::Operand),
+            ("scales", Role::Setting),
+        ];
+        assert_roles(&nodes, [constants.to_vec(), others].concat(), &expected);
+    }
+
+    #[test]
+    fn what_a_weight_is_computed_from_is_a_part_of_it() {
+        let nodes = [
+            node("Add", &["v", "epsilon"], &["sum"]),
+            node("Conv", &["x", "sum"], &["y"]),
+            node("Gemm", &["state", "w"], &["h"]),
+            node("Add", &["y", "h"], &["z"]),
+        ];
+        let constants = vec![
+            constant("v", &[2, 2, 1, 1]),
+            constant("epsilon", &[]),
+            constant("state", &[1, 2]),
+            constant("w", &[2, 2]),
+        ];
+        let graph = graph(&["x"], &nodes, constants, &["z"]);
+        let roles = Roles::of(&graph, &Facts::declared(graph.proto()), None);
+        for name in ["v", "epsilon"] {
+            let [place] = roles.of_constant(name) else { panic!("{name}") };
+            assert_eq!((place.role, place.through, place.is_a_weights()), (Role::Weight, Some("Add"), false));
+        }
+        assert_eq!(roles.of_constant("state")[0].role, Role::Input);
+        assert!(roles.of_constant("w")[0].is_a_weights());
+    }
+
+    #[test]
+    fn the_loss_begins_where_the_labels_come_in() {
+        let nodes = [
+            node("MatMul", &["x", "w"], &["h"]),
+            node("Mul", &["h", "gain"], &["z"]),
+            node("Sub", &["z", "y"], &["d"]),
+            node("Mul", &["d", "tasks"], &["weighted"]),
+            node("Gather", &["classes", "y"], &["weight"]),
+            node("Mul", &["weighted", "weight"], &["product"]),
+            node("ReduceMean", &["product"], &["loss"]),
+        ];
+        let constants =
+            vec![constant("w", &[2, 3]), constant("gain", &[3]), constant("tasks", &[3]), constant("classes", &[3])];
+        let graph = graph(&["x", "y"], &nodes, constants, &["loss"]);
+        let in_loss: Vec<InLoss> = roles(&graph, Some("loss")).into_iter().map(|(.., in_loss)| in_loss).collect();
+        assert_eq!(in_loss, [InLoss::No, InLoss::No, InLoss::Yes, InLoss::Yes]);
+        assert_eq!(Roles::of(&graph, &Facts::declared(graph.proto()), Some("loss")).labels, ["y"]);
+        // Of a model without a loss of its own every input is data.
+        assert!(roles(&graph, None).iter().all(|(.., in_loss)| *in_loss == InLoss::No));
+    }
+
+    #[test]
+    fn the_loss_begins_behind_what_the_model_returns() {
+        let nodes = [
+            node("MatMul", &["x", "w"], &["features"]),
+            node("MatMul", &["features", "head"], &["logits"]),
+            node("Mul", &["logits", "scale"], &["scaled"]),
+            node("ReduceSum", &["scaled"], &["loss"]),
+        ];
+        let constants = vec![constant("w", &[2, 3]), constant("head", &[3, 2]), constant("scale", &[2])];
+        let graph = graph(&["x"], &nodes, constants, &["features", "logits", "loss"]);
+        let in_loss: Vec<InLoss> = roles(&graph, Some("loss")).into_iter().map(|(.., in_loss)| in_loss).collect();
+        assert_eq!(in_loss, [InLoss::No, InLoss::No, InLoss::Yes]);
+    }
+}

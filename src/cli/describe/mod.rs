@@ -63,9 +63,14 @@ fn choices(report: &StepReport) -> [(&'static str, String); 6] {
 
 /// How much of the model trains.
 fn trains(report: &StepReport) -> String {
-    let (trained, all) = (report.parameters.len(), count(report.constants.len(), "float constant"));
-    let of = if trained == report.constants.len() { "all ".to_owned() } else { format!("{trained} of ") };
-    format!("{of}{all}, {}", count(report.numbers, "number"))
+    let of = share(report.parameters.len(), report.constants.len());
+    format!("{of}, {}", count(report.numbers, "number"))
+}
+
+/// So many of the constants: all where they are all.
+fn share(part: usize, all: usize) -> String {
+    let of = if part == all { "all".to_owned() } else { format!("{} of", HumanCount(part as u64)) };
+    format!("{of} {}", count(all, "float constant"))
 }
 
 /// Its name, and the factors of some parameters.

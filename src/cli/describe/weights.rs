@@ -1,6 +1,6 @@
 //! What trains and what does not, as a person reads it: names of one pattern on one line, with the reason.
 
-use super::count;
+use super::{count, share};
 use crate::weights::Verdict;
 use foldhash::HashMap;
 use std::fmt::Write as _;
@@ -37,15 +37,16 @@ pub fn weights(verdicts: &[Verdict], all: bool) -> String {
             continue;
         }
         let numbers = side.iter().map(|verdict| verdict.numbers()).sum();
-        let (of, numbers) = (count(verdicts.len(), "float constant"), count(numbers, "number"));
-        let _ = writeln!(text, "{title}: {} of {of}, {numbers}", side.len());
+        let (of, numbers) = (share(side.len(), verdicts.len()), count(numbers, "number"));
+        let _ = writeln!(text, "{title}: {of}, {numbers}");
         let groups = groups(&side, all);
         let (shown, rest) = groups.split_at(if all { groups.len() } else { groups.len().min(LINES) });
         let rows: Vec<[String; 4]> = shown.iter().map(Group::cells).collect();
         let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0).min(WIDEST);
         let [names, counts, shapes] = [0, 1, 2].map(width);
         for [name, count, shape, reason] in &rows {
-            let _ = writeln!(text, "  {name:names$}  {count:counts$}  {shape:shapes$}  {reason}");
+            let count = if counts > 0 { format!("  {count:counts$}") } else { String::new() };
+            let _ = writeln!(text, "  {name:names$}{count}  {shape:shapes$}  {reason}");
         }
         if !rest.is_empty() {
             let rest: usize = rest.iter().map(|group| group.members.len()).sum();
