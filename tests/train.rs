@@ -26,6 +26,7 @@ fn config(epochs: u64) -> Config {
     Config {
         epochs,
         batch_size: 64,
+        drop_last: false,
         learning_rate: 2e-3,
         schedule: Schedule::Cosine { final_share: 0.0 },
         warmup: Span::Steps(10),

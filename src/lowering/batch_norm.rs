@@ -1,8 +1,8 @@
 //! BatchNormalization that trains.
 
 use super::{BatchNorm, DOMAIN, Lowering, StatePair, required};
-use crate::graph::{TypedBuilder, Value};
-use crate::onnx::proto::NodeProto;
+use crate::graph::{Dim, Fact, Facts, TypedBuilder, Value};
+use crate::onnx::proto::{GraphProto, NodeProto};
 use crate::{Error, Result};
 
 /// The operator, in [`DOMAIN`], for y = (x − μ) · s · γ + β with the statistics of the batch. Inputs: x; γ and β, an element a channel; x −
@@ -25,6 +25,9 @@ impl Lowering<'_> {
         let b = &mut self.b;
         if b.fact(&x).rank().is_some_and(|rank| rank < 2) {
             return Err(Error::input("its input has no axis of channels"));
+        }
+        if has_one_number_a_sample(b.fact(&x)) {
+            self.lowered.over_samples.get_or_insert_with(|| node.label().to_owned());
         }
         let shaped = with_rank(&x, b);
         let axes = axes_but_channels(&shaped, b);
@@ -88,6 +91,23 @@ impl Lowering<'_> {
         self.b.put(node);
         Ok(())
     }
+}
+
+/// Whether a sample surely has one number in each channel.
+fn has_one_number_a_sample(x: &Fact) -> bool {
+    x.shape.as_ref().is_some_and(|shape| shape.iter().skip(2).all(|dim| *dim == Dim::Known(1)))
+}
+
+/// The first node of a training model that ONNX Runtime made which takes the statistics of the batch over one number a sample.
+pub fn trained_over_samples(graph: &GraphProto) -> Option<String> {
+    let facts = Facts::declared(graph);
+    let trains = |node: &&NodeProto| {
+        let is_one = node.is("com.microsoft", "BatchNormInternal") || node.is("", "BatchNormalization");
+        is_one && node.int("training_mode", 0) == 1
+    };
+    let mut nodes = graph.node.iter().filter(trains);
+    let found = nodes.find(|node| node.input(0).and_then(|x| facts.get(x)).is_some_and(has_one_number_a_sample));
+    found.map(|node| node.label().to_owned())
 }
 
 /// y = (x − μ) · (s · γ) + β

@@ -15,7 +15,7 @@ mod dropout;
 mod loss;
 mod random;
 
-pub use batch_norm::BATCH_NORM;
+pub use batch_norm::{BATCH_NORM, trained_over_samples};
 
 use crate::contract::{SEED, STEP};
 use crate::graph::{Fact, Facts, Graph, TypedBuilder, Value, for_each_subgraph, for_each_use};
@@ -91,6 +91,8 @@ pub struct Lowered {
     pub state: Vec<StatePair>,
     /// Whether the graph reads [`SEED`] and [`STEP`], which are then to be declared.
     pub draws: bool,
+    /// The first BatchNormalization whose statistics are of one number a sample, so that a batch of one sample has none.
+    pub over_samples: Option<String>,
 }
 
 /// Lowers BatchNormalization, Dropout, random draws and losses in `graph`, which has been normalised. `facts` are used and added to.

@@ -18,10 +18,7 @@ fn artifacts(model: &str) -> Artifacts {
 }
 
 fn inputs() -> Vec<Port> {
-    vec![
-        Port { name: "input".into(), element: ElementType::F32, dims: vec![None, Some(64)] },
-        Port { name: "labels".into(), element: ElementType::I64, dims: vec![None] },
-    ]
+    vec![Port::new("input", ElementType::F32, [None, Some(64)]), Port::new("labels", ElementType::I64, [None])]
 }
 
 fn try_load(artifacts: &Artifacts) -> Result<OrtTraining> {
