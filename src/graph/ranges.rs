@@ -295,7 +295,7 @@ mod tests {
     use super::*;
     use crate::graph::Dim;
     use crate::graph::tests::node;
-    use crate::graph::{Fact, Graph, known_shape};
+    use crate::graph::{Fact, known_shape};
     use crate::onnx::proto::{AttributeProto, TensorProto};
 
     fn table(name: &str, rows: i64) -> TensorProto {
@@ -316,8 +316,7 @@ mod tests {
         let graph = GraphProto { input: vec![ids.info("ids")], node: nodes, initializer, ..Default::default() };
         let mut facts = Facts::declared(&graph);
         facts.insert("scores".into(), Fact { element: DataType::Float, shape: known_shape(&[4, 5, 6]) });
-        let graph = Graph::new(graph).unwrap();
-        ranges(graph.proto(), &facts).remove("ids").unwrap_or_default()
+        ranges(&graph, &facts).remove("ids").unwrap_or_default()
     }
 
     fn part(last: i64, axis: usize, start: i64, end: i64) -> Range {

@@ -261,3 +261,150 @@ pub(super) fn of_softmax(loss: &Loss, fact: Option<&Fact>, node: &NodeProto) -> 
     let what = format!("the classes are on axis {axis} of {fact}, as {} `{}` has it", node.op_type(), node.label());
     Some(Choice::new(what, FLAG))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::graph::known_shape;
+    use crate::graph::tests::{TestNode, node};
+    use crate::onnx::DataType;
+    use crate::onnx::proto::{AttributeProto, GraphProto};
+
+    type Shapes<'a> = &'a [(&'a str, &'a [&'a str])];
+
+    /// What is said of `y` in a graph from the inputs `x` (and constants without an input's name) through `nodes`; sizes are numbers or symbols.
+    fn said(input: &[&str], nodes: &[NodeProto], shapes: Shapes<'_>) -> Result<Option<(i64, String)>> {
+        let fact = |sizes: &[&str]| {
+            let dim = |size: &&str| size.parse().map_or_else(|_| Dim::Symbol((*size).into()), Dim::Known);
+            Fact { element: DataType::Float, shape: Some(sizes.iter().map(dim).collect()) }
+        };
+        let constants =
+            ["w", "v"].map(|name| crate::onnx::proto::TensorProto::raw(name, DataType::Float, &[1], vec![0; 4].into()));
+        let proto = GraphProto {
+            input: vec![fact(input).info("x")],
+            node: nodes.to_vec(),
+            initializer: constants.to_vec(),
+            ..Default::default()
+        };
+        let graph = Graph::new(proto).unwrap();
+        let mut facts = Facts::default();
+        facts.insert("x".into(), fact(input));
+        for (name, sizes) in shapes {
+            facts.insert((*name).into(), fact(sizes));
+        }
+        facts.insert("w".into(), Fact { element: DataType::Float, shape: known_shape(&[8, 8]) });
+        let producers = graph.nodes().iter().map(|node| (node.output[0].as_str(), node)).collect();
+        Ok(infer(&graph, &facts, &producers, &"y".into())?.map(|(axis, choice)| (axis, choice.what)))
+    }
+
+    fn axis(input: &[&str], nodes: &[NodeProto], shapes: Shapes<'_>) -> Option<i64> {
+        said(input, nodes, shapes).unwrap().map(|(axis, _)| axis)
+    }
+
+    fn with(node: TestNode, attribute: AttributeProto) -> NodeProto {
+        let mut node = NodeProto::from(node);
+        node.attribute.push(attribute);
+        node
+    }
+
+    fn transpose(from: &str, to: &str, perm: &[i64]) -> NodeProto {
+        with(node("Transpose", &[from], &[to]), AttributeProto::ints("perm", perm))
+    }
+
+    fn linear(to: &str) -> NodeProto {
+        node("MatMul", &["x", "w"], &[to]).into()
+    }
+
+    #[test]
+    fn two_axes_leave_no_doubt() {
+        assert_eq!(axis(&["N", "8"], &[linear("y")], &[("y", &["N", "5"])]), None);
+    }
+
+    #[test]
+    fn an_open_axis_is_not_that_of_the_classes() {
+        let nodes = [node("Relu", &["x"], &["y"]).into()];
+        let of = |shape: &[&str]| said(&["N", "L", "8"], &nodes, &[("y", shape)]).unwrap().unwrap();
+        let (axis, what) = of(&["N", "L", "5"]);
+        assert_eq!(
+            (axis, &*what),
+            (2, "the classes are on axis 2 of `y` FLOAT [N, L, 5], the only one of a fixed size")
+        );
+        assert_eq!(of(&["N", "5", "L"]).0, 1);
+        assert_eq!(of(&["N", "5", "2*L"]).0, 1);
+        assert_eq!(of(&["N", "x[1]", "y[2]"]).0, 2);
+        assert_eq!(of(&["N", "num_classes", "L"]).0, 1);
+        assert_eq!(of(&["N", "5", "1"]).0, 1);
+    }
+
+    #[test]
+    fn weights_put_the_features_on_an_axis() {
+        let input = ["N", "6", "8"];
+        let (dense, turned): (Shapes<'_>, Shapes<'_>) =
+            (&[("y", &["N", "6", "5"])], &[("a", &["N", "6", "5"]), ("y", &["N", "5", "6"])]);
+        let (at, what) = said(&input, &[linear("y")], dense).unwrap().unwrap();
+        assert_eq!((at, &*what), (2, "the classes are on axis 2 of `y` FLOAT [N, 6, 5], which MatMul `y` makes"));
+        assert_eq!(axis(&input, &[linear("a"), transpose("a", "y", &[0, 2, 1])], turned), Some(1));
+        let bias = [linear("a"), node("Add", &["a", "v"], &["b"]).into(), node("Tanh", &["b"], &["y"]).into()];
+        let shapes: Shapes<'_> = &[("a", &["N", "6", "5"]), ("b", &["N", "6", "5"]), ("y", &["N", "6", "5"])];
+        assert_eq!(axis(&input, &bias, shapes), Some(2));
+        let left = [node("MatMul", &["w", "x"], &["y"]).into()];
+        assert_eq!(axis(&["N", "8", "6"], &left, &[("y", &["N", "5", "6"])]), Some(1));
+        let conv = [node("Conv", &["x", "w"], &["y"]).into()];
+        assert_eq!(axis(&["N", "3", "6", "6"], &conv, &[("y", &["N", "6", "6", "6"])]), Some(1));
+        assert_eq!(
+            axis(&["N", "5"], &[node("Gather", &["w", "x"], &["y"]).into()], &[("y", &["N", "5", "5"])]),
+            Some(2)
+        );
+        let einsum = with(node("Einsum", &["x", "w"], &["y"]), AttributeProto::string("equation", "nlh,hc->ncl"));
+        assert_eq!(axis(&input, &[einsum], &[("y", &["N", "5", "6"])]), Some(1));
+    }
+
+    #[test]
+    fn features_are_followed_through_reshapes_and_sums() {
+        let shapes: Shapes<'_> = &[("a", &["N", "5", "4", "4"]), ("y", &["N", "5", "16"])];
+        let nodes = [node("Conv", &["x", "w"], &["a"]).into(), node("Reshape", &["a", "v"], &["y"]).into()];
+        assert_eq!(axis(&["N", "3", "4", "4"], &nodes, shapes), Some(1));
+        let shapes: Shapes<'_> = &[("a", &["24", "5"]), ("y", &["4", "6", "5"])];
+        let nodes = [node("Gemm", &["x", "w"], &["a"]).into(), node("Reshape", &["a", "v"], &["y"]).into()];
+        assert_eq!(axis(&["24", "8"], &nodes, shapes), Some(2));
+        let shapes: Shapes<'_> = &[("a", &["N", "8", "7"]), ("b", &["N", "8", "7"]), ("y", &["N", "8", "7"])];
+        let nodes = [linear("a"), node("Sigmoid", &["a"], &["b"]).into(), node("Add", &["a", "b"], &["y"]).into()];
+        assert_eq!(axis(&["N", "8", "8"], &nodes, shapes), Some(2));
+    }
+
+    #[test]
+    fn an_axis_as_long_as_one_of_an_input_is_not_that_of_the_classes() {
+        let nodes = [node("Foo", &["x"], &["y"]).into()];
+        let (at, what) = said(&["N", "3", "32", "32"], &nodes, &[("y", &["N", "32", "21"])]).unwrap().unwrap();
+        assert_eq!(at, 2);
+        assert!(what.ends_with("the only one that is not as long as one of an input's"), "{what}");
+    }
+
+    #[test]
+    fn two_axes_that_both_may_be_it_are_asked_for() {
+        let refusal = |input: &[&str], nodes: &[NodeProto], shapes: Shapes<'_>| {
+            let error = said(input, nodes, shapes).unwrap_err();
+            (error.to_string(), error.help_text().unwrap().to_owned())
+        };
+        let split = [node("Gemm", &["x", "w"], &["a"]).into(), node("Reshape", &["a", "v"], &["y"]).into()];
+        let shapes: Shapes<'_> = &[("a", &["N", "30"]), ("y", &["N", "6", "5"])];
+        let (message, help) = refusal(&["N", "8"], &split, shapes);
+        assert_eq!(message, "the classes of `y` FLOAT [N, 6, 5] may be on axis 1 or 2; which is it?");
+        let expected = "--class-axis 1: 6 classes; class numbers are of shape [N, 5]\n\
+                        --class-axis 2: 5 classes; class numbers are of shape [N, 6]";
+        assert_eq!(help, expected);
+        // A matrix along time, of logits with the classes first.
+        let (message, _) = refusal(&["N", "6", "16"], &[linear("y")], &[("y", &["N", "5", "16"])]);
+        assert!(message.contains("axis 1 or 2"), "{message}");
+    }
+
+    #[test]
+    fn a_long_chain_is_not_followed_to_its_end() {
+        let names: Vec<String> = (0..5_000).map(|i| format!("a{i}")).chain(["y".to_owned()]).collect();
+        let mut nodes = vec![linear("a0")];
+        nodes.extend(names.windows(2).map(|pair| NodeProto::from(node("Relu", &[&pair[0]], &[&pair[1]]))));
+        let shape: &[&str] = &["N", "6", "5"];
+        let shapes: Vec<(&str, &[&str])> = names.iter().map(|name| (name.as_str(), shape)).collect();
+        assert!(said(&["N", "7", "8"], &nodes, &shapes).is_err());
+    }
+}

@@ -87,16 +87,9 @@ pub fn find_ending(graph: &Graph, facts: &Facts, wanted: &Wanted) -> Result<(End
         class_axis: wanted.class_axis,
         class_weights: wanted.class_weights.clone(),
         pos_weight: wanted.pos_weight.clone(),
-        ..Loss::new(kind)
+        ignore_index: wanted.ignore_index.or(Loss::new(kind).ignore_index),
+        kind,
     };
-    match wanted.ignore_index {
-        Some(ignored) => loss.ignore_index = Some(ignored),
-        None => {
-            choices.extend(loss.ignore_index.map(|ignored| {
-                Choice::new(format!("labels of {ignored} do not count, as in PyTorch"), "--ignore-index")
-            }))
-        }
-    }
     loss.validate()?;
     let mut value = end;
     let mut softmax = None;

@@ -19,7 +19,6 @@ use crate::onnx::DataType;
 use crate::{Error, Result};
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
-use std::fmt;
 
 /// The class number that labels have which do not count, where none is given: PyTorch's.
 pub const IGNORE_INDEX: i64 = -100;
@@ -117,6 +116,23 @@ impl Loss {
     /// Whether it is over classes, and `logits` are a table of a row per sample and a column per class.
     pub fn is_of_a_table(&self, logits: &Fact) -> bool {
         self.has_classes() && logits.rank() == Some(2) && self.axis() == 1
+    }
+
+    /// The loss of `logits` in words: `cross-entropy of `y`; label smoothing 0.1; labels of -100 do not count`.
+    pub fn describe(&self, logits: &str) -> String {
+        let mut parts = vec![format!("{} of `{logits}`", self.kind.name())];
+        if self.label_smoothing != 0.0 {
+            parts.push(format!("label smoothing {}", self.label_smoothing));
+        }
+        for (what, weights) in [("class weights", &self.class_weights), ("labels of 1 count", &self.pos_weight)] {
+            match &weights[..] {
+                [] => {}
+                [first, _, _, _, _, .., last] => parts.push(format!("{what} {first}, …, {last} ({})", weights.len())),
+                few => parts.push(format!("{what} {}", few.iter().map(f32::to_string).collect::<Vec<_>>().join(", "))),
+            }
+        }
+        parts.extend(self.ignore_index.map(|ignored| format!("labels of {ignored} do not count")));
+        parts.join("; ")
     }
 
     /// What of a batch is called its error, a noun phrase; none where there is no right and wrong.
@@ -318,30 +334,6 @@ impl LossKind {
             Self::Huber => "huber",
             Self::Bce => "bce",
         }
-    }
-}
-
-/// Its name and what was chosen of it: `cross-entropy, class weights 1, 2`.
-impl fmt::Display for Loss {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.kind.name())?;
-        if self.label_smoothing != 0.0 {
-            write!(f, ", label smoothing {}", self.label_smoothing)?;
-        }
-        if let Some(ignored) = self.ignore_index.filter(|ignored| *ignored != IGNORE_INDEX) {
-            write!(f, ", labels of {ignored} ignored")?;
-        }
-        for (what, weights) in [("class weights", &self.class_weights), ("positive weight", &self.pos_weight)] {
-            match &weights[..] {
-                [] => {}
-                few @ ([_] | [_, _] | [_, _, _] | [_, _, _, _]) => {
-                    let few: Vec<_> = few.iter().map(f32::to_string).collect();
-                    write!(f, ", {what} {}", few.join(", "))?;
-                }
-                [first, .., last] => write!(f, ", {} {what} ({first}, …, {last})", weights.len())?,
-            }
-        }
-        Ok(())
     }
 }
 

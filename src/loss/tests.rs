@@ -150,6 +150,15 @@ fn there_is_a_weight_for_each_class() {
 }
 
 #[test]
+fn what_was_chosen_is_described() {
+    let loss = Loss { label_smoothing: 0.1, class_weights: vec![1.0, 0.5], ..Loss::new(LossKind::CrossEntropy) };
+    let said = loss.describe("y");
+    assert_eq!(said, "cross-entropy of `y`; label smoothing 0.1; class weights 1, 0.5; labels of -100 do not count");
+    let loss = Loss { pos_weight: (0..9).map(|i| i as f32).collect(), ..Loss::new(LossKind::Bce) };
+    assert_eq!(loss.describe("y"), "bce of `y`; labels of 1 count 0, …, 8 (9)");
+}
+
+#[test]
 fn the_loss_of_an_older_step_model_is_read() {
     let older = r#"{"kind":"cross-entropy","label_smoothing":0.1,"class_axis":null}"#;
     let expected = Loss { label_smoothing: 0.1, ignore_index: None, ..Loss::new(LossKind::CrossEntropy) };

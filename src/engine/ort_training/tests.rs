@@ -1,5 +1,6 @@
 use super::*;
 use crate::engine::{Device, ElementType, runtime};
+use crate::graph::Range;
 use crate::onnx::{self, proto};
 use ndarray::{Array1, Array2, Array3, ArrayD, Axis, IxDyn};
 use ndarray_npy::ReadNpyExt;
@@ -18,7 +19,8 @@ fn artifacts(model: &str) -> Artifacts {
 }
 
 fn inputs() -> Vec<Port> {
-    vec![Port::new("input", ElementType::F32, [None, Some(64)]), Port::new("labels", ElementType::I64, [None])]
+    let labels = Port { ranges: vec![Range::up_to(9)], ..Port::new("labels", ElementType::I64, [None]) };
+    vec![Port::new("input", ElementType::F32, [None, Some(64)]), labels]
 }
 
 fn try_load(artifacts: &Artifacts) -> Result<OrtTraining> {

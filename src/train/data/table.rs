@@ -252,7 +252,7 @@ mod tests {
         assert_eq!(labels(&["length"]), table(&[3, 1], &[5.1, 7.0, 4.9]));
         assert_eq!(labels(&["id", "length"]), table(&[3, 2], &[1.0, 5.1, 2.0, 7.0, 3.0, 4.9]));
         let negative = load("x,y\n1,-2\n3,4\n", &[], &["y"]).unwrap();
-        assert_eq!(*negative.labels(), table(&[2, 1], &[-2.0, 4.0]));
+        assert_eq!(*negative.labels(), Labels::Classes(vec![-2, 4]));
     }
 
     #[test]
