@@ -9,8 +9,8 @@ thread_local! {
     static QUIET: Cell<bool> = const { Cell::new(false) };
 }
 
-/// What `call` returns, or what its panic says. Nothing is printed: the process's panic hook is left out for this thread. What `call` had in hands
-/// must not be used after a panic.
+/// What `call` returns, or what its panic says. Nothing is printed: the process's panic hook is left out for this
+/// thread. What `call` had in hands must not be used after a panic.
 pub(crate) fn quietly<T>(call: impl FnOnce() -> T) -> Result<T, String> {
     static HOOK: Once = Once::new();
     HOOK.call_once(|| {

@@ -1,4 +1,5 @@
-//! Labels of every layout through both programs, on every engine: what counts, what is wrong, and what is refused before a step.
+//! Labels of every layout through both programs, on every engine: what counts, what is wrong, and what is refused
+//! before a step.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod support;
@@ -6,7 +7,7 @@ mod support;
 use assert_cmd::Command;
 use gnp::engine::runtime;
 use gnp::train::Event;
-use ndarray::{Array1, Array2, Array3};
+use ndarray::{Array1, Array2, Array3, Array4};
 use ndarray_npy::{WritableElement, WriteNpyExt};
 use serde_json::Value;
 use std::fs::{self, File};
@@ -58,8 +59,9 @@ fn said(command: &mut Command) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
 }
 
-/// Losses, errors and gradient norms of three epochs against PyTorch's in double precision: of tokens, pixels, one probability and several, with labels
-/// that do not count, weights of classes and of labels of 1, label smoothing; the test set in batches of which one may count nothing.
+/// Losses, errors and gradient norms of three epochs against PyTorch's in double precision: of tokens, pixels, one
+/// probability and several, with labels that do not count, weights of classes and of labels of 1, label smoothing; the
+/// test set in batches of which one may count nothing.
 #[test]
 fn training_and_evaluation_are_those_of_pytorch() {
     let cases: Value = serde_json::from_str(&fs::read_to_string(fixture("expected.json")).unwrap()).unwrap();
@@ -167,6 +169,59 @@ fn what_is_out_of_range_is_refused_before_a_step_on_every_engine() {
     }
 }
 
+#[test]
+fn the_labels_of_a_loss_in_the_model_are_checked_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let (model, out) = (fixture("own_loss.onnx"), folder.path().join("out"));
+    let label = |number: i64| {
+        tokens(&folder.path().join("data.npz"), |name, values| {
+            if name == "y_train" {
+                values[(5, 3)] = number;
+            }
+        })
+    };
+    for engine in engines() {
+        gnp_run(&model, &label(-1), &out, 1).arg("--quiet").args(&engine).assert().success();
+        let refused = refusal(gnp_run(&model, &label(5), &out, 1).arg("--quiet").args(&engine));
+        let says = "sample 5 of the training data has the label 5 at [3]; expected 0 to 4, or -1, which does not count";
+        assert_says(&refused, &["data.npz: ", says]);
+    }
+}
+
+/// The graph adds one before it looks up, so that the range is not known: the engines say what is wrong, in one
+/// message.
+#[test]
+fn an_index_that_is_computed_is_no_reason_to_panic() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = tokens(&folder.path().join("data.npz"), |name, values| {
+        if name == "x_train" {
+            values[(0, 0)] = 19;
+        }
+    });
+    for engine in engines() {
+        let mut command = gnp_run(&fixture("shifted.onnx"), &data, &folder.path().join("out"), 1);
+        let refused = refusal(command.args(["--loss", "cross-entropy", "--quiet"]).args(&engine));
+        assert!(refused.starts_with("error: ") && !refused.contains("panicked"), "{refused}");
+    }
+}
+
+/// Masks as image files have them: bytes of shape [N, 1, H, W].
+#[test]
+fn an_axis_of_one_is_left_out_of_labels() {
+    let folder = tempfile::tempdir().unwrap();
+    let x = Array4::from_shape_fn((6, 3, 5, 4), |(n, c, y, x)| ((n * 5 + c * 7 + y * 3 + x) % 11) as f32);
+    let course = |name: &str, y: Vec<u8>| {
+        let data = archive(&folder.path().join("data.npz"), &[("x", bytes(&x)), ("y", y)]);
+        let out = folder.path().join(name);
+        let mut command = gnp_run(&fixture("pixels.onnx"), &data, &out, 1);
+        command.args(["--loss", "cross-entropy", "--quiet", "--engine", "tract"]).assert().success();
+        support::run::course(&out)
+    };
+    let label = |n: usize, y: usize, x: usize| ((n + y * x) % 3) as u8;
+    let flat = course("flat", bytes(&Array3::from_shape_fn((6, 5, 4), |(n, y, x)| label(n, y, x))));
+    assert_eq!(course("deep", bytes(&Array4::from_shape_fn((6, 1, 5, 4), |(n, _, y, x)| label(n, y, x)))), flat);
+}
+
 /// The advice of the refusal, followed.
 #[test]
 fn a_label_that_is_to_be_ignored_is() {
@@ -180,7 +235,7 @@ fn a_label_that_is_to_be_ignored_is() {
     let mut command = gnp_run(&fixture("tokens.onnx"), &data, &out, 1);
     command.args(["--loss", "cross-entropy", "--quiet"]);
     let refused = refusal(&mut command);
-    let advice = refused.split("with ").nth(1).unwrap().split_whitespace().take(2).collect::<Vec<_>>();
+    let advice = refused.split("with ").nth(1).unwrap().split([' ', ',']).take(2).collect::<Vec<_>>();
     assert_eq!(advice, ["--ignore-index", "255"]);
     command.args(advice).assert().success();
 

@@ -1,8 +1,8 @@
 //! The evaluation model: loss and predictions of a forward model at given parameters.
 //!
-//! Inputs, in order: the data inputs; the labels, where the loss needs them; then, of the step model's state, what the forward model
-//! has under the same name: parameters and statistics, each with its initializer. Outputs: [`LOSS`], then the value that the loss is taken of,
-//! then what is counted of the batch ([`Tally::named`]).
+//! Inputs, in order: the data inputs; the labels, where the loss needs them; then, of the step model's state, what the
+//! forward model has under the same name: parameters and statistics, each with its initializer. Outputs: [`LOSS`], then
+//! the value that the loss is taken of, then what is counted of the batch ([`Tally::named`]).
 
 use crate::contract::{LABELS, LOSS};
 use crate::graph::{Fact, Graph, Value};

@@ -89,8 +89,8 @@ impl fmt::Display for Port {
     }
 }
 
-/// Checks that `batch` has one tensor for each of `ports`, of the port's element type and shape, that none is empty, and that all hold
-/// numbers that they may.
+/// Checks that `batch` has one tensor for each of `ports`, of the port's element type and shape, that none is empty,
+/// and that all hold numbers that they may.
 ///
 /// ONNX Runtime checks some of this too, but divides by zero on an empty batch.
 ///

@@ -196,8 +196,8 @@ impl Curves {
     }
 }
 
-/// Refuses batches of one sample where the BatchNormalization `over_samples` would take statistics of a single number, as PyTorch does: all that it
-/// returned would be its bias, and the running variance would move towards 0.
+/// Refuses batches of one sample where the BatchNormalization `over_samples` would take statistics of a single number,
+/// as PyTorch does: all that it returned would be its bias, and the running variance would move towards 0.
 fn check_statistics(over_samples: Option<&str>, config: &Config, train: &Feed<'_>) -> Result<()> {
     let (Some(node), 1) = (over_samples, config.last_batch(train)?) else { return Ok(()) };
     let (what, help) = if config.batch_size == 1 {
@@ -209,7 +209,9 @@ fn check_statistics(over_samples: Option<&str>, config: &Config, train: &Feed<'_
     };
     Err(Error::input(format!("{what}, and BatchNormalization takes statistics of one number a sample and channel"))
         .at_node(node, "BatchNormalization")
-        .help(format!("{help}; or keep the running statistics, with --batch-norm frozen where the step model is made")))
+        .help(format!(
+            "{help}; or keep the running statistics: --batch-norm frozen, given where the step model is made"
+        )))
 }
 
 /// What counts as an error in a run.

@@ -1,8 +1,9 @@
 //! Which whole numbers the inputs of a graph may hold: those by which it looks something up.
 //!
-//! A token id is a row of a table, a label a column of the logits. What is beyond either is an error in one engine and another's end, and a
-//! negative number counts from the end in ONNX, so that a label of −1 is the last class. [`ranges`] finds out what there is to be looked
-//! up, so that numbers can be checked before an engine sees them.
+//! A token id is a row of a table, a label a column of the logits. A number beyond either is an error in one engine, a
+//! panic in another, and a look at other memory in a third; and a negative number counts from the end in ONNX, so that
+//! a label of −1 is the last class. [`ranges`] finds out what is looked up, so that numbers can be checked before an
+//! engine sees them.
 
 use super::Facts;
 use crate::onnx::DataType;
@@ -69,7 +70,8 @@ impl Range {
         (-SLACK..=last as f64 + SLACK).contains(&value) || self.ignores(value)
     }
 
-    /// The first of `values`, the elements of a tensor of `shape` in row-major order, that is outside; none where all are inside.
+    /// The first of `values`, the elements of a tensor of `shape` in row-major order, that is outside; none where all
+    /// are inside.
     ///
     /// ```
     /// use gnp::graph::Range;
@@ -111,8 +113,9 @@ impl fmt::Display for Range {
     }
 }
 
-/// What the whole-number inputs of `graph` may hold, as far as they are looked up by: an input counts as an index where it comes to one through
-/// nodes that only move elements. Nodes are in topological order; `facts` tells the shapes of what they read.
+/// What the whole-number inputs of `graph` may hold, as far as they are looked up by: an input counts as an index where
+/// it comes to one through nodes that only move elements. Nodes are in topological order; `facts` tells the shapes of
+/// what they read.
 pub fn ranges(graph: &GraphProto, facts: &Facts) -> Ranges {
     let mut search = Search { facts, traces: HashMap::default(), found: Ranges::new() };
     for input in &graph.input {
@@ -188,8 +191,8 @@ impl<'g> Search<'g> {
         }
     }
 
-    /// Where the elements of a node's output come from, which moves those of its first input; none where it does more, or it is not
-    /// clear which it takes.
+    /// Where the elements of a node's output come from, which moves those of its first input; none where it does more,
+    /// or it is not clear which it takes.
     fn moved(&self, node: &NodeProto, trace: &Trace<'g>) -> Option<Trace<'g>> {
         let ints = |index: usize, attribute: &str| match (node.input(index), node.attribute(attribute)) {
             (Some(operand), _) => self.facts.ints(operand).map(<[i64]>::to_vec),

@@ -5,9 +5,9 @@ use crate::graph::{TypedBuilder, Value};
 use crate::onnx::DataType;
 use crate::onnx::proto::TensorProto;
 
-/// mean of (1 − t)·x + (1 + (p − 1)·t)·log(1 + e⁻ˣ), the binary cross-entropy of sigmoid(x) and t, whose positive part counts p times
-/// (`torch.nn.functional.binary_cross_entropy_with_logits` with `pos_weight`). An output is right where it and the label are on the
-/// same side of one half.
+/// mean of (1 − t)·x + (1 + (p − 1)·t)·log(1 + e⁻ˣ), the binary cross-entropy of sigmoid(x) and t, whose positive part
+/// counts p times (`torch.nn.functional.binary_cross_entropy_with_logits` with `pos_weight`). An output is right where
+/// it and the label are on the same side of one half.
 pub(super) fn append(loss: &Loss, b: &mut TypedBuilder<'_>, x: &Value, t: &Value) -> (Value, Tally) {
     let elements = match positive_weight(loss, b, x) {
         // log(1 + eˣ) − t·x, the same with p = 1.

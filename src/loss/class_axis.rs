@@ -1,10 +1,11 @@
-//! Which axis of the logits the classes are on, where there are more than two axes: what names, shapes and operators tell.
+//! Which axis of the logits the classes are on, where there are more than two axes: what names, shapes and operators
+//! tell.
 //!
 //! | Evidence | Says |
 //! |---|---|
 //! | the name of a dimension | `classes`, `vocabulary` and their like are the classes |
 //! | open sizes | an axis whose size follows an input's, or is open, is not theirs: their number is fixed by weights |
-//! | the operator that made the features | Gemm and MatMul put them last, Conv on axis 1; followed through what keeps or moves axes |
+//! | the operator that made the features | Gemm and MatMul put them last, Conv on axis 1; also behind what moves axes |
 //! | sizes | an axis that is as long as one of an input's (height, width, a sequence) is not theirs |
 //!
 //! Where the last two contradict each other, or nothing is left that tells two axes apart, the user is asked.
@@ -21,7 +22,8 @@ const FLAG: &str = "--class-axis";
 /// So many nodes are looked at on the way back from the logits.
 const FARTHEST: usize = 500;
 
-/// The axis of the classes of `logits`, and why it is that; none where two axes or fewer leave no doubt, or their number is not known.
+/// The axis of the classes of `logits`, and why it is that; none where two axes or fewer leave no doubt, or their
+/// number is not known.
 ///
 /// # Errors
 /// Where several are possible.
@@ -97,7 +99,8 @@ impl<'g> Inputs<'g> {
         Self { names: names.collect(), shapes }
     }
 
-    /// Whether a size is open: a symbol of the file, or one that follows from an input's. What is merely unknown is not.
+    /// Whether a size is open: a symbol of the file, or one that follows from an input's. What is merely unknown is
+    /// not.
     fn leave_open(&self, dim: &Dim) -> bool {
         let Dim::Symbol(text) = dim else { return false };
         !text.contains('[') || self.names.iter().any(|name| text.contains(&format!("{name}[")))
@@ -199,7 +202,8 @@ impl<'g> Walk<'g, '_> {
         }
     }
 
-    /// Whether the axes of an operand are those of the result, counted from the last: where they are as long, or one long.
+    /// Whether the axes of an operand are those of the result, counted from the last: where they are as long, or one
+    /// long.
     fn is_aligned(&self, node: &NodeProto, part: &str, value: &str) -> bool {
         let (Some(part), Some(whole)) = (self.shape(part), self.shape(value)) else { return false };
         let joined = node
@@ -223,7 +227,8 @@ impl<'g> Walk<'g, '_> {
     }
 }
 
-/// Where axis `axis` of a shape is in another that has the same elements in the same order; none where it is not there as a whole.
+/// Where axis `axis` of a shape is in another that has the same elements in the same order; none where it is not there
+/// as a whole.
 fn reshaped(from: &[Dim], to: &[Dim], axis: usize) -> Option<usize> {
     let size = &from[axis];
     let is_there = |place: usize| {
@@ -272,7 +277,8 @@ mod tests {
 
     type Shapes<'a> = &'a [(&'a str, &'a [&'a str])];
 
-    /// What is said of `y` in a graph from the inputs `x` (and constants without an input's name) through `nodes`; sizes are numbers or symbols.
+    /// What is said of `y` in a graph from the inputs `x` (and constants without an input's name) through `nodes`;
+    /// sizes are numbers or symbols.
     fn said(input: &[&str], nodes: &[NodeProto], shapes: Shapes<'_>) -> Result<Option<(i64, String)>> {
         let fact = |sizes: &[&str]| {
             let dim = |size: &&str| size.parse().map_or_else(|_| Dim::Symbol((*size).into()), Dim::Known);

@@ -1,12 +1,15 @@
 //! Cross-entropy with class numbers or with distributions as labels.
 //!
-//! The formulas are those of `torch.nn.functional.cross_entropy` with `reduction="mean"`, but for one: where nothing counts, the mean is 0
-//! and not 0/0. With z the logits, w the weight of a class (1 where none are given), ε the label smoothing and C the number of classes:
+//! The formulas are those of `torch.nn.functional.cross_entropy` with `reduction="mean"`, but for one: where nothing
+//! counts, the mean is 0 and not 0/0. With z the logits, w the weight of a class (1 where none are given), ε the label
+//! smoothing and C the number of classes:
 //!
 //! | Labels | L |
 //! |---|---|
-//! | class numbers y | −Σᵢ mᵢ·((1−ε)·w_yᵢ·ln p_yᵢ + ε/C·Σ_c w_c·ln p_c) / Σᵢ mᵢ·w_yᵢ, mᵢ = 0 where yᵢ is to be ignored, 1 elsewhere |
+//! | class numbers y | −Σᵢ mᵢ·((1−ε)·w_yᵢ·ln p_yᵢ + ε/C·Σ_c w_c·ln p_c) / Σᵢ mᵢ·w_yᵢ |
 //! | distributions t | −mean Σ_c w_c·((1−ε)·t_c + ε/C)·ln p_c |
+//!
+//! mᵢ is 0 where yᵢ is to be ignored, and 1 elsewhere.
 
 use super::{Loss, LossKind, Tally};
 use crate::graph::{Dim, Fact, TypedBuilder, Value};
@@ -36,7 +39,8 @@ fn weights(loss: &Loss, b: &mut TypedBuilder<'_>, logits: &Value) -> Option<Valu
     Some(b.cast_like(&weights, logits))
 }
 
-/// The axis of the classes of some logits. A *column* has the shape of the logits, with a single element along that axis.
+/// The axis of the classes of some logits. A *column* has the shape of the logits, with a single element along that
+/// axis.
 struct Classes<'a> {
     logits: &'a Value,
     log_probabilities: &'a Value,
@@ -45,7 +49,8 @@ struct Classes<'a> {
 }
 
 impl Classes<'_> {
-    /// A label that is neither a class nor to be ignored makes L and its gradient NaN, since a graph has no other way of saying so.
+    /// A label that is neither a class nor to be ignored makes L and its gradient NaN, since a graph has no other way
+    /// of saying so.
     fn of_numbers(&self, loss: &Loss, b: &mut TypedBuilder<'_>, labels: &Value) -> (Value, Tally) {
         let logits = self.logits;
         let labels = self.column(b, labels);
@@ -110,8 +115,8 @@ impl Classes<'_> {
         (value, Tally { counted: b.count(&sums, None), wrong, weight: None })
     }
 
-    /// The labels as a column. That there is one for each place of the logits is for the engine to see: `GatherElements` would leave
-    /// out what is missing.
+    /// The labels as a column. That there is one for each place of the logits is for the engine to see:
+    /// `GatherElements` would leave out what is missing.
     fn column(&self, b: &mut TypedBuilder<'_>, labels: &Value) -> Value {
         let fact = Fact { element: b.fact(labels).element, shape: self.column_shape(b) };
         if let Some(sizes) = fact.sizes() {
@@ -175,7 +180,8 @@ impl Classes<'_> {
         b.node("GatherElements", &[x, place], vec![AttributeProto::int("axis", self.axis)], fact)
     }
 
-    /// 1 where another class than `place` has a logit at least as large, 0 elsewhere: a model that tells nothing apart is wrong.
+    /// 1 where another class than `place` has a logit at least as large, 0 elsewhere: a model that tells nothing apart
+    /// is wrong.
     fn is_wrong(&self, b: &mut TypedBuilder<'_>, place: &Value) -> Value {
         b.set_scope("loss/wrong");
         let own = self.pick(b, self.logits, place);

@@ -228,8 +228,9 @@ impl Loss {
         Ok(())
     }
 
-    /// Appends the loss on `logits` and the labels, which are to be the input [`LABELS`]. Class numbers are int64 in the shape of the logits
-    /// without the axis of the classes, all other labels are of the type and shape of the logits.
+    /// Appends the loss on `logits` and the labels, which are to be the input [`LABELS`]. Class numbers are int64 in
+    /// the shape of the logits without the axis of the classes, all other labels are of the type and shape of the
+    /// logits.
     ///
     /// # Errors
     /// Where the logits have too few axes for the loss, or weights are not as many as they have classes.
@@ -269,7 +270,7 @@ impl Loss {
         let index = self.index_of_axis(rank as i64);
         if rank < 2 || !(0..rank as i64).contains(&index) {
             return Err(Error::input(format!(
-                "the logits have {rank} axes, and the classes are on axis {}; expected a batch axis and an axis of classes",
+                "the logits have {rank} axes, and the classes are on axis {}; expected an axis of samples and one of classes",
                 self.axis()
             ))
             .help("name the right output with --logits, or the axis with --class-axis; --loss mse is for predictions without classes"));

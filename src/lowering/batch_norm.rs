@@ -98,7 +98,8 @@ fn has_one_number_a_sample(x: &Fact) -> bool {
     x.shape.as_ref().is_some_and(|shape| shape.iter().skip(2).all(|dim| *dim == Dim::Known(1)))
 }
 
-/// The first node of a training model that ONNX Runtime made which takes the statistics of the batch over one number a sample.
+/// The first node of a training model that ONNX Runtime made which takes the statistics of the batch over one number a
+/// sample.
 pub fn trained_over_samples(graph: &GraphProto) -> Option<String> {
     let facts = Facts::declared(graph);
     let trains = |node: &&NodeProto| {
@@ -154,4 +155,33 @@ fn axes_but_channels(x: &Value, b: &TypedBuilder<'_>) -> Vec<i64> {
 fn along_channels(vector: &Value, x: &Value, b: &mut TypedBuilder<'_>) -> Value {
     let axes: Vec<i64> = (1..b.fact(x).rank().unwrap_or(2) as i64 - 1).collect();
     b.unsqueeze(vector, &axes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::graph::tests::node;
+    use crate::lowering::tests::tensor_info;
+    use crate::onnx::proto::AttributeProto;
+
+    #[test]
+    fn one_number_a_sample_is_told_by_the_shape() {
+        let one = |sizes: &[i64]| has_one_number_a_sample(&Fact::with_sizes(crate::onnx::DataType::Float, sizes));
+        assert!(one(&[8, 4]) && one(&[8, 4, 1, 1]) && !one(&[8, 4, 2, 1]));
+        let open = Fact { element: crate::onnx::DataType::Float, shape: Some(vec![Dim::Unknown; 3]) };
+        assert!(!has_one_number_a_sample(&open));
+    }
+
+    #[test]
+    fn an_artifact_tells_whether_its_batch_norm_trains_over_samples() {
+        let graph = |domain: &str, training: i64, sizes: &[i64]| {
+            let mut node = NodeProto::from(node("BatchNormInternal", &["x", "s", "b", "m", "v"], &["y"]));
+            node.domain = Some(domain.into());
+            node.attribute.push(AttributeProto::int("training_mode", training));
+            GraphProto { input: vec![tensor_info("x", sizes)], node: vec![node], ..Default::default() }
+        };
+        assert_eq!(trained_over_samples(&graph("com.microsoft", 1, &[8, 4])).as_deref(), Some("y"));
+        assert_eq!(trained_over_samples(&graph("com.microsoft", 1, &[8, 4, 2, 2])), None);
+        assert_eq!(trained_over_samples(&graph("com.microsoft", 0, &[8, 4])), None);
+    }
 }

@@ -91,7 +91,8 @@ pub struct Lowered {
     pub state: Vec<StatePair>,
     /// Whether the graph reads [`SEED`] and [`STEP`], which are then to be declared.
     pub draws: bool,
-    /// The first BatchNormalization whose statistics are of one number a sample, so that a batch of one sample has none.
+    /// The first BatchNormalization whose statistics are of one number a sample, so that a batch of one sample has
+    /// none.
     pub over_samples: Option<String>,
 }
 

@@ -56,7 +56,8 @@ impl Operators {
         if let Some(outputs) = self.answered.get(&question) {
             return outputs.clone();
         }
-        // Some rules panic on what they do not foresee, and tract's arithmetic where a size overflows: one more thing that is not known.
+        // Some rules panic on what they do not foresee, and tract's arithmetic where a size overflows: one more thing
+        // that is not known.
         let outputs = quietly(|| self.ask(node, &question.1)).ok().flatten();
         if outputs.iter().flatten().all(|output| is_repeatable(output, &question.1)) {
             self.answered.insert(question, outputs.clone());

@@ -52,8 +52,10 @@ impl Metric {
 
     /// That it cannot be measured, and why.
     pub(super) fn unknown(self, why: &str) -> Error {
-        Error::input(format!("the best epoch by {} cannot be told: {why}", self.name()))
-            .help("--best test-loss needs test data and a model to evaluate, --best test-error classes or probabilities too, --best loss neither")
+        Error::input(format!("the best epoch by {} cannot be told: {why}", self.name())).help(
+            "--best test-loss needs test data and a model to evaluate, --best test-error labels that are classes or \
+                 probabilities too, --best loss neither",
+        )
     }
 }
 

@@ -11,8 +11,8 @@ use ndarray::{ArrayView1, ArrayView2, Ix1, Ix2};
 pub struct Counts {
     /// The samples.
     pub samples: usize,
-    /// What the mean over the batch that its loss is weighs: the labels that count, the sum of the weights of their classes where classes have
-    /// such, and the samples where labels are neither right nor wrong.
+    /// What the mean over the batch that its loss is weighs: the labels that count, the sum of the weights of their
+    /// classes where classes have such, and the samples where labels are neither right nor wrong.
     pub weight: f64,
     /// The labels that count.
     pub labels: f64,
@@ -23,9 +23,9 @@ pub struct Counts {
 }
 
 impl Counts {
-    /// What is counted of `samples` samples with `labels`, by what a graph returned as `outputs` under `names`: the graph's own counts, where it
-    /// returns any. Else labels are counted by the logits, where they are one whole number a sample, or the probabilities of classes.
-    /// `port` is the input of the labels.
+    /// What is counted of `samples` samples with `labels`, by what a graph returned as `outputs` under `names`: the
+    /// graph's own counts, where it returns any. Else labels are counted by the logits, where they are one whole number
+    /// a sample, or the probabilities of classes. `port` is the input of the labels.
     ///
     /// # Errors
     /// Where a label is neither a class nor to be ignored.

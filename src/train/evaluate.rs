@@ -13,7 +13,8 @@ use std::thread;
 pub struct Evaluation {
     /// The mean loss over the labels that count.
     pub loss: f64,
-    /// The fraction of them that is wrong, where the evaluation graph counts them, or returns logits and the labels are classes.
+    /// The fraction of them that is wrong, where the evaluation graph counts them, or returns logits and the labels are
+    /// classes.
     pub error: Option<f64>,
     /// The fraction of them whose class is not among the five largest logits, where there are six classes or more.
     pub top5_error: Option<f64>,
@@ -56,8 +57,8 @@ pub fn evaluate(
     Ok(Some(Evaluation { loss, error, top5_error, samples: counts.samples }))
 }
 
-/// How many classes the model tells apart; none where the labels are no classes, or neither its graph says nor the logits that its
-/// evaluation graph returns.
+/// How many classes the model tells apart; none where the labels are no classes, or neither its graph says nor the
+/// logits that its evaluation graph returns.
 ///
 /// # Errors
 /// Where the engine cannot evaluate, or not in batches of that size.

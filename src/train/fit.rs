@@ -95,7 +95,7 @@ impl Config {
         let (count, samples) = (train.batch_count(self.batch_size)?, train.data().len());
         if self.drop_last && samples < self.batch_size {
             return Err(Error::input(format!(
-                "there are {samples} training samples, fewer than a batch of {}, and a last batch that is not whole is left out",
+                "there are {samples} training samples, fewer than a batch of {}, and one that is not whole is left out",
                 self.batch_size
             ))
             .help("choose a smaller --batch-size, or leave --drop-last out"));
@@ -145,8 +145,9 @@ pub enum Ended {
     StoppedEarly,
 }
 
-/// Checks that configuration, data and graph fit and that the graph has a meaning for all labels and indices, and redraws the fraction
-/// `label_noise` of the training labels. Returns how many classes the model has, where that can be known.
+/// Checks that configuration, data and graph fit and that the graph has a meaning for all labels and indices, and
+/// redraws the fraction `label_noise` of the training labels. Returns how many classes the model has, where that can be
+/// known.
 ///
 /// # Errors
 /// Where they do not fit, or a number of the data is out of its range.

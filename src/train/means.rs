@@ -4,8 +4,9 @@ use super::counts::Counts;
 use super::metrics::{Mean, Measures};
 use serde::{Deserialize, Serialize};
 
-/// The means of all [`Measures`] over the steps so far, each over the steps that tell it: of losses by what they weigh, of errors over the labels
-/// that count, of norms over the samples. Of learning rate, r and α there are no means: they are those of the last step.
+/// The means of all [`Measures`] over the steps so far, each over the steps that tell it: of losses by what they weigh,
+/// of errors over the labels that count, of norms over the samples. Of learning rate, r and α there are no means: they
+/// are those of the last step.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Means {
     loss: Mean,

@@ -21,7 +21,8 @@ pub struct Mean {
 }
 
 impl Mean {
-    /// Adds `value`, itself the mean of what weighs `weight` together: so many samples, say. What weighs nothing changes nothing.
+    /// Adds `value`, itself the mean of what weighs `weight` together: so many samples, say. What weighs nothing
+    /// changes nothing.
     pub fn add(&mut self, value: f32, weight: f64) {
         if weight > 0.0 {
             self.sum += f64::from(value) * weight;
@@ -85,7 +86,8 @@ pub struct Measures {
     /// The fraction of the labels that count which are wrong, from 0 to 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<f32>,
-    /// The fraction of them whose class is not among the five largest logits, from 0 to 1; of a class a sample, with six classes or more.
+    /// The fraction of them whose class is not among the five largest logits, from 0 to 1; of a class a sample, with
+    /// six classes or more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub top5_error: Option<f32>,
     /// The learning rate that the step was taken with.
@@ -156,17 +158,19 @@ pub struct EpochReport {
     pub epoch: u64,
     /// The steps taken in the run so far.
     pub step: u64,
-    /// Means over the epoch, each at the parameters of its step: losses and errors over the labels that count, norms over the samples. Learning
-    /// rate, r and α are those of the last step.
+    /// Means over the epoch, each at the parameters of its step: losses and errors over the labels that count, norms
+    /// over the samples. Learning rate, r and α are those of the last step.
     #[serde(flatten)]
     pub measures: Measures,
-    /// The mean loss over the labels of the test set that count, where there is one and it was evaluated after this epoch.
+    /// The mean loss over the labels of the test set that count, where there is one and it was evaluated after this
+    /// epoch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub test_loss: Option<f64>,
     /// The fraction of them that is wrong, from 0 to 1, where the evaluation graph tells.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub test_error: Option<f64>,
-    /// The fraction of them whose class is not among the five largest logits; of a class a sample, with six classes or more.
+    /// The fraction of them whose class is not among the five largest logits; of a class a sample, with six classes or
+    /// more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub test_top5_error: Option<f64>,
     /// The duration of the epoch's training steps in seconds.

@@ -14,6 +14,18 @@ use std::iter;
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
+/// The arguments that are of a loss which is put on a model.
+const OF_A_LOSS_PUT_ON: [&str; 8] = [
+    "loss",
+    "logits",
+    "label_smoothing",
+    "class_axis",
+    "ignore_index",
+    "class_weights",
+    "class_weights_file",
+    "pos_weight",
+];
+
 /// How a forward model is made into a step model.
 #[derive(Args, Clone, Debug, Default)]
 pub struct StepArguments {
@@ -24,7 +36,7 @@ pub struct StepArguments {
     #[arg(long, value_name = "NAME", help_heading = "Loss (forward models)")]
     logits: Option<String>,
     /// The scalar of the graph that is the loss already
-    #[arg(long, value_name = "NAME", conflicts_with_all = ["loss", "logits", "label_smoothing", "class_axis", "ignore_index", "class_weights", "class_weights_file", "pos_weight"], help_heading = "Loss (forward models)")]
+    #[arg(long, value_name = "NAME", conflicts_with_all = OF_A_LOSS_PUT_ON, help_heading = "Loss (forward models)")]
     loss_output: Option<String>,
     /// Spread this share of each label over all classes
     #[arg(long, value_name = "SHARE", allow_negative_numbers = true, help_heading = "Loss (forward models)")]

@@ -1,4 +1,5 @@
-//! Whether the numbers of a data set mean something to the graph that they are fed to: labels are classes, token ids are rows of a table.
+//! Whether the numbers of a data set mean something to the graph that they are fed to: labels are classes, token ids
+//! are rows of a table.
 
 use super::array::Values;
 use super::{Feed, Labels, Samples};
@@ -21,15 +22,16 @@ impl Feed<'_> {
         let Outside { place, value, range } = outside;
         let sample = self.data().number_of(place[0]);
         let message = format!(
-            "sample {sample} of the {what} data has {value} at {:?}, by which the model looks something up; expected {range}",
+            "sample {sample} of the {what} data has {value} at {:?}, by which the model looks something up; \
+             expected {range}",
             &place[1..]
         );
         let help = "give the model numbers that its tables have rows for, or export it with larger tables";
         Err(self.data().in_samples_file(Error::input(message).help(help)))
     }
 
-    /// Checks the labels of the data that are called `what`. They may be any of `classes` classes, where the graph does not say how many it has
-    /// ([`crate::train::class_count`]).
+    /// Checks the labels of the data that are called `what`. They may be any of `classes` classes, where the graph does
+    /// not say how many it has ([`crate::train::class_count`]).
     ///
     /// # Errors
     /// As [`Feed::check_samples`]; where no label counts.
@@ -58,8 +60,8 @@ impl Feed<'_> {
                 "the loss is of probabilities; train class numbers with --loss cross-entropy".to_owned()
             } else if range.ignored.is_some() {
                 format!(
-                    "let labels of {value} not count, with --ignore-index {value} where the loss is put on the model; \
-                     or number the classes from 0, and train a model with as many"
+                    "labels of {value} are left out with --ignore-index {value}, given where the loss is put on the \
+                     model; all others are numbers of its classes, which begin at 0"
                 )
             } else {
                 "number the classes from 0, and train a model with as many".to_owned()

@@ -278,8 +278,9 @@ impl Dataset {
         Ok(Self { samples, labels: self.labels.select(rows)?, class_names: self.class_names.clone(), origin })
     }
 
-    /// Redraws the labels of the fraction `noise` of the samples uniformly over all `classes`: a label may come out
-    /// as it was. Labels of `ignored`, which stand for no class, stay. The same `seed` redraws the same samples to the same labels.
+    /// Redraws the labels of the fraction `noise` of the samples uniformly over all `classes`: a label may come out as
+    /// it was. Labels of `ignored`, which stand for no class, stay. The same `seed` redraws the same samples to the
+    /// same labels.
     ///
     /// # Errors
     /// Where `noise` is not between 0 and 1, or above 0 with labels that are no classes.

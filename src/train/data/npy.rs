@@ -47,8 +47,8 @@ impl NamedArrays for NpyFolder {
     }
 }
 
-/// Decodes an array in the format `.npy`: booleans, integers or floats of any width, either byte order, either memory order. `what`
-/// it is begins the messages.
+/// Decodes an array in the format `.npy`: booleans, integers or floats of any width, either byte order, either memory
+/// order. `what` it is begins the messages.
 ///
 /// # Errors
 /// Where it is damaged, goes on after its last element, or has elements of another type.

@@ -119,8 +119,8 @@ impl Table {
         self.rows.iter().map(move |row| row.get(column).unwrap_or_default())
     }
 
-    /// The table as samples of numbers and their labels: classes where the target is text (their names are kept), whole numbers
-    /// where it is such, floats otherwise.
+    /// The table as samples of numbers and their labels: classes where the target is text (their names are kept), whole
+    /// numbers where it is such, floats otherwise.
     ///
     /// # Errors
     /// Where a column is missing, an entry is no number (line and column are named), or a class is none of `columns`'.
