@@ -147,13 +147,13 @@ fn what_is_out_of_range_is_refused_before_a_step_on_every_engine() {
                 "x_train",
                 (4, 1),
                 20,
-                "sample 4 of the training data has 20 at [1], by which the model looks something up; expected 0 to 19",
+                "sample 4 of the training data has 20 at [1], which the model looks up in a table; expected 0 to 19",
             ),
             (
                 "x_test",
                 (2, 0),
                 -3,
-                "sample 2 of the test data has -3 at [0], by which the model looks something up; expected 0 to 19",
+                "sample 2 of the test data has -3 at [0], which the model looks up in a table; expected 0 to 19",
             ),
         ] {
             let data = tokens(&folder.path().join("data.npz"), |name, values| {

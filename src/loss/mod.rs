@@ -124,7 +124,7 @@ impl Loss {
         if self.label_smoothing != 0.0 {
             parts.push(format!("label smoothing {}", self.label_smoothing));
         }
-        for (what, weights) in [("class weights", &self.class_weights), ("labels of 1 count", &self.pos_weight)] {
+        for (what, weights) in [("class weights", &self.class_weights), ("weight of labels of 1:", &self.pos_weight)] {
             match &weights[..] {
                 [] => {}
                 [first, _, _, _, _, .., last] => parts.push(format!("{what} {first}, …, {last} ({})", weights.len())),
@@ -147,9 +147,9 @@ impl Loss {
             LossKind::SoftCrossEntropy => {
                 Some("the fraction of the labels whose likeliest class is not the model's".to_owned())
             }
-            LossKind::Bce => {
-                Some("the fraction of the labels, each output's for itself, on the wrong side of 0.5".to_owned())
-            }
+            LossKind::Bce => Some(
+                "the fraction of the labels whose outputs, each for itself, are on the other side of 0.5".to_owned(),
+            ),
             LossKind::Mse | LossKind::L1 | LossKind::Huber => None,
         }
     }

@@ -155,7 +155,7 @@ fn what_was_chosen_is_described() {
     let said = loss.describe("y");
     assert_eq!(said, "cross-entropy of `y`; label smoothing 0.1; class weights 1, 0.5; labels of -100 do not count");
     let loss = Loss { pos_weight: (0..9).map(|i| i as f32).collect(), ..Loss::new(LossKind::Bce) };
-    assert_eq!(loss.describe("y"), "bce of `y`; labels of 1 count 0, …, 8 (9)");
+    assert_eq!(loss.describe("y"), "bce of `y`; weight of labels of 1: 0, …, 8 (9)");
 }
 
 #[test]

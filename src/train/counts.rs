@@ -48,7 +48,8 @@ impl Counts {
             return Ok(by_logits.unwrap_or(unknown));
         };
         if counted.is_nan() {
-            return Err(Error::input("a label of the batch is neither a class of the model nor to be ignored"));
+            return Err(Error::input("a label of the batch is neither a class of the model nor to be ignored")
+                .help("number the classes from 0, and train a model with as many; --ignore-index leaves labels out"));
         }
         let weight = number(WEIGHT).map_or(counted, f64::from);
         Ok(Self { samples, weight, labels: counted, wrong: number(WRONG).map(f64::from), beyond_top5 })

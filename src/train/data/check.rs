@@ -22,8 +22,7 @@ impl Feed<'_> {
         let Outside { place, value, range } = outside;
         let sample = self.data().number_of(place[0]);
         let message = format!(
-            "sample {sample} of the {what} data has {value} at {:?}, by which the model looks something up; \
-             expected {range}",
+            "sample {sample} of the {what} data has {value} at {:?}, which the model looks up in a table; expected {range}",
             &place[1..]
         );
         let help = "give the model numbers that its tables have rows for, or export it with larger tables";
@@ -154,7 +153,7 @@ mod tests {
         let message = says(&[19, 6, 7, 7]).unwrap();
         assert_eq!(
             message,
-            "x.npy: sample 1 of the training data has 7 at [1], by which the model looks something up; expected 0 to 6"
+            "x.npy: sample 1 of the training data has 7 at [1], which the model looks up in a table; expected 0 to 6"
         );
         assert!(says(&[20, 0, 0, 0]).unwrap().contains("sample 0 of the training data has 20 at [0]"));
         assert!(says(&[0, 0, -1, 0]).unwrap().contains("has -1 at [0]"));
