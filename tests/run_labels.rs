@@ -188,6 +188,35 @@ fn the_labels_of_a_loss_in_the_model_are_checked_too() {
     }
 }
 
+/// A step model that does not say how many classes it has: the logits of the evaluation do.
+#[test]
+fn classes_are_counted_where_the_graph_does_not_say_how_many() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = support::forward::write(&support::forward::classifier(), &folder.path().join("model.onnx"));
+    let step = folder.path().join("step.onnx");
+    gnp_rewrite().arg(&model).arg("-o").arg(&step).arg("--quiet").assert().success();
+    let mut proto = gnp::onnx::read(&step).unwrap().into_proto();
+    let ranges = proto.metadata_props.iter_mut().find(|entry| entry.key() == "gnp.ranges").unwrap();
+    assert_eq!(ranges.value(), r#"{"labels":[{"last":2,"ignored":-100}]}"#);
+    ranges.value = Some(r#"{"labels":[{"last":null,"ignored":-100}]}"#.to_owned());
+    support::forward::write(&proto, &step);
+    let x = Array2::from_shape_fn((8, 4), |(row, column)| (row * column) as f32 / 8.0);
+    let labels = |last: i64| Array1::from_shape_fn(8, |row| if row == 7 { last } else { row as i64 % 3 });
+    for engine in engines() {
+        let run = |last: i64| {
+            let data = archive(&folder.path().join("data.npz"), &[("x", bytes(&x)), ("y", bytes(&labels(last)))]);
+            let mut command = gnp_run(&step, &data, &folder.path().join("out"), 1);
+            command.arg("--quiet").args(&engine);
+            command
+        };
+        run(-100).assert().success();
+        assert_says(
+            &refusal(&mut run(3)),
+            &["sample 7 of the training data has the label 3; expected 0 to 2, or -100"],
+        );
+    }
+}
+
 /// The graph adds one before it looks up, so that the range is not known: the engines say what is wrong, in one
 /// message.
 #[test]

@@ -126,7 +126,7 @@ pub fn ranges(graph: &GraphProto, facts: &Facts) -> Ranges {
 }
 
 /// Where the elements of a value come from.
-#[derive(Clone)]
+#[derive(Clone, PartialEq)]
 struct Trace<'g> {
     input: &'g str,
     /// Of each axis of the value, the one of the input that it is; none where they are no longer told apart.
@@ -154,7 +154,14 @@ impl<'g> Search<'g> {
         let traces = match (node.domain(), node.op_type()) {
             ("", "Concat") => {
                 let parts = node.input.iter().filter_map(|part| self.traces.get(part.as_str())).flatten();
-                parts.map(|trace| Trace { axes: None, ..trace.clone() }).collect()
+                let mut joined: Vec<Trace<'_>> = Vec::new();
+                for part in parts.map(|trace| Trace { axes: None, ..trace.clone() }) {
+                    // What is joined with itself over and over would grow without end.
+                    if !joined.contains(&part) {
+                        joined.push(part);
+                    }
+                }
+                joined
             }
             ("", "Split") => return self.split(node, from),
             _ => {
@@ -336,6 +343,15 @@ mod tests {
         ];
         let constants = vec![TensorProto::int64s("axes", &[2]), TensorProto::int64s("start", &[1])];
         assert_eq!(found(nodes, constants), [Range::up_to(19)]);
+    }
+
+    #[test]
+    fn what_is_joined_with_itself_is_one_input() {
+        let name = |i: usize| if i == 0 { "ids".to_owned() } else { format!("a{i}") };
+        let doubled = |i: usize| node("Concat", &[&name(i), &name(i)], &[&name(i + 1)]).into();
+        let mut nodes: Vec<NodeProto> = (0..100).map(doubled).collect();
+        nodes.push(node("Gather", &["words", &name(100)], &["y"]).into());
+        assert_eq!(found(nodes, vec![]), [Range::up_to(19)]);
     }
 
     #[test]
