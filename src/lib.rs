@@ -37,6 +37,7 @@ pub mod normalise;
 pub mod objective;
 pub mod onnx;
 pub mod penalty;
+mod quietly;
 pub mod rewrite;
 pub mod shapes;
 pub mod train;

@@ -61,11 +61,9 @@ fn inputs_and_outputs_are_in_the_order_of_the_contract() {
 
     let next: Vec<String> = state.iter().map(|name| format!("{name}.next")).collect();
     let output = names(&step.graph.output);
-    assert_eq!(
-        output[..6],
-        ["loss", "gnp.grad_norm", "gnp.loss_perturbed", "gnp.mixed_grad_norm", "gnp.param_norm", "logits"]
-    );
-    assert_eq!(output[6..], next);
+    let norms = ["gnp.grad_norm", "gnp.loss_perturbed", "gnp.mixed_grad_norm", "gnp.param_norm"];
+    assert_eq!(output[..8], [&["loss"], &norms[..], &["gnp.counted", "gnp.wrong", "logits"]].concat());
+    assert_eq!(output[8..], next);
     let pairs: Vec<(String, String)> = serde_json::from_str(step.metadata("gnp.state").unwrap()).unwrap();
     assert_eq!(pairs, state.iter().cloned().zip(next).collect::<Vec<_>>());
 
@@ -82,16 +80,19 @@ fn inputs_and_outputs_are_in_the_order_of_the_contract() {
 }
 
 #[test]
-fn logits_are_returned_where_they_tell_classes() {
+fn what_is_counted_and_the_logits_are_returned_where_they_tell_classes() {
     let returned = |model: &ModelProto, arguments: &[&str]| {
         let folder = folder(model);
         rewrite(&folder, arguments);
         StepModel::recognise(&step(&folder)).unwrap().outputs.split_off(5)
     };
-    assert_eq!(returned(&perceptron(), &["--loss", "cross-entropy"]), ["logits"]);
-    assert_eq!(returned(&perceptron(), &["--loss", "soft-cross-entropy"]), ["logits"]);
+    let counts = ["gnp.counted", "gnp.wrong"];
+    assert_eq!(returned(&perceptron(), &["--loss", "cross-entropy"]), [&counts[..], &["logits"]].concat());
+    let weighted = returned(&perceptron(), &["--loss", "cross-entropy", "--class-weights", "1,2,0.5"]);
+    assert_eq!(weighted, [&counts[..], &["gnp.weight", "logits"]].concat());
+    assert_eq!(returned(&perceptron(), &["--loss", "soft-cross-entropy"]), [&counts[..], &["logits"]].concat());
+    assert_eq!(returned(&perceptron(), &["--loss", "bce"]), counts);
     assert_eq!(returned(&perceptron(), &["--loss", "mse"]), [""; 0]);
-    assert_eq!(returned(&perceptron(), &["--loss", "bce"]), [""; 0]);
 }
 
 #[test]
@@ -164,7 +165,7 @@ fn the_bare_command_says_what_it_inferred() {
     let text = rewrite(&folder, &[]);
     let parts = [
         "model.onnx → step.onnx\n",
-        "loss        cross-entropy of `logits`\n",
+        "loss        cross-entropy of `logits`; labels of -100 do not count\n",
         "penalty     GNP: r = 0.1, alpha = 0.8",
         "optimizer   momentum\n",
         "trains      6 of 8 float constants, 123 numbers\n",

@@ -7,6 +7,7 @@ use crate::emit::trained::Trained;
 use crate::engine::ort_training::{Artifacts, Options};
 use crate::engine::runtime::Runtime;
 use crate::engine::{Available, Engine, OrtTraining, Rates, State, StepEngine, StepModel, Tensor, runtime};
+use crate::lowering;
 use crate::onnx::{self, Model, WriteOptions};
 use crate::penalty::Warmup;
 use crate::rewrite::{self, StepConfig};
@@ -169,6 +170,16 @@ impl Trainee {
         match self {
             Self::Artifacts(_) => None,
             Self::Step(this) => StepConfig::of(&this.step).ok(),
+        }
+    }
+
+    /// A BatchNormalization that takes statistics of one number a sample, where one trains.
+    pub fn over_samples(&self) -> Result<Option<String>> {
+        match self {
+            Self::Artifacts(artifacts) => {
+                Ok(lowering::trained_over_samples(&onnx::read(&artifacts.training_model)?.graph))
+            }
+            Self::Step(_) => Ok(self.step_config().and_then(|config| config.over_samples)),
         }
     }
 

@@ -18,7 +18,7 @@ mod loss;
 mod random;
 mod straight_through;
 
-pub use batch_norm::BATCH_NORM;
+pub use batch_norm::{BATCH_NORM, trained_over_samples};
 pub(crate) use straight_through::is_step;
 pub use straight_through::{STRAIGHT_THROUGH, StraightThrough};
 
@@ -105,6 +105,9 @@ pub struct Lowered {
     pub follows_frozen: bool,
     /// The nodes that gradients pass straight through.
     pub passed: Vec<String>,
+    /// The first BatchNormalization whose statistics are of one number a sample, so that a batch of one sample has
+    /// none.
+    pub over_samples: Option<String>,
 }
 
 /// Lowers BatchNormalization, Dropout, random draws and losses in `graph`, which has been normalised. `facts` are used and added to;

@@ -5,8 +5,8 @@ use crate::autodiff;
 use crate::choice::Choice;
 use crate::contract::{ALPHA, CONFIG_KEY, LABELS, LEARNING_RATE, R, SEED, STEP, VERSION_KEY, WARMUP_STEPS};
 use crate::emit::step::{self, Parts};
-use crate::graph::{self, Dim, Facts, Graph, TypedBuilder, Value};
-use crate::loss::{self, Ending, Wanted, find_ending};
+use crate::graph::{self, Dim, Facts, Graph, TypedBuilder, Value, ranges};
+use crate::loss::{self, Appended, Ending, Wanted, find_ending};
 use crate::lowering::{self, Lowered};
 use crate::normalise::normalise;
 use crate::objective::{Forward, Objective as _};
@@ -87,6 +87,9 @@ pub struct StepConfig {
     /// How BatchNormalization, Dropout and random draws train.
     #[serde(flatten)]
     pub lowering: lowering::Choices,
+    /// A BatchNormalization whose statistics are of one number a sample, where there is one: batches need two samples.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub over_samples: Option<String>,
     /// The penalty.
     #[serde(flatten)]
     pub penalty: Penalty,
@@ -136,6 +139,7 @@ fn build(model: &mut Model, options: &StepOptions) -> Result<StepReport> {
     shapes::bind(model, &options.dims)?;
     let mut facts = shapes::analyse(model, &BTreeMap::new())?;
     let mut graph = Graph::new(std::mem::take(&mut model.graph))?;
+    let mut ranges = ranges(graph.proto(), &facts);
 
     let ending = find_ending(&graph, &facts, &options.loss);
     let evidence = Evidence {
@@ -168,16 +172,17 @@ fn build(model: &mut Model, options: &StepOptions) -> Result<StepReport> {
 
     let mut b = TypedBuilder::new(&mut graph, &mut facts, LOSS_PASS);
     let mut returned_logits = None;
-    let (loss, labels, wanted, logits) = match &ending {
+    let (loss, labels, tally, wanted, logits) = match &ending {
         Ending::Logits { value, loss } => {
             refuse_labels(b.graph())?;
             let in_step = in_step(value);
             let fact = b.fact(&in_step).clone();
-            let (scalar, labels) = loss.append(&mut b, &in_step)?;
+            let Appended { loss: scalar, labels, range, tally } = loss.append(&mut b, &in_step)?;
+            ranges.extend(range.map(|range| (LABELS.to_owned(), vec![range])));
             returned_logits = loss.is_of_a_table(&fact).then_some((in_step, fact));
-            (scalar, Some(labels), Some(loss.clone()), value.clone())
+            (scalar, Some(labels), tally, Some(loss.clone()), value.clone())
         }
-        Ending::Scalar(value) => (scalar(&mut b, &in_step(value)), None, None, value.clone()),
+        Ending::Scalar(value) => (scalar(&mut b, &in_step(value)), None, None, None, value.clone()),
     };
     let loss = loss::append_l2(&mut b, &loss, &candidates, options.l2, options.l2_skip_vectors);
     report.warnings.extend(where_gradients_end(b.graph(), b.facts(), &loss, &candidates));
@@ -219,6 +224,7 @@ fn build(model: &mut Model, options: &StepOptions) -> Result<StepReport> {
         labels,
         loss: objective.here().loss.clone(),
         metrics: penalised.metrics,
+        tally,
         logits: returned_logits,
         hyperparameters,
         seeded: lowered.draws,
@@ -226,6 +232,7 @@ fn build(model: &mut Model, options: &StepOptions) -> Result<StepReport> {
         statistics: lowered.state.into_iter().map(|pair| State { name: pair.state, next: pair.next }).collect(),
         slots: slots.collect::<Result<_>>()?,
         step,
+        ranges,
     };
     let config = StepConfig {
         model: model.path().file_name().unwrap_or_default().to_string_lossy().into_owned(),
@@ -234,6 +241,7 @@ fn build(model: &mut Model, options: &StepOptions) -> Result<StepReport> {
         logits: logits.to_string(),
         l2: options.l2,
         lowering: options.lowering,
+        over_samples: lowered.over_samples,
         penalty: options.penalty,
         warmup: options.warmup,
         optimizer: options.optimizer.clone(),

@@ -1,7 +1,7 @@
 //! From a trained state back to the forward model, and the model that evaluates it on the way.
 
 use super::forward::StepConfig;
-use crate::emit::evaluation;
+use crate::emit::evaluation::{self, Evaluated};
 use crate::emit::step;
 use crate::emit::trained::{self, Trained};
 use crate::graph::{Graph, TypedBuilder, Value};
@@ -47,17 +47,19 @@ fn evaluation_of(model: &mut Model, config: &StepConfig, state: &HashSet<&str>) 
     };
     evaluation::infer(&mut graph);
     lowering::lower(&mut graph, &mut facts, &INFERENCE, &Default::default())?;
-    let (loss, labels) = match &config.loss {
+    let appended = match &config.loss {
         Some(loss) => {
             let plain = loss.clone().without_smoothing();
-            let (loss, labels) = plain.append(&mut TypedBuilder::new(&mut graph, &mut facts, "loss"), &end)?;
-            (loss, Some(labels))
+            Some(plain.append(&mut TypedBuilder::new(&mut graph, &mut facts, "loss"), &end)?)
         }
-        None => (end.clone(), None),
+        None => None,
     };
     lowering::expand(&mut graph, &mut facts)?;
-    let predictions = config.loss.is_some().then_some((&end, &fact));
-    evaluation::assemble(model, graph, labels.as_ref(), &loss, predictions, state);
+    let evaluated = match &appended {
+        Some(appended) => Evaluated::Appended(appended, &end, &fact),
+        None => Evaluated::Scalar(&end),
+    };
+    evaluation::assemble(model, graph, evaluated, state);
     Ok(())
 }
 

@@ -2,12 +2,13 @@
 
 use super::convert::{all_symbols, closed, from_datum_type, from_tract_dim, ints, small_tensor, to_tract};
 use super::declared::{declared, of_tensor};
-use super::operators::{Operators, quietly};
+use super::operators::Operators;
 use super::{bindings, local};
 use crate::Result;
 use crate::graph::{Dim, Fact, Facts, Value};
 use crate::onnx::Model;
 use crate::onnx::proto::{GraphProto, NodeProto, TensorProto, standard_domain};
+use crate::quietly::quietly;
 use foldhash::{HashMap, HashSet};
 use std::collections::BTreeMap;
 use tract_onnx::prelude::Symbol;
@@ -88,7 +89,7 @@ impl<'m> Sweep<'m> {
         if node.attribute.iter().any(|a| a.g.is_some() || !a.graphs.is_empty()) {
             return Ok(unknown());
         }
-        if let Some(facts) = quietly(|| local::infer(node, |i| self.known.get(node.input(i)?).cloned())) {
+        if let Ok(Some(facts)) = quietly(|| local::infer(node, |i| self.known.get(node.input(i)?).cloned())) {
             return Ok(facts);
         }
         // tract tells operators by their bare names, whatever their domain.

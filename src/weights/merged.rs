@@ -129,7 +129,7 @@ impl Search<'_, '_> {
                     let origins = origins(record, read.constant);
                     let fits =
                         |name: &&str| !by_name || origins.iter().any(|origin| last_part(origin) == last_part(name));
-                    let Some(at) = missing.iter().position(|name| fits(&name)) else { return true };
+                    let Some(at) = missing.iter().position(|name| fits(name)) else { return true };
                     apart.add(record, read, missing.remove(at));
                     false
                 });

@@ -17,7 +17,7 @@ pub fn run(arguments: &Arguments, model: Model) -> Result<()> {
         .in_file(&arguments.input)
         .help("leave them out"));
     }
-    let options = arguments.step.options(arguments.penalty.penalty()?, arguments.lr);
+    let options = arguments.step.options(arguments.penalty.penalty()?, arguments.lr)?;
     let write = WriteOptions {
         force: arguments.force,
         external_data: arguments.external_data.into(),

@@ -6,11 +6,25 @@ use crate::penalty::{Penalty, Warmup};
 use crate::rewrite::StepOptions;
 use crate::transform::{Decay, Optimizer, OptimizerKind, Scale};
 use crate::weights::{Selection, Sharing, Tie};
+use crate::{Error, Result};
 use clap::builder::PossibleValue;
 use clap::{Args, ValueEnum};
 use std::collections::BTreeMap;
 use std::iter;
+use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
+
+/// The arguments that are of a loss which is put on a model.
+const OF_A_LOSS_PUT_ON: [&str; 8] = [
+    "loss",
+    "logits",
+    "label_smoothing",
+    "class_axis",
+    "ignore_index",
+    "class_weights",
+    "class_weights_file",
+    "pos_weight",
+];
 
 /// How a forward model is made into a step model.
 #[derive(Args, Clone, Debug, Default)]
@@ -22,14 +36,38 @@ pub struct StepArguments {
     #[arg(long, value_name = "NAME", help_heading = "Loss (forward models)")]
     logits: Option<String>,
     /// The scalar of the graph that is the loss already
-    #[arg(long, value_name = "NAME", conflicts_with_all = ["loss", "logits", "label_smoothing", "class_axis"], help_heading = "Loss (forward models)")]
+    #[arg(long, value_name = "NAME", conflicts_with_all = OF_A_LOSS_PUT_ON, help_heading = "Loss (forward models)")]
     loss_output: Option<String>,
     /// Spread this share of each label over all classes
     #[arg(long, value_name = "SHARE", allow_negative_numbers = true, help_heading = "Loss (forward models)")]
     label_smoothing: Option<f32>,
-    /// The axis of the logits that the classes are on [default: the softmax's, else 1]
+    /// The axis of the logits that the classes are on [default: what names, shapes and operators tell]
     #[arg(long, value_name = "AXIS", allow_negative_numbers = true, help_heading = "Loss (forward models)")]
     class_axis: Option<i64>,
+    /// Labels of this number do not count: the loss is the mean over the others [default: -100]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, help_heading = "Loss (forward models)")]
+    ignore_index: Option<i64>,
+    /// What each class counts in cross-entropy, a number for each
+    #[arg(
+        long,
+        value_name = "W,...",
+        value_delimiter = ',',
+        allow_negative_numbers = true,
+        help_heading = "Loss (forward models)"
+    )]
+    class_weights: Vec<f32>,
+    /// The same from a text file, where there are many: numbers between spaces, commas or line ends
+    #[arg(long, value_name = "FILE", conflicts_with = "class_weights", help_heading = "Loss (forward models)")]
+    class_weights_file: Option<PathBuf>,
+    /// What labels of 1 count in binary cross-entropy: one number, or one for each output
+    #[arg(
+        long,
+        value_name = "W,...",
+        value_delimiter = ',',
+        allow_negative_numbers = true,
+        help_heading = "Loss (forward models)"
+    )]
+    pos_weight: Vec<f32>,
     /// Add C/2 * |w|^2 to the loss, and so to both passes
     #[arg(long, value_name = "C", allow_negative_numbers = true, help_heading = "Loss (forward models)")]
     l2: Option<f32>,
@@ -136,16 +174,41 @@ fn parse_dim(text: &str) -> Result<(String, i64), String> {
     }
 }
 
+/// The numbers in a text file.
+fn numbers_in(file: &Path) -> Result<Vec<f32>> {
+    let text = std::fs::read_to_string(file).map_err(|error| Error::io("read the class weights", file, &error))?;
+    let words = text.split(|c: char| c == ',' || c.is_whitespace()).filter(|word| !word.is_empty());
+    let number = |word: &str| {
+        word.parse().map_err(|_| {
+            let word: String = word.chars().take(40).collect();
+            Error::input(format!("`{word}` is no number"))
+                .in_file(file)
+                .help("write a number for each class, between spaces, commas or line ends: numpy.savetxt does")
+        })
+    };
+    let numbers = words.map(number).collect::<Result<Vec<f32>>>()?;
+    if numbers.is_empty() { Err(Error::input("there are no numbers in it").in_file(file)) } else { Ok(numbers) }
+}
+
 impl StepArguments {
     /// The options that are asked for; `learning_rate` is the default of the input `lr`.
-    pub fn options(&self, penalty: Penalty, learning_rate: Option<f32>) -> StepOptions {
-        StepOptions {
+    ///
+    /// # Errors
+    /// Where the file of class weights cannot be read, or holds anything but numbers.
+    pub fn options(&self, penalty: Penalty, learning_rate: Option<f32>) -> Result<StepOptions> {
+        Ok(StepOptions {
             loss: Wanted {
                 loss: self.loss.and_then(|LossChoice(kind)| kind),
                 logits: self.logits.clone(),
                 loss_output: self.loss_output.clone(),
                 label_smoothing: self.label_smoothing.unwrap_or(0.0),
                 class_axis: self.class_axis,
+                ignore_index: self.ignore_index,
+                class_weights: match &self.class_weights_file {
+                    Some(file) => numbers_in(file)?,
+                    None => self.class_weights.clone(),
+                },
+                pos_weight: self.pos_weight.clone(),
             },
             l2: self.l2.unwrap_or(0.0),
             l2_skip_vectors: self.l2_skip_1d,
@@ -176,7 +239,7 @@ impl StepArguments {
                 decay_scale: self.decay_scale.clone(),
             },
             dims: self.dim.iter().cloned().collect::<BTreeMap<_, _>>(),
-        }
+        })
     }
 
     /// What of the penalty is warmed up.
@@ -197,6 +260,10 @@ impl StepArguments {
             ("--loss-output", self.loss_output.is_some()),
             ("--label-smoothing", self.label_smoothing.is_some()),
             ("--class-axis", self.class_axis.is_some()),
+            ("--ignore-index", self.ignore_index.is_some()),
+            ("--class-weights", !self.class_weights.is_empty()),
+            ("--class-weights-file", self.class_weights_file.is_some()),
+            ("--pos-weight", !self.pos_weight.is_empty()),
             ("--l2", self.l2.is_some()),
             ("--train", !self.train.is_empty()),
             ("--also-train", !self.also_train.is_empty()),

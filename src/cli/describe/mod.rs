@@ -37,7 +37,7 @@ pub fn step(report: &StepReport) -> String {
 fn choices(report: &StepReport) -> [(&'static str, String); 6] {
     let config = &report.config;
     let loss = match &config.loss {
-        Some(loss) => format!("{} of `{}`", value_name(loss.kind), config.logits),
+        Some(loss) => loss.describe(&config.logits),
         None => format!("the model's own, `{}`", config.logits),
     };
     let penalty = config.penalty;

@@ -90,9 +90,6 @@ impl<'a> Feed<'a> {
         let classes =
             like.and_then(|like| like.one_hot).unwrap_or_else(|| data.label_bound().max(data.class_names().len()));
         let one_hot = probabilities(labels, data.labels(), classes);
-        if let Some(classes) = one_hot {
-            data.check_labels(classes)?;
-        }
         let label_shape = one_hot.map_or_else(|| data.labels().shape().to_vec(), |classes| vec![classes]);
         let label_port =
             PortShape::fit(labels, &label_shape, "labels").map_err(|e| match (&*labels.dims, data.labels()) {
@@ -176,6 +173,21 @@ impl<'a> Feed<'a> {
     /// What the samples are normalised by: what must be done to samples when the trained model is used.
     pub fn normalization(&self) -> &Normalization {
         &self.normalization
+    }
+
+    /// The inputs that are fed: the samples and the labels.
+    pub(super) fn ports(&self) -> &[Port; 2] {
+        &self.ports
+    }
+
+    /// The number of classes, where each label becomes the probabilities of all.
+    pub(super) fn one_hot(&self) -> Option<usize> {
+        self.one_hot
+    }
+
+    /// The shape in which the graph takes a label.
+    pub(super) fn label_shape(&self) -> &[usize] {
+        &self.label_port.rest
     }
 
     /// The shape in which the graph takes a sample.
@@ -382,7 +394,11 @@ impl<'a> Feed<'a> {
             (Labels::Classes(classes), Some(count)) => {
                 let mut probabilities = vec![0.0; rows.len() * count];
                 for (at, &row) in rows.iter().enumerate() {
-                    probabilities[at * count + classes[row] as usize] = 1.0;
+                    let class = usize::try_from(classes[row]).ok().filter(|class| *class < count).ok_or_else(|| {
+                        let (sample, label) = (self.data.number_of(row), classes[row]);
+                        Error::input(format!("sample {sample} has the label {label}; expected 0 to {}", count - 1))
+                    })?;
+                    probabilities[at * count + class] = 1.0;
                 }
                 Ok(Tensor::F32(self.label_port.array(rows.len(), probabilities)?))
             }
@@ -438,10 +454,7 @@ mod tests {
     }
 
     fn ports(dims: &[Option<usize>]) -> [Port; 2] {
-        [
-            Port { name: "x".into(), element: ElementType::F32, dims: dims.to_vec() },
-            Port { name: "labels".into(), element: ElementType::I64, dims: vec![None] },
-        ]
+        [Port::new("x", ElementType::F32, dims), Port::new("labels", ElementType::I64, [None])]
     }
 
     fn u8s() -> Dataset {
@@ -524,7 +537,7 @@ mod tests {
         let data =
             |shape: &[usize], values| Dataset::new(samples(), Array::new(shape.to_vec(), values).unwrap()).unwrap();
         let label = |element, dims: &[Option<usize>], data: &Dataset| {
-            let port = Port { name: "labels".into(), element, dims: dims.to_vec() };
+            let port = Port::new("labels", element, dims);
             let feed = Feed::new(data, &[ports(&[None, Some(4)])[0].clone(), port], &Preparation::default())?;
             assert_eq!(feed.batch_without_labels(&[1, 0])?[1].shape(), feed.batch(&[1, 0])?[1].shape());
             Ok::<_, Error>(feed.batch(&[1, 0])?[1].clone())
@@ -551,7 +564,7 @@ mod tests {
     }
 
     fn float_labels(dims: &[Option<usize>]) -> Port {
-        Port { name: "labels".into(), element: ElementType::F32, dims: dims.to_vec() }
+        Port::new("labels", ElementType::F32, dims)
     }
 
     fn floats(tensor: &Tensor) -> Vec<f32> {
