@@ -204,16 +204,23 @@ pub fn decide(graph: &Graph, facts: &Facts, evidence: &Evidence<'_>, selection: 
     if verdicts.iter().any(|verdict| verdict.trains) {
         return Ok(verdicts);
     }
-    Err(nothing_trains(&verdicts, initializers.iter().filter_map(TensorProto::element)))
+    Err(nothing_trains(graph, &verdicts))
 }
 
-fn nothing_trains(verdicts: &[Verdict], mut elements: impl Iterator<Item = DataType>) -> Error {
+fn nothing_trains(graph: &Graph, verdicts: &[Verdict]) -> Error {
+    let mut elements = graph.proto().initializer.iter().filter_map(TensorProto::element);
+    let classical = graph.nodes().iter().find(|node| node.domain() == "ai.onnx.ml");
     let error = Error::input("no trainable parameter: expected float32 weights among the graph's constants");
     if verdicts.iter().any(|v| matches!(v.reason, Reason::Flag("--freeze"))) {
         error.help("--freeze names all that train; leave some out of it")
     } else if !verdicts.is_empty() {
         let names = verdicts.iter().map(|verdict| verdict.name.as_str());
         error.help(format!("name what trains: --train GLOB; {}", crate::choice::nearest("", names)))
+    } else if let Some(node) = classical {
+        error.help(format!(
+            "operators of ai.onnx.ml, such as {}, hold their numbers in attributes, which do not train; write the model with MatMul and Add",
+            node.op_type()
+        ))
     } else if elements.any(|e| matches!(e, DataType::Float16 | DataType::Double | DataType::Bfloat16)) {
         error.help("its weights are of another floating type; convert the model to float32")
     } else {
@@ -347,6 +354,7 @@ impl Judge<'_, '_> {
                 Name::Buffer => stays(Reason::NamedBuffer),
                 // Literals have other names in such a file.
                 Name::Silent if self.is_module_tensor(tensor.name()) => undecided(by_place),
+                Name::Computed if !tensor.name().starts_with("onnx::") => stays(Reason::OneNumber),
                 Name::Silent | Name::Computed => undecided(stays(Reason::OneNumber)),
             });
         }

@@ -72,7 +72,8 @@ pub(super) fn warnings(verdicts: &[Verdict], lost: &Lost) -> Vec<String> {
     if !computed.is_empty() {
         warnings.push(format!(
             "{}: the exporter computed {} from weights that the file does not hold (a BatchNormalization folded into a convolution, a table \
-             that was looked up). To train those, export from PyTorch with training=TrainingMode.TRAINING and do_constant_folding=False",
+             that was looked up). To train those, export without folding constants; from PyTorch with do_constant_folding=False and \
+             training=TrainingMode.TRAINING",
             some(&computed),
             if computed.len() == 1 { "it" } else { "them" },
         ));

@@ -203,8 +203,10 @@ impl Search<'_, '_> {
             found.edits.push(Edit::Bias { name: name.to_owned(), size, reader });
         }
         if let Some(first) = names.first() {
-            let what =
-                format!("{} biases that the exporter dropped, since they were zero, train ({first}, …)", names.len());
+            let what = match names.len() {
+                1 => format!("a bias that the exporter dropped, since it was zero, trains ({first})"),
+                count => format!("{count} biases that the exporter dropped, since they were zero, train ({first}, …)"),
+            };
             found.choices.push(Choice::new(what, "--freeze"));
         }
     }

@@ -2,7 +2,7 @@
 //!
 //! Names are conventions: of PyTorch's modules (`blocks.0.norm1.weight`, `running_mean`), of its TorchScript exporter, which calls
 //! literals `/norm/Constant_output_0` and what it computed `onnx::MatMul_109`, of TensorFlow and its converter
-//! (`dense/kernel/ReadVariableOp:0`, `const_fold_opt__12`), of Paddle (`conv2d_0.w_0`), MXNet (`bn0_gamma`), scikit-learn
+//! (`dense/kernel/ReadVariableOp:0`, `mul/y:0`, and for what it computed `norm/Reshape:0` and `const_fold_opt__12`), of Paddle (`conv2d_0.w_0`), MXNet (`bn0_gamma`), scikit-learn
 //! (`coefficient`).
 
 /// What a name says.
@@ -61,17 +61,20 @@ const WHOLE_BUFFERS: &[&str] = &["_u", "_v", "weight_u"];
 const WHOLE_PARAMETERS: &[&str] = &["logit_scale", "layer_scale", "w_0", "b_0"];
 
 pub(super) fn tells(name: &str) -> Name {
-    if name.starts_with("onnx::") {
-        return Name::Computed;
-    }
     if is_literal(name) {
         return Name::Literal;
+    }
+    if name.starts_with("onnx::") || name.starts_with("const_fold_opt__") {
+        return Name::Computed;
     }
     // TensorFlow reads a variable under this name; what is no weight (a moving mean) stands where no weight does.
     if name.contains("ReadVariableOp") {
         return Name::Parameter;
     }
-    let name = name.split(':').next().unwrap_or(name);
+    let (name, is_of_tensorflow) = match name.strip_suffix(":0") {
+        Some(name) => (name, true),
+        None => (name, false),
+    };
     let last = name.rsplit(['.', '/']).next().unwrap_or(name);
     if WHOLE_PARAMETERS.contains(&last) {
         return Name::Parameter;
@@ -86,6 +89,8 @@ pub(super) fn tells(name: &str) -> Name {
         Name::Buffer
     } else if has(PARAMETERS) {
         Name::Parameter
+    } else if is_of_tensorflow {
+        Name::Computed
     } else {
         Name::Silent
     }
@@ -97,7 +102,7 @@ fn is_literal(name: &str) -> bool {
     let torch_script = last.starts_with("Constant") && last.contains("_output_");
     let dynamo = name.strip_prefix("val_").is_some_and(is_number) || name.starts_with("scalar_tensor_default");
     let operand = last.strip_suffix(":0").is_some_and(|last| matches!(last, "x" | "y" | "Const"));
-    torch_script || dynamo || operand || name.starts_with("const_fold_opt__") || last.starts_with("Const_")
+    torch_script || dynamo || operand || last.starts_with("Const_")
 }
 
 #[cfg(test)]
@@ -121,10 +126,9 @@ mod tests {
             ),
             (
                 Name::Literal,
-                "/Constant_output_0 /blocks/blocks.0/mlp/act/Constant_2_output_0 val_12 const_fold_opt__33 model/mul/y:0 \
-                 scalar_tensor_default_3",
+                "/Constant_output_0 /blocks/blocks.0/mlp/act/Constant_2_output_0 val_12 model/mul/y:0 scalar_tensor_default_3",
             ),
-            (Name::Computed, "onnx::MatMul_109 onnx::Add_1399"),
+            (Name::Computed, "onnx::MatMul_109 onnx::Add_1399 const_fold_opt__33 model/norm/Reshape_1:0"),
             (Name::Silent, "w scale 123 h0 g gate"),
         ];
         for (expected, names) in all {

@@ -113,7 +113,7 @@ Trains: 3 of 4 float constants, 67 numbers
   blocks.*.fc*.weight  × 2  [8, 4]  parameter, as the exporter recorded
   head.bias                 [3]     parameter, as the exporter recorded
 Does not train: 1 of 4 float constants, 4 numbers
-  mask    [2, 2]  buffer, as the exporter recorded
+  mask  [2, 2]  buffer, as the exporter recorded
 ";
         assert_eq!(weights(&verdicts, false), expected);
         assert!(weights(&verdicts, true).contains("blocks.11.fc1.weight"));
