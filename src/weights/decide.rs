@@ -325,7 +325,7 @@ impl Judge<'_, '_> {
             Role::NormShift => fill == Some(0.0),
             _ => false,
         };
-        let by_place = trains(by_place(place, name == Name::Computed));
+        let by_place = trains(by_place(tensor.name(), place));
         Ok(match name {
             Name::Parameter | Name::Computed => by_place,
             Name::Literal if is_neutral => stays(Reason::NoAffine),
@@ -346,7 +346,7 @@ impl Judge<'_, '_> {
 
     fn beside_what_is_learned(&mut self, tensor: &TensorProto, place: &Use<'_>) -> Result<Decision> {
         let name = names::tells(tensor.name());
-        let by_place = trains(by_place(place, name == Name::Computed));
+        let by_place = trains(by_place(tensor.name(), place));
         if tensor.element_count() <= 1 {
             return Ok(match name {
                 Name::Parameter => by_place,
@@ -393,7 +393,7 @@ fn before_weights(tensor: &TensorProto) -> Decision {
     }
 }
 
-fn by_place(place: &Use<'_>, computed: bool) -> Reason {
+fn by_place(name: &str, place: &Use<'_>) -> Reason {
     let kind = match place.role {
         role if role.is_strong() && place.through.is_some() => Place::Part,
         Role::Table => Place::Table,
@@ -405,7 +405,8 @@ fn by_place(place: &Use<'_>, computed: bool) -> Reason {
     };
     // A weight of a linear map is transposed by the exporter, no more.
     let is_transposed = kind == Place::Weight && matches!(place.operator, "MatMul" | "Gemm");
-    Reason::Place(kind, place.operator.to_owned(), computed && !is_transposed)
+    let is_computed = names::tells(name) == Name::Computed && !is_transposed && !names::is_rearranged(name);
+    Reason::Place(kind, place.operator.to_owned(), is_computed)
 }
 
 /// Of the constants that were to train, those called `reached` do: the loss depends on no other.

@@ -1,9 +1,10 @@
 //! Where what trains is not what the network's parameters are, in words.
 
 use super::decide::{Reason, Verdict};
+use super::names::pattern;
 use super::record::{Kind, Record, Source, modules};
 use crate::onnx::proto::{GraphProto, NodeProto};
-use foldhash::HashSet;
+use foldhash::{HashMap, HashSet};
 
 /// Parameters that PyTorch recorded and that are not in the file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -72,10 +73,14 @@ pub(super) fn warnings(verdicts: &[Verdict], lost: &Lost) -> Vec<String> {
     if !computed.is_empty() {
         warnings.push(format!(
             "{}: the exporter computed {} from weights that the file does not hold (a BatchNormalization folded into a convolution, a table \
-             that was looked up). To train those, export without folding constants; from PyTorch with do_constant_folding=False and \
-             training=TrainingMode.TRAINING",
+             that was looked up). To train those, export without folding constants{}",
             some(&computed),
             if computed.len() == 1 { "it" } else { "them" },
+            if computed.iter().any(|name| name.starts_with("onnx::")) {
+                "; from PyTorch with do_constant_folding=False and training=TrainingMode.TRAINING"
+            } else {
+                ""
+            },
         ));
     }
     if !lost.absent.is_empty() {
@@ -86,23 +91,53 @@ pub(super) fn warnings(verdicts: &[Verdict], lost: &Lost) -> Vec<String> {
             some(&names)
         ));
     }
-    let guesses =
-        |trains: bool| -> Vec<&Verdict> { verdicts.iter().filter(|v| v.undecided && v.trains == trains).collect() };
     for (trains, done, flag) in [(true, "trains", "--freeze"), (false, "does not train", "--also-train")] {
-        let guessed = guesses(trains);
+        let guessed: Vec<&Verdict> = verdicts.iter().filter(|v| v.undecided && v.trains == trains).collect();
         if guessed.is_empty() {
             continue;
         }
-        let shown =
-            guessed.iter().take(6).map(|v| format!("`{}` ({})", v.name, v.reason)).collect::<Vec<_>>().join(", ");
-        let more = if guessed.len() > 6 { format!(" and {} more", guessed.len() - 6) } else { String::new() };
+        let groups = groups(&guessed);
+        let shown = groups.iter().take(4).map(Group::text).collect::<Vec<_>>().join(", ");
+        let more: usize = groups.iter().skip(4).map(|group| group.count).sum();
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
         warnings.push(format!(
-            "a guess: {shown}{more} {}; {flag} {} says otherwise",
+            "a guess: {shown}{more} {}; {flag} '{}' says otherwise",
             if guessed.len() == 1 { done } else { done.trim_end_matches('s') },
-            guessed[0].name,
+            groups[0].glob(),
         ));
     }
     warnings
+}
+
+/// Guesses whose names differ in numbers alone.
+struct Group<'v> {
+    first: &'v Verdict,
+    count: usize,
+}
+
+impl Group<'_> {
+    fn glob(&self) -> String {
+        if self.count > 1 { pattern(&self.first.name) } else { self.first.name.clone() }
+    }
+
+    fn text(&self) -> String {
+        let times = if self.count > 1 { format!("{} × ", self.count) } else { String::new() };
+        format!("{times}`{}` ({})", self.glob(), self.first.reason)
+    }
+}
+
+/// In the order of their first members.
+fn groups<'v>(guessed: &[&'v Verdict]) -> Vec<Group<'v>> {
+    let mut groups: Vec<Group<'v>> = Vec::new();
+    let mut places: HashMap<(String, String), usize> = HashMap::default();
+    for verdict in guessed {
+        let place = *places.entry((pattern(&verdict.name), verdict.reason.to_string())).or_insert(groups.len());
+        match groups.get_mut(place) {
+            Some(group) => group.count += 1,
+            None => groups.push(Group { first: verdict, count: 1 }),
+        }
+    }
+    groups
 }
 
 /// Some of the names, and how many there are.

@@ -20,6 +20,7 @@ mod values;
 pub use decide::{Evidence, Place, Reason, Verdict, decide, keep_reached};
 pub use differences::Lost;
 pub use edit::{Edit, Reader, apply, separate};
+pub use names::pattern;
 pub use record::{Kind, Record, Source};
 pub use selection::Selection;
 

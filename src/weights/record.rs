@@ -68,7 +68,7 @@ pub enum Source<'r> {
     Made(Vec<&'r str>),
     /// The exporter computed it, from no parameter.
     Literal,
-    /// It has the name of a parameter but not its elements: another operator was folded into it.
+    /// It has the name of a parameter but not its elements, or came to be with such a one: another operator was folded into it.
     Changed,
     /// The record does not have it.
     Unknown,
@@ -161,9 +161,15 @@ impl Record {
             None => match self.kind(name) {
                 Some(Kind::Parameter) => Source::Changed,
                 Some(kind) => Source::Tensor(kind),
+                // A convolution without a bias gets one when a BatchNormalization is folded into it.
+                None if name.strip_suffix("_bias").is_some_and(|weight| self.is_changed(weight)) => Source::Changed,
                 None => Source::Unknown,
             },
         }
+    }
+
+    fn is_changed(&self, name: &str) -> bool {
+        !self.notes.contains_key(name) && self.kind(name) == Some(Kind::Parameter)
     }
 
     /// Learns of weights that `edits` give elements of their own.
@@ -309,6 +315,8 @@ pub(super) mod tests {
         assert_eq!(record.source("val_1"), Source::Made(vec!["b.weight"]));
         assert_eq!(record.source("val_2"), Source::Literal);
         assert_eq!(record.source("b.weight"), Source::Changed);
+        assert_eq!(record.source("b.weight_bias"), Source::Changed);
+        assert_eq!(record.source("a.weight_bias"), Source::Unknown);
         assert_eq!(record.source("val_3"), Source::Unknown);
     }
 

@@ -1,7 +1,7 @@
 //! What trains and what does not, as a person reads it: names of one pattern on one line, with the reason.
 
 use super::{count, share};
-use crate::weights::Verdict;
+use crate::weights::{Verdict, pattern};
 use foldhash::HashMap;
 use std::fmt::Write as _;
 
@@ -75,19 +75,6 @@ fn groups<'v>(side: &[&'v Verdict], all: bool) -> Vec<Group<'v>> {
         group.reason = group.members[0].reason.to_string();
     }
     groups
-}
-
-/// A text with a star for every number in it.
-fn pattern(text: &str) -> String {
-    let mut pattern = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '0'..='9' if pattern.ends_with('*') => {}
-            '0'..='9' => pattern.push('*'),
-            c => pattern.push(c),
-        }
-    }
-    pattern
 }
 
 #[cfg(test)]
