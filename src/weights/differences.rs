@@ -91,7 +91,8 @@ pub(super) fn warnings(verdicts: &[Verdict], lost: &Lost) -> Vec<String> {
             some(&names)
         ));
     }
-    for (trains, done, flag) in [(true, "trains", "--freeze"), (false, "does not train", "--also-train")] {
+    let sides = [(true, "trains", "train", "--freeze"), (false, "does not train", "do not train", "--also-train")];
+    for (trains, one, several, flag) in sides {
         let guessed: Vec<&Verdict> = verdicts.iter().filter(|v| v.undecided && v.trains == trains).collect();
         if guessed.is_empty() {
             continue;
@@ -102,7 +103,7 @@ pub(super) fn warnings(verdicts: &[Verdict], lost: &Lost) -> Vec<String> {
         let more = if more > 0 { format!(" and {more} more") } else { String::new() };
         warnings.push(format!(
             "a guess: {shown}{more} {}; {flag} '{}' says otherwise",
-            if guessed.len() == 1 { done } else { done.trim_end_matches('s') },
+            if guessed.len() == 1 { one } else { several },
             groups[0].glob(),
         ));
     }
@@ -144,4 +145,49 @@ fn groups<'v>(guessed: &[&'v Verdict]) -> Vec<Group<'v>> {
 fn some(names: &[&str]) -> String {
     let shown = names.iter().take(3).map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
     if names.len() > 3 { format!("{shown} and {} more", names.len() - 3) } else { shown }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::weights::Place;
+
+    fn verdict(name: &str, trains: bool, reason: Reason, undecided: bool) -> Verdict {
+        Verdict { name: name.into(), shape: vec![2], trains, reason, undecided }
+    }
+
+    #[test]
+    fn guesses_of_one_pattern_are_one() {
+        let number = |name: &str| verdict(name, false, Reason::OneNumber, true);
+        let operand = Reason::Place(Place::Operand, "Mul".into(), false);
+        let verdicts = [number("c.0"), number("c.12"), verdict("gain", true, operand, true), number("shift")];
+        let expected = [
+            "a guess: `gain` (operand of Mul, behind weights) trains; --freeze 'gain' says otherwise",
+            "a guess: 2 × `c.*` (single number), `shift` (single number) do not train; --also-train 'c.*' says otherwise",
+        ];
+        assert_eq!(warnings(&verdicts, &Lost::default()), expected);
+        assert!(warnings(&[verdict("w", true, Reason::Flag("--train"), false)], &Lost::default()).is_empty());
+    }
+
+    #[test]
+    fn what_stands_in_for_parameters_is_said_with_what_was_lost() {
+        let verdicts = [
+            verdict("conv.weight", true, Reason::Folded, false),
+            verdict("val_7", true, Reason::Computed(vec!["table".into()]), false),
+            verdict("onnx::Conv_3", true, Reason::Place(Place::Weight, "Conv".into(), true), false),
+        ];
+        let lost = Lost { folded: vec!["bn.weight".into()], absent: vec!["head.bias".into()] };
+        let starts = [
+            "the exporter folded `bn.weight` into `conv.weight`: the products train",
+            "`val_7` was computed from parameters when the model was exported, and trains in their place",
+            "`onnx::Conv_3`: the exporter computed it from weights that the file does not hold",
+            "not in the file: `head.bias`.",
+        ];
+        let found = warnings(&verdicts, &lost);
+        assert_eq!(found.len(), starts.len());
+        for (found, start) in found.iter().zip(starts) {
+            assert!(found.starts_with(start), "{found}");
+        }
+        assert!(found[2].contains("from PyTorch with do_constant_folding=False"));
+    }
 }

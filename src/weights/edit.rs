@@ -176,3 +176,76 @@ fn take_constant(graph: &mut GraphProto, name: &str) -> Result<()> {
     graph.input.retain(|input| input.name() != name);
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::graph::tests::{body, node};
+
+    fn weight(name: &str, value: f32) -> TensorProto {
+        TensorProto::raw(name, DataType::Float, &[1], value.to_le_bytes().to_vec().into())
+    }
+
+    fn reader(node: &str, input: usize) -> Reader {
+        Reader { node: node.to_owned(), input }
+    }
+
+    /// Two layers that read one weight; a third that reads a copy which an `Identity` makes.
+    fn merged() -> GraphProto {
+        let nodes = [
+            node("Identity", &["w"], &["w.copy"]),
+            node("Mul", &["x", "w"], &["a"]),
+            node("Mul", &["a", "w"], &["b"]),
+            node("Mul", &["b", "w.copy"], &["y"]),
+        ];
+        GraphProto { initializer: vec![weight("w", 2.0)], ..body(&["x"], &nodes, &["y"]) }
+    }
+
+    fn lines(graph: &GraphProto) -> Vec<String> {
+        let line = |node: &NodeProto| format!("{} = {}({})", node.output[0], node.op_type(), node.input.join(", "));
+        graph.node.iter().map(line).collect()
+    }
+
+    fn separate_of(name: &str, readers: Vec<Reader>) -> Edit {
+        Edit::Separate { name: name.into(), like: "w".into(), readers }
+    }
+
+    #[test]
+    fn a_weight_gets_elements_of_its_own() {
+        let mut graph = merged();
+        let edits = [
+            separate_of("w2", vec![reader("b", 1)]),
+            separate_of("w.copy", vec![]),
+            Edit::Bias { name: "bias".into(), size: 3, reader: reader("y", 2) },
+        ];
+        separate(&mut graph, &edits).unwrap();
+        assert_eq!(lines(&graph), ["a = Mul(x, w)", "b = Mul(a, w2)", "y = Mul(b, w.copy, bias)"]);
+        let names: Vec<&str> = graph.initializer.iter().map(TensorProto::name).collect();
+        assert_eq!(names, ["w", "w2", "w.copy", "bias"]);
+        assert_eq!(graph.initializer[2].floats().unwrap(), [2.0]);
+        assert_eq!(graph.initializer[3].floats().unwrap(), [0.0; 3]);
+    }
+
+    #[test]
+    fn a_tie_is_computed_after_what_it_is_a_copy_of() {
+        let mut graph = merged();
+        graph.initializer.push(weight("v", 3.0));
+        graph.node.push(node("Mul", &["y", "v"], &["z"]).into());
+        let tie = Edit::Tie { name: "v".into(), to: "w.copy".into(), transposed: false };
+        apply(&mut graph, &[tie]).unwrap();
+        assert_eq!(lines(&graph)[..2], ["w.copy = Identity(w)", "v = Identity(w.copy)"]);
+        assert_eq!(graph.initializer.len(), 1);
+    }
+
+    #[test]
+    fn what_is_not_there_is_an_error() {
+        for (edit, name) in [
+            (Edit::Separate { name: "a".into(), like: "v".into(), readers: vec![] }, "v"),
+            (separate_of("a", vec![reader("gone", 1)]), "gone"),
+            (Edit::Tie { name: "v".into(), to: "w".into(), transposed: true }, "v"),
+        ] {
+            let error = apply(&mut merged(), &[edit]).unwrap_err();
+            assert!(error.to_string().contains(&format!("no value `{name}`")), "{error}");
+        }
+    }
+}

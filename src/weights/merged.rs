@@ -129,7 +129,7 @@ impl Search<'_, '_> {
                     let origins = origins(record, read.constant);
                     let fits =
                         |name: &&str| !by_name || origins.iter().any(|origin| last_part(origin) == last_part(name));
-                    let Some(at) = missing.iter().position(|name| fits(name)) else { return true };
+                    let Some(at) = missing.iter().position(fits) else { return true };
                     apart.add(record, read, missing.remove(at));
                     false
                 });
@@ -371,4 +371,22 @@ fn differ_in_numbers(a: &str, b: &str) -> bool {
         name.split(|c: char| c.is_ascii_digit()).filter(|part| !part.is_empty()).collect::<Vec<_>>().join("0")
     };
     a != b && without(a) == without(b)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn copies_of_a_layer_differ_in_numbers() {
+        for (a, b, expected) in [
+            ("layers.0.norm.weight", "layers.11.norm.weight", true),
+            ("norm1.weight", "norm2.weight", true),
+            ("layers.0.weight", "layers.0.weight", false),
+            ("a.weight", "b.weight", false),
+            ("norm.weight", "norm1.weight", false),
+        ] {
+            assert_eq!(differ_in_numbers(a, b), expected, "{a} {b}");
+        }
+    }
 }

@@ -130,9 +130,11 @@ fn is_literal(name: &str) -> bool {
     let operand = last.strip_suffix(":0").is_some_and(|last| matches!(last, "x" | "y" | "Const"));
     let paddle = last.strip_prefix("Constant@").is_some_and(is_number)
         || helper(name).is_some_and(|made| made.starts_with("constant."));
+    // Without the cast it may be a weight of JAX.
     let script = last
         .strip_prefix("const_")
-        .is_some_and(|rest| rest.split_once("_cast").map_or(is_number(rest), |(number, _)| is_number(number)));
+        .and_then(|rest| rest.split_once("_cast"))
+        .is_some_and(|(number, _)| is_number(number));
     torch_script || dynamo || operand || paddle || script || last.starts_with("Const_")
 }
 
@@ -196,7 +198,7 @@ mod tests {
                 "onnx::MatMul_109 onnx::Add_1399 const_fold_opt__33 model/norm/Reshape_1:0 helper.reshape.0 \
                  /model.22/Squeeze_output_0",
             ),
-            (Name::Silent, "w scale 123 h0 g gate"),
+            (Name::Silent, "w scale 123 h0 g gate const_6"),
         ];
         for (expected, names) in all {
             for name in names.split_ascii_whitespace() {
