@@ -1,9 +1,9 @@
 """Whether gnp-rewrite trains the parameters of a network, whichever way PyTorch exported it.
 
-    pip install -r tests/exporters/requirements.txt
-    python tests/exporters/compare.py                     (every network; some minutes)
-    python tests/exporters/compare.py 'vit*' resnet18     (those of these names)
-    python tests/exporters/compare.py --write             (and the table goes into docs/exporting.md)
+    pip install -r tests/real_models/requirements.txt
+    python tests/real_models/exports.py                     (every network; some minutes)
+    python tests/real_models/exports.py 'vit*' resnet18     (those of these names)
+    python tests/real_models/exports.py --write             (and the table goes into docs/exporting.md)
 
 Each network is exported by either exporter in its two ways, freshly made and after its parameters have moved, in eval and in train mode.
 What trains must have the elements of `named_parameters()`, each once. Where it has not, the report must say so: constants that stand in
@@ -34,7 +34,7 @@ warnings.filterwarnings("ignore")
 logging.disable(logging.WARNING)
 
 PROJECT = Path(__file__).parents[2]
-PAGE, BEGIN, END = PROJECT / "docs/exporting.md", "<!-- compare.py: begin -->\n", "<!-- compare.py: end -->\n"
+PAGE, BEGIN, END = PROJECT / "docs/exporting.md", "<!-- exports.py: begin -->\n", "<!-- exports.py: end -->\n"
 DYNAMO, TRACED = {"dynamo": True, "external_data": False, "verbose": False}, {"dynamo": False, "opset_version": 17}
 TRAINING = {"do_constant_folding": False, "training": torch.onnx.TrainingMode.TRAINING}
 # The columns: what export() is told, and the modes of the module.
