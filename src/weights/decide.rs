@@ -45,6 +45,8 @@ pub enum Reason {
     NoAffine,
     /// It follows the batches.
     Statistic,
+    /// It is the mean or the variance in a normalisation that is written out.
+    Moment,
     /// It belongs to the loss, beside the labels of this name, if it is they that tell.
     Loss(Option<String>),
     /// It meets the data before any weight does.
@@ -113,6 +115,7 @@ impl fmt::Display for Reason {
             Self::OneFilter => f.write_str("filter that is the same for every channel"),
             Self::NoAffine => f.write_str("ones or zeros of a normalisation without parameters"),
             Self::Statistic => f.write_str("running statistic"),
+            Self::Moment => f.write_str("mean or variance of a normalisation"),
             Self::Loss(Some(labels)) => write!(f, "part of the loss, beside the labels `{labels}`"),
             Self::Loss(None) => f.write_str("part of the loss, behind what the model returns"),
             Self::BeforeWeights => f.write_str("meets the input before any weight does"),
@@ -280,6 +283,7 @@ impl Judge<'_, '_> {
         match place.role {
             Role::Setting => Ok(stays(Reason::Setting(place.operator.to_owned()))),
             Role::BeforeWeights => Ok(before_weights(tensor)),
+            Role::Moment if tensor.element_count() > 1 => Ok(stays(Reason::Moment)),
             _ if place.is_a_weights() => self.in_a_weights_place(tensor, &place),
             _ => self.beside_what_is_learned(tensor, &place),
         }
@@ -401,7 +405,7 @@ fn by_place(name: &str, place: &Use<'_>) -> Reason {
         Role::Bias => Place::Bias,
         Role::Weight => Place::Weight,
         Role::Input => Place::Input,
-        Role::Statistic | Role::Setting | Role::BeforeWeights | Role::Operand => Place::Operand,
+        Role::Statistic | Role::Moment | Role::Setting | Role::BeforeWeights | Role::Operand => Place::Operand,
     };
     // A weight of a linear map is transposed by the exporter, no more.
     let is_transposed = kind == Place::Weight && matches!(place.operator, "MatMul" | "Gemm");

@@ -122,7 +122,19 @@ impl Record {
                 record.notes.insert(value.name().to_owned(), note);
             }
         }
-        (!record.tensors.is_empty()).then_some(record)
+        (!record.tensors.is_empty() && !record.hides_parameters()).then_some(record)
+    }
+
+    /// Whether the weights are among the literals, and no parameter is in the file: the framework hid them from the exporter, as Keras
+    /// does on PyTorch. Then the record tells nothing.
+    fn hides_parameters(&self) -> bool {
+        let is_parameter = |name: &String| self.kind(name) == Some(Kind::Parameter);
+        let holds_parameter = |note: &Note| match note {
+            Note::Kind(kind) => *kind == Kind::Parameter,
+            Note::FoldedFrom(names) => names.iter().any(is_parameter),
+        };
+        let is_literal = |note: &Note| matches!(note, Note::Kind(Kind::Constant));
+        self.notes.values().any(is_literal) && !self.notes.values().any(holds_parameter)
     }
 
     /// Lines such as `p_fc_weight: PARAMETER target='fc.weight'`; inputs first, then, after `# outputs`, what is returned.
@@ -318,6 +330,13 @@ pub(super) mod tests {
         assert_eq!(record.source("b.weight_bias"), Source::Changed);
         assert_eq!(record.source("a.weight_bias"), Source::Unknown);
         assert_eq!(record.source("val_3"), Source::Unknown);
+    }
+
+    #[test]
+    fn weights_that_are_literals_are_told_otherwise() {
+        let lifted = ("lifted_tensor_0", KIND, "CONSTANT_TENSOR");
+        assert!(Record::of(&recorded(&[lifted])).is_none());
+        assert!(Record::of(&recorded(&[lifted, ("a.weight", KIND, "PARAMETER")])).is_some());
     }
 
     #[test]

@@ -15,6 +15,8 @@ use std::rc::Rc;
 pub(super) enum Role {
     /// Running mean or variance of BatchNormalization.
     Statistic,
+    /// Mean or variance of a normalisation that is written out: (x − mean) / √(variance + ε).
+    Moment,
     /// A number that says how an operator works: a bound, a ratio, a scale of Resize.
     Setting,
     /// It meets data that no weight has touched: what normalises the input.
@@ -89,7 +91,14 @@ pub(super) struct Roles<'g> {
 impl<'g> Roles<'g> {
     /// Where the constants of `graph` stand. `loss` is the scalar that the graph computes itself, where it does.
     pub fn of(graph: &'g Graph, facts: &Facts, loss: Option<&str>) -> Self {
-        let mut walk = Walk { facts, states: HashMap::default(), uses: HashMap::default(), weighing: vec![], node: 0 };
+        let mut walk = Walk {
+            facts,
+            states: HashMap::default(),
+            uses: HashMap::default(),
+            weighing: vec![],
+            subtracted: HashMap::default(),
+            node: 0,
+        };
         let inputs: HashSet<&str> = graph.proto().input.iter().map(|input| input.name()).collect();
         for tensor in graph.proto().initializer.iter().filter(|t| !inputs.contains(t.name())) {
             let roots = match tensor.element() {
@@ -125,6 +134,9 @@ impl<'g> Roles<'g> {
     }
 }
 
+/// The operator that tells a variance.
+const SQRT: &str = "Sqrt";
+
 /// A constant on its way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Root<'g> {
@@ -153,6 +165,8 @@ struct Walk<'g, 'f> {
     uses: HashMap<&'g str, Vec<Use<'g>>>,
     /// Nodes that have a constant as weight or table, and which of these.
     weighing: Vec<(usize, Role)>,
+    /// Nodes that subtract constants from data, and these, by what the nodes return.
+    subtracted: HashMap<&'g str, (usize, Rc<[Root<'g>]>)>,
     node: usize,
 }
 
@@ -191,7 +205,13 @@ impl<'g> Walk<'g, '_> {
                 }
             }
             if !moves(node) {
-                roots.iter_mut().for_each(|root| _ = root.through.get_or_insert(node.op_type()));
+                for root in &mut roots {
+                    let is_variance = node.op_type() == SQRT && root.through.is_none_or(|through| through == "Add");
+                    match &mut root.through {
+                        through if is_variance => *through = Some(SQRT),
+                        through => _ = through.get_or_insert(node.op_type()),
+                    }
+                }
             }
             return self.set(node, &State::Constant(roots.into()));
         }
@@ -209,12 +229,17 @@ impl<'g> Walk<'g, '_> {
                 self.note(node, roots, role);
             }
         }
+        self.moments(node, &states);
         for (i, state) in &states {
             let Some(State::Constant(roots)) = state else { continue };
             if strong(*i).is_some() {
                 continue;
             }
             let role = match role(node, *i) {
+                Some(Role::Operand) if node.op_type() == "Sub" && *i == 1 => {
+                    self.subtracted.insert(&node.output[0], (self.node, roots.clone()));
+                    if learned { Role::Operand } else { Role::BeforeWeights }
+                }
                 Some(Role::Operand) if !learned => Role::BeforeWeights,
                 Some(Role::Operand) if is_bias(node, roots, behind, self.facts) => Role::Bias,
                 Some(role) => role,
@@ -231,6 +256,25 @@ impl<'g> Walk<'g, '_> {
         outputs.for_each(|output| _ = self.states.insert(output, state.clone()));
     }
 
+    /// Where data are multiplied or divided by what comes of √(v + ε), v is a variance, and what was subtracted from the data is a mean.
+    fn moments(&mut self, node: &'g NodeProto, states: &[(usize, Option<State<'g>>)]) {
+        let is_vector = |root: &Root| {
+            let sizes = self.facts.get(root.name).and_then(|fact| fact.sizes());
+            sizes.is_some_and(|sizes| sizes.iter().product::<i64>() > 1)
+        };
+        let is_variance = |root: &Root| root.through == Some(SQRT) && is_vector(root);
+        if !matches!(node.op_type(), "Mul" | "Div")
+            || !states.iter().any(|(_, state)| matches!(state, Some(State::Constant(r)) if r.iter().any(is_variance)))
+        {
+            return;
+        }
+        let Some((at, means)) = node.input.iter().find_map(|input| self.subtracted.get(input.as_str())) else { return };
+        for root in means.iter() {
+            let places = self.uses.get_mut(root.name).into_iter().flatten();
+            places.filter(|place| place.node == *at && place.role == Role::Operand).for_each(|p| p.role = Role::Moment);
+        }
+    }
+
     fn note(&mut self, node: &'g NodeProto, roots: &[Root<'g>], role: Role) {
         // A vector that is looked up may be the weights of classes.
         let is_table = |root: &Root| self.facts.get(root.name).and_then(|f| f.rank()).is_none_or(|rank| rank > 1);
@@ -238,8 +282,9 @@ impl<'g> Walk<'g, '_> {
             self.weighing.push((self.node, role));
         }
         for root in roots {
+            let is_variance = role == Role::Operand && root.through == Some(SQRT);
             self.uses.entry(root.name).or_default().push(Use {
-                role,
+                role: if is_variance { Role::Moment } else { role },
                 operator: node.op_type(),
                 through: root.through,
                 in_loss: InLoss::No,
@@ -470,6 +515,26 @@ mod tests {
             ("scales", Role::Setting),
         ];
         assert_roles(&nodes, [constants.to_vec(), others].concat(), &expected);
+    }
+
+    #[test]
+    fn a_normalisation_that_is_written_out_has_moments() {
+        let nodes = [
+            node("MatMul", &["x", "w"], &["h"]),
+            node("Sub", &["h", "mean"], &["centred"]),
+            node("Add", &["variance", "epsilon"], &["sum"]),
+            node("Sqrt", &["sum"], &["deviation"]),
+            node("Div", &["centred", "deviation"], &["normal"]),
+            node("Sub", &["normal", "shift"], &["shifted"]),
+            node("Mul", &["shifted", "gain"], &["y"]),
+        ];
+        let names = ["mean", "variance", "epsilon", "shift", "gain"];
+        let mut constants: Vec<TensorProto> = names.map(|name| constant(name, &[3])).to_vec();
+        constants.push(constant("w", &[2, 3]));
+        let graph = graph(&["x"], &nodes, constants, &["y"]);
+        let found: Vec<Role> = roles(&graph, None).into_iter().map(|(_, role, _)| role).collect();
+        let moment = Role::Moment;
+        assert_eq!(found, [moment, moment, Role::Operand, Role::Operand, Role::Operand, Role::Weight]);
     }
 
     #[test]
