@@ -43,6 +43,8 @@ pub enum Reason {
     OneFilter,
     /// Ones or zeros that stand in for the parameters of a normalisation that has none.
     NoAffine,
+    /// A zero without an axis in the place of a bias.
+    NoBias,
     /// It follows the batches.
     Statistic,
     /// It is the mean or the variance in a normalisation that is written out.
@@ -114,6 +116,7 @@ impl fmt::Display for Reason {
             Self::Sinusoid => f.write_str("table of sines and cosines"),
             Self::OneFilter => f.write_str("filter that is the same for every channel"),
             Self::NoAffine => f.write_str("ones or zeros of a normalisation without parameters"),
+            Self::NoBias => f.write_str("zero of a layer without bias"),
             Self::Statistic => f.write_str("running statistic"),
             Self::Moment => f.write_str("mean or variance of a normalisation"),
             Self::Loss(Some(labels)) => write!(f, "part of the loss, beside the labels `{labels}`"),
@@ -333,6 +336,7 @@ impl Judge<'_, '_> {
         Ok(match name {
             Name::Parameter | Name::Computed => by_place,
             Name::Literal if is_neutral => stays(Reason::NoAffine),
+            _ if place.role == Role::Bias && tensor.dims.is_empty() && fill == Some(0.0) => stays(Reason::NoBias),
             Name::Literal if tensor.element_count() == 1 => stays(Reason::NamedLiteral),
             Name::Literal if self.names_parameters => undecided(stays(Reason::NamedLiteral)),
             Name::Buffer => undecided(stays(Reason::NamedBuffer)),
@@ -509,6 +513,14 @@ mod tests {
         let trained: Vec<bool> = verdicts.iter().map(|verdict| verdict.trains).collect();
         assert_eq!(trained, [true, false, false, true, true]);
         assert_eq!(verdicts[1].reason, Reason::NoAffine);
+    }
+
+    #[test]
+    fn a_zero_without_an_axis_is_no_bias() {
+        let nodes = [node("Gemm", &["x", "w", "c"], &["h"]), node("Gemm", &["h", "v", "d"], &["y"])];
+        let constants = vec![weight("w"), weight("v"), constant("c", &[], &[0.0]), constant("d", &[2], &[0.0, 0.0])];
+        let expected = [("w", true, false), ("v", true, false), ("c", false, false), ("d", true, false)];
+        assert_judged(&nodes, constants, &expected);
     }
 
     #[test]
