@@ -21,6 +21,7 @@ pub use builder::{Builder, PASS_KEY, SOURCE_KEY};
 #[cfg(test)]
 pub(crate) use check::tests;
 pub use duplicate::Renaming;
+pub(crate) use fact::SMALL;
 pub use fact::{Dim, Fact, Facts, Shape, known_shape};
 pub use index::Index;
 pub(crate) use names::Names;

@@ -80,6 +80,11 @@ impl<'m> Context<'m> {
         self.scopes().find_map(|scope| scope.facts.get(value))?.rank()
     }
 
+    /// The sizes of all axes of a value, where the file declares them.
+    pub fn sizes(&self, value: &str) -> Option<Vec<i64>> {
+        self.scopes().find_map(|scope| scope.facts.get(value))?.sizes()
+    }
+
     /// The elements of a small constant of whole numbers.
     pub fn ints(&self, value: &str) -> Option<&[i64]> {
         self.scopes().find_map(|scope| scope.facts.ints(value))

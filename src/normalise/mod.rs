@@ -17,6 +17,7 @@ mod constant;
 mod context;
 mod function;
 mod imports;
+mod indices;
 mod inputs;
 mod microsoft;
 pub mod opset;

@@ -127,6 +127,7 @@ fn build(model: &mut Model, options: &StepOptions) -> Result<StepReport> {
     let mut graph = Graph::new(std::mem::take(&mut model.graph))?;
 
     let (candidates, what_trains) = trainable(&graph, &facts, &options.selection)?;
+    facts.vary(graph.nodes(), &candidates);
     let (ending, loss) = find_ending(&graph, &facts, &options.loss)?;
     report.choices = [loss, what_trains, open_sizes(&graph, &facts)].concat();
 
