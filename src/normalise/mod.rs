@@ -13,6 +13,7 @@
 //! ```
 
 mod branch;
+mod branch_constants;
 mod constant;
 mod context;
 mod function;
@@ -26,6 +27,8 @@ mod sharing;
 mod tests;
 mod types;
 mod walk;
+
+pub use branch_constants::Place;
 
 use crate::Result;
 use crate::onnx::Model;
@@ -52,8 +55,15 @@ pub struct Moved {
     pub origin: Origin,
 }
 
+impl Moved {
+    /// The initializer's name and the branch that it came from, where it came from one.
+    pub fn place(&self) -> Option<(&str, &Place)> {
+        if let Origin::Branch(place) = &self.origin { Some((&self.initializer, place)) } else { None }
+    }
+}
+
 /// Where the elements of an initializer came from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Origin {
     /// A `Constant` node of the main graph, whose output has the initializer's name.
     Constant,
@@ -61,7 +71,9 @@ pub enum Origin {
     ConstantOfShape,
     /// An `Identity` node of the main graph, whose output has the initializer's name, of another initializer.
     Identity,
-    /// Something inside a function or a branch that was inlined: the file has no place for new elements.
+    /// An initializer or a `Constant` node in a branch of an `If`.
+    Branch(Place),
+    /// Something inside a function that was inlined: the file has no place for new elements.
     Inlined,
 }
 
@@ -73,7 +85,8 @@ pub enum Origin {
 pub fn normalise(model: &mut Model) -> Result<Normalised> {
     let versions = imports::versions(model)?;
     inputs::drop_initializers(model);
-    let mut moved = sharing::separate_statistics(&mut model.graph);
+    let mut moved = branch_constants::hoist(&mut model.graph);
+    moved.append(&mut sharing::separate_statistics(&mut model.graph));
     let mut warnings = sharing::warnings(&model.graph);
     let functions = std::mem::take(&mut model.header.functions);
     let mut context = Context::new(&model.graph, &functions, versions);

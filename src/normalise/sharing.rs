@@ -92,7 +92,7 @@ mod tests {
         let tensor = |name, byte| TensorProto::raw(name, DataType::Float, &[1], vec![0, 0, byte, 0x3f].into());
         graph.initializer = vec![tensor("ones", 0x80), tensor("bn.running_mean", 0)];
         let moved = separate_statistics(&mut graph);
-        let names: Vec<_> = moved.iter().map(|m| (m.initializer.as_str(), m.origin)).collect();
+        let names: Vec<_> = moved.iter().map(|m| (m.initializer.as_str(), m.origin.clone())).collect();
         assert_eq!(names, [("bn.running_var", Origin::Identity), ("fc.bias", Origin::Identity)]);
         assert_eq!(graph.initializer[2..], [tensor("bn.running_var", 0x80), tensor("fc.bias", 0)]);
         let left: Vec<_> = graph.node.iter().map(|n| n.output[0].as_str()).collect();

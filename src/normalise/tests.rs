@@ -121,7 +121,7 @@ fn constants_move_without_a_copy() {
     let find = |name: &str| model.graph.initializer.iter().find(|t| t.name() == name).unwrap();
     assert_eq!(find("w").raw_data.as_ref().unwrap().as_ptr(), payload.as_ptr());
     assert_eq!(find("b").floats(), Some(vec![0.5; 3]));
-    let moved: Vec<_> = moved.iter().map(|m| (m.initializer.as_str(), m.origin)).collect();
+    let moved: Vec<_> = moved.iter().map(|m| (m.initializer.as_str(), m.origin.clone())).collect();
     assert_eq!(moved, [("w", Origin::Constant), ("b", Origin::ConstantOfShape)]);
 }
 

@@ -74,6 +74,7 @@ impl Plans {
         for (index, (element, shape)) in inputs.iter().enumerate() {
             model.set_input_fact(index, InferenceFact::dt_shape(*element, shape))?;
         }
+        branch::prepare(&mut model);
         branch::plan(model.into_typed()?, &self.executor)
     }
 }
