@@ -22,6 +22,7 @@ mod indices;
 mod inputs;
 mod microsoft;
 pub mod opset;
+mod sequence;
 mod sharing;
 #[cfg(test)]
 mod tests;

@@ -125,10 +125,14 @@ fn build(model: &mut Model, options: &StepOptions) -> Result<StepReport> {
     shapes::bind(model, &options.dims)?;
     let mut facts = shapes::analyse(model, &BTreeMap::new())?;
     let mut graph = Graph::new(std::mem::take(&mut model.graph))?;
+    graph.proto().input.iter().try_for_each(|input| require_axes(&graph, &facts, input.name()))?;
 
     let (candidates, what_trains) = trainable(&graph, &facts, &options.selection)?;
     facts.vary(graph.nodes(), &candidates);
     let (ending, loss) = find_ending(&graph, &facts, &options.loss)?;
+    if let Ending::Logits { value, .. } = &ending {
+        require_axes(&graph, &facts, value)?;
+    }
     report.choices = [loss, what_trains, open_sizes(&graph, &facts)].concat();
 
     // The user has been told of everything by the names in the file; from here on values may have others.
@@ -259,6 +263,27 @@ fn coefficients(training: &mut Training<'_>, options: &StepOptions) -> Coefficie
 /// A loss of one element as a scalar.
 fn scalar(b: &mut TypedBuilder<'_>, loss: &Value) -> Value {
     if b.fact(loss).rank() == Some(0) { loss.clone() } else { b.reduce_all("ReduceSum", loss) }
+}
+
+/// Every input of a step model declares its axes, the labels too, as the standard asks for.
+fn require_axes(graph: &Graph, facts: &Facts, value: &str) -> Result<()> {
+    if facts.get(value).is_some_and(|fact| fact.shape.is_some()) {
+        return Ok(());
+    }
+    let proto = graph.proto();
+    let is_declared = proto.input.iter().chain(&proto.output).any(|info| info.name() == value);
+    let info = format!("onnx.helper.make_tensor_value_info(\"{value}\", onnx.TensorProto.FLOAT, [\"N\", 10])");
+    let declare = if is_declared {
+        format!(
+            "info = next(i for i in [*model.graph.input, *model.graph.output] if i.name == \"{value}\")\n\
+             info.CopyFrom({info})"
+        )
+    } else {
+        format!("model.graph.value_info.append({info})")
+    };
+    Err(Error::input(format!("the number of axes of `{value}` is not known")).help(format!(
+        "export the model with its shape, or declare it in Python (of N samples and 10 numbers, say):\n{declare}"
+    )))
 }
 
 fn refuse_labels(graph: &Graph) -> Result<()> {

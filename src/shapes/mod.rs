@@ -9,7 +9,7 @@
 //!
 //! What the operators make of the inputs is what will happen when the model runs, and goes before a declaration, which may
 //! be left over from before an edit: a declaration fills in what the operators leave open. Where an operator says one number
-//! and the declaration of its output another, the axis counts as unknown.
+//! and the declaration of its output another, the axis counts as unknown; where they differ in the number of axes, all do.
 
 mod bindings;
 mod convert;

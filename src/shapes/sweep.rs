@@ -176,7 +176,7 @@ fn to_fact(known: &InferenceFact, declared: Option<&Fact>) -> Option<Fact> {
     let mut shape: Option<Vec<_>> = closed(&known.shape).map(|dims| dims.iter().map(from_tract_dim).collect());
     if let (Some(dims), Some(declared)) = (&mut shape, declared.and_then(|declared| declared.shape.as_ref())) {
         if dims.len() != declared.len() {
-            return Some(Fact::of(element));
+            dims.fill(Dim::Unknown);
         }
         for (dim, declared) in dims.iter_mut().zip(declared) {
             if let (Some(a), Some(b)) = (dim.known(), declared.known())

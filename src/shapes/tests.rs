@@ -119,6 +119,12 @@ fn a_declaration_that_the_operators_contradict_counts_for_nothing() {
     graph.value_info = vec![info("y", "1,3"), info("z", "1,3")];
     let facts = analysed(graph);
     assert_eq!((shape(&facts, "y"), shape(&facts, "z")), ("?,3".into(), "?,3".into()));
+    let nodes = vec![node("Relu", &["x"], &["y"]).into()];
+    let facts = analysed(GraphProto {
+        value_info: vec![info("y", "4,1,3")],
+        ..super::tests::graph(&[info("x", "4,3")], &[], nodes)
+    });
+    assert_eq!(shape(&facts, "y"), "?,?");
 }
 
 #[test]
