@@ -19,6 +19,9 @@ pub(super) fn read(tensor: &TensorProto, folder: &Path) -> Result<Tensor> {
     let shape: Vec<usize> = tensor.dims.iter().map(|&dim| usize::try_from(dim).unwrap_or(0)).collect();
     let of =
         |bytes: &[u8]| Tensor::from_le_bytes(element, &shape, bytes).map_err(|e| faulty(format!("is damaged: {e}")));
+    if tensor.is_zeros() {
+        return Ok(Tensor::zeros(element, &shape));
+    }
     if let Some(location) = ExternalLocation::of(tensor)? {
         let file = folder.join(&location.file);
         let bytes = onnx::map(&file)?;

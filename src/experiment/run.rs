@@ -2,7 +2,7 @@
 
 use super::trainee::Trainee;
 use super::{Existing, Experiment, Outcome};
-use crate::onnx::ensure_free;
+use crate::onnx::{Copying, ensure_free};
 use crate::penalty::Penalty;
 use crate::rewrite::{StepConfig, StepReport};
 use crate::train::data::{Data, Dataset, Feed};
@@ -52,6 +52,11 @@ pub trait Observer {
     /// A step or an epoch was done.
     fn event(&mut self, event: &Event) {
         let _ = event;
+    }
+
+    /// The model's external data is copied for the results.
+    fn copying(&mut self, copying: &Copying<'_>) {
+        let _ = copying;
     }
 }
 
@@ -140,7 +145,9 @@ pub fn run(experiment: Experiment, observer: &mut dyn Observer, stop: &AtomicBoo
         Ended::Stopped => None,
         _ => {
             let best = if policy.best.is_some() { folder.best_checkpoint()? } else { None };
-            Some(loaded.write(&folder, best.as_ref(), experiment.output.as_deref())?)
+            let (output, external_data) = (experiment.output.as_deref(), experiment.external_data);
+            let watch = &mut |copying: &Copying<'_>| observer.copying(copying);
+            Some(loaded.write(&folder, best.as_ref(), output, external_data, watch)?)
         }
     };
     // A run that was stopped before its first step has nothing to show.

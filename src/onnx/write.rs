@@ -1,5 +1,6 @@
 //! Writing: stream to a temporary file, then replace.
 
+use super::place::{Placement, Watch};
 use super::proto::tensor_proto::{DataLocation, DataType};
 use super::proto::{ModelProto, StringStringEntryProto, TensorProto};
 use super::read::folder_of;
@@ -7,6 +8,7 @@ use super::sink::Sink;
 use super::{Model, external, place, zeros};
 use crate::{Error, Result};
 use bytes::Bytes;
+use clap::ValueEnum;
 use prost::Message as _;
 use std::fs::File;
 use std::io::Write as _;
@@ -19,13 +21,27 @@ const MESSAGE_LIMIT: usize = i32::MAX as usize;
 const ALIGNMENT: u64 = 4096;
 
 /// What becomes of a model's external data when the model is written to another folder.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+#[value(rename_all = "lowercase")]
 pub enum ExternalData {
-    /// Bring the data files along: as a reflink, else a hard link, else a copy.
+    /// The new model has data files of its own: reflinks where the file system can, else copies
     #[default]
-    Place,
-    /// Name them as they are named now; whoever moves the model moves the data.
+    Copy,
+    /// The data files are shared: as reflinks, else hard links, else copies. Other tools may refuse files with several links
+    Link,
+    /// They are named as they are named now; whoever moves the model moves the data
     Keep,
+}
+
+impl ExternalData {
+    /// How a data file comes to its new place; none where it does not.
+    pub fn placement(self) -> Option<Placement> {
+        match self {
+            Self::Copy => Some(Placement::OwnCopy),
+            Self::Link => Some(Placement::MayLink),
+            Self::Keep => None,
+        }
+    }
 }
 
 /// How to write a model.
@@ -59,18 +75,33 @@ pub struct Written {
 ///
 /// # Errors
 /// Where `path` exists and `force` is not set, or cannot be written; an existing file is then as it was.
-pub fn write(mut model: Model, path: impl AsRef<Path>, options: &WriteOptions) -> Result<Written> {
+pub fn write(model: Model, path: impl AsRef<Path>, options: &WriteOptions) -> Result<Written> {
+    write_watched(model, path, options, &mut |_| {})
+}
+
+/// The same, and tells `watch` of external data that is copied.
+///
+/// # Errors
+/// As [`write()`].
+pub fn write_watched(
+    mut model: Model,
+    path: impl AsRef<Path>,
+    options: &WriteOptions,
+    watch: Watch<'_>,
+) -> Result<Written> {
     let path = path.as_ref();
     place::ensure_free(path, options.force)?; // before any external data is placed
     let zeros = zeros::place(&mut model, path, options.force)?;
-    let mut external = match options.external_data {
-        ExternalData::Place => external::bring_along(&model, folder_of(path), zeros.as_deref(), options.force)?,
-        ExternalData::Keep => external::external_locations(&model)?,
+    let mut external = match options.external_data.placement() {
+        Some(placement) => external::bring_along(&mut model, path, zeros.as_deref(), placement, options.force, watch)?,
+        None => external::external_locations(&model)?,
     };
     let mut proto = model.into_proto();
     let mut bytes = proto.encoded_len();
     if bytes > options.message_limit {
-        external.push(write_weights(&mut proto, path, options.force)?);
+        let name = free_name(path, &external);
+        write_weights(&mut proto, &folder_of(path).join(&name), options.force)?;
+        external.push(name);
         bytes = proto.encoded_len();
     }
     if bytes > options.message_limit {
@@ -88,26 +119,46 @@ pub fn write(mut model: Model, path: impl AsRef<Path>, options: &WriteOptions) -
     Ok(Written { bytes, external })
 }
 
-/// Moves the payloads of the initializers to `<path>.data`.
-fn write_weights(proto: &mut ModelProto, path: &Path, force: bool) -> Result<PathBuf> {
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(".data");
-    let name = PathBuf::from(name);
-    let location = name.to_string_lossy().into_owned();
-    let data = folder_of(path).join(&name);
-    place::replace_file(&data, force, |file| {
+/// Writes the model's own bytes, as they would stand in a file, to `writer`; external data is left out.
+///
+/// # Errors
+/// Where the writer fails.
+pub fn encode(model: Model, writer: impl std::io::Write) -> Result<()> {
+    let path = model.path().to_owned();
+    let mut sink = Sink::new(writer);
+    model
+        .into_proto()
+        .encode(&mut sink)
+        .map_err(|e| Error::internal(format!("cannot encode the model: {e}")).in_file(&path))?;
+    sink.finish().map_err(|e| Error::io("write the model", path, &e))
+}
+
+/// `<path>.data`, or that with a number where data that stays has the name.
+fn free_name(path: &Path, taken: &[PathBuf]) -> PathBuf {
+    let name = |ending: String| {
+        let mut name = path.file_name().unwrap_or_default().to_owned();
+        name.push(ending);
+        PathBuf::from(name)
+    };
+    let names = (1..).map(|number: usize| name(format!(".data{number}")));
+    [name(".data".into())].into_iter().chain(names).find(|name| !taken.contains(name)).unwrap_or_default()
+}
+
+/// Moves the payloads of the initializers to the file `data`, in the folder of the model.
+fn write_weights(proto: &mut ModelProto, data: &Path, force: bool) -> Result<()> {
+    let location = data.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    place::replace_file(data, force, |file| {
         let mut offset = 0;
         for tensor in proto.graph.iter_mut().flat_map(|g| &mut g.initializer) {
             if let Some(payload) = take_payload(tensor) {
-                offset = pad(file, offset).map_err(|e| Error::io("write the file", &data, &e))?;
-                file.write_all(&payload).map_err(|e| Error::io("write the file", &data, &e))?;
+                offset = pad(file, offset).map_err(|e| Error::io("write the file", data, &e))?;
+                file.write_all(&payload).map_err(|e| Error::io("write the file", data, &e))?;
                 refer(tensor, &location, offset, payload.len() as u64);
                 offset += payload.len() as u64;
             }
         }
         Ok(())
-    })?;
-    Ok(name)
+    })
 }
 
 /// The payload in the raw little-endian form, where the tensor has one in memory that is worth moving.

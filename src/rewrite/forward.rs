@@ -9,7 +9,7 @@ use crate::loss::{self, Ending, Wanted, find_ending};
 use crate::lowering::{self, Lowered};
 use crate::normalise::normalise;
 use crate::objective::{Forward, Objective as _, Selection, trainable};
-use crate::onnx::{self, Model, WriteOptions};
+use crate::onnx::{self, Model, Watch, WriteOptions};
 use crate::penalty::{self, Coefficient, Coefficients, Penalty, Warmup};
 use crate::shapes;
 use crate::transform::{Optimizer, State, Training, pass};
@@ -310,7 +310,8 @@ fn refuse_what_does_not_train(model: &Model) -> Result<()> {
     Ok(())
 }
 
-/// Makes a step model of the forward model `model`, and writes it to `output`, or, in a dry run, does all but that.
+/// Makes a step model of the forward model `model`, and writes it to `output`, or, in a dry run, does all but that. `watch` is told of
+/// external data that is copied.
 ///
 /// # Errors
 /// As [`make_step`]; where the output exists (without `force`) or cannot be written. What existed is then as it was.
@@ -320,6 +321,7 @@ pub fn rewrite_forward(
     options: &StepOptions,
     write: &WriteOptions,
     dry_run: bool,
+    watch: Watch<'_>,
 ) -> Result<StepReport> {
     let name = model.path().file_name().unwrap_or_default().to_owned();
     let (step, mut report) = make_step(model, options)?;
@@ -327,7 +329,7 @@ pub fn rewrite_forward(
     if dry_run {
         onnx::ensure_free(&report.output, write.force)?;
     } else {
-        let written = onnx::write(step, &report.output, write)?;
+        let written = onnx::write_watched(step, &report.output, write, watch)?;
         report.bytes = Some(written.bytes);
         report.external = written.external;
     }

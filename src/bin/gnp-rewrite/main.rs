@@ -78,8 +78,8 @@ struct Arguments {
     #[arg(short, long, help_heading = "Files")]
     force: bool,
     /// What becomes of external data when the output is in another folder
-    #[arg(long, value_enum, default_value_t = External::Place, help_heading = "Files")]
-    external_data: External,
+    #[arg(long, value_enum, default_value_t, help_heading = "Files")]
+    external_data: ExternalData,
     /// Do everything but write
     #[arg(short = 'n', long, help_heading = "Files")]
     dry_run: bool,
@@ -105,14 +105,6 @@ struct Arguments {
 enum Exposed {
     R,
     Alpha,
-}
-
-#[derive(Clone, Copy, ValueEnum)]
-enum External {
-    /// Bring the data files along: as a reflink, else a hard link, else a copy
-    Place,
-    /// Name them as they are named now
-    Keep,
 }
 
 fn main() -> ExitCode {
@@ -142,17 +134,8 @@ impl Arguments {
             expose_alpha: self.expose.contains(&Exposed::Alpha),
             metrics: self.metrics,
         };
-        let external_data = self.external_data.into();
+        let external_data = self.external_data;
         Ok(Options { settings, force: self.force, external_data, dry_run: self.dry_run })
-    }
-}
-
-impl From<External> for ExternalData {
-    fn from(external: External) -> Self {
-        match external {
-            External::Place => Self::Place,
-            External::Keep => Self::Keep,
-        }
     }
 }
 

@@ -7,6 +7,7 @@ pub(in crate::engine) mod api;
 pub(in crate::engine) mod options;
 mod session;
 pub(in crate::engine) mod value;
+mod weights;
 
 pub use options::Options;
 
@@ -17,6 +18,7 @@ use crate::onnx::Model;
 use crate::onnx::proto::{GraphProto, ModelProto, NodeProto, OperatorSetIdProto, ValueInfoProto};
 use crate::{Error, Result};
 use api::Api;
+use foldhash::HashSet;
 use options::SessionOptions;
 use prost::Message as _;
 use session::{Memory, Session, c_names};
@@ -76,7 +78,7 @@ struct Eval {
 
 impl Ort {
     /// Loads the step model `step` into `runtime`, and `eval`, what it is evaluated with. Training begins with the state in
-    /// the file.
+    /// the model. Neither need be in a file; external data is where the models' paths say.
     ///
     /// A process can load one ONNX Runtime; every engine in it must use that one.
     ///
@@ -86,26 +88,53 @@ impl Ort {
     pub fn load(runtime: &Runtime, step: &Model, eval: Option<&Model>, options: &Options) -> Result<Self> {
         let api = Api::load(runtime)?;
         let model = StepModel::recognise(step)?;
-        let (device, seed) = (options.device, options.seed);
-        let options = SessionOptions::new(api, runtime, options)?;
+        let session_options = SessionOptions::new(api, runtime, options)?;
         let eval = eval.map(|eval| {
-            let model = EvalModel::recognise(eval, &model)?;
-            let session = Session::of_file(api, eval.path(), &options)?;
-            Ok::<_, Error>(Eval { outputs: c_names(model.outputs.iter().map(String::as_str))?, model, session })
+            let found = EvalModel::recognise(eval, &model)?;
+            let fed = found.state.iter().map(|&index| model.state[index].port.name.as_str()).collect();
+            let session = Session::of_model(api, eval, &fed, &session_options)?;
+            Ok::<_, Error>(Eval { outputs: c_names(found.outputs.iter().map(String::as_str))?, model: found, session })
         });
+        let eval = eval.transpose()?;
+        let step_session =
+            Session::of_model(api, &without_unread(step, &model), &model.state_names(), &session_options)?;
+        Self::new(api, step, model, step_session, eval, session_options, options)
+    }
+
+    /// Loads the step model in the file that `step` was read from, as any application does, and nothing to evaluate it with.
+    ///
+    /// # Errors
+    /// As [`Ort::load`].
+    pub fn load_file(runtime: &Runtime, step: &Model, options: &Options) -> Result<Self> {
+        let api = Api::load(runtime)?;
+        let model = StepModel::recognise(step)?;
+        let session_options = SessionOptions::new(api, runtime, options)?;
+        let session = Session::of_file(api, step.path(), &session_options)?;
+        Self::new(api, step, model, session, None, session_options, options)
+    }
+
+    fn new(
+        api: &'static Api,
+        file: &Model,
+        model: StepModel,
+        step: Session,
+        eval: Option<Eval>,
+        session_options: SessionOptions,
+        options: &Options,
+    ) -> Result<Self> {
         let mut engine = Self {
-            memory: Memory::of(api, device)?,
-            names: Names::of(&model, step)?,
-            step: Session::of_file(api, step.path(), &options)?,
-            eval: eval.transpose()?,
+            memory: Memory::of(api, options.device)?,
+            names: Names::of(&model, file)?,
+            step,
+            eval,
             state: Vec::new(),
             api,
-            options,
-            device,
+            options: session_options,
+            device: options.device,
             model,
-            seed,
+            seed: options.seed,
         };
-        let state = engine.model.initial_state(step)?;
+        let state = engine.model.initial_state(file)?;
         engine.set_state(&state)?;
         Ok(engine)
     }
@@ -215,6 +244,17 @@ impl StepEngine for Ort {
 
 pub(super) fn no_evaluation() -> Error {
     Error::input("there is no evaluation model").help("name one, or evaluate with another program")
+}
+
+/// The step model without the parts of the state that its graph does not read: ONNX Runtime takes no value for them.
+fn without_unread(step: &Model, model: &StepModel) -> Model {
+    let read = read_names(step);
+    let slots = model.state.iter().map(|slot| slot.port.name.as_str());
+    let unread: HashSet<&str> = slots.filter(|name| !read.contains(name)).collect();
+    let mut rest = step.clone();
+    rest.graph.input.retain(|input| !unread.contains(input.name()));
+    rest.graph.initializer.retain(|tensor| !unread.contains(tensor.name()));
+    rest
 }
 
 /// A model that returns each state input as it is. ONNX Runtime 1.17 has no other way of copying from a device.

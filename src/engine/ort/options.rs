@@ -1,10 +1,11 @@
 //! How a session computes: device, threads, determinism.
 
 use super::api::{Api, c_string};
+use super::value::Value;
 use crate::engine::{Device, runtime::Runtime};
 use crate::{Error, Result};
 use ort::sys::{OrtLoggingLevel, OrtSessionOptions};
-use std::ffi::c_int;
+use std::ffi::{CString, c_int};
 use std::num::NonZero;
 use std::ptr;
 
@@ -56,6 +57,24 @@ impl SessionOptions {
             require_provider(runtime, CUDA_PROVIDER, options.device)?;
             new.append_cuda(number)
                 .map_err(|e| Error::input(format!("cannot use the device {}: {e}", options.device)))?;
+        }
+        Ok(new)
+    }
+
+    /// These options for a model whose initializers `names` are external and have these values.
+    pub(super) fn with_initializers(&self, names: &[CString], values: &[Value<'_>]) -> Result<Self> {
+        let (api, base) = (self.api, self.api.base);
+        let mut pointer = ptr::null_mut();
+        // SAFETY: the options and the out pointer are valid; the new options are released with what is returned.
+        api.check(unsafe { (base.CloneSessionOptions)(self.pointer, &mut pointer) })?;
+        let new = Self { api, pointer };
+        let names: Vec<_> = names.iter().map(|name| name.as_ptr()).collect();
+        let values: Vec<_> = values.iter().map(|value| value.pointer().cast_const()).collect();
+        if !names.is_empty() {
+            // SAFETY: both arrays have the length given and live through the call; who calls keeps the values.
+            api.check(unsafe {
+                (base.AddExternalInitializers)(pointer, names.as_ptr(), values.as_ptr(), names.len())
+            })?;
         }
         Ok(new)
     }
