@@ -2,7 +2,7 @@
 
 use super::{ElementType, Tensor};
 use crate::onnx::proto::TensorProto;
-use crate::onnx::{self, DataType, ExternalLocation};
+use crate::onnx::{DataType, Payloads};
 use crate::{Error, Result};
 use std::path::Path;
 
@@ -22,16 +22,8 @@ pub(super) fn read(tensor: &TensorProto, folder: &Path) -> Result<Tensor> {
     if tensor.is_zeros() {
         return Ok(Tensor::zeros(element, &shape));
     }
-    if let Some(location) = ExternalLocation::of(tensor)? {
-        let file = folder.join(&location.file);
-        let bytes = onnx::map(&file)?;
-        let begin = usize::try_from(location.offset).unwrap_or(usize::MAX);
-        let end = location.length.map_or(Some(bytes.len()), |length| begin.checked_add(usize::try_from(length).ok()?));
-        let elements = end.and_then(|end| bytes.get(begin..end));
-        return of(elements.ok_or_else(|| faulty("ends beyond its file".into()).in_file(file))?);
-    }
-    if let Some(raw) = &tensor.raw_data {
-        return of(raw);
+    if let Some(bytes) = Payloads::of(folder).bytes(tensor)? {
+        return of(&bytes);
     }
     let bytes: Option<Vec<u8>> = match element {
         ElementType::F32 => tensor.floats().map(|v| v.into_iter().flat_map(|x| (x as f32).to_le_bytes()).collect()),

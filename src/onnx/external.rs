@@ -125,9 +125,9 @@ pub(super) fn check(model: &Model) -> Result<()> {
     Ok(())
 }
 
-/// Puts the model's external files, but `there`, beside `output`, sharing their blocks where the file system can. A file that is there
-/// already as a symbolic link out of the folder, whose target engines would refuse to follow from `output`, is put there under another name,
-/// which the model's tensors then have. Returns the names of all.
+/// Puts the model's external files, but `there`, beside `output`, sharing their blocks where the file system can. Where another file has
+/// the name already, which may be another model's, or a symbolic link out of the folder, which engines would refuse to follow from `output`,
+/// a file gets a name that is `output`'s own. Returns the names of all.
 pub(super) fn bring_along(
     model: &mut Model,
     output: &Path,
@@ -140,7 +140,8 @@ pub(super) fn bring_along(
     let folder = folder_of(output);
     for file in files.iter_mut().filter(|file| Some(file.as_path()) != there) {
         let (from, mut to) = (model.folder().join(&*file), folder.join(&*file));
-        if place::same_place(&from, &to) && leads_out(&to, folder) {
+        let stays = place::same_place(&from, &to);
+        if if stays { leads_out(&to, folder) } else { place::is_taken(&from, &to) } {
             let name = own_name(output, file);
             to = folder.join(&name);
             for_each_tensor_mut(model, &mut |tensor| relocate(tensor, file, &name));

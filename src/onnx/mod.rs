@@ -12,6 +12,7 @@
 
 mod attribute;
 mod external;
+mod payload;
 mod place;
 pub mod proto;
 mod read;
@@ -23,9 +24,9 @@ mod write;
 mod zeros;
 
 pub use external::{ExternalLocation, external_locations};
+pub(crate) use payload::Payloads;
 pub use place::{Copying, Placement, Watch, ensure_free, place_file, replace_file, same_file};
 pub use proto::tensor_proto::DataType;
 pub(crate) use read::map;
 pub use read::{Model, read};
-pub(crate) use visit::for_each_tensor_mut;
 pub use write::{ExternalData, WriteOptions, Written, encode, write, write_watched};

@@ -61,8 +61,8 @@ pub fn replace_file(path: &Path, force: bool, fill: impl FnOnce(&mut fs::File) -
     persist(temporary, path, force)
 }
 
-/// Puts a copy of `from` at `to`, making the folders on the way. Nothing happens where both are the same place, and where a file with the
-/// same bytes is there already that may be replaced.
+/// Puts a copy of `from` at `to`, making the folders on the way. Nothing happens where both are the same place, or a file with the same
+/// bytes is there already.
 ///
 /// # Errors
 /// Where `from` cannot be read, or `to` exists and `force` is false, or cannot be written.
@@ -70,10 +70,10 @@ pub fn place_file(from: &Path, to: &Path, placement: Placement, force: bool, wat
     if same_place(from, to) || (placement == Placement::MayLink && same_file(from, to)) {
         return Ok(());
     }
-    ensure_free(to, force)?;
     if is_own(to) && same_bytes(from, to) {
         return Ok(());
     }
+    ensure_free(to, force)?;
     fs::create_dir_all(folder_of(to)).map_err(|e| Error::io("make the folder", folder_of(to), &e))?;
     // The name is free for the moment that the link takes; a clash in it ends as an error, not as a lost file.
     let free = temporary_beside(to)?.into_temp_path();
@@ -103,6 +103,11 @@ fn copy(from: &Path, to: &Path, progress: &mut dyn FnMut(u64, u64)) -> io::Resul
     }
     to.set_permissions(metadata.permissions())?;
     to.sync_all()
+}
+
+/// Whether there is something at `to` that a copy of `from` would replace.
+pub(super) fn is_taken(from: &Path, to: &Path) -> bool {
+    !same_file(from, to) && to.symlink_metadata().is_ok() && !same_bytes(from, to)
 }
 
 /// Whether `path` is a file, no link of any kind.

@@ -6,7 +6,7 @@ macro_rules! visitor {
         use crate::onnx::Model;
         use crate::onnx::proto::{AttributeProto, GraphProto, NodeProto, SparseTensorProto, TensorProto};
 
-        pub(crate) fn for_each_tensor<'m>(model: &'m $($mut)? Model, f: &mut impl FnMut(&'m $($mut)? TensorProto)) {
+        pub(in crate::onnx) fn for_each_tensor<'m>(model: &'m $($mut)? Model, f: &mut impl FnMut(&'m $($mut)? TensorProto)) {
             graph(& $($mut)? model.graph, f);
             for info in model.header.training_info.$iter() {
                 info.initialization.$iter().chain(& $($mut)? info.algorithm).for_each(|g| graph(g, f));
@@ -50,4 +50,4 @@ mod change {
 
 /// Calls a function on every tensor of a model: initializers and attributes of the main graph, of its subgraphs, of functions and of
 /// training information; or on every one, to change it.
-pub(crate) use {change::for_each_tensor as for_each_tensor_mut, read::for_each_tensor};
+pub(super) use {change::for_each_tensor as for_each_tensor_mut, read::for_each_tensor};

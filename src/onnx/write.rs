@@ -255,6 +255,104 @@ mod tests {
         read(b.join("m.onnx")).unwrap();
     }
 
+    /// A model with its weights in `<name>.data`, in `folder`.
+    fn large(folder: &Path, name: &str) -> PathBuf {
+        let path = folder.join(name);
+        let limit = WriteOptions { message_limit: 4096, ..Default::default() };
+        write(Model::new(weights(), name).unwrap(), &path, &limit).unwrap();
+        path
+    }
+
+    #[test]
+    fn the_data_of_another_model_is_not_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        let (a, b) = (folder.path().join("a"), folder.path().join("b"));
+        std::fs::create_dir(&a).unwrap();
+        std::fs::create_dir(&b).unwrap();
+        let model = large(&a, "m.onnx");
+        std::fs::write(b.join("m.onnx.data"), "of another model").unwrap();
+        let force = WriteOptions { force: true, ..Default::default() };
+        let written = write(read(&model).unwrap(), b.join("step.onnx"), &force).unwrap();
+        assert_eq!(written.external, [PathBuf::from("step.onnx.m.onnx.data")]);
+        assert_eq!(std::fs::read(b.join("m.onnx.data")).unwrap(), b"of another model");
+        read(b.join("step.onnx")).unwrap();
+    }
+
+    #[test]
+    fn weights_that_become_external_leave_the_data_that_stays_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let (a, b) = (folder.path().join("a"), folder.path().join("b"));
+        std::fs::create_dir(&a).unwrap();
+        std::fs::create_dir(&b).unwrap();
+        let mut model = read(large(&a, "m.onnx")).unwrap();
+        let grown = TensorProto {
+            raw_data: Some(floats(3000)),
+            dims: vec![3000],
+            ..weights().graph.unwrap().initializer[0].clone()
+        };
+        model.graph.initializer.push(TensorProto { name: Some("grown".into()), ..grown });
+        let limit = WriteOptions { message_limit: 4096, ..Default::default() };
+        let written = write(model, b.join("m.onnx"), &limit).unwrap();
+        assert_eq!(written.external, ["m.onnx.data", "m.onnx.data1"].map(PathBuf::from));
+        assert_eq!(std::fs::read(a.join("m.onnx.data")).unwrap(), std::fs::read(b.join("m.onnx.data")).unwrap());
+    }
+
+    /// `snapshot/m.onnx` and its data as links into `blobs`, as Hugging Face's cache has them.
+    #[cfg(unix)]
+    fn cached(folder: &Path) -> PathBuf {
+        use std::os::unix::fs::symlink;
+        let (blobs, snapshot) = (folder.join("blobs"), folder.join("snapshot"));
+        std::fs::create_dir(&blobs).unwrap();
+        std::fs::create_dir(&snapshot).unwrap();
+        let model = large(&blobs, "m.onnx");
+        std::fs::rename(model, blobs.join("one")).unwrap();
+        std::fs::rename(blobs.join("m.onnx.data"), blobs.join("two")).unwrap();
+        symlink("../blobs/one", snapshot.join("m.onnx")).unwrap();
+        symlink("../blobs/two", snapshot.join("m.onnx.data")).unwrap();
+        snapshot
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn links_of_a_cache_are_read_and_what_is_written_is_files() {
+        let folder = tempfile::tempdir().unwrap();
+        let snapshot = cached(folder.path());
+        let model = || read(snapshot.join("m.onnx")).unwrap();
+        let out = folder.path().join("out");
+        std::fs::create_dir(&out).unwrap();
+        let places = [(snapshot.join("step.onnx"), "step.onnx.m.onnx.data"), (out.join("step.onnx"), "m.onnx.data")];
+        for (output, data) in places {
+            let written = write(model(), &output, &WriteOptions::default()).unwrap();
+            assert_eq!(written.external, [PathBuf::from(data)]);
+            let data = folder_of(&output).join(data);
+            assert!(data.symlink_metadata().unwrap().is_file());
+            assert_eq!(std::fs::read(data).unwrap(), std::fs::read(folder.path().join("blobs/two")).unwrap());
+            read(output).unwrap();
+        }
+        // A file whose data leads out of where it lies itself.
+        std::fs::copy(folder.path().join("blobs/one"), snapshot.join("copy.onnx")).unwrap();
+        let error = read(snapshot.join("copy.onnx")).unwrap_err();
+        assert!(error.to_string().contains("outside the model's folder"), "{error}");
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn data_has_one_name_unless_links_are_asked_for() {
+        use std::os::unix::fs::MetadataExt as _;
+        let folder = tempfile::tempdir().unwrap();
+        let model = large(folder.path(), "m.onnx");
+        let links = || std::fs::metadata(folder.path().join("m.onnx.data")).unwrap().nlink();
+        for (name, external_data, expected) in [("copy", ExternalData::Copy, 1), ("link", ExternalData::Link, 2)] {
+            let out = folder.path().join(name);
+            std::fs::create_dir(&out).unwrap();
+            write(read(&model).unwrap(), out.join("m.onnx"), &WriteOptions { external_data, ..Default::default() })
+                .unwrap();
+            read(out.join("m.onnx")).unwrap();
+            // Where the file system shares blocks, a link is none.
+            assert!(links() == expected || links() == 1, "{name}");
+        }
+    }
+
     #[test]
     fn external_data_stays_in_the_folder() {
         let folder = tempfile::tempdir().unwrap();

@@ -5,15 +5,13 @@
 
 use super::api::{Api, c_string};
 use super::value::Value;
-use crate::onnx::proto::TensorProto;
+use crate::Result;
 use crate::onnx::proto::tensor_proto::DataLocation;
-use crate::onnx::{self, DataType, ExternalLocation, Model, for_each_tensor_mut};
-use crate::{Error, Result};
+use crate::onnx::proto::{StringStringEntryProto, TensorProto};
+use crate::onnx::{DataType, Model, Payloads};
 use bytes::Bytes;
-use foldhash::HashMap;
 use ort::sys::ONNXTensorElementDataType as Element;
 use std::ffi::CString;
-use std::path::{Path, PathBuf};
 
 /// Smaller ones stay in the model: their numbers may decide shapes.
 const LARGE: usize = 64 << 10;
@@ -27,54 +25,38 @@ pub(super) struct Weights {
 }
 
 impl Weights {
-    /// Takes the large initializers of the main graph out of `model`, and brings all other external data into it: what is left lies in no
-    /// other file.
+    /// Takes the large initializers of the main graph out of `model`, and has it hold all else itself: what is left lies in no other file.
     pub fn take_out(api: &'static Api, model: &mut Model) -> Result<Self> {
-        let mut files = Files { folder: model.folder().to_owned(), maps: HashMap::default() };
+        let mut payloads = Payloads::of(model.folder());
+        payloads.bring_in(model)?;
         let mut weights = Self { names: vec![], values: vec![], _bytes: vec![] };
         for tensor in &mut model.graph.initializer {
-            let Some(bytes) = files.bytes(tensor)?.filter(|bytes| bytes.len() >= LARGE) else { continue };
-            let Some(element) = tensor.element().and_then(element).filter(|element| fits(&bytes, *element, tensor))
-            else {
+            let Some(bytes) = payloads.bytes(tensor)?.filter(|bytes| bytes.len() >= LARGE) else { continue };
+            let Some((element, size)) = tensor.element().and_then(element) else { continue };
+            if !fits(&bytes, size, tensor) {
                 continue;
-            };
+            }
             let shape: Vec<usize> = tensor.dims.iter().map(|&dim| usize::try_from(dim).unwrap_or(0)).collect();
             // SAFETY: the elements are as many as the shape says, aligned, and live as long as `_bytes`, beside the value; the
             // memory of `Bytes` does not move.
-            let value = unsafe { Value::of_memory(api, bytes.as_ptr(), bytes.len(), &shape, element.0)? };
+            let value = unsafe { Value::of_memory(api, bytes.as_ptr(), bytes.len(), &shape, element)? };
             weights.names.push(c_string(tensor.name())?);
             weights.values.push(value);
             weights._bytes.push(bytes);
-            stub(tensor);
+            leave_out(tensor);
         }
-        let mut failed = None;
-        for_each_tensor_mut(model, &mut |tensor| {
-            if failed.is_none() && tensor.is_external() && !is_stub(tensor) {
-                failed = files.bring_in(tensor).err();
-            }
-        });
-        failed.map_or(Ok(weights), Err)
+        Ok(weights)
     }
 }
 
-/// The location that stands for memory; no file has it.
-const STUB: &str = "gnp.memory";
-
-/// ONNX Runtime replaces external initializers only.
-fn stub(tensor: &mut TensorProto) {
-    let entry = |key: &str, value: &str| onnx::proto::StringStringEntryProto {
-        key: Some(key.into()),
-        value: Some(value.into()),
-    };
+/// ONNX Runtime takes a value in place of external data only, wherever that is said to lie.
+fn leave_out(tensor: &mut TensorProto) {
     tensor.raw_data = None;
     tensor.float_data.clear();
     tensor.double_data.clear();
     tensor.data_location = Some(DataLocation::External as i32);
-    tensor.external_data = vec![entry("location", STUB)];
-}
-
-fn is_stub(tensor: &TensorProto) -> bool {
-    tensor.external_data.iter().any(|entry| entry.value() == STUB)
+    let location = StringStringEntryProto { key: Some("location".into()), value: Some("memory".into()) };
+    tensor.external_data = vec![location];
 }
 
 /// What ONNX Runtime calls an element type, and the bytes that one takes; none for types that stay in the model.
@@ -93,56 +75,8 @@ fn element(element: DataType) -> Option<(Element, usize)> {
 }
 
 /// Whether the bytes are the elements of the tensor, and lie where such elements can.
-fn fits(bytes: &Bytes, (_, size): (Element, usize), tensor: &TensorProto) -> bool {
+fn fits(bytes: &Bytes, size: usize, tensor: &TensorProto) -> bool {
     cfg!(target_endian = "little")
         && tensor.element_count().checked_mul(size) == Some(bytes.len())
         && bytes.as_ptr().addr().is_multiple_of(size)
-}
-
-/// The files of external data, each mapped once.
-struct Files {
-    folder: PathBuf,
-    maps: HashMap<PathBuf, Bytes>,
-}
-
-impl Files {
-    /// The payload of a tensor as it lies in memory or in a file; none where it is in another form.
-    fn bytes(&mut self, tensor: &TensorProto) -> Result<Option<Bytes>> {
-        if let Some(location) = ExternalLocation::of(tensor)? {
-            return self.slice(&location).map(Some);
-        }
-        Ok(tensor.raw_data.clone().or_else(|| match &tensor.float_data[..] {
-            [floats] => Some(floats.clone()),
-            _ => None,
-        }))
-    }
-
-    fn bring_in(&mut self, tensor: &mut TensorProto) -> Result<()> {
-        if let Some(location) = ExternalLocation::of(tensor)? {
-            tensor.raw_data = Some(self.slice(&location)?);
-            tensor.external_data.clear();
-            tensor.data_location = None;
-        }
-        Ok(())
-    }
-
-    fn slice(&mut self, location: &ExternalLocation) -> Result<Bytes> {
-        let file = self.folder.join(&location.file);
-        let map = self.map(&file)?;
-        let begin = usize::try_from(location.offset).unwrap_or(usize::MAX);
-        let end = location.length.map_or(Some(map.len()), |length| begin.checked_add(usize::try_from(length).ok()?));
-        match end.filter(|&end| begin <= end && end <= map.len()) {
-            Some(end) => Ok(map.slice(begin..end)),
-            None => Err(Error::input("the external data ends beyond its file").in_file(file)),
-        }
-    }
-
-    fn map(&mut self, file: &Path) -> Result<Bytes> {
-        if let Some(map) = self.maps.get(file) {
-            return Ok(map.clone());
-        }
-        let map = onnx::map(file)?;
-        self.maps.insert(file.to_owned(), map.clone());
-        Ok(map)
-    }
 }

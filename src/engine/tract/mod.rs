@@ -47,7 +47,7 @@ impl Tract {
                 let found = EvalModel::recognise(eval, &model)?;
                 let batch = found.batch.iter().map(|&index| &model.batch[index].name);
                 let state = found.state.iter().map(|&index| &model.state[index].port.name);
-                let plans = Plans::new(eval, &names(batch.chain(state)), &names(&found.outputs), executor.clone());
+                let plans = Plans::new(eval, &names(batch.chain(state)), &names(&found.outputs), executor.clone())?;
                 Some((found, plans))
             }
         };
@@ -56,7 +56,7 @@ impl Tract {
         let state = model.state.iter().map(|slot| &slot.port.name);
         let next = model.state.iter().map(|slot| &slot.next);
         let inputs = names(batch.chain(hyperparameters).chain(state));
-        let plans = Plans::new(step, &inputs, &names(model.outputs.iter().chain(next)), executor);
+        let plans = Plans::new(step, &inputs, &names(model.outputs.iter().chain(next)), executor)?;
         let initial = model.initial_state(step)?;
         let mut engine = Self { model, step: plans, eval, state: Vec::new(), seed: options.seed };
         engine.set_state(&initial)?;

@@ -3,8 +3,8 @@
 use super::specialise::specialise;
 use super::{branch, log_softmax};
 use crate::engine::Tensor;
-use crate::onnx::Model;
 use crate::onnx::proto::{NodeProto, ValueInfoProto};
+use crate::onnx::{Model, Payloads};
 use crate::{Error, Result};
 use foldhash::{HashMap, HashSet};
 use prost::Message as _;
@@ -22,7 +22,6 @@ type Shapes = Vec<(DatumType, TVec<usize>)>;
 /// A graph, and the plans that have been made of it.
 pub(super) struct Plans {
     model: Model,
-    folder: Option<String>,
     executor: Executor,
     /// The most recently used last.
     made: Vec<(Shapes, TypedSimpleState)>,
@@ -31,16 +30,19 @@ pub(super) struct Plans {
 impl Plans {
     /// The graph of `model` with `inputs` as its only inputs and `outputs` as its only outputs, in this order; what else it
     /// declares as an input has the value of its initializer.
-    pub(super) fn new(model: &Model, inputs: &[&str], outputs: &[&str], executor: Executor) -> Self {
-        let folder = model.folder().to_str().map(str::to_owned);
+    ///
+    /// # Errors
+    /// Where external data cannot be read.
+    pub(super) fn new(model: &Model, inputs: &[&str], outputs: &[&str], executor: Executor) -> Result<Self> {
         let mut model = model.clone();
         declare(&mut model.graph.input, inputs);
         declare(&mut model.graph.output, outputs);
         let fed: HashSet<&str> = inputs.iter().copied().collect();
         model.graph.initializer.retain(|tensor| !fed.contains(tensor.name()));
+        Payloads::of(&model.folder().to_owned()).bring_in(&mut model)?;
         log_softmax::write_out(&mut model);
         name_apart(&mut model.graph.node);
-        Self { model, folder, executor, made: Vec::new() }
+        Ok(Self { model, executor, made: Vec::new() })
     }
 
     /// What the graph returns for `inputs`.
@@ -70,7 +72,7 @@ impl Plans {
         let sizes: Vec<_> = inputs.iter().map(|(_, shape)| shape.iter().map(|&size| size as i64).collect()).collect();
         let proto = specialise(&self.model, &sizes).into_proto();
         let proto = ModelProto::decode(proto.encode_to_vec().as_slice())?;
-        let mut model = reader.parse(&proto, self.folder.as_deref())?.model;
+        let mut model = reader.parse(&proto, None)?.model;
         for (index, (element, shape)) in inputs.iter().enumerate() {
             model.set_input_fact(index, InferenceFact::dt_shape(*element, shape))?;
         }
