@@ -60,7 +60,7 @@ impl Payloads {
     }
 
     fn slice(&mut self, tensor: &TensorProto, location: &ExternalLocation) -> Result<Bytes> {
-        let map = self.map(&location.file)?;
+        let map = self.file(&location.file)?;
         let begin = usize::try_from(location.offset).unwrap_or(usize::MAX);
         let end = location.length.map_or(Some(map.len()), |length| begin.checked_add(usize::try_from(length).ok()?));
         match end.filter(|&end| begin <= end && end <= map.len()) {
@@ -72,7 +72,11 @@ impl Payloads {
         }
     }
 
-    fn map(&mut self, file: &Path) -> Result<Bytes> {
+    /// The bytes of a file of external data, by its location.
+    ///
+    /// # Errors
+    /// Where it cannot be read.
+    pub(crate) fn file(&mut self, file: &Path) -> Result<Bytes> {
         if let Some(map) = self.maps.get(file) {
             return Ok(map.clone());
         }

@@ -51,8 +51,8 @@ impl Session {
         let mut model = model.clone();
         model.graph.initializer.retain(|tensor| !fed.contains(tensor.name()));
         let path = model.path().to_owned();
-        let weights = Weights::take_out(api, &mut model).map_err(|e| e.in_file(&path))?;
-        let options = options.with_initializers(&weights.names, &weights.values)?;
+        let weights = Weights::take_out(&mut model).map_err(|e| e.in_file(&path))?;
+        let options = options.with_files(&weights.names, &weights.maps)?;
         let mut session = Self::of_bytes(api, &model.into_proto().encode_to_vec(), &options)
             .map_err(|e| Error::input(format!("cannot load the model: {e}")).in_file(path))?;
         session._weights = Some(weights);

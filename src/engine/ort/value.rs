@@ -85,29 +85,15 @@ impl<'a> Value<'a> {
     }
 
     fn of_slice<T>(api: &'static Api, elements: &'a [T], shape: &[usize], element: Element) -> Result<Self> {
-        // SAFETY: the elements are borrowed for as long as the value lives.
-        unsafe { Self::of_memory(api, elements.as_ptr().cast(), size_of_val(elements), shape, element) }
-    }
-
-    /// A tensor for reading in memory of somebody else's: ONNX Runtime writes into nothing that is no parameter.
-    ///
-    /// # Safety
-    /// The memory holds `length` bytes of such elements, as many as `shape` says, for as long as the value lives.
-    pub(super) unsafe fn of_memory(
-        api: &'static Api,
-        elements: *const u8,
-        length: usize,
-        shape: &[usize],
-        element: Element,
-    ) -> Result<Self> {
         let shape = to_i64(shape);
         let mut pointer = ptr::null_mut();
-        // SAFETY: by this function's contract; the shape lives through the call.
+        // SAFETY: the elements are borrowed for as long as the value lives. It is made for reading: ONNX Runtime writes
+        // into no input that is not a parameter.
         unsafe {
             api.check((api.base.CreateTensorWithDataAsOrtValue)(
                 api.cpu,
-                elements.cast_mut().cast(),
-                length,
+                elements.as_ptr().cast_mut().cast(),
+                size_of_val(elements),
                 shape.as_ptr(),
                 shape.len(),
                 element,

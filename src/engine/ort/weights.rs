@@ -1,82 +1,74 @@
-//! Initializers that are handed to ONNX Runtime in memory: slices of the files that they lie in, wherever those are.
+//! External data that is handed to ONNX Runtime in memory: the files are mapped, wherever they lie.
 //!
 //! So a model is loaded that no file holds, and nothing is copied or linked for it. ONNX Runtime itself would look for external data beside
 //! the model's file alone.
 
-use super::api::{Api, c_string};
-use super::value::Value;
+use super::api::c_path;
 use crate::Result;
 use crate::onnx::proto::tensor_proto::DataLocation;
 use crate::onnx::proto::{StringStringEntryProto, TensorProto};
-use crate::onnx::{DataType, Model, Payloads};
+use crate::onnx::{ExternalLocation, Model, Payloads};
 use bytes::Bytes;
-use ort::sys::ONNXTensorElementDataType as Element;
-use std::ffi::CString;
+use ort::sys::os_char;
+use std::path::{Path, PathBuf};
 
-/// Smaller ones stay in the model: their numbers may decide shapes.
-const LARGE: usize = 64 << 10;
+/// Smaller tensors are brought into the model: their numbers may decide shapes.
+const LARGE: u64 = 64 << 10;
 
-/// Initializers taken out of a model. They must live as long as the session that they were handed to.
+/// The files that a model's large initializers lie in. They must live as long as the session that they were handed to.
+#[derive(Default)]
 pub(super) struct Weights {
-    pub names: Vec<CString>,
-    pub values: Vec<Value<'static>>,
-    /// What the values lie in.
-    _bytes: Vec<Bytes>,
+    files: Vec<PathBuf>,
+    /// What the model calls each file, as ONNX Runtime takes it.
+    pub names: Vec<Vec<os_char>>,
+    /// The bytes of each file.
+    pub maps: Vec<Bytes>,
 }
 
 impl Weights {
-    /// Takes the large initializers of the main graph out of `model`, and has it hold all else itself: what is left lies in no other file.
-    pub fn take_out(api: &'static Api, model: &mut Model) -> Result<Self> {
+    /// Maps the files of the large initializers of `model`'s main graph, and has it hold all else itself.
+    pub fn take_out(model: &mut Model) -> Result<Self> {
         let mut payloads = Payloads::of(model.folder());
-        payloads.bring_in(model)?;
-        let mut weights = Self { names: vec![], values: vec![], _bytes: vec![] };
-        for tensor in &mut model.graph.initializer {
-            let Some(bytes) = payloads.bytes(tensor)?.filter(|bytes| bytes.len() >= LARGE) else { continue };
-            let Some((element, size)) = tensor.element().and_then(element) else { continue };
-            if !fits(&bytes, size, tensor) {
-                continue;
+        let mut weights = Self::default();
+        let mut large = Vec::new();
+        for (index, tensor) in model.graph.initializer.iter_mut().enumerate() {
+            let Some(location) = ExternalLocation::of(tensor)? else { continue };
+            let map = payloads.file(&location.file)?;
+            let length = location.length.unwrap_or((map.len() as u64).saturating_sub(location.offset));
+            if length >= LARGE {
+                let file = weights.number(&location.file, map)?;
+                large.push((index, reference(file, location.offset, length)));
+                // Until the others are brought in.
+                tensor.data_location = None;
             }
-            let shape: Vec<usize> = tensor.dims.iter().map(|&dim| usize::try_from(dim).unwrap_or(0)).collect();
-            // SAFETY: the elements are as many as the shape says, aligned, and live as long as `_bytes`, beside the value; the
-            // memory of `Bytes` does not move.
-            let value = unsafe { Value::of_memory(api, bytes.as_ptr(), bytes.len(), &shape, element)? };
-            weights.names.push(c_string(tensor.name())?);
-            weights.values.push(value);
-            weights._bytes.push(bytes);
-            leave_out(tensor);
+        }
+        payloads.bring_in(model)?;
+        for (index, entries) in large {
+            let tensor: &mut TensorProto = &mut model.graph.initializer[index];
+            tensor.data_location = Some(DataLocation::External as i32);
+            tensor.external_data = entries;
         }
         Ok(weights)
     }
+
+    fn number(&mut self, file: &Path, map: Bytes) -> Result<usize> {
+        if let Some(number) = self.files.iter().position(|known| known == file) {
+            return Ok(number);
+        }
+        let number = self.files.len();
+        self.files.push(file.to_owned());
+        self.names.push(c_path(Path::new(&name(number)))?);
+        self.maps.push(map);
+        Ok(number)
+    }
 }
 
-/// ONNX Runtime takes a value in place of external data only, wherever that is said to lie.
-fn leave_out(tensor: &mut TensorProto) {
-    tensor.raw_data = None;
-    tensor.float_data.clear();
-    tensor.double_data.clear();
-    tensor.data_location = Some(DataLocation::External as i32);
-    let location = StringStringEntryProto { key: Some("location".into()), value: Some("memory".into()) };
-    tensor.external_data = vec![location];
+fn name(file: usize) -> String {
+    format!("memory{file}")
 }
 
-/// What ONNX Runtime calls an element type, and the bytes that one takes; none for types that stay in the model.
-fn element(element: DataType) -> Option<(Element, usize)> {
-    Some(match element {
-        DataType::Float => (Element::ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT, 4),
-        DataType::Double => (Element::ONNX_TENSOR_ELEMENT_DATA_TYPE_DOUBLE, 8),
-        DataType::Float16 => (Element::ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT16, 2),
-        DataType::Bfloat16 => (Element::ONNX_TENSOR_ELEMENT_DATA_TYPE_BFLOAT16, 2),
-        DataType::Int64 => (Element::ONNX_TENSOR_ELEMENT_DATA_TYPE_INT64, 8),
-        DataType::Int32 => (Element::ONNX_TENSOR_ELEMENT_DATA_TYPE_INT32, 4),
-        DataType::Uint8 => (Element::ONNX_TENSOR_ELEMENT_DATA_TYPE_UINT8, 1),
-        DataType::Int8 => (Element::ONNX_TENSOR_ELEMENT_DATA_TYPE_INT8, 1),
-        _ => return None,
-    })
-}
-
-/// Whether the bytes are the elements of the tensor, and lie where such elements can.
-fn fits(bytes: &Bytes, size: usize, tensor: &TensorProto) -> bool {
-    cfg!(target_endian = "little")
-        && tensor.element_count().checked_mul(size) == Some(bytes.len())
-        && bytes.as_ptr().addr().is_multiple_of(size)
+fn reference(file: usize, offset: u64, length: u64) -> Vec<StringStringEntryProto> {
+    [("location", name(file)), ("offset", offset.to_string()), ("length", length.to_string())]
+        .map(|(key, value)| StringStringEntryProto { key: Some(key.into()), value: Some(value) })
+        .to_vec()
 }
