@@ -78,14 +78,19 @@ pub fn run(experiment: Experiment, observer: &mut dyn Observer, stop: &AtomicBoo
     }
     let trainee = Trainee::open(&experiment, observer)?;
     let config = trainee.complete(&experiment)?;
-    let checkpoint = if existing == Existing::Resume {
-        RunFolder::newest_checkpoint(root)?
+    let (checkpoint, passed_over) = if existing == Existing::Resume {
+        RunFolder::checkpoint_to_resume(root)?
     } else {
         RunFolder::check_free(root, existing == Existing::Replace)?;
-        None
+        (None, false)
     };
     for damage in checkpoint.iter().flat_map(Checkpoint::damaged) {
         observer.notice(Notice::Info(&format!("warning: {damage}; going on from the checkpoint before it")));
+    }
+    if passed_over {
+        let instead =
+            checkpoint.as_ref().map_or("beginning the run anew", |_| "going on from the checkpoint before it");
+        observer.notice(Notice::Info(&format!("the weights of the last checkpoint have diverged: {instead}")));
     }
     let policy = &experiment.policy;
     let mut data = Data::load(&experiment.data)?;
@@ -106,9 +111,11 @@ pub fn run(experiment: Experiment, observer: &mut dyn Observer, stop: &AtomicBoo
     Feed::new(&data.train, engine.batch_ports(), &preparation.plain()).map_err(in_model)?;
     let classes = prepare(engine, &mut data, preparation, label_noise, &config)?;
     let train = Feed::new(&data.train, engine.batch_ports(), preparation).map_err(in_model)?;
+    let train = train.in_file(&experiment.data.train);
     let evaluates = !engine.evaluate_outputs().is_empty();
     let test = data.test.as_ref().filter(|_| evaluates);
     let test = test.map(|test| train.for_test(test).map_err(in_model)).transpose()?;
+    let test = test.map(|test| test.in_file(experiment.data.test.as_ref().unwrap_or(&experiment.data.train)));
     policy.check(test.is_some(), classes)?;
     let mut folder = match &checkpoint {
         Some(checkpoint) => RunFolder::resume(root, fingerprint, checkpoint)?,
@@ -252,7 +259,7 @@ fn announce(
     if *progress != Progress::default() {
         say(&format!("going on after step {}", progress.step));
     } else if experiment.existing == Existing::Resume {
-        say("the run has no checkpoint yet: beginning it anew");
+        say("the run has no checkpoint to go on from: beginning it anew");
     }
     if data.test.is_none() {
         say("no test data: the test error will be unknown (--test-data names some)");

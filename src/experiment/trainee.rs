@@ -168,6 +168,8 @@ impl Trainee {
     }
 
     /// The SHA-256 of the model that holds the gradient, in hexadecimal: which model it is.
+    ///
+    /// The rates that a step model's inputs have by default are left out, and what it says of itself: a run is told by those that it has.
     pub fn digest(&self) -> Result<String> {
         let digest = match self {
             Self::Artifacts(Artifacts { training_model: file, .. }) => {
@@ -175,8 +177,11 @@ impl Trainee {
                 Sha256::digest(&bytes)
             }
             Self::Step(this) => {
+                let mut step = this.step.clone();
+                step.header.metadata_props.clear();
+                step.graph.initializer.retain(|tensor| ![LEARNING_RATE, R, ALPHA].contains(&tensor.name()));
                 let mut hashing = Hashing(Sha256::new());
-                onnx::encode(this.step.clone(), &mut hashing)?;
+                onnx::encode(step, &mut hashing)?;
                 hashing.0.finalize()
             }
         };
@@ -342,7 +347,7 @@ impl Loaded {
                 }
             }
             LoadedRun::Step { engine, forward: None, .. } => {
-                let state = folder.write_state(|file| engine.state()?.write(file))?;
+                let state = folder.write_state(|file| engine.save(file))?;
                 return match output {
                     None => Ok(("state".into(), state)),
                     Some(output) => Err(Error::input(
@@ -359,6 +364,7 @@ impl Loaded {
 
 /// Writes `forward` with the weights of `state`: whole or not at all.
 fn write_trained(forward: &Model, state: &State, file: &Path, options: &WriteOptions, watch: Watch<'_>) -> Result<()> {
+    state.check_finite()?;
     let mut trained = forward.clone();
     rewrite::restore(&mut trained, trained_tensors(state))?;
     onnx::write_watched(trained, file, options, watch).map(drop)

@@ -5,6 +5,7 @@ pub mod augment;
 mod best;
 mod checkpoint;
 pub mod data;
+mod divergence;
 mod evaluate;
 mod fit;
 mod means;

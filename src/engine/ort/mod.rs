@@ -13,7 +13,7 @@ pub use options::Options;
 
 use super::runtime::Runtime;
 use super::step_model::{EvalModel, read_names};
-use super::{Device, Engine, Port, Rates, State, StepEngine, StepModel, Tensor, check_batch};
+use super::{Device, Engine, NotFinite, Port, Rates, State, StepEngine, StepModel, Tensor, check_batch, finite};
 use crate::onnx::Model;
 use crate::onnx::proto::{GraphProto, ModelProto, NodeProto, OperatorSetIdProto, ValueInfoProto};
 use crate::{Error, Result};
@@ -38,6 +38,7 @@ pub struct Ort {
     eval: Option<Eval>,
     /// One value a slot, where the device computes.
     state: Vec<Value<'static>>,
+    not_finite: Option<NotFinite>,
     seed: i64,
 }
 
@@ -128,6 +129,7 @@ impl Ort {
             step,
             eval,
             state: Vec::new(),
+            not_finite: None,
             api,
             options: session_options,
             device: options.device,
@@ -135,8 +137,22 @@ impl Ort {
             seed: options.seed,
         };
         let state = engine.model.initial_state(file)?;
-        engine.set_state(&state)?;
+        engine.set_state(&state).map_err(|e| e.in_file(file.path()))?;
         Ok(engine)
+    }
+
+    /// What is no number in `state`, where the processor can look into it at once.
+    fn find_in(&self, state: &[Value<'_>]) -> Result<Option<NotFinite>> {
+        if self.device != Device::Cpu {
+            return Ok(None);
+        }
+        for (slot, value) in self.model.state.iter().zip(state) {
+            let Some(floats) = value.floats()? else { continue };
+            if let Some(index) = finite::first_not_finite(floats) {
+                return Ok(Some(NotFinite { name: slot.port.name.clone(), value: floats[index] }));
+            }
+        }
+        Ok(None)
     }
 
     /// The values of the state, where the processor can read them.
@@ -194,9 +210,19 @@ impl Engine for Ort {
         }
         let mut returned = run.run()?;
         let next = returned.split_off(self.names.outputs.len());
-        let returned = returned.iter().map(Value::to_tensor).collect::<Result<_>>()?;
-        self.state = next;
+        let returned = returned.iter().map(Value::to_tensor).collect::<Result<Vec<_>>>()?;
+        self.not_finite = match finite::of_outputs(&self.model.outputs, &returned) {
+            None => self.find_in(&next)?,
+            found => found,
+        };
+        if self.not_finite.is_none() {
+            self.state = next;
+        }
         Ok(returned)
+    }
+
+    fn not_finite(&self) -> Option<&NotFinite> {
+        self.not_finite.as_ref()
     }
 
     fn evaluate(&mut self, batch: &[Tensor]) -> Result<Vec<Tensor>> {
@@ -217,7 +243,9 @@ impl Engine for Ort {
     }
 
     fn save(&mut self, file: &Path) -> Result<()> {
-        self.state()?.write(file)
+        let state = self.state()?;
+        state.check_finite()?;
+        state.write(file)
     }
 }
 

@@ -9,7 +9,7 @@ mod specialise;
 
 use super::ort::{Options, no_evaluation};
 use super::step_model::EvalModel;
-use super::{Device, Engine, Port, Rates, State, StepEngine, StepModel, check_batch};
+use super::{Device, Engine, NotFinite, Port, Rates, State, StepEngine, StepModel, check_batch, finite};
 use crate::onnx::Model;
 use crate::{Error, Result, engine};
 use plans::{Plans, as_type_of, from_tract, to_tract};
@@ -25,6 +25,7 @@ pub struct Tract {
     step: Plans,
     eval: Option<(EvalModel, Plans)>,
     state: Vec<TValue>,
+    not_finite: Option<NotFinite>,
     seed: i64,
 }
 
@@ -58,9 +59,21 @@ impl Tract {
         let inputs = names(batch.chain(hyperparameters).chain(state));
         let plans = Plans::new(step, &inputs, &names(model.outputs.iter().chain(next)), executor)?;
         let initial = model.initial_state(step)?;
-        let mut engine = Self { model, step: plans, eval, state: Vec::new(), seed: options.seed };
-        engine.set_state(&initial)?;
+        let mut engine = Self { model, step: plans, eval, state: Vec::new(), not_finite: None, seed: options.seed };
+        engine.set_state(&initial).map_err(|e| e.in_file(step.path()))?;
         Ok(engine)
+    }
+}
+
+impl Tract {
+    /// What is no number in `state`.
+    fn find_in(&self, state: &[TValue]) -> Option<NotFinite> {
+        self.model.state.iter().zip(state).find_map(|(slot, value)| {
+            let view = value.to_plain_array_view::<f32>().ok()?;
+            let floats = view.as_slice()?;
+            let index = finite::first_not_finite(floats)?;
+            Some(NotFinite { name: slot.port.name.clone(), value: floats[index] })
+        })
     }
 }
 
@@ -101,10 +114,17 @@ impl Engine for Tract {
         let inputs = batch.iter().chain(&hyperparameters).map(to_tract).chain(state).collect::<Result<_>>()?;
         let mut returned = self.step.run(inputs)?;
         let next = returned.drain(self.model.outputs.len()..).zip(&self.state);
-        let next = next.map(|(value, before)| as_type_of(value, before)).collect::<Result<_>>()?;
-        let returned = returned.iter().map(from_tract).collect::<Result<_>>()?;
-        self.state = next;
+        let next = next.map(|(value, before)| as_type_of(value, before)).collect::<Result<Vec<_>>>()?;
+        let returned = returned.iter().map(from_tract).collect::<Result<Vec<_>>>()?;
+        self.not_finite = finite::of_outputs(&self.model.outputs, &returned).or_else(|| self.find_in(&next));
+        if self.not_finite.is_none() {
+            self.state = next;
+        }
         Ok(returned)
+    }
+
+    fn not_finite(&self) -> Option<&NotFinite> {
+        self.not_finite.as_ref()
     }
 
     fn evaluate(&mut self, batch: &[engine::Tensor]) -> Result<Vec<engine::Tensor>> {
@@ -117,7 +137,9 @@ impl Engine for Tract {
     }
 
     fn save(&mut self, file: &Path) -> Result<()> {
-        self.state()?.write(file)
+        let state = self.state()?;
+        state.check_finite()?;
+        state.write(file)
     }
 }
 

@@ -39,7 +39,7 @@ impl Plans {
         declare(&mut model.graph.output, outputs);
         let fed: HashSet<&str> = inputs.iter().copied().collect();
         model.graph.initializer.retain(|tensor| !fed.contains(tensor.name()));
-        Payloads::of(&model.folder().to_owned()).bring_in(&mut model)?;
+        Payloads::of(model.folder()).bring_in(&mut model)?;
         log_softmax::write_out(&mut model);
         name_apart(&mut model.graph.node);
         Ok(Self { model, executor, made: Vec::new() })

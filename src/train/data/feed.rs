@@ -7,11 +7,13 @@ use super::order::{Draws, draws};
 use super::port_shape::PortShape;
 use super::resize::resize_in_place;
 use super::{Dataset, Normalization, Normalize, Preparation, Samples};
+use crate::engine::finite::first_not_finite;
 use crate::engine::{ElementType, Port, Tensor};
 use crate::train::augment::{Augmentation, ImageAugmentation};
 use crate::{Error, Result};
 use rand_chacha::ChaCha8Rng;
 use std::num::NonZero;
+use std::path::{Path, PathBuf};
 use std::slice::Chunks;
 use std::thread;
 
@@ -28,6 +30,8 @@ pub struct Feed<'a> {
     /// Where the samples are images.
     layout: Option<Layout>,
     normalization: Normalization,
+    /// What the samples come from.
+    file: Option<PathBuf>,
 }
 
 /// What decides the draws of a batch.
@@ -120,6 +124,7 @@ impl<'a> Feed<'a> {
             one_hot,
             layout,
             normalization: Normalization::divide(divisor),
+            file: None,
         };
         feed.check_augmentation()?;
         feed.normalization = match like {
@@ -129,6 +134,17 @@ impl<'a> Feed<'a> {
             None => feed.normalize(divisor)?,
         };
         Ok(feed)
+    }
+
+    /// The same, with the name of what the data come from, for messages.
+    #[must_use]
+    pub fn in_file(self, file: impl Into<PathBuf>) -> Self {
+        Self { file: Some(file.into()), ..self }
+    }
+
+    /// What the data come from, where that is known.
+    pub fn file(&self) -> Option<&Path> {
+        self.file.as_deref()
     }
 
     fn normalize(&self, divisor: f32) -> Result<Normalization> {
@@ -239,7 +255,7 @@ impl<'a> Feed<'a> {
     /// The samples `rows`, in that order, and their labels: one tensor a port. Nothing is augmented.
     ///
     /// # Errors
-    /// Where an image cannot be decoded.
+    /// Where an image cannot be decoded, or an element is NaN or infinite once it is normalised.
     pub fn batch(&self, rows: &[usize]) -> Result<Vec<Tensor>> {
         self.make(rows, None)
     }
@@ -248,7 +264,7 @@ impl<'a> Feed<'a> {
     /// the seed alone. A sample's draws depend on the epoch and its own number, the mix of the batch on that of the batch.
     ///
     /// # Errors
-    /// Where an image cannot be decoded, or cannot be augmented.
+    /// As [`Feed::batch`]; where an image cannot be augmented.
     pub fn augmented_batch(&self, rows: &[usize], epoch: u64, number: usize) -> Result<Vec<Tensor>> {
         self.make(rows, Some(Place { epoch, batch: number }).filter(|_| !self.preparation.augmentation.is_none()))
     }
@@ -291,7 +307,25 @@ impl<'a> Feed<'a> {
                 sample.copy_from_slice(&turned);
             }
         }
+        if let Some(at) = first_not_finite(&floats) {
+            return Err(self.not_finite(rows[at / size.max(1)], floats[at]));
+        }
         Ok([Tensor::F32(self.sample_port.array(rows.len(), floats)?), labels])
+    }
+
+    /// That `sample` has no numbers any more once it is divided, normalised and augmented. In the data all are numbers.
+    fn not_finite(&self, sample: usize, value: f32) -> Error {
+        let Normalization { divisor, mean, std } = &self.normalization;
+        let small = std.iter().copied().fold(f32::INFINITY, f32::min);
+        let error = Error::input(format!(
+            "sample {sample} holds {value} once it is divided by {divisor:e} and normalised (means from {:e}, deviations from {small:e})",
+            mean.iter().copied().fold(f32::INFINITY, f32::min),
+        ));
+        let error = match &self.file {
+            Some(file) => error.in_file(file),
+            None => error,
+        };
+        error.help("give a divisor, means and deviations that suit the data (--divisor, --normalize), or bring the data to numbers near 1")
     }
 
     /// Writes sample `row` to `out`, normalised: augmented and channels first where there is a `place`, as the data have it otherwise.
@@ -640,7 +674,7 @@ mod tests {
 
     /// A folder of one class with two images of 8 × 8 pixels and one of 24 × 16 (height × width), and the pixels of the three,
     /// channels last.
-    fn image_files(folder: &std::path::Path) -> (Dataset, [Vec<u8>; 3]) {
+    fn image_files(folder: &Path) -> (Dataset, [Vec<u8>; 3]) {
         std::fs::create_dir(folder.join("all")).unwrap();
         let sizes = [[8u32, 8], [8, 8], [24, 16]];
         let pixels = [0, 1, 2].map(|number| {

@@ -111,10 +111,14 @@ impl Dataset {
     /// Integers of shape `[n]` or `[n, 1]` are classes, all else are targets.
     ///
     /// # Errors
-    /// Where the counts differ, there are none, or a class is below 0.
+    /// Where the counts differ, there are none, a class is below 0, or an element is NaN or infinite.
     pub fn new(samples: impl Into<Samples>, labels: Array) -> Result<Self> {
         let samples = samples.into();
         let count = samples.len();
+        labels.check_finite("the labels")?;
+        if let Samples::Array(array) = &samples {
+            array.check_finite("the samples")?;
+        }
         let labels = Labels::new(labels)?;
         if count != labels.len() {
             return Err(Error::input(format!("there are {count} samples but {} labels", labels.len())));
