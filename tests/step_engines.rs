@@ -554,3 +554,18 @@ fn a_step_that_comes_to_no_number_is_not_taken() {
         assert!(engine.set_state(&spoilt).unwrap_err().to_string().starts_with("`b1` holds NaN"), "{name}");
     }
 }
+
+#[test]
+fn a_rehearsal_leaves_no_trace() {
+    let folder = tempfile::tempdir().unwrap();
+    for ((name, mut engine), (_, mut other)) in engines(folder.path()).into_iter().zip(engines(folder.path())) {
+        let before = engine.state().unwrap();
+        let rates = Rates { r: Some(0.3), ..Rates::new(0.2) };
+        let told = engine.rehearse(&batch(8, 0), &rates).unwrap();
+        engine.rehearse(&batch(5, 1), &Rates::new(f32::INFINITY)).unwrap();
+        assert_eq!((engine.state().unwrap(), engine.not_finite()), (before, None), "{name}");
+        assert_eq!(engine.step(&batch(8, 0), &rates).unwrap(), told, "{name}");
+        other.step(&batch(8, 0), &rates).unwrap();
+        assert_eq!(engine.state().unwrap(), other.state().unwrap(), "{name}");
+    }
+}

@@ -70,6 +70,12 @@ pub trait Engine {
     /// Where the runtime refuses the batch, or a rate that the graph needs is not given.
     fn step(&mut self, batch: &[Tensor], rates: &Rates) -> Result<Vec<Tensor>>;
 
+    /// Computes what [`Engine::step`] would return, and takes no step: it is as if it had not been called.
+    ///
+    /// # Errors
+    /// As [`Engine::step`].
+    fn rehearse(&mut self, batch: &[Tensor], rates: &Rates) -> Result<Vec<Tensor>>;
+
     /// Why the last step was not taken: what of it was NaN or infinite, among the numbers that it returned or in the state that it
     /// would have left, as far as the engine can look into that. None where it was taken.
     fn not_finite(&self) -> Option<&NotFinite>;

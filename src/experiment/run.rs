@@ -2,12 +2,13 @@
 
 use super::trainee::Trainee;
 use super::{Existing, Experiment, Outcome};
+use crate::lowering::Random;
 use crate::onnx::{Copying, ensure_free};
 use crate::penalty::Penalty;
 use crate::rewrite::{StepConfig, StepReport};
 use crate::train::data::{Data, Dataset, Feed};
 use crate::train::report::{self, About, History, TensorBoard};
-use crate::train::{Checkpoint, Config, Ended, Event, Progress, Run, RunFolder, fit, prepare};
+use crate::train::{Checkpoint, Config, Ended, Event, Progress, Run, RunFolder, fit, prepare, rehearse};
 use crate::{Error, Result};
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
@@ -103,7 +104,10 @@ pub fn run(experiment: Experiment, observer: &mut dyn Observer, stop: &AtomicBoo
         .with("training model", trainee.digest()?);
     let fingerprint = policy.add_to(fingerprint);
 
-    let method = method(&config, trainee.step_config().as_ref());
+    let step_config = trainee.step_config();
+    let method = method(&config, step_config.as_ref());
+    // An engine that draws would draw something else after a rehearsal.
+    let draws_by_engine = step_config.is_some_and(|config| config.lowering.random == Random::Engine);
     let mut loaded = trainee.load(&experiment, checkpoint.as_ref(), observer)?;
     let engine = loaded.engine();
     let in_model = |error: Error| error.in_file(&experiment.model);
@@ -117,6 +121,9 @@ pub fn run(experiment: Experiment, observer: &mut dyn Observer, stop: &AtomicBoo
     let test = test.map(|test| train.for_test(test).map_err(in_model)).transpose()?;
     let test = test.map(|test| test.in_file(experiment.data.test.as_ref().unwrap_or(&experiment.data.train)));
     policy.check(test.is_some(), classes)?;
+    if checkpoint.is_none() && !draws_by_engine {
+        rehearse(engine, &train, test.as_ref(), &config).map_err(in_model)?;
+    }
     let mut folder = match &checkpoint {
         Some(checkpoint) => RunFolder::resume(root, fingerprint, checkpoint)?,
         None => RunFolder::create(root, fingerprint, existing != Existing::Refuse)?,

@@ -141,6 +141,38 @@ impl Ort {
         Ok(engine)
     }
 
+    /// What a step returns, and the state that it leads to.
+    fn compute(&mut self, batch: &[Tensor], rates: &Rates) -> Result<(Vec<Tensor>, Vec<Value<'static>>)> {
+        check_batch(&self.model.batch, batch)?;
+        let given = self.model.given(rates, self.seed)?;
+        let batch = batch.iter().map(|tensor| Value::of(self.api, tensor)).collect::<Result<Vec<_>>>()?;
+        let hyperparameters =
+            given.iter().map(|(_, tensor)| Value::of(self.api, tensor)).collect::<Result<Vec<_>>>()?;
+
+        let mut run = self.step.bind()?;
+        for (name, value) in self.names.batch.iter().zip(&batch) {
+            run.input(name, value)?;
+        }
+        for ((index, _), value) in given.iter().zip(&hyperparameters) {
+            if self.names.hyperparameter_is_read[*index] {
+                run.input(&self.names.hyperparameters[*index], value)?;
+            }
+        }
+        let state = self.names.state.iter().zip(&self.state).zip(&self.names.state_is_read);
+        for ((name, value), _) in state.filter(|(_, is_read)| **is_read) {
+            run.input(name, value)?;
+        }
+        for name in &self.names.outputs {
+            run.output(name, &Memory::host(self.api))?;
+        }
+        for name in &self.names.next {
+            run.output(name, &self.memory)?;
+        }
+        let mut returned = run.run()?;
+        let next = returned.split_off(self.names.outputs.len());
+        Ok((returned.iter().map(Value::to_tensor).collect::<Result<_>>()?, next))
+    }
+
     /// What is no number in `state`, where the processor can look into it at once.
     fn find_in(&self, state: &[Value<'_>]) -> Result<Option<NotFinite>> {
         if self.device != Device::Cpu {
@@ -183,34 +215,7 @@ impl Engine for Ort {
     }
 
     fn step(&mut self, batch: &[Tensor], rates: &Rates) -> Result<Vec<Tensor>> {
-        check_batch(&self.model.batch, batch)?;
-        let given = self.model.given(rates, self.seed)?;
-        let batch = batch.iter().map(|tensor| Value::of(self.api, tensor)).collect::<Result<Vec<_>>>()?;
-        let hyperparameters =
-            given.iter().map(|(_, tensor)| Value::of(self.api, tensor)).collect::<Result<Vec<_>>>()?;
-
-        let mut run = self.step.bind()?;
-        for (name, value) in self.names.batch.iter().zip(&batch) {
-            run.input(name, value)?;
-        }
-        for ((index, _), value) in given.iter().zip(&hyperparameters) {
-            if self.names.hyperparameter_is_read[*index] {
-                run.input(&self.names.hyperparameters[*index], value)?;
-            }
-        }
-        let state = self.names.state.iter().zip(&self.state).zip(&self.names.state_is_read);
-        for ((name, value), _) in state.filter(|(_, is_read)| **is_read) {
-            run.input(name, value)?;
-        }
-        for name in &self.names.outputs {
-            run.output(name, &Memory::host(self.api))?;
-        }
-        for name in &self.names.next {
-            run.output(name, &self.memory)?;
-        }
-        let mut returned = run.run()?;
-        let next = returned.split_off(self.names.outputs.len());
-        let returned = returned.iter().map(Value::to_tensor).collect::<Result<Vec<_>>>()?;
+        let (returned, next) = self.compute(batch, rates)?;
         self.not_finite = match finite::of_outputs(&self.model.outputs, &returned) {
             None => self.find_in(&next)?,
             found => found,
@@ -219,6 +224,10 @@ impl Engine for Ort {
             self.state = next;
         }
         Ok(returned)
+    }
+
+    fn rehearse(&mut self, batch: &[Tensor], rates: &Rates) -> Result<Vec<Tensor>> {
+        self.compute(batch, rates).map(|(returned, _)| returned)
     }
 
     fn not_finite(&self) -> Option<&NotFinite> {

@@ -216,6 +216,23 @@ impl Engine for OrtTraining {
         Ok(returned)
     }
 
+    fn rehearse(&mut self, batch: &[Tensor], rates: &Rates) -> Result<Vec<Tensor>> {
+        check_batch(&self.batch, batch)?;
+        let inputs = self.training.values(self.api.ort, batch, Some(rates))?;
+        // Statistics move as the gradient is computed.
+        let before = self.parameters.iter().filter_map(|name| Some((name, self.parameter(name).ok()?)));
+        let before: Vec<(String, Tensor)> = before.map(|(name, tensor)| (name.clone(), tensor)).collect();
+        let seed = step_seed(self.seed, self.steps);
+        let returned = self.session.train_step(&inputs, self.training.outputs.len(), seed);
+        self.session.reset_gradients()?;
+        for (name, tensor) in &before {
+            if self.parameter(name)? != *tensor {
+                self.set_parameter(name, tensor)?;
+            }
+        }
+        returned
+    }
+
     fn not_finite(&self) -> Option<&NotFinite> {
         self.not_finite.as_ref()
     }

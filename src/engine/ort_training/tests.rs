@@ -82,6 +82,27 @@ fn the_same_steps_give_the_same_bits() {
 }
 
 #[test]
+fn a_rehearsal_leaves_no_trace() {
+    let folder = tempfile::tempdir().unwrap();
+    // A trace would be in the accumulators, in the statistics, in what the optimizer counts.
+    let mut bytes = Vec::new();
+    for rehearsed in [false, true] {
+        let mut engine = mlp();
+        let batch = digits(50);
+        if rehearsed {
+            let told = engine.rehearse(&batch, &RATES).unwrap();
+            engine.rehearse(&digits(7), &RATES).unwrap();
+            assert_eq!(told, mlp().step(&batch, &RATES).unwrap());
+            assert_eq!(parameters(&engine), parameters(&mlp()));
+        }
+        (0..3).for_each(|_| drop(engine.step(&batch, &RATES).unwrap()));
+        engine.save(&folder.path().join("checkpoint")).unwrap();
+        bytes.push((fs::read(folder.path().join("checkpoint")).unwrap(), parameters(&engine)));
+    }
+    assert!(bytes[0] == bytes[1]);
+}
+
+#[test]
 fn a_saved_run_goes_on_as_if_never_stopped() {
     let folder = tempfile::tempdir().unwrap();
     let saved = folder.path().join("checkpoint");

@@ -66,6 +66,22 @@ impl Tract {
 }
 
 impl Tract {
+    /// What a step returns, and the state that it leads to.
+    fn compute(&mut self, batch: &[engine::Tensor], rates: &Rates) -> Result<(Vec<engine::Tensor>, Vec<TValue>)> {
+        check_batch(&self.model.batch, batch)?;
+        let mut hyperparameters: Vec<_> = self.model.hyperparameters.iter().map(|h| h.default.clone()).collect();
+        for (index, value) in self.model.given(rates, self.seed)? {
+            hyperparameters[index] = value;
+        }
+        // The state is shared, not copied: it must still be there should the step fail.
+        let state = self.state.iter().cloned().map(Ok);
+        let inputs = batch.iter().chain(&hyperparameters).map(to_tract).chain(state).collect::<Result<_>>()?;
+        let mut returned = self.step.run(inputs)?;
+        let next = returned.drain(self.model.outputs.len()..).zip(&self.state);
+        let next = next.map(|(value, before)| as_type_of(value, before)).collect::<Result<Vec<_>>>()?;
+        Ok((returned.iter().map(from_tract).collect::<Result<_>>()?, next))
+    }
+
     /// What is no number in `state`.
     fn find_in(&self, state: &[TValue]) -> Option<NotFinite> {
         self.model.state.iter().zip(state).find_map(|(slot, value)| {
@@ -104,23 +120,16 @@ impl Engine for Tract {
     }
 
     fn step(&mut self, batch: &[engine::Tensor], rates: &Rates) -> Result<Vec<engine::Tensor>> {
-        check_batch(&self.model.batch, batch)?;
-        let mut hyperparameters: Vec<_> = self.model.hyperparameters.iter().map(|h| h.default.clone()).collect();
-        for (index, value) in self.model.given(rates, self.seed)? {
-            hyperparameters[index] = value;
-        }
-        // The state is shared, not copied: it must still be there should the step fail.
-        let state = self.state.iter().cloned().map(Ok);
-        let inputs = batch.iter().chain(&hyperparameters).map(to_tract).chain(state).collect::<Result<_>>()?;
-        let mut returned = self.step.run(inputs)?;
-        let next = returned.drain(self.model.outputs.len()..).zip(&self.state);
-        let next = next.map(|(value, before)| as_type_of(value, before)).collect::<Result<Vec<_>>>()?;
-        let returned = returned.iter().map(from_tract).collect::<Result<Vec<_>>>()?;
+        let (returned, next) = self.compute(batch, rates)?;
         self.not_finite = finite::of_outputs(&self.model.outputs, &returned).or_else(|| self.find_in(&next));
         if self.not_finite.is_none() {
             self.state = next;
         }
         Ok(returned)
+    }
+
+    fn rehearse(&mut self, batch: &[engine::Tensor], rates: &Rates) -> Result<Vec<engine::Tensor>> {
+        self.compute(batch, rates).map(|(returned, _)| returned)
     }
 
     fn not_finite(&self) -> Option<&NotFinite> {
