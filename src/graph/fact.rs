@@ -206,6 +206,11 @@ impl Facts {
         self.facts.get(value)
     }
 
+    /// What is known of every value, in no order.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&Value, &Fact)> {
+        self.facts.iter()
+    }
+
     /// Learns a fact, in place of what was known.
     pub fn insert(&mut self, value: Value, fact: Fact) {
         self.facts.insert(value, fact);

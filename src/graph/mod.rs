@@ -24,7 +24,7 @@ pub use duplicate::Renaming;
 pub(crate) use fact::SMALL;
 pub use fact::{Dim, Fact, Facts, Shape, known_shape};
 pub use index::Index;
-pub(crate) use names::Names;
+pub(crate) use names::{Names, in_words, text_in_words};
 pub use reach::NodeSet;
 pub use typed::TypedBuilder;
 pub use uses::{for_each_capture, for_each_subgraph, for_each_use};

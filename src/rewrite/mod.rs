@@ -14,12 +14,14 @@ mod forward;
 mod report;
 mod restore;
 mod step_report;
+mod trial;
 
-pub use check::{Loaded, check, check_step};
+pub use check::{Loaded, check, check_step, check_unwritten_step};
 pub use forward::{StepConfig, StepOptions, make_step, rewrite_forward};
 pub use report::{OperatorCount, Report};
 pub use restore::{make_evaluation, restore};
 pub use step_report::{StepCount, StepReport};
+pub use trial::Trial;
 
 use crate::emit::artifact::{self, Settings};
 use crate::engine::ort_training::{CHECKPOINT, EVAL_MODEL, OPTIMIZER_MODEL, TRAINING_MODEL};

@@ -6,19 +6,19 @@ use super::plan::Plan;
 use crate::engine::Engine;
 use crate::{Error, Result};
 
-/// Computes a step of the first batch that the run will have, and of the last one of its first epoch where that is smaller; evaluates the
-/// test set's first and last batch likewise. Changes nothing.
+/// Computes a step, with the penalty that later ones have, of the first batch that the run will have, and of the last one of its first epoch
+/// where that is smaller; evaluates the test set's first and last batch likewise. Changes nothing.
 ///
 /// # Errors
 /// Where the engine fails: the run would, too.
 pub fn rehearse(engine: &mut dyn Engine, train: &Feed<'_>, test: Option<&Feed<'_>>, config: &Config) -> Result<()> {
     let order = epoch_order(train.data().len(), config.seed, 0);
     let batches: Vec<&[usize]> = train.batches(&order, config.batch_size)?.collect();
-    let plan = Plan::new(config, batches.len() as u64)?;
+    let rates = Plan::new(config, batches.len() as u64)?.whole_penalty();
     for number in first_and_last(&batches) {
         let rows = batches[number];
         let batch = train.augmented_batch(rows, 0, number)?;
-        let stepped = engine.rehearse(&batch, &plan.at(number as u64).rates);
+        let stepped = engine.rehearse(&batch, &rates);
         stepped.map_err(|error| smaller(error, number, rows.len(), "of an epoch"))?;
     }
     let Some(test) = test else { return Ok(()) };

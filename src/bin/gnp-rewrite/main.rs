@@ -8,7 +8,7 @@ use gnp::cli;
 use gnp::cli::arguments::{PenaltyArguments, StepArguments};
 use gnp::emit::artifact::Settings;
 use gnp::onnx::{self, ExternalData};
-use gnp::rewrite::{self, Loaded, Options};
+use gnp::rewrite::{self, Loaded, Options, Trial};
 use gnp::{Error, Result};
 use serde::Serialize;
 use std::path::PathBuf;
@@ -84,7 +84,7 @@ struct Arguments {
     #[arg(short = 'n', long, help_heading = "Files")]
     dry_run: bool,
 
-    /// Read the result again and check its structure and types; load it in an engine that is found
+    /// Read the result again and check its structure and types; load it in an engine that is found and try a step on made-up data
     #[arg(long, help_heading = "Checks and messages")]
     check: bool,
     /// The ONNX Runtime library to load it in, rather than the first that is found
@@ -154,8 +154,18 @@ fn json(report: &impl Serialize, checked: Option<&Loaded>) -> Result<String> {
 /// What came of the check, as a line.
 fn check_line(checked: Option<&Loaded>) -> String {
     match checked {
-        Some(Loaded { runtime: Some(runtime), .. }) => format!("Checked: structure and types; loads in {runtime}.\n"),
+        Some(Loaded { runtime: Some(runtime), step, .. }) => {
+            let step = step.as_ref().map(|step| format!("; {}", trial(step))).unwrap_or_default();
+            format!("Checked: structure and types; loads in {runtime}{step}.\n")
+        }
         Some(Loaded { why_not: Some(why), .. }) => format!("Checked: structure and types. Not loaded: {why}.\n"),
         _ => String::new(),
     }
+}
+
+fn trial(step: &Trial) -> String {
+    let sizes: Vec<String> = step.sizes.iter().map(|(name, size)| format!("{name} = {size}")).collect();
+    let sizes = if sizes.is_empty() { String::new() } else { format!(" ({})", sizes.join(", ")) };
+    let norm = step.grad_norm.map(|norm| format!(", ‖∇L‖ = {norm:.4}")).unwrap_or_default();
+    format!("a step on made-up data{sizes} gives L = {:.4}{norm}", step.loss)
 }

@@ -1,8 +1,10 @@
 //! Plans: a graph made ready for inputs of exactly these shapes.
 
+use super::caught::caught;
 use super::specialise::specialise;
 use super::{branch, log_softmax};
 use crate::engine::Tensor;
+use crate::graph::{in_words, text_in_words};
 use crate::onnx::proto::{NodeProto, ValueInfoProto};
 use crate::onnx::{Model, Payloads};
 use crate::{Error, Result};
@@ -54,11 +56,12 @@ impl Plans {
         let (shapes, mut state) = match self.made.iter().position(|(made, _)| *made == shapes) {
             Some(index) => self.made.remove(index),
             None => {
-                let plan = self.make(&shapes).map_err(|e| refused("cannot prepare this graph", &e))?;
+                let plan = caught(|| self.make(&shapes)).map_err(|e| refused("cannot prepare this graph", &e))?;
                 (shapes, TypedSimpleState::new(&plan).map_err(|e| refused("cannot prepare this graph", &e))?)
             }
         };
-        let outputs = state.run(inputs).map_err(|e| refused("cannot compute this graph", &e))?;
+        // After an error the state is of no use, and dropped.
+        let outputs = caught(|| state.run(inputs)).map_err(|e| refused("cannot compute this graph", &e))?;
         if self.made.len() == KEPT {
             self.made.remove(0);
         }
@@ -103,7 +106,18 @@ fn declare(declared: &mut Vec<ValueInfoProto>, names: &[&str]) {
 /// What tract says, on one line: the innermost cause says what is wrong, the outermost where.
 pub(super) fn refused(what: &str, error: &TractError) -> Error {
     let chain: Vec<String> = error.chain().map(|cause| cause.to_string().replace('\n', " ")).collect();
-    Error::input(format!("tract {what}: {}", chain.join(": "))).help("train with ONNX Runtime: --engine onnxruntime")
+    let said = chain.join(": ");
+    let error = Error::input(format!("tract {what}: {}", text_in_words(&said)))
+        .help("train with ONNX Runtime: --engine onnxruntime");
+    // `node #15 "node conv1" Conv: …`
+    let place = said.split_once("\"node ").and_then(|(_, rest)| rest.split_once("\" "));
+    match place.and_then(|(name, rest)| Some((name, rest.split([':', ' ', '.']).next()?))) {
+        Some((name, operator)) => {
+            let (node, operator) = in_words(name, operator);
+            error.at_node(&node, &operator)
+        }
+        None => error,
+    }
 }
 
 /// A copy of `tensor` for tract.
