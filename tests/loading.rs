@@ -5,8 +5,9 @@
 mod support;
 
 use gnp::engine::ort::Options;
-use gnp::engine::{Available, Rates, Tensor, runtime};
-use ndarray::ArrayD;
+use gnp::engine::{Available, Rates, State, StepModel, Tensor, runtime};
+use ndarray::{Array2, ArrayD};
+use ndarray_npy::WriteNpyExt;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::fs;
@@ -133,4 +134,43 @@ fn the_checker_of_the_standard_accepts_every_step() {
     let steps: Vec<PathBuf> = cases().iter().map(|(name, case)| rewritten(name, case, folder.path())).collect();
     let script = "import onnx, sys\nfor file in sys.argv[1:]: onnx.checker.check_model(file, full_check=True)";
     python::run(Command::new(python).args(["-c", script]).args(steps));
+}
+
+/// The state that training would begin with, of all weights.
+fn initial_state(model: &Path, folder: &Path) -> State {
+    let step = folder.join("initial.onnx");
+    let mut command = gnp_rewrite();
+    command.arg(model).arg("-o").arg(&step).args(["--loss", "mse", "--optimizer", "sgd", "--train", "*", "--force"]);
+    command.assert().success();
+    let model = gnp::onnx::read(&step).unwrap();
+    StepModel::recognise(&model).unwrap().initial_state(&model).unwrap()
+}
+
+#[test]
+fn what_trained_in_branches_is_in_the_branches_of_the_result() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = fixtures().join("branches.onnx");
+    let samples = |width| Array2::from_shape_fn((12, width), |(n, i)| ((n * 31 + i * 17) % 23) as f32 / 23.0 - 0.5);
+    for (name, width) in [("x", 4), ("y", 3)] {
+        samples(width).write_npy(fs::File::create(folder.path().join(format!("{name}_train.npy"))).unwrap()).unwrap();
+    }
+    let before = initial_state(&model, folder.path());
+    let stock = runtime::install_onnxruntime(&mut |_| {}).unwrap();
+    for engine in [["--engine", "tract"], ["--ort-lib", stock.library.to_str().unwrap()]] {
+        let out = folder.path().join("run");
+        let mut command = assert_cmd::Command::cargo_bin("gnp-run").unwrap();
+        command.arg(&model).arg("--data").arg(folder.path()).arg("--out").arg(&out).args(engine);
+        command.args(["--loss", "mse", "--optimizer", "sgd", "--train", "*", "--epochs", "2", "--batch-size", "1"]);
+        command.args(["--quiet", "--force"]).assert().success();
+
+        let checkpoints = fs::read_dir(out.join("checkpoints")).unwrap();
+        let last = checkpoints.map(|entry| entry.unwrap().path()).max().unwrap();
+        let trained = State::read(&last.join("checkpoint")).unwrap();
+        let written = initial_state(&out.join("model.onnx"), folder.path());
+        for (name, tensor) in written.iter() {
+            assert_eq!(Some(tensor), trained.get(name), "{name}");
+            assert_ne!(Some(tensor), before.get(name), "{name}");
+        }
+        assert_eq!(written.iter().count(), 5);
+    }
 }
