@@ -1,5 +1,5 @@
-//! Weights in files of their own, as a user has them: beside the model, or as the links of a cache. Every command leaves them as they
-//! were, and what it writes has its own.
+//! Weights in files of their own, as a user has them: beside the model, or as the links of a cache. Every command
+//! leaves them as they were, and what it writes has its own.
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 

@@ -1,5 +1,6 @@
-//! Models whose steps engines have failed to load or run: `tests/fixtures/loading` has them and what PyTorch says of one step of each.
-//! What `gnp-rewrite` makes of them loads and computes that, on every engine; the standard's checker accepts it.
+//! Models whose steps engines have failed to load or run: `tests/fixtures/loading` has them and what PyTorch says of
+//! one step of each. What `gnp-rewrite` makes of them loads and computes that, on every engine; the standard's checker
+//! accepts it.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod support;

@@ -1,5 +1,5 @@
-//! NaN and ∞: in data, in weights, in what a step comes to. On every engine they end the run at once, with a message that says where they
-//! come from, and no file holds any.
+//! NaN and ∞: in data, in weights, in what a step comes to. On every engine they end the run at once, with a message
+//! that says where they come from, and no file holds any.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod support;

@@ -17,8 +17,8 @@ pub struct Trained {
     pub payload: Bytes,
 }
 
-/// Puts trained weights into the graph that they came from, the main one or a branch: into initializers, and into the `Constant` and
-/// `ConstantOfShape` nodes that stand for such.
+/// Puts trained weights into the graph that they came from, the main one or a branch: into initializers, and into the
+/// `Constant` and `ConstantOfShape` nodes that stand for such.
 ///
 /// # Errors
 /// Where the graph has no constant of such a name, or one of another type or shape.

@@ -46,7 +46,8 @@ pub(crate) fn find<'t>(tensors: impl IntoIterator<Item = (&'t str, &'t Tensor)>)
     })
 }
 
-/// What among the numbers that a step returned, the loss first, is none. Tables, such as logits, may hold what they like.
+/// What among the numbers that a step returned, the loss first, is none. Tables, such as logits, may hold what they
+/// like.
 pub(crate) fn of_outputs(names: &[String], outputs: &[Tensor]) -> Option<NotFinite> {
     let is_number = |index: usize, tensor: &Tensor| index == 0 || tensor.shape().is_empty();
     let numbers = names.iter().zip(outputs).enumerate().filter(|(index, (_, tensor))| is_number(*index, tensor));

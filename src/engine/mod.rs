@@ -63,8 +63,9 @@ pub trait Engine {
     /// The names of the values that [`Engine::evaluate`] returns, the loss first.
     fn evaluate_outputs(&self) -> &[String];
 
-    /// One training step on `batch` (one tensor a port): gradient, optimizer update, gradients reset. Where a number of it is NaN
-    /// or infinite the step is not taken, which [`Engine::not_finite`] tells: parameters and optimizer stay as they were.
+    /// One training step on `batch` (one tensor a port): gradient, optimizer update, gradients reset. Where a number of
+    /// it is NaN or infinite the step is not taken, which [`Engine::not_finite`] tells: parameters and optimizer stay
+    /// as they were.
     ///
     /// # Errors
     /// Where the runtime refuses the batch, or a rate that the graph needs is not given.
@@ -76,8 +77,8 @@ pub trait Engine {
     /// As [`Engine::step`].
     fn rehearse(&mut self, batch: &[Tensor], rates: &Rates) -> Result<Vec<Tensor>>;
 
-    /// Why the last step was not taken: what of it was NaN or infinite, among the numbers that it returned or in the state that it
-    /// would have left, as far as the engine can look into that. None where it was taken.
+    /// Why the last step was not taken: what of it was NaN or infinite, among the numbers that it returned or in the
+    /// state that it would have left, as far as the engine can look into that. None where it was taken.
     fn not_finite(&self) -> Option<&NotFinite>;
 
     /// The evaluation graph on `batch`, with the parameters as they stand; changes nothing.

@@ -89,8 +89,8 @@ impl StepModel {
     /// The tensors of `state`, in the order of the slots.
     ///
     /// # Errors
-    /// Where it is not a state of this model: one is missing, one too many, or of another element type or shape. Where an element is NaN or
-    /// infinite.
+    /// Where it is not a state of this model: one is missing, one too many, or of another element type or shape. Where
+    /// an element is NaN or infinite.
     pub fn in_order<'s>(&self, state: &'s State) -> Result<Vec<&'s Tensor>> {
         const HELP: &str = "it belongs to another model, or to this one rewritten with another optimizer";
         let tensors = self.state.iter().map(|StateSlot { port, .. }| {

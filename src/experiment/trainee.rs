@@ -169,7 +169,8 @@ impl Trainee {
 
     /// The SHA-256 of the model that holds the gradient, in hexadecimal: which model it is.
     ///
-    /// The rates that a step model's inputs have by default are left out, and what it says of itself: a run is told by those that it has.
+    /// The rates that a step model's inputs have by default are left out, and what it says of itself: a run is told by
+    /// those that it has.
     pub fn digest(&self) -> Result<String> {
         let digest = match self {
             Self::Artifacts(Artifacts { training_model: file, .. }) => {

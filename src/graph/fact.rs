@@ -227,7 +227,8 @@ impl Facts {
         self.floats.remove(value);
     }
 
-    /// Takes back the numbers of `values` and of all that `nodes`, in order, make of their elements: what trains is no constant.
+    /// Takes back the numbers of `values` and of all that `nodes`, in order, make of their elements: what trains is no
+    /// constant.
     pub fn vary(&mut self, nodes: &[NodeProto], values: &[Value]) {
         values.iter().for_each(|value| self.forget_numbers(value));
         self.vary_in(nodes, &mut values.iter().map(|value| &**value).collect());

@@ -98,7 +98,8 @@ impl Names {
     }
 }
 
-/// What a node with this name is in the user's model: the node that it comes from, and what it is there, from its operator on.
+/// What a node with this name is in the user's model: the node that it comes from, and what it is there, from its
+/// operator on.
 ///
 /// `gnp/perturbed/gnp/gradient/conv/Pad.1`, a Pad, is `conv`: `Pad of its gradient, in the second pass`.
 pub(crate) fn in_words(name: &str, operator: &str) -> (String, String) {

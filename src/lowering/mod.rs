@@ -141,8 +141,8 @@ pub fn lower(graph: &mut Graph, facts: &mut Facts, choices: &Choices) -> Result<
 }
 
 /// Replaces the nodes that were left whole for their gradients' sake by their parts, which are standard operators with
-/// kernels for parameters that change: [`BATCH_NORM`], and BatchNormalization, which tract computes with constants alone. A Pad along
-/// some axes becomes one along all, which ONNX Runtime does not get wrong.
+/// kernels for parameters that change: [`BATCH_NORM`], and BatchNormalization, which tract computes with constants
+/// alone. A Pad along some axes becomes one along all, which ONNX Runtime does not get wrong.
 ///
 /// # Errors
 /// Where such a node lacks an input.

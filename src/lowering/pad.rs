@@ -6,8 +6,8 @@ use crate::graph::{Fact, TypedBuilder, Value};
 use crate::onnx::DataType;
 use crate::onnx::proto::NodeProto;
 
-/// The same margins, said for every axis. Where ONNX Runtime (1.19 to 1.32) moves a Transpose through a Pad, it permutes `pads` as if there
-/// were a pair for every axis, whatever `axes` says.
+/// The same margins, said for every axis. Where ONNX Runtime (1.19 to 1.32) moves a Transpose through a Pad, it
+/// permutes `pads` as if there were a pair for every axis, whatever `axes` says.
 pub(super) fn expand(mut node: NodeProto, b: &mut TypedBuilder<'_>) -> Result<()> {
     let (x, pads, axes) = (required(&node, 0)?, required(&node, 1)?, required(&node, 3)?);
     let rank = b.fact(&x).rank().or_else(|| b.fact(&node.output[0].as_str().into()).rank());

@@ -1,5 +1,5 @@
-//! Floating constants inside the branches of an `If` become initializers of the main graph, which the branches read: they may be weights,
-//! and train like others.
+//! Floating constants inside the branches of an `If` become initializers of the main graph, which the branches read:
+//! they may be weights, and train like others.
 
 use super::sharing::is_floating;
 use super::{Moved, Origin, constant};

@@ -1,12 +1,12 @@
-//! Where along an axis: numbers that an operator takes in int32 as well become int64, so that they go together with shapes and with each
-//! other.
+//! Where along an axis: numbers that an operator takes in int32 as well become int64, so that they go together with
+//! shapes and with each other.
 
 use super::context::Context;
 use crate::onnx::DataType;
 use crate::onnx::proto::{AttributeProto, NodeProto, TensorProto};
 
-/// The inputs of an operator that say places, sizes or axes in int32 or int64. Indices that are data (of Gather, Scatter and their like)
-/// stay as they are.
+/// The inputs of an operator that say places, sizes or axes in int32 or int64. Indices that are data (of Gather,
+/// Scatter and their like) stay as they are.
 fn operands(node: &NodeProto) -> std::ops::Range<usize> {
     match node.op_type() {
         "Slice" => 1..5,

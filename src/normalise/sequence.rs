@@ -1,7 +1,7 @@
 //! Sequences that only split a tensor: what is taken out of one is a part of the tensor.
 //!
-//! TorchScript's exporter writes torch.split, chunk and unbind of a scripted module as `SplitToSequence` and `SequenceAt`. Other sequences
-//! stay.
+//! TorchScript's exporter writes torch.split, chunk and unbind of a scripted module as `SplitToSequence` and
+//! `SequenceAt`. Other sequences stay.
 
 use super::context::Context;
 use crate::onnx::DataType;
@@ -45,8 +45,8 @@ pub(super) fn lower(context: &mut Context<'_>, node: NodeProto) -> NodeProto {
     let (Some(split), Some(position)) = (split, node.input(1).map(str::to_owned)) else { return node };
     let axis = split.axis;
     match &split.sizes {
-        // By the standard pieces whose size is given keep the axis. torch.unbind is written with the size 1 and without the axis all the same,
-        // and ONNX Runtime understands it so.
+        // By the standard pieces whose size is given keep the axis. torch.unbind is written with the size 1 and without
+        // the axis all the same, and ONNX Runtime understands it so.
         sizes if sizes.as_ref().is_none_or(|sizes| !split.keeps_axis && is_one(context, sizes)) => {
             let along = vec![AttributeProto::int("axis", axis)];
             if !split.keeps_axis {

@@ -1,8 +1,9 @@
 //! External data: tensors whose bytes are in files beside the model (ONNX, "External Data").
 //!
-//! A location is a path relative to the model's folder. One that leads out of it (absolute, through `..`, or through a symbolic link)
-//! is refused: a model from elsewhere must not read, or have copied, any file of the machine. Where the model file is a symbolic link
-//! itself, its data may also lie where it does: so Hugging Face's cache has both, in a folder of blobs. ONNX Runtime has the same rule.
+//! A location is a path relative to the model's folder. One that leads out of it (absolute, through `..`, or through a
+//! symbolic link) is refused: a model from elsewhere must not read, or have copied, any file of the machine. Where the
+//! model file is a symbolic link itself, its data may also lie where it does: so Hugging Face's cache has both, in a
+//! folder of blobs. ONNX Runtime has the same rule.
 
 use super::place::{Placement, Watch};
 use super::proto::TensorProto;
@@ -58,7 +59,8 @@ fn outside(tensor: &TensorProto, file: &Path) -> Error {
     .help("put the data file itself into the folder of the model and name it by a relative path")
 }
 
-/// The folders that external data may lie in: the model's own, and the one where the model file lies where that is a link.
+/// The folders that external data may lie in: the model's own, and the one where the model file lies where that is a
+/// link.
 fn allowed_folders(model: &Model) -> Result<Vec<PathBuf>> {
     let own = model.folder().canonicalize().map_err(|e| Error::io("open the folder", model.folder(), &e))?;
     let real = model.path().canonicalize().ok().and_then(|path| path.parent().map(Path::to_owned));
@@ -125,9 +127,9 @@ pub(super) fn check(model: &Model) -> Result<()> {
     Ok(())
 }
 
-/// Puts the model's external files, but `there`, beside `output`, sharing their blocks where the file system can. Where another file has
-/// the name already, which may be another model's, or a symbolic link out of the folder, which engines would refuse to follow from `output`,
-/// a file gets a name that is `output`'s own. Returns the names of all.
+/// Puts the model's external files, but `there`, beside `output`, sharing their blocks where the file system can. Where
+/// another file has the name already, which may be another model's, or a symbolic link out of the folder, which engines
+/// would refuse to follow from `output`, a file gets a name that is `output`'s own. Returns the names of all.
 pub(super) fn bring_along(
     model: &mut Model,
     output: &Path,

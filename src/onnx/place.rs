@@ -61,8 +61,8 @@ pub fn replace_file(path: &Path, force: bool, fill: impl FnOnce(&mut fs::File) -
     persist(temporary, path, force)
 }
 
-/// Puts a copy of `from` at `to`, making the folders on the way. Nothing happens where both are the same place, or a file with the same
-/// bytes is there already.
+/// Puts a copy of `from` at `to`, making the folders on the way. Nothing happens where both are the same place, or a
+/// file with the same bytes is there already.
 ///
 /// # Errors
 /// Where `from` cannot be read, or `to` exists and `force` is false, or cannot be written.

@@ -48,6 +48,6 @@ mod change {
     visitor!(iter_mut, as_deref_mut, mut);
 }
 
-/// Calls a function on every tensor of a model: initializers and attributes of the main graph, of its subgraphs, of functions and of
-/// training information; or on every one, to change it.
+/// Calls a function on every tensor of a model: initializers and attributes of the main graph, of its subgraphs, of
+/// functions and of training information; or on every one, to change it.
 pub(super) use {change::for_each_tensor as for_each_tensor_mut, read::for_each_tensor};

@@ -27,7 +27,8 @@ pub enum ExternalData {
     /// The new model has data files of its own: reflinks where the file system can, else copies
     #[default]
     Copy,
-    /// The data files are shared: as reflinks, else hard links, else copies. Other tools may refuse files with several links
+    /// The data files are shared: as reflinks, else hard links, else copies. Other tools may refuse files with several
+    /// links
     Link,
     /// They are named as they are named now; whoever moves the model moves the data
     Keep,

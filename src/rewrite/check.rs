@@ -55,11 +55,13 @@ pub fn check(path: &Path, artifacts: &Path, runtime: Result<&Runtime, &Error>) -
     Ok(Loaded { runtime: Some(format!("ONNX Runtime {}", runtime.version)), step: Some(step), why_not: None })
 }
 
-/// Reads the step model at `path` from disk and checks it: its structure and types; that the fastest engine that is there loads the file
-/// (ONNX Runtime, the library `named` by the caller or one that is found, else tract), and computes a step on made-up data.
+/// Reads the step model at `path` from disk and checks it: its structure and types; that the fastest engine that is
+/// there loads the file (ONNX Runtime, the library `named` by the caller or one that is found, else tract), and
+/// computes a step on made-up data.
 ///
 /// # Errors
-/// Where its structure, types, inputs or outputs are not as they should be, or the engine refuses the model or the step.
+/// Where its structure, types, inputs or outputs are not as they should be, or the engine refuses the model or the
+/// step.
 pub fn check_step(path: &Path, named: Option<&Path>) -> Result<Loaded> {
     let model = onnx::read(path)?;
     let engine = Available::best(named, Device::Cpu)?;

@@ -310,8 +310,8 @@ fn refuse_what_does_not_train(model: &Model) -> Result<()> {
     Ok(())
 }
 
-/// Makes a step model of the forward model `model`, and writes it to `output`, or, in a dry run, does all but that. `watch` is told of
-/// external data that is copied.
+/// Makes a step model of the forward model `model`, and writes it to `output`, or, in a dry run, does all but that.
+/// `watch` is told of external data that is copied.
 ///
 /// # Errors
 /// As [`make_step`]; where the output exists (without `force`) or cannot be written. What existed is then as it was.

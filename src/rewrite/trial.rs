@@ -33,7 +33,8 @@ struct Guess {
     class: i64,
 }
 
-/// Whole numbers that most models take, the most probable first: those of a table of one row and of labels whose 0 means none, too.
+/// Whole numbers that most models take, the most probable first: those of a table of one row and of labels whose 0
+/// means none, too.
 const WHOLE: [(i64, i64); 3] = [(1, 0), (0, 0), (1, 1)];
 
 /// Sizes that most models take: sequences, short ones, images.
@@ -42,8 +43,8 @@ const SIZES: [(usize, usize); 5] = [(2, 16), (2, 4), (2, 64), (2, 224), (8, 16)]
 /// More elements than this are not made up unless the model asks for them.
 const ELEMENTS: usize = 1 << 22;
 
-/// Takes a step of `model`, which `engine` has loaded, on data that are made up, or would take it: nothing changes. What a model wants is not
-/// in its file, so several guesses are tried.
+/// Takes a step of `model`, which `engine` has loaded, on data that are made up, or would take it: nothing changes.
+/// What a model wants is not in its file, so several guesses are tried.
 ///
 /// # Errors
 /// Where the engine computes none of them, or none comes to numbers that are finite.

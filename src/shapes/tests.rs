@@ -262,8 +262,8 @@ fn expressions_that_differ_read_differently() {
     assert!(!dim("twice").is(&dim("mixed")), "{:?}", dim("twice"));
 }
 
-/// What is known of `y`, which `nodes` make of the constants `big` = [2⁶³ − 1], `large` = [2⁴⁰], `two` = [2], `axes` = [0] and of the
-/// shape of `x`, [N, 3].
+/// What is known of `y`, which `nodes` make of the constants `big` = [2⁶³ − 1], `large` = [2⁴⁰], `two` = [2], `axes` =
+/// [0] and of the shape of `x`, [N, 3].
 fn whole(nodes: Vec<NodeProto>) -> Option<Vec<i64>> {
     let constants =
         [("big", i64::MAX), ("large", 1 << 40), ("two", 2), ("axes", 0)].map(|(n, v)| TensorProto::int64s(n, &[v]));

@@ -1,8 +1,8 @@
 //! Whole numbers, computed exactly.
 //!
-//! tract takes int64 constants on their way to sizes for numbers of 32 bits: 2⁶³ − 1, which exporters write for "to the end", becomes −1. So
-//! what is done to the numbers of shapes, axes and bounds is computed here, as ONNX Runtime does (overflow wraps); what is not, tract is
-//! asked with the large numbers left out.
+//! tract takes int64 constants on their way to sizes for numbers of 32 bits: 2⁶³ − 1, which exporters write for "to the
+//! end", becomes −1. So what is done to the numbers of shapes, axes and bounds is computed here, as ONNX Runtime does
+//! (overflow wraps); what is not, tract is asked with the large numbers left out.
 
 use super::convert::{closed, ints};
 use crate::graph::SMALL;

@@ -59,7 +59,8 @@ impl Progress {
     }
 }
 
-/// The choices that a run's course depends on, by name. A run can go on only with the same; one that has diverged also with other rates.
+/// The choices that a run's course depends on, by name. A run can go on only with the same; one that has diverged also
+/// with other rates.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Fingerprint {
     choices: BTreeMap<String, Value>,
@@ -131,7 +132,8 @@ fn show(value: Option<&Value>) -> String {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Diverged {
-    /// A step that was taken from here led, sooner or later, to numbers that are none: with other rates another may not.
+    /// A step that was taken from here led, sooner or later, to numbers that are none: with other rates another may
+    /// not.
     Later,
     /// What these weights come to is no number: they are of no use.
     Already,
@@ -232,8 +234,8 @@ impl Checkpoint {
             .help("begin the run anew with --force in place of --resume"))
     }
 
-    /// The newest checkpoint that can be gone on from: whole, and with weights that have not diverged. None where there is none; the second
-    /// says whether one was passed over because its weights have.
+    /// The newest checkpoint that can be gone on from: whole, and with weights that have not diverged. None where there
+    /// is none; the second says whether one was passed over because its weights have.
     ///
     /// # Errors
     /// As [`Checkpoint::newest`].
@@ -253,8 +255,8 @@ impl Checkpoint {
         Ok((None, true))
     }
 
-    /// Notes that the run has diverged at the weights of `progress`: those are of no use, where there is a checkpoint of them, else what
-    /// followed the newest one.
+    /// Notes that the run has diverged at the weights of `progress`: those are of no use, where there is a checkpoint
+    /// of them, else what followed the newest one.
     ///
     /// # Errors
     /// Where it cannot be written.
@@ -308,8 +310,8 @@ impl Checkpoint {
         Ok(Ok(Self { folder: folder.to_owned(), state, damaged: Vec::new(), passed_over: false }))
     }
 
-    /// Has none in `folder` be newer than this one: what is was damaged, and is set aside as `damaged-…`, or has weights that have diverged,
-    /// and is removed.
+    /// Has none in `folder` be newer than this one: what is was damaged, and is set aside as `damaged-…`, or has
+    /// weights that have diverged, and is removed.
     ///
     /// # Errors
     /// Where the folder cannot be written.

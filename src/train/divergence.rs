@@ -16,7 +16,8 @@ pub(super) struct Divergence {
     pub weights_are_good: bool,
 }
 
-/// That the step of `report` was not taken: `found` was no number. `outputs` are the names of what it returned, the loss first.
+/// That the step of `report` was not taken: `found` was no number. `outputs` are the names of what it returned, the
+/// loss first.
 pub(super) fn diverged(
     found: &NotFinite,
     outputs: &[String],

@@ -149,9 +149,9 @@ pub fn prepare(
 /// what a step depends on is in the engine's file, the progress and the configuration.
 ///
 /// # Errors
-/// Where the engine fails, a file cannot be written, or the metric of the best epoch is not measured; the last checkpoint is then still
-/// there. Where a number of a step, or of the state that it would leave, is NaN or infinite: the step is not taken, and the last good state is
-/// kept as a checkpoint.
+/// Where the engine fails, a file cannot be written, or the metric of the best epoch is not measured; the last
+/// checkpoint is then still there. Where a number of a step, or of the state that it would leave, is NaN or infinite:
+/// the step is not taken, and the last good state is kept as a checkpoint.
 pub fn fit(mut run: Run<'_>, mut progress: Progress) -> Result<Ended> {
     let Config { epochs, batch_size, seed, .. } = *run.config;
     let samples = run.train.data().len();
@@ -231,8 +231,9 @@ impl Run<'_> {
         self.report(Event::Step(report))
     }
 
-    /// Ends the run as it was before the step of `report`, which was not taken: with a checkpoint where its weights are good, and in any case
-    /// such that it can be gone on with at other rates. The line that shows the numbers goes when it is.
+    /// Ends the run as it was before the step of `report`, which was not taken: with a checkpoint where its weights are
+    /// good, and in any case such that it can be gone on with at other rates. The line that shows the numbers goes when
+    /// it is.
     fn end_before(&mut self, report: StepReport, progress: &Progress, divergence: Divergence) -> Result<()> {
         let Divergence { mut error, weights_are_good } = divergence;
         let step = report.step;

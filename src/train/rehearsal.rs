@@ -1,4 +1,5 @@
-//! A look at whether a run will get through: a step and an evaluation of every size of batch that it has, before it begins.
+//! A look at whether a run will get through: a step and an evaluation of every size of batch that it has, before it
+//! begins.
 
 use super::data::{Feed, epoch_order};
 use super::fit::Config;
@@ -6,8 +7,9 @@ use super::plan::Plan;
 use crate::engine::Engine;
 use crate::{Error, Result};
 
-/// Computes a step, with the penalty that later ones have, of the first batch that the run will have, and of the last one of its first epoch
-/// where that is smaller; evaluates the test set's first and last batch likewise. Changes nothing.
+/// Computes a step, with the penalty that later ones have, of the first batch that the run will have, and of the last
+/// one of its first epoch where that is smaller; evaluates the test set's first and last batch likewise. Changes
+/// nothing.
 ///
 /// # Errors
 /// Where the engine fails: the run would, too.

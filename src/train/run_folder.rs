@@ -111,8 +111,8 @@ impl RunFolder {
         }
     }
 
-    /// The checkpoint that the run in `root` can be gone on from, as [`RunFolder::newest_checkpoint`], but none whose weights have diverged; the
-    /// second says whether one was passed over for that.
+    /// The checkpoint that the run in `root` can be gone on from, as [`RunFolder::newest_checkpoint`], but none whose
+    /// weights have diverged; the second says whether one was passed over for that.
     ///
     /// # Errors
     /// As [`RunFolder::newest_checkpoint`].
@@ -220,8 +220,8 @@ impl RunFolder {
         self.write_checkpoint(engine, progress, policy, None)
     }
 
-    /// The same for a run whose next step was not taken because a number of it was none, though the weights are good: it can be gone on
-    /// with at other rates.
+    /// The same for a run whose next step was not taken because a number of it was none, though the weights are good:
+    /// it can be gone on with at other rates.
     ///
     /// # Errors
     /// As [`RunFolder::save`].
@@ -234,7 +234,8 @@ impl RunFolder {
         self.write_checkpoint(engine, progress, policy, Some(Diverged::Later))
     }
 
-    /// Notes that the weights have diverged: the run can be gone on with from the last checkpoint before, at other rates.
+    /// Notes that the weights have diverged: the run can be gone on with from the last checkpoint before, at other
+    /// rates.
     ///
     /// # Errors
     /// Where it cannot be written.

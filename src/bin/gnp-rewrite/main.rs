@@ -84,7 +84,8 @@ struct Arguments {
     #[arg(short = 'n', long, help_heading = "Files")]
     dry_run: bool,
 
-    /// Read the result again and check its structure and types; load it in an engine that is found and try a step on made-up data
+    /// Read the result again and check its structure and types; load it in an engine that is found and try a step on
+    /// made-up data
     #[arg(long, help_heading = "Checks and messages")]
     check: bool,
     /// The ONNX Runtime library to load it in, rather than the first that is found

@@ -70,8 +70,10 @@ pub struct Arguments {
     out: Option<PathBuf>,
     /// Go on with the run in the output folder, at the very batch where it was stopped
     ///
-    /// The other options must be as they were; --epochs may change where the schedule is constant or stepped. The result is that
-    /// of a run that was never stopped, to the bit on one machine; random draws (Dropout) go on where they were.
+    /// The other options must be as they were; --epochs may change where the schedule is constant or stepped. The
+    /// result is that of a run that was never stopped, to the bit on one machine; random draws (Dropout) go on where
+    /// they were. A run that diverged goes on from its last good weights, and rates may change: --lr, the schedule,
+    /// --r, --alpha.
     #[arg(long, help_heading = "Output")]
     resume: bool,
     /// Replace the run in the output folder

@@ -129,8 +129,8 @@ fn said(message: &str) -> Error {
     }
 }
 
-/// ONNX Runtime's message on one line, without what comes first: the place and the condition in its source code, the file, which its
-/// callers name.
+/// ONNX Runtime's message on one line, without what comes first: the place and the condition in its source code, the
+/// file, which its callers name.
 fn essence(message: &str) -> String {
     let said = ["[ONNXRuntimeError] : ", " was false. "]
         .iter()

@@ -102,7 +102,8 @@ impl Ort {
         Self::new(api, step, model, step_session, eval, session_options, options)
     }
 
-    /// Loads the step model in the file that `step` was read from, as any application does, and nothing to evaluate it with.
+    /// Loads the step model in the file that `step` was read from, as any application does, and nothing to evaluate it
+    /// with.
     ///
     /// # Errors
     /// As [`Ort::load`].
@@ -294,7 +295,7 @@ fn without_unread(step: &Model, model: &StepModel) -> Model {
     rest
 }
 
-/// A model that returns each state input as it is. ONNX Runtime 1.17 has no other way of copying from a device.
+/// A model that returns each state input as it is. ONNX Runtime before 1.23 has no other way of copying from a device.
 fn copying_model(model: &StepModel) -> ModelProto {
     let declared = |name: &str, port: &Port| ValueInfoProto { name: Some(name.into()), ..port.to_proto() };
     let graph = GraphProto {

@@ -61,7 +61,8 @@ impl SessionOptions {
         Ok(new)
     }
 
-    /// These options for a model whose external data is in `files` in memory, by their names. Who calls keeps the files.
+    /// These options for a model whose external data is in `files` in memory, by their names. Who calls keeps the
+    /// files.
     pub(super) fn with_files(&self, names: &[Vec<os_char>], files: &[Bytes]) -> Result<Self> {
         let (api, base) = (self.api, self.api.base);
         let mut pointer = ptr::null_mut();
@@ -72,8 +73,8 @@ impl SessionOptions {
         let buffers: Vec<_> = files.iter().map(|file| file.as_ptr().cast_mut().cast()).collect();
         let lengths: Vec<_> = files.iter().map(Bytes::len).collect();
         if !names.is_empty() {
-            // SAFETY: the arrays have one length and live through the call; names are NUL-terminated. ONNX Runtime reads the
-            // buffers, and writes into none.
+            // SAFETY: the arrays have one length and live through the call; names are NUL-terminated. ONNX Runtime
+            // reads the buffers, and writes into none.
             api.check(unsafe {
                 let (names, buffers, lengths) = (names.as_ptr(), buffers.as_ptr(), lengths.as_ptr());
                 (base.AddExternalInitializersFromMemory)(pointer, names, buffers, lengths, files.len())

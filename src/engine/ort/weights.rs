@@ -1,7 +1,7 @@
 //! External data that is handed to ONNX Runtime in memory: the files are mapped, wherever they lie.
 //!
-//! So a model is loaded that no file holds, and nothing is copied or linked for it. ONNX Runtime itself would look for external data beside
-//! the model's file alone.
+//! So a model is loaded that no file holds, and nothing is copied or linked for it. ONNX Runtime itself would look for
+//! external data beside the model's file alone.
 
 use super::api::c_path;
 use crate::Result;

@@ -295,8 +295,8 @@ fn batch_ports(signature: &Signature, model: &Model) -> Result<Vec<Port>> {
     .collect()
 }
 
-/// What the training graph takes that the caller does not feed: parameters. Its gradients, and whether they begin anew, are told by their
-/// names.
+/// What the training graph takes that the caller does not feed: parameters. Its gradients, and whether they begin anew,
+/// are told by their names.
 fn parameter_names(signature: &Signature, model: &Model) -> Vec<String> {
     let is_gradient = |name: &str| name.ends_with("_grad.accumulation.buffer") || name == "lazy_reset_grad";
     let inputs = model.graph.input.iter().map(|input| input.name().to_owned());

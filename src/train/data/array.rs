@@ -142,7 +142,8 @@ impl Array {
     /// Checks that all elements are finite. The outermost axis counts the samples; `name` is what the array is called.
     ///
     /// # Errors
-    /// Where one is NaN or infinite, as it is too where it does not fit 32 bits: the message names the sample and the place in it.
+    /// Where one is NaN or infinite, as it is too where it does not fit 32 bits: the message names the sample and the
+    /// place in it.
     pub(super) fn check_finite(&self, name: &str) -> Result<()> {
         let Values::F32(values) = &self.values else { return Ok(()) };
         let Some(at) = first_not_finite(values) else { return Ok(()) };

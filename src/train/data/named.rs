@@ -24,7 +24,8 @@ pub(super) trait NamedArrays {
     /// Reads the array of this name.
     ///
     /// # Errors
-    /// Where there is no such array (the message lists those there are), it is damaged, or an element is no finite number.
+    /// Where there is no such array (the message lists those there are), it is damaged, or an element is no finite
+    /// number.
     fn read(&mut self, name: &str) -> Result<Array> {
         if !self.contains(name) {
             return Err(Error::input(format!("there is no array `{name}`; there are: {}", self.names().join(", ")))
