@@ -292,6 +292,9 @@ fn whole_numbers_of_any_size_are_exact() {
     assert_eq!(one("Gather", &["large", "axes"]), [1 << 40]);
     let axis = || AttributeProto::int("axis", 0);
     assert_eq!(whole(vec![with(node("Concat", &["big", "two"], &["y"]), axis())]).unwrap(), [i64::MAX, 2]);
+    // More elements than there can be.
+    let sizes = with(node("Concat", &["big", "two"], &["sizes"]), axis());
+    assert_eq!(whole(vec![sizes, node("Reshape", &["two", "sizes"], &["y"]).into()]), None);
 }
 
 #[test]

@@ -49,8 +49,13 @@ impl Numbers {
     }
 
     fn reshaped(self, sizes: Vec<usize>) -> Option<Self> {
-        (sizes.iter().product::<usize>() == self.elements.len()).then_some(Self { sizes, ..self })
+        (product(&sizes)? == self.elements.len()).then_some(Self { sizes, ..self })
     }
+}
+
+/// How many elements a tensor of these sizes has.
+fn product(sizes: &[usize]) -> Option<usize> {
+    sizes.iter().try_fold(1, |product: usize, &size| product.checked_mul(size))
 }
 
 fn number(element: &TDim) -> Option<i64> {
@@ -89,7 +94,7 @@ pub(super) fn infer(node: &NodeProto, input: impl Fn(usize) -> Option<InferenceF
         }
         "Unsqueeze" => {
             let x = operand(0)?;
-            let axes = numbers("axes", 1)?;
+            let axes = numbers("axes", 1).filter(|axes| axes.len() <= SMALL)?;
             let rank = x.sizes.len() + axes.len();
             let axes = places(&axes, rank)?;
             let mut old = x.sizes.iter();
@@ -151,7 +156,7 @@ fn new_sizes(x: &Numbers, shape: &[i64], zero_is_a_size: bool) -> Option<Vec<usi
     };
     let mut sizes = shape.iter().enumerate().map(size).collect::<Option<Vec<_>>>()?;
     if let Some(open) = shape.iter().position(|&size| size == -1) {
-        sizes[open] = x.elements.len().checked_div(sizes.iter().product())?;
+        sizes[open] = x.elements.len().checked_div(product(&sizes)?)?;
     }
     Some(sizes)
 }

@@ -167,6 +167,8 @@ fn check_line(checked: Option<&Loaded>) -> String {
 fn trial(step: &Trial) -> String {
     let sizes: Vec<String> = step.sizes.iter().map(|(name, size)| format!("{name} = {size}")).collect();
     let sizes = if sizes.is_empty() { String::new() } else { format!(" ({})", sizes.join(", ")) };
-    let norm = step.grad_norm.map(|norm| format!(", ‖∇L‖ = {norm:.4}")).unwrap_or_default();
-    format!("a step on made-up data{sizes} gives L = {:.4}{norm}", step.loss)
+    let number =
+        |x: f32| if x == 0.0 || (1e-3..1e6).contains(&x.abs()) { format!("{x:.4}") } else { format!("{x:.3e}") };
+    let norm = step.grad_norm.map(|norm| format!(", ‖∇L‖ = {}", number(norm))).unwrap_or_default();
+    format!("a step on made-up data{sizes} gives L = {}{norm}", number(step.loss))
 }

@@ -159,7 +159,7 @@ impl Array {
         let faulty = values.chunks(size.max(1)).filter(|sample| first_not_finite(sample).is_some()).count();
         let all = if faulty > 1 { format!("; {faulty} samples hold such") } else { String::new() };
         Err(Error::input(format!("{name}: sample {sample} holds {}{inner}{all}", values[at]))
-            .help("mend such samples or leave them out; numpy.isfinite tells them"))
+            .help("mend such samples or leave them out; numpy.isfinite of them as float32 tells which"))
     }
 
     /// The rows of these numbers along the outermost axis.
