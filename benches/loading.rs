@@ -16,11 +16,8 @@ const BATCH_SIZE: usize = 64;
 const CLASSES: usize = 10;
 
 fn ports(dims: &[usize]) -> [Port; 2] {
-    let dims = [None].into_iter().chain(dims.iter().map(|&dim| Some(dim))).collect();
-    [
-        Port { name: "x".into(), element: ElementType::F32, dims },
-        Port { name: "labels".into(), element: ElementType::I64, dims: vec![None] },
-    ]
+    let dims: Vec<_> = [None].into_iter().chain(dims.iter().map(|&dim| Some(dim))).collect();
+    [Port::new("x", ElementType::F32, dims), Port::new("labels", ElementType::I64, [None])]
 }
 
 fn noise(index: usize) -> u8 {

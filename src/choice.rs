@@ -1,6 +1,7 @@
 //! What was inferred where nothing was said.
 
 use serde::Serialize;
+use std::borrow::Cow;
 
 /// One thing that was inferred, and the flag that says otherwise.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -8,12 +9,17 @@ pub struct Choice {
     /// What was chosen and why, a sentence without a full stop.
     pub what: String,
     /// The flag of `gnp-rewrite` that changes it.
-    pub flag: &'static str,
+    pub flag: Cow<'static, str>,
 }
 
 impl Choice {
     pub(crate) fn new(what: impl Into<String>, flag: &'static str) -> Self {
-        Self { what: what.into(), flag }
+        Self { what: what.into(), flag: flag.into() }
+    }
+
+    /// The same with a flag that names something.
+    pub(crate) fn with(what: impl Into<String>, flag: String) -> Self {
+        Self { what: what.into(), flag: flag.into() }
     }
 }
 

@@ -8,13 +8,20 @@
 //! | | hyperparameters, float scalars: [`LEARNING_RATE`], [`R`], [`ALPHA`], what warm-up and optimizer have; [`SEED`], where anything is drawn |
 //! | | state: parameters and statistics under their own names, slots of the optimizer (`<parameter>.momentum`), and [`STEP`], where steps are counted |
 //! | Outputs | [`LOSS`], [`GRAD_NORM`], [`LOSS_PERTURBED`], [`MIXED_GRAD_NORM`], [`PARAM_NORM`] |
+//! | | [`COUNTED`] and [`WRONG`], where the labels are right or wrong; [`WEIGHT`], where the classes have weights |
 //! | | the logits under their own name, where the loss is over classes and they have two axes, batch and classes |
 //! | | the [`next`] of each state, in the order of the inputs |
-//! | Metadata | [`VERSION_KEY`], [`CONFIG_KEY`], [`STATE_KEY`] |
+//! | Metadata | [`VERSION_KEY`], [`CONFIG_KEY`], [`STATE_KEY`], [`RANGES_KEY`] |
 //!
-//! Hyperparameters and state carry initializers, so each may be left out: the file holds its own starting point. To train is to
-//! feed a batch and the state, and to feed what is returned as the next state. A rewritten artifact has [`R`], [`ALPHA`] and
-//! the four numbers behind the loss where that is asked for. All outputs but the [`next`]s are of θ, the parameters before the step.
+//! Hyperparameters and state carry initializers, so each may be left out: the file holds its own starting point. To
+//! train is to feed a batch and the state, and to feed what is returned as the next state. A rewritten artifact has
+//! [`R`], [`ALPHA`] and the outputs from [`GRAD_NORM`] to [`PARAM_NORM`] where that is asked for. All outputs but the
+//! [`next`]s are of θ, the parameters before the step.
+//!
+//! Labels that are class numbers are int64 in the shape of the logits without the axis of the classes. Those of the
+//! number to be ignored (-100 where no other was chosen) do not count: the loss is the mean over the others, and 0 with
+//! a gradient of 0 where there are no others. A label that is neither a class nor to be ignored makes the loss NaN;
+//! [`RANGES_KEY`] tells what labels and other whole numbers may be.
 
 /// The input that holds the labels; the loss decides on their type and shape.
 pub const LABELS: &str = "labels";
@@ -42,6 +49,15 @@ pub const LOSS_PERTURBED: &str = "gnp.loss_perturbed";
 pub const MIXED_GRAD_NORM: &str = "gnp.mixed_grad_norm";
 /// The output ‖θ‖₂ over all trainable parameters, before the step, a float scalar.
 pub const PARAM_NORM: &str = "gnp.param_norm";
+/// The output that is the number of labels that count, a float scalar: all of the batch, but those to be ignored.
+pub const COUNTED: &str = "gnp.counted";
+/// The output that is how many of them the model gets wrong, a float scalar. Of classes, one is right whose logit is
+/// larger than all others; of probabilities (binary cross-entropy), one is right that is on the side of ½ that its
+/// label is on.
+pub const WRONG: &str = "gnp.wrong";
+/// The output that is the sum of the weights by which the loss is a mean, a float scalar: that of the class of each
+/// label that counts.
+pub const WEIGHT: &str = "gnp.weight";
 
 /// The key of the metadata under which the version stands that wrote the model.
 pub const VERSION_KEY: &str = "gnp.version";
@@ -49,6 +65,10 @@ pub const VERSION_KEY: &str = "gnp.version";
 pub const CONFIG_KEY: &str = "gnp.config";
 /// The key of the metadata under which the pairs of a state's input and output stand, as JSON: `[["w", "w.next"], …]`.
 pub const STATE_KEY: &str = "gnp.state";
+/// The key of the metadata under which stands, as JSON, which whole numbers the inputs may hold by which the model
+/// looks something up: `{"ids": [{"last": 30521}], "labels": [{"last": 9, "ignored": -100}]}`, numbers from 0 to the
+/// last, and the one that is ignored ([`crate::graph::Range`]).
+pub const RANGES_KEY: &str = "gnp.ranges";
 
 const NEXT_SUFFIX: &str = ".next";
 

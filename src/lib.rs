@@ -37,10 +37,12 @@ pub mod normalise;
 pub mod objective;
 pub mod onnx;
 pub mod penalty;
+mod quietly;
 pub mod rewrite;
 pub mod shapes;
 pub mod train;
 pub mod transform;
+pub mod weights;
 
 pub use error::{Error, ErrorKind, Result};
 

@@ -55,9 +55,9 @@ impl Case {
     fn choices(&self) -> Choices {
         let random = Random::Engine;
         if self.training {
-            Choices { batch_norm: BatchNorm::Train, dropout: Dropout::Keep, random }
+            Choices { batch_norm: BatchNorm::Train, dropout: Dropout::Keep, random, ..Choices::default() }
         } else {
-            Choices { batch_norm: BatchNorm::Frozen, dropout: Dropout::Off, random }
+            Choices { batch_norm: BatchNorm::Frozen, dropout: Dropout::Off, random, ..Choices::default() }
         }
     }
 }
@@ -93,7 +93,7 @@ fn differentiate(folder: &Path, case: &Case, kind: &str) -> gnp::Result<()> {
     normalise(&mut model)?;
     let mut facts = analyse(&model, &BTreeMap::new())?;
     let mut graph = Graph::new(std::mem::take(&mut model.graph))?;
-    lower(&mut graph, &mut facts, &case.choices())?;
+    lower(&mut graph, &mut facts, &case.choices(), &Default::default())?;
     let wrt: Vec<Value> = case.wrt.iter().map(|name| name.as_str().into()).collect();
     let gradients = gradient(&mut graph, &mut facts, &"check/loss".into(), &wrt, "gradient")?;
     for (input, gradient) in wrt.iter().zip(gradients) {

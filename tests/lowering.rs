@@ -26,12 +26,13 @@ fn lower_case(case: &Path) -> gnp::Result<()> {
         batch_norm: if chosen("frozen") { BatchNorm::Frozen } else { BatchNorm::Train },
         dropout: if chosen("off") { Dropout::Off } else { Dropout::Keep },
         random: if chosen("engine") { Random::Engine } else { Random::Counter },
+        ..Choices::default()
     };
     let mut model = onnx::read(case.join("before.onnx"))?;
     normalise(&mut model)?;
     let mut facts = analyse(&model, &BTreeMap::new())?;
     let mut graph = Graph::new(std::mem::take(&mut model.graph))?;
-    let lowered = lower(&mut graph, &mut facts, &choices)?;
+    let lowered = lower(&mut graph, &mut facts, &choices, &Default::default())?;
     for name in [SEED, STEP].into_iter().filter(|_| lowered.draws) {
         graph.insert_input(0, scalar_info(name, DataType::Int64))?;
     }

@@ -4,7 +4,7 @@
 mod support;
 
 use gnp::train::report::{self, About, AlphaPoint, AlphaSeries, History, Reference, TensorBoard};
-use gnp::train::{EpochReport, Event, Measures, StepReport};
+use gnp::train::{Counts, EpochReport, Event, Measures, StepReport};
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -42,6 +42,7 @@ fn events(from: u64, to: u64, scale: f32) -> Vec<Event> {
             seconds,
             data_seconds,
             examples_per_second: 6400.0,
+            counts: Counts::default(),
         }));
         if step % STEPS_AN_EPOCH == 0 {
             events.push(Event::Epoch(EpochReport {
@@ -156,6 +157,7 @@ fn a_browser_shows_a_report_offline() {
         model: "A <b>model</b> & co".into(),
         engine: "tract".into(),
         method: "GNP".into(),
+        error: None,
         command: Some("gnp-run model.onnx".into()),
     };
     let page = Page::load(&report::write(folder, &History::read(folder).unwrap(), &about).unwrap());

@@ -61,11 +61,9 @@ fn inputs_and_outputs_are_in_the_order_of_the_contract() {
 
     let next: Vec<String> = state.iter().map(|name| format!("{name}.next")).collect();
     let output = names(&step.graph.output);
-    assert_eq!(
-        output[..6],
-        ["loss", "gnp.grad_norm", "gnp.loss_perturbed", "gnp.mixed_grad_norm", "gnp.param_norm", "logits"]
-    );
-    assert_eq!(output[6..], next);
+    let norms = ["gnp.grad_norm", "gnp.loss_perturbed", "gnp.mixed_grad_norm", "gnp.param_norm"];
+    assert_eq!(output[..8], [&["loss"], &norms[..], &["gnp.counted", "gnp.wrong", "logits"]].concat());
+    assert_eq!(output[8..], next);
     let pairs: Vec<(String, String)> = serde_json::from_str(step.metadata("gnp.state").unwrap()).unwrap();
     assert_eq!(pairs, state.iter().cloned().zip(next).collect::<Vec<_>>());
 
@@ -82,16 +80,19 @@ fn inputs_and_outputs_are_in_the_order_of_the_contract() {
 }
 
 #[test]
-fn logits_are_returned_where_they_tell_classes() {
+fn what_is_counted_and_the_logits_are_returned_where_they_tell_classes() {
     let returned = |model: &ModelProto, arguments: &[&str]| {
         let folder = folder(model);
         rewrite(&folder, arguments);
         StepModel::recognise(&step(&folder)).unwrap().outputs.split_off(5)
     };
-    assert_eq!(returned(&perceptron(), &["--loss", "cross-entropy"]), ["logits"]);
-    assert_eq!(returned(&perceptron(), &["--loss", "soft-cross-entropy"]), ["logits"]);
+    let counts = ["gnp.counted", "gnp.wrong"];
+    assert_eq!(returned(&perceptron(), &["--loss", "cross-entropy"]), [&counts[..], &["logits"]].concat());
+    let weighted = returned(&perceptron(), &["--loss", "cross-entropy", "--class-weights", "1,2,0.5"]);
+    assert_eq!(weighted, [&counts[..], &["gnp.weight", "logits"]].concat());
+    assert_eq!(returned(&perceptron(), &["--loss", "soft-cross-entropy"]), [&counts[..], &["logits"]].concat());
+    assert_eq!(returned(&perceptron(), &["--loss", "bce"]), counts);
     assert_eq!(returned(&perceptron(), &["--loss", "mse"]), [""; 0]);
-    assert_eq!(returned(&perceptron(), &["--loss", "bce"]), [""; 0]);
 }
 
 #[test]
@@ -164,10 +165,10 @@ fn the_bare_command_says_what_it_inferred() {
     let text = rewrite(&folder, &[]);
     let parts = [
         "model.onnx → step.onnx\n",
-        "loss        cross-entropy of `logits`\n",
+        "loss        cross-entropy of `logits`; labels of -100 do not count\n",
         "penalty     GNP: r = 0.1, alpha = 0.8",
         "optimizer   momentum\n",
-        "trains      6 parameters, 123 numbers\n",
+        "trains      6 of 8 float constants, 123 numbers\n",
         "batch       image: FLOAT [batch, 1, 6, 6]; labels: INT64 [batch]\n",
         "lr = 0.001, gnp.r = 0.1, gnp.alpha = 0.8, gnp.momentum = 0.9\n",
         "the loss is cross-entropy, since the graph ends in a softmax",
@@ -178,14 +179,17 @@ fn the_bare_command_says_what_it_inferred() {
         "Train it: gnp-run step.onnx",
     ];
     assert_says(&text, &parts);
+    assert_says(&text, &["Trains: 6 of 8 float constants, 123 numbers\n", "Does not train: 2 of 8 float constants"]);
     let inferred = text.split("Inferred").nth(1).unwrap();
-    for flag in ["--loss", "--logits", "--train, --freeze", "--dim", "--batch-norm", "--random, --dropout"] {
+    for flag in
+        ["--loss", "--logits", "--train, --also-train, --freeze", "--dim", "--batch-norm", "--random, --dropout"]
+    {
         let lines = inferred.lines().filter(|line| line.trim_end().ends_with(&format!("   {flag}")));
         assert_eq!(lines.count(), 1, "{flag}: {text}");
     }
     let told = rewrite(&folder, &["--loss", "cross-entropy", "--logits", "logits", "--train", "fc.*", "--force"]);
-    assert_says(&told, &["trains      2 parameters, 99 numbers"]);
-    assert!(!told.contains("the loss is cross-entropy") && !told.contains("weights train"), "{told}");
+    assert_says(&told, &["trains      2 of 8 float constants, 99 numbers"]);
+    assert!(!told.contains("the loss is cross-entropy") && !told.contains("what trains follows"), "{told}");
 }
 
 #[test]
@@ -197,10 +201,12 @@ fn json() {
     assert_eq!(report["batch"], json!(["x: FLOAT [batch, 4]", "labels: INT64 [batch]"]));
     assert_eq!(report["parameters"], json!(["fc1.weight", "fc1.bias", "fc2.weight", "fc2.bias"]));
     assert_eq!(report["numbers"], 67);
+    let first = json!({"name": "fc1.weight", "shape": [4, 8], "trains": true, "reason": "weight of MatMul", "undecided": false});
+    assert_eq!(report["constants"][0], first);
     assert_eq!(report["config"]["loss"]["kind"], "cross-entropy");
     assert_eq!(report["hyperparameters"][0]["name"], "lr");
     let flags: Vec<_> = report["choices"].as_array().unwrap().iter().map(|choice| &choice["flag"]).collect();
-    assert_eq!(flags, ["--loss", "--logits", "--train, --freeze", "--dim"]);
+    assert_eq!(flags, ["--loss", "--logits", "--train, --also-train, --freeze", "--dim"]);
     assert!(report["checked"]["runtime"].is_string());
 
     // The report's counts are those of the files.
@@ -224,9 +230,8 @@ fn as_much_is_written_and_printed_as_is_asked_for() {
     assert!(contents(folder.path()) == before);
     assert_eq!(rewrite(&folder, &["--quiet", "--check"]), "");
     assert!(folder.path().join("step.onnx").is_file());
-    assert!(!rewrite(&folder, &["--dry-run", "--force"]).contains("fc1.weight"));
-    let more = rewrite(&folder, &["--dry-run", "--force", "--verbose"]);
-    assert_says(&more, &["Trained:\n  fc1.weight\n  fc1.bias\n  fc2.weight\n  fc2.bias\n"]);
+    let said = rewrite(&folder, &["--dry-run", "--force"]);
+    assert_says(&said, &["Trains: all 4 float constants, 67 numbers\n  fc1.weight  [4, 8]  weight of MatMul\n"]);
 }
 
 #[test]
@@ -303,7 +308,7 @@ fn values_give_way_to_the_names_of_the_contract() {
     let said = refusal(gnp_rewrite().current_dir(&folder).args(["model.onnx", "-o", "step.onnx"]));
     assert_says(&said, &["nothing tells which loss `loss`, FLOAT [batch, 3], is trained with"]);
     let text = rewrite(&folder, &["--loss", "cross-entropy", "--logits", "loss", "--train", "lr", "--check"]);
-    assert_says(&text, &["cross-entropy of `loss`", "trains      1 parameter, 24 numbers"]);
+    assert_says(&text, &["cross-entropy of `loss`", "trains      1 of 4 float constants, 24 numbers"]);
     let step = step(&folder);
     assert_eq!(names(&step.graph.input)[..5], ["x", "labels", "lr", "gnp.r", "gnp.alpha"]);
     assert_eq!(names(&step.graph.input)[6..], ["gnp/model/lr", "gnp/model/lr.momentum"]);

@@ -98,7 +98,10 @@ fn labels_that_do_not_fit() {
     write_npz(&path, images(3, 8), Array1::from(vec![0, 9]).into_dyn());
     assert_says(&refusal(&mut train_on(&path, &folder)), &["there are 3 samples but 2 labels"]);
     write_npz(&path, images(2, 8), Array1::from(vec![0, -1]).into_dyn());
-    assert_says(&refusal(&mut train_on(&path, &folder)), &["sample 1 has the label -1"]);
+    assert_says(
+        &refusal(&mut train_on(&path, &folder)),
+        &["data.npz: sample 1 of the training data has the label -1; expected 0 to 9"],
+    );
     write_npz(&path, images(0, 8), Array1::from(vec![]).into_dyn());
     assert_says(&refusal(&mut train_on(&path, &folder)), &["the data set is empty"]);
 }
@@ -110,7 +113,7 @@ fn data_that_do_not_fit_the_model() {
     let path = folder.path().join("data.npz");
     write_npz(&path, images(2, 8), Array1::from(vec![0, 10]).into_dyn());
     let said = refusal(&mut train_on(&path, &folder));
-    assert_says(&said, &["sample 1 has the label 10, but the model has 10 classes (0 to 9)", "help: "]);
+    assert_says(&said, &["data.npz: sample 1 of the training data has the label 10; expected 0 to 9", "help: "]);
     write_npz(&path, images(2, 7), Array1::from(vec![0, 9]).into_dyn());
     let said = refusal(&mut train_on(&path, &folder));
     assert_says(&said, &["takes batches of shape [?, 64], which samples of shape [7, 7] do not fit"]);

@@ -26,6 +26,7 @@ fn config(epochs: u64) -> Config {
     Config {
         epochs,
         batch_size: 64,
+        drop_last: false,
         learning_rate: 2e-3,
         schedule: Schedule::Cosine { final_share: 0.0 },
         warmup: Span::Steps(10),
@@ -198,5 +199,5 @@ fn labels_are_checked_before_training() {
         Array::new(vec![1000], Values::I64((0..1000).map(|sample| if sample == 700 { 10 } else { 0 }).collect()));
     data.train = Dataset::new(samples, labels.unwrap()).unwrap();
     let error = prepare(&mut engine, &mut data, &Preparation::default(), 0.0, &config(1)).unwrap_err();
-    assert!(error.to_string().ends_with("sample 700 has the label 10, but the model has 10 classes (0 to 9)"));
+    assert!(error.to_string().ends_with("sample 700 of the training data has the label 10; expected 0 to 9"));
 }

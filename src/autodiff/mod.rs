@@ -14,4 +14,4 @@ mod sweep;
 
 pub use op::{Cotangents, Op};
 pub use rules::{Rule, registered, rule};
-pub use sweep::{gradient, pull_back};
+pub use sweep::{ends, gradient, pull_back};

@@ -114,6 +114,11 @@ impl Cotangents {
         Self(cotangents.into_iter().collect())
     }
 
+    /// Whether there is one at this position.
+    pub(super) fn has(&self, position: usize) -> bool {
+        self.0.get(position).is_some_and(Option::is_some)
+    }
+
     pub(super) fn into_iter(self) -> impl Iterator<Item = (usize, Value)> {
         self.0.into_iter().enumerate().filter_map(|(i, cotangent)| Some((i, cotangent?)))
     }

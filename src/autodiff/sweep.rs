@@ -3,6 +3,7 @@
 use super::op::{Cotangents, Op};
 use super::rules::{Rule, rule, why_no_rule};
 use crate::graph::{Facts, Graph, TypedBuilder, Value, for_each_use};
+use crate::lowering::{DOMAIN, STRAIGHT_THROUGH, is_step};
 use crate::onnx::DataType;
 use crate::onnx::proto::NodeProto;
 use crate::{Error, Result};
@@ -63,7 +64,9 @@ pub fn pull_back(
         b.set_scope(node.label());
         let outputs: Vec<_> = node.output.iter().map(|o| add_up(&mut b, cotangents.get_mut(o.as_str()))).collect();
         let op = Op::new(node, |value| way.active.contains(value));
-        for (position, cotangent) in apply(&op, &outputs, &mut b)?.into_iter() {
+        let cotangents_of_inputs = apply(&op, &outputs, &mut b)?;
+        nothing_is_dropped(&op, &outputs, &cotangents_of_inputs)?;
+        for (position, cotangent) in cotangents_of_inputs.into_iter() {
             if let Some(input) = op.operand(position)
                 && way.active.contains(input)
             {
@@ -84,6 +87,60 @@ fn apply(op: &Op, outputs: &[Option<Value>], b: &mut TypedBuilder<'_>) -> Result
         Some(Rule::VjpMany(vjp)) => vjp(op, outputs, b).map_err(at_node),
         Some(Rule::Zero) | None => Ok(Cotangents::default()),
     }
+}
+
+/// An operand that the result depends on differentiably must have a cotangent: a rule that knows none of it would make the gradient wrong in
+/// silence.
+fn nothing_is_dropped(op: &Op, outputs: &[Option<Value>], found: &Cotangents) -> Result<()> {
+    let is_vjp = match rule(op.domain(), op.op_type()) {
+        Some(Rule::Vjp(_)) if outputs.iter().skip(1).any(Option::is_some) => {
+            return Err(op
+                .error("the loss depends on an output of it other than the first, which has no gradient rule")
+                .help(
+                    "freeze the parameters before this node (--freeze), or take the loss of another value (--logits)",
+                ));
+        }
+        Some(Rule::Vjp(_)) => outputs.first().is_some_and(Option::is_some),
+        Some(Rule::VjpMany(_)) => outputs.iter().any(Option::is_some),
+        Some(Rule::Zero) | None => false,
+    };
+    let dropped = (0..op.inputs().len()).find(|&i| op.wants(i) && !found.has(i) && !has_none(op, i));
+    match dropped.filter(|_| is_vjp) {
+        None => Ok(()),
+        Some(input) => Err(op
+            .error(format!(
+                "its input {input} depends on a trained parameter, and there is no gradient with respect to it"
+            ))
+            .help("freeze the parameters before it (--freeze)")),
+    }
+}
+
+/// Whether an input has no cotangent by definition: it gives its element type and nothing of its elements; or it is one that
+/// [`crate::lowering`] gave an operator of its own, whose other inputs have the whole gradient.
+fn has_none(op: &Op, input: usize) -> bool {
+    op.is("", "CastLike") && input == 1 || op.domain() == DOMAIN
+}
+
+/// The nodes at which a gradient ends that would go on to one of `wrt`: the loss depends on their results, and these change in steps, so
+/// that their derivative is zero.
+pub fn ends<'g>(graph: &'g Graph, facts: &Facts, loss: &Value, wrt: &[Value]) -> Vec<&'g NodeProto> {
+    let way = Way::find(graph, facts, [loss].into_iter(), wrt);
+    let mut needed: HashSet<&str> = [&**loss].into_iter().collect();
+    let mut ends = Vec::new();
+    for node in graph.nodes().iter().rev() {
+        if !node.output.iter().any(|output| needed.contains(output.as_str())) {
+            continue;
+        }
+        if is_step(node) && node.input.iter().any(|input| way.active.contains(input.as_str())) {
+            ends.push(node);
+        } else if node.is(DOMAIN, STRAIGHT_THROUGH) {
+            needed.extend(node.input(0));
+        } else {
+            for_each_use(node, &mut |name| _ = needed.insert(name));
+        }
+    }
+    ends.reverse();
+    ends
 }
 
 /// The sum of the cotangents that have come together; it then stands for them.
@@ -235,6 +292,26 @@ mod tests {
         let error = differentiate(&nodes, &["x"]).1.unwrap_err().to_string();
         assert!(error.contains("`a` (First)") && error.contains("`loss` (Second)"), "{error}");
         assert!(!error.contains("Aside") && !error.contains("Before"), "{error}");
+    }
+
+    #[test]
+    fn no_cotangent_is_dropped_in_silence() {
+        let nodes = [node("Mul", &["w", "w"], &["scales"]), node("Resize", &["x", "", "scales"], &["loss"])];
+        let error = differentiate(&nodes, &["w"]).1.unwrap_err().to_string();
+        assert!(error.contains("node `loss` (Resize)"), "{error}");
+    }
+
+    #[test]
+    fn a_gradient_ends_at_a_step_that_the_loss_depends_on() {
+        let nodes = [
+            node("Round", &["w"], &["rounded"]),
+            node("Round", &["x"], &["of the data"]),
+            node("Round", &["w"], &["unused"]),
+            node("Mul", &["rounded", "of the data"], &["loss"]),
+        ];
+        let graph = Graph::new(body(&["x", "w"], &nodes, &["loss"])).unwrap();
+        let found = ends(&graph, &Facts::default(), &"loss".into(), &["w".into()]);
+        assert_eq!(found.iter().map(|node| node.label()).collect::<Vec<_>>(), ["rounded"]);
     }
 
     #[test]

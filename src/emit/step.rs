@@ -1,8 +1,11 @@
 //! The step model: an ordinary ONNX model that takes one whole training step.
 //! [`crate::contract`] says what its inputs and outputs are.
 
-use crate::contract::{CONFIG_KEY, LABELS, LOSS, SEED, STATE_KEY, STEP, VERSION_KEY, is_next, is_reserved, next};
-use crate::graph::{Fact, Graph, Value};
+use crate::contract::{
+    CONFIG_KEY, LABELS, LOSS, RANGES_KEY, SEED, STATE_KEY, STEP, VERSION_KEY, is_next, is_reserved, next,
+};
+use crate::graph::{Fact, Graph, Ranges, Value};
+use crate::loss::Tally;
 use crate::onnx::proto::TensorProto;
 use crate::onnx::{DataType, Model};
 use crate::penalty::Metrics;
@@ -23,6 +26,8 @@ pub struct Parts {
     pub loss: Value,
     /// The numbers that are returned behind it.
     pub metrics: Metrics,
+    /// What is counted of the batch, where anything is.
+    pub tally: Option<Tally>,
     /// The logits, where they are returned.
     pub logits: Option<(Value, Fact)>,
     /// The numbers that may be fed.
@@ -37,6 +42,8 @@ pub struct Parts {
     pub slots: Vec<(State, Fact)>,
     /// The next number of the step, where steps are counted.
     pub step: Option<Value>,
+    /// What the inputs may hold.
+    pub ranges: Ranges,
 }
 
 /// Gives way to the names of the step model: inner values that have one of them are renamed. Returns the new names by the old
@@ -83,7 +90,8 @@ pub fn assemble(model: &mut Model, mut graph: Graph, parts: &Parts, config: &imp
         .cloned()
         .chain(counter)
         .collect();
-    let scalars = || [(LOSS, &parts.loss)].into_iter().chain(parts.metrics.named());
+    let tally = || parts.tally.iter().flat_map(Tally::named);
+    let scalars = || [(LOSS, &parts.loss)].into_iter().chain(parts.metrics.named()).chain(tally());
     let results: Vec<(&Value, String)> = scalars()
         .map(|(name, value)| (value, name.to_owned()))
         .chain(state.iter().map(|s| (&s.next, next(&s.name))))
@@ -136,6 +144,7 @@ pub fn assemble(model: &mut Model, mut graph: Graph, parts: &Parts, config: &imp
     model.add_metadata(VERSION_KEY, env!("CARGO_PKG_VERSION"));
     model.add_metadata(CONFIG_KEY, serde_json::to_string(config).map_err(json)?);
     model.add_metadata(STATE_KEY, serde_json::to_string(&pairs).map_err(json)?);
+    model.add_metadata(RANGES_KEY, serde_json::to_string(&parts.ranges).map_err(json)?);
     Ok(())
 }
 

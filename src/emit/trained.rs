@@ -2,6 +2,7 @@
 
 use crate::onnx::proto::attribute_proto::AttributeType;
 use crate::onnx::proto::{AttributeProto, GraphProto, NodeProto, TensorProto};
+use crate::weights::Edit;
 use crate::{Error, Result};
 use bytes::Bytes;
 use foldhash::HashMap;
@@ -15,6 +16,27 @@ pub struct Trained {
     pub dims: Vec<i64>,
     /// Its elements.
     pub payload: Bytes,
+}
+
+/// Adds the weights that are copies of trained ones.
+pub fn tie(trained: &mut Vec<Trained>, edits: &[Edit]) {
+    for edit in edits {
+        let Edit::Tie { name, to, transposed } = edit else { continue };
+        let Some(source) = trained.iter().find(|trained| trained.name == *to) else { continue };
+        let mut copy = Trained { name: name.clone(), ..source.clone() };
+        if let (true, &[rows, columns]) = (*transposed, &source.dims[..]) {
+            copy.payload = transpose(&source.payload, rows.max(0) as usize, columns.max(0) as usize);
+            copy.dims.reverse();
+        }
+        trained.push(copy);
+    }
+}
+
+/// The elements of a matrix of float32, column by column.
+fn transpose(payload: &Bytes, rows: usize, columns: usize) -> Bytes {
+    let elements = payload.as_chunks::<4>().0;
+    let turned = (0..columns).flat_map(|column| (0..rows).map(move |row| elements[row * columns + column]));
+    turned.flatten().collect::<Vec<u8>>().into()
 }
 
 /// Puts trained weights into the graph that they came from, the main one or a branch: into initializers, and into the
@@ -58,8 +80,7 @@ fn set(tensor: &mut TensorProto, trained: Trained) -> Result<()> {
 fn constant(node: &mut NodeProto, trained: Trained) -> Result<()> {
     let label = node.label().to_owned();
     let tensor = TensorProto::raw("", crate::onnx::DataType::Float, &trained.dims, trained.payload.clone());
-    // An Identity stands for a statistic that shared its elements with a weight.
-    if node.is("", "ConstantOfShape") || node.is("", "Identity") {
+    if ["ConstantOfShape", "DequantizeLinear", "Cast"].iter().any(|op| node.is("", op)) {
         node.op_type = Some("Constant".into());
         node.input.clear();
         node.attribute = vec![AttributeProto::tensor("value", tensor)];

@@ -22,7 +22,7 @@ pub(super) fn read(tensor: &TensorProto, folder: &Path) -> Result<Tensor> {
     if tensor.is_zeros() {
         return Ok(Tensor::zeros(element, &shape));
     }
-    if let Some(bytes) = Payloads::of(folder).bytes(tensor)? {
+    if let Some(bytes) = Payloads::new(folder).of(tensor)? {
         return of(&bytes);
     }
     let bytes: Option<Vec<u8>> = match element {

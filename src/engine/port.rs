@@ -1,7 +1,7 @@
 //! What a graph takes and returns, and whether a batch fits it.
 
 use super::{ElementType, Tensor};
-use crate::graph::tensor_type;
+use crate::graph::{Outside, Range, tensor_type};
 use crate::onnx::DataType;
 use crate::onnx::proto::tensor_shape_proto::{Dimension, dimension};
 use crate::onnx::proto::{TensorShapeProto, TypeProto, ValueInfoProto, type_proto};
@@ -17,9 +17,16 @@ pub struct Port {
     pub element: ElementType,
     /// The dimensions, outermost first; `None` where the graph leaves one open (the batch, as a rule).
     pub dims: Vec<Option<usize>>,
+    /// The numbers that it may hold, where it is known that not all have a meaning.
+    pub ranges: Vec<Range>,
 }
 
 impl Port {
+    /// A port that may hold any numbers.
+    pub fn new(name: impl Into<String>, element: ElementType, dims: impl Into<Vec<Option<usize>>>) -> Self {
+        Self { name: name.into(), element, dims: dims.into(), ranges: Vec::new() }
+    }
+
     /// A graph's declared value as a port; none where batches cannot have its type.
     pub fn of(value: &ValueInfoProto) -> Option<Self> {
         let tensor = tensor_type(value)?;
@@ -28,7 +35,23 @@ impl Port {
             Some(dimension::Value::DimValue(size)) => usize::try_from(size).ok(),
             _ => None,
         });
-        Some(Self { name: value.name().to_owned(), element, dims: dims.collect() })
+        Some(Self::new(value.name(), element, dims.collect::<Vec<_>>()))
+    }
+
+    /// The number of classes, where it is that of class numbers and the graph tells it.
+    pub fn classes(&self) -> Option<usize> {
+        let whole = |range: &Range| range.last.filter(|_| range.part.is_none() && self.element != ElementType::F32);
+        usize::try_from(self.ranges.iter().find_map(whole)?).ok()?.checked_add(1)
+    }
+
+    /// The class number that does not count, where there is one.
+    pub fn ignored(&self) -> Option<i64> {
+        self.ranges.iter().find_map(|range| range.ignored)
+    }
+
+    /// The first of `values`, in row-major order in a tensor of `shape`, that the port may not hold.
+    pub fn first_outside(&self, shape: &[usize], values: impl Iterator<Item = f64> + Clone) -> Option<Outside> {
+        self.ranges.iter().find_map(|range| range.first_outside(shape, values.clone()))
     }
 
     /// The port as a graph declares it.
@@ -66,13 +89,14 @@ impl fmt::Display for Port {
     }
 }
 
-/// Checks that `batch` has one tensor for each of `ports`, of the port's element type and shape, and that none is empty.
+/// Checks that `batch` has one tensor for each of `ports`, of the port's element type and shape, that none is empty,
+/// and that all hold numbers that they may.
 ///
-/// ONNX Runtime checks most of this too, but divides by zero on an empty batch.
+/// ONNX Runtime checks some of this too, but divides by zero on an empty batch.
 ///
 /// ```
 /// use gnp::engine::{ElementType, Port, Tensor, check_batch};
-/// let ports = [Port { name: "x".into(), element: ElementType::F32, dims: vec![None, Some(2)] }];
+/// let ports = [Port::new("x", ElementType::F32, [None, Some(2)])];
 /// let error = check_batch(&ports, &[Tensor::scalar(1.0)]).unwrap_err();
 /// assert_eq!(error.to_string(), "the input `x` is float32 [?, 2], but the batch has float32 []");
 /// ```
@@ -97,6 +121,14 @@ pub fn check_batch(ports: &[Port], batch: &[Tensor]) -> Result<()> {
         if shape.contains(&0) {
             return Err(Error::input(format!("the batch is empty: the input `{name}` has the shape {shape:?}")));
         }
+        let outside = match tensor {
+            Tensor::F32(a) => port.first_outside(shape, a.iter().map(|&value| value.into())),
+            Tensor::I32(a) => port.first_outside(shape, a.iter().map(|&value| value.into())),
+            Tensor::I64(a) => port.first_outside(shape, a.iter().map(|&value| value as f64)),
+        };
+        if let Some(Outside { place, value, range }) = outside {
+            return Err(Error::input(format!("the input `{name}` holds {value} at {place:?}; expected {range}")));
+        }
     }
     Ok(())
 }
@@ -108,8 +140,7 @@ mod tests {
 
     #[test]
     fn only_what_fits_is_accepted() {
-        let port = |dims| Port { name: "x".into(), element: ElementType::F32, dims };
-        let ports = [port(vec![None, Some(3)])];
+        let ports = [Port::new("x", ElementType::F32, [None, Some(3)])];
         let floats = |shape: &[usize]| Tensor::F32(ArrayD::zeros(IxDyn(shape)));
         let message = |batch: &[Tensor]| check_batch(&ports, batch).unwrap_err().to_string();
 
@@ -120,5 +151,16 @@ mod tests {
         assert_eq!(message(&[floats(&[0, 3])]), "the batch is empty: the input `x` has the shape [0, 3]");
         let wrong_type = Tensor::I64(ArrayD::zeros(IxDyn(&[5, 3])));
         assert_eq!(message(&[wrong_type]), "the input `x` is float32 [?, 3], but the batch has int64 [5, 3]");
+    }
+
+    #[test]
+    fn what_is_looked_up_must_be_there() {
+        let range = Range { ignored: Some(-100), ..Range::up_to(4) };
+        let ports = [Port { ranges: vec![range], ..Port::new("labels", ElementType::I64, [None, None]) }];
+        assert_eq!((ports[0].classes(), ports[0].ignored()), (Some(5), Some(-100)));
+        let check = |labels: [[i64; 2]; 2]| check_batch(&ports, &[Tensor::I64(ndarray::arr2(&labels).into_dyn())]);
+        check([[0, 4], [-100, 1]]).unwrap();
+        let error = check([[0, 4], [-1, 1]]).unwrap_err().to_string();
+        assert_eq!(error, "the input `labels` holds -1 at [1, 0]; expected 0 to 4, or -100, which does not count");
     }
 }

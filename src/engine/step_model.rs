@@ -1,8 +1,8 @@
 //! What an engine needs to know of a step model: which of its inputs and outputs is what, as [`crate::contract`] has it.
 
 use super::{ElementType, Port, Rates, State, Tensor, initializer};
-use crate::contract::{ALPHA, LABELS, LEARNING_RATE, R, SEED, STATE_KEY};
-use crate::graph::{for_each_use, tensor_type};
+use crate::contract::{ALPHA, LABELS, LEARNING_RATE, R, RANGES_KEY, SEED, STATE_KEY};
+use crate::graph::{Facts, Ranges, for_each_use, ranges, tensor_type};
 use crate::onnx::Model;
 use crate::onnx::proto::{TensorProto, ValueInfoProto};
 use crate::{Error, Result};
@@ -151,6 +151,11 @@ fn recognise(model: &Model) -> Result<StepModel> {
     let nexts: HashMap<&str, &str> = pairs.iter().map(|(input, next)| (input.as_str(), next.as_str())).collect();
     let initializers = initializers(model);
 
+    let mut ranges = match model.metadata(RANGES_KEY) {
+        Some(ranges) => serde_json::from_str(ranges)
+            .map_err(|e| Error::input(format!("the metadata `{RANGES_KEY}` are no ranges of inputs: {e}")))?,
+        None => ranges(&model.graph, &Facts::declared(&model.graph)),
+    };
     let (mut batch, mut hyperparameters, mut state) = (Vec::new(), Vec::new(), Vec::new());
     for input in &model.graph.input {
         let name = input.name();
@@ -163,7 +168,10 @@ fn recognise(model: &Model) -> Result<StepModel> {
             }
             (Some(_), None) => return Err(no_default(name)),
             (None, Some(initializer)) => hyperparameters.push(hyperparameter(name, initializer, model.folder())?),
-            (None, None) => batch.push(port(input)?),
+            (None, None) => {
+                let ranges = Ranges::remove(&mut ranges, name).unwrap_or_default();
+                batch.push(Port { ranges, ..port(input)? });
+            }
         }
     }
     let slots: HashSet<&str> = state.iter().map(|slot| slot.port.name.as_str()).collect();

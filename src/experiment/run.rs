@@ -2,6 +2,7 @@
 
 use super::trainee::Trainee;
 use super::{Existing, Experiment, Outcome};
+use crate::contract::WRONG;
 use crate::lowering::Random;
 use crate::onnx::{Copying, ensure_free};
 use crate::penalty::Penalty;
@@ -104,10 +105,8 @@ pub fn run(experiment: Experiment, observer: &mut dyn Observer, stop: &AtomicBoo
         .with("training model", trainee.digest()?);
     let fingerprint = policy.add_to(fingerprint);
 
-    let step_config = trainee.step_config();
+    let (step_config, over_samples) = (trainee.step_config(), trainee.over_samples()?);
     let method = method(&config, step_config.as_ref());
-    // An engine that draws would draw something else after a rehearsal.
-    let draws_by_engine = step_config.is_some_and(|config| config.lowering.random == Random::Engine);
     let mut loaded = trainee.load(&experiment, checkpoint.as_ref(), observer)?;
     let engine = loaded.engine();
     let in_model = |error: Error| error.in_file(&experiment.model);
@@ -115,12 +114,14 @@ pub fn run(experiment: Experiment, observer: &mut dyn Observer, stop: &AtomicBoo
     Feed::new(&data.train, engine.batch_ports(), &preparation.plain()).map_err(in_model)?;
     let classes = prepare(engine, &mut data, preparation, label_noise, &config)?;
     let train = Feed::new(&data.train, engine.batch_ports(), preparation).map_err(in_model)?;
-    let train = train.in_file(&experiment.data.train);
+    check_statistics(over_samples.as_deref(), &config, &train).map_err(in_model)?;
     let evaluates = !engine.evaluate_outputs().is_empty();
     let test = data.test.as_ref().filter(|_| evaluates);
     let test = test.map(|test| train.for_test(test).map_err(in_model)).transpose()?;
-    let test = test.map(|test| test.in_file(experiment.data.test.as_ref().unwrap_or(&experiment.data.train)));
-    policy.check(test.is_some(), classes)?;
+    let counting = Counting::of(step_config.as_ref(), engine.evaluate_outputs(), classes);
+    policy.check(test.is_some(), counting.tells_error)?;
+    // An engine that draws would draw something else after a rehearsal.
+    let draws_by_engine = step_config.as_ref().is_some_and(|config| config.lowering.random == Random::Engine);
     if checkpoint.is_none() && !draws_by_engine {
         rehearse(engine, &train, test.as_ref(), &config).map_err(in_model)?;
     }
@@ -130,11 +131,11 @@ pub fn run(experiment: Experiment, observer: &mut dyn Observer, stop: &AtomicBoo
     };
     write_configuration(&experiment, &config, root)?;
     let progress = checkpoint.map(|checkpoint| checkpoint.progress().clone()).unwrap_or_default();
-    announce(&experiment, &data, &train, evaluates, classes, &progress, observer);
+    announce(&experiment, &data, &train, &counting, classes, &progress, observer);
 
     observer.begin(&Overview {
         epochs: config.epochs,
-        steps: config.epochs * train.batch_count(config.batch_size)? as u64,
+        steps: config.epochs * config.steps_per_epoch(&train)?,
         done: progress.step,
         has_test: test.is_some(),
     });
@@ -167,7 +168,7 @@ pub fn run(experiment: Experiment, observer: &mut dyn Observer, stop: &AtomicBoo
     // A run that was stopped before its first step has nothing to show.
     let history = if curves.has_steps { History::read(root)? } else { History::default() };
     if curves.has_steps {
-        report::write(root, &history, &about(&experiment, &loaded.name, method))?;
+        report::write(root, &history, &about(&experiment, &loaded.name, method, counting.error))?;
     }
     let outcome = Outcome {
         ended,
@@ -213,13 +214,58 @@ impl Curves {
     }
 }
 
+/// Refuses batches of one sample where the BatchNormalization `over_samples` would take statistics of a single number,
+/// as PyTorch does: all that it returned would be its bias, and the running variance would move towards 0.
+fn check_statistics(over_samples: Option<&str>, config: &Config, train: &Feed<'_>) -> Result<()> {
+    let (Some(node), 1) = (over_samples, config.last_batch(train)?) else { return Ok(()) };
+    let (what, help) = if config.batch_size == 1 {
+        ("batches have one sample".to_owned(), "choose a larger --batch-size")
+    } else {
+        let (samples, size) = (train.data().len(), config.batch_size);
+        let what = format!("the last batch of an epoch has one sample ({samples} in batches of {size})");
+        (what, "leave that batch out with --drop-last, or choose another --batch-size")
+    };
+    Err(Error::input(format!("{what}, and BatchNormalization takes statistics of one number a sample and channel"))
+        .at_node(node, "BatchNormalization")
+        .help(format!(
+            "{help}; or keep the running statistics: --batch-norm frozen, given where the step model is made"
+        )))
+}
+
+/// What counts as an error in a run.
+struct Counting {
+    /// In words, where the loss has right and wrong.
+    error: Option<String>,
+    /// Whether there is an evaluation.
+    evaluates: bool,
+    /// Whether an evaluation tells it.
+    tells_error: bool,
+    /// Whether an evaluation tells the loss and nothing else.
+    tells_loss_alone: bool,
+}
+
+impl Counting {
+    /// That of a model that was made as `step` says, is evaluated to `outputs`, and has `classes` classes.
+    fn of(step: Option<&StepConfig>, outputs: &[String], classes: Option<usize>) -> Self {
+        let is_counted = outputs.iter().any(|output| output == WRONG);
+        let error = step.and_then(|step| step.loss.as_ref()?.error());
+        let by_logits = classes.is_some() && outputs.len() > 1;
+        Self {
+            error,
+            evaluates: !outputs.is_empty(),
+            tells_error: is_counted || by_logits,
+            tells_loss_alone: outputs.len() == 1,
+        }
+    }
+}
+
 /// What the report says that is not in the run's folder.
-fn about(experiment: &Experiment, engine: &str, method: String) -> About {
+fn about(experiment: &Experiment, engine: &str, method: String, error: Option<String>) -> About {
     let name = experiment.model.file_name().unwrap_or(experiment.model.as_os_str());
     let command = experiment.configuration.as_ref().map(|_| {
         format!("gnp-run --config {} --out another-folder", experiment.folder.join(RunFolder::CONFIG).display())
     });
-    About { model: name.to_string_lossy().into_owned(), engine: engine.to_owned(), method, command }
+    About { model: name.to_string_lossy().into_owned(), engine: engine.to_owned(), method, error, command }
 }
 
 /// How it trains, in a few words: what is known of it, since artifacts may hold r and α as constants.
@@ -257,7 +303,7 @@ fn announce(
     experiment: &Experiment,
     data: &Data,
     train: &Feed<'_>,
-    evaluates: bool,
+    counting: &Counting,
     classes: Option<usize>,
     progress: &Progress,
     observer: &mut dyn Observer,
@@ -270,11 +316,17 @@ fn announce(
     }
     if data.test.is_none() {
         say("no test data: the test error will be unknown (--test-data names some)");
-    } else if !evaluates {
+    } else if !counting.evaluates {
         say("no evaluation model: the test data will not be looked at (--forward names the model to evaluate)");
     }
     if let Some(batch) = train.fixed_batch() {
         say(&format!("the graph takes batches of {batch} only: samples that do not fill one are left out"));
+    }
+    if data.train.labels().classes().is_some() && counting.tells_loss_alone {
+        say("the evaluation model returns the loss alone: the test error will be unknown");
+    }
+    if let Some(error) = &counting.error {
+        say(&format!("the error is {error}"));
     }
     let classes = classes.map_or("an unknown number of".to_owned(), |classes| classes.to_string());
     let test = data.test.as_ref().map_or(0, |test| test.len());

@@ -7,10 +7,12 @@ use crate::emit::trained::Trained;
 use crate::engine::ort_training::{Artifacts, Options};
 use crate::engine::runtime::Runtime;
 use crate::engine::{Available, Engine, OrtTraining, Rates, State, StepEngine, StepModel, Tensor, runtime};
+use crate::lowering;
 use crate::onnx::{self, ExternalData, Model, Watch, WriteOptions};
 use crate::penalty::Warmup;
 use crate::rewrite::{self, StepConfig};
 use crate::train::{Checkpoint, Config, GrWarmup, RunFolder, Span, exposed_numbers, find_artifacts};
+use crate::weights::Edit;
 use crate::{Error, Result};
 use sha2::{Digest, Sha256};
 use std::io;
@@ -167,6 +169,16 @@ impl Trainee {
         }
     }
 
+    /// A BatchNormalization that takes statistics of one number a sample, where one trains.
+    pub fn over_samples(&self) -> Result<Option<String>> {
+        match self {
+            Self::Artifacts(artifacts) => {
+                Ok(lowering::trained_over_samples(&onnx::read(&artifacts.training_model)?.graph))
+            }
+            Self::Step(_) => Ok(self.step_config().and_then(|config| config.over_samples)),
+        }
+    }
+
     /// The SHA-256 of the model that holds the gradient, in hexadecimal: which model it is.
     ///
     /// The rates that a step model's inputs have by default are left out, and what it says of itself: a run is told by
@@ -248,7 +260,8 @@ impl Trainee {
                     None => {}
                 }
                 let name = available.name();
-                Ok(Loaded { name, run: LoadedRun::Step { engine, forward: forward.map(Box::new) } })
+                let edits = StepConfig::of(&step).map(|config| config.edits).unwrap_or_default();
+                Ok(Loaded { name, run: LoadedRun::Step { engine, forward: forward.map(Box::new), edits } })
             }
         }
     }
@@ -295,8 +308,8 @@ pub(super) struct Loaded {
 enum LoadedRun {
     /// With what it was loaded from.
     Artifacts { engine: Box<OrtTraining>, runtime: Runtime, artifacts: Artifacts, options: Options },
-    /// With the model that its trained weights go into.
-    Step { engine: Box<dyn StepEngine>, forward: Option<Box<Model>> },
+    /// With the model that its trained weights go into, and what was changed in that.
+    Step { engine: Box<dyn StepEngine>, forward: Option<Box<Model>>, edits: Vec<Edit> },
 }
 
 impl Loaded {
@@ -335,9 +348,10 @@ impl Loaded {
                     onnx::write_watched(onnx::read(&written)?, output, &options, watch)?;
                 }
             }
-            LoadedRun::Step { engine, forward: Some(forward), .. } => {
+            LoadedRun::Step { engine, forward: Some(forward), edits } => {
                 let last = engine.state()?;
-                let mut write = |state: &State, file: &Path| write_trained(forward, state, file, &options, watch);
+                let mut write =
+                    |state: &State, file: &Path| write_trained(forward, edits, state, file, &options, watch);
                 write(&last, &folder.path_of(RunFolder::MODEL))?;
                 let best = best.map(|best| State::read(&best.engine_file())).transpose()?;
                 if let Some(best) = &best {
@@ -364,10 +378,17 @@ impl Loaded {
 }
 
 /// Writes `forward` with the weights of `state`: whole or not at all.
-fn write_trained(forward: &Model, state: &State, file: &Path, options: &WriteOptions, watch: Watch<'_>) -> Result<()> {
+fn write_trained(
+    forward: &Model,
+    edits: &[Edit],
+    state: &State,
+    file: &Path,
+    options: &WriteOptions,
+    watch: Watch<'_>,
+) -> Result<()> {
     state.check_finite()?;
     let mut trained = forward.clone();
-    rewrite::restore(&mut trained, trained_tensors(state))?;
+    rewrite::restore(&mut trained, trained_tensors(state), edits)?;
     onnx::write_watched(trained, file, options, watch).map(drop)
 }
 

@@ -11,6 +11,7 @@ mod fact;
 mod index;
 mod names;
 mod order;
+mod ranges;
 mod reach;
 mod rename;
 mod typed;
@@ -20,11 +21,13 @@ pub use branch::Branch;
 pub use builder::{Builder, PASS_KEY, SOURCE_KEY};
 #[cfg(test)]
 pub(crate) use check::tests;
+pub use check::well_formed;
 pub use duplicate::Renaming;
 pub(crate) use fact::SMALL;
 pub use fact::{Dim, Fact, Facts, Shape, known_shape};
 pub use index::Index;
 pub(crate) use names::{Names, in_words, text_in_words};
+pub use ranges::{Outside, Part, Range, Ranges, ranges};
 pub use reach::NodeSet;
 pub use typed::TypedBuilder;
 pub use uses::{for_each_capture, for_each_subgraph, for_each_use};
@@ -79,7 +82,7 @@ impl Graph {
     /// # Errors
     /// Where a value is defined twice or not at all, two nodes have one name, or the nodes form a cycle.
     pub fn new(mut proto: GraphProto) -> Result<Self> {
-        check::well_formed(&proto)?;
+        well_formed(&proto)?;
         order::sort(&mut proto)?;
         // A second pass about doubles a graph; growing step by step would copy it over and over.
         proto.node.reserve(2 * proto.node.len());

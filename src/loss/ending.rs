@@ -1,6 +1,6 @@
 //! How a forward graph ends, and so what its loss is.
 
-use super::{Loss, LossKind};
+use super::{Loss, LossKind, class_axis};
 use crate::choice::{Choice, nearest};
 use crate::graph::{Fact, Facts, Graph, Value};
 use crate::onnx::DataType;
@@ -21,6 +21,12 @@ pub struct Wanted {
     pub label_smoothing: f32,
     /// The axis of the classes.
     pub class_axis: Option<i64>,
+    /// The class number of labels that do not count.
+    pub ignore_index: Option<i64>,
+    /// What each class counts.
+    pub class_weights: Vec<f32>,
+    /// What labels of 1 count in binary cross-entropy.
+    pub pos_weight: Vec<f32>,
 }
 
 /// Where the loss comes from.
@@ -76,8 +82,17 @@ pub fn find_ending(graph: &Graph, facts: &Facts, wanted: &Wanted) -> Result<(End
             _ => return Err(cannot_know(&end, facts.get(&end))),
         },
     };
-    let mut loss = Loss { kind, label_smoothing: wanted.label_smoothing, class_axis: wanted.class_axis };
+    let mut loss = Loss {
+        label_smoothing: wanted.label_smoothing,
+        class_axis: wanted.class_axis,
+        class_weights: wanted.class_weights.clone(),
+        pos_weight: wanted.pos_weight.clone(),
+        ignore_index: wanted.ignore_index.or(Loss::new(kind).ignore_index),
+        kind,
+    };
+    loss.validate()?;
     let mut value = end;
+    let mut softmax = None;
     if let Some(node) = last
         && is_its_end(kind, node)
         && let Some(input) = node.input(0)
@@ -90,14 +105,23 @@ pub fn find_ending(graph: &Graph, facts: &Facts, wanted: &Wanted) -> Result<(End
         choices.push(Choice::new(what, "--logits"));
         if node.op_type() != "Sigmoid" && loss.class_axis.is_none() {
             loss.class_axis = Some(node.int("axis", -1));
+            softmax = Some(node);
         }
         value = input.into();
+    }
+    if loss.class_axis.is_none()
+        && loss.needs_axis()
+        && let Some((axis, choice)) = class_axis::infer(graph, facts, &producers, &value)?
+    {
+        loss.class_axis = Some(axis);
+        choices.push(choice);
     }
     if let (Some(axis), Some(rank)) = (&mut loss.class_axis, facts.get(&value).and_then(Fact::rank))
         && *axis < 0
     {
         *axis += rank as i64;
     }
+    choices.extend(softmax.and_then(|node| class_axis::of_softmax(&loss, facts.get(&value), node)));
     Ok((Ending::Logits { value, loss }, choices))
 }
 

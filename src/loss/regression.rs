@@ -27,11 +27,3 @@ pub(super) fn huber(b: &mut TypedBuilder<'_>, y: &Value, t: &Value) -> Value {
     let loss = b.mul(&clipped, &rest);
     b.reduce_all("ReduceMean", &loss)
 }
-
-/// mean of log(1 + eˣ) − t·x, the binary cross-entropy of sigmoid(x) and t
-pub(super) fn bce(b: &mut TypedBuilder<'_>, x: &Value, t: &Value) -> Value {
-    let softplus = b.unary("Softplus", x);
-    let product = b.mul(t, x);
-    let loss = b.sub(&softplus, &product);
-    b.reduce_all("ReduceMean", &loss)
-}

@@ -1,8 +1,8 @@
 //! BatchNormalization that trains.
 
 use super::{BatchNorm, DOMAIN, Lowering, StatePair, required};
-use crate::graph::{TypedBuilder, Value};
-use crate::onnx::proto::NodeProto;
+use crate::graph::{Dim, Fact, Facts, TypedBuilder, Value};
+use crate::onnx::proto::{GraphProto, NodeProto};
 use crate::{Error, Result};
 
 /// The operator, in [`DOMAIN`], for y = (x − μ) · s · γ + β with the statistics of the batch. Inputs: x; γ and β, an element a channel; x −
@@ -12,19 +12,35 @@ pub const BATCH_NORM: &str = "BatchNorm";
 
 impl Lowering<'_> {
     /// μ and σ² (that of the population, as the standard has it: Σ (x − μ)² / n) of the batch normalise, and the running statistics become
-    /// running · momentum + batch · (1 − momentum). A node that infers (`training_mode` 0) trains too.
+    /// running · momentum + batch · (1 − momentum). A node that infers (`training_mode` 0) trains too. Where the graph computes the
+    /// statistics that the node reads, they are no state: the node does what it says, and nothing moves.
     ///
     /// [BatchNormalization](https://onnx.ai/onnx/operators/onnx__BatchNormalization.html), operator set 15.
     pub(super) fn batch_norm(&mut self, node: &NodeProto) -> Result<()> {
-        if self.choices.batch_norm == BatchNorm::Frozen {
-            return self.freeze(node);
-        }
         let inputs = [0, 1, 2, 3, 4].map(|i| required(node, i));
         let [x, scale, bias, running_mean, running_variance] = inputs;
-        let (x, scale, bias) = (x?, scale?, bias?);
+        let (x, scale, bias, running) = (x?, scale?, bias?, [running_mean?, running_variance?]);
+        let is_layer = running.iter().all(|statistic| self.held.contains(statistic));
+        let has_frozen_weights = self.frozen.contains(&scale) && self.frozen.contains(&bias);
+        let is_frozen = if is_layer {
+            self.lowered.follows_frozen |= has_frozen_weights && self.choices.batch_norm == BatchNorm::Train;
+            match self.choices.batch_norm {
+                BatchNorm::Train => false,
+                BatchNorm::Frozen => true,
+                BatchNorm::Auto => has_frozen_weights,
+            }
+        } else {
+            node.int("training_mode", 0) == 0
+        };
+        if is_frozen {
+            return self.freeze(node);
+        }
         let b = &mut self.b;
         if b.fact(&x).rank().is_some_and(|rank| rank < 2) {
             return Err(Error::input("its input has no axis of channels"));
+        }
+        if has_one_number_a_sample(b.fact(&x)) {
+            self.lowered.over_samples.get_or_insert_with(|| node.label().to_owned());
         }
         let shaped = with_rank(&x, b);
         let axes = axes_but_channels(&shaped, b);
@@ -40,10 +56,12 @@ impl Lowering<'_> {
         let y = b.reshape_like(&y, &x);
         self.define(node, 0, y);
         let momentum = node.float("momentum", 0.9).into();
-        for (index, (running, batch)) in [(running_mean?, mean), (running_variance?, variance)].into_iter().enumerate()
-        {
-            let next = self.follow(&running, &batch, momentum)?;
+        for (index, (running, batch)) in running.into_iter().zip([mean, variance]).enumerate() {
+            let next = self.follow(&running, &batch, momentum, is_layer)?;
             let next = self.define(node, index + 1, next);
+            if !is_layer {
+                continue;
+            }
             let state = &mut self.lowered.state;
             match state.iter_mut().find(|pair| pair.state == running) {
                 Some(pair) => pair.next = next,
@@ -55,10 +73,10 @@ impl Lowering<'_> {
 
     /// running · momentum + batch · (1 − momentum), which is what `running` is after the step. A statistic that several nodes
     /// have, since the model calls a module more than once, follows one after the other.
-    fn follow(&mut self, running: &Value, batch: &Value, momentum: f64) -> Result<Value> {
-        if !self.kept.contains(running) {
+    fn follow(&mut self, running: &Value, batch: &Value, momentum: f64, is_layer: bool) -> Result<Value> {
+        if is_layer && !self.kept.contains(running) {
             return Err(Error::input(format!(
-                "its running statistic `{running}` cannot move: it is computed, or read by other nodes too"
+                "its running statistic `{running}` cannot move: other nodes read it too"
             ))
             .help("keep the statistics as they are (--batch-norm frozen)"));
         }
@@ -88,6 +106,24 @@ impl Lowering<'_> {
         self.b.put(node);
         Ok(())
     }
+}
+
+/// Whether a sample surely has one number in each channel.
+fn has_one_number_a_sample(x: &Fact) -> bool {
+    x.shape.as_ref().is_some_and(|shape| shape.iter().skip(2).all(|dim| *dim == Dim::Known(1)))
+}
+
+/// The first node of a training model that ONNX Runtime made which takes the statistics of the batch over one number a
+/// sample.
+pub fn trained_over_samples(graph: &GraphProto) -> Option<String> {
+    let facts = Facts::declared(graph);
+    let trains = |node: &&NodeProto| {
+        let is_one = node.is("com.microsoft", "BatchNormInternal") || node.is("", "BatchNormalization");
+        is_one && node.int("training_mode", 0) == 1
+    };
+    let mut nodes = graph.node.iter().filter(trains);
+    let found = nodes.find(|node| node.input(0).and_then(|x| facts.get(x)).is_some_and(has_one_number_a_sample));
+    found.map(|node| node.label().to_owned())
 }
 
 /// y = (x − μ) · (s · γ) + β
@@ -134,4 +170,33 @@ fn axes_but_channels(x: &Value, b: &TypedBuilder<'_>) -> Vec<i64> {
 fn along_channels(vector: &Value, x: &Value, b: &mut TypedBuilder<'_>) -> Value {
     let axes: Vec<i64> = (1..b.fact(x).rank().unwrap_or(2) as i64 - 1).collect();
     b.unsqueeze(vector, &axes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::graph::tests::node;
+    use crate::lowering::tests::tensor_info;
+    use crate::onnx::proto::AttributeProto;
+
+    #[test]
+    fn one_number_a_sample_is_told_by_the_shape() {
+        let one = |sizes: &[i64]| has_one_number_a_sample(&Fact::with_sizes(crate::onnx::DataType::Float, sizes));
+        assert!(one(&[8, 4]) && one(&[8, 4, 1, 1]) && !one(&[8, 4, 2, 1]));
+        let open = Fact { element: crate::onnx::DataType::Float, shape: Some(vec![Dim::Unknown; 3]) };
+        assert!(!has_one_number_a_sample(&open));
+    }
+
+    #[test]
+    fn an_artifact_tells_whether_its_batch_norm_trains_over_samples() {
+        let graph = |domain: &str, training: i64, sizes: &[i64]| {
+            let mut node = NodeProto::from(node("BatchNormInternal", &["x", "s", "b", "m", "v"], &["y"]));
+            node.domain = Some(domain.into());
+            node.attribute.push(AttributeProto::int("training_mode", training));
+            GraphProto { input: vec![tensor_info("x", sizes)], node: vec![node], ..Default::default() }
+        };
+        assert_eq!(trained_over_samples(&graph("com.microsoft", 1, &[8, 4])).as_deref(), Some("y"));
+        assert_eq!(trained_over_samples(&graph("com.microsoft", 1, &[8, 4, 2, 2])), None);
+        assert_eq!(trained_over_samples(&graph("com.microsoft", 0, &[8, 4])), None);
+    }
 }

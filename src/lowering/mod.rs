@@ -6,6 +6,8 @@
 //! and the number of the step. So nothing has an effect: a second evaluation, at other parameters, sees the same draws,
 //! and moves nothing. Losses that engines lack become what they are made of.
 //!
+//! A straight-through estimator, whose detach an export loses, is marked for its gradient.
+//!
 //! It comes after [`crate::normalise`] and the analysis of shapes, and before a gradient. BatchNormalization stays one node until
 //! then, in the domain [`DOMAIN`] where it has the statistics of the batch, since its gradient as a whole takes half of the
 //! time that the gradients of its parts take. [`expand`] writes its parts down, once all gradients are there.
@@ -15,8 +17,11 @@ mod dropout;
 mod loss;
 mod pad;
 mod random;
+mod straight_through;
 
-pub use batch_norm::BATCH_NORM;
+pub use batch_norm::{BATCH_NORM, trained_over_samples};
+pub(crate) use straight_through::is_step;
+pub use straight_through::{STRAIGHT_THROUGH, StraightThrough};
 
 use crate::contract::{SEED, STEP};
 use crate::graph::{Fact, Facts, Graph, TypedBuilder, Value, for_each_subgraph, for_each_use};
@@ -41,6 +46,8 @@ pub enum BatchNorm {
     Train,
     /// With the running statistics, which stay as they are
     Frozen,
+    /// Layers whose scale and shift are frozen by --freeze or --train: as frozen; the others: as train
+    Auto,
 }
 
 /// Whether Dropout drops, whatever its input `training_mode` says.
@@ -74,6 +81,9 @@ pub struct Choices {
     pub dropout: Dropout,
     /// Where random numbers come from.
     pub random: Random,
+    /// Where gradients pass straight through what rounds.
+    #[serde(default)]
+    pub straight_through: StraightThrough,
 }
 
 /// A tensor that the model keeps from step to step, and what it is after a step.
@@ -92,13 +102,21 @@ pub struct Lowered {
     pub state: Vec<StatePair>,
     /// Whether the graph reads [`SEED`] and [`STEP`], which are then to be declared.
     pub draws: bool,
+    /// Whether a BatchNormalization whose scale and shift the user froze follows the batches.
+    pub follows_frozen: bool,
+    /// The nodes that gradients pass straight through.
+    pub passed: Vec<String>,
+    /// The first BatchNormalization whose statistics are of one number a sample, so that a batch of one sample has
+    /// none.
+    pub over_samples: Option<String>,
 }
 
-/// Lowers BatchNormalization, Dropout, random draws and losses in `graph`, which has been normalised. `facts` are used and added to.
+/// Lowers BatchNormalization, Dropout, random draws and losses in `graph`, which has been normalised. `facts` are used and added to;
+/// `frozen` are the constants that the user froze, which is what [`BatchNorm::Auto`] goes by.
 ///
 /// # Errors
-/// Where a form of an operator is not covered, a node of these is inside the body of an If, Loop or Scan, or a running statistic
-/// is no initializer or input.
+/// Where a form of an operator is not covered, a node of these is inside the body of an If, Loop or Scan, or other nodes read a
+/// running statistic.
 ///
 /// ```
 /// use gnp::graph::{Facts, Graph};
@@ -113,22 +131,26 @@ pub struct Lowered {
 /// let input = vec![gnp::graph::scalar_info("x", gnp::onnx::DataType::Float)];
 /// let mut graph = Graph::new(GraphProto { input, node: vec![node], ..Default::default() })?;
 /// let mut facts = Facts::declared(graph.proto());
-/// let lowered = lower(&mut graph, &mut facts, &Choices::default())?;
+/// let lowered = lower(&mut graph, &mut facts, &Choices::default(), &Default::default())?;
 /// assert!(lowered.draws && graph.nodes().iter().all(|node| node.op_type() != "Dropout"));
 /// # Ok::<(), gnp::Error>(())
 /// ```
-pub fn lower(graph: &mut Graph, facts: &mut Facts, choices: &Choices) -> Result<Lowered> {
+pub fn lower(graph: &mut Graph, facts: &mut Facts, choices: &Choices, frozen: &HashSet<Value>) -> Result<Lowered> {
     for name in [SEED, STEP] {
         facts.insert(name.into(), Fact::with_sizes(DataType::Int64, &[]));
     }
-    let kept = can_be_state(graph);
+    let passed = straight_through::mark(graph, facts, choices.straight_through);
+    let held = held(graph);
+    let kept = can_be_state(graph, &held);
     let nodes = graph.take_nodes();
     let mut lowering = Lowering {
         choices,
         b: TypedBuilder::new(graph, facts, PASS),
         random: random::Generator::default(),
+        frozen,
+        held,
         kept,
-        lowered: Lowered::default(),
+        lowered: Lowered { passed, ..Lowered::default() },
     };
     for node in nodes {
         lowering.check_bodies(&node)?;
@@ -161,6 +183,10 @@ fn expand_node(b: &mut TypedBuilder<'_>, mut node: NodeProto) -> Result<()> {
     b.set_scope(node.label());
     match (node.domain(), node.op_type()) {
         (DOMAIN, BATCH_NORM) => batch_norm::expand(&node, b),
+        (DOMAIN, STRAIGHT_THROUGH) => {
+            straight_through::expand(&node, b);
+            Ok(())
+        }
         ("", "BatchNormalization") if node.int("training_mode", 0) == 0 => batch_norm::expand_inference(&node, b),
         ("", "Pad") if node.input(3).is_some() => pad::expand(node, b),
         _ => {
@@ -175,6 +201,10 @@ struct Lowering<'a> {
     choices: &'a Choices,
     b: TypedBuilder<'a>,
     random: random::Generator,
+    /// The constants that the user froze.
+    frozen: &'a HashSet<Value>,
+    /// The values that no node makes: initializers and inputs.
+    held: HashSet<Value>,
     /// The values that can be state: initializers and inputs that nothing reads but as a running statistic.
     kept: HashSet<Value>,
     lowered: Lowered,
@@ -255,11 +285,16 @@ fn required(node: &NodeProto, index: usize) -> Result<Value> {
     node.input(index).map(Value::from).ok_or_else(|| Error::input(format!("it has no input {index}")))
 }
 
-/// Initializers and inputs that nothing reads but BatchNormalization as a running statistic.
-fn can_be_state(graph: &Graph) -> HashSet<Value> {
+/// Initializers and inputs.
+fn held(graph: &Graph) -> HashSet<Value> {
     let proto = graph.proto();
     let names = proto.initializer.iter().map(|t| t.name()).chain(proto.input.iter().map(|i| i.name()));
-    let mut kept: HashSet<Value> = names.map(Value::from).collect();
+    names.map(Value::from).collect()
+}
+
+/// Those of `held` that nothing reads but BatchNormalization as a running statistic.
+fn can_be_state(graph: &Graph, held: &HashSet<Value>) -> HashSet<Value> {
+    let mut kept = held.clone();
     for node in graph.nodes() {
         let statistics = if node.is("", "BatchNormalization") { 3..5 } else { 0..0 };
         let others = node.input.iter().enumerate().filter(|(i, _)| !statistics.contains(i));
@@ -358,7 +393,7 @@ pub(crate) mod tests {
         let mut graph = model();
         let mut facts = Facts::declared(graph.proto());
         facts.insert("loss".into(), Fact::with_sizes(DataType::Float, &[]));
-        let lowered = lower(&mut graph, &mut facts, &Choices::default()).unwrap();
+        let lowered = lower(&mut graph, &mut facts, &Choices::default(), &HashSet::default()).unwrap();
         let states: Vec<&str> = lowered.state.iter().map(|pair| &*pair.state).collect();
         assert_eq!(states, ["mean", "var"]);
         for (i, name) in [SEED, STEP].into_iter().enumerate() {
@@ -391,9 +426,47 @@ pub(crate) mod tests {
         let mut graph = model();
         graph.nodes_mut()[0].input[2] = "mean".into();
         let mut facts = Facts::declared(graph.proto());
-        let error = lower(&mut graph, &mut facts, &Choices::default()).unwrap_err();
+        let error = lower(&mut graph, &mut facts, &Choices::default(), &HashSet::default()).unwrap_err();
         assert!(error.to_string().contains("its running statistic `mean` cannot move"), "{error}");
         assert!(error.help_text().is_some());
+    }
+
+    #[test]
+    fn layers_whose_weights_are_frozen_are_frozen_automatically() {
+        let lowered = |choice, frozen: &[&str]| {
+            let mut graph = model();
+            let mut facts = Facts::declared(graph.proto());
+            let choices = Choices { batch_norm: choice, ..Choices::default() };
+            let frozen = frozen.iter().map(|&name| name.into()).collect();
+            lower(&mut graph, &mut facts, &choices, &frozen).unwrap()
+        };
+        assert_eq!(lowered(BatchNorm::Auto, &["scale", "bias"]).state, []);
+        assert_eq!(lowered(BatchNorm::Auto, &["bias"]).state.len(), 2);
+        let followed = lowered(BatchNorm::Train, &["scale", "bias"]);
+        assert!(followed.state.len() == 2 && followed.follows_frozen);
+    }
+
+    #[test]
+    fn statistics_that_the_graph_computes_are_no_state() {
+        for (mode, operator) in [(0, "BatchNormalization"), (1, BATCH_NORM)] {
+            let mut graph = model();
+            let mut statistics: NodeProto = node("Abs", &["scale"], &["computed"]).into();
+            statistics.name = Some("statistics".into());
+            let nodes = graph.take_nodes();
+            graph.put(statistics);
+            nodes.into_iter().for_each(|node| graph.put(node));
+            graph.nodes_mut()[1].input[4] = "computed".into();
+            graph.nodes_mut()[1].attribute = vec![crate::onnx::proto::AttributeProto::int("training_mode", mode)];
+            let mut facts = Facts::declared(graph.proto());
+            // Whatever the choice, the node does what it says.
+            for choice in [BatchNorm::Train, BatchNorm::Frozen, BatchNorm::Auto] {
+                let choices = Choices { batch_norm: choice, ..Choices::default() };
+                let mut graph = Graph::new(graph.proto().clone()).unwrap();
+                let lowered = lower(&mut graph, &mut facts, &choices, &HashSet::default()).unwrap();
+                assert_eq!(lowered.state, []);
+                assert!(graph.nodes().iter().any(|node| node.op_type() == operator), "{mode} {choice:?}");
+            }
+        }
     }
 
     #[test]
@@ -401,7 +474,7 @@ pub(crate) mod tests {
         let body = crate::graph::tests::body(&[], &[node("Dropout", &["x"], &["z"])], &["z"]);
         let branch = node("If", &["go"], &["y"]).with(body);
         let mut graph = Graph::new(crate::graph::tests::body(&["x", "go"], &[branch], &["y"])).unwrap();
-        let error = lower(&mut graph, &mut Facts::default(), &Choices::default()).unwrap_err();
+        let error = lower(&mut graph, &mut Facts::default(), &Choices::default(), &HashSet::default()).unwrap_err();
         assert!(error.to_string().contains("node `y` (If): its body has a Dropout node"), "{error}");
     }
 }

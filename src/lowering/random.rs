@@ -251,7 +251,7 @@ mod tests {
         };
         let mut graph = Graph::new(proto).unwrap();
         let mut facts = Facts::declared(graph.proto());
-        assert!(lower(&mut graph, &mut facts, &Choices::default()).unwrap().draws);
+        assert!(lower(&mut graph, &mut facts, &Choices::default(), &Default::default()).unwrap().draws);
         for (i, name) in [SEED, STEP].into_iter().enumerate() {
             graph.insert_input(i + 1, scalar_info(name, DataType::Int64)).unwrap();
         }

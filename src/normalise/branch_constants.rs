@@ -1,7 +1,7 @@
 //! Floating constants inside the branches of an `If` become initializers of the main graph, which the branches read:
 //! they may be weights, and train like others.
 
-use super::sharing::is_floating;
+use super::constant::is_floating;
 use super::{Moved, Origin, constant};
 use crate::graph::{Renaming, for_each_subgraph};
 use crate::onnx::proto::{GraphProto, NodeProto, TensorProto};
@@ -73,7 +73,7 @@ impl Hoisting {
     }
 
     fn branch(&mut self, body: &mut GraphProto, branches: &[(String, String)], label: &str) {
-        let is_weight = |tensor: &mut TensorProto| is_floating(tensor.element());
+        let is_weight = |tensor: &mut TensorProto| tensor.element().is_some_and(is_floating);
         let mut constants: Vec<TensorProto> = body.initializer.extract_if(.., is_weight).collect();
         body.node.retain_mut(|node| match constant::floating(node) {
             Some(tensor) => {

@@ -31,6 +31,8 @@ pub(super) struct Context<'m> {
     pub label: String,
     pub warnings: Vec<String>,
     pub moved: Vec<Moved>,
+    /// How many weights were of another type.
+    pub converted: usize,
     /// Every name that is read in the model, functions aside.
     used: HashSet<String>,
 }
@@ -64,6 +66,7 @@ impl<'m> Context<'m> {
             label: String::new(),
             warnings: vec![],
             moved: vec![],
+            converted: 0,
             used,
         }
     }
@@ -98,9 +101,14 @@ impl<'m> Context<'m> {
         self.scopes().find_map(|scope| scope.splits.get(sequence))
     }
 
+    /// A constant.
+    pub fn initializer(&self, value: &str) -> Option<&TensorProto> {
+        self.scopes().find_map(|scope| scope.initializers.iter().find(|t| t.name() == value))
+    }
+
     /// The elements of a constant of floats.
     pub fn floats(&self, value: &str) -> Option<Vec<f64>> {
-        self.scopes().find_map(|scope| scope.initializers.iter().find(|t| t.name() == value))?.floats()
+        self.initializer(value)?.floats()
     }
 
     /// Whether something reads a value.

@@ -16,6 +16,7 @@ mod branch;
 mod branch_constants;
 mod constant;
 mod context;
+mod converted;
 mod function;
 mod imports;
 mod indices;
@@ -23,7 +24,6 @@ mod inputs;
 mod microsoft;
 pub mod opset;
 mod sequence;
-mod sharing;
 #[cfg(test)]
 mod tests;
 mod types;
@@ -70,10 +70,10 @@ pub enum Origin {
     Constant,
     /// A `ConstantOfShape` node of the main graph, whose output has the initializer's name.
     ConstantOfShape,
-    /// An `Identity` node of the main graph, whose output has the initializer's name, of another initializer.
-    Identity,
     /// An initializer or a `Constant` node in a branch of an `If`.
     Branch(Place),
+    /// A node that converted a constant of another type, whose output has the initializer's name.
+    Converted,
     /// Something inside a function that was inlined: the file has no place for new elements.
     Inlined,
 }
@@ -87,13 +87,19 @@ pub fn normalise(model: &mut Model) -> Result<Normalised> {
     let versions = imports::versions(model)?;
     inputs::drop_initializers(model);
     let mut moved = branch_constants::hoist(&mut model.graph);
-    moved.append(&mut sharing::separate_statistics(&mut model.graph));
-    let mut warnings = sharing::warnings(&model.graph);
     let functions = std::mem::take(&mut model.header.functions);
     let mut context = Context::new(&model.graph, &functions, versions);
     context.graph(&mut model.graph, versions.model)?;
-    warnings.append(&mut context.warnings);
     moved.append(&mut context.moved);
+    let Context { mut warnings, converted, .. } = context;
+    if converted > 0 {
+        warnings.push(format!(
+            "{converted} weight{} that the file holds in another type {} as float32, and the trained file holds {} so",
+            if converted == 1 { "" } else { "s" },
+            if converted == 1 { "trains" } else { "train" },
+            if converted == 1 { "it" } else { "them" },
+        ));
+    }
     imports::update(model, &functions, versions);
     Ok(Normalised { warnings, moved })
 }

@@ -1,7 +1,7 @@
 //! One walk over the nodes of the model: calls are inlined, constants become initializers, every other node is adapted.
 
 use super::context::{Context, Scope};
-use super::{constant, indices, microsoft, opset, sequence};
+use super::{constant, converted, indices, microsoft, opset, sequence};
 use crate::Result;
 use crate::graph::Facts;
 use crate::onnx::proto::{GraphProto, NodeProto, standard_domain};
@@ -47,7 +47,7 @@ impl Context<'_> {
             }
         }
         let rewritten = match standard_domain(node.domain()) {
-            "" => match constant::move_out(self, node) {
+            "" => match constant::move_out(self, node).and_then(|node| converted::move_out(self, node)) {
                 Some(node) => {
                     let node = opset::adapt(self, node, version)?;
                     let node = indices::widen(self, node);

@@ -7,11 +7,9 @@
 pub mod artifact;
 mod effects;
 mod forward;
-mod parameters;
 
 pub use artifact::Artifact;
 pub use forward::Forward;
-pub use parameters::{Selection, trainable};
 
 use crate::Result;
 use crate::graph::{Facts, Graph, Renaming, Value};

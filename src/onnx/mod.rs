@@ -24,7 +24,7 @@ mod write;
 mod zeros;
 
 pub use external::{ExternalLocation, external_locations};
-pub(crate) use payload::Payloads;
+pub use payload::Payloads;
 pub use place::{Copying, Placement, Watch, ensure_free, place_file, replace_file, same_file};
 pub use proto::tensor_proto::DataType;
 pub(crate) use read::map;

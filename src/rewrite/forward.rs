@@ -1,18 +1,20 @@
 //! A forward model in, a step model out.
 
 use super::StepReport;
+use crate::autodiff;
 use crate::choice::Choice;
 use crate::contract::{ALPHA, CONFIG_KEY, LABELS, LEARNING_RATE, R, SEED, STEP, VERSION_KEY, WARMUP_STEPS};
 use crate::emit::step::{self, Parts};
-use crate::graph::{Dim, Facts, Graph, TypedBuilder, Value};
-use crate::loss::{self, Ending, Wanted, find_ending};
+use crate::graph::{self, Dim, Facts, Graph, TypedBuilder, Value, ranges};
+use crate::loss::{self, Appended, Ending, Wanted, find_ending};
 use crate::lowering::{self, Lowered};
 use crate::normalise::normalise;
-use crate::objective::{Forward, Objective as _, Selection, trainable};
+use crate::objective::{Forward, Objective as _};
 use crate::onnx::{self, Model, Watch, WriteOptions};
 use crate::penalty::{self, Coefficient, Coefficients, Penalty, Warmup};
 use crate::shapes;
 use crate::transform::{Optimizer, State, Training, pass};
+use crate::weights::{self, Edit, Evidence, Reason, Record, Selection, Sharing, Verdict};
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -32,6 +34,8 @@ pub struct StepOptions {
     pub l2_skip_vectors: bool,
     /// What trains.
     pub selection: Selection,
+    /// Which weights are one.
+    pub sharing: Sharing,
     /// How what trains differently from how it infers trains.
     pub lowering: lowering::Choices,
     /// The penalty; its r and α are the defaults of the inputs.
@@ -83,6 +87,9 @@ pub struct StepConfig {
     /// How BatchNormalization, Dropout and random draws train.
     #[serde(flatten)]
     pub lowering: lowering::Choices,
+    /// A BatchNormalization whose statistics are of one number a sample, where there is one: batches need two samples.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub over_samples: Option<String>,
     /// The penalty.
     #[serde(flatten)]
     pub penalty: Penalty,
@@ -90,6 +97,9 @@ pub struct StepConfig {
     pub warmup: Warmup,
     /// The optimizer.
     pub optimizer: Optimizer,
+    /// What was changed in the forward model before it was differentiated, so that its weights are those of the network.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub edits: Vec<Edit>,
 }
 
 impl StepConfig {
@@ -119,46 +129,68 @@ pub fn make_step(mut model: Model, options: &StepOptions) -> Result<(Model, Step
 
 fn build(model: &mut Model, options: &StepOptions) -> Result<StepReport> {
     options.validate()?;
-    refuse_what_does_not_train(model)?;
+    refuse_what_is_rewritten(model)?;
     let mut report = StepReport::new(model);
-    report.warnings = normalise(model)?.warnings;
+    graph::well_formed(&model.graph)?;
+    let mut record = Record::of(model);
+    let restored = weights::restore_sharing(model, record.as_mut(), &options.sharing)?;
+    report.warnings = [restored.warnings, normalise(model)?.warnings].concat();
+    refuse_what_is_quantised(model)?;
     shapes::bind(model, &options.dims)?;
     let mut facts = shapes::analyse(model, &BTreeMap::new())?;
     let mut graph = Graph::new(std::mem::take(&mut model.graph))?;
     graph.proto().input.iter().try_for_each(|input| require_axes(&graph, &facts, input.name()))?;
+    let mut ranges = ranges(graph.proto(), &facts);
 
-    let (candidates, what_trains) = trainable(&graph, &facts, &options.selection)?;
-    facts.vary(graph.nodes(), &candidates);
-    let (ending, loss) = find_ending(&graph, &facts, &options.loss)?;
+    let ending = find_ending(&graph, &facts, &options.loss);
+    let evidence = Evidence {
+        record: record.as_ref(),
+        producer: model.header.producer_name(),
+        folder: model.folder(),
+        loss: if let Ok((Ending::Scalar(loss), _)) = &ending { Some(&**loss) } else { None },
+    };
+    let verdicts = weights::decide(&graph, &facts, &evidence, &options.selection)?;
+    let (ending, loss) = ending?;
     if let Ending::Logits { value, .. } = &ending {
         require_axes(&graph, &facts, value)?;
     }
-    report.choices = [loss, what_trains, open_sizes(&graph, &facts)].concat();
+    report.choices =
+        [loss, what_trains(record.is_some(), &verdicts), restored.choices, open_sizes(&graph, &facts)].concat();
+    // What the exporter recorded tells merged weights from those that the network shares.
+    if record.is_none() {
+        report.choices.extend(weights::several_readers(&verdicts, &graph));
+    }
+    let candidates: Vec<Value> = verdicts.iter().filter(|v| v.trains).map(|v| v.name.as_str().into()).collect();
+    facts.vary(graph.nodes(), &candidates);
 
     // The user has been told of everything by the names in the file; from here on values may have others.
     let renamed = step::make_way(&mut graph)?;
     facts.follow(&renamed);
     let in_step = |value: &Value| renamed.get(&**value).map_or_else(|| value.clone(), |name| name.as_str().into());
 
-    let lowered = lowering::lower(&mut graph, &mut facts, &options.lowering)?;
+    let is_frozen = |v: &&Verdict| matches!(v.reason, Reason::Flag(_)) && !v.trains;
+    let frozen = verdicts.iter().filter(is_frozen).map(|v| in_step(&v.name.as_str().into())).collect();
+    let lowered = lowering::lower(&mut graph, &mut facts, &options.lowering, &frozen)?;
     report.choices.extend(what_was_lowered(&lowered));
     let is_statistic = |value: &Value| lowered.state.iter().any(|pair| pair.state == *value);
     let candidates: Vec<_> = candidates.iter().map(in_step).filter(|value| !is_statistic(value)).collect();
 
     let mut b = TypedBuilder::new(&mut graph, &mut facts, LOSS_PASS);
     let mut returned_logits = None;
-    let (loss, labels, wanted, logits) = match &ending {
+    let (loss, labels, tally, wanted, logits) = match &ending {
         Ending::Logits { value, loss } => {
             refuse_labels(b.graph())?;
             let in_step = in_step(value);
             let fact = b.fact(&in_step).clone();
-            let (scalar, labels) = loss.append(&mut b, &in_step)?;
+            let Appended { loss: scalar, labels, range, tally } = loss.append(&mut b, &in_step)?;
+            ranges.extend(range.map(|range| (LABELS.to_owned(), vec![range])));
             returned_logits = loss.is_of_a_table(&fact).then_some((in_step, fact));
-            (scalar, Some(labels), Some(loss.clone()), value.clone())
+            (scalar, Some(labels), tally, Some(loss.clone()), value.clone())
         }
-        Ending::Scalar(value) => (scalar(&mut b, &in_step(value)), None, None, value.clone()),
+        Ending::Scalar(value) => (scalar(&mut b, &in_step(value)), None, None, None, value.clone()),
     };
     let loss = loss::append_l2(&mut b, &loss, &candidates, options.l2, options.l2_skip_vectors);
+    report.warnings.extend(where_gradients_end(b.graph(), b.facts(), &loss, &candidates));
     let objective = Forward::differentiate(&mut graph, &mut facts, &loss, &candidates)?;
     let parameters = objective.parameters().to_vec();
     if parameters.is_empty() {
@@ -167,11 +199,10 @@ fn build(model: &mut Model, options: &StepOptions) -> Result<StepReport> {
              choose another value with --logits, or other parameters with --train",
         ));
     }
-    report.parameters(&graph, &candidates, &parameters);
-
     let original: BTreeMap<&str, &str> = renamed.iter().map(|(old, new)| (new.as_str(), old.as_str())).collect();
     let in_file = |value: &Value| original.get(&**value).map_or_else(|| value.to_string(), |&name| name.to_owned());
     let names: Vec<String> = parameters.iter().map(in_file).collect();
+    report.judge(verdicts, &names, &restored.lost);
     let factors = options.optimizer.factors(&names.iter().map(String::as_str).collect::<Vec<_>>())?;
 
     let mut training = Training::new(TypedBuilder::new(&mut graph, &mut facts, pass::UPDATE), &parameters);
@@ -198,6 +229,7 @@ fn build(model: &mut Model, options: &StepOptions) -> Result<StepReport> {
         labels,
         loss: objective.here().loss.clone(),
         metrics: penalised.metrics,
+        tally,
         logits: returned_logits,
         hyperparameters,
         seeded: lowered.draws,
@@ -205,6 +237,7 @@ fn build(model: &mut Model, options: &StepOptions) -> Result<StepReport> {
         statistics: lowered.state.into_iter().map(|pair| State { name: pair.state, next: pair.next }).collect(),
         slots: slots.collect::<Result<_>>()?,
         step,
+        ranges,
     };
     let config = StepConfig {
         model: model.path().file_name().unwrap_or_default().to_string_lossy().into_owned(),
@@ -213,15 +246,26 @@ fn build(model: &mut Model, options: &StepOptions) -> Result<StepReport> {
         logits: logits.to_string(),
         l2: options.l2,
         lowering: options.lowering,
+        over_samples: lowered.over_samples,
         penalty: options.penalty,
         warmup: options.warmup,
         optimizer: options.optimizer.clone(),
+        edits: restored.edits,
     };
     step::assemble(model, graph, &parts, &config)?;
     report.config = config;
     report.hyperparameters = parts.hyperparameters;
     report.finish(model);
     Ok(report)
+}
+
+/// By what it was decided, where not by the user alone.
+fn what_trains(is_recorded: bool, verdicts: &[Verdict]) -> Vec<Choice> {
+    if verdicts.iter().all(|verdict| matches!(verdict.reason, Reason::Flag(_))) {
+        return vec![];
+    }
+    let by = if is_recorded { "what the exporter recorded" } else { "places, elements and names" };
+    vec![Choice::new(format!("what trains follows from {by}"), "--train, --also-train, --freeze")]
 }
 
 /// The sizes of the inputs that may differ from step to step.
@@ -239,11 +283,34 @@ fn open_sizes(graph: &Graph, facts: &Facts) -> Vec<Choice> {
 }
 
 fn what_was_lowered(lowered: &Lowered) -> Vec<Choice> {
-    let statistics = || Choice::new("BatchNormalization trains, with the statistics of the batch", "--batch-norm");
+    let statistics = || {
+        let also = if lowered.follows_frozen { ", also where its weights are frozen" } else { "" };
+        Choice::new(format!("BatchNormalization trains, with the statistics of the batch{also}"), "--batch-norm")
+    };
     let draws =
         || Choice::new(format!("what is drawn at random follows from `{SEED}` and `{STEP}`"), "--random, --dropout");
+    let passed = || {
+        let first = lowered.passed.first().map_or("", String::as_str);
+        let others =
+            if lowered.passed.len() > 1 { format!(" and {} more", lowered.passed.len() - 1) } else { String::new() };
+        Choice::new(format!("gradients pass straight through `{first}`{others}"), "--straight-through")
+    };
     let statistics = (!lowered.state.is_empty()).then(statistics);
-    statistics.into_iter().chain(lowered.draws.then(draws)).collect()
+    let passed = (!lowered.passed.is_empty()).then(passed);
+    statistics.into_iter().chain(lowered.draws.then(draws)).chain(passed).collect()
+}
+
+/// What a user may not know who trained with an estimator that the export lost.
+fn where_gradients_end(graph: &Graph, facts: &Facts, loss: &Value, wrt: &[Value]) -> Option<String> {
+    let ends = autodiff::ends(graph, facts, loss, wrt);
+    let first = ends.first()?;
+    let others = if ends.len() > 1 { format!(" and at {} more nodes", ends.len() - 1) } else { String::new() };
+    Some(format!(
+        "the gradient ends at `{}` ({}){others}: the derivative of a step is 0, and nothing trains through it. Where it is one of a \
+         straight-through estimator: --straight-through all",
+        first.label(),
+        first.op_type()
+    ))
 }
 
 /// r and α as inputs, warmed up where that is wanted.
@@ -296,11 +363,16 @@ fn refuse_labels(graph: &Graph) -> Result<()> {
     .help("if the model computes its own loss, name it with --loss-output; else rename the input"))
 }
 
-fn refuse_what_does_not_train(model: &Model) -> Result<()> {
+fn refuse_what_is_rewritten(model: &Model) -> Result<()> {
     if let Some(version) = model.metadata(VERSION_KEY) {
         return Err(Error::input(format!("the model is rewritten already (by gnp {version})"))
             .help("rewrite the original model instead"));
     }
+    Ok(())
+}
+
+/// Weights that are dequantised are floats by now; what is left rounds what depends on data.
+fn refuse_what_is_quantised(model: &Model) -> Result<()> {
     let quantised = |op: &str| op.contains("QuantizeLinear") || op.starts_with("QLinear") || op.ends_with("Integer");
     if let Some(node) = model.graph.node.iter().find(|n| quantised(n.op_type())) {
         return Err(Error::input("the model is quantised: rounding has no gradient")

@@ -1,13 +1,14 @@
 //! From a trained state back to the forward model, and the model that evaluates it on the way.
 
 use super::forward::StepConfig;
-use crate::emit::evaluation;
+use crate::emit::evaluation::{self, Evaluated};
 use crate::emit::step;
 use crate::emit::trained::{self, Trained};
 use crate::graph::{Graph, TypedBuilder, Value};
-use crate::lowering::{self, BatchNorm, Choices, Dropout, Random};
+use crate::lowering::{self, BatchNorm, Choices, Dropout, Random, StraightThrough};
 use crate::normalise::{Place, normalise};
 use crate::onnx::Model;
+use crate::weights::{self, Edit};
 use crate::{Error, Result, shapes};
 use foldhash::{HashMap, HashSet};
 
@@ -24,9 +25,15 @@ pub fn make_evaluation(mut model: Model, config: &StepConfig, state: &[String]) 
 }
 
 /// What trains differently from how it infers infers.
-const INFERENCE: Choices = Choices { batch_norm: BatchNorm::Frozen, dropout: Dropout::Off, random: Random::Engine };
+const INFERENCE: Choices = Choices {
+    batch_norm: BatchNorm::Frozen,
+    dropout: Dropout::Off,
+    random: Random::Engine,
+    straight_through: StraightThrough::Off,
+};
 
 fn evaluation_of(model: &mut Model, config: &StepConfig, state: &HashSet<&str>) -> Result<()> {
+    weights::apply(&mut model.graph, &config.edits)?;
     normalise(model)?;
     shapes::bind(model, &config.dims)?;
     let mut facts = shapes::analyse(model, &Default::default())?;
@@ -39,32 +46,35 @@ fn evaluation_of(model: &mut Model, config: &StepConfig, state: &HashSet<&str>) 
             .help("name the model that the step model was made of"));
     };
     evaluation::infer(&mut graph);
-    lowering::lower(&mut graph, &mut facts, &INFERENCE)?;
-    let (loss, labels) = match &config.loss {
+    lowering::lower(&mut graph, &mut facts, &INFERENCE, &Default::default())?;
+    let appended = match &config.loss {
         Some(loss) => {
             let plain = loss.clone().without_smoothing();
-            let (loss, labels) = plain.append(&mut TypedBuilder::new(&mut graph, &mut facts, "loss"), &end)?;
-            (loss, Some(labels))
+            Some(plain.append(&mut TypedBuilder::new(&mut graph, &mut facts, "loss"), &end)?)
         }
-        None => (end.clone(), None),
+        None => None,
     };
     lowering::expand(&mut graph, &mut facts)?;
-    let predictions = config.loss.is_some().then_some((&end, &fact));
-    evaluation::assemble(model, graph, labels.as_ref(), &loss, predictions, state);
+    let evaluated = match &appended {
+        Some(appended) => Evaluated::Appended(appended, &end, &fact),
+        None => Evaluated::Scalar(&end),
+    };
+    evaluation::assemble(model, graph, evaluated, state);
     Ok(())
 }
 
-/// Puts trained tensors, by the names that they have in the step model's state, into the forward model `original`. What is of the state
-/// but not of the model (optimizer slots, the number of the step) is left out.
+/// Puts trained tensors, by the names that they have in the step model's state, into the forward model `original`; weights that `edits`
+/// give a tensor of their own get one there too. What is of the state but not of the model (optimizer slots, the number of the step) is left out.
 ///
 /// # Errors
-/// As [`trained::replace`].
-pub fn restore(original: &mut Model, state: Vec<Trained>) -> Result<()> {
+/// As [`trained::replace`]; where the model lacks what `edits` change.
+pub fn restore(original: &mut Model, state: Vec<Trained>, edits: &[Edit]) -> Result<()> {
     let path = original.path().to_owned();
-    put_back(original, state).map_err(|e| e.in_file(path))
+    put_back(original, state, edits).map_err(|e| e.in_file(path))
 }
 
-fn put_back(original: &mut Model, state: Vec<Trained>) -> Result<()> {
+fn put_back(original: &mut Model, state: Vec<Trained>, edits: &[Edit]) -> Result<()> {
+    weights::separate(&mut original.graph, edits)?;
     // The names of the state are those of the normalised model, which knows too what it made into initializers.
     let mut normalised = original.clone();
     let moved = normalise(&mut normalised)?.moved;
@@ -78,6 +88,8 @@ fn put_back(original: &mut Model, state: Vec<Trained>) -> Result<()> {
         }
         t
     });
+    let mut trained: Vec<Trained> = trained.collect();
+    trained::tie(&mut trained, edits);
     let places: HashMap<&str, &Place> = moved.iter().filter_map(|moved| moved.place()).collect();
     let mut of_main = Vec::new();
     for tensor in trained {

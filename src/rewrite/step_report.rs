@@ -2,10 +2,11 @@
 
 use super::StepConfig;
 use crate::choice::Choice;
-use crate::graph::{Fact, Graph, Value, for_each_subgraph, is_added};
+use crate::graph::{Fact, for_each_subgraph, is_added};
 use crate::onnx::Model;
 use crate::onnx::proto::NodeProto;
 use crate::transform::Hyperparameter;
+use crate::weights::{self, Lost, Verdict};
 use foldhash::HashSet;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -39,6 +40,8 @@ pub struct StepReport {
     pub batch: Vec<String>,
     /// What may be fed in every step, and what is taken where it is not.
     pub hyperparameters: Vec<Hyperparameter>,
+    /// Every float32 constant of the model: whether it trains, and why.
+    pub constants: Vec<Verdict>,
     /// The trainable parameters, in the order of the step model's state.
     pub parameters: Vec<String>,
     /// Their elements.
@@ -58,17 +61,14 @@ impl StepReport {
         report
     }
 
-    /// Those of `candidates` that are not among `trained` have no way to the loss.
-    pub(super) fn parameters(&mut self, graph: &Graph, candidates: &[Value], trained: &[Value]) {
-        let trained: HashSet<&str> = trained.iter().map(|p| &**p).collect();
-        let idle: Vec<_> = candidates.iter().filter(|p| !trained.contains(&***p)).map(|p| format!("`{p}`")).collect();
-        if !idle.is_empty() {
-            self.warnings.push(format!("the loss does not depend on {}; not trained", idle.join(", ")));
-        }
-        for tensor in graph.proto().initializer.iter().filter(|t| trained.contains(t.name())) {
-            self.parameters.push(tensor.name().to_owned());
-            self.numbers += tensor.element_count();
-        }
+    /// What became of each constant, where those called `trained` are what the loss depends on.
+    pub(super) fn judge(&mut self, mut verdicts: Vec<Verdict>, trained: &[String], lost: &Lost) {
+        weights::keep_reached(&mut verdicts, trained);
+        self.warnings.extend(weights::warnings(&verdicts, lost));
+        let trained = verdicts.iter().filter(|verdict| verdict.trains);
+        (self.parameters, self.numbers) =
+            (trained.clone().map(|v| v.name.clone()).collect(), trained.map(Verdict::numbers).sum());
+        self.constants = verdicts;
     }
 
     /// Looks at the finished step model.

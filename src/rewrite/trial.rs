@@ -33,8 +33,7 @@ struct Guess {
     class: i64,
 }
 
-/// Whole numbers that most models take, the most probable first: those of a table of one row and of labels whose 0
-/// means none, too.
+/// Whole numbers that most models take, the most probable first: those of labels whose 0 means none, too.
 const WHOLE: [(i64, i64); 3] = [(1, 0), (0, 0), (1, 1)];
 
 /// Sizes that most models take: sequences, short ones, images.
@@ -114,6 +113,7 @@ fn make_up(ports: &[Port], model: &Model, guess: Guess) -> Result<(Vec<Tensor>, 
     }
     let batch = ports.iter().map(|port| {
         let whole = if port.name == LABELS { guess.class } else { guess.whole };
+        let whole = port.ranges.iter().filter_map(|range| range.last).fold(whole, i64::min);
         filled(port.element, &shapes[port.name.as_str()], whole)
     });
     Ok((batch.collect(), sizes))

@@ -6,11 +6,9 @@
 use crate::graph::SMALL;
 use crate::onnx::DataType;
 use crate::onnx::proto::{AttributeProto, NodeProto, TensorProto};
+use crate::quietly::quietly;
 use foldhash::{HashMap, HashSet};
 use prost::Message as _;
-use std::cell::Cell;
-use std::panic::{self, AssertUnwindSafe};
-use std::sync::Once;
 use tract_onnx::model::ParsingContext;
 use tract_onnx::pb;
 use tract_onnx::tract_hir::internal::{
@@ -58,7 +56,9 @@ impl Operators {
         if let Some(outputs) = self.answered.get(&question) {
             return outputs.clone();
         }
-        let outputs = quietly(|| self.ask(node, &question.1));
+        // Some rules panic on what they do not foresee, and tract's arithmetic where a size overflows: one more thing
+        // that is not known.
+        let outputs = quietly(|| self.ask(node, &question.1)).ok().flatten();
         if outputs.iter().flatten().all(|output| is_repeatable(output, &question.1)) {
             self.answered.insert(question, outputs.clone());
         }
@@ -171,39 +171,4 @@ fn without_symbols(fact: &InferenceFact) -> InferenceFact {
     let dims = fact.shape.dims().map(|dim| dim.concretize().filter(|d| matches!(d, TDim::Val(_))));
     let shape = ShapeFactoid::closed(dims.map(|dim| dim.map(Into::into).unwrap_or_default()).collect());
     InferenceFact { shape, ..fact.clone() }
-}
-
-thread_local! {
-    static QUIET: Cell<bool> = const { Cell::new(false) };
-}
-
-/// Asks a rule. Some of tract's panic on what they do not foresee, and its arithmetic where a size overflows; that is one more
-/// thing that is not known, and nothing to print: the process's panic hook is left out for this thread.
-pub(super) fn quietly<T>(call: impl FnOnce() -> Option<T>) -> Option<T> {
-    static HOOK: Once = Once::new();
-    HOOK.call_once(|| {
-        let usual = panic::take_hook();
-        panic::set_hook(Box::new(move |info| {
-            if !QUIET.get() {
-                usual(info);
-            }
-        }));
-    });
-    QUIET.set(true);
-    // What tract had in hands is dropped: an operator, and clones of facts.
-    let result = panic::catch_unwind(AssertUnwindSafe(call));
-    QUIET.set(false);
-    result.ok().flatten()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_panic_is_one_more_thing_that_is_not_known() {
-        assert_eq!(quietly(|| -> Option<()> { panic!("this must not be printed") }), None);
-        assert_eq!(quietly(|| Some(1)), Some(1));
-        assert!(!QUIET.get());
-    }
 }

@@ -2,12 +2,13 @@
 
 use super::convert::{all_symbols, closed, floats, from_datum_type, from_tract_dim, ints, small_tensor, to_tract};
 use super::declared::{declared, of_tensor};
-use super::operators::{Operators, quietly};
+use super::operators::Operators;
 use super::{bindings, local, whole};
 use crate::Result;
 use crate::graph::{Dim, Fact, Facts, Value};
 use crate::onnx::Model;
 use crate::onnx::proto::{GraphProto, NodeProto, TensorProto, standard_domain};
+use crate::quietly::quietly;
 use foldhash::{HashMap, HashSet};
 use std::collections::BTreeMap;
 use tract_onnx::prelude::Symbol;
@@ -89,10 +90,10 @@ impl<'m> Sweep<'m> {
             return Ok(unknown());
         }
         let input = |i: usize| self.known.get(node.input(i)?).cloned();
-        if let Some(fact) = quietly(|| whole::infer(node, input)) {
+        if let Ok(Some(fact)) = quietly(|| whole::infer(node, input)) {
             return Ok(vec![fact]);
         }
-        if let Some(facts) = quietly(|| local::infer(node, input)) {
+        if let Ok(Some(facts)) = quietly(|| local::infer(node, input)) {
             return Ok(facts);
         }
         // tract tells operators by their bare names, whatever their domain.

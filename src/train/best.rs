@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum Metric {
-    /// The fraction of the test set that is classified wrong
+    /// The fraction of the labels of the test set that are wrong
     TestError,
     /// The mean loss over the test set
     TestLoss,
@@ -52,8 +52,10 @@ impl Metric {
 
     /// That it cannot be measured, and why.
     pub(super) fn unknown(self, why: &str) -> Error {
-        Error::input(format!("the best epoch by {} cannot be told: {why}", self.name()))
-            .help("--best test-loss needs test data and a model to evaluate, --best test-error classes too, --best loss neither")
+        Error::input(format!("the best epoch by {} cannot be told: {why}", self.name())).help(
+            "--best test-loss needs test data and a model to evaluate, --best test-error labels that are classes or \
+                 probabilities too, --best loss neither",
+        )
     }
 }
 

@@ -45,9 +45,9 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// Counts a step over `samples` samples.
-    pub(super) fn add(&mut self, step: &StepReport, samples: usize) {
-        self.means.add(&step.measures, samples);
+    /// Adds a step to the epoch.
+    pub(super) fn add(&mut self, step: &StepReport) {
+        self.means.add(&step.measures, &step.counts);
         self.seconds += step.seconds;
         self.data_seconds += step.data_seconds;
     }

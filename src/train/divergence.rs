@@ -36,12 +36,10 @@ pub(super) fn diverged(
         state => (&*format!("`{state}` would become"), false),
     };
     let place = format!("{what} {} at step {step} (epoch {epoch})", found.value);
-    if let Some(outlier) = Outlier::in_batch(batch) {
+    if let Some(outlier) = Outlier::in_batch(batch, feed) {
         let error = Error::input(format!("{place}, in whose batch {outlier}"));
-        let error = match feed.file() {
-            Some(file) => error.in_file(file),
-            None => error,
-        };
+        let error =
+            if outlier.is_label { feed.data().in_labels_file(error) } else { feed.data().in_samples_file(error) };
         let help = "mend that sample or leave it out, or bring the data to numbers near 1 (--normalize, --divisor)";
         return Divergence { error: error.help(help), weights_are_good: true };
     }
@@ -68,14 +66,14 @@ struct Outlier {
 }
 
 impl Outlier {
-    fn in_batch(batch: &Batch<'_>) -> Option<Self> {
+    fn in_batch(batch: &Batch<'_>, feed: &Feed<'_>) -> Option<Self> {
         let last = batch.tensors.len().saturating_sub(1);
         let parts = batch.tensors.iter().enumerate().filter_map(|(index, tensor)| {
             let Tensor::F32(array) = tensor else { return None };
             let size = array.len() / batch.rows.len().max(1);
             let (at, value) = array.iter().enumerate().max_by(|(_, a), (_, b)| a.abs().total_cmp(&b.abs()))?;
             let sample = *batch.rows.get(at / size.max(1))?;
-            Some(Self { sample, value: *value, is_label: index == last })
+            Some(Self { sample: feed.data().number_of(sample), value: *value, is_label: index == last })
         });
         parts.filter(|outlier| outlier.value.abs() > LARGE).max_by(|a, b| a.value.abs().total_cmp(&b.value.abs()))
     }

@@ -1,6 +1,7 @@
 //! The training loop.
 
 use super::checkpoint::{Checkpoint, Fingerprint, Progress};
+use super::counts::Counts;
 use super::data::{Batch, Data, Feed, Preparation, epoch_order};
 use super::divergence::{Divergence, diverged};
 use super::evaluate::{class_count, evaluate};
@@ -11,7 +12,7 @@ use super::policy::CheckpointPolicy;
 use super::run_folder::RunFolder;
 use super::schedule::Schedule;
 use super::span::Span;
-use crate::engine::Engine;
+use crate::engine::{Engine, Port};
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -26,6 +27,8 @@ pub struct Config {
     pub epochs: u64,
     /// Samples a step; an epoch's last batch has what is left.
     pub batch_size: usize,
+    /// Leave out a last batch that is not whole.
+    pub drop_last: bool,
     /// The peak of the learning rate.
     pub learning_rate: f32,
     /// How the learning rate goes on after the warm-up.
@@ -52,6 +55,7 @@ impl Default for Config {
         Self {
             epochs: 1,
             batch_size: 64,
+            drop_last: false,
             learning_rate: 0.0,
             schedule: Schedule::Constant,
             warmup: Span::default(),
@@ -79,8 +83,34 @@ impl Config {
             .with_rate("alpha", self.alpha)
             .with_rate("hybrid", self.hybrid)
             .with_rate("warm-up of the penalty", serde_json::json!(self.gr_warmup));
+        let fingerprint = if self.drop_last { fingerprint.with("drop last", true) } else { fingerprint };
         let fingerprint = self.others.iter().fold(fingerprint, |f, (name, &value)| f.with_rate(name, value));
         if self.schedule.depends_on_length() { fingerprint.with_rate("epochs", self.epochs) } else { fingerprint }
+    }
+
+    /// How many steps an epoch of the training data has.
+    ///
+    /// # Errors
+    /// Where the batch size does not fit the graph, or there is no whole batch and none other is taken.
+    pub fn steps_per_epoch(&self, train: &Feed<'_>) -> Result<u64> {
+        let (count, samples) = (train.batch_count(self.batch_size)?, train.data().len());
+        if self.drop_last && samples < self.batch_size {
+            return Err(Error::input(format!(
+                "there are {samples} training samples, fewer than a batch of {}, and one that is not whole is left out",
+                self.batch_size
+            ))
+            .help("choose a smaller --batch-size, or leave --drop-last out"));
+        }
+        Ok(if self.drop_last { samples / self.batch_size } else { count } as u64)
+    }
+
+    /// How many samples an epoch's last batch has.
+    ///
+    /// # Errors
+    /// As [`Config::steps_per_epoch`].
+    pub fn last_batch(&self, train: &Feed<'_>) -> Result<usize> {
+        let before = (self.steps_per_epoch(train)? as usize).saturating_sub(1) * self.batch_size;
+        Ok((train.data().len() - before).min(self.batch_size))
     }
 }
 
@@ -116,11 +146,12 @@ pub enum Ended {
     StoppedEarly,
 }
 
-/// Checks that configuration, data and graph fit, that the model can have every label, and redraws the fraction `label_noise` of the training labels.
-/// Returns how many classes the model has, where that can be known.
+/// Checks that configuration, data and graph fit and that the graph has a meaning for all labels and indices, and
+/// redraws the fraction `label_noise` of the training labels. Returns how many classes the model has, where that can be
+/// known.
 ///
 /// # Errors
-/// Where they do not fit, or a label is none of the model's.
+/// Where they do not fit, or a number of the data is out of its range.
 pub fn prepare(
     engine: &mut dyn Engine,
     data: &mut Data,
@@ -129,16 +160,18 @@ pub fn prepare(
     config: &Config,
 ) -> Result<Option<usize>> {
     let feed = Feed::new(&data.train, engine.batch_ports(), &preparation.plain())?;
-    Plan::new(config, feed.batch_count(config.batch_size)? as u64)?;
+    Plan::new(config, config.steps_per_epoch(&feed)?)?;
+    feed.check_samples("training")?;
     let classes = class_count(engine, &feed, config.batch_size)?;
-    if let Some(classes) = classes {
-        data.train.check_labels(classes).map_err(|error| error.in_file("training set"))?;
-        if let Some(test) = &data.test {
-            test.check_labels(classes).map_err(|error| error.in_file("test set"))?;
-        }
+    feed.check_labels("training", classes)?;
+    if let Some(test) = data.test.as_ref().filter(|_| !engine.evaluate_outputs().is_empty()) {
+        let test = feed.for_test(test)?;
+        test.check_samples("test")?;
+        test.check_labels("test", classes)?;
     }
+    let ignored = engine.batch_ports().last().and_then(Port::ignored);
     let drawn_from = classes.unwrap_or_else(|| data.train.label_bound());
-    data.train.redraw_labels(label_noise, drawn_from, config.seed)?;
+    data.train.redraw_labels(label_noise, drawn_from, ignored, config.seed)?;
     Ok(classes)
 }
 
@@ -155,14 +188,17 @@ pub fn prepare(
 pub fn fit(mut run: Run<'_>, mut progress: Progress) -> Result<Ended> {
     let Config { epochs, batch_size, seed, .. } = *run.config;
     let samples = run.train.data().len();
-    let plan = Plan::new(run.config, run.train.batch_count(batch_size)? as u64)?;
+    let plan = Plan::new(run.config, run.config.steps_per_epoch(run.train)?)?;
 
     while progress.epoch < epochs {
         if progress.batch == 0 && run.policy.is_out_of_patience(&progress.standing) {
             run.save(&progress)?;
             return Ok(Ended::StoppedEarly);
         }
-        let order = epoch_order(samples, seed, progress.epoch);
+        let mut order = epoch_order(samples, seed, progress.epoch);
+        if run.config.drop_last {
+            order.truncate(samples - samples % batch_size);
+        }
         let train = run.train;
         let ended = thread::scope(|scope| {
             for batch in train.load_epoch(scope, &order, batch_size, progress.epoch, progress.batch as usize)? {
@@ -211,8 +247,11 @@ impl Run<'_> {
         let data_seconds = batch.waited.as_secs_f64();
         let seconds = data_seconds + began.elapsed().as_secs_f64();
 
+        let names = self.engine.step_outputs();
         // Of a batch the labels are last.
-        let measures = measure(&outputs, self.engine.step_outputs(), batch.tensors.last(), planned)?;
+        let (labels, port) = (batch.tensors.last(), self.engine.batch_ports().last());
+        let counts = Counts::of(&outputs, names, labels, port, batch.rows.len())?;
+        let measures = measure(&outputs, names, &counts, planned)?;
         let report = StepReport {
             epoch: progress.epoch + 1,
             step: progress.step + 1,
@@ -220,6 +259,7 @@ impl Run<'_> {
             seconds,
             data_seconds,
             examples_per_second: batch.rows.len() as f64 / seconds,
+            counts,
         };
         if let Some(found) = self.engine.not_finite() {
             let divergence = diverged(found, self.engine.step_outputs(), &report, batch, self.train);
@@ -227,7 +267,7 @@ impl Run<'_> {
         }
         progress.batch += 1;
         progress.step += 1;
-        progress.add(&report, batch.rows.len());
+        progress.add(&report);
         self.report(Event::Step(report))
     }
 

@@ -1,5 +1,6 @@
 //! What is measured while training, and how it is averaged.
 
+use super::counts::Counts;
 use ndarray::ArrayView2;
 use serde::{Deserialize, Deserializer, Serialize};
 
@@ -8,32 +9,30 @@ use serde::{Deserialize, Deserializer, Serialize};
 /// ```
 /// use gnp::train::Mean;
 /// let mut loss = Mean::default();
-/// loss.add(1.0, 64);
-/// loss.add(4.0, 32);
+/// loss.add(1.0, 64.0);
+/// loss.add(4.0, 32.0);
 /// assert_eq!(loss.value(), Some(2.0));
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Mean {
     #[serde(deserialize_with = "null_as_nan")]
     sum: f64,
-    weight: u64,
+    weight: f64,
 }
 
 impl Mean {
-    /// Adds `value`, itself the mean of `weight` samples.
-    pub fn add(&mut self, value: f32, weight: usize) {
-        self.sum += f64::from(value) * weight as f64;
-        self.weight += weight as u64;
+    /// Adds `value`, itself the mean of what weighs `weight` together: so many samples, say. What weighs nothing
+    /// changes nothing.
+    pub fn add(&mut self, value: f32, weight: f64) {
+        if weight > 0.0 {
+            self.sum += f64::from(value) * weight;
+            self.weight += weight;
+        }
     }
 
     /// The mean; none before anything was added.
     pub fn value(&self) -> Option<f64> {
-        (self.weight > 0).then(|| self.sum / self.weight as f64)
-    }
-
-    /// The number of samples.
-    pub fn samples(&self) -> u64 {
-        self.weight
+        (self.weight > 0.0).then(|| self.sum / self.weight)
     }
 }
 
@@ -60,7 +59,7 @@ pub fn count_in_top(k: usize, logits: ArrayView2<'_, f32>, labels: &[i64]) -> us
     logits.rows().into_iter().zip(labels).filter(|(row, label)| is_in(*row, **label)).count()
 }
 
-/// The numbers of one training step, or their means over an epoch's samples. What is not known is left out: the engine does not
+/// The numbers of one training step, or their means over an epoch. What is not known is left out: the engine does not
 /// return it, or it has no meaning for the loss.
 ///
 /// All are taken at θ, the parameters before the step, except where they say otherwise.
@@ -84,10 +83,11 @@ pub struct Measures {
     /// ‖θ‖ over all trainable parameters.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub param_norm: Option<f32>,
-    /// The fraction of the batch that is classified wrong, from 0 to 1.
+    /// The fraction of the labels that count which are wrong, from 0 to 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<f32>,
-    /// The fraction of the batch whose class is not among the five largest logits, from 0 to 1; with six classes or more.
+    /// The fraction of them whose class is not among the five largest logits, from 0 to 1; of a class a sample, with
+    /// six classes or more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub top5_error: Option<f32>,
     /// The learning rate that the step was taken with.
@@ -146,6 +146,9 @@ pub struct StepReport {
     pub data_seconds: f64,
     /// Samples in a second.
     pub examples_per_second: f64,
+    /// What was counted of the batch: what the step weighs in a mean.
+    #[serde(skip)]
+    pub counts: Counts,
 }
 
 /// One epoch.
@@ -155,16 +158,19 @@ pub struct EpochReport {
     pub epoch: u64,
     /// The steps taken in the run so far.
     pub step: u64,
-    /// Means over the epoch's samples, each at the parameters of its step; learning rate, r and α are those of the last step.
+    /// Means over the epoch, each at the parameters of its step: losses and errors over the labels that count, norms
+    /// over the samples. Learning rate, r and α are those of the last step.
     #[serde(flatten)]
     pub measures: Measures,
-    /// The mean loss over the test set, where there is one and it was evaluated after this epoch.
+    /// The mean loss over the labels of the test set that count, where there is one and it was evaluated after this
+    /// epoch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub test_loss: Option<f64>,
-    /// The fraction of the test set that is classified wrong, from 0 to 1, where the evaluation graph returns logits.
+    /// The fraction of them that is wrong, from 0 to 1, where the evaluation graph tells.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub test_error: Option<f64>,
-    /// The fraction of the test set whose class is not among the five largest logits; with six classes or more.
+    /// The fraction of them whose class is not among the five largest logits; of a class a sample, with six classes or
+    /// more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub test_top5_error: Option<f64>,
     /// The duration of the epoch's training steps in seconds.
@@ -236,6 +242,7 @@ mod tests {
             seconds: 1.0,
             data_seconds: 0.0,
             examples_per_second: 64.0,
+            counts: Counts::default(),
         });
         let line = serde_json::to_string(&event).unwrap();
         assert_eq!(

@@ -146,6 +146,7 @@ mod tests {
         Config {
             epochs: 10,
             batch_size: 8,
+            drop_last: false,
             learning_rate: 0.1,
             schedule: Schedule::Linear { final_share: 0.0 },
             warmup: Span::default(),

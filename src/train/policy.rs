@@ -38,17 +38,17 @@ impl Default for CheckpointPolicy {
 
 impl CheckpointPolicy {
     /// Checks that what the best epoch is told by will be known in a run with a test set that is evaluated, if `has_test`, and
-    /// with `classes` classes ([`super::prepare`]).
+    /// whose evaluation tells errors, if `tells_error`.
     ///
     /// # Errors
     /// Where it will not.
-    pub fn check(&self, has_test: bool, classes: Option<usize>) -> Result<()> {
+    pub fn check(&self, has_test: bool, tells_error: bool) -> Result<()> {
         match self.best {
             Some(metric @ (Metric::TestError | Metric::TestLoss)) if !has_test => {
                 Err(metric.unknown("no test data are evaluated"))
             }
-            Some(metric @ Metric::TestError) if classes.is_none() => {
-                Err(metric.unknown("the labels are no classes, or the model returns no logits"))
+            Some(metric @ Metric::TestError) if !tells_error => {
+                Err(metric.unknown("the loss has no right and wrong, or the model returns no logits"))
             }
             _ => Ok(()),
         }
@@ -88,14 +88,14 @@ mod tests {
 
     #[test]
     fn says_at_once_what_cannot_be_known() {
-        let check = |best, has_test, classes| CheckpointPolicy { best, ..Default::default() }.check(has_test, classes);
-        check(None, false, None).unwrap();
-        check(Some(Metric::Loss), false, None).unwrap();
-        check(Some(Metric::TestLoss), true, None).unwrap();
-        check(Some(Metric::TestError), true, Some(10)).unwrap();
-        assert!(check(Some(Metric::TestLoss), false, None).is_err());
-        assert!(check(Some(Metric::TestError), false, Some(10)).is_err());
-        assert!(check(Some(Metric::TestError), true, None).is_err());
+        let check = |best, has_test, tells| CheckpointPolicy { best, ..Default::default() }.check(has_test, tells);
+        check(None, false, false).unwrap();
+        check(Some(Metric::Loss), false, false).unwrap();
+        check(Some(Metric::TestLoss), true, false).unwrap();
+        check(Some(Metric::TestError), true, true).unwrap();
+        assert!(check(Some(Metric::TestLoss), false, false).is_err());
+        assert!(check(Some(Metric::TestError), false, true).is_err());
+        assert!(check(Some(Metric::TestError), true, false).is_err());
     }
 
     #[test]

@@ -14,9 +14,10 @@ use crate::{Error, Result};
 /// # Errors
 /// Where the engine fails: the run would, too.
 pub fn rehearse(engine: &mut dyn Engine, train: &Feed<'_>, test: Option<&Feed<'_>>, config: &Config) -> Result<()> {
+    let steps = config.steps_per_epoch(train)?;
+    let rates = Plan::new(config, steps)?.whole_penalty();
     let order = epoch_order(train.data().len(), config.seed, 0);
-    let batches: Vec<&[usize]> = train.batches(&order, config.batch_size)?.collect();
-    let rates = Plan::new(config, batches.len() as u64)?.whole_penalty();
+    let batches: Vec<&[usize]> = train.batches(&order, config.batch_size)?.take(steps as usize).collect();
     for number in first_and_last(&batches) {
         let rows = batches[number];
         let batch = train.augmented_batch(rows, 0, number)?;

@@ -21,8 +21,8 @@ pub(super) const RULES: &[Entry] = &[
     ("", "RMSNormalization", Rule::Vjp(root_mean_square)),
 ];
 
-/// y = (x − μ) · s · γ + β per channel, with given statistics, s = (σ² + ε)^−½  ⇒  x̄ = ȳ · s · γ,  γ̄ = s · Σ ȳ · (x − μ),  β̄ = Σ ȳ.
-/// The statistics are constants: they have no cotangent.
+/// y = (x − μ) · s · γ + β per channel, with given statistics, s = (σ² + ε)^−½  ⇒  x̄ = ȳ · s · γ,  γ̄ = s · Σ ȳ · (x − μ),  β̄ = Σ ȳ,
+/// μ̄ = −s · γ · β̄,  σ̄² = −½ · s² · γ · γ̄
 fn batch(op: &Op, dy: &[Option<Value>], g: &mut TypedBuilder<'_>) -> Result<Cotangents> {
     if op.int("training_mode", 0) != 0 {
         return Err(op.error("it normalises with the statistics of the batch, and has not been lowered"));
@@ -42,7 +42,14 @@ fn batch(op: &Op, dy: &[Option<Value>], g: &mut TypedBuilder<'_>) -> Result<Cota
     let dscale = g.div(&dscale, &deviation);
     let dbias = g.reduce("ReduceSum", &dy3, &[0, 2], false);
     let dx = g.reshape_like(&dx, x);
-    Ok([dx, g.reshape_like(&dscale, scale), g.reshape_like(&dbias, bias)].into())
+    let (dscale, dbias) = (g.reshape_like(&dscale, scale), g.reshape_like(&dbias, bias));
+    let factor = g.div(scale, &deviation);
+    let dmean = g.mul(&factor, &dbias);
+    let dmean = g.neg(&dmean);
+    let halved = g.div(scale, &variance);
+    let halved = g.scale(&halved, -0.5);
+    let dvariance = g.mul(&halved, &dscale);
+    Ok([dx, dscale, dbias, g.reshape_like(&dmean, op.input(3)?), g.reshape_like(&dvariance, op.input(4)?)].into())
 }
 
 /// y = (x − μ) · s · γ + β per channel, μ and s those of x itself  ⇒  γ̄ = s · Σ ȳ · (x − μ),  β̄ = Σ ȳ,

@@ -3,6 +3,7 @@
 use super::{Cotangents, Entry, Op, Rule};
 use crate::Result;
 use crate::graph::{Fact, TypedBuilder, Value};
+use crate::lowering::{DOMAIN, STRAIGHT_THROUGH};
 use crate::onnx::proto::AttributeProto;
 
 pub(super) const RULES: &[Entry] = &[
@@ -14,10 +15,16 @@ pub(super) const RULES: &[Entry] = &[
     ("", "Min", Rule::Vjp(extreme)),
     ("", "Clip", Rule::Vjp(clip)),
     ("", "OneHot", Rule::Vjp(one_hot)),
+    (DOMAIN, STRAIGHT_THROUGH, Rule::Vjp(straight_through)),
 ];
 
 /// y = x  ⇒  x̄ = ȳ
 fn identity(_: &Op, dy: &Value, _: &mut TypedBuilder<'_>) -> Result<Cotangents> {
+    Ok([dy.clone()].into())
+}
+
+/// y = q, which stands for x  ⇒  x̄ = ȳ, and q has no cotangent
+fn straight_through(_: &Op, dy: &Value, _: &mut TypedBuilder<'_>) -> Result<Cotangents> {
     Ok([dy.clone()].into())
 }
 

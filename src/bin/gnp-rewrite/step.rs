@@ -17,7 +17,7 @@ pub fn run(arguments: &Arguments, model: Model) -> Result<()> {
         .in_file(&arguments.input)
         .help("leave them out"));
     }
-    let options = arguments.step.options(arguments.penalty.penalty()?, arguments.lr);
+    let options = arguments.step.options(arguments.penalty.penalty()?, arguments.lr)?;
     let write =
         WriteOptions { force: arguments.force, external_data: arguments.external_data, ..WriteOptions::default() };
     let again = (arguments.check && arguments.dry_run).then(|| model.clone());
@@ -48,10 +48,7 @@ fn text(report: &StepReport, checked: Option<&Loaded>, arguments: &Arguments) ->
         if arguments.dry_run { " (dry run: nothing was written)" } else { "" },
     );
     text += &cli::describe::step(report);
-    if arguments.verbose {
-        text += "\nTrained:\n";
-        report.parameters.iter().for_each(|name| _ = writeln!(text, "  {name}"));
-    }
+    let _ = write!(text, "\n{}", cli::describe::weights(&report.constants, arguments.verbose));
     let _ = write!(text, "\n{}\n\n", table(report));
     text += "The second pass is left out of steps whose r or alpha is 0.\n";
     if let Some(bytes) = report.bytes {

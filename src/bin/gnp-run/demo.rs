@@ -98,6 +98,7 @@ impl Demo {
         let config = Config {
             epochs: EPOCHS,
             batch_size: BATCH_SIZE,
+            drop_last: false,
             learning_rate: LEARNING_RATE,
             schedule: Schedule::Cosine { final_share: 0.0 },
             warmup: Span::default(),

@@ -1,7 +1,7 @@
 //! What is seen of a run while it goes on: a line that moves where standard error is a terminal, and a table of epochs.
 
 use gnp::train::report::{NUMBERS, duration, number, percent, sharpness};
-use gnp::train::{EpochReport, Event, Mean, StepReport};
+use gnp::train::{EpochReport, Event, StepReport};
 use gnp::{Error, Result, cli};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::path::Path;
@@ -87,41 +87,29 @@ impl Display {
     }
 }
 
-/// Means over the samples of an epoch so far: what the epoch's row will say, as far as it can be known.
+/// Means over an epoch so far: what its row will say.
 #[derive(Default)]
 struct Means {
-    loss: Mean,
-    error: Mean,
-    grad_norm: Mean,
-    sharpness: Mean,
-    samples: f64,
+    means: gnp::train::Means,
     seconds: f64,
 }
 
 impl Means {
     fn add(&mut self, report: &StepReport) {
-        let samples = report.examples_per_second * report.seconds;
-        let add = |mean: &mut Mean, value: Option<f32>| {
-            if let Some(value) = value {
-                mean.add(value, samples.round() as usize);
-            }
-        };
-        add(&mut self.loss, Some(report.measures.loss));
-        add(&mut self.error, report.measures.error);
-        add(&mut self.grad_norm, report.measures.grad_norm);
-        add(&mut self.sharpness, sharpness(&report.measures));
-        self.samples += samples;
+        self.means.add(&report.measures, &report.counts);
         self.seconds += report.seconds;
     }
 
     /// The most important first: what does not fit into the terminal is cut off.
     fn line(&self, report: &StepReport) -> String {
+        let means = self.means.measures();
+        let speed = (self.means.samples() as f64 / self.seconds).round();
         let parts = [
-            self.loss.value().map(|loss| format!("loss {loss:.4}")),
-            self.error.value().map(|error| format!("error {}", percent(error))),
-            Some(format!("{} samples/s", number((self.samples / self.seconds).round()))),
-            self.grad_norm.value().map(|norm| format!("‖∇L‖ {}", number(norm))),
-            self.sharpness.value().map(|difference| format!("sharpness {}", number(difference))),
+            Some(format!("loss {:.4}", means.loss)),
+            means.error.map(|error| format!("error {}", percent(error.into()))),
+            Some(format!("{} samples/s", number(speed))),
+            means.grad_norm.map(|norm| format!("‖∇L‖ {}", number(norm.into()))),
+            sharpness(&means).map(|difference| format!("sharpness {}", number(difference.into()))),
             Some(format!("lr {}", number(report.measures.learning_rate.into()))),
         ];
         parts.into_iter().flatten().collect::<Vec<_>>().join("  ")
@@ -196,8 +184,6 @@ fn result(last: &EpochReport, best: Option<&EpochReport>) -> String {
         if values.iter().any(Option::is_some) {
             let values = values.into_iter().map(|value| value.unwrap_or_else(|| "–".into()));
             table.add_row([name.to_owned()].into_iter().chain(values));
-        } else if name == "test error" && last.test_loss.is_some() {
-            table.add_row([name, "unknown: the eval model returns only the loss"]);
         }
     }
     format!("\n{table}\n")
@@ -206,7 +192,7 @@ fn result(last: &EpochReport, best: Option<&EpochReport>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use gnp::train::Measures;
+    use gnp::train::{Counts, Measures};
 
     fn epoch(epoch: u64, test_error: Option<f64>) -> EpochReport {
         let measures = Measures { loss: 0.5, grad_norm: Some(1.25), learning_rate: 0.1, ..Measures::default() };
@@ -238,15 +224,15 @@ mod tests {
 
     #[test]
     fn the_line_has_the_means_of_the_epoch_so_far() {
-        let step = |loss, seconds, samples: f64| StepReport {
+        let step = |loss, seconds, samples: usize| StepReport {
             measures: Measures { loss, learning_rate: 0.1, ..Measures::default() },
             seconds,
-            examples_per_second: samples / seconds,
+            counts: Counts { samples, weight: samples as f64, ..Counts::default() },
             ..StepReport::default()
         };
         let mut means = Means::default();
-        means.add(&step(1.0, 1.0, 64.0));
-        let last = step(4.0, 1.0, 32.0);
+        means.add(&step(1.0, 1.0, 64));
+        let last = step(4.0, 1.0, 32);
         means.add(&last);
         assert_eq!(means.line(&last), "loss 2.0000  48 samples/s  lr 0.1");
     }
@@ -257,6 +243,6 @@ mod tests {
         let row = text.lines().find(|line| line.contains("test error")).unwrap();
         assert_eq!(row.split_whitespace().collect::<Vec<_>>(), ["test", "error", "25.00", "%", "12.50", "%"]);
         assert!(text.contains("last (epoch 3)") && text.contains("best (epoch 2)"), "{text}");
-        assert!(result(&epoch(3, None), None).contains("unknown: the eval model returns only the loss"));
+        assert!(!result(&epoch(3, None), None).contains("test error"));
     }
 }

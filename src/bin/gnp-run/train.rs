@@ -40,6 +40,9 @@ pub struct Arguments {
     /// Samples a step
     #[arg(long, value_name = "N", default_value_t = 64, help_heading = "Optimization")]
     batch_size: usize,
+    /// Leave out an epoch's last batch where it is not whole
+    #[arg(long, help_heading = "Optimization")]
+    drop_last: bool,
     /// Set another hyperparameter of a step model, by the name of its input; may be repeated
     #[arg(long, value_name = "NAME=NUMBER", value_parser = assignment, help_heading = "Optimization")]
     set: Vec<(String, f32)>,
@@ -147,7 +150,7 @@ impl Arguments {
         let model = self.model.clone().ok_or_else(missing)?;
         let seed = self.seed.into();
         let step = match Kind::of(&model)? {
-            Kind::Forward => Some(self.step.options(self.penalty.penalty()?, self.schedule.lr())),
+            Kind::Forward => Some(self.step.options(self.penalty.penalty()?, self.schedule.lr())?),
             kind => match self.first_of_no_use(kind) {
                 None => None,
                 Some(flag) => {
@@ -200,6 +203,7 @@ impl Arguments {
         Ok(Config {
             epochs,
             batch_size: self.batch_size,
+            drop_last: self.drop_last,
             schedule: self.schedule.schedule()?,
             warmup: self.schedule.warmup(),
             seed: self.seed.into(),

@@ -1,16 +1,30 @@
 //! What becomes of a forward model: its loss, what trains, the optimizer.
 
 use crate::loss::{LossKind, Wanted};
-use crate::lowering::{self, BatchNorm, Dropout, Random};
-use crate::objective::Selection;
+use crate::lowering::{self, BatchNorm, Dropout, Random, StraightThrough};
 use crate::penalty::{Penalty, Warmup};
 use crate::rewrite::StepOptions;
 use crate::transform::{Decay, Optimizer, OptimizerKind, Scale};
+use crate::weights::{Selection, Sharing, Tie};
+use crate::{Error, Result};
 use clap::builder::PossibleValue;
 use clap::{Args, ValueEnum};
 use std::collections::BTreeMap;
 use std::iter;
+use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
+
+/// The arguments that are of a loss which is put on a model.
+const OF_A_LOSS_PUT_ON: [&str; 8] = [
+    "loss",
+    "logits",
+    "label_smoothing",
+    "class_axis",
+    "ignore_index",
+    "class_weights",
+    "class_weights_file",
+    "pos_weight",
+];
 
 /// How a forward model is made into a step model.
 #[derive(Args, Clone, Debug, Default)]
@@ -22,14 +36,38 @@ pub struct StepArguments {
     #[arg(long, value_name = "NAME", help_heading = "Loss (forward models)")]
     logits: Option<String>,
     /// The scalar of the graph that is the loss already
-    #[arg(long, value_name = "NAME", conflicts_with_all = ["loss", "logits", "label_smoothing", "class_axis"], help_heading = "Loss (forward models)")]
+    #[arg(long, value_name = "NAME", conflicts_with_all = OF_A_LOSS_PUT_ON, help_heading = "Loss (forward models)")]
     loss_output: Option<String>,
     /// Spread this share of each label over all classes
     #[arg(long, value_name = "SHARE", allow_negative_numbers = true, help_heading = "Loss (forward models)")]
     label_smoothing: Option<f32>,
-    /// The axis of the logits that the classes are on [default: the softmax's, else 1]
+    /// The axis of the logits that the classes are on [default: what names, shapes and operators tell]
     #[arg(long, value_name = "AXIS", allow_negative_numbers = true, help_heading = "Loss (forward models)")]
     class_axis: Option<i64>,
+    /// Labels of this number do not count: the loss is the mean over the others [default: -100]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, help_heading = "Loss (forward models)")]
+    ignore_index: Option<i64>,
+    /// What each class counts in cross-entropy, a number for each
+    #[arg(
+        long,
+        value_name = "W,...",
+        value_delimiter = ',',
+        allow_negative_numbers = true,
+        help_heading = "Loss (forward models)"
+    )]
+    class_weights: Vec<f32>,
+    /// The same from a text file, where there are many: numbers between spaces, commas or line ends
+    #[arg(long, value_name = "FILE", conflicts_with = "class_weights", help_heading = "Loss (forward models)")]
+    class_weights_file: Option<PathBuf>,
+    /// What labels of 1 count in binary cross-entropy: one number, or one for each output
+    #[arg(
+        long,
+        value_name = "W,...",
+        value_delimiter = ',',
+        allow_negative_numbers = true,
+        help_heading = "Loss (forward models)"
+    )]
+    pos_weight: Vec<f32>,
     /// Add C/2 * |w|^2 to the loss, and so to both passes
     #[arg(long, value_name = "C", allow_negative_numbers = true, help_heading = "Loss (forward models)")]
     l2: Option<f32>,
@@ -40,9 +78,18 @@ pub struct StepArguments {
     /// Train the constants with such names, and no others (* and ? stand for anything); may be repeated
     #[arg(long, value_name = "GLOB", help_heading = "What trains (forward models)")]
     train: Vec<String>,
+    /// Train the constants with such names too; may be repeated
+    #[arg(long, value_name = "GLOB", help_heading = "What trains (forward models)")]
+    also_train: Vec<String>,
     /// Do not train the constants with such names; may be repeated
     #[arg(long, value_name = "GLOB", help_heading = "What trains (forward models)")]
     freeze: Vec<String>,
+    /// Let the constant A be B, or its transpose, and train as one with it; may be repeated
+    #[arg(long, value_name = "A=B", value_parser = parse_tie, help_heading = "What trains (forward models)")]
+    tie: Vec<Tie>,
+    /// Give every reader of this constant a weight of its own; may be repeated
+    #[arg(long, value_name = "NAME", help_heading = "What trains (forward models)")]
+    untie: Vec<String>,
     /// How BatchNormalization trains [default: train]
     #[arg(long, value_enum, value_name = "HOW", help_heading = "What trains (forward models)")]
     batch_norm: Option<BatchNorm>,
@@ -52,6 +99,9 @@ pub struct StepArguments {
     /// Where random numbers come from [default: counter]
     #[arg(long, value_enum, value_name = "SOURCE", help_heading = "What trains (forward models)")]
     random: Option<Random>,
+    /// Where gradients pass straight through what rounds [default: auto]
+    #[arg(long, value_enum, value_name = "WHERE", help_heading = "What trains (forward models)")]
+    straight_through: Option<StraightThrough>,
     /// A size for a symbol in the model's shapes: batch=32; may be repeated
     #[arg(long, value_name = "NAME=SIZE", value_parser = parse_dim, help_heading = "What trains (forward models)")]
     dim: Vec<(String, i64)>,
@@ -108,6 +158,13 @@ impl ValueEnum for LossChoice {
     }
 }
 
+fn parse_tie(text: &str) -> Result<Tie, String> {
+    match text.split_once('=') {
+        Some((name, to)) if !name.is_empty() && !to.is_empty() => Ok(Tie { name: name.to_owned(), to: to.to_owned() }),
+        _ => Err(format!("expected two names, as in head.weight=embedding.weight, and not `{text}`")),
+    }
+}
+
 fn parse_dim(text: &str) -> Result<(String, i64), String> {
     let expected = || format!("expected NAME=SIZE with a size above 0, as in batch=32, and not `{text}`");
     let (name, size) = text.split_once('=').ok_or_else(expected)?;
@@ -117,24 +174,55 @@ fn parse_dim(text: &str) -> Result<(String, i64), String> {
     }
 }
 
+/// The numbers in a text file.
+fn numbers_in(file: &Path) -> Result<Vec<f32>> {
+    let text = std::fs::read_to_string(file).map_err(|error| Error::io("read the class weights", file, &error))?;
+    let words = text.split(|c: char| c == ',' || c.is_whitespace()).filter(|word| !word.is_empty());
+    let number = |word: &str| {
+        word.parse().map_err(|_| {
+            let word: String = word.chars().take(40).collect();
+            Error::input(format!("`{word}` is no number"))
+                .in_file(file)
+                .help("write a number for each class, between spaces, commas or line ends: numpy.savetxt does")
+        })
+    };
+    let numbers = words.map(number).collect::<Result<Vec<f32>>>()?;
+    if numbers.is_empty() { Err(Error::input("there are no numbers in it").in_file(file)) } else { Ok(numbers) }
+}
+
 impl StepArguments {
     /// The options that are asked for; `learning_rate` is the default of the input `lr`.
-    pub fn options(&self, penalty: Penalty, learning_rate: Option<f32>) -> StepOptions {
-        StepOptions {
+    ///
+    /// # Errors
+    /// Where the file of class weights cannot be read, or holds anything but numbers.
+    pub fn options(&self, penalty: Penalty, learning_rate: Option<f32>) -> Result<StepOptions> {
+        Ok(StepOptions {
             loss: Wanted {
                 loss: self.loss.and_then(|LossChoice(kind)| kind),
                 logits: self.logits.clone(),
                 loss_output: self.loss_output.clone(),
                 label_smoothing: self.label_smoothing.unwrap_or(0.0),
                 class_axis: self.class_axis,
+                ignore_index: self.ignore_index,
+                class_weights: match &self.class_weights_file {
+                    Some(file) => numbers_in(file)?,
+                    None => self.class_weights.clone(),
+                },
+                pos_weight: self.pos_weight.clone(),
             },
             l2: self.l2.unwrap_or(0.0),
             l2_skip_vectors: self.l2_skip_1d,
-            selection: Selection { train: self.train.clone(), freeze: self.freeze.clone() },
+            selection: Selection {
+                train: self.train.clone(),
+                also_train: self.also_train.clone(),
+                freeze: self.freeze.clone(),
+            },
+            sharing: Sharing { tie: self.tie.clone(), untie: self.untie.clone() },
             lowering: lowering::Choices {
                 batch_norm: self.batch_norm.unwrap_or_default(),
                 dropout: self.dropout.unwrap_or_default(),
                 random: self.random.unwrap_or_default(),
+                straight_through: self.straight_through.unwrap_or_default(),
             },
             penalty,
             warmup: self.gr_warmup.unwrap_or_default(),
@@ -151,7 +239,7 @@ impl StepArguments {
                 decay_scale: self.decay_scale.clone(),
             },
             dims: self.dim.iter().cloned().collect::<BTreeMap<_, _>>(),
-        }
+        })
     }
 
     /// What of the penalty is warmed up.
@@ -172,12 +260,20 @@ impl StepArguments {
             ("--loss-output", self.loss_output.is_some()),
             ("--label-smoothing", self.label_smoothing.is_some()),
             ("--class-axis", self.class_axis.is_some()),
+            ("--ignore-index", self.ignore_index.is_some()),
+            ("--class-weights", !self.class_weights.is_empty()),
+            ("--class-weights-file", self.class_weights_file.is_some()),
+            ("--pos-weight", !self.pos_weight.is_empty()),
             ("--l2", self.l2.is_some()),
             ("--train", !self.train.is_empty()),
+            ("--also-train", !self.also_train.is_empty()),
             ("--freeze", !self.freeze.is_empty()),
+            ("--tie", !self.tie.is_empty()),
+            ("--untie", !self.untie.is_empty()),
             ("--batch-norm", self.batch_norm.is_some()),
             ("--dropout", self.dropout.is_some()),
             ("--random", self.random.is_some()),
+            ("--straight-through", self.straight_through.is_some()),
             ("--dim", !self.dim.is_empty()),
             ("--optimizer", self.optimizer.is_some()),
             ("--momentum", self.momentum.is_some()),

@@ -28,7 +28,7 @@ pub(super) struct Weights {
 impl Weights {
     /// Maps the files of the large initializers of `model`'s main graph, and has it hold all else itself.
     pub fn take_out(model: &mut Model) -> Result<Self> {
-        let mut payloads = Payloads::of(model.folder());
+        let mut payloads = Payloads::new(model.folder());
         let mut weights = Self::default();
         let mut large = Vec::new();
         for (index, tensor) in model.graph.initializer.iter_mut().enumerate() {

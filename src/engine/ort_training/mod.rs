@@ -15,6 +15,7 @@ use super::ort::value::Value;
 use super::runtime::Runtime;
 use super::{Engine, NotFinite, Port, Rates, Tensor, check_batch, finite};
 use crate::contract::{ALPHA, R};
+use crate::graph::{Facts, ranges};
 use crate::onnx::proto::ValueInfoProto;
 use crate::onnx::{self, Model};
 use crate::{Error, Result};
@@ -284,13 +285,15 @@ fn required<'a>(rate: Option<&'a f32>, input: &str) -> Result<&'a f32> {
 
 /// The ports of the data and the labels: what the training graph takes but hyperparameters, in its order.
 fn batch_ports(signature: &Signature, model: &Model) -> Result<Vec<Port>> {
+    let mut ranges = ranges(&model.graph, &Facts::declared(&model.graph));
     let inputs: HashMap<&str, &ValueInfoProto> = model.graph.input.iter().map(|i| (i.name(), i)).collect();
     let data = signature.inputs.iter().filter(|name| ![R, ALPHA].contains(&name.as_str()));
     data.map(|name| {
-        inputs.get(name.as_str()).and_then(|input| Port::of(input)).ok_or_else(|| {
+        let port = inputs.get(name.as_str()).and_then(|input| Port::of(input)).ok_or_else(|| {
             Error::input(format!("the input `{name}` is no tensor of float32, int32 or int64"))
                 .help("batches are read as these types; cast inside the model")
-        })
+        })?;
+        Ok(Port { ranges: ranges.remove(name).unwrap_or_default(), ..port })
     })
     .collect()
 }

@@ -1,5 +1,6 @@
 use super::*;
 use crate::engine::{Device, ElementType, runtime};
+use crate::graph::Range;
 use crate::onnx::{self, proto};
 use ndarray::{Array1, Array2, Array3, ArrayD, Axis, IxDyn};
 use ndarray_npy::ReadNpyExt;
@@ -18,10 +19,8 @@ fn artifacts(model: &str) -> Artifacts {
 }
 
 fn inputs() -> Vec<Port> {
-    vec![
-        Port { name: "input".into(), element: ElementType::F32, dims: vec![None, Some(64)] },
-        Port { name: "labels".into(), element: ElementType::I64, dims: vec![None] },
-    ]
+    let labels = Port { ranges: vec![Range::up_to(9)], ..Port::new("labels", ElementType::I64, [None]) };
+    vec![Port::new("input", ElementType::F32, [None, Some(64)]), labels]
 }
 
 fn try_load(artifacts: &Artifacts) -> Result<OrtTraining> {

@@ -3,7 +3,6 @@
 //! tract wants every shape to be known, so there is a plan for each shape of batch, made when the first such batch comes.
 
 mod branch;
-mod caught;
 mod log_softmax;
 mod plans;
 mod specialise;

@@ -1,12 +1,12 @@
 //! Plans: a graph made ready for inputs of exactly these shapes.
 
-use super::caught::caught;
 use super::specialise::specialise;
 use super::{branch, log_softmax};
 use crate::engine::Tensor;
 use crate::graph::{in_words, text_in_words};
 use crate::onnx::proto::{NodeProto, ValueInfoProto};
 use crate::onnx::{Model, Payloads};
+use crate::quietly::quietly;
 use crate::{Error, Result};
 use foldhash::{HashMap, HashSet};
 use prost::Message as _;
@@ -41,7 +41,7 @@ impl Plans {
         declare(&mut model.graph.output, outputs);
         let fed: HashSet<&str> = inputs.iter().copied().collect();
         model.graph.initializer.retain(|tensor| !fed.contains(tensor.name()));
-        Payloads::of(model.folder()).bring_in(&mut model)?;
+        Payloads::new(model.folder()).bring_in(&mut model)?;
         log_softmax::write_out(&mut model);
         name_apart(&mut model.graph.node);
         Ok(Self { model, executor, made: Vec::new() })
@@ -56,12 +56,14 @@ impl Plans {
         let (shapes, mut state) = match self.made.iter().position(|(made, _)| *made == shapes) {
             Some(index) => self.made.remove(index),
             None => {
-                let plan = caught(|| self.make(&shapes)).map_err(|e| refused("cannot prepare this graph", &e))?;
+                let plan = quietly(|| self.make(&shapes)).unwrap_or_else(|panic| Err(TractError::msg(panic)));
+                let plan = plan.map_err(|e| refused("cannot prepare this graph", &e))?;
                 (shapes, TypedSimpleState::new(&plan).map_err(|e| refused("cannot prepare this graph", &e))?)
             }
         };
-        // After an error the state is of no use, and dropped.
-        let outputs = caught(|| state.run(inputs)).map_err(|e| refused("cannot compute this graph", &e))?;
+        // A kernel that finds no place for an index panics; the state that it leaves behind is dropped.
+        let outputs = quietly(|| state.run(inputs)).unwrap_or_else(|panic| Err(TractError::msg(panic)));
+        let outputs = outputs.map_err(|e| refused("cannot compute this graph", &e))?;
         if self.made.len() == KEPT {
             self.made.remove(0);
         }

@@ -61,6 +61,11 @@ impl<'g> TypedBuilder<'g> {
         self.graph
     }
 
+    /// What is known of the graph.
+    pub fn facts(&self) -> &Facts {
+        self.facts
+    }
+
     /// The graph and what is known of it, for what is done to both as a whole.
     pub fn parts_mut(&mut self) -> (&mut Graph, &mut Facts) {
         (self.graph, self.facts)

@@ -58,7 +58,7 @@ impl Cifar {
         let samples = Array::new(shape, Values::U8(pixels))?;
         let labels = Array::new(vec![labels.len()], Values::U8(labels))?;
         let data = Dataset::new(samples, labels).map_err(|error| error.in_file(folder))?;
-        Ok(Some(data.with_class_names(self.class_names(folder)?)?))
+        Ok(Some(data.with_class_names(self.class_names(folder)?)?.from_files(folder, folder)))
     }
 
     /// Appends the records of `file`.

@@ -13,7 +13,6 @@ use crate::train::augment::{Augmentation, ImageAugmentation};
 use crate::{Error, Result};
 use rand_chacha::ChaCha8Rng;
 use std::num::NonZero;
-use std::path::{Path, PathBuf};
 use std::slice::Chunks;
 use std::thread;
 
@@ -30,8 +29,6 @@ pub struct Feed<'a> {
     /// Where the samples are images.
     layout: Option<Layout>,
     normalization: Normalization,
-    /// What the samples come from.
-    file: Option<PathBuf>,
 }
 
 /// What decides the draws of a batch.
@@ -94,9 +91,6 @@ impl<'a> Feed<'a> {
         let classes =
             like.and_then(|like| like.one_hot).unwrap_or_else(|| data.label_bound().max(data.class_names().len()));
         let one_hot = probabilities(labels, data.labels(), classes);
-        if let Some(classes) = one_hot {
-            data.check_labels(classes)?;
-        }
         let label_shape = one_hot.map_or_else(|| data.labels().shape().to_vec(), |classes| vec![classes]);
         let label_port =
             PortShape::fit(labels, &label_shape, "labels").map_err(|e| match (&*labels.dims, data.labels()) {
@@ -124,7 +118,6 @@ impl<'a> Feed<'a> {
             one_hot,
             layout,
             normalization: Normalization::divide(divisor),
-            file: None,
         };
         feed.check_augmentation()?;
         feed.normalization = match like {
@@ -134,17 +127,6 @@ impl<'a> Feed<'a> {
             None => feed.normalize(divisor)?,
         };
         Ok(feed)
-    }
-
-    /// The same, with the name of what the data come from, for messages.
-    #[must_use]
-    pub fn in_file(self, file: impl Into<PathBuf>) -> Self {
-        Self { file: Some(file.into()), ..self }
-    }
-
-    /// What the data come from, where that is known.
-    pub fn file(&self) -> Option<&Path> {
-        self.file.as_deref()
     }
 
     fn normalize(&self, divisor: f32) -> Result<Normalization> {
@@ -192,6 +174,21 @@ impl<'a> Feed<'a> {
     /// What the samples are normalised by: what must be done to samples when the trained model is used.
     pub fn normalization(&self) -> &Normalization {
         &self.normalization
+    }
+
+    /// The inputs that are fed: the samples and the labels.
+    pub(super) fn ports(&self) -> &[Port; 2] {
+        &self.ports
+    }
+
+    /// The number of classes, where each label becomes the probabilities of all.
+    pub(super) fn one_hot(&self) -> Option<usize> {
+        self.one_hot
+    }
+
+    /// The shape in which the graph takes a label.
+    pub(super) fn label_shape(&self) -> &[usize] {
+        &self.label_port.rest
     }
 
     /// The shape in which the graph takes a sample.
@@ -317,14 +314,12 @@ impl<'a> Feed<'a> {
     fn not_finite(&self, sample: usize, value: f32) -> Error {
         let Normalization { divisor, mean, std } = &self.normalization;
         let small = std.iter().copied().fold(f32::INFINITY, f32::min);
+        let sample = self.data.number_of(sample);
         let error = Error::input(format!(
             "sample {sample} holds {value} once it is divided by {divisor:e} and normalised (means from {:e}, deviations from {small:e})",
             mean.iter().copied().fold(f32::INFINITY, f32::min),
         ));
-        let error = match &self.file {
-            Some(file) => error.in_file(file),
-            None => error,
-        };
+        let error = self.data.in_samples_file(error);
         error.help("give a divisor, means and deviations that suit the data (--divisor, --normalize), or bring the data to numbers near 1")
     }
 
@@ -416,7 +411,11 @@ impl<'a> Feed<'a> {
             (Labels::Classes(classes), Some(count)) => {
                 let mut probabilities = vec![0.0; rows.len() * count];
                 for (at, &row) in rows.iter().enumerate() {
-                    probabilities[at * count + classes[row] as usize] = 1.0;
+                    let class = usize::try_from(classes[row]).ok().filter(|class| *class < count).ok_or_else(|| {
+                        let (sample, label) = (self.data.number_of(row), classes[row]);
+                        Error::input(format!("sample {sample} has the label {label}; expected 0 to {}", count - 1))
+                    })?;
+                    probabilities[at * count + class] = 1.0;
                 }
                 Ok(Tensor::F32(self.label_port.array(rows.len(), probabilities)?))
             }
@@ -472,10 +471,7 @@ mod tests {
     }
 
     fn ports(dims: &[Option<usize>]) -> [Port; 2] {
-        [
-            Port { name: "x".into(), element: ElementType::F32, dims: dims.to_vec() },
-            Port { name: "labels".into(), element: ElementType::I64, dims: vec![None] },
-        ]
+        [Port::new("x", ElementType::F32, dims), Port::new("labels", ElementType::I64, [None])]
     }
 
     fn u8s() -> Dataset {
@@ -558,7 +554,7 @@ mod tests {
         let data =
             |shape: &[usize], values| Dataset::new(samples(), Array::new(shape.to_vec(), values).unwrap()).unwrap();
         let label = |element, dims: &[Option<usize>], data: &Dataset| {
-            let port = Port { name: "labels".into(), element, dims: dims.to_vec() };
+            let port = Port::new("labels", element, dims);
             let feed = Feed::new(data, &[ports(&[None, Some(4)])[0].clone(), port], &Preparation::default())?;
             assert_eq!(feed.batch_without_labels(&[1, 0])?[1].shape(), feed.batch(&[1, 0])?[1].shape());
             Ok::<_, Error>(feed.batch(&[1, 0])?[1].clone())
@@ -585,7 +581,7 @@ mod tests {
     }
 
     fn float_labels(dims: &[Option<usize>]) -> Port {
-        Port { name: "labels".into(), element: ElementType::F32, dims: dims.to_vec() }
+        Port::new("labels", ElementType::F32, dims)
     }
 
     fn floats(tensor: &Tensor) -> Vec<f32> {
@@ -674,7 +670,7 @@ mod tests {
 
     /// A folder of one class with two images of 8 × 8 pixels and one of 24 × 16 (height × width), and the pixels of the three,
     /// channels last.
-    fn image_files(folder: &Path) -> (Dataset, [Vec<u8>; 3]) {
+    fn image_files(folder: &std::path::Path) -> (Dataset, [Vec<u8>; 3]) {
         std::fs::create_dir(folder.join("all")).unwrap();
         let sizes = [[8u32, 8], [8, 8], [24, 16]];
         let pixels = [0, 1, 2].map(|number| {

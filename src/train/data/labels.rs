@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 /// What a model is to predict of each sample.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Labels {
-    /// One class each, counted from 0.
+    /// One whole number each: a class, counted from 0, or a number that stands for none.
     Classes(Vec<i64>),
     /// Numbers, of any shape each: what a regression aims at, the probabilities of classes, a class for each position.
     /// The outermost axis counts the samples.
@@ -15,10 +15,10 @@ pub enum Labels {
 }
 
 impl Labels {
-    /// The labels in `array`: classes where there is one integer a sample, targets otherwise.
+    /// The labels in `array`: classes where there is one whole number a sample, targets otherwise.
     ///
     /// # Errors
-    /// Where a class is below 0, or there is no axis that counts the samples.
+    /// Where there is no axis that counts the samples.
     pub(super) fn new(array: Array) -> Result<Self> {
         let classes = matches!(array.shape(), [_] | [_, 1]) && !matches!(array.values(), Values::F32(_));
         if array.shape().is_empty() {
@@ -32,13 +32,7 @@ impl Labels {
             Values::I64(labels) => labels,
             Values::F32(labels) => labels.into_iter().map(|label| label as i64).collect(),
         };
-        match labels.iter().enumerate().find(|(_, label)| **label < 0) {
-            Some((sample, label)) => {
-                Err(Error::input(format!("sample {sample} has the label {label}; classes count from 0"))
-                    .help("save numbers that are no classes as floats"))
-            }
-            None => Ok(Self::Classes(labels)),
-        }
+        Ok(Self::Classes(labels))
     }
 
     /// The classes, where the labels are such.

@@ -126,7 +126,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn port(dims: &[Option<usize>]) -> Port {
-        Port { name: "x".into(), element: ElementType::F32, dims: dims.to_vec() }
+        Port::new("x", ElementType::F32, dims)
     }
 
     #[test]

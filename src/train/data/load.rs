@@ -165,9 +165,9 @@ impl Source {
             (Self::Idx(images), _) => load_idx_pair(images).map(Some),
             (Self::Pair { samples, labels }, _) => {
                 let targets = read_array(labels)?;
-                targets.check_finite("the labels").map_err(|error| error.in_file(labels))?;
+                targets.check_finite("the labels").map_err(|error| error.in_file(&*labels))?;
                 let data = Dataset::new(read_array(samples)?, targets);
-                data.map(Some).map_err(|error| error.in_file(samples))
+                data.map(|data| Some(data.from_files(samples, labels))).map_err(|error| error.in_file(samples))
             }
             (Self::Named(arrays), _) => arrays.part(part),
             (Self::Cifar(cifar, folder), _) => cifar.load(folder, part),
@@ -217,7 +217,8 @@ fn class_root(folder: &Path, part: Part) -> Option<PathBuf> {
 
 fn load_images(root: &Path) -> Result<Dataset> {
     let ClassFolders { images, classes, names } = ClassFolders::scan(root)?;
-    Dataset::new(images, Array::new(vec![classes.len()], super::Values::I64(classes))?)?.with_class_names(names)
+    let data = Dataset::new(images, Array::new(vec![classes.len()], super::Values::I64(classes))?)?;
+    Ok(data.with_class_names(names)?.from_files(root, root))
 }
 
 /// The IDX file `<stem>-<kind>-idx<rank>-ubyte` in `folder`, under one of the names in use.
@@ -230,7 +231,8 @@ fn find_idx(folder: &Path, stem: &str, kind: &str, rank: u8) -> Option<PathBuf> 
 
 fn load_idx_pair(images: &Path) -> Result<Dataset> {
     let labels = labels_beside(images)?;
-    Dataset::new(idx::read(images)?, idx::read(&labels)?).map_err(|error| error.in_file(images))
+    let data = Dataset::new(idx::read(images)?, idx::read(&labels)?).map_err(|error| error.in_file(images))?;
+    Ok(data.from_files(images, &labels))
 }
 
 /// The labels that belong to a file of images, compressed or not.

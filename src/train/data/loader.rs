@@ -45,8 +45,8 @@ impl Feed<'_> {
     /// use gnp::train::data::{Data, Feed, Options, Preparation, epoch_order};
     /// # let digits = concat!(env!("CARGO_MANIFEST_DIR"), "/models/digits.npz");
     /// let data = Data::load(&Options::new(digits))?;
-    /// let samples = Port { name: "x".into(), element: ElementType::F32, dims: vec![None, Some(64)] };
-    /// let labels = Port { name: "labels".into(), element: ElementType::I64, dims: vec![None] };
+    /// let samples = Port::new("x", ElementType::F32, [None, Some(64)]);
+    /// let labels = Port::new("labels", ElementType::I64, [None]);
     /// let feed = Feed::new(&data.train, &[samples, labels], &Preparation::divide(16.0))?;
     /// let order = epoch_order(data.train.len(), 0, 0);
     /// std::thread::scope(|scope| {
@@ -163,11 +163,7 @@ mod tests {
     }
 
     fn ports() -> [Port; 2] {
-        let port = |name: &str, dims: &[Option<usize>]| Port {
-            name: name.to_owned(),
-            element: ElementType::F32,
-            dims: dims.to_vec(),
-        };
+        let port = |name: &str, dims: &[Option<usize>]| Port::new(name, ElementType::F32, dims);
         [port("x", &[None, Some(3), Some(8), Some(8)]), port("labels", &[None, Some(4)])]
     }
 

@@ -1,6 +1,7 @@
 //! Data sets of samples with labels: read from files, shuffled, normalised, augmented, fed in batches.
 
 mod array;
+mod check;
 mod cifar;
 mod decode;
 mod feed;
@@ -35,6 +36,7 @@ pub use preparation::Preparation;
 use crate::choice::nearest;
 use crate::{Error, Result};
 use sha2::{Digest, Sha256};
+use std::path::{Path, PathBuf};
 
 /// Which half of a data set is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,11 +91,28 @@ impl Samples {
 }
 
 /// Samples, and the label of each.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct Dataset {
     samples: Samples,
     labels: Labels,
     class_names: Vec<String>,
+    origin: Origin,
+}
+
+/// Where a data set comes from, for messages.
+#[derive(Clone, Debug, Default)]
+struct Origin {
+    samples: Option<PathBuf>,
+    labels: Option<PathBuf>,
+    /// The numbers of its samples there, where they are a part.
+    rows: Option<Vec<usize>>,
+}
+
+/// Whether samples, labels and names are the same, wherever they come from.
+impl PartialEq for Dataset {
+    fn eq(&self, other: &Self) -> bool {
+        (&self.samples, &self.labels, &self.class_names) == (&other.samples, &other.labels, &other.class_names)
+    }
 }
 
 /// What is trained on, and what the result is measured on.
@@ -111,7 +130,7 @@ impl Dataset {
     /// Integers of shape `[n]` or `[n, 1]` are classes, all else are targets.
     ///
     /// # Errors
-    /// Where the counts differ, there are none, a class is below 0, or an element is NaN or infinite.
+    /// Where the counts differ, there are none, or an element is NaN or infinite.
     pub fn new(samples: impl Into<Samples>, labels: Array) -> Result<Self> {
         let samples = samples.into();
         let count = samples.len();
@@ -126,7 +145,29 @@ impl Dataset {
         if count == 0 {
             return Err(Error::input("the data set is empty"));
         }
-        Ok(Self { samples, labels, class_names: Vec::new() })
+        Ok(Self { samples, labels, class_names: Vec::new(), origin: Origin::default() })
+    }
+
+    /// The data set with the files that its samples and labels come from, which messages name.
+    #[must_use]
+    pub fn from_files(self, samples: &Path, labels: &Path) -> Self {
+        let (samples, labels) = (Some(samples.to_owned()), Some(labels.to_owned()));
+        Self { origin: Origin { samples, labels, ..self.origin }, ..self }
+    }
+
+    /// The number that the sample `row` has where the data come from.
+    pub fn number_of(&self, row: usize) -> usize {
+        self.origin.rows.as_ref().map_or(row, |rows| rows[row])
+    }
+
+    /// An error about the samples with the name of their file.
+    pub(super) fn in_samples_file(&self, error: Error) -> Error {
+        self.origin.samples.iter().fold(error, |error, file| error.in_file(file))
+    }
+
+    /// An error about the labels with the name of their file.
+    pub(super) fn in_labels_file(&self, error: Error) -> Error {
+        self.origin.labels.iter().fold(error, |error, file| error.in_file(file))
     }
 
     /// The data set with a name for each class, in order of class.
@@ -175,24 +216,8 @@ impl Dataset {
 
     /// One more than the largest class; 0 where the labels are no classes.
     pub fn label_bound(&self) -> usize {
-        self.labels.classes().and_then(|classes| classes.iter().max()).map_or(0, |&class| class as usize + 1)
-    }
-
-    /// Checks that a model with this number of classes can have every label. Labels that are no classes it always can.
-    ///
-    /// # Errors
-    /// Where it cannot: the message names the first such sample.
-    pub fn check_labels(&self, classes: usize) -> Result<()> {
-        let labels = self.labels.classes().unwrap_or_default();
-        match labels.iter().position(|&label| label as usize >= classes) {
-            None => Ok(()),
-            Some(sample) => Err(Error::input(format!(
-                "sample {sample} has the label {}, but the model has {classes} classes (0 to {})",
-                labels[sample],
-                classes.saturating_sub(1)
-            ))
-            .help("train a model with as many classes as the data have, or renumber the labels from 0")),
-        }
+        let largest = self.labels.classes().and_then(|classes| classes.iter().max());
+        largest.and_then(|&class| usize::try_from(class).ok()).map_or(0, |class| class.saturating_add(1))
     }
 
     /// Renumbers the classes so that those of equal names are those of `names`.
@@ -252,20 +277,23 @@ impl Dataset {
 
     fn select(&self, rows: &[usize]) -> Result<Self> {
         let samples = self.samples.select(rows)?;
-        Ok(Self { samples, labels: self.labels.select(rows)?, class_names: self.class_names.clone() })
+        let numbers = rows.iter().map(|&row| self.number_of(row)).collect();
+        let origin = Origin { rows: Some(numbers), ..self.origin.clone() };
+        Ok(Self { samples, labels: self.labels.select(rows)?, class_names: self.class_names.clone(), origin })
     }
 
-    /// Redraws the labels of the fraction `noise` of the samples uniformly over all `classes`: a label may come out
-    /// as it was. The same `seed` redraws the same samples to the same labels.
+    /// Redraws the labels of the fraction `noise` of the samples uniformly over all `classes`: a label may come out as
+    /// it was. Labels of `ignored`, which stand for no class, stay. The same `seed` redraws the same samples to the
+    /// same labels.
     ///
     /// # Errors
     /// Where `noise` is not between 0 and 1, or above 0 with labels that are no classes.
-    pub fn redraw_labels(&mut self, noise: f64, classes: usize, seed: u64) -> Result<()> {
+    pub fn redraw_labels(&mut self, noise: f64, classes: usize, ignored: Option<i64>, seed: u64) -> Result<()> {
         if !(0.0..=1.0).contains(&noise) {
             return Err(Error::input(format!("the label noise must lie between 0 and 1, not at {noise}")));
         }
         match &mut self.labels {
-            Labels::Classes(labels) => order::redraw(labels, noise, classes, seed),
+            Labels::Classes(labels) => order::redraw(labels, noise, classes, ignored, seed),
             Labels::Targets(_) if noise == 0.0 => {}
             Labels::Targets(_) => return Err(Error::input("only labels that are classes can be redrawn at random")),
         }
@@ -302,8 +330,6 @@ mod tests {
         let samples = || bytes(&[2, 2], &[1, 2, 3, 4]);
         assert_eq!(message(Dataset::new(samples(), bytes(&[3], &[0; 3]))), "there are 2 samples but 3 labels");
         assert_eq!(message(Dataset::new(bytes(&[0, 2], &[]), bytes(&[0], &[]))), "the data set is empty");
-        let negative = Array::new(vec![2], Values::I64(vec![0, -1])).unwrap();
-        assert!(message(Dataset::new(samples(), negative)).contains("sample 1 has the label -1"));
         let scalar = Array::new(vec![], Values::F32(vec![1.0])).unwrap();
         assert!(message(Dataset::new(samples(), scalar)).contains("single number"));
     }
@@ -315,15 +341,6 @@ mod tests {
         let floats = Array::new(vec![2], Values::F32(vec![-0.5, 1.0])).unwrap();
         assert_eq!(labels(floats.clone()), Labels::Targets(floats));
         assert_eq!(labels(bytes(&[2, 3], &[0; 6])), Labels::Targets(bytes(&[2, 3], &[0; 6])));
-    }
-
-    #[test]
-    fn labels_must_be_classes_of_the_model() {
-        let data = Dataset::new(bytes(&[3, 1], &[0; 3]), bytes(&[3], &[0, 2, 1])).unwrap();
-        assert_eq!(data.label_bound(), 3);
-        assert!(data.check_labels(3).is_ok());
-        let error = data.check_labels(2).unwrap_err().to_string();
-        assert_eq!(error, "sample 1 has the label 2, but the model has 2 classes (0 to 1)");
     }
 
     fn named(names: &[&str], classes: &[u8]) -> Dataset {

@@ -66,6 +66,7 @@ pub(super) trait NamedArrays {
     fn part(&mut self, part: Part) -> Result<Option<Dataset>> {
         let Some([x, y]) = self.names_of(part) else { return Ok(None) };
         let data = Dataset::new(self.read(x)?, self.read(y)?);
-        data.map(Some).map_err(|error| error.in_file(self.path()))
+        let path = self.path();
+        data.map(|data| Some(data.from_files(path, path))).map_err(|error| error.in_file(path))
     }
 }

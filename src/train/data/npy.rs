@@ -47,8 +47,8 @@ impl NamedArrays for NpyFolder {
     }
 }
 
-/// Decodes an array in the format `.npy`: integers or floats of any width, either byte order, either memory order. `what`
-/// it is begins the messages.
+/// Decodes an array in the format `.npy`: booleans, integers or floats of any width, either byte order, either memory
+/// order. `what` it is begins the messages.
 ///
 /// # Errors
 /// Where it is damaged, goes on after its last element, or has elements of another type.
@@ -88,7 +88,8 @@ fn parse_descriptor(text: &str) -> Option<(ByteOrder, Dtype)> {
     };
     let dtype = match text.get(1..)? {
         "u1" => Dtype::U8,
-        "i1" => Dtype::I8,
+        // A boolean is the number 0 or 1, and no byte of an image, which would be divided.
+        "i1" | "b1" => Dtype::I8,
         "u2" => Dtype::U16,
         "i2" => Dtype::I16,
         "u4" => Dtype::U32,

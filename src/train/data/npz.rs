@@ -86,13 +86,15 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn reads_either_memory_order() {
+    fn reads_either_memory_order_and_booleans() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.npz");
         let fortran = Array2::from_shape_vec((2, 3).f(), vec![1i16, 4, 2, 5, 3, 6]).unwrap();
-        NpzWriter::create(&path).add("c", array![[0.5f64, 1.0]].into_dyn()).add("f", fortran.into_dyn()).finish();
+        let writer = NpzWriter::create(&path).add("c", array![[0.5f64, 1.0]].into_dyn()).add("f", fortran.into_dyn());
+        writer.add("t", array![true, false].into_dyn()).finish();
         let mut npz = Npz::open(&path).unwrap();
         assert_eq!(npz.read("c").unwrap(), Array::new(vec![1, 2], Values::F32(vec![0.5, 1.0])).unwrap());
+        assert_eq!(npz.read("t").unwrap(), Array::new(vec![2], Values::I64(vec![1, 0])).unwrap());
         assert_eq!(npz.read("f").unwrap(), Array::new(vec![2, 3], Values::I64(vec![1, 2, 3, 4, 5, 6])).unwrap());
     }
 
@@ -118,13 +120,17 @@ pub(super) mod tests {
         writer.add_bytes("short", &npy[..npy.len() - 1]);
         writer.add_bytes("long", &[npy.as_slice(), &[0]].concat());
         writer.add_bytes("headless", b"no header");
-        writer = writer.add("bool", array![true].into_dyn());
+        let mut complex = Vec::new();
+        array![1f64].write_npy(&mut complex).unwrap();
+        let at = complex.windows(3).position(|three| three == b"<f8").unwrap();
+        complex[at + 1] = b'c';
+        writer.add_bytes("complex", &complex);
         writer.finish();
         let mut npz = Npz::open(&path).unwrap();
         let mut message = |name| npz.read(name).unwrap_err().to_string();
         assert!(message("short").contains("takes 3 bytes, 2 are there"));
         assert!(message("long").contains("takes 3 bytes, more follow"));
         assert!(message("headless").contains("damaged header"));
-        assert!(message("bool").contains("cannot be trained on"));
+        assert!(message("complex").contains("cannot be trained on"));
     }
 }

@@ -73,12 +73,13 @@ pub fn epoch_order(samples: usize, seed: u64, epoch: u64) -> Vec<usize> {
     order
 }
 
-/// Redraws `noise`·n of the labels uniformly over the classes.
-pub(super) fn redraw(labels: &mut [i64], noise: f64, classes: usize, seed: u64) {
+/// Redraws the fraction `noise` of the n labels other than `ignored` uniformly over the classes.
+pub(super) fn redraw(labels: &mut [i64], noise: f64, classes: usize, ignored: Option<i64>, seed: u64) {
     let mut generator = generator(seed, LABEL_NOISE);
-    let mut order: Vec<usize> = (0..labels.len()).collect();
+    let mut order: Vec<usize> = (0..labels.len()).filter(|&sample| Some(labels[sample]) != ignored).collect();
+    let count = (noise * order.len() as f64).round() as usize;
     order.shuffle(&mut generator);
-    order.truncate((noise * labels.len() as f64).round() as usize);
+    order.truncate(count);
     for sample in order {
         labels[sample] = generator.random_range(0..classes.max(1) as i64);
     }
@@ -121,14 +122,18 @@ mod tests {
     #[test]
     fn redraws_the_fraction_uniformly() {
         let mut labels = vec![-1; 10_000];
-        redraw(&mut labels, 0.4, 10, 1);
+        redraw(&mut labels, 0.4, 10, None, 1);
         assert_eq!(labels.iter().filter(|label| **label >= 0).count(), 4_000);
         for class in 0..10 {
             let count = labels.iter().filter(|label| **label == class).count();
             assert!((320..480).contains(&count), "class {class}: {count} of 4,000");
         }
         let mut again = vec![-1; 10_000];
-        redraw(&mut again, 0.4, 10, 1);
+        redraw(&mut again, 0.4, 10, None, 1);
         assert_eq!(labels, again);
+        let mut some: Vec<i64> = (0..100).map(|sample| if sample % 2 == 0 { -1 } else { 20 }).collect();
+        redraw(&mut some, 0.5, 10, Some(-1), 1);
+        assert!(some.iter().step_by(2).all(|label| *label == -1));
+        assert_eq!(some.iter().filter(|label| **label == 20).count(), 25);
     }
 }

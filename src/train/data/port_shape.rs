@@ -23,13 +23,11 @@ impl PortShape {
         let open = dims.iter().filter(|dim| dim.is_none()).count();
         let rest: Option<Vec<usize>> = match open {
             // As many open dimensions as there are: the sample as it is.
-            _ if dims.len() == sample.len()
-                && dims.iter().zip(sample).all(|(dim, &size)| dim.is_none_or(|dim| dim == size)) =>
-            {
-                Some(sample.to_vec())
-            }
+            _ if fits(dims, sample) => Some(sample.to_vec()),
             // An image whose axes are in the other order, which is turned.
             _ if turned(sample, dims).is_some() => turned(sample, dims),
+            // Axes of one that the port does not have.
+            _ if sample.len() > dims.len() && fits(dims, &squeezed(sample)) => Some(squeezed(sample)),
             0 if known == count => Some(dims.iter().flatten().copied().collect()),
             1 if known != 0 && count.is_multiple_of(known) => {
                 Some(dims.iter().map(|dim| dim.unwrap_or(count / known)).collect())
@@ -89,15 +87,24 @@ impl PortShape {
     }
 }
 
+/// Whether `shape` is one that `dims` take as it is.
+fn fits(dims: &[Option<usize>], shape: &[usize]) -> bool {
+    dims.len() == shape.len() && dims.iter().zip(shape).all(|(dim, &size)| dim.is_none_or(|dim| dim == size))
+}
+
+/// A shape without its axes of one.
+fn squeezed(shape: &[usize]) -> Vec<usize> {
+    shape.iter().copied().filter(|size| *size != 1).collect()
+}
+
 /// The shape of an image of shape `sample` with its axes in the other order, where that and not its own fits `dims`.
 fn turned(sample: &[usize], dims: &[Option<usize>]) -> Option<Vec<usize>> {
     let &[first, second, third] = sample else { return None };
     let others = [[second, third, first], [third, first, second]];
-    let fits = |shape: &[usize; 3]| {
+    let is_turned = |shape: &[usize; 3]| {
         let layout = Layout::of_array(sample, shape);
-        dims.len() == 3
-            && dims.iter().zip(shape).all(|(dim, &size)| dim.is_none_or(|dim| dim == size))
+        fits(dims, shape)
             && layout.is_some_and(|layout| layout.port != layout.source && layout.port.order(layout.shape) == *shape)
     };
-    others.into_iter().find(fits).map(Vec::from)
+    others.into_iter().find(is_turned).map(Vec::from)
 }

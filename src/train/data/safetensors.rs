@@ -49,7 +49,7 @@ impl NamedArrays for SafetensorsFile {
         let tensor = file.tensor(name).map_err(|error| Error::input(format!("array `{name}`: {error}")))?;
         let dtype = match tensor.dtype() {
             StoredDtype::U8 => Dtype::U8,
-            StoredDtype::I8 => Dtype::I8,
+            StoredDtype::I8 | StoredDtype::BOOL => Dtype::I8,
             StoredDtype::U16 => Dtype::U16,
             StoredDtype::I16 => Dtype::I16,
             StoredDtype::U32 => Dtype::U32,

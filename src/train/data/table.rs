@@ -119,13 +119,14 @@ impl Table {
         self.rows.iter().map(move |row| row.get(column).unwrap_or_default())
     }
 
-    /// The table as samples of numbers and their labels: classes where the target is text (their names are kept) or whole
-    /// numbers from 0 on, floats otherwise.
+    /// The table as samples of numbers and their labels: classes where the target is text (their names are kept), whole
+    /// numbers where it is such, floats otherwise.
     ///
     /// # Errors
     /// Where a column is missing, an entry is no number (line and column are named), or a class is none of `columns`'.
     pub(super) fn dataset(&self, columns: &Columns) -> Result<Dataset> {
-        self.convert(columns).map_err(|error| error.in_file(&self.path))
+        let data = self.convert(columns).map_err(|error| error.in_file(&self.path))?;
+        Ok(data.from_files(&self.path, &self.path))
     }
 
     fn convert(&self, columns: &Columns) -> Result<Dataset> {
@@ -137,8 +138,7 @@ impl Table {
             }
             (_, [target]) => {
                 let index = self.index(target)?;
-                let whole: Option<Vec<i64>> =
-                    self.entries(index).map(|entry| entry.parse().ok().filter(|&class: &i64| class >= 0)).collect();
+                let whole: Option<Vec<i64>> = self.entries(index).map(|entry| entry.parse().ok()).collect();
                 let labels = match whole {
                     Some(classes) => Array::new(vec![classes.len()], Values::I64(classes))?,
                     None => self.floats(&columns.targets)?,
@@ -252,7 +252,7 @@ mod tests {
         assert_eq!(labels(&["length"]), table(&[3, 1], &[5.1, 7.0, 4.9]));
         assert_eq!(labels(&["id", "length"]), table(&[3, 2], &[1.0, 5.1, 2.0, 7.0, 3.0, 4.9]));
         let negative = load("x,y\n1,-2\n3,4\n", &[], &["y"]).unwrap();
-        assert_eq!(*negative.labels(), table(&[2, 1], &[-2.0, 4.0]));
+        assert_eq!(*negative.labels(), Labels::Classes(vec![-2, 4]));
     }
 
     #[test]

@@ -26,6 +26,8 @@ pub struct About {
     pub engine: String,
     /// How it was trained: "GNP (r = 0.1, α = 0.8), momentum".
     pub method: String,
+    /// What is called an error, where anything is: "the fraction of the labels that …".
+    pub error: Option<String>,
     /// The command that trains it again, where there is one.
     pub command: Option<String>,
 }
@@ -47,7 +49,11 @@ pub fn write(folder: &Path, run: &History, about: &About) -> Result<PathBuf> {
         }
         (facts(run))
         div.side {
-            section { h2 { "Result" } (result(run)) }
+            section {
+                h2 { "Result" }
+                (result(run))
+                @if let Some(error) = &about.error { p.under { "The error is " (error) "." } }
+            }
             section {
                 h2 { "Machine" }
                 (machine(&Machine::here(), &about.engine))
@@ -313,6 +319,7 @@ mod tests {
             model: "<script>alert(1)</script>".into(),
             engine: "tract & co".into(),
             method: "GNP (r < 1)".into(),
+            error: Some("the fraction < 1".into()),
             command: Some("gnp-run \"a b\" > log".into()),
         };
         let file = write(folder.path(), &History::read(folder.path()).unwrap(), &about).unwrap();
@@ -321,6 +328,7 @@ mod tests {
             "<h1>&lt;script&gt;alert(1)&lt;/script&gt;</h1>",
             "tract &amp; co",
             "GNP (r &lt; 1)",
+            "The error is the fraction &lt; 1.",
             "model = &quot;&lt;m&gt;.onnx&quot;",
             "gnp-run &quot;a b&quot; &gt; log",
             "12.50 %",

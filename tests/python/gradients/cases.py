@@ -43,7 +43,6 @@ SETTINGS = {
     "Resize": {1, 2},
     "Dropout": {1},
     "OneHot": {0, 1},
-    "BatchNormalization": {3, 4},
     "SoftmaxCrossEntropyLoss": {2},
     "NegativeLogLikelihoodLoss": {2},
 }

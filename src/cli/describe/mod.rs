@@ -1,8 +1,13 @@
 //! Choices in words, for the messages of both binaries.
 
+mod weights;
+
+pub use weights::weights;
+
 use crate::rewrite::StepReport;
 use crate::transform::{Optimizer, Scale};
 use clap::ValueEnum;
+use indicatif::HumanCount;
 use std::fmt::Write as _;
 
 /// A value as one gives it to its flag.
@@ -32,7 +37,7 @@ pub fn step(report: &StepReport) -> String {
 fn choices(report: &StepReport) -> [(&'static str, String); 6] {
     let config = &report.config;
     let loss = match &config.loss {
-        Some(loss) => format!("{} of `{}`", value_name(loss.kind), config.logits),
+        Some(loss) => loss.describe(&config.logits),
         None => format!("the model's own, `{}`", config.logits),
     };
     let penalty = config.penalty;
@@ -50,10 +55,22 @@ fn choices(report: &StepReport) -> [(&'static str, String); 6] {
         ("loss", loss),
         ("penalty", penalty),
         ("optimizer", optimizer(&config.optimizer)),
-        ("trains", format!("{}, {}", count(report.parameters.len(), "parameter"), count(report.numbers, "number"))),
+        ("trains", trains(report)),
         ("batch", report.batch.join("; ")),
         ("may be fed", numbers.join(", ")),
     ]
+}
+
+/// How much of the model trains.
+fn trains(report: &StepReport) -> String {
+    let of = share(report.parameters.len(), report.constants.len());
+    format!("{of}, {}", count(report.numbers, "number"))
+}
+
+/// So many of the constants: all where they are all.
+fn share(part: usize, all: usize) -> String {
+    let of = if part == all { "all".to_owned() } else { format!("{} of", HumanCount(part as u64)) };
+    format!("{of} {}", count(all, "float constant"))
 }
 
 /// Its name, and the factors of some parameters.
@@ -66,5 +83,5 @@ fn optimizer(optimizer: &Optimizer) -> String {
 }
 
 fn count(number: usize, what: &str) -> String {
-    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
+    format!("{} {what}{}", HumanCount(number as u64), if number == 1 { "" } else { "s" })
 }
