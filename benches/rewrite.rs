@@ -58,7 +58,7 @@ fn steps(criterion: &mut Criterion) {
         group.bench_function(name, |bencher| {
             bencher.iter(|| {
                 let model = onnx::read(&input).expect("it is a model");
-                rewrite_forward(model, &output, &options, &write, false).expect("the model is rewritten")
+                rewrite_forward(model, &output, &options, &write, false, &mut |_| {}).expect("the model is rewritten")
             });
         });
     }

@@ -80,6 +80,13 @@ impl Error {
         self
     }
 
+    /// Adds to what the user can do.
+    #[must_use]
+    pub fn more_help(mut self, text: &str) -> Self {
+        self.0.help = Some(self.0.help.map_or_else(|| text.to_owned(), |help| format!("{help}\n{text}")));
+        self
+    }
+
     /// Whose fault it is.
     pub fn kind(&self) -> ErrorKind {
         self.0.kind

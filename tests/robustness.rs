@@ -108,7 +108,7 @@ proptest! {
         fs::write(&input, bytes).unwrap();
         let write = WriteOptions::default();
         let done = onnx::read(&input)
-            .and_then(|model| rewrite_forward(model, &output, &StepOptions::default(), &write, false));
+            .and_then(|model| rewrite_forward(model, &output, &StepOptions::default(), &write, false, &mut |_| {}));
         prop_assert_eq!(output.exists(), done.is_ok());
         match done {
             Ok(_) => {

@@ -522,3 +522,50 @@ fn inputs_that_nobody_reads_may_be_given() {
         assert_eq!(state.get("step"), Some(&Tensor::I64(ndarray::arr0(2).into_dyn())));
     }
 }
+
+#[test]
+fn a_step_that_comes_to_no_number_is_not_taken() {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, mut engine) in engines(folder.path()) {
+        take(&mut *engine, 0);
+        let before = engine.state().unwrap();
+        let mut spoilt = batch(8, 1);
+        if let Tensor::F32(samples) = &mut spoilt[0] {
+            samples[[2, 1]] = f32::NAN;
+        }
+        engine.step(&spoilt, &Rates::new(0.2)).unwrap();
+        assert!(engine.not_finite().is_some_and(|found| found.value.is_nan()), "{name}");
+        assert_eq!(engine.state().unwrap(), before, "{name}");
+        // What it returns are numbers, what it would lead to are none.
+        let far = Rates { others: [("gnp.momentum".to_owned(), 0.8)].into(), ..Rates::new(f32::MAX) };
+        while engine.step(&batch(8, 1), &far).unwrap()[0].to_scalar().is_some_and(f32::is_finite)
+            && engine.not_finite().is_none()
+        {}
+        let found = engine.not_finite().cloned();
+        engine.state().unwrap().check_finite().unwrap();
+        assert!(found.is_some(), "{name}");
+        engine.set_state(&before).unwrap();
+        take(&mut *engine, 1);
+        assert_eq!(engine.not_finite(), None, "{name}");
+
+        let nan = ("b1".to_owned(), Tensor::F32(ArrayD::from_elem(vec![5], f32::NAN)));
+        let spoilt: State =
+            before.iter().map(|(name, tensor)| (name.to_owned(), tensor.clone())).chain([nan]).collect();
+        assert!(engine.set_state(&spoilt).unwrap_err().to_string().starts_with("`b1` holds NaN"), "{name}");
+    }
+}
+
+#[test]
+fn a_rehearsal_leaves_no_trace() {
+    let folder = tempfile::tempdir().unwrap();
+    for ((name, mut engine), (_, mut other)) in engines(folder.path()).into_iter().zip(engines(folder.path())) {
+        let before = engine.state().unwrap();
+        let rates = Rates { r: Some(0.3), ..Rates::new(0.2) };
+        let told = engine.rehearse(&batch(8, 0), &rates).unwrap();
+        engine.rehearse(&batch(5, 1), &Rates::new(f32::INFINITY)).unwrap();
+        assert_eq!((engine.state().unwrap(), engine.not_finite()), (before, None), "{name}");
+        assert_eq!(engine.step(&batch(8, 0), &rates).unwrap(), told, "{name}");
+        other.step(&batch(8, 0), &rates).unwrap();
+        assert_eq!(engine.state().unwrap(), other.state().unwrap(), "{name}");
+    }
+}

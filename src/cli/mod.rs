@@ -2,10 +2,12 @@
 
 pub mod arguments;
 pub mod config_file;
+mod copying;
 pub mod describe;
 mod generate;
 mod table;
 
+pub use copying::CopyingBar;
 pub use table::table;
 
 use crate::experiment::Configuration;

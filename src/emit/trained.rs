@@ -1,8 +1,7 @@
 //! The original model with trained weights: what did not train stays byte for byte what it was.
 
-use crate::onnx::Model;
 use crate::onnx::proto::attribute_proto::AttributeType;
-use crate::onnx::proto::{AttributeProto, NodeProto, TensorProto};
+use crate::onnx::proto::{AttributeProto, GraphProto, NodeProto, TensorProto};
 use crate::weights::Edit;
 use crate::{Error, Result};
 use bytes::Bytes;
@@ -40,28 +39,26 @@ fn transpose(payload: &Bytes, rows: usize, columns: usize) -> Bytes {
     turned.flatten().collect::<Vec<u8>>().into()
 }
 
-/// Puts trained weights into the model that they came from: into initializers, and into the `Constant` and `ConstantOfShape`
-/// nodes that stand for such.
+/// Puts trained weights into the graph that they came from, the main one or a branch: into initializers, and into the
+/// `Constant` and `ConstantOfShape` nodes that stand for such.
 ///
 /// # Errors
-/// Where the model has no constant of such a name, or one of another type or shape.
-pub fn replace(model: &mut Model, trained: Vec<Trained>) -> Result<()> {
+/// Where the graph has no constant of such a name, or one of another type or shape.
+pub fn replace(graph: &mut GraphProto, trained: Vec<Trained>) -> Result<()> {
     let mut by_name: HashMap<String, Trained> = trained.into_iter().map(|t| (t.name.clone(), t)).collect();
-    let path = model.path().to_owned();
-    for tensor in &mut model.graph.initializer {
+    for tensor in &mut graph.initializer {
         if let Some(trained) = by_name.remove(tensor.name()) {
-            set(tensor, trained).map_err(|e| e.in_file(&path))?;
+            set(tensor, trained)?;
         }
     }
-    for node in &mut model.graph.node {
+    for node in &mut graph.node {
         let Some(trained) = node.output.first().and_then(|output| by_name.remove(output)) else { continue };
-        constant(node, trained).map_err(|e| e.in_file(&path))?;
+        constant(node, trained)?;
     }
     match by_name.into_keys().next() {
         None => Ok(()),
         Some(name) => Err(Error::input(format!("the model has no constant `{name}` to put its trained elements into"))
-            .help("name the model that the step model was made of; weights inside of functions cannot be put back")
-            .in_file(&path)),
+            .help("name the model that the step model was made of; weights inside of functions cannot be put back")),
     }
 }
 

@@ -57,6 +57,17 @@ impl Available {
             Self::Tract => Box::new(Tract::load(step, eval, options)?),
         })
     }
+
+    /// Loads the step model in the file that `step` was read from, as other applications do.
+    ///
+    /// # Errors
+    /// As [`Available::load`].
+    pub fn load_file(&self, step: &Model, options: &Options) -> Result<Box<dyn StepEngine>> {
+        Ok(match self {
+            Self::OnnxRuntime(runtime) => Box::new(Ort::load_file(runtime, step, options)?),
+            Self::Tract => Box::new(Tract::load(step, None, options)?),
+        })
+    }
 }
 
 fn no_runtime() -> Error {

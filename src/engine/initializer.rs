@@ -2,7 +2,7 @@
 
 use super::{ElementType, Tensor};
 use crate::onnx::proto::TensorProto;
-use crate::onnx::{self, DataType, ExternalLocation};
+use crate::onnx::{DataType, Payloads};
 use crate::{Error, Result};
 use std::path::Path;
 
@@ -19,16 +19,11 @@ pub(super) fn read(tensor: &TensorProto, folder: &Path) -> Result<Tensor> {
     let shape: Vec<usize> = tensor.dims.iter().map(|&dim| usize::try_from(dim).unwrap_or(0)).collect();
     let of =
         |bytes: &[u8]| Tensor::from_le_bytes(element, &shape, bytes).map_err(|e| faulty(format!("is damaged: {e}")));
-    if let Some(location) = ExternalLocation::of(tensor)? {
-        let file = folder.join(&location.file);
-        let bytes = onnx::map(&file)?;
-        let begin = usize::try_from(location.offset).unwrap_or(usize::MAX);
-        let end = location.length.map_or(Some(bytes.len()), |length| begin.checked_add(usize::try_from(length).ok()?));
-        let elements = end.and_then(|end| bytes.get(begin..end));
-        return of(elements.ok_or_else(|| faulty("ends beyond its file".into()).in_file(file))?);
+    if tensor.is_zeros() {
+        return Ok(Tensor::zeros(element, &shape));
     }
-    if let Some(raw) = &tensor.raw_data {
-        return of(raw);
+    if let Some(bytes) = Payloads::new(folder).of(tensor)? {
+        return of(&bytes);
     }
     let bytes: Option<Vec<u8>> = match element {
         ElementType::F32 => tensor.floats().map(|v| v.into_iter().flat_map(|x| (x as f32).to_le_bytes()).collect()),

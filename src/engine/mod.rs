@@ -6,6 +6,7 @@
 
 mod choice;
 mod device;
+pub(crate) mod finite;
 mod initializer;
 pub mod ort;
 pub mod ort_training;
@@ -20,6 +21,7 @@ pub use self::ort::Ort;
 pub use self::tract::Tract;
 pub use choice::Available;
 pub use device::Device;
+pub use finite::NotFinite;
 pub use ort_training::OrtTraining;
 pub use port::{Port, check_batch};
 pub use state::State;
@@ -61,11 +63,23 @@ pub trait Engine {
     /// The names of the values that [`Engine::evaluate`] returns, the loss first.
     fn evaluate_outputs(&self) -> &[String];
 
-    /// One training step on `batch` (one tensor a port): gradient, optimizer update, gradients reset.
+    /// One training step on `batch` (one tensor a port): gradient, optimizer update, gradients reset. Where a number of
+    /// it is NaN or infinite the step is not taken, which [`Engine::not_finite`] tells: parameters and optimizer stay
+    /// as they were.
     ///
     /// # Errors
     /// Where the runtime refuses the batch, or a rate that the graph needs is not given.
     fn step(&mut self, batch: &[Tensor], rates: &Rates) -> Result<Vec<Tensor>>;
+
+    /// Computes what [`Engine::step`] would return, and takes no step: it is as if it had not been called.
+    ///
+    /// # Errors
+    /// As [`Engine::step`].
+    fn rehearse(&mut self, batch: &[Tensor], rates: &Rates) -> Result<Vec<Tensor>>;
+
+    /// Why the last step was not taken: what of it was NaN or infinite, among the numbers that it returned or in the
+    /// state that it would have left, as far as the engine can look into that. None where it was taken.
+    fn not_finite(&self) -> Option<&NotFinite>;
 
     /// The evaluation graph on `batch`, with the parameters as they stand; changes nothing.
     ///
@@ -76,7 +90,7 @@ pub trait Engine {
     /// Writes the parameters and the optimizer's state to `file`, from which a new engine can go on.
     ///
     /// # Errors
-    /// Where the file cannot be written.
+    /// Where a parameter is NaN or infinite, or the file cannot be written.
     fn save(&mut self, file: &Path) -> Result<()>;
 }
 

@@ -3,7 +3,7 @@
 //! The file is in the format *safetensors*: a table of names, element types and shapes in JSON, then the elements. Every
 //! engine, and Python, reads it.
 
-use super::{ElementType, Tensor};
+use super::{ElementType, Tensor, finite};
 use crate::{Error, Result, onnx};
 use safetensors::tensor::{TensorView, View};
 use safetensors::{Dtype, SafeTensors};
@@ -40,6 +40,14 @@ impl State {
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+
+    /// Checks that all floats are finite: nothing can be gone on with from others, and no run keeps them.
+    ///
+    /// # Errors
+    /// Where one is NaN or infinite; the message names its tensor.
+    pub fn check_finite(&self) -> Result<()> {
+        finite::find(self.iter()).map_or(Ok(()), |found| Err(found.in_state()))
     }
 
     /// Writes all tensors to `file`.

@@ -59,6 +59,11 @@ impl StepModel {
         self.batch.iter().find(|port| port.name == LABELS)
     }
 
+    /// The names of the state.
+    pub(super) fn state_names(&self) -> HashSet<&str> {
+        self.state.iter().map(|slot| slot.port.name.as_str()).collect()
+    }
+
     /// The value in the file of the hyperparameter `name`, as a float.
     pub fn default_of(&self, name: &str) -> Option<f32> {
         self.hyperparameters.iter().find(|h| h.name == name)?.default.to_scalar()
@@ -84,7 +89,8 @@ impl StepModel {
     /// The tensors of `state`, in the order of the slots.
     ///
     /// # Errors
-    /// Where it is not a state of this model: one is missing, one too many, or of another element type or shape.
+    /// Where it is not a state of this model: one is missing, one too many, or of another element type or shape. Where
+    /// an element is NaN or infinite.
     pub fn in_order<'s>(&self, state: &'s State) -> Result<Vec<&'s Tensor>> {
         const HELP: &str = "it belongs to another model, or to this one rewritten with another optimizer";
         let tensors = self.state.iter().map(|StateSlot { port, .. }| {
@@ -97,10 +103,10 @@ impl StepModel {
             Err(Error::input(format!("`{name}` is {port}, but in the state {element} {shape:?}")).help(HELP))
         });
         let tensors = tensors.collect::<Result<Vec<_>>>()?;
-        let known: HashSet<&str> = self.state.iter().map(|slot| slot.port.name.as_str()).collect();
+        let known = self.state_names();
         match state.iter().find(|(name, _)| !known.contains(name)) {
             Some((name, _)) => Err(Error::input(format!("the model has no state `{name}`")).help(HELP)),
-            None => Ok(tensors),
+            None => state.check_finite().map(|()| tensors),
         }
     }
 

@@ -94,6 +94,15 @@ impl Tensor {
         Self::F32(ArrayD::from_elem(IxDyn(&[]), value))
     }
 
+    /// A tensor of zeros.
+    pub fn zeros(element: ElementType, shape: &[usize]) -> Self {
+        match element {
+            ElementType::F32 => Self::F32(ArrayD::zeros(IxDyn(shape))),
+            ElementType::I32 => Self::I32(ArrayD::zeros(IxDyn(shape))),
+            ElementType::I64 => Self::I64(ArrayD::zeros(IxDyn(shape))),
+        }
+    }
+
     /// The samples `rows` of the outermost axis, in that order, as a new tensor.
     pub fn select(&self, rows: &[usize]) -> Self {
         match self {

@@ -2,6 +2,7 @@
 
 use super::{Configuration, Init};
 use crate::engine::Device;
+use crate::onnx::ExternalData;
 use crate::penalty::Warmup;
 use crate::rewrite::StepOptions;
 use crate::train::{CheckpointPolicy, Config, Span, data};
@@ -79,6 +80,8 @@ pub struct Experiment {
     pub existing: Existing,
     /// Where the trained model is written besides.
     pub output: Option<PathBuf>,
+    /// What becomes of the model's external data in the results.
+    pub external_data: ExternalData,
     /// What the run was started with, for `config.toml` in its folder; no such file where there is none.
     pub configuration: Option<Configuration>,
 }
@@ -106,6 +109,7 @@ impl Experiment {
             folder: folder.into(),
             existing: Existing::default(),
             output: None,
+            external_data: ExternalData::default(),
             configuration: None,
         }
     }

@@ -3,12 +3,13 @@
 use super::trainee::Trainee;
 use super::{Existing, Experiment, Outcome};
 use crate::contract::WRONG;
-use crate::onnx::ensure_free;
+use crate::lowering::Random;
+use crate::onnx::{Copying, ensure_free};
 use crate::penalty::Penalty;
 use crate::rewrite::{StepConfig, StepReport};
 use crate::train::data::{Data, Dataset, Feed};
 use crate::train::report::{self, About, History, TensorBoard};
-use crate::train::{Checkpoint, Config, Ended, Event, Progress, Run, RunFolder, fit, prepare};
+use crate::train::{Checkpoint, Config, Ended, Event, Progress, Run, RunFolder, fit, prepare, rehearse};
 use crate::{Error, Result};
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
@@ -54,6 +55,11 @@ pub trait Observer {
     fn event(&mut self, event: &Event) {
         let _ = event;
     }
+
+    /// The model's external data is copied for the results.
+    fn copying(&mut self, copying: &Copying<'_>) {
+        let _ = copying;
+    }
 }
 
 /// Whom nothing interests.
@@ -74,14 +80,19 @@ pub fn run(experiment: Experiment, observer: &mut dyn Observer, stop: &AtomicBoo
     }
     let trainee = Trainee::open(&experiment, observer)?;
     let config = trainee.complete(&experiment)?;
-    let checkpoint = if existing == Existing::Resume {
-        RunFolder::newest_checkpoint(root)?
+    let (checkpoint, passed_over) = if existing == Existing::Resume {
+        RunFolder::checkpoint_to_resume(root)?
     } else {
         RunFolder::check_free(root, existing == Existing::Replace)?;
-        None
+        (None, false)
     };
     for damage in checkpoint.iter().flat_map(Checkpoint::damaged) {
         observer.notice(Notice::Info(&format!("warning: {damage}; going on from the checkpoint before it")));
+    }
+    if passed_over {
+        let instead =
+            checkpoint.as_ref().map_or("beginning the run anew", |_| "going on from the checkpoint before it");
+        observer.notice(Notice::Info(&format!("the weights of the last checkpoint have diverged: {instead}")));
     }
     let policy = &experiment.policy;
     let mut data = Data::load(&experiment.data)?;
@@ -109,6 +120,11 @@ pub fn run(experiment: Experiment, observer: &mut dyn Observer, stop: &AtomicBoo
     let test = test.map(|test| train.for_test(test).map_err(in_model)).transpose()?;
     let counting = Counting::of(step_config.as_ref(), engine.evaluate_outputs(), classes);
     policy.check(test.is_some(), counting.tells_error)?;
+    // An engine that draws would draw something else after a rehearsal.
+    let draws_by_engine = step_config.as_ref().is_some_and(|config| config.lowering.random == Random::Engine);
+    if checkpoint.is_none() && !draws_by_engine {
+        rehearse(engine, &train, test.as_ref(), &config).map_err(in_model)?;
+    }
     let mut folder = match &checkpoint {
         Some(checkpoint) => RunFolder::resume(root, fingerprint, checkpoint)?,
         None => RunFolder::create(root, fingerprint, existing != Existing::Refuse)?,
@@ -144,7 +160,9 @@ pub fn run(experiment: Experiment, observer: &mut dyn Observer, stop: &AtomicBoo
         Ended::Stopped => None,
         _ => {
             let best = if policy.best.is_some() { folder.best_checkpoint()? } else { None };
-            Some(loaded.write(&folder, best.as_ref(), experiment.output.as_deref())?)
+            let (output, external_data) = (experiment.output.as_deref(), experiment.external_data);
+            let watch = &mut |copying: &Copying<'_>| observer.copying(copying);
+            Some(loaded.write(&folder, best.as_ref(), output, external_data, watch)?)
         }
     };
     // A run that was stopped before its first step has nothing to show.
@@ -294,7 +312,7 @@ fn announce(
     if *progress != Progress::default() {
         say(&format!("going on after step {}", progress.step));
     } else if experiment.existing == Existing::Resume {
-        say("the run has no checkpoint yet: beginning it anew");
+        say("the run has no checkpoint to go on from: beginning it anew");
     }
     if data.test.is_none() {
         say("no test data: the test error will be unknown (--test-data names some)");

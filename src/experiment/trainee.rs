@@ -8,15 +8,15 @@ use crate::engine::ort_training::{Artifacts, Options};
 use crate::engine::runtime::Runtime;
 use crate::engine::{Available, Engine, OrtTraining, Rates, State, StepEngine, StepModel, Tensor, runtime};
 use crate::lowering;
-use crate::onnx::{self, Model, WriteOptions};
+use crate::onnx::{self, ExternalData, Model, Watch, WriteOptions};
 use crate::penalty::Warmup;
 use crate::rewrite::{self, StepConfig};
 use crate::train::{Checkpoint, Config, GrWarmup, RunFolder, Span, exposed_numbers, find_artifacts};
 use crate::weights::Edit;
 use crate::{Error, Result};
 use sha2::{Digest, Sha256};
+use std::io;
 use std::path::{Path, PathBuf};
-use tempfile::TempDir;
 
 /// What artifacts, which have no learning rate of their own, are trained with.
 const LEARNING_RATE_OF_ARTIFACTS: f32 = 1e-3;
@@ -75,12 +75,10 @@ pub(super) struct Step {
     /// What it is evaluated with.
     eval: Option<Model>,
     forward: Option<Model>,
-    /// Holds the files of models that are made for this run.
-    _scratch: TempDir,
 }
 
 impl Trainee {
-    /// What the experiment names. An ordinary model is rewritten; models that are made for the run lie beside its folder.
+    /// What the experiment names. An ordinary model is rewritten.
     pub fn open(experiment: &Experiment, observer: &mut dyn Observer) -> Result<Self> {
         let path = &*experiment.model;
         let model = if path.is_dir() { None } else { Some(onnx::read(path)?) };
@@ -100,7 +98,6 @@ impl Trainee {
             }
             return find_artifacts(path).map(Self::Artifacts);
         };
-        let scratch = scratch_beside(&experiment.folder)?;
         let (step, forward) = if kind == Kind::Step {
             let config = StepConfig::of(&model);
             let beside = config.as_ref().ok().map(|config| model.folder().join(&config.model));
@@ -114,15 +111,14 @@ impl Trainee {
             }
             let (step, report) = rewrite::make_step(model.clone(), &options)?;
             observer.notice(Notice::Made(&report));
-            (written(step, scratch.path(), "step.onnx")?, Some(model))
+            (step, Some(model))
         };
         let eval = forward.as_ref().map(|forward| {
             let names = StepModel::recognise(&step)?.state.into_iter().map(|slot| slot.port.name).collect::<Vec<_>>();
-            let eval = rewrite::make_evaluation(forward.clone(), &StepConfig::of(&step)?, &names)?;
-            written(eval, scratch.path(), "eval.onnx")
+            rewrite::make_evaluation(forward.clone(), &StepConfig::of(&step)?, &names)
         });
         let eval = eval.transpose()?;
-        Ok(Self::Step(Box::new(Step { step, eval, forward, _scratch: scratch })))
+        Ok(Self::Step(Box::new(Step { step, eval, forward })))
     }
 
     /// The choices of the experiment, with those that it leaves to what is trained, and checked against it.
@@ -183,14 +179,26 @@ impl Trainee {
         }
     }
 
-    /// The SHA-256 of the file that holds the gradient, in hexadecimal: which model it is.
+    /// The SHA-256 of the model that holds the gradient, in hexadecimal: which model it is.
+    ///
+    /// The rates that a step model's inputs have by default are left out, and what it says of itself: a run is told by
+    /// those that it has.
     pub fn digest(&self) -> Result<String> {
-        let file = match self {
-            Self::Artifacts(artifacts) => &artifacts.training_model,
-            Self::Step(this) => this.step.path(),
+        let digest = match self {
+            Self::Artifacts(Artifacts { training_model: file, .. }) => {
+                let bytes = std::fs::read(file).map_err(|error| Error::io("read the file", file, &error))?;
+                Sha256::digest(&bytes)
+            }
+            Self::Step(this) => {
+                let mut step = this.step.clone();
+                step.header.metadata_props.clear();
+                step.graph.initializer.retain(|tensor| ![LEARNING_RATE, R, ALPHA].contains(&tensor.name()));
+                let mut hashing = Hashing(Sha256::new());
+                onnx::encode(step, &mut hashing)?;
+                hashing.0.finalize()
+            }
         };
-        let bytes = std::fs::read(file).map_err(|error| Error::io("read the file", file, &error))?;
-        Ok(Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect())
+        Ok(digest.iter().map(|byte| format!("{byte:02x}")).collect())
     }
 
     /// Loads it into the engine that the experiment asks for, as it was at `checkpoint`.
@@ -225,7 +233,7 @@ impl Trainee {
                 Ok(Loaded { name, run: LoadedRun::Artifacts { engine, runtime, artifacts, options } })
             }
             Self::Step(this) => {
-                let Step { step, eval, forward, _scratch } = *this;
+                let Step { step, eval, forward } = *this;
                 let (available, why) = match experiment.engine {
                     EngineKind::Auto => match Available::best(named, experiment.device)? {
                         Available::Tract => (
@@ -253,9 +261,23 @@ impl Trainee {
                 }
                 let name = available.name();
                 let edits = StepConfig::of(&step).map(|config| config.edits).unwrap_or_default();
-                Ok(Loaded { name, run: LoadedRun::Step { engine, forward: forward.map(Box::new), edits, _scratch } })
+                Ok(Loaded { name, run: LoadedRun::Step { engine, forward: forward.map(Box::new), edits } })
             }
         }
+    }
+}
+
+/// A hash of what is written.
+struct Hashing(Sha256);
+
+impl io::Write for Hashing {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.update(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 
@@ -276,21 +298,6 @@ fn gr_warmup(experiment: &Experiment, what: Warmup, length: Option<Span>, in_gra
     Ok(Some(GrWarmup { what, length, in_graph }))
 }
 
-/// A folder beside the run's, so that large weights can be linked into it, which goes with the run.
-fn scratch_beside(root: &Path) -> Result<TempDir> {
-    let parent = root.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    std::fs::create_dir_all(parent).map_err(|error| Error::io("make the folder", parent, &error))?;
-    let scratch = tempfile::Builder::new().prefix(".gnp-").tempdir_in(parent);
-    scratch.map_err(|error| Error::io("write to the folder", parent, &error).help("name another folder with --out"))
-}
-
-/// Writes a model that was made, and reads it as an engine will.
-fn written(model: Model, folder: &Path, name: &str) -> Result<Model> {
-    let file = folder.join(name);
-    onnx::write(model, &file, &WriteOptions { force: true, ..WriteOptions::default() })?;
-    onnx::read(file)
-}
-
 /// A trainee in its engine.
 pub(super) struct Loaded {
     /// The engine's name.
@@ -301,8 +308,8 @@ pub(super) struct Loaded {
 enum LoadedRun {
     /// With what it was loaded from.
     Artifacts { engine: Box<OrtTraining>, runtime: Runtime, artifacts: Artifacts, options: Options },
-    /// With the model that its trained weights go into, what was changed in that, and the folder of what was made for the run.
-    Step { engine: Box<dyn StepEngine>, forward: Option<Box<Model>>, edits: Vec<Edit>, _scratch: TempDir },
+    /// With the model that its trained weights go into, and what was changed in that.
+    Step { engine: Box<dyn StepEngine>, forward: Option<Box<Model>>, edits: Vec<Edit> },
 }
 
 impl Loaded {
@@ -320,14 +327,42 @@ impl Loaded {
         folder: &RunFolder,
         best: Option<&Checkpoint>,
         output: Option<&Path>,
+        external_data: ExternalData,
+        watch: Watch<'_>,
     ) -> Result<(String, PathBuf)> {
-        let last = match &mut self.run {
-            LoadedRun::Artifacts { engine, .. } => folder.write_model(|file| engine.export(file))?,
-            LoadedRun::Step { engine, forward: Some(forward), edits, .. } => {
-                write_trained(forward, edits, &engine.state()?, &folder.path_of(RunFolder::MODEL))?
+        let (what, name) = match best {
+            None => ("model", RunFolder::MODEL),
+            Some(_) => ("best model", RunFolder::BEST_MODEL),
+        };
+        let written = folder.path_of(name);
+        let options = WriteOptions { force: true, external_data, ..WriteOptions::default() };
+        match &mut self.run {
+            LoadedRun::Artifacts { engine, runtime, artifacts, options: engine_options } => {
+                folder.write_model(|file| engine.export(file))?;
+                if let Some(best) = best {
+                    let artifacts = Artifacts { checkpoint: best.engine_file(), ..artifacts.clone() };
+                    let mut engine = OrtTraining::load(runtime, &artifacts, engine_options)?;
+                    folder.write_result(RunFolder::BEST_MODEL, |file| engine.export(file))?;
+                }
+                if let Some(output) = output {
+                    onnx::write_watched(onnx::read(&written)?, output, &options, watch)?;
+                }
+            }
+            LoadedRun::Step { engine, forward: Some(forward), edits } => {
+                let last = engine.state()?;
+                let mut write =
+                    |state: &State, file: &Path| write_trained(forward, edits, state, file, &options, watch);
+                write(&last, &folder.path_of(RunFolder::MODEL))?;
+                let best = best.map(|best| State::read(&best.engine_file())).transpose()?;
+                if let Some(best) = &best {
+                    write(best, &written)?;
+                }
+                if let Some(output) = output {
+                    write(best.as_ref().unwrap_or(&last), output)?;
+                }
             }
             LoadedRun::Step { engine, forward: None, .. } => {
-                let state = folder.write_state(|file| engine.state()?.write(file))?;
+                let state = folder.write_state(|file| engine.save(file))?;
                 return match output {
                     None => Ok(("state".into(), state)),
                     Some(output) => Err(Error::input(
@@ -337,37 +372,24 @@ impl Loaded {
                     .help(format!("name it with --forward; the trained weights are in {}", state.display()))),
                 };
             }
-        };
-        let best = best.map(|best| self.write_best(folder, best)).transpose()?;
-        let (what, model) = best.map_or(("model", last), |best| ("best model", best));
-        let Some(output) = output else { return Ok((what.into(), model)) };
-        let trained = onnx::read(&model)?;
-        onnx::write(trained, output, &WriteOptions { force: true, ..WriteOptions::default() })?;
-        Ok((what.into(), output.to_owned()))
-    }
-
-    fn write_best(&self, folder: &RunFolder, best: &Checkpoint) -> Result<PathBuf> {
-        match &self.run {
-            LoadedRun::Artifacts { runtime, artifacts, options, .. } => {
-                let artifacts = Artifacts { checkpoint: best.engine_file(), ..artifacts.clone() };
-                let mut engine = OrtTraining::load(runtime, &artifacts, options)?;
-                folder.write_result(RunFolder::BEST_MODEL, |file| engine.export(file))
-            }
-            LoadedRun::Step { forward, edits, .. } => {
-                let forward = forward.as_ref().ok_or_else(|| Error::internal("a best model without a model"))?;
-                let state = State::read(&best.engine_file())?;
-                write_trained(forward, edits, &state, &folder.path_of(RunFolder::BEST_MODEL))
-            }
         }
+        Ok((what.into(), output.map_or(written, Path::to_owned)))
     }
 }
 
-/// Writes `forward` with the weights of `state`: whole or not at all, and with its data files under the names that they keep.
-fn write_trained(forward: &Model, edits: &[Edit], state: &State, file: &Path) -> Result<PathBuf> {
+/// Writes `forward` with the weights of `state`: whole or not at all.
+fn write_trained(
+    forward: &Model,
+    edits: &[Edit],
+    state: &State,
+    file: &Path,
+    options: &WriteOptions,
+    watch: Watch<'_>,
+) -> Result<()> {
+    state.check_finite()?;
     let mut trained = forward.clone();
     rewrite::restore(&mut trained, trained_tensors(state), edits)?;
-    onnx::write(trained, file, &WriteOptions { force: true, ..WriteOptions::default() })?;
-    Ok(file.to_owned())
+    onnx::write_watched(trained, file, options, watch).map(drop)
 }
 
 /// The float tensors of a state.

@@ -9,7 +9,7 @@ use foldhash::{HashSet, HashSetExt as _};
 ///
 /// # Errors
 /// Where a value is defined twice, a node reads or the graph returns a value that nothing defines, or two nodes have one
-/// name. Cycles are found by [`super::order::sort`].
+/// name. Cycles are found by `super::order::sort`.
 pub fn well_formed(graph: &GraphProto) -> Result<()> {
     let mut seen = HashSet::with_capacity(graph.node.len());
     for node in graph.node.iter().filter(|n| !n.name().is_empty()) {

@@ -1,10 +1,10 @@
 //! What is known of values before the graph runs: element types, shapes, and the numbers of small constants.
 
-use super::{Renaming, Value, tensor_type};
+use super::{Renaming, Value, for_each_subgraph, for_each_use, tensor_type};
 use crate::onnx::DataType;
 use crate::onnx::proto::tensor_shape_proto::{Dimension, dimension::Value as DimValue};
-use crate::onnx::proto::{GraphProto, TensorProto, TensorShapeProto, TypeProto, ValueInfoProto, type_proto};
-use foldhash::HashMap;
+use crate::onnx::proto::{GraphProto, NodeProto, TensorProto, TensorShapeProto, TypeProto, ValueInfoProto, type_proto};
+use foldhash::{HashMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
 
@@ -156,11 +156,11 @@ impl Fact {
 pub struct Facts {
     facts: HashMap<Value, Fact>,
     ints: HashMap<Value, Vec<i64>>,
-    numbers: HashMap<Value, f64>,
+    floats: HashMap<Value, Vec<f64>>,
 }
 
-/// Integer constants of up to so many elements (shapes, axes, pads) are known by their numbers.
-const SMALL: usize = 64;
+/// Constants of up to so many elements (shapes, axes, pads, scales) are known by their numbers.
+pub(crate) const SMALL: usize = 64;
 
 impl Facts {
     /// What the graph itself declares: inputs, outputs, typed values, initializers.
@@ -188,8 +188,8 @@ impl Facts {
         if let Some(ints) = self.ints.get(from).cloned() {
             self.ints.insert(to.into(), ints);
         }
-        if let Some(number) = self.numbers.get(from).copied() {
-            self.numbers.insert(to.into(), number);
+        if let Some(floats) = self.floats.get(from).cloned() {
+            self.floats.insert(to.into(), floats);
         }
     }
 
@@ -206,6 +206,11 @@ impl Facts {
         self.facts.get(value)
     }
 
+    /// What is known of every value, in no order.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&Value, &Fact)> {
+        self.facts.iter()
+    }
+
     /// Learns a fact, in place of what was known.
     pub fn insert(&mut self, value: Value, fact: Fact) {
         self.facts.insert(value, fact);
@@ -214,8 +219,31 @@ impl Facts {
     /// Takes a fact and numbers back.
     pub fn forget(&mut self, value: &str) {
         self.facts.remove(value);
+        self.forget_numbers(value);
+    }
+
+    fn forget_numbers(&mut self, value: &str) {
         self.ints.remove(value);
-        self.numbers.remove(value);
+        self.floats.remove(value);
+    }
+
+    /// Takes back the numbers of `values` and of all that `nodes`, in order, make of their elements: what trains is no
+    /// constant.
+    pub fn vary(&mut self, nodes: &[NodeProto], values: &[Value]) {
+        values.iter().for_each(|value| self.forget_numbers(value));
+        self.vary_in(nodes, &mut values.iter().map(|value| &**value).collect());
+    }
+
+    fn vary_in<'n>(&mut self, nodes: &'n [NodeProto], varying: &mut HashSet<&'n str>) {
+        for node in nodes {
+            for_each_subgraph(node, &mut |body| self.vary_in(&body.node, varying));
+            let mut varies = false;
+            for_each_use(node, &mut |name| varies |= varying.contains(name));
+            if varies && !matches!(node.op_type(), "Shape" | "Size") {
+                varying.extend(node.output.iter().map(String::as_str));
+                node.output.iter().for_each(|output| self.forget_numbers(output));
+            }
+        }
     }
 
     /// Learns of every renamed value what is known of the original.
@@ -231,21 +259,18 @@ impl Facts {
     pub fn extend(&mut self, other: Self) {
         self.facts.extend(other.facts);
         self.ints.extend(other.ints);
-        self.numbers.extend(other.numbers);
+        self.floats.extend(other.floats);
     }
 
-    /// Learns the type and the shape of a constant, and its elements if it is a small one of whole numbers or a single number.
+    /// Learns the type and the shape of a constant, and its elements if it is a small one.
     pub fn insert_tensor(&mut self, tensor: &TensorProto) {
         let (name, Some(element)) = (Value::from(tensor.name()), tensor.element()) else { return };
-        if tensor.element_count() <= SMALL
-            && let Some(ints) = tensor.ints()
-        {
-            self.ints.insert(name.clone(), ints);
-        }
-        if tensor.element_count() == 1
-            && let Some([number]) = tensor.floats().as_deref()
-        {
-            self.numbers.insert(name.clone(), *number);
+        if tensor.element_count() <= SMALL {
+            if let Some(ints) = tensor.ints() {
+                self.ints.insert(name.clone(), ints);
+            } else if let Some(floats) = tensor.floats() {
+                self.floats.insert(name.clone(), floats);
+            }
         }
         self.insert(name, Fact::with_sizes(element, &tensor.dims));
     }
@@ -255,11 +280,17 @@ impl Facts {
         self.ints.get(value).map(Vec::as_slice)
     }
 
+    /// The elements of a small constant of floating-point numbers, flattened.
+    pub fn floats(&self, value: &str) -> Option<&[f64]> {
+        self.floats.get(value).map(Vec::as_slice)
+    }
+
     /// The number that a constant with one element is.
     pub fn number(&self, value: &str) -> Option<f64> {
-        match self.ints(value) {
-            Some([number]) => Some(*number as f64),
-            _ => self.numbers.get(value).copied(),
+        match (self.ints(value), self.floats(value)) {
+            (Some([number]), _) => Some(*number as f64),
+            (_, Some([number])) => Some(*number),
+            _ => None,
         }
     }
 
@@ -268,5 +299,31 @@ impl Facts {
         if ints.len() <= SMALL {
             self.ints.insert(value, ints);
         }
+    }
+
+    /// Learns the elements of a constant of floating-point numbers.
+    pub fn insert_floats(&mut self, value: Value, floats: Vec<f64>) {
+        if floats.len() <= SMALL {
+            self.floats.insert(value, floats);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::graph::tests::node;
+
+    #[test]
+    fn what_follows_from_a_parameter_is_no_constant() {
+        let nodes = [node("Mul", &["w", "two"], &["scale"]), node("Shape", &["w"], &["shape"])].map(NodeProto::from);
+        let mut facts = Facts::default();
+        for name in ["w", "two", "scale"] {
+            facts.insert_floats(name.into(), vec![2.0]);
+        }
+        facts.insert_ints("shape".into(), vec![1]);
+        facts.vary(&nodes, &["w".into()]);
+        let known = ["w", "two", "scale", "shape"].map(|name| facts.number(name).is_some());
+        assert_eq!(known, [false, true, false, true]);
     }
 }

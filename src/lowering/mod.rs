@@ -15,6 +15,7 @@
 mod batch_norm;
 mod dropout;
 mod loss;
+mod pad;
 mod random;
 mod straight_through;
 
@@ -162,7 +163,8 @@ pub fn lower(graph: &mut Graph, facts: &mut Facts, choices: &Choices, frozen: &H
 }
 
 /// Replaces the nodes that were left whole for their gradients' sake by their parts, which are standard operators with
-/// kernels for parameters that change: [`BATCH_NORM`], and BatchNormalization, which tract computes with constants alone.
+/// kernels for parameters that change: [`BATCH_NORM`], and BatchNormalization, which tract computes with constants
+/// alone. A Pad along some axes becomes one along all, which ONNX Runtime does not get wrong.
 ///
 /// # Errors
 /// Where such a node lacks an input.
@@ -186,6 +188,7 @@ fn expand_node(b: &mut TypedBuilder<'_>, mut node: NodeProto) -> Result<()> {
             Ok(())
         }
         ("", "BatchNormalization") if node.int("training_mode", 0) == 0 => batch_norm::expand_inference(&node, b),
+        ("", "Pad") if node.input(3).is_some() => pad::expand(node, b),
         _ => {
             b.put(node);
             Ok(())

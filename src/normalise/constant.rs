@@ -24,8 +24,21 @@ pub(super) fn move_out(context: &mut Context, mut node: NodeProto) -> Option<Nod
     None
 }
 
+/// The value of a `Constant` of floating-point numbers, under the name of its output, taken out of it.
+pub(super) fn floating(node: &mut NodeProto) -> Option<TensorProto> {
+    if !node.is("", "Constant") {
+        return None;
+    }
+    let is_floating = match node.attribute("value") {
+        Some(attribute) => is_floating(attribute.t.as_deref()?.element()?),
+        None => node.attribute("value_float").or(node.attribute("value_floats")).is_some(),
+    };
+    let name = node.output.first().filter(|_| is_floating).cloned()?;
+    Some(TensorProto { name: Some(name), ..constant(node)? })
+}
+
 /// Whether a type is one that weights have.
-fn is_floating(element: DataType) -> bool {
+pub(super) fn is_floating(element: DataType) -> bool {
     matches!(element, DataType::Float | DataType::Double | DataType::Float16 | DataType::Bfloat16)
 }
 

@@ -2,11 +2,12 @@
 
 use super::function::Functions;
 use super::imports::Versions;
+use super::sequence::Split;
 use super::{Moved, Origin, types};
 use crate::graph::{Fact, Facts, Names, Renaming, for_each_subgraph, for_each_use};
 use crate::onnx::DataType;
 use crate::onnx::proto::{AttributeProto, FunctionProto, GraphProto, NodeProto, TensorProto};
-use foldhash::HashSet;
+use foldhash::{HashMap, HashSet};
 
 /// The pass, as the names of added values say it.
 const PASS: &str = "normalise";
@@ -46,6 +47,8 @@ pub(super) struct Scope {
     /// Nodes that come after the one that is being rewritten.
     pub after: Vec<NodeProto>,
     pub initializers: Vec<TensorProto>,
+    /// The sequences that a tensor was split into, by name.
+    pub splits: HashMap<String, Split>,
 }
 
 impl<'m> Context<'m> {
@@ -83,9 +86,19 @@ impl<'m> Context<'m> {
         self.scopes().find_map(|scope| scope.facts.get(value))?.rank()
     }
 
+    /// The sizes of all axes of a value, where the file declares them.
+    pub fn sizes(&self, value: &str) -> Option<Vec<i64>> {
+        self.scopes().find_map(|scope| scope.facts.get(value))?.sizes()
+    }
+
     /// The elements of a small constant of whole numbers.
     pub fn ints(&self, value: &str) -> Option<&[i64]> {
         self.scopes().find_map(|scope| scope.facts.ints(value))
+    }
+
+    /// How a sequence was split off a tensor, if it was.
+    pub fn split(&self, sequence: &str) -> Option<&Split> {
+        self.scopes().find_map(|scope| scope.splits.get(sequence))
     }
 
     /// A constant.

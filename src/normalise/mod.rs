@@ -13,18 +13,23 @@
 //! ```
 
 mod branch;
+mod branch_constants;
 mod constant;
 mod context;
 mod converted;
 mod function;
 mod imports;
+mod indices;
 mod inputs;
 mod microsoft;
 pub mod opset;
+mod sequence;
 #[cfg(test)]
 mod tests;
 mod types;
 mod walk;
+
+pub use branch_constants::Place;
 
 use crate::Result;
 use crate::onnx::Model;
@@ -51,16 +56,25 @@ pub struct Moved {
     pub origin: Origin,
 }
 
+impl Moved {
+    /// The initializer's name and the branch that it came from, where it came from one.
+    pub fn place(&self) -> Option<(&str, &Place)> {
+        if let Origin::Branch(place) = &self.origin { Some((&self.initializer, place)) } else { None }
+    }
+}
+
 /// Where the elements of an initializer came from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Origin {
     /// A `Constant` node of the main graph, whose output has the initializer's name.
     Constant,
     /// A `ConstantOfShape` node of the main graph, whose output has the initializer's name.
     ConstantOfShape,
+    /// An initializer or a `Constant` node in a branch of an `If`.
+    Branch(Place),
     /// A node that converted a constant of another type, whose output has the initializer's name.
     Converted,
-    /// Something inside a function or a branch that was inlined: the file has no place for new elements.
+    /// Something inside a function that was inlined: the file has no place for new elements.
     Inlined,
 }
 
@@ -72,10 +86,12 @@ pub enum Origin {
 pub fn normalise(model: &mut Model) -> Result<Normalised> {
     let versions = imports::versions(model)?;
     inputs::drop_initializers(model);
+    let mut moved = branch_constants::hoist(&mut model.graph);
     let functions = std::mem::take(&mut model.header.functions);
     let mut context = Context::new(&model.graph, &functions, versions);
     context.graph(&mut model.graph, versions.model)?;
-    let Context { mut warnings, moved, converted, .. } = context;
+    moved.append(&mut context.moved);
+    let Context { mut warnings, converted, .. } = context;
     if converted > 0 {
         warnings.push(format!(
             "{converted} weight{} that the file holds in another type {} as float32, and the trained file holds {} so",

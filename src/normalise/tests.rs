@@ -1,6 +1,6 @@
 use super::*;
 use crate::graph::tests::{TestNode, body, node};
-use crate::graph::{Graph, scalar_info};
+use crate::graph::{Graph, for_each_subgraph, scalar_info};
 use crate::onnx::DataType;
 use crate::onnx::proto::attribute_proto::AttributeType;
 use crate::onnx::proto::{
@@ -121,7 +121,7 @@ fn constants_move_without_a_copy() {
     let find = |name: &str| model.graph.initializer.iter().find(|t| t.name() == name).unwrap();
     assert_eq!(find("w").raw_data.as_ref().unwrap().as_ptr(), payload.as_ptr());
     assert_eq!(find("b").floats(), Some(vec![0.5; 3]));
-    let moved: Vec<_> = moved.iter().map(|m| (m.initializer.as_str(), m.origin)).collect();
+    let moved: Vec<_> = moved.iter().map(|m| (m.initializer.as_str(), m.origin.clone())).collect();
     assert_eq!(moved, [("w", Origin::Constant), ("b", Origin::ConstantOfShape)]);
 }
 
@@ -197,7 +197,77 @@ fn the_branch_that_is_always_taken_takes_the_place_of_if() {
     let mut model = model(18, graph);
     let moved = normalise(&mut model).unwrap().moved;
     assert_eq!(operators(&model), ["Div", "Identity", "Neg"]);
-    assert_eq!(moved, [Moved { initializer: "gnp/normalise/w".into(), origin: Origin::Inlined }]);
+    let places: Vec<_> = moved.iter().filter_map(Moved::place).collect();
+    let names: Vec<_> = places.iter().map(|(initializer, place)| (*initializer, place.name.as_str())).collect();
+    assert_eq!(names, [("y/then_branch/w", "w"), ("y/else_branch/w", "w")]);
+    assert_eq!(model.graph.node[0].input[1], "y/else_branch/w");
+}
+
+#[test]
+fn weights_in_branches_are_the_main_graphs_and_can_be_found_again() {
+    let branch = |name: &str, weight: &str, returned: &str| {
+        let nodes = [node("Mul", &["x", weight], &["p"]), node("Neg", &["p"], &["n"])];
+        let mut graph = body(&[], &nodes, &["n", returned]);
+        graph.initializer = vec![float(weight, 2.0), TensorProto::int64s("places", &[3])];
+        AttributeProto::graph(name, graph)
+    };
+    let constant = with(node("Constant", &[], &["own"]), &[AttributeProto::float("value_float", 3.0)]);
+    let mut otherwise = branch("else_branch", "other", "own");
+    otherwise.g.as_deref_mut().unwrap().node.push(constant.into());
+    let choice = with(node("If", &["x"], &["y", "z"]), &[branch("then_branch", "w", "w"), otherwise]);
+    let before = model(18, body(&["x"], &[choice], &["y", "z"]));
+    let mut after = before.clone();
+    let moved = normalise(&mut after).unwrap().moved;
+    operators(&after);
+    let initializers: Vec<_> = after.graph.initializer.iter().map(|t| t.name()).collect();
+    // What a branch returns has its name in the branch.
+    assert_eq!(initializers, ["y+z/then_branch/w", "other", "y+z/else_branch/own"]);
+    let mut graph = before.graph;
+    for (initializer, place) in moved.iter().filter_map(Moved::place) {
+        let branch = place.branch(&mut graph).unwrap();
+        let here = branch.initializer.iter().map(|t| t.name()).chain(branch.node.iter().map(|n| n.output[0].as_str()));
+        assert!(here.into_iter().any(|name| name == place.name), "{initializer}");
+    }
+    let mut bodies = Vec::new();
+    for_each_subgraph(&after.graph.node[0], &mut |body| bodies.push(body));
+    let operators = |body: &GraphProto| body.node.iter().map(|n| n.op_type().to_owned()).collect::<Vec<_>>();
+    assert_eq!(operators(bodies[0]), ["Identity", "Mul", "Neg"]);
+    assert_eq!(bodies[0].node[1].input[1], "w");
+    assert_eq!(bodies[0].initializer.len(), 1, "whole numbers stay");
+}
+
+#[test]
+fn what_is_taken_out_of_a_split_is_a_part() {
+    let at = |k: i64| TensorProto { dims: vec![], ..TensorProto::int64s("k", &[k]) };
+    let lowered = |split: Option<TensorProto>, attributes: &[AttributeProto], k: i64| {
+        let inputs: &[&str] = if split.is_some() { &["x", "split"] } else { &["x"] };
+        let nodes = [
+            with(node("SplitToSequence", inputs, &["s"]), attributes),
+            node("SequenceAt", &["s", "k"], &["y"]),
+            node("Neg", &["y"], &["z"]),
+        ];
+        let mut graph = body(&["x"], &nodes, &["z"]);
+        graph.initializer = split.into_iter().chain([at(k)]).collect();
+        let mut model = model(17, graph);
+        normalise(&mut model).unwrap();
+        let ints = |name: &str| model.graph.initializer.iter().find(|t| t.name() == name)?.ints();
+        let last = &model.graph.node[model.graph.node.len() - 2];
+        (operators(&model)[1..].join(" "), last.input[1..].iter().map(|name| ints(name)).collect::<Vec<_>>())
+    };
+    let one_number = |size| TensorProto { dims: vec![], ..TensorProto::int64s("split", &[size]) };
+    let axis = AttributeProto::int("axis", 1);
+    let slice = |start, end, axis| vec![Some(vec![start]), Some(vec![end]), Some(vec![axis])];
+    let constant = lowered(Some(one_number(4)), std::slice::from_ref(&axis), 2);
+    assert_eq!(constant, ("Slice Neg".into(), slice(8, 12, 1)));
+    let listed = lowered(Some(TensorProto::int64s("split", &[5, 7, 2])), &[], -2);
+    assert_eq!(listed, ("Slice Neg".into(), slice(5, 12, 0)));
+    let (kept, _) = lowered(None, &[], 1);
+    assert_eq!(kept, "Gather Unsqueeze Neg");
+    let (taken, position) = lowered(None, &[AttributeProto::int("keepdims", 0)], -1);
+    assert_eq!((taken.as_str(), position), ("Gather Neg", vec![Some(vec![-1])]));
+    // The last of pieces of 4, however many there are.
+    let (computed, _) = lowered(Some(one_number(4)), &[axis], -1);
+    assert!(computed.contains("Shape") && computed.ends_with("Slice Neg"), "{computed}");
 }
 
 #[test]

@@ -67,6 +67,7 @@ const KEEP: &[&str] = &[
     "Pow",
     "QuickGelu",
     "RNN",
+    "Range",
     "Reciprocal",
     "ReduceL1",
     "ReduceL2",
@@ -117,6 +118,7 @@ pub(super) fn of_output(node: &NodeProto, known: impl Fn(&str) -> Option<DataTyp
     match node.op_type() {
         "Cast" => DataType::try_from(i32::try_from(node.int("to", 0)).ok()?).ok(),
         "CastLike" | "Where" => known(node.input(1)?),
+        "Shape" | "Size" | "ArgMax" | "ArgMin" | "NonZero" => Some(DataType::Int64),
         operator => KEEP.binary_search(&operator).ok().and_then(|_| known(node.input(0)?)),
     }
 }

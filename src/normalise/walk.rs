@@ -1,7 +1,7 @@
 //! One walk over the nodes of the model: calls are inlined, constants become initializers, every other node is adapted.
 
 use super::context::{Context, Scope};
-use super::{constant, converted, microsoft, opset};
+use super::{constant, converted, indices, microsoft, opset, sequence};
 use crate::Result;
 use crate::graph::Facts;
 use crate::onnx::proto::{GraphProto, NodeProto, standard_domain};
@@ -50,6 +50,8 @@ impl Context<'_> {
             "" => match constant::move_out(self, node).and_then(|node| converted::move_out(self, node)) {
                 Some(node) => {
                     let node = opset::adapt(self, node, version)?;
+                    let node = indices::widen(self, node);
+                    let node = sequence::lower(self, node);
                     Some(microsoft::lower(self, node))
                 }
                 None => None,

@@ -1,11 +1,15 @@
 //! External data: tensors whose bytes are in files beside the model (ONNX, "External Data").
 //!
-//! A location is a path relative to the model's folder. One that leads out of the folder (absolute, through `..`, or through
-//! a symbolic link) is refused: a model from elsewhere must not read, or have copied, any file of the machine.
+//! A location is a path relative to the model's folder. One that leads out of it (absolute, through `..`, or through a
+//! symbolic link) is refused: a model from elsewhere must not read, or have copied, any file of the machine. Where the
+//! model file is a symbolic link itself, its data may also lie where it does: so Hugging Face's cache has both, in a
+//! folder of blobs. ONNX Runtime has the same rule.
 
+use super::place::{Placement, Watch};
 use super::proto::TensorProto;
 use super::proto::tensor_proto::DataLocation;
-use super::visit::for_each_tensor;
+use super::read::folder_of;
+use super::visit::{for_each_tensor, for_each_tensor_mut};
 use super::{Model, place};
 use crate::{Error, Result};
 use std::collections::BTreeMap;
@@ -52,7 +56,15 @@ fn outside(tensor: &TensorProto, file: &Path) -> Error {
         tensor.name(),
         file.display()
     ))
-    .help("put the data file into the folder of the model and name it by a relative path")
+    .help("put the data file itself into the folder of the model and name it by a relative path")
+}
+
+/// The folders that external data may lie in: the model's own, and the one where the model file lies where that is a
+/// link.
+fn allowed_folders(model: &Model) -> Result<Vec<PathBuf>> {
+    let own = model.folder().canonicalize().map_err(|e| Error::io("open the folder", model.folder(), &e))?;
+    let real = model.path().canonicalize().ok().and_then(|path| path.parent().map(Path::to_owned));
+    Ok([own].into_iter().chain(real).collect())
 }
 
 /// The distinct files that the model's external data is in, relative to its folder, in order of name.
@@ -86,15 +98,19 @@ fn needed_bytes(model: &Model) -> Result<BTreeMap<PathBuf, (&TensorProto, u64)>>
 
 /// Checks that every external file is there, inside the model's folder, and long enough.
 pub(super) fn check(model: &Model) -> Result<()> {
-    for (file, (tensor, end)) in needed_bytes(model)? {
+    let needed = needed_bytes(model)?;
+    if needed.is_empty() {
+        return Ok(());
+    }
+    let folders = allowed_folders(model)?;
+    for (file, (tensor, end)) in needed {
         let path = model.folder().join(&file);
         let real = path.canonicalize().map_err(|e| {
             Error::input(format!("tensor `{}`: cannot open its external data `{}`: {e}", tensor.name(), file.display()))
                 .help("put the data file that came with the model beside it")
                 .in_file(model.path())
         })?;
-        let folder = model.folder().canonicalize().map_err(|e| Error::io("open the folder", model.folder(), &e))?;
-        if !real.starts_with(&folder) {
+        if !folders.iter().any(|folder| real.starts_with(folder)) {
             return Err(outside(tensor, &file).in_file(model.path()));
         }
         let length = real.metadata().map_err(|e| Error::io("read the file", &path, &e))?.len();
@@ -111,17 +127,51 @@ pub(super) fn check(model: &Model) -> Result<()> {
     Ok(())
 }
 
-/// Puts the model's external files, but `there`, beside `output`, sharing their blocks where the file system can.
+/// Puts the model's external files, but `there`, beside `output`, sharing their blocks where the file system can. Where
+/// another file has the name already, which may be another model's, or a symbolic link out of the folder, which engines
+/// would refuse to follow from `output`, a file gets a name that is `output`'s own. Returns the names of all.
 pub(super) fn bring_along(
-    model: &Model,
-    output_folder: &Path,
+    model: &mut Model,
+    output: &Path,
     there: Option<&Path>,
+    placement: Placement,
     force: bool,
+    watch: Watch<'_>,
 ) -> Result<Vec<PathBuf>> {
-    let files = external_locations(model)?;
-    for file in files.iter().filter(|file| Some(file.as_path()) != there) {
-        let (from, to) = (model.folder().join(file), output_folder.join(file));
-        place::place_file(&from, &to, place::Placement::MayLink, force)?;
+    let mut files = external_locations(model)?;
+    let folder = folder_of(output);
+    for file in files.iter_mut().filter(|file| Some(file.as_path()) != there) {
+        let (from, mut to) = (model.folder().join(&*file), folder.join(&*file));
+        let stays = place::same_place(&from, &to);
+        if if stays { leads_out(&to, folder) } else { place::is_taken(&from, &to) } {
+            let name = own_name(output, file);
+            to = folder.join(&name);
+            for_each_tensor_mut(model, &mut |tensor| relocate(tensor, file, &name));
+            *file = name;
+        }
+        place::place_file(&from, &to, placement, force, watch)?;
     }
     Ok(files)
+}
+
+/// Whether a file does not really lie in `folder`.
+fn leads_out(file: &Path, folder: &Path) -> bool {
+    !matches!((file.canonicalize(), folder.canonicalize()), (Ok(file), Ok(folder)) if file.starts_with(&folder))
+}
+
+/// The name of a data file that is `output`'s own: `step.onnx` and `model.onnx_data` make `step.onnx.model.onnx_data`.
+fn own_name(output: &Path, file: &Path) -> PathBuf {
+    let mut name = output.file_name().unwrap_or_default().to_owned();
+    name.push(".");
+    name.push(file.file_name().unwrap_or_default());
+    name.into()
+}
+
+fn relocate(tensor: &mut TensorProto, from: &Path, to: &Path) {
+    if tensor.data_location() == DataLocation::External as i32 {
+        let locations = tensor.external_data.iter_mut().filter(|entry| entry.key() == "location");
+        for entry in locations.filter(|entry| Path::new(entry.value()) == from) {
+            entry.value = Some(to.to_string_lossy().into_owned());
+        }
+    }
 }

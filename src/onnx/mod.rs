@@ -25,8 +25,8 @@ mod zeros;
 
 pub use external::{ExternalLocation, external_locations};
 pub use payload::Payloads;
-pub use place::{Placement, ensure_free, place_file, replace_file, same_file};
+pub use place::{Copying, Placement, Watch, ensure_free, place_file, replace_file, same_file};
 pub use proto::tensor_proto::DataType;
 pub(crate) use read::map;
 pub use read::{Model, read};
-pub use write::{ExternalData, WriteOptions, Written, write};
+pub use write::{ExternalData, WriteOptions, Written, encode, write, write_watched};

@@ -1,7 +1,8 @@
-//! The bytes of a tensor, wherever they lie: in the message or in a file of their own.
+//! The bytes of tensors, wherever they lie: in the message or in a file of their own.
 
 use super::proto::TensorProto;
-use super::{DataType, ExternalLocation, map};
+use super::visit::for_each_tensor_mut;
+use super::{DataType, ExternalLocation, Model, map};
 use crate::{Error, Result};
 use bytes::Bytes;
 use foldhash::HashMap;
@@ -15,7 +16,7 @@ pub struct Payloads {
 }
 
 impl Payloads {
-    /// Of tensors whose external data is relative to `folder`.
+    /// Of tensors whose external data is relative to `folder`, and was found to be where it may be.
     pub fn new(folder: impl Into<PathBuf>) -> Self {
         Self { folder: folder.into(), files: HashMap::default() }
     }
@@ -27,16 +28,7 @@ impl Payloads {
     /// Where the file of external data cannot be read, or ends before the tensor does.
     pub fn of(&mut self, tensor: &TensorProto) -> Result<Option<Bytes>> {
         if let Some(location) = ExternalLocation::of(tensor)? {
-            let path = self.folder.join(&location.file);
-            let file = match self.files.get(&location.file) {
-                Some(file) => file.clone(),
-                None => self.files.entry(location.file).insert_entry(map(&path)?).get().clone(),
-            };
-            let begin = usize::try_from(location.offset).unwrap_or(usize::MAX);
-            let end =
-                location.length.map_or(Some(file.len()), |length| begin.checked_add(usize::try_from(length).ok()?));
-            let bytes = end.filter(|&end| begin <= end && end <= file.len()).map(|end| file.slice(begin..end));
-            return bytes.map(Some).ok_or_else(|| ends_beyond(tensor, &path));
+            return self.slice(tensor, &location).map(Some);
         }
         Ok(match (&tensor.raw_data, tensor.element(), &tensor.float_data[..]) {
             (Some(raw), ..) => Some(raw.clone()),
@@ -46,10 +38,55 @@ impl Payloads {
             _ => None,
         })
     }
-}
 
-fn ends_beyond(tensor: &TensorProto, file: &Path) -> Error {
-    Error::input(format!("the initializer `{}` ends beyond its file", tensor.name())).in_file(file)
+    /// The bytes of a file of external data, by its location.
+    ///
+    /// # Errors
+    /// Where it cannot be read.
+    pub(crate) fn file(&mut self, file: &Path) -> Result<Bytes> {
+        if let Some(map) = self.files.get(file) {
+            return Ok(map.clone());
+        }
+        let map = map(&self.folder.join(file))?;
+        self.files.insert(file.to_owned(), map.clone());
+        Ok(map)
+    }
+
+    /// Has `model` hold all its external data itself, as slices of the files.
+    ///
+    /// # Errors
+    /// As [`Payloads::of`].
+    pub(crate) fn bring_in(&mut self, model: &mut Model) -> Result<()> {
+        let mut failed = None;
+        for_each_tensor_mut(model, &mut |tensor| {
+            if failed.is_none() && tensor.is_external() {
+                failed = self.bring_in_one(tensor).err();
+            }
+        });
+        failed.map_or(Ok(()), |e| Err(e.in_file(model.path())))
+    }
+
+    fn bring_in_one(&mut self, tensor: &mut TensorProto) -> Result<()> {
+        if let Some(location) = ExternalLocation::of(tensor)? {
+            tensor.raw_data = Some(self.slice(tensor, &location)?);
+            tensor.external_data.clear();
+            tensor.data_location = None;
+        }
+        Ok(())
+    }
+
+    fn slice(&mut self, tensor: &TensorProto, location: &ExternalLocation) -> Result<Bytes> {
+        let file = self.file(&location.file)?;
+        let begin = usize::try_from(location.offset).unwrap_or(usize::MAX);
+        let end = location.length.map_or(Some(file.len()), |length| begin.checked_add(usize::try_from(length).ok()?));
+        match end.filter(|&end| begin <= end && end <= file.len()) {
+            Some(end) => Ok(file.slice(begin..end)),
+            None => {
+                Err(Error::input(format!("tensor `{}`: it ends beyond the file of its external data", tensor.name()))
+                    .in_file(self.folder.join(&location.file)))
+            }
+        }
+    }
 }
 
 #[cfg(test)]
@@ -80,7 +117,7 @@ mod tests {
         let rest = external(&[("location", "w.bin"), ("offset", "4")]);
         assert_eq!(payloads.of(&rest).unwrap().unwrap()[..], [5, 6]);
         let beyond = external(&[("location", "w.bin"), ("offset", "4"), ("length", "4")]);
-        assert!(payloads.of(&beyond).unwrap_err().to_string().contains("ends beyond its file"));
+        assert!(payloads.of(&beyond).unwrap_err().to_string().contains("ends beyond the file"));
 
         let raw = TensorProto::raw("w", DataType::Float, &[1], vec![7; 4].into());
         assert_eq!(payloads.of(&raw).unwrap().unwrap()[..], [7; 4]);

@@ -2,19 +2,36 @@
 
 use super::read::folder_of;
 use crate::{Error, Result};
-use std::fs;
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Read as _};
 use std::path::Path;
+use std::{fs, io};
 use tempfile::NamedTempFile;
 
 /// How a file may come to its new place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Placement {
-    /// Reflink, else hard link, else copy: for files that are never written in place.
+    /// Reflink, else hard link, else copy: for files that are never written in place, by anyone.
     MayLink,
-    /// Reflink, else copy: for files that an application goes on to change.
+    /// Reflink, else copy.
     OwnCopy,
 }
+
+/// How far the copying of a file has come.
+#[derive(Clone, Copy, Debug)]
+pub struct Copying<'f> {
+    /// The new file.
+    pub file: &'f Path,
+    /// The bytes that are copied.
+    pub done: u64,
+    /// The bytes in all.
+    pub total: u64,
+}
+
+/// Told of copying, a few times a second.
+pub type Watch<'w> = &'w mut dyn FnMut(&Copying<'_>);
+
+/// So much is copied at a time.
+const CHUNK: u64 = 32 << 20;
 
 fn exists(path: &Path) -> Error {
     Error::input("the file exists already")
@@ -44,12 +61,16 @@ pub fn replace_file(path: &Path, force: bool, fill: impl FnOnce(&mut fs::File) -
     persist(temporary, path, force)
 }
 
-/// Puts a copy of `from` at `to`, making the folders on the way. Nothing happens where both are the same file.
+/// Puts a copy of `from` at `to`, making the folders on the way. Nothing happens where both are the same place, or a
+/// file with the same bytes is there already.
 ///
 /// # Errors
 /// Where `from` cannot be read, or `to` exists and `force` is false, or cannot be written.
-pub fn place_file(from: &Path, to: &Path, placement: Placement, force: bool) -> Result<()> {
-    if same_file(from, to) {
+pub fn place_file(from: &Path, to: &Path, placement: Placement, force: bool, watch: Watch<'_>) -> Result<()> {
+    if same_place(from, to) || (placement == Placement::MayLink && same_file(from, to)) {
+        return Ok(());
+    }
+    if is_own(to) && same_bytes(from, to) {
         return Ok(());
     }
     ensure_free(to, force)?;
@@ -60,10 +81,48 @@ pub fn place_file(from: &Path, to: &Path, placement: Placement, force: bool) -> 
     let linked = reflink_copy::reflink(from, &free).is_ok()
         || (placement == Placement::MayLink && fs::canonicalize(from).and_then(|f| fs::hard_link(f, &free)).is_ok());
     if !linked {
-        fs::copy(from, &free).map_err(|e| Error::io("copy the file", from, &e))?;
+        copy(from, &free, &mut |done, total| watch(&Copying { file: to, done, total }))
+            .map_err(|e| Error::io("copy the file", from, &e).in_file(to))?;
     }
     let persisted = if force { free.persist(to) } else { free.persist_noclobber(to) };
     persisted.map_err(|e| persist_error(&e.error, to))
+}
+
+/// Copies bytes and permissions; the bytes are on the disk when this returns.
+fn copy(from: &Path, to: &Path, progress: &mut dyn FnMut(u64, u64)) -> io::Result<()> {
+    let from = fs::File::open(from)?;
+    let metadata = from.metadata()?;
+    let mut to = fs::File::create_new(to)?;
+    let mut done = 0;
+    loop {
+        match io::copy(&mut (&from).take(CHUNK), &mut to)? {
+            0 => break,
+            copied => done += copied,
+        }
+        progress(done, metadata.len());
+    }
+    to.set_permissions(metadata.permissions())?;
+    to.sync_all()
+}
+
+/// Whether there is something at `to` that a copy of `from` would replace.
+pub(super) fn is_taken(from: &Path, to: &Path) -> bool {
+    !same_file(from, to) && to.symlink_metadata().is_ok() && !same_bytes(from, to)
+}
+
+/// Whether `path` is a file, no link of any kind.
+fn is_own(path: &Path) -> bool {
+    #[cfg(unix)]
+    let has_one_name = |metadata: &fs::Metadata| std::os::unix::fs::MetadataExt::nlink(metadata) == 1;
+    #[cfg(not(unix))]
+    let has_one_name = |_: &fs::Metadata| true;
+    path.symlink_metadata().is_ok_and(|metadata| metadata.is_file() && has_one_name(&metadata))
+}
+
+fn same_bytes(a: &Path, b: &Path) -> bool {
+    let length = |path: &Path| fs::metadata(path).map(|metadata| metadata.len());
+    matches!((length(a), length(b)), (Ok(a), Ok(b)) if a == b)
+        && matches!((super::map(a), super::map(b)), (Ok(a), Ok(b)) if a == b)
 }
 
 fn temporary_beside(path: &Path) -> Result<NamedTempFile> {
@@ -80,7 +139,7 @@ fn persist(temporary: NamedTempFile, path: &Path, force: bool) -> Result<()> {
     persisted.map(drop).map_err(|e| persist_error(&e.error, path))
 }
 
-fn persist_error(error: &std::io::Error, path: &Path) -> Error {
+fn persist_error(error: &io::Error, path: &Path) -> Error {
     if error.kind() == ErrorKind::AlreadyExists { exists(path) } else { Error::io("write the file", path, error) }
 }
 
@@ -95,6 +154,11 @@ fn inherit_permissions(file: &fs::File, path: &Path) {
     }
     #[cfg(not(unix))]
     let _ = (file, path);
+}
+
+/// Whether two paths are one name in one folder, whether there is a file of it or not.
+pub fn same_place(a: &Path, b: &Path) -> bool {
+    a.file_name() == b.file_name() && same_file(folder_of(a), folder_of(b))
 }
 
 /// Whether two paths lead to one file or folder; false where one does not exist.
@@ -134,10 +198,10 @@ mod tests {
         fs::write(&a, "a").unwrap();
         fs::write(&b, "b").unwrap();
         assert!(replace_file(&a, false, |_| Ok(())).is_err());
-        assert!(place_file(&a, &b, Placement::MayLink, false).is_err());
+        assert!(place_file(&a, &b, Placement::MayLink, false, &mut |_| {}).is_err());
         assert_eq!(fs::read(&b).unwrap(), b"b");
-        place_file(&a, &b, Placement::MayLink, true).unwrap();
-        place_file(&a, &a, Placement::MayLink, false).unwrap();
+        place_file(&a, &b, Placement::MayLink, true, &mut |_| {}).unwrap();
+        place_file(&a, &a, Placement::MayLink, false, &mut |_| {}).unwrap();
         assert_eq!(fs::read(&b).unwrap(), b"a");
     }
 
@@ -146,8 +210,40 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (a, b) = (folder.path().join("a"), folder.path().join("sub/b"));
         fs::write(&a, "a").unwrap();
-        place_file(&a, &b, Placement::OwnCopy, false).unwrap();
+        place_file(&a, &b, Placement::OwnCopy, false, &mut |_| {}).unwrap();
         fs::write(&b, "changed").unwrap();
         assert_eq!(fs::read(&a).unwrap(), b"a");
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn a_link_of_before_becomes_a_copy_and_an_equal_copy_stays() {
+        use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+        let folder = tempfile::tempdir().unwrap();
+        let (a, b) = (folder.path().join("a"), folder.path().join("b"));
+        fs::write(&a, "weights").unwrap();
+        fs::set_permissions(&a, fs::Permissions::from_mode(0o444)).unwrap();
+        fs::hard_link(&a, &b).unwrap();
+        let place = || place_file(&a, &b, Placement::OwnCopy, true, &mut |_| {}).unwrap();
+        let inode = |path: &Path| fs::metadata(path).unwrap().ino();
+        place();
+        let copy = inode(&b);
+        assert_ne!(copy, inode(&a));
+        assert_eq!(fs::metadata(&a).unwrap().nlink(), 1);
+        assert_eq!(fs::metadata(&b).unwrap().permissions().mode() & 0o777, 0o444);
+        place();
+        assert_eq!(inode(&b), copy);
+    }
+
+    #[test]
+    fn copying_is_told_of_in_pieces() {
+        let folder = tempfile::tempdir().unwrap();
+        let (a, b) = (folder.path().join("a"), folder.path().join("b"));
+        let bytes: Vec<u8> = (0..CHUNK + 5).map(|i| (i % 251) as u8).collect();
+        fs::write(&a, &bytes).unwrap();
+        let mut told = Vec::new();
+        copy(&a, &b, &mut |done, total| told.push((done, total))).unwrap();
+        assert_eq!(told, [(CHUNK, CHUNK + 5), (CHUNK + 5, CHUNK + 5)]);
+        assert!(fs::read(&b).unwrap() == bytes);
     }
 }

@@ -1,37 +1,53 @@
 //! Every tensor of a model, wherever it stands.
 
-use super::Model;
-use super::proto::{AttributeProto, GraphProto, NodeProto, SparseTensorProto, TensorProto};
+/// The visitor, for reading or for changing: `iter` and `as_deref`, or their mutable kin.
+macro_rules! visitor {
+    ($iter:ident, $as_deref:ident $(, $mut:tt)?) => {
+        use crate::onnx::Model;
+        use crate::onnx::proto::{AttributeProto, GraphProto, NodeProto, SparseTensorProto, TensorProto};
 
-/// Calls `f` on every tensor of the model: initializers and attributes of the main graph, of its subgraphs, of functions
-/// and of training information.
-pub(super) fn for_each_tensor<'m>(model: &'m Model, f: &mut impl FnMut(&'m TensorProto)) {
-    graph(&model.graph, f);
-    for info in &model.header.training_info {
-        info.initialization.iter().chain(&info.algorithm).for_each(|g| graph(g, f));
-    }
-    for function in &model.header.functions {
-        function.attribute_proto.iter().for_each(|a| attribute(a, f));
-        function.node.iter().for_each(|n| node(n, f));
-    }
+        pub(in crate::onnx) fn for_each_tensor<'m>(model: &'m $($mut)? Model, f: &mut impl FnMut(&'m $($mut)? TensorProto)) {
+            graph(& $($mut)? model.graph, f);
+            for info in model.header.training_info.$iter() {
+                info.initialization.$iter().chain(& $($mut)? info.algorithm).for_each(|g| graph(g, f));
+            }
+            for function in model.header.functions.$iter() {
+                function.attribute_proto.$iter().for_each(|a| attribute(a, f));
+                function.node.$iter().for_each(|n| node(n, f));
+            }
+        }
+
+        fn graph<'m>(g: &'m $($mut)? GraphProto, f: &mut impl FnMut(&'m $($mut)? TensorProto)) {
+            g.initializer.$iter().for_each(&mut *f);
+            g.sparse_initializer.$iter().for_each(|t| sparse(t, f));
+            g.node.$iter().for_each(|n| node(n, f));
+        }
+
+        fn node<'m>(n: &'m $($mut)? NodeProto, f: &mut impl FnMut(&'m $($mut)? TensorProto)) {
+            n.attribute.$iter().for_each(|a| attribute(a, f));
+        }
+
+        fn attribute<'m>(a: &'m $($mut)? AttributeProto, f: &mut impl FnMut(&'m $($mut)? TensorProto)) {
+            a.t.$as_deref().into_iter().chain(& $($mut)? a.tensors).for_each(&mut *f);
+            let sparse_tensors = a.sparse_tensor.$as_deref().into_iter().chain(& $($mut)? a.sparse_tensors);
+            sparse_tensors.for_each(|t| sparse(t, f));
+            a.g.$as_deref().into_iter().chain(& $($mut)? a.graphs).for_each(|g| graph(g, f));
+        }
+
+        fn sparse<'m>(t: &'m $($mut)? SparseTensorProto, f: &mut impl FnMut(&'m $($mut)? TensorProto)) {
+            t.values.$iter().chain(& $($mut)? t.indices).for_each(f);
+        }
+    };
 }
 
-fn graph<'m>(g: &'m GraphProto, f: &mut impl FnMut(&'m TensorProto)) {
-    g.initializer.iter().for_each(&mut *f);
-    g.sparse_initializer.iter().for_each(|t| sparse(t, f));
-    g.node.iter().for_each(|n| node(n, f));
+mod read {
+    visitor!(iter, as_deref);
 }
 
-fn node<'m>(n: &'m NodeProto, f: &mut impl FnMut(&'m TensorProto)) {
-    n.attribute.iter().for_each(|a| attribute(a, f));
+mod change {
+    visitor!(iter_mut, as_deref_mut, mut);
 }
 
-fn attribute<'m>(a: &'m AttributeProto, f: &mut impl FnMut(&'m TensorProto)) {
-    a.t.as_deref().into_iter().chain(&a.tensors).for_each(&mut *f);
-    a.sparse_tensor.as_deref().into_iter().chain(&a.sparse_tensors).for_each(|t| sparse(t, f));
-    a.g.as_deref().into_iter().chain(&a.graphs).for_each(|g| graph(g, f));
-}
-
-fn sparse<'m>(t: &'m SparseTensorProto, f: &mut impl FnMut(&'m TensorProto)) {
-    t.values.iter().chain(&t.indices).for_each(f);
-}
+/// Calls a function on every tensor of a model: initializers and attributes of the main graph, of its subgraphs, of
+/// functions and of training information; or on every one, to change it.
+pub(super) use {change::for_each_tensor as for_each_tensor_mut, read::for_each_tensor};

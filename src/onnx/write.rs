@@ -1,5 +1,6 @@
 //! Writing: stream to a temporary file, then replace.
 
+use super::place::{Placement, Watch};
 use super::proto::tensor_proto::{DataLocation, DataType};
 use super::proto::{ModelProto, StringStringEntryProto, TensorProto};
 use super::read::folder_of;
@@ -7,6 +8,7 @@ use super::sink::Sink;
 use super::{Model, external, place, zeros};
 use crate::{Error, Result};
 use bytes::Bytes;
+use clap::ValueEnum;
 use prost::Message as _;
 use std::fs::File;
 use std::io::Write as _;
@@ -19,13 +21,28 @@ const MESSAGE_LIMIT: usize = i32::MAX as usize;
 const ALIGNMENT: u64 = 4096;
 
 /// What becomes of a model's external data when the model is written to another folder.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+#[value(rename_all = "lowercase")]
 pub enum ExternalData {
-    /// Bring the data files along: as a reflink, else a hard link, else a copy.
+    /// The new model has data files of its own: reflinks where the file system can, else copies
     #[default]
-    Place,
-    /// Name them as they are named now; whoever moves the model moves the data.
+    Copy,
+    /// The data files are shared: as reflinks, else hard links, else copies. Other tools may refuse files with several
+    /// links
+    Link,
+    /// They are named as they are named now; whoever moves the model moves the data
     Keep,
+}
+
+impl ExternalData {
+    /// How a data file comes to its new place; none where it does not.
+    pub fn placement(self) -> Option<Placement> {
+        match self {
+            Self::Copy => Some(Placement::OwnCopy),
+            Self::Link => Some(Placement::MayLink),
+            Self::Keep => None,
+        }
+    }
 }
 
 /// How to write a model.
@@ -59,18 +76,33 @@ pub struct Written {
 ///
 /// # Errors
 /// Where `path` exists and `force` is not set, or cannot be written; an existing file is then as it was.
-pub fn write(mut model: Model, path: impl AsRef<Path>, options: &WriteOptions) -> Result<Written> {
+pub fn write(model: Model, path: impl AsRef<Path>, options: &WriteOptions) -> Result<Written> {
+    write_watched(model, path, options, &mut |_| {})
+}
+
+/// The same, and tells `watch` of external data that is copied.
+///
+/// # Errors
+/// As [`write()`].
+pub fn write_watched(
+    mut model: Model,
+    path: impl AsRef<Path>,
+    options: &WriteOptions,
+    watch: Watch<'_>,
+) -> Result<Written> {
     let path = path.as_ref();
     place::ensure_free(path, options.force)?; // before any external data is placed
     let zeros = zeros::place(&mut model, path, options.force)?;
-    let mut external = match options.external_data {
-        ExternalData::Place => external::bring_along(&model, folder_of(path), zeros.as_deref(), options.force)?,
-        ExternalData::Keep => external::external_locations(&model)?,
+    let mut external = match options.external_data.placement() {
+        Some(placement) => external::bring_along(&mut model, path, zeros.as_deref(), placement, options.force, watch)?,
+        None => external::external_locations(&model)?,
     };
     let mut proto = model.into_proto();
     let mut bytes = proto.encoded_len();
     if bytes > options.message_limit {
-        external.push(write_weights(&mut proto, path, options.force)?);
+        let name = free_name(path, &external);
+        write_weights(&mut proto, &folder_of(path).join(&name), options.force)?;
+        external.push(name);
         bytes = proto.encoded_len();
     }
     if bytes > options.message_limit {
@@ -88,26 +120,46 @@ pub fn write(mut model: Model, path: impl AsRef<Path>, options: &WriteOptions) -
     Ok(Written { bytes, external })
 }
 
-/// Moves the payloads of the initializers to `<path>.data`.
-fn write_weights(proto: &mut ModelProto, path: &Path, force: bool) -> Result<PathBuf> {
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(".data");
-    let name = PathBuf::from(name);
-    let location = name.to_string_lossy().into_owned();
-    let data = folder_of(path).join(&name);
-    place::replace_file(&data, force, |file| {
+/// Writes the model's own bytes, as they would stand in a file, to `writer`; external data is left out.
+///
+/// # Errors
+/// Where the writer fails.
+pub fn encode(model: Model, writer: impl std::io::Write) -> Result<()> {
+    let path = model.path().to_owned();
+    let mut sink = Sink::new(writer);
+    model
+        .into_proto()
+        .encode(&mut sink)
+        .map_err(|e| Error::internal(format!("cannot encode the model: {e}")).in_file(&path))?;
+    sink.finish().map_err(|e| Error::io("write the model", path, &e))
+}
+
+/// `<path>.data`, or that with a number where data that stays has the name.
+fn free_name(path: &Path, taken: &[PathBuf]) -> PathBuf {
+    let name = |ending: String| {
+        let mut name = path.file_name().unwrap_or_default().to_owned();
+        name.push(ending);
+        PathBuf::from(name)
+    };
+    let names = (1..).map(|number: usize| name(format!(".data{number}")));
+    [name(".data".into())].into_iter().chain(names).find(|name| !taken.contains(name)).unwrap_or_default()
+}
+
+/// Moves the payloads of the initializers to the file `data`, in the folder of the model.
+fn write_weights(proto: &mut ModelProto, data: &Path, force: bool) -> Result<()> {
+    let location = data.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    place::replace_file(data, force, |file| {
         let mut offset = 0;
         for tensor in proto.graph.iter_mut().flat_map(|g| &mut g.initializer) {
             if let Some(payload) = take_payload(tensor) {
-                offset = pad(file, offset).map_err(|e| Error::io("write the file", &data, &e))?;
-                file.write_all(&payload).map_err(|e| Error::io("write the file", &data, &e))?;
+                offset = pad(file, offset).map_err(|e| Error::io("write the file", data, &e))?;
+                file.write_all(&payload).map_err(|e| Error::io("write the file", data, &e))?;
                 refer(tensor, &location, offset, payload.len() as u64);
                 offset += payload.len() as u64;
             }
         }
         Ok(())
-    })?;
-    Ok(name)
+    })
 }
 
 /// The payload in the raw little-endian form, where the tensor has one in memory that is worth moving.
@@ -202,6 +254,104 @@ mod tests {
         write(read(a.join("m.onnx")).unwrap(), b.join("m.onnx"), &WriteOptions::default()).unwrap();
         assert_eq!(std::fs::read(a.join("m.onnx.data")).unwrap(), std::fs::read(b.join("m.onnx.data")).unwrap());
         read(b.join("m.onnx")).unwrap();
+    }
+
+    /// A model with its weights in `<name>.data`, in `folder`.
+    fn large(folder: &Path, name: &str) -> PathBuf {
+        let path = folder.join(name);
+        let limit = WriteOptions { message_limit: 4096, ..Default::default() };
+        write(Model::new(weights(), name).unwrap(), &path, &limit).unwrap();
+        path
+    }
+
+    #[test]
+    fn the_data_of_another_model_is_not_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        let (a, b) = (folder.path().join("a"), folder.path().join("b"));
+        std::fs::create_dir(&a).unwrap();
+        std::fs::create_dir(&b).unwrap();
+        let model = large(&a, "m.onnx");
+        std::fs::write(b.join("m.onnx.data"), "of another model").unwrap();
+        let force = WriteOptions { force: true, ..Default::default() };
+        let written = write(read(&model).unwrap(), b.join("step.onnx"), &force).unwrap();
+        assert_eq!(written.external, [PathBuf::from("step.onnx.m.onnx.data")]);
+        assert_eq!(std::fs::read(b.join("m.onnx.data")).unwrap(), b"of another model");
+        read(b.join("step.onnx")).unwrap();
+    }
+
+    #[test]
+    fn weights_that_become_external_leave_the_data_that_stays_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let (a, b) = (folder.path().join("a"), folder.path().join("b"));
+        std::fs::create_dir(&a).unwrap();
+        std::fs::create_dir(&b).unwrap();
+        let mut model = read(large(&a, "m.onnx")).unwrap();
+        let grown = TensorProto {
+            raw_data: Some(floats(3000)),
+            dims: vec![3000],
+            ..weights().graph.unwrap().initializer[0].clone()
+        };
+        model.graph.initializer.push(TensorProto { name: Some("grown".into()), ..grown });
+        let limit = WriteOptions { message_limit: 4096, ..Default::default() };
+        let written = write(model, b.join("m.onnx"), &limit).unwrap();
+        assert_eq!(written.external, ["m.onnx.data", "m.onnx.data1"].map(PathBuf::from));
+        assert_eq!(std::fs::read(a.join("m.onnx.data")).unwrap(), std::fs::read(b.join("m.onnx.data")).unwrap());
+    }
+
+    /// `snapshot/m.onnx` and its data as links into `blobs`, as Hugging Face's cache has them.
+    #[cfg(unix)]
+    fn cached(folder: &Path) -> PathBuf {
+        use std::os::unix::fs::symlink;
+        let (blobs, snapshot) = (folder.join("blobs"), folder.join("snapshot"));
+        std::fs::create_dir(&blobs).unwrap();
+        std::fs::create_dir(&snapshot).unwrap();
+        let model = large(&blobs, "m.onnx");
+        std::fs::rename(model, blobs.join("one")).unwrap();
+        std::fs::rename(blobs.join("m.onnx.data"), blobs.join("two")).unwrap();
+        symlink("../blobs/one", snapshot.join("m.onnx")).unwrap();
+        symlink("../blobs/two", snapshot.join("m.onnx.data")).unwrap();
+        snapshot
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn links_of_a_cache_are_read_and_what_is_written_is_files() {
+        let folder = tempfile::tempdir().unwrap();
+        let snapshot = cached(folder.path());
+        let model = || read(snapshot.join("m.onnx")).unwrap();
+        let out = folder.path().join("out");
+        std::fs::create_dir(&out).unwrap();
+        let places = [(snapshot.join("step.onnx"), "step.onnx.m.onnx.data"), (out.join("step.onnx"), "m.onnx.data")];
+        for (output, data) in places {
+            let written = write(model(), &output, &WriteOptions::default()).unwrap();
+            assert_eq!(written.external, [PathBuf::from(data)]);
+            let data = folder_of(&output).join(data);
+            assert!(data.symlink_metadata().unwrap().is_file());
+            assert_eq!(std::fs::read(data).unwrap(), std::fs::read(folder.path().join("blobs/two")).unwrap());
+            read(output).unwrap();
+        }
+        // A file whose data leads out of where it lies itself.
+        std::fs::copy(folder.path().join("blobs/one"), snapshot.join("copy.onnx")).unwrap();
+        let error = read(snapshot.join("copy.onnx")).unwrap_err();
+        assert!(error.to_string().contains("outside the model's folder"), "{error}");
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn data_has_one_name_unless_links_are_asked_for() {
+        use std::os::unix::fs::MetadataExt as _;
+        let folder = tempfile::tempdir().unwrap();
+        let model = large(folder.path(), "m.onnx");
+        let links = || std::fs::metadata(folder.path().join("m.onnx.data")).unwrap().nlink();
+        for (name, external_data, expected) in [("copy", ExternalData::Copy, 1), ("link", ExternalData::Link, 2)] {
+            let out = folder.path().join(name);
+            std::fs::create_dir(&out).unwrap();
+            write(read(&model).unwrap(), out.join("m.onnx"), &WriteOptions { external_data, ..Default::default() })
+                .unwrap();
+            read(out.join("m.onnx")).unwrap();
+            // Where the file system shares blocks, a link is none.
+            assert!(links() == expected || links() == 1, "{name}");
+        }
     }
 
     #[test]

@@ -28,6 +28,11 @@ impl TensorProto {
             ..Default::default()
         }
     }
+
+    /// Whether the payload is zeros that wait for the model to be written.
+    pub fn is_zeros(&self) -> bool {
+        self.external_data.iter().any(|entry| entry.key() == "location" && entry.value() == PLACEHOLDER)
+    }
 }
 
 /// Makes the file of zeros beside `path` where the model needs one, and lets its tensors name it. Returns its name.
@@ -37,12 +42,9 @@ pub(super) fn place(model: &mut Model, path: &Path, force: bool) -> Result<Optio
     let name = PathBuf::from(name);
     let mut most = None;
     for tensor in &mut model.graph.initializer {
-        let mut waits = false;
-        for entry in &mut tensor.external_data {
-            if entry.key() == "location" && entry.value() == PLACEHOLDER {
-                entry.value = Some(name.to_string_lossy().into_owned());
-                waits = true;
-            }
+        let waits = tensor.is_zeros();
+        for entry in tensor.external_data.iter_mut().filter(|entry| waits && entry.key() == "location") {
+            entry.value = Some(name.to_string_lossy().into_owned());
         }
         let length = tensor.external_data.iter().find(|e| waits && e.key() == "length");
         most = most.max(length.and_then(|e| e.value().parse::<u64>().ok()));

@@ -5,7 +5,7 @@ use crate::onnx::DataType;
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
-/// What grows in the first steps, by s = min(1, steps done / warm-up steps).
+/// What grows in the first steps, by s = min(1, steps done / warm-up steps); s = 1 where the warm-up has no steps.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum Warmup {
@@ -30,7 +30,7 @@ impl Warmup {
     /// ```
     pub fn at(self, steps_done: u64, warmup_steps: f32, r: f32, alpha: f32) -> (f32, f32) {
         let done = steps_done as f32;
-        let share = (done / warmup_steps.max(1.0)).min(1.0);
+        let share = if done >= warmup_steps { 1.0 } else { done / warmup_steps };
         match self {
             Self::None => (r, alpha),
             Self::R => (r * share, alpha),
@@ -50,15 +50,14 @@ impl Warmup {
     ) -> (Value, Value) {
         b.set_scope("warmup");
         let done = b.cast(steps_done, DataType::Float);
+        let over = b.compare("GreaterOrEqual", &done, warmup_steps);
         if self == Self::Zero {
-            let over = b.compare("GreaterOrEqual", &done, warmup_steps);
             let over = b.cast(&over, DataType::Float);
             return (b.mul(r, &over), alpha.clone());
         }
         let one = b.number_of(1.0, DataType::Float);
-        let steps = b.binary("Max", warmup_steps, &one);
-        let share = b.div(&done, &steps);
-        let share = b.binary("Min", &share, &one);
+        let share = b.div(&done, warmup_steps);
+        let share = b.select(&over, &one, &share);
         b.declare(&share, Fact::with_sizes(DataType::Float, &[]));
         match self {
             Self::None | Self::Zero => (r.clone(), alpha.clone()),
@@ -71,7 +70,7 @@ impl Warmup {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::{Engine as _, Rates, Tract, ort::Options};
+    use crate::engine::{self, Engine as _, Rates, Tract, ort::Options};
     use crate::graph::{Facts, Graph};
     use crate::onnx::proto::{GraphProto, ModelProto, OperatorSetIdProto, StringStringEntryProto, TensorProto};
     use prost::Message as _;
@@ -120,6 +119,10 @@ mod tests {
             std::fs::write(&path, counting(warmup).encode_to_vec()).unwrap();
             let step = crate::onnx::read(&path).unwrap();
             let mut engine = Tract::load(&step, None, &Options::default()).unwrap();
+            let others = if warmup == Warmup::None { [].into() } else { [("warmup_steps".to_owned(), 0.0)].into() };
+            let no_steps = Rates { others, ..Rates::new(0.0) };
+            assert_eq!(warmup.at(0, 0.0, 0.3, 0.7), (0.3, 0.7));
+            assert_eq!(engine.rehearse(&[], &no_steps).unwrap(), [0.3, 0.7].map(engine::Tensor::scalar), "{warmup:?}");
             for done in 0..10 {
                 let returned = engine.step(&[], &Rates::new(0.0)).unwrap();
                 let numbers: Vec<_> = returned.iter().filter_map(|tensor| tensor.to_scalar()).collect();

@@ -1,39 +1,44 @@
 //! Whether a written model keeps what the rewrite promises: structure, names, types; and whether an engine takes it.
 
+use super::trial::{self, Trial};
+use crate::contract::{ALPHA, LEARNING_RATE, R, WARMUP_STEPS};
 use crate::engine::ort_training::{Artifacts, Options, OrtTraining};
 use crate::engine::runtime::Runtime;
-use crate::engine::{Available, Device};
+use crate::engine::{Available, Device, Rates, StepEngine, StepModel};
 use crate::graph::{Graph, is_added, tensor_type};
 use crate::onnx::proto::tensor_shape_proto::Dimension;
 use crate::onnx::proto::tensor_shape_proto::dimension::Value::DimValue;
 use crate::onnx::proto::{GraphProto, NodeProto, TensorProto, standard_domain, type_proto};
 use crate::onnx::{self, DataType, Model};
+use crate::penalty::Penalty;
 use crate::{Error, Result};
 use foldhash::{HashMap, HashSet};
 use serde::Serialize;
 use std::path::Path;
 
-/// Whether a model was loaded in an engine.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+/// Whether an engine takes a model.
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Loaded {
     /// The engine that loaded it.
     pub runtime: Option<String>,
+    /// What a step came to in it.
+    pub step: Option<Trial>,
     /// Why none did.
     pub why_not: Option<String>,
 }
 
-/// Reads the training model at `path` from disk, checks it, and loads it in `runtime`, where there is one, with the other
-/// artifacts in `artifacts`.
+/// Reads the training model at `path` from disk, checks it, loads it in `runtime`, where there is one, with the other
+/// artifacts in `artifacts`, and tries a step on made-up data.
 ///
 /// # Errors
-/// Where structure, names or types are not as they should be, or the runtime refuses the model.
+/// Where structure, names or types are not as they should be, or the runtime refuses the model or the step.
 pub fn check(path: &Path, artifacts: &Path, runtime: Result<&Runtime, &Error>) -> Result<Loaded> {
     let model = onnx::read(path)?;
     verify(&model)
         .and_then(|()| verify_names(&model))
-        .and_then(|()| Graph::new(model.graph))
+        .and_then(|()| Graph::new(model.graph.clone()))
         .map_err(|e| e.in_file(path))?;
-    let why_not = |why: String| Ok(Loaded { runtime: None, why_not: Some(why) });
+    let why_not = |why: String| Ok(Loaded { runtime: None, step: None, why_not: Some(why) });
     let runtime = match runtime {
         Ok(runtime) => runtime,
         Err(error) => return why_not(format!("{error} (see gnp-run engines)")),
@@ -42,21 +47,50 @@ pub fn check(path: &Path, artifacts: &Path, runtime: Result<&Runtime, &Error>) -
     if !files.checkpoint.exists() || !files.optimizer_model.exists() {
         return why_not("its checkpoint and optimizer model are not in the folder of the input".into());
     }
-    OrtTraining::load(runtime, &files, &Options::default())?;
-    Ok(Loaded { runtime: Some(format!("ONNX Runtime {}", runtime.version)), why_not: None })
+    let mut engine = OrtTraining::load(runtime, &files, &Options::default())?;
+    let has = |name: &str| model.graph.input.iter().any(|input| input.name() == name);
+    let Penalty { r, alpha, .. } = Penalty::default();
+    let rates = Rates { r: has(R).then_some(r), alpha: has(ALPHA).then_some(alpha), ..Rates::new(0.001) };
+    let step = trial::take(&mut engine, &model, &rates).map_err(|e| e.in_file(path))?;
+    Ok(Loaded { runtime: Some(format!("ONNX Runtime {}", runtime.version)), step: Some(step), why_not: None })
 }
 
-/// Reads the step model at `path` from disk, checks it, and loads it in the fastest engine that is there: ONNX Runtime, the
-/// library `named` by the caller or one that is found, else tract.
+/// Reads the step model at `path` from disk and checks it: its structure and types; that the fastest engine that is
+/// there loads the file (ONNX Runtime, the library `named` by the caller or one that is found, else tract), and
+/// computes a step on made-up data.
 ///
 /// # Errors
-/// Where its structure, types, inputs or outputs are not as they should be, or the engine refuses the model.
+/// Where its structure, types, inputs or outputs are not as they should be, or the engine refuses the model or the
+/// step.
 pub fn check_step(path: &Path, named: Option<&Path>) -> Result<Loaded> {
     let model = onnx::read(path)?;
-    verify(&model).and_then(|()| Graph::new(model.graph.clone())).map_err(|e| e.in_file(path))?;
     let engine = Available::best(named, Device::Cpu)?;
-    engine.load(&model, None, &Options::default())?;
-    Ok(Loaded { runtime: Some(engine.to_string()), why_not: None })
+    try_step(&model, &engine, |options| engine.load_file(&model, options))
+}
+
+/// The same of a step model that is not in a file.
+///
+/// # Errors
+/// As [`check_step`].
+pub fn check_unwritten_step(model: &Model, named: Option<&Path>) -> Result<Loaded> {
+    let engine = Available::best(named, Device::Cpu)?;
+    try_step(model, &engine, |options| engine.load(model, None, options))
+}
+
+fn try_step(
+    model: &Model,
+    engine: &Available,
+    load: impl FnOnce(&Options) -> Result<Box<dyn StepEngine>>,
+) -> Result<Loaded> {
+    let in_file = |error: Error| error.in_file(model.path());
+    verify(model).and_then(|()| Graph::new(model.graph.clone())).map_err(in_file)?;
+    let mut loaded = load(&Options::default())?;
+    let step = StepModel::recognise(model)?;
+    let mut rates = Rates::new(step.default_of(LEARNING_RATE).unwrap_or_default());
+    // As after the warm-up, so that the second pass is computed.
+    rates.others.extend(step.default_of(WARMUP_STEPS).map(|_| (WARMUP_STEPS.to_owned(), 0.0)));
+    let trial = trial::take(&mut *loaded, model, &rates).map_err(in_file)?;
+    Ok(Loaded { runtime: Some(engine.to_string()), step: Some(trial), why_not: None })
 }
 
 /// Checks that every operator set in use is imported, and that the operands of added nodes are of one type and of shapes that

@@ -10,7 +10,7 @@ use crate::loss::{self, Appended, Ending, Wanted, find_ending};
 use crate::lowering::{self, Lowered};
 use crate::normalise::normalise;
 use crate::objective::{Forward, Objective as _};
-use crate::onnx::{self, Model, WriteOptions};
+use crate::onnx::{self, Model, Watch, WriteOptions};
 use crate::penalty::{self, Coefficient, Coefficients, Penalty, Warmup};
 use crate::shapes;
 use crate::transform::{Optimizer, State, Training, pass};
@@ -139,6 +139,7 @@ fn build(model: &mut Model, options: &StepOptions) -> Result<StepReport> {
     shapes::bind(model, &options.dims)?;
     let mut facts = shapes::analyse(model, &BTreeMap::new())?;
     let mut graph = Graph::new(std::mem::take(&mut model.graph))?;
+    graph.proto().input.iter().try_for_each(|input| require_axes(&graph, &facts, input.name()))?;
     let mut ranges = ranges(graph.proto(), &facts);
 
     let ending = find_ending(&graph, &facts, &options.loss);
@@ -150,6 +151,9 @@ fn build(model: &mut Model, options: &StepOptions) -> Result<StepReport> {
     };
     let verdicts = weights::decide(&graph, &facts, &evidence, &options.selection)?;
     let (ending, loss) = ending?;
+    if let Ending::Logits { value, .. } = &ending {
+        require_axes(&graph, &facts, value)?;
+    }
     report.choices =
         [loss, what_trains(record.is_some(), &verdicts), restored.choices, open_sizes(&graph, &facts)].concat();
     // What the exporter recorded tells merged weights from those that the network shares.
@@ -157,6 +161,7 @@ fn build(model: &mut Model, options: &StepOptions) -> Result<StepReport> {
         report.choices.extend(weights::several_readers(&verdicts, &graph));
     }
     let candidates: Vec<Value> = verdicts.iter().filter(|v| v.trains).map(|v| v.name.as_str().into()).collect();
+    facts.vary(graph.nodes(), &candidates);
 
     // The user has been told of everything by the names in the file; from here on values may have others.
     let renamed = step::make_way(&mut graph)?;
@@ -327,6 +332,27 @@ fn scalar(b: &mut TypedBuilder<'_>, loss: &Value) -> Value {
     if b.fact(loss).rank() == Some(0) { loss.clone() } else { b.reduce_all("ReduceSum", loss) }
 }
 
+/// Every input of a step model declares its axes, the labels too, as the standard asks for.
+fn require_axes(graph: &Graph, facts: &Facts, value: &str) -> Result<()> {
+    if facts.get(value).is_some_and(|fact| fact.shape.is_some()) {
+        return Ok(());
+    }
+    let proto = graph.proto();
+    let is_declared = proto.input.iter().chain(&proto.output).any(|info| info.name() == value);
+    let info = format!("onnx.helper.make_tensor_value_info(\"{value}\", onnx.TensorProto.FLOAT, [\"N\", 10])");
+    let declare = if is_declared {
+        format!(
+            "info = next(i for i in [*model.graph.input, *model.graph.output] if i.name == \"{value}\")\n\
+             info.CopyFrom({info})"
+        )
+    } else {
+        format!("model.graph.value_info.append({info})")
+    };
+    Err(Error::input(format!("the number of axes of `{value}` is not known")).help(format!(
+        "export the model with its shape, or declare it in Python (of N samples and 10 numbers, say):\n{declare}"
+    )))
+}
+
 fn refuse_labels(graph: &Graph) -> Result<()> {
     if !graph.proto().input.iter().any(|input| input.name() == LABELS) {
         return Ok(());
@@ -357,6 +383,7 @@ fn refuse_what_is_quantised(model: &Model) -> Result<()> {
 }
 
 /// Makes a step model of the forward model `model`, and writes it to `output`, or, in a dry run, does all but that.
+/// `watch` is told of external data that is copied.
 ///
 /// # Errors
 /// As [`make_step`]; where the output exists (without `force`) or cannot be written. What existed is then as it was.
@@ -366,6 +393,7 @@ pub fn rewrite_forward(
     options: &StepOptions,
     write: &WriteOptions,
     dry_run: bool,
+    watch: Watch<'_>,
 ) -> Result<StepReport> {
     let name = model.path().file_name().unwrap_or_default().to_owned();
     let (step, mut report) = make_step(model, options)?;
@@ -373,7 +401,7 @@ pub fn rewrite_forward(
     if dry_run {
         onnx::ensure_free(&report.output, write.force)?;
     } else {
-        let written = onnx::write(step, &report.output, write)?;
+        let written = onnx::write_watched(step, &report.output, write, watch)?;
         report.bytes = Some(written.bytes);
         report.external = written.external;
     }

@@ -14,17 +14,19 @@ mod forward;
 mod report;
 mod restore;
 mod step_report;
+mod trial;
 
-pub use check::{Loaded, check, check_step};
+pub use check::{Loaded, check, check_step, check_unwritten_step};
 pub use forward::{StepConfig, StepOptions, make_step, rewrite_forward};
 pub use report::{OperatorCount, Report};
 pub use restore::{make_evaluation, restore};
 pub use step_report::{StepCount, StepReport};
+pub use trial::Trial;
 
 use crate::emit::artifact::{self, Settings};
 use crate::engine::ort_training::{CHECKPOINT, EVAL_MODEL, OPTIMIZER_MODEL, TRAINING_MODEL};
 use crate::objective::Artifact;
-use crate::onnx::{self, ExternalData, Model, Placement, WriteOptions, Written};
+use crate::onnx::{self, ExternalData, Model, Placement, Watch, WriteOptions, Written};
 use crate::{Error, Result};
 use std::collections::BTreeMap;
 use std::fs;
@@ -50,7 +52,19 @@ pub struct Options {
 /// Where the input is no training artifact, the settings are out of range, or the output exists (without `force`) or
 /// cannot be written. What existed is then as it was.
 pub fn rewrite(input: &Path, output: &Path, options: &Options) -> Result<Report> {
-    if input.is_dir() { rewrite_folder(input, output, options) } else { rewrite_file(input, output, options) }
+    rewrite_watched(input, output, options, &mut |_| {})
+}
+
+/// The same, and tells `watch` of data that is copied.
+///
+/// # Errors
+/// As [`rewrite()`].
+pub fn rewrite_watched(input: &Path, output: &Path, options: &Options, watch: Watch<'_>) -> Result<Report> {
+    if input.is_dir() {
+        rewrite_folder(input, output, options, watch)
+    } else {
+        rewrite_file(input, output, options, watch)
+    }
 }
 
 /// Whether a model is a training artifact or belongs to one, in place of a forward model.
@@ -60,19 +74,19 @@ pub fn is_training_model(model: &Model) -> bool {
         || model.graph.input.iter().any(|input| input.name() == "lazy_reset_grad")
 }
 
-fn rewrite_file(input: &Path, output: &Path, options: &Options) -> Result<Report> {
+fn rewrite_file(input: &Path, output: &Path, options: &Options, watch: Watch<'_>) -> Result<Report> {
     let output = if output.is_dir() { output.join(input.file_name().unwrap_or_default()) } else { output.to_owned() };
     let (model, mut report) = penalise(input, options)?;
     report.output = output.clone();
     if options.dry_run {
         onnx::ensure_free(&output, options.force)?;
     } else {
-        report.written(&write(model, &output, options)?);
+        report.written(&write(model, &output, options, watch)?);
     }
     Ok(report)
 }
 
-fn rewrite_folder(input: &Path, output: &Path, options: &Options) -> Result<Report> {
+fn rewrite_folder(input: &Path, output: &Path, options: &Options, watch: Watch<'_>) -> Result<Report> {
     let training_model = input.join(TRAINING_MODEL);
     if !training_model.is_file() {
         return Err(Error::input(format!("the folder has no {TRAINING_MODEL}"))
@@ -108,10 +122,10 @@ fn rewrite_folder(input: &Path, output: &Path, options: &Options) -> Result<Repo
     };
     let into = staging.as_ref().map_or(output, |s| s.path());
     for (name, placement) in others {
-        onnx::place_file(&input.join(&name), &into.join(&name), placement, options.force)?;
+        onnx::place_file(&input.join(&name), &into.join(&name), placement, options.force, watch)?;
     }
     let in_place = Options { external_data: ExternalData::Keep, ..*options };
-    report.written(&write(model, &into.join(TRAINING_MODEL), &in_place)?);
+    report.written(&write(model, &into.join(TRAINING_MODEL), &in_place, watch)?);
     if let Some(staging) = staging {
         let path = staging.keep();
         publish(&path, output).map_err(|e| Error::io("make the folder", output, &e))?;
@@ -129,10 +143,10 @@ fn publish(staging: &Path, output: &Path) -> std::io::Result<()> {
     fs::rename(staging, output).inspect_err(|_| _ = fs::remove_dir_all(staging))
 }
 
-fn write(model: Model, output: &Path, options: &Options) -> Result<Written> {
+fn write(model: Model, output: &Path, options: &Options, watch: Watch<'_>) -> Result<Written> {
     let write_options =
         WriteOptions { force: options.force, external_data: options.external_data, ..WriteOptions::default() };
-    onnx::write(model, output, &write_options)
+    onnx::write_watched(model, output, &write_options, watch)
 }
 
 fn penalise(input: &Path, options: &Options) -> Result<(Model, Report)> {
@@ -156,8 +170,8 @@ fn other_files(folder: &Path, training_model: &Model, external: ExternalData) ->
             data.extend(onnx::external_locations(&onnx::read(folder.join(name))?)?);
         }
     }
-    if external == ExternalData::Place {
-        files.extend(data.into_iter().map(|file| (file, Placement::MayLink)));
+    if let Some(placement) = external.placement() {
+        files.extend(data.into_iter().map(|file| (file, placement)));
     }
     for name in entries(folder)?.into_iter().filter(|name| name.to_string_lossy().starts_with(CHECKPOINT)) {
         let path = folder.join(&name);

@@ -6,7 +6,7 @@ use crate::emit::step;
 use crate::emit::trained::{self, Trained};
 use crate::graph::{Graph, TypedBuilder, Value};
 use crate::lowering::{self, BatchNorm, Choices, Dropout, Random, StraightThrough};
-use crate::normalise::normalise;
+use crate::normalise::{Place, normalise};
 use crate::onnx::Model;
 use crate::weights::{self, Edit};
 use crate::{Error, Result, shapes};
@@ -69,10 +69,15 @@ fn evaluation_of(model: &mut Model, config: &StepConfig, state: &HashSet<&str>) 
 /// # Errors
 /// As [`trained::replace`]; where the model lacks what `edits` change.
 pub fn restore(original: &mut Model, state: Vec<Trained>, edits: &[Edit]) -> Result<()> {
-    weights::separate(&mut original.graph, edits).map_err(|e| e.in_file(original.path()))?;
+    let path = original.path().to_owned();
+    put_back(original, state, edits).map_err(|e| e.in_file(path))
+}
+
+fn put_back(original: &mut Model, state: Vec<Trained>, edits: &[Edit]) -> Result<()> {
+    weights::separate(&mut original.graph, edits)?;
     // The names of the state are those of the normalised model, which knows too what it made into initializers.
     let mut normalised = original.clone();
-    normalise(&mut normalised)?;
+    let moved = normalise(&mut normalised)?.moved;
     let mut graph = Graph::new(std::mem::take(&mut normalised.graph))?;
     let renamed = step::make_way(&mut graph)?;
     let before: HashMap<&str, &str> = renamed.iter().map(|(old, new)| (new.as_str(), old.as_str())).collect();
@@ -85,5 +90,16 @@ pub fn restore(original: &mut Model, state: Vec<Trained>, edits: &[Edit]) -> Res
     });
     let mut trained: Vec<Trained> = trained.collect();
     trained::tie(&mut trained, edits);
-    trained::replace(original, trained)
+    let places: HashMap<&str, &Place> = moved.iter().filter_map(|moved| moved.place()).collect();
+    let mut of_main = Vec::new();
+    for tensor in trained {
+        match places.get(tensor.name.as_str()).map(|place| (place, place.branch(&mut original.graph))) {
+            None => of_main.push(tensor),
+            Some((_, None)) => return Err(Error::internal(format!("the branch of `{}` is not there", tensor.name))),
+            Some((place, Some(branch))) => {
+                trained::replace(branch, vec![Trained { name: place.name.clone(), ..tensor }])?;
+            }
+        }
+    }
+    trained::replace(&mut original.graph, of_main)
 }

@@ -1,14 +1,11 @@
 //! Facts in tract's terms, and back.
 
-use crate::graph::{Dim, Fact};
+use crate::graph::{Dim, Fact, SMALL};
 use crate::onnx::DataType;
 use crate::onnx::proto::TensorProto;
 use tract_onnx::tract_hir::internal::{
     DatumType, DimFact, Factoid as _, GenericFactoid, InferenceFact, ShapeFactoid, SymbolScope, TDim, TVec, Tensor,
 };
-
-/// Constants of up to so many elements are known by their numbers: shapes, axes, pads, scales.
-pub(super) const SMALL: usize = 64;
 
 /// A type and shape in tract's terms. Equal symbols become one symbol of `scope`; what is not known stays open.
 pub(super) fn to_tract(fact: &Fact, scope: &SymbolScope) -> InferenceFact {
@@ -137,4 +134,14 @@ pub(super) fn ints(fact: &InferenceFact) -> Option<Vec<i64>> {
     }
     let ints = tensor.cast_to::<i64>().ok()?;
     Some(ints.to_plain_array_view::<i64>().ok()?.iter().copied().collect())
+}
+
+/// The elements of a constant of floating-point numbers.
+pub(super) fn floats(fact: &InferenceFact) -> Option<Vec<f64>> {
+    let tensor = fact.value.concretize()?;
+    if !tensor.datum_type().is_float() || tensor.len() > SMALL {
+        return None;
+    }
+    let floats = tensor.cast_to::<f64>().ok()?;
+    Some(floats.to_plain_array_view::<f64>().ok()?.iter().copied().collect())
 }

@@ -1,15 +1,17 @@
 //! Types and shapes of every value of a model, before it runs.
 //!
 //! The file declares some of them: its inputs, its outputs, its weights, and what the exporter noted of the values
-//! between. From the inputs and the weights the rest follows operator by operator: [`analyse`] goes once through the nodes,
-//! in order, and asks [tract](https://docs.rs/tract-onnx)'s inference rules for each operator what its outputs are
-//! (`operators.rs`). A rule sees shapes and the numbers of small constants, never a weight. An operator that tract does not
-//! know or cannot work out leaves its outputs to what the file declares of them, and where that is nothing, unknown; a few
-//! operators that matter for training, or that it gets wrong, have rules here (`local.rs`).
+//! between. From the inputs and the weights the rest follows operator by operator: [`analyse`] goes once through the
+//! nodes, in order, and asks [tract](https://docs.rs/tract-onnx)'s inference rules for each operator what its outputs
+//! are (`operators.rs`). A rule sees shapes and the numbers of small constants, never a weight. An operator that tract
+//! does not know or cannot work out leaves its outputs to what the file declares of them, and where that is nothing,
+//! unknown; a few operators that matter for training, or that it gets wrong, have rules here (`local.rs`), and whole
+//! numbers are computed exactly (`whole.rs`).
 //!
-//! What the operators make of the inputs is what will happen when the model runs, and goes before a declaration, which may
-//! be left over from before an edit: a declaration fills in what the operators leave open. Where an operator says one number
-//! and the declaration of its output another, the axis counts as unknown.
+//! What the operators make of the inputs is what will happen when the model runs, and goes before a declaration, which
+//! may be left over from before an edit: a declaration fills in what the operators leave open. Where an operator says
+//! one number and the declaration of its output another, the axis counts as unknown; where they differ in the number of
+//! axes, all do.
 
 mod bindings;
 mod convert;
@@ -17,6 +19,7 @@ mod declared;
 mod local;
 mod operators;
 mod sweep;
+mod whole;
 
 pub use bindings::bind;
 

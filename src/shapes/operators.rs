@@ -3,7 +3,7 @@
 //! A whole model in tract's hands would stop at the first operator that it cannot build, and would have to hold the weights.
 //! One by one, its rules are a function from the facts of the inputs to the facts of the outputs.
 
-use super::convert::SMALL;
+use crate::graph::SMALL;
 use crate::onnx::DataType;
 use crate::onnx::proto::{AttributeProto, NodeProto, TensorProto};
 use crate::quietly::quietly;

@@ -1,9 +1,9 @@
 //! The pass over the nodes.
 
-use super::convert::{all_symbols, closed, from_datum_type, from_tract_dim, ints, small_tensor, to_tract};
+use super::convert::{all_symbols, closed, floats, from_datum_type, from_tract_dim, ints, small_tensor, to_tract};
 use super::declared::{declared, of_tensor};
 use super::operators::Operators;
-use super::{bindings, local};
+use super::{bindings, local, whole};
 use crate::Result;
 use crate::graph::{Dim, Fact, Facts, Value};
 use crate::onnx::Model;
@@ -89,7 +89,11 @@ impl<'m> Sweep<'m> {
         if node.attribute.iter().any(|a| a.g.is_some() || !a.graphs.is_empty()) {
             return Ok(unknown());
         }
-        if let Ok(Some(facts)) = quietly(|| local::infer(node, |i| self.known.get(node.input(i)?).cloned())) {
+        let input = |i: usize| self.known.get(node.input(i)?).cloned();
+        if let Ok(Some(fact)) = quietly(|| whole::infer(node, input)) {
+            return Ok(vec![fact]);
+        }
+        if let Ok(Some(facts)) = quietly(|| local::infer(node, input)) {
             return Ok(facts);
         }
         // tract tells operators by their bare names, whatever their domain.
@@ -97,7 +101,8 @@ impl<'m> Sweep<'m> {
             return Ok(unknown());
         }
         let inputs = node.input.iter().filter(|input| !input.is_empty());
-        let inputs = inputs.map(|input| self.known.get(input.as_str()).cloned().unwrap_or_default()).collect();
+        let inputs = inputs.map(|input| self.known.get(input.as_str()).cloned().unwrap_or_default());
+        let inputs = inputs.map(whole::without_large).collect();
         Ok(self.operators.infer(node, inputs).map_or_else(unknown, TVec::into_vec))
     }
 
@@ -126,6 +131,8 @@ impl<'m> Sweep<'m> {
             let value = Value::from(name);
             if let Some(ints) = ints(&known) {
                 self.facts.insert_ints(value.clone(), ints);
+            } else if let Some(floats) = floats(&known) {
+                self.facts.insert_floats(value.clone(), floats);
             }
             self.facts.insert(value, fact);
         }
@@ -170,7 +177,7 @@ fn to_fact(known: &InferenceFact, declared: Option<&Fact>) -> Option<Fact> {
     let mut shape: Option<Vec<_>> = closed(&known.shape).map(|dims| dims.iter().map(from_tract_dim).collect());
     if let (Some(dims), Some(declared)) = (&mut shape, declared.and_then(|declared| declared.shape.as_ref())) {
         if dims.len() != declared.len() {
-            return Some(Fact::of(element));
+            dims.fill(Dim::Unknown);
         }
         for (dim, declared) in dims.iter_mut().zip(declared) {
             if let (Some(a), Some(b)) = (dim.known(), declared.known())

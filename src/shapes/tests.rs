@@ -119,6 +119,11 @@ fn a_declaration_that_the_operators_contradict_counts_for_nothing() {
     graph.value_info = vec![info("y", "1,3"), info("z", "1,3")];
     let facts = analysed(graph);
     assert_eq!((shape(&facts, "y"), shape(&facts, "z")), ("?,3".into(), "?,3".into()));
+    let nodes = vec![node("Relu", &["x"], &["y"]).into()];
+    let mut graph = self::graph(&[info("x", "4,3")], &[], nodes);
+    graph.value_info = vec![info("y", "4,1,3")];
+    let facts = analysed(graph);
+    assert_eq!(shape(&facts, "y"), "?,?");
 }
 
 #[test]
@@ -255,4 +260,71 @@ fn expressions_that_differ_read_differently() {
     let facts = analysed(graph(&[info("x", "A,1"), info("y", "B,1")], &[], nodes));
     let dim = |value: &str| facts.get(value).unwrap().dim(0).unwrap().clone();
     assert!(!dim("twice").is(&dim("mixed")), "{:?}", dim("twice"));
+}
+
+/// What is known of `y`, which `nodes` make of the constants `big` = [2⁶³ − 1], `large` = [2⁴⁰], `two` = [2], `axes` =
+/// [0] and of the shape of `x`, [N, 3].
+fn whole(nodes: Vec<NodeProto>) -> Option<Vec<i64>> {
+    let constants =
+        [("big", i64::MAX), ("large", 1 << 40), ("two", 2), ("axes", 0)].map(|(n, v)| TensorProto::int64s(n, &[v]));
+    analysed(graph(&[info("x", "N,3")], &constants, nodes)).ints("y").map(<[i64]>::to_vec)
+}
+
+#[test]
+fn whole_numbers_of_any_size_are_exact() {
+    let one = |operator: &str, inputs: &[&str]| whole(vec![node(operator, inputs, &["y"]).into()]).unwrap();
+    let to = |element: DataType| AttributeProto::int("to", element as i64);
+    let cast = |input: &str, element| whole(vec![with(node("Cast", &[input], &["y"]), to(element))]).unwrap();
+    assert_eq!(cast("big", DataType::Int64), [i64::MAX]);
+    assert_eq!(cast("large", DataType::Int64), [1 << 40]);
+    assert_eq!(cast("big", DataType::Int32), [-1]);
+    assert_eq!(one("Reshape", &["big", "axes"]).len(), 1);
+    assert_eq!(one("Squeeze", &["big", "axes"]), [i64::MAX]);
+    assert_eq!(one("Unsqueeze", &["large", "axes"]), [1 << 40]);
+    assert_eq!(one("Identity", &["large"]), [1 << 40]);
+    assert_eq!(one("Mul", &["large", "two"]), [1 << 41]);
+    assert_eq!(one("Add", &["big", "two"]), [i64::MIN + 1]);
+    assert_eq!(one("Sub", &["two", "large"]), [2 - (1 << 40)]);
+    assert_eq!(one("Div", &["large", "two"]), [1 << 39]);
+    assert_eq!(one("Neg", &["big"]), [-i64::MAX]);
+    assert_eq!(one("Min", &["big", "two", "large"]), [2]);
+    assert_eq!(one("Max", &["large", "two"]), [1 << 40]);
+    assert_eq!(one("Gather", &["large", "axes"]), [1 << 40]);
+    let axis = || AttributeProto::int("axis", 0);
+    assert_eq!(whole(vec![with(node("Concat", &["big", "two"], &["y"]), axis())]).unwrap(), [i64::MAX, 2]);
+    // More elements than there can be.
+    let sizes = with(node("Concat", &["big", "two"], &["sizes"]), axis());
+    assert_eq!(whole(vec![sizes, node("Reshape", &["two", "sizes"], &["y"]).into()]), None);
+}
+
+#[test]
+fn a_part_of_a_shape_goes_to_the_end() {
+    let shape = || NodeProto::from(node("Shape", &["x"], &["shape"]));
+    let ends = |input: &str| with(node("Cast", &[input], &["ends"]), AttributeProto::int("to", 7));
+    for far in ["big", "large"] {
+        let starts = vec![shape(), ends(far), node("Slice", &["shape", "one", "ends", "axes"], &["y"]).into()];
+        let mut constants =
+            ["big", "large"].map(|n| TensorProto::int64s(n, &[if n == "big" { i64::MAX } else { 1 << 40 }])).to_vec();
+        constants.extend([TensorProto::int64s("one", &[1]), TensorProto::int64s("axes", &[0])]);
+        let facts = analysed(graph(&[info("x", "N,3")], &constants, starts));
+        assert_eq!(facts.ints("y"), Some(&[3][..]), "{far}");
+    }
+    // With a symbol among them, large numbers are left out rather than taken for others.
+    let sum = whole(vec![shape(), node("Add", &["shape", "large"], &["y"]).into()]);
+    assert_eq!(sum, None);
+}
+
+#[test]
+fn numbers_computed_from_constants_are_known() {
+    let float = |name: &str, values: &[f32]| {
+        let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
+        TensorProto::raw(name, DataType::Float, &[values.len() as i64], bytes.into())
+    };
+    let nodes = vec![
+        node("Mul", &["two", "half"], &["one"]).into(),
+        with(node("Concat", &["one", "two"], &["scales"]), AttributeProto::int("axis", 0)),
+    ];
+    let facts = analysed(graph(&[], &[float("two", &[2.0]), float("half", &[0.5])], nodes));
+    assert_eq!(facts.floats("scales"), Some(&[1.0, 2.0][..]));
+    assert_eq!(facts.number("one"), Some(1.0));
 }

@@ -37,7 +37,7 @@ impl Metric {
     /// ```
     pub fn of(self, report: &EpochReport) -> Option<f64> {
         match self {
-            Self::TestError => report.test_error,
+            Self::TestError => report.known_test_error(),
             Self::TestLoss => report.test_loss,
             Self::Loss => Some(report.measures.loss.into()),
         }

@@ -59,47 +59,84 @@ impl Progress {
     }
 }
 
-/// The choices that a run's course depends on, by name. A run can go on only with the same.
+/// The choices that a run's course depends on, by name. A run can go on only with the same; one that has diverged also
+/// with other rates.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Fingerprint(BTreeMap<String, Value>);
+pub struct Fingerprint {
+    choices: BTreeMap<String, Value>,
+    rates: BTreeMap<String, Value>,
+}
 
 impl Fingerprint {
     /// Adds a choice.
     #[must_use]
     pub fn with(mut self, name: &str, value: impl Into<Value>) -> Self {
-        self.0.insert(name.to_owned(), value.into());
+        self.choices.insert(name.to_owned(), value.into());
         self
     }
 
-    /// Checks that this run may go on from one that was begun with `begun`.
+    /// Adds a choice of how far steps go.
+    #[must_use]
+    pub fn with_rate(mut self, name: &str, value: impl Into<Value>) -> Self {
+        self.rates.insert(name.to_owned(), value.into());
+        self
+    }
+
+    /// Checks that this run may go on from one that was begun with `begun`, and has diverged or has not.
     ///
     /// # Errors
     /// Where they differ: the message says in what.
     ///
     /// ```
     /// use gnp::train::Fingerprint;
-    /// let begun = Fingerprint::default().with("seed", 0).with("batch size", 64);
-    /// let now = Fingerprint::default().with("seed", 1).with("batch size", 64);
-    /// let error = now.check_continues(&begun).unwrap_err();
+    /// let begun = Fingerprint::default().with("seed", 0).with_rate("learning rate", 1);
+    /// let now = Fingerprint::default().with("seed", 1).with_rate("learning rate", 1);
+    /// let error = now.check_continues(&begun, false).unwrap_err();
     /// assert_eq!(error.to_string(), "the run was begun otherwise: seed was 0, is 1");
+    /// let lower = begun.clone().with_rate("learning rate", 0);
+    /// assert!(lower.check_continues(&begun, false).is_err());
+    /// lower.check_continues(&begun, true)?;
+    /// # Ok::<(), gnp::Error>(())
     /// ```
-    pub fn check_continues(&self, begun: &Self) -> Result<()> {
-        let names: BTreeSet<_> = self.0.keys().chain(begun.0.keys()).collect();
-        let differences: Vec<String> = names
-            .into_iter()
-            .filter(|name| self.0.get(*name) != begun.0.get(*name))
-            .map(|name| format!("{name} was {}, is {}", show(begun.0.get(name)), show(self.0.get(name))))
-            .collect();
-        if differences.is_empty() {
+    pub fn check_continues(&self, begun: &Self, has_diverged: bool) -> Result<()> {
+        let mut different = differences(&begun.choices, &self.choices);
+        if !has_diverged {
+            different.append(&mut differences(&begun.rates, &self.rates));
+        }
+        if different.is_empty() {
             return Ok(());
         }
-        Err(Error::input(format!("the run was begun otherwise: {}", differences.join("; ")))
+        Err(Error::input(format!("the run was begun otherwise: {}", different.join("; ")))
             .help("resume with the same options, or begin another run in another folder"))
     }
 }
 
+fn differences(begun: &BTreeMap<String, Value>, now: &BTreeMap<String, Value>) -> Vec<String> {
+    let names: BTreeSet<_> = now.keys().chain(begun.keys()).collect();
+    let different = names.into_iter().filter(|name| now.get(*name) != begun.get(*name));
+    different.map(|name| format!("{name} was {}, is {}", show(begun.get(name)), show(now.get(name)))).collect()
+}
+
 fn show(value: Option<&Value>) -> String {
-    value.filter(|value| !value.is_null()).map_or("not given".to_owned(), Value::to_string)
+    match value {
+        None | Some(Value::Null) => "not given".to_owned(),
+        // Rates have 32 bits.
+        Some(Value::Number(number)) if number.is_f64() => {
+            number.as_f64().map_or_else(|| number.to_string(), |number| (number as f32).to_string())
+        }
+        Some(value) => value.to_string(),
+    }
+}
+
+/// How a run has diverged at a checkpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Diverged {
+    /// A step that was taken from here led, sooner or later, to numbers that are none: with other rates another may
+    /// not.
+    Later,
+    /// What these weights come to is no number: they are of no use.
+    Already,
 }
 
 /// What `state.json` holds.
@@ -109,6 +146,9 @@ pub(super) struct State {
     /// The length of `metrics.jsonl` in bytes.
     pub metrics_length: u64,
     pub fingerprint: Fingerprint,
+    /// How the run has diverged here, if it has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub diverged: Option<Diverged>,
     /// The files beside it.
     #[serde(default)]
     pub files: BTreeMap<String, Sum>,
@@ -144,6 +184,8 @@ pub struct Checkpoint {
     folder: PathBuf,
     pub(super) state: State,
     damaged: Vec<String>,
+    /// Whether a newer one was passed over because its weights have diverged.
+    passed_over: bool,
 }
 
 impl Checkpoint {
@@ -160,6 +202,11 @@ impl Checkpoint {
     /// What the run was begun with.
     pub fn fingerprint(&self) -> &Fingerprint {
         &self.state.fingerprint
+    }
+
+    /// Whether the run has diverged after it, so that it may be gone on with at other rates.
+    pub fn has_diverged(&self) -> bool {
+        self.passed_over || self.state.diverged.is_some()
     }
 
     /// What is wrong with newer checkpoints that were passed over for this one, a sentence each with the file that is damaged.
@@ -185,6 +232,42 @@ impl Checkpoint {
         Err(Error::input(format!("no checkpoint is whole: {}", damaged.join("; ")))
             .in_file(folder)
             .help("begin the run anew with --force in place of --resume"))
+    }
+
+    /// The newest checkpoint that can be gone on from: whole, and with weights that have not diverged. None where there
+    /// is none; the second says whether one was passed over because its weights have.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::newest`].
+    pub(super) fn newest_of_use(folder: &Path) -> Result<(Option<Self>, bool)> {
+        let Some(newest) = Self::newest(folder)? else { return Ok((None, false)) };
+        if newest.state.diverged != Some(Diverged::Already) {
+            return Ok((Some(newest), false));
+        }
+        let own = Moment::of(&newest.state.progress);
+        for (_, path) in complete(folder)?.into_iter().rev().filter(|(moment, _)| *moment < own) {
+            if let Ok(checkpoint) = Self::open(&path)?
+                && checkpoint.state.diverged != Some(Diverged::Already)
+            {
+                return Ok((Some(Self { damaged: newest.damaged, passed_over: true, ..checkpoint }), true));
+            }
+        }
+        Ok((None, true))
+    }
+
+    /// Notes that the run has diverged at the weights of `progress`: those are of no use, where there is a checkpoint
+    /// of them, else what followed the newest one.
+    ///
+    /// # Errors
+    /// Where it cannot be written.
+    pub(super) fn note_diverged(folder: &Path, progress: &Progress) -> Result<()> {
+        let here = folder.join(Moment::of(progress).name());
+        let (path, how) = match complete(folder)?.pop() {
+            _ if here.is_dir() => (here, Diverged::Already),
+            Some((_, newest)) => (newest, Diverged::Later),
+            None => return Ok(()),
+        };
+        mark(&path, how).map_err(|error| Error::io("write the checkpoint", &path, &error))
     }
 
     /// The checkpoint of the end of `epoch`; none where it is not kept.
@@ -224,16 +307,21 @@ impl Checkpoint {
                 Ok(_) => {}
             }
         }
-        Ok(Ok(Self { folder: folder.to_owned(), state, damaged: Vec::new() }))
+        Ok(Ok(Self { folder: folder.to_owned(), state, damaged: Vec::new(), passed_over: false }))
     }
 
-    /// Has none in `folder` be newer than this one: what is was damaged, and is set aside as `damaged-…`.
+    /// Has none in `folder` be newer than this one: what is was damaged, and is set aside as `damaged-…`, or has
+    /// weights that have diverged, and is removed.
     ///
     /// # Errors
     /// Where the folder cannot be written.
     pub(super) fn set_aside_newer(&self, folder: &Path) -> Result<()> {
         let own = Moment::of(&self.state.progress);
         for (_, path) in complete(folder)?.into_iter().filter(|(moment, _)| *moment > own) {
+            if let Ok(Ok(Self { state: State { diverged: Some(_), .. }, .. })) = Self::open(&path) {
+                remove_whole(&path).map_err(|error| Error::io("remove the checkpoint", &path, &error))?;
+                continue;
+            }
             let aside = beside(&path, DAMAGED);
             remove_if_there(&aside)
                 .and_then(|()| fs::rename(&path, &aside))
@@ -244,7 +332,7 @@ impl Checkpoint {
 
     /// Writes a checkpoint into `folder`, the engine's file through `save`, then removes those that are no longer needed: all
     /// but the `keep` newest and that of the end of epoch `best`. Where there already is one of this moment nothing is
-    /// written: a run's state at a moment is a function of its fingerprint.
+    /// written but that the run has diverged: a run's state at a moment is a function of its fingerprint.
     ///
     /// # Errors
     /// Where a file cannot be written. What was there before still is.
@@ -266,9 +354,30 @@ impl Checkpoint {
                 let _ = remove_if_there(&unfinished);
             }
             written?;
+        } else if let Some(how) = state.diverged {
+            mark(&target, how).map_err(|error| Error::io("write the checkpoint", &target, &error))?;
         }
         prune(folder, keep, best)
     }
+}
+
+/// Notes in a checkpoint that is there how the run has diverged.
+fn mark(folder: &Path, how: Diverged) -> io::Result<()> {
+    let file = folder.join(STATE_FILE);
+    let state: State = serde_json::from_slice(&fs::read(&file)?)?;
+    let unfinished = beside(&file, UNFINISHED);
+    write_state(&unfinished, &State { diverged: Some(how), ..state })?;
+    fs::rename(unfinished, file)?;
+    sync_folder(folder)
+}
+
+/// Writes what `state.json` holds, durably.
+fn write_state(file: &Path, state: &State) -> io::Result<()> {
+    let mut text = serde_json::to_vec_pretty(state)?;
+    text.push(b'\n');
+    let mut file = File::create(file)?;
+    file.write_all(&text)?;
+    file.sync_all()
 }
 
 fn finish(unfinished: &Path, target: &Path, state: &State) -> io::Result<()> {
@@ -280,11 +389,7 @@ fn finish(unfinished: &Path, target: &Path, state: &State) -> io::Result<()> {
         files.insert(entry.file_name().to_string_lossy().into_owned(), Sum::of(&file)?);
         file.sync_all()?;
     }
-    let mut text = serde_json::to_vec_pretty(&State { files, ..state.clone() })?;
-    text.push(b'\n');
-    let mut file = File::create(unfinished.join(STATE_FILE))?;
-    file.write_all(&text)?;
-    file.sync_all()?;
+    write_state(&unfinished.join(STATE_FILE), &State { files, ..state.clone() })?;
     sync_folder(unfinished)?;
     fs::rename(unfinished, target)?;
     target.parent().map_or(Ok(()), sync_folder)
@@ -396,6 +501,7 @@ mod tests {
             progress: Progress { epoch, batch, step: 16 * epoch + batch, ..Progress::default() },
             metrics_length: 10 * epoch,
             fingerprint: Fingerprint::default().with("seed", 0),
+            diverged: None,
             files: BTreeMap::new(),
         }
     }
@@ -447,6 +553,32 @@ mod tests {
         write(folder, 5, 0, (NonZero::<usize>::MIN, Some(5)));
         assert_eq!(names(folder), ["epoch-00005"]);
         assert_eq!(Checkpoint::of_epoch(folder, 2).unwrap(), None);
+    }
+
+    #[test]
+    fn weights_that_have_diverged_are_not_gone_on_from() {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path();
+        write(folder, 1, 0, (TWO, None));
+        let of_use = || Checkpoint::newest_of_use(folder).unwrap();
+        assert!(matches!(of_use(), (Some(checkpoint), false) if !checkpoint.has_diverged()));
+
+        // Somewhere in the next epoch.
+        Checkpoint::note_diverged(folder, &state(1, 3).progress).unwrap();
+        assert!(matches!(of_use(), (Some(checkpoint), false) if checkpoint.has_diverged()));
+        assert_eq!(names(&folder.join("epoch-00001")), ["checkpoint", "state.json"]);
+
+        // At the very weights that another has.
+        write(folder, 2, 0, (TWO, None));
+        Checkpoint::note_diverged(folder, &state(2, 0).progress).unwrap();
+        assert_eq!(newest(folder).progress().epoch, 2);
+        let (checkpoint, passed_over) = of_use();
+        let checkpoint = checkpoint.unwrap();
+        assert!(passed_over && checkpoint.has_diverged() && checkpoint.progress().epoch == 1);
+        checkpoint.set_aside_newer(folder).unwrap();
+        assert_eq!(names(folder), ["epoch-00001"]);
+        Checkpoint::note_diverged(folder, &state(1, 0).progress).unwrap();
+        assert_eq!(of_use(), (None, true));
     }
 
     #[test]

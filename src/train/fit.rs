@@ -1,11 +1,12 @@
 //! The training loop.
 
-use super::checkpoint::{Fingerprint, Progress};
+use super::checkpoint::{Checkpoint, Fingerprint, Progress};
 use super::counts::Counts;
 use super::data::{Batch, Data, Feed, Preparation, epoch_order};
+use super::divergence::{Divergence, diverged};
 use super::evaluate::{class_count, evaluate};
 use super::measure::measure;
-use super::metrics::{EpochReport, Event, Measures, StepReport};
+use super::metrics::{EpochReport, Event, StepReport};
 use super::plan::{GrWarmup, Plan, Planned};
 use super::policy::CheckpointPolicy;
 use super::run_folder::RunFolder;
@@ -70,21 +71,21 @@ impl Default for Config {
 
 impl Config {
     /// What a run with these choices depends on. The number of epochs may change where the learning rate does not
-    /// depend on it.
+    /// depend on it, and rates where the run has diverged.
     pub fn fingerprint(&self) -> Fingerprint {
         let fingerprint = Fingerprint::default()
             .with("batch size", self.batch_size)
-            .with("learning rate", self.learning_rate)
-            .with("schedule", serde_json::json!(self.schedule))
-            .with("warm-up", self.warmup.to_string())
             .with("seed", self.seed)
-            .with("r", self.r)
-            .with("alpha", self.alpha)
-            .with("hybrid", self.hybrid)
-            .with("warm-up of the penalty", serde_json::json!(self.gr_warmup));
+            .with_rate("learning rate", self.learning_rate)
+            .with_rate("schedule", serde_json::json!(self.schedule))
+            .with_rate("warm-up", self.warmup.to_string())
+            .with_rate("r", self.r)
+            .with_rate("alpha", self.alpha)
+            .with_rate("hybrid", self.hybrid)
+            .with_rate("warm-up of the penalty", serde_json::json!(self.gr_warmup));
         let fingerprint = if self.drop_last { fingerprint.with("drop last", true) } else { fingerprint };
-        let fingerprint = self.others.iter().fold(fingerprint, |f, (name, &value)| f.with(name, value));
-        if self.schedule.depends_on_length() { fingerprint.with("epochs", self.epochs) } else { fingerprint }
+        let fingerprint = self.others.iter().fold(fingerprint, |f, (name, &value)| f.with_rate(name, value));
+        if self.schedule.depends_on_length() { fingerprint.with_rate("epochs", self.epochs) } else { fingerprint }
     }
 
     /// How many steps an epoch of the training data has.
@@ -181,8 +182,9 @@ pub fn prepare(
 /// what a step depends on is in the engine's file, the progress and the configuration.
 ///
 /// # Errors
-/// Where the engine fails, a file cannot be written, the metric of the best epoch is not measured, or the loss is no longer
-/// finite; the last checkpoint is then still there.
+/// Where the engine fails, a file cannot be written, or the metric of the best epoch is not measured; the last
+/// checkpoint is then still there. Where a number of a step, or of the state that it would leave, is NaN or infinite:
+/// the step is not taken, and the last good state is kept as a checkpoint.
 pub fn fit(mut run: Run<'_>, mut progress: Progress) -> Result<Ended> {
     let Config { epochs, batch_size, seed, .. } = *run.config;
     let samples = run.train.data().len();
@@ -250,31 +252,50 @@ impl Run<'_> {
         let (labels, port) = (batch.tensors.last(), self.engine.batch_ports().last());
         let counts = Counts::of(&outputs, names, labels, port, batch.rows.len())?;
         let measures = measure(&outputs, names, &counts, planned)?;
-        progress.batch += 1;
-        progress.step += 1;
         let report = StepReport {
             epoch: progress.epoch + 1,
-            step: progress.step,
+            step: progress.step + 1,
             measures,
             seconds,
             data_seconds,
             examples_per_second: batch.rows.len() as f64 / seconds,
             counts,
         };
+        if let Some(found) = self.engine.not_finite() {
+            let divergence = diverged(found, self.engine.step_outputs(), &report, batch, self.train);
+            return self.end_before(report, progress, divergence);
+        }
+        progress.batch += 1;
+        progress.step += 1;
         progress.add(&report);
-        let diverged = (!measures.loss.is_finite()).then(|| self.diverged(&report));
-        self.report(Event::Step(report))?;
-        diverged.map_or(Ok(()), Err)
+        self.report(Event::Step(report))
     }
 
-    fn diverged(&self, report: &StepReport) -> Error {
-        let StepReport { epoch, step, measures: Measures { loss, learning_rate, .. }, .. } = report;
-        let error = Error::input(format!("the loss is {loss} at step {step} (epoch {epoch}): training has diverged"));
-        let error = match &self.folder {
-            Some(folder) => error.in_file(folder.root()),
-            None => error,
-        };
-        error.help(format!("lower the learning rate (it was {learning_rate} here) or r, or warm it up for longer"))
+    /// Ends the run as it was before the step of `report`, which was not taken: with a checkpoint where its weights are
+    /// good, and in any case such that it can be gone on with at other rates. The line that shows the numbers goes when
+    /// it is.
+    fn end_before(&mut self, report: StepReport, progress: &Progress, divergence: Divergence) -> Result<()> {
+        let Divergence { mut error, weights_are_good } = divergence;
+        let step = report.step;
+        if let Some(folder) = &mut self.folder {
+            let kept = match weights_are_good && progress.step > 0 {
+                true => folder.save_diverged(self.engine, progress, self.policy),
+                false => folder.note_diverged(progress),
+            };
+            // Whatever could not be written is no more important than why.
+            let checkpoint = kept.and_then(|()| RunFolder::checkpoint_to_resume(folder.root())).ok();
+            error = error.in_file(folder.root());
+            if let Some((checkpoint, _)) = checkpoint.filter(|_| step > 1) {
+                let from = match checkpoint.as_ref().map(Checkpoint::progress) {
+                    None | Some(Progress { step: 0, .. }) => "begins anew".to_owned(),
+                    Some(Progress { epoch, batch: 0, .. }) => format!("goes on from the end of epoch {epoch}"),
+                    Some(Progress { step, .. }) => format!("goes on from step {step}"),
+                };
+                error = error.more_help(&format!("with --resume the run {from}"));
+            }
+        }
+        self.report(Event::Step(report))?;
+        Err(error)
     }
 
     fn report(&mut self, event: Event) -> Result<()> {

@@ -183,9 +183,15 @@ pub struct EpochReport {
 
 impl EpochReport {
     /// What tells a better epoch from a worse one where nothing else was asked for: the test error, else the test loss; less is better.
-    /// None where the epoch was not evaluated.
+    /// None where the epoch was not evaluated, or what it came to is no number.
     pub fn score(&self) -> Option<f64> {
-        self.test_error.or(self.test_loss)
+        self.known_test_error().or(self.test_loss).filter(|score| score.is_finite())
+    }
+
+    /// The test error; NaN where the loss of the same evaluation is, since the model then says nothing of some samples.
+    pub fn known_test_error(&self) -> Option<f64> {
+        let is_none = self.test_loss.is_some_and(f64::is_nan);
+        self.test_error.map(|error| if is_none { f64::NAN } else { error })
     }
 }
 
@@ -193,6 +199,14 @@ impl EpochReport {
 mod tests {
     use super::*;
     use ndarray::array;
+
+    #[test]
+    fn an_evaluation_that_is_no_number_has_no_score() {
+        let of = |test_loss, test_error| EpochReport { test_loss, test_error, ..EpochReport::default() }.score();
+        assert_eq!(of(Some(0.5), Some(0.25)), Some(0.25));
+        assert_eq!(of(Some(f64::NAN), Some(0.25)), None);
+        assert_eq!(of(Some(f64::INFINITY), None), None);
+    }
 
     #[test]
     fn the_empty_mean_is_unknown() {

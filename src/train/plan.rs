@@ -111,6 +111,15 @@ impl Plan {
         let rates = Rates { learning_rate: self.rate.at(step), r: fed.0, alpha: fed.1, others: self.others.clone() };
         Planned { rates, r: used.0, alpha: used.1 }
     }
+
+    /// What a step with the penalty as it is after its warm-up is fed, be there one in the run or not.
+    pub fn whole_penalty(&self) -> Rates {
+        let mut others = self.others.clone();
+        if let Some((GrWarmup { in_graph: true, .. }, _)) = self.warmup {
+            others.insert(WARMUP_STEPS.to_owned(), 0.0);
+        }
+        Rates { learning_rate: self.rate.at(0), r: self.r, alpha: self.alpha, others }
+    }
 }
 
 /// Whether a step of hybrid training is one with the penalty: so with probability `share`, each for itself.
@@ -177,6 +186,9 @@ mod tests {
                 assert_eq!(others.get(WARMUP_STEPS).copied(), in_graph.then_some(4.0));
                 let end = plan.at(4);
                 assert_eq!((end.r, end.alpha), full);
+                let whole = plan.whole_penalty();
+                assert_eq!((whole.r, whole.alpha), full);
+                assert_eq!(whole.others.get(WARMUP_STEPS).copied(), in_graph.then_some(0.0));
             }
         }
     }

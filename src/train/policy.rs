@@ -113,10 +113,10 @@ mod tests {
         let begun = fingerprint(CheckpointPolicy::default());
         let keep = NonZero::new(7).unwrap();
         fingerprint(CheckpointPolicy { keep, patience: NonZero::new(3), ..Default::default() })
-            .check_continues(&begun)
+            .check_continues(&begun, false)
             .unwrap();
         let error = fingerprint(CheckpointPolicy { best: Some(Metric::Loss), ..Default::default() })
-            .check_continues(&begun)
+            .check_continues(&begun, false)
             .unwrap_err();
         assert_eq!(error.to_string(), r#"the run was begun otherwise: best by was not given, is "loss""#);
     }

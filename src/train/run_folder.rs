@@ -5,7 +5,7 @@
 //! killed. Results are written under another name, flushed, and renamed. A lock on `metrics.jsonl`, which ends with the
 //! process, keeps two runs from writing into one folder.
 
-use super::checkpoint::{Checkpoint, Fingerprint, Progress, State, remove_whole, sync_folder};
+use super::checkpoint::{Checkpoint, Diverged, Fingerprint, Progress, State, remove_whole, sync_folder};
 use super::metrics::Event;
 use super::policy::CheckpointPolicy;
 use crate::engine::Engine;
@@ -111,13 +111,27 @@ impl RunFolder {
         }
     }
 
+    /// The checkpoint that the run in `root` can be gone on from, as [`RunFolder::newest_checkpoint`], but none whose
+    /// weights have diverged; the second says whether one was passed over for that.
+    ///
+    /// # Errors
+    /// As [`RunFolder::newest_checkpoint`].
+    pub fn checkpoint_to_resume(root: &Path) -> Result<(Option<Checkpoint>, bool)> {
+        match Self::newest_checkpoint(root)? {
+            None => Ok((None, false)),
+            Some(_) => Checkpoint::newest_of_use(&root.join(Self::CHECKPOINTS)),
+        }
+    }
+
     /// Goes on with the run in `root` after `checkpoint`: what `metrics.jsonl` says of later steps is cut off, and newer
     /// checkpoints, which are damaged, are set aside as `damaged-…`. The run is no longer over, if it was.
     ///
     /// # Errors
     /// Where the fingerprint is not that of the run, a file cannot be written, or another process trains there.
     pub fn resume(root: &Path, fingerprint: Fingerprint, checkpoint: &Checkpoint) -> Result<Self> {
-        fingerprint.check_continues(checkpoint.fingerprint()).map_err(|error| error.in_file(root))?;
+        fingerprint
+            .check_continues(checkpoint.fingerprint(), checkpoint.has_diverged())
+            .map_err(|error| error.in_file(root))?;
         let mut run = Self::open(root, fingerprint)?;
         checkpoint.set_aside_newer(&run.path_of(Self::CHECKPOINTS))?;
         let outcome = run.path_of(Self::OUTCOME);
@@ -203,12 +217,46 @@ impl RunFolder {
     /// # Errors
     /// Where it cannot be written; the last one is still there.
     pub fn save(&mut self, engine: &mut dyn Engine, progress: &Progress, policy: &CheckpointPolicy) -> Result<()> {
+        self.write_checkpoint(engine, progress, policy, None)
+    }
+
+    /// The same for a run whose next step was not taken because a number of it was none, though the weights are good:
+    /// it can be gone on with at other rates.
+    ///
+    /// # Errors
+    /// As [`RunFolder::save`].
+    pub fn save_diverged(
+        &mut self,
+        engine: &mut dyn Engine,
+        progress: &Progress,
+        policy: &CheckpointPolicy,
+    ) -> Result<()> {
+        self.write_checkpoint(engine, progress, policy, Some(Diverged::Later))
+    }
+
+    /// Notes that the weights have diverged: the run can be gone on with from the last checkpoint before, at other
+    /// rates.
+    ///
+    /// # Errors
+    /// Where it cannot be written.
+    pub fn note_diverged(&self, progress: &Progress) -> Result<()> {
+        Checkpoint::note_diverged(&self.path_of(Self::CHECKPOINTS), progress)
+    }
+
+    fn write_checkpoint(
+        &mut self,
+        engine: &mut dyn Engine,
+        progress: &Progress,
+        policy: &CheckpointPolicy,
+        diverged: Option<Diverged>,
+    ) -> Result<()> {
         let flushed = self.metrics.sync_data();
         flushed.map_err(|error| can_be_resumed(Error::io("write the metrics", self.path_of(Self::METRICS), &error)))?;
         let state = State {
             progress: progress.clone(),
             metrics_length: self.metrics_length,
             fingerprint: self.fingerprint.clone(),
+            diverged,
             files: BTreeMap::new(),
         };
         let kept = (policy.keep, policy.best_kept(&progress.standing));
@@ -317,6 +365,7 @@ mod tests {
             progress: Progress { step: 2, ..Progress::default() },
             metrics_length: run.metrics_length,
             fingerprint: fingerprint(),
+            diverged: None,
             files: BTreeMap::new(),
         };
         Checkpoint::write(&root.join(RunFolder::CHECKPOINTS), &state, (NonZero::<usize>::MIN, None), |file| {

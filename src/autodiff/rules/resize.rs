@@ -84,10 +84,7 @@ fn resized_axes(op: &Op, g: &TypedBuilder<'_>) -> Option<Vec<Axis>> {
     let rank = x.rank()?;
     let axes: Vec<i64> = op.ints("axes").map_or_else(|| (0..rank as i64).collect(), <[i64]>::to_vec);
     let count = axes.len();
-    let floats = |value: &Value| {
-        let initializers = &g.graph().proto().initializer;
-        initializers.iter().find(|t| t.name() == &**value)?.floats().filter(|floats| !floats.is_empty())
-    };
+    let floats = |value: &Value| g.floats(value).filter(|floats| !floats.is_empty());
     let scales = match op.optional(2) {
         Some(scales) if op.optional(3).is_none() => Some(floats(scales).filter(|scales| scales.len() == count)?),
         _ => None,

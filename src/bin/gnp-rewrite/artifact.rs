@@ -2,10 +2,11 @@
 
 use crate::Arguments;
 use comfy_table::Table;
-use gnp::cli::describe;
+use gnp::cli::{CopyingBar, describe};
 use gnp::contract::{ALPHA, R};
 use gnp::emit::artifact::Settings;
 use gnp::engine::runtime;
+use gnp::onnx::Copying;
 use gnp::rewrite::{self, Loaded, Options, Report};
 use gnp::{Error, Result, cli};
 use std::fmt::Write as _;
@@ -14,7 +15,9 @@ use std::path::Path;
 /// Puts the penalty into the artifact.
 pub fn run(arguments: &Arguments) -> Result<()> {
     let options = arguments.artifact_options()?;
-    let report = rewrite::rewrite(&arguments.input, &arguments.output, &options)?;
+    let mut copying = CopyingBar::new(arguments.quiet);
+    let watch = &mut |copy: &Copying<'_>| copying.show(copy);
+    let report = rewrite::rewrite_watched(&arguments.input, &arguments.output, &options, watch)?;
     let checked = if arguments.check { Some(check(arguments, &options, &report)?) } else { None };
     if arguments.quiet {
         return Ok(());

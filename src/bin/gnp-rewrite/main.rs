@@ -8,7 +8,7 @@ use gnp::cli;
 use gnp::cli::arguments::{PenaltyArguments, StepArguments};
 use gnp::emit::artifact::Settings;
 use gnp::onnx::{self, ExternalData};
-use gnp::rewrite::{self, Loaded, Options};
+use gnp::rewrite::{self, Loaded, Options, Trial};
 use gnp::{Error, Result};
 use serde::Serialize;
 use std::path::PathBuf;
@@ -78,13 +78,14 @@ struct Arguments {
     #[arg(short, long, help_heading = "Files")]
     force: bool,
     /// What becomes of external data when the output is in another folder
-    #[arg(long, value_enum, default_value_t = External::Place, help_heading = "Files")]
-    external_data: External,
+    #[arg(long, value_enum, default_value_t, help_heading = "Files")]
+    external_data: ExternalData,
     /// Do everything but write
     #[arg(short = 'n', long, help_heading = "Files")]
     dry_run: bool,
 
-    /// Read the result again and check its structure and types; load it in an engine that is found
+    /// Read the result again and check its structure and types; load it in an engine that is found and try a step on
+    /// made-up data
     #[arg(long, help_heading = "Checks and messages")]
     check: bool,
     /// The ONNX Runtime library to load it in, rather than the first that is found
@@ -105,14 +106,6 @@ struct Arguments {
 enum Exposed {
     R,
     Alpha,
-}
-
-#[derive(Clone, Copy, ValueEnum)]
-enum External {
-    /// Bring the data files along: as a reflink, else a hard link, else a copy
-    Place,
-    /// Name them as they are named now
-    Keep,
 }
 
 fn main() -> ExitCode {
@@ -142,17 +135,8 @@ impl Arguments {
             expose_alpha: self.expose.contains(&Exposed::Alpha),
             metrics: self.metrics,
         };
-        let external_data = self.external_data.into();
+        let external_data = self.external_data;
         Ok(Options { settings, force: self.force, external_data, dry_run: self.dry_run })
-    }
-}
-
-impl From<External> for ExternalData {
-    fn from(external: External) -> Self {
-        match external {
-            External::Place => Self::Place,
-            External::Keep => Self::Keep,
-        }
     }
 }
 
@@ -171,8 +155,20 @@ fn json(report: &impl Serialize, checked: Option<&Loaded>) -> Result<String> {
 /// What came of the check, as a line.
 fn check_line(checked: Option<&Loaded>) -> String {
     match checked {
-        Some(Loaded { runtime: Some(runtime), .. }) => format!("Checked: structure and types; loads in {runtime}.\n"),
+        Some(Loaded { runtime: Some(runtime), step, .. }) => {
+            let step = step.as_ref().map(|step| format!("; {}", trial(step))).unwrap_or_default();
+            format!("Checked: structure and types; loads in {runtime}{step}.\n")
+        }
         Some(Loaded { why_not: Some(why), .. }) => format!("Checked: structure and types. Not loaded: {why}.\n"),
         _ => String::new(),
     }
+}
+
+fn trial(step: &Trial) -> String {
+    let sizes: Vec<String> = step.sizes.iter().map(|(name, size)| format!("{name} = {size}")).collect();
+    let sizes = if sizes.is_empty() { String::new() } else { format!(" ({})", sizes.join(", ")) };
+    let number =
+        |x: f32| if x == 0.0 || (1e-3..1e6).contains(&x.abs()) { format!("{x:.4}") } else { format!("{x:.3e}") };
+    let norm = step.grad_norm.map(|norm| format!(", ‖∇L‖ = {}", number(norm))).unwrap_or_default();
+    format!("a step on made-up data{sizes} gives L = {}{norm}", number(step.loss))
 }

@@ -2,11 +2,11 @@
 
 use crate::Arguments;
 use comfy_table::Table;
-use gnp::onnx::{Model, WriteOptions};
-use gnp::rewrite::{self, Loaded, StepOptions, StepReport};
+use gnp::cli::CopyingBar;
+use gnp::onnx::{Copying, Model, WriteOptions};
+use gnp::rewrite::{self, Loaded, StepReport};
 use gnp::{Error, Result, cli};
 use std::fmt::Write as _;
-use std::path::Path;
 
 /// Makes a step model of the forward model.
 pub fn run(arguments: &Arguments, model: Model) -> Result<()> {
@@ -18,18 +18,17 @@ pub fn run(arguments: &Arguments, model: Model) -> Result<()> {
         .help("leave them out"));
     }
     let options = arguments.step.options(arguments.penalty.penalty()?, arguments.lr)?;
-    let write = WriteOptions {
-        force: arguments.force,
-        external_data: arguments.external_data.into(),
-        ..WriteOptions::default()
-    };
+    let write =
+        WriteOptions { force: arguments.force, external_data: arguments.external_data, ..WriteOptions::default() };
     let again = (arguments.check && arguments.dry_run).then(|| model.clone());
-    let report = rewrite::rewrite_forward(model, &arguments.output, &options, &write, arguments.dry_run)?;
+    let mut copying = CopyingBar::new(arguments.quiet);
+    let watch = &mut |copy: &Copying<'_>| copying.show(copy);
+    let report = rewrite::rewrite_forward(model, &arguments.output, &options, &write, arguments.dry_run, watch)?;
     let library = arguments.ort_lib.as_deref();
     let checked = match again {
         _ if !arguments.check => None,
         None => Some(rewrite::check_step(&report.output, library)?),
-        Some(model) => Some(check_dry(model, &options, |path| rewrite::check_step(path, library))?),
+        Some(model) => Some(rewrite::check_unwritten_step(&rewrite::make_step(model, &options)?.0, library)?),
     };
     if arguments.quiet {
         return Ok(());
@@ -39,14 +38,6 @@ pub fn run(arguments: &Arguments, model: Model) -> Result<()> {
     } else {
         text(&report, checked.as_ref(), arguments)
     })
-}
-
-/// Checks what would have been written.
-fn check_dry(model: Model, options: &StepOptions, check: impl FnOnce(&Path) -> Result<Loaded>) -> Result<Loaded> {
-    let scratch = tempfile::tempdir().map_err(|e| Error::io("make a temporary folder", std::env::temp_dir(), &e))?;
-    let report =
-        rewrite::rewrite_forward(model, &scratch.path().join("step.onnx"), options, &WriteOptions::default(), false)?;
-    check(&report.output)
 }
 
 fn text(report: &StepReport, checked: Option<&Loaded>, arguments: &Arguments) -> String {

@@ -8,7 +8,7 @@ use gnp::engine::runtime::{self, Package, Runtime};
 use gnp::engine::{Available, Device, Engine, OrtTraining, Rates, StepModel};
 use gnp::experiment::EngineKind;
 use gnp::loss::{LossKind, Wanted};
-use gnp::onnx::{self, Model, WriteOptions};
+use gnp::onnx::{self, Model};
 use gnp::penalty::Penalty;
 use gnp::rewrite::{self, StepConfig, StepOptions, make_evaluation, make_step};
 use gnp::train::data::Feed;
@@ -47,11 +47,7 @@ impl Lab {
         let (step, _) = make_step(forward.clone(), &options)?;
         let names: Vec<_> = StepModel::recognise(&step)?.state.into_iter().map(|slot| slot.port.name).collect();
         let eval = make_evaluation(forward, &StepConfig::of(&step)?, &names)?;
-        let [step, eval] = [(step, "step.onnx"), (eval, "eval.onnx")].map(|(model, name)| {
-            let file = folder.join(name);
-            onnx::write(model, &file, &WriteOptions::default()).and_then(|_| onnx::read(file)).map(Box::new)
-        });
-        Ok(Self::Step { engine, step: step?, eval: eval? })
+        Ok(Self::Step { engine, step: Box::new(step), eval: Box::new(eval) })
     }
 
     fn artifacts(ort_lib: Option<&Path>, folder: &Path) -> Result<Self> {

@@ -4,12 +4,13 @@ use crate::interrupt::{STOP, stop_on_ctrl_c};
 use crate::progress::Display;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, value_parser};
 use gnp::cli::arguments::{CheckpointArguments, DataArguments, PenaltyArguments, ScheduleArguments, StepArguments};
-use gnp::cli::{config_file, describe};
+use gnp::cli::{CopyingBar, config_file, describe};
 use gnp::engine::Device;
 use gnp::experiment::{
     Configuration, EngineKind, Existing, Experiment, Init, Kind, Notice, Observer, Outcome, Overview,
     run as run_experiment,
 };
+use gnp::onnx::{Copying, ExternalData};
 use gnp::train::{Config, Ended, Event, Span};
 use gnp::{Error, Result, cli};
 use std::ffi::OsString;
@@ -64,13 +65,18 @@ pub struct Arguments {
     /// Write the trained model there: the model that was given, with trained weights
     #[arg(short, long, value_name = "FILE", help_heading = "Output")]
     output: Option<PathBuf>,
+    /// What becomes of the model's external data when the result is in another folder
+    #[arg(long, value_enum, default_value_t, help_heading = "Output")]
+    external_data: ExternalData,
     /// Folder for metrics, checkpoints, the report and the result [default: runs/ and the name of MODEL]
     #[arg(long, value_name = "FOLDER", help_heading = "Output")]
     out: Option<PathBuf>,
     /// Go on with the run in the output folder, at the very batch where it was stopped
     ///
-    /// The other options must be as they were; --epochs may change where the schedule is constant or stepped. The result is that
-    /// of a run that was never stopped, to the bit on one machine; random draws (Dropout) go on where they were.
+    /// The other options must be as they were; --epochs may change where the schedule is constant or stepped. The
+    /// result is that of a run that was never stopped, to the bit on one machine; random draws (Dropout) go on where
+    /// they were. A run that diverged goes on from its last good weights, and rates may change: --lr, the schedule,
+    /// --r, --alpha.
     #[arg(long, help_heading = "Output")]
     resume: bool,
     /// Replace the run in the output folder
@@ -108,7 +114,8 @@ pub fn run(arguments: &Arguments, configuration: Configuration) -> Result<()> {
     let experiment = arguments.experiment(configuration)?;
     let folder = experiment.folder.clone();
     stop_on_ctrl_c(arguments.quiet)?;
-    let mut console = Console { quiet: arguments.quiet, verbose: arguments.verbose, display: None };
+    let (quiet, verbose) = (arguments.quiet, arguments.verbose);
+    let mut console = Console { quiet, verbose, display: None, copying: CopyingBar::new(quiet) };
     let outcome = run_experiment(experiment, &mut console, &STOP);
     if let Some(display) = &console.display {
         display.finish();
@@ -179,6 +186,7 @@ impl Arguments {
                 _ => Existing::Refuse,
             },
             output: self.output.clone(),
+            external_data: self.external_data,
             configuration: Some(configuration),
             model,
         })
@@ -214,6 +222,7 @@ struct Console {
     verbose: bool,
     /// From when the training begins.
     display: Option<Display>,
+    copying: CopyingBar,
 }
 
 impl Observer for Console {
@@ -237,6 +246,13 @@ impl Observer for Console {
         if let Some(display) = &mut self.display {
             display.show(event);
         }
+    }
+
+    fn copying(&mut self, copying: &Copying<'_>) {
+        if let Some(display) = &self.display {
+            display.finish();
+        }
+        self.copying.show(copying);
     }
 }
 

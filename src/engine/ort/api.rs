@@ -1,6 +1,7 @@
 //! The process's ONNX Runtime: its function table, and its statuses as [`Error`]s.
 
 use crate::engine::runtime::Runtime;
+use crate::graph::{in_words, text_in_words};
 use crate::{Error, Result};
 use ort::environment::Environment;
 use ort::logging::LogLevel;
@@ -104,14 +105,40 @@ fn check(base: &OrtApi, status: OrtStatusPtr) -> Result<()> {
         (base.ReleaseStatus)(status.0);
         message
     };
-    Err(Error::input(format!("ONNX Runtime: {}", essence(&message))))
+    Err(said(&message))
 }
 
-/// ONNX Runtime's message on one line, without the place and the condition in its source code that come first.
+/// Where ONNX Runtime's messages have the name of a node, and its operator: what is before and after each.
+const PLACES: [[(&str, &str); 2]; 4] = [
+    [("Name:'", "'"), ("while running ", " node")],
+    [("In Node, (\"", "\""), ("\", ", ",")],
+    [("in node (", ")"), ("of operator (", ")")],
+    [("Node (", ")"), ("Op (", ")")],
+];
+
+/// ONNX Runtime's message as an error at the user's node.
+fn said(message: &str) -> Error {
+    let error = Error::input(format!("ONNX Runtime: {}", text_in_words(&essence(message))));
+    let between = |(before, after)| message.split_once(before)?.1.split_once(after).map(|(between, _)| between);
+    match PLACES.iter().find_map(|[name, operator]| Some((between(*name)?, between(*operator)?))) {
+        Some((name, operator)) => {
+            let (node, operator) = in_words(name, operator);
+            error.at_node(&node, &operator)
+        }
+        None => error,
+    }
+}
+
+/// ONNX Runtime's message on one line, without what comes first: the place and the condition in its source code, the
+/// file, which its callers name.
 fn essence(message: &str) -> String {
     let said = ["[ONNXRuntimeError] : ", " was false. "]
         .iter()
         .fold(message, |message, mark| message.rsplit_once(mark).map_or(message, |(_, said)| said));
+    let said = said
+        .strip_prefix("Load model from ")
+        .and_then(|said| said.split_once(" failed:"))
+        .map_or(said, |(_, said)| said);
     said.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
@@ -149,5 +176,28 @@ mod tests {
             "Shape mismatch."
         );
         assert_eq!(essence("Checkpoint verification failed."), "Checkpoint verification failed.");
+        assert_eq!(essence("Load model from /a b/m.onnx failed:Type Error: wrong"), "Type Error: wrong");
+    }
+
+    #[test]
+    fn messages_name_the_users_node() {
+        let running = "Non-zero status code returned while running Reshape node. Name:'gnp/perturbed//net/R' Status Message: \
+                       /src/reshape_helper.h:47 ReshapeHelper() was false. cannot be reshaped";
+        assert_eq!(
+            said(running).to_string(),
+            "node `/net/R` (Reshape, in the second pass): ONNX Runtime: cannot be reshaped"
+        );
+        let loading = "Load model from s.onnx failed:Type Error: Type 'tensor(int32)' of input parameter (gnp/gradient/a/Shape) of \
+                       operator (Pad) in node (gnp/gradient/b/Pad.1) is invalid.";
+        assert_eq!(
+            said(loading).to_string(),
+            "node `b` (Pad of its gradient): ONNX Runtime: Type Error: Type 'tensor(int32)' of input parameter (a/Shape of its gradient) \
+             of operator (Pad) in node (b/Pad.1 of its gradient) is invalid."
+        );
+        let inferring = "Node (gnp/perturbed/a) Op (Reshape) [ShapeInferenceError] wrong";
+        assert_eq!(
+            said(inferring).to_string(),
+            "node `a` (Reshape, in the second pass): ONNX Runtime: Node (a, in the second pass) Op (Reshape) [ShapeInferenceError] wrong"
+        );
     }
 }

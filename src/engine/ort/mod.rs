@@ -7,16 +7,18 @@ pub(in crate::engine) mod api;
 pub(in crate::engine) mod options;
 mod session;
 pub(in crate::engine) mod value;
+mod weights;
 
 pub use options::Options;
 
 use super::runtime::Runtime;
 use super::step_model::{EvalModel, read_names};
-use super::{Device, Engine, Port, Rates, State, StepEngine, StepModel, Tensor, check_batch};
+use super::{Device, Engine, NotFinite, Port, Rates, State, StepEngine, StepModel, Tensor, check_batch, finite};
 use crate::onnx::Model;
 use crate::onnx::proto::{GraphProto, ModelProto, NodeProto, OperatorSetIdProto, ValueInfoProto};
 use crate::{Error, Result};
 use api::Api;
+use foldhash::HashSet;
 use options::SessionOptions;
 use prost::Message as _;
 use session::{Memory, Session, c_names};
@@ -36,6 +38,7 @@ pub struct Ort {
     eval: Option<Eval>,
     /// One value a slot, where the device computes.
     state: Vec<Value<'static>>,
+    not_finite: Option<NotFinite>,
     seed: i64,
 }
 
@@ -76,7 +79,7 @@ struct Eval {
 
 impl Ort {
     /// Loads the step model `step` into `runtime`, and `eval`, what it is evaluated with. Training begins with the state in
-    /// the file.
+    /// the model. Neither need be in a file; external data is where the models' paths say.
     ///
     /// A process can load one ONNX Runtime; every engine in it must use that one.
     ///
@@ -86,28 +89,103 @@ impl Ort {
     pub fn load(runtime: &Runtime, step: &Model, eval: Option<&Model>, options: &Options) -> Result<Self> {
         let api = Api::load(runtime)?;
         let model = StepModel::recognise(step)?;
-        let (device, seed) = (options.device, options.seed);
-        let options = SessionOptions::new(api, runtime, options)?;
+        let session_options = SessionOptions::new(api, runtime, options)?;
         let eval = eval.map(|eval| {
-            let model = EvalModel::recognise(eval, &model)?;
-            let session = Session::of_file(api, eval.path(), &options)?;
-            Ok::<_, Error>(Eval { outputs: c_names(model.outputs.iter().map(String::as_str))?, model, session })
+            let found = EvalModel::recognise(eval, &model)?;
+            let fed = found.state.iter().map(|&index| model.state[index].port.name.as_str()).collect();
+            let session = Session::of_model(api, eval, &fed, &session_options)?;
+            Ok::<_, Error>(Eval { outputs: c_names(found.outputs.iter().map(String::as_str))?, model: found, session })
         });
+        let eval = eval.transpose()?;
+        let step_session =
+            Session::of_model(api, &without_unread(step, &model), &model.state_names(), &session_options)?;
+        Self::new(api, step, model, step_session, eval, session_options, options)
+    }
+
+    /// Loads the step model in the file that `step` was read from, as any application does, and nothing to evaluate it
+    /// with.
+    ///
+    /// # Errors
+    /// As [`Ort::load`].
+    pub fn load_file(runtime: &Runtime, step: &Model, options: &Options) -> Result<Self> {
+        let api = Api::load(runtime)?;
+        let model = StepModel::recognise(step)?;
+        let session_options = SessionOptions::new(api, runtime, options)?;
+        let session = Session::of_file(api, step.path(), &session_options)?;
+        Self::new(api, step, model, session, None, session_options, options)
+    }
+
+    fn new(
+        api: &'static Api,
+        file: &Model,
+        model: StepModel,
+        step: Session,
+        eval: Option<Eval>,
+        session_options: SessionOptions,
+        options: &Options,
+    ) -> Result<Self> {
         let mut engine = Self {
-            memory: Memory::of(api, device)?,
-            names: Names::of(&model, step)?,
-            step: Session::of_file(api, step.path(), &options)?,
-            eval: eval.transpose()?,
+            memory: Memory::of(api, options.device)?,
+            names: Names::of(&model, file)?,
+            step,
+            eval,
             state: Vec::new(),
+            not_finite: None,
             api,
-            options,
-            device,
+            options: session_options,
+            device: options.device,
             model,
-            seed,
+            seed: options.seed,
         };
-        let state = engine.model.initial_state(step)?;
-        engine.set_state(&state)?;
+        let state = engine.model.initial_state(file)?;
+        engine.set_state(&state).map_err(|e| e.in_file(file.path()))?;
         Ok(engine)
+    }
+
+    /// What a step returns, and the state that it leads to.
+    fn compute(&mut self, batch: &[Tensor], rates: &Rates) -> Result<(Vec<Tensor>, Vec<Value<'static>>)> {
+        check_batch(&self.model.batch, batch)?;
+        let given = self.model.given(rates, self.seed)?;
+        let batch = batch.iter().map(|tensor| Value::of(self.api, tensor)).collect::<Result<Vec<_>>>()?;
+        let hyperparameters =
+            given.iter().map(|(_, tensor)| Value::of(self.api, tensor)).collect::<Result<Vec<_>>>()?;
+
+        let mut run = self.step.bind()?;
+        for (name, value) in self.names.batch.iter().zip(&batch) {
+            run.input(name, value)?;
+        }
+        for ((index, _), value) in given.iter().zip(&hyperparameters) {
+            if self.names.hyperparameter_is_read[*index] {
+                run.input(&self.names.hyperparameters[*index], value)?;
+            }
+        }
+        let state = self.names.state.iter().zip(&self.state).zip(&self.names.state_is_read);
+        for ((name, value), _) in state.filter(|(_, is_read)| **is_read) {
+            run.input(name, value)?;
+        }
+        for name in &self.names.outputs {
+            run.output(name, &Memory::host(self.api))?;
+        }
+        for name in &self.names.next {
+            run.output(name, &self.memory)?;
+        }
+        let mut returned = run.run()?;
+        let next = returned.split_off(self.names.outputs.len());
+        Ok((returned.iter().map(Value::to_tensor).collect::<Result<_>>()?, next))
+    }
+
+    /// What is no number in `state`, where the processor can look into it at once.
+    fn find_in(&self, state: &[Value<'_>]) -> Result<Option<NotFinite>> {
+        if self.device != Device::Cpu {
+            return Ok(None);
+        }
+        for (slot, value) in self.model.state.iter().zip(state) {
+            let Some(floats) = value.floats()? else { continue };
+            if let Some(index) = finite::first_not_finite(floats) {
+                return Ok(Some(NotFinite { name: slot.port.name.clone(), value: floats[index] }));
+            }
+        }
+        Ok(None)
     }
 
     /// The values of the state, where the processor can read them.
@@ -138,36 +216,23 @@ impl Engine for Ort {
     }
 
     fn step(&mut self, batch: &[Tensor], rates: &Rates) -> Result<Vec<Tensor>> {
-        check_batch(&self.model.batch, batch)?;
-        let given = self.model.given(rates, self.seed)?;
-        let batch = batch.iter().map(|tensor| Value::of(self.api, tensor)).collect::<Result<Vec<_>>>()?;
-        let hyperparameters =
-            given.iter().map(|(_, tensor)| Value::of(self.api, tensor)).collect::<Result<Vec<_>>>()?;
-
-        let mut run = self.step.bind()?;
-        for (name, value) in self.names.batch.iter().zip(&batch) {
-            run.input(name, value)?;
+        let (returned, next) = self.compute(batch, rates)?;
+        self.not_finite = match finite::of_outputs(&self.model.outputs, &returned) {
+            None => self.find_in(&next)?,
+            found => found,
+        };
+        if self.not_finite.is_none() {
+            self.state = next;
         }
-        for ((index, _), value) in given.iter().zip(&hyperparameters) {
-            if self.names.hyperparameter_is_read[*index] {
-                run.input(&self.names.hyperparameters[*index], value)?;
-            }
-        }
-        let state = self.names.state.iter().zip(&self.state).zip(&self.names.state_is_read);
-        for ((name, value), _) in state.filter(|(_, is_read)| **is_read) {
-            run.input(name, value)?;
-        }
-        for name in &self.names.outputs {
-            run.output(name, &Memory::host(self.api))?;
-        }
-        for name in &self.names.next {
-            run.output(name, &self.memory)?;
-        }
-        let mut returned = run.run()?;
-        let next = returned.split_off(self.names.outputs.len());
-        let returned = returned.iter().map(Value::to_tensor).collect::<Result<_>>()?;
-        self.state = next;
         Ok(returned)
+    }
+
+    fn rehearse(&mut self, batch: &[Tensor], rates: &Rates) -> Result<Vec<Tensor>> {
+        self.compute(batch, rates).map(|(returned, _)| returned)
+    }
+
+    fn not_finite(&self) -> Option<&NotFinite> {
+        self.not_finite.as_ref()
     }
 
     fn evaluate(&mut self, batch: &[Tensor]) -> Result<Vec<Tensor>> {
@@ -188,7 +253,9 @@ impl Engine for Ort {
     }
 
     fn save(&mut self, file: &Path) -> Result<()> {
-        self.state()?.write(file)
+        let state = self.state()?;
+        state.check_finite()?;
+        state.write(file)
     }
 }
 
@@ -217,7 +284,18 @@ pub(super) fn no_evaluation() -> Error {
     Error::input("there is no evaluation model").help("name one, or evaluate with another program")
 }
 
-/// A model that returns each state input as it is. ONNX Runtime 1.17 has no other way of copying from a device.
+/// The step model without the parts of the state that its graph does not read: ONNX Runtime takes no value for them.
+fn without_unread(step: &Model, model: &StepModel) -> Model {
+    let read = read_names(step);
+    let slots = model.state.iter().map(|slot| slot.port.name.as_str());
+    let unread: HashSet<&str> = slots.filter(|name| !read.contains(name)).collect();
+    let mut rest = step.clone();
+    rest.graph.input.retain(|input| !unread.contains(input.name()));
+    rest.graph.initializer.retain(|tensor| !unread.contains(tensor.name()));
+    rest
+}
+
+/// A model that returns each state input as it is. ONNX Runtime before 1.23 has no other way of copying from a device.
 fn copying_model(model: &StepModel) -> ModelProto {
     let declared = |name: &str, port: &Port| ValueInfoProto { name: Some(name.into()), ..port.to_proto() };
     let graph = GraphProto {

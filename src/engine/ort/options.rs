@@ -3,7 +3,8 @@
 use super::api::{Api, c_string};
 use crate::engine::{Device, runtime::Runtime};
 use crate::{Error, Result};
-use ort::sys::{OrtLoggingLevel, OrtSessionOptions};
+use bytes::Bytes;
+use ort::sys::{OrtLoggingLevel, OrtSessionOptions, os_char};
 use std::ffi::c_int;
 use std::num::NonZero;
 use std::ptr;
@@ -56,6 +57,28 @@ impl SessionOptions {
             require_provider(runtime, CUDA_PROVIDER, options.device)?;
             new.append_cuda(number)
                 .map_err(|e| Error::input(format!("cannot use the device {}: {e}", options.device)))?;
+        }
+        Ok(new)
+    }
+
+    /// These options for a model whose external data is in `files` in memory, by their names. Who calls keeps the
+    /// files.
+    pub(super) fn with_files(&self, names: &[Vec<os_char>], files: &[Bytes]) -> Result<Self> {
+        let (api, base) = (self.api, self.api.base);
+        let mut pointer = ptr::null_mut();
+        // SAFETY: the options and the out pointer are valid; the new options are released with what is returned.
+        api.check(unsafe { (base.CloneSessionOptions)(self.pointer, &mut pointer) })?;
+        let new = Self { api, pointer };
+        let names: Vec<_> = names.iter().map(|name| name.as_ptr()).collect();
+        let buffers: Vec<_> = files.iter().map(|file| file.as_ptr().cast_mut().cast()).collect();
+        let lengths: Vec<_> = files.iter().map(Bytes::len).collect();
+        if !names.is_empty() {
+            // SAFETY: the arrays have one length and live through the call; names are NUL-terminated. ONNX Runtime
+            // reads the buffers, and writes into none.
+            api.check(unsafe {
+                let (names, buffers, lengths) = (names.as_ptr(), buffers.as_ptr(), lengths.as_ptr());
+                (base.AddExternalInitializersFromMemory)(pointer, names, buffers, lengths, files.len())
+            })?;
         }
         Ok(new)
     }

@@ -3,8 +3,12 @@
 use super::api::{Api, c_path, c_string};
 use super::options::SessionOptions;
 use super::value::Value;
+use super::weights::Weights;
+use crate::onnx::Model;
 use crate::{Error, Result};
+use foldhash::HashSet;
 use ort::sys::{OrtIoBinding, OrtMemoryInfo, OrtSession, OrtValue};
+use prost::Message as _;
 use std::ffi::CString;
 use std::path::Path;
 use std::{fs, ptr, slice};
@@ -13,6 +17,8 @@ use std::{fs, ptr, slice};
 pub(super) struct Session {
     api: &'static Api,
     pointer: *mut OrtSession,
+    /// What it reads where it lies.
+    _weights: Option<Weights>,
 }
 
 impl Drop for Session {
@@ -32,7 +38,25 @@ impl Session {
         let status =
             unsafe { (api.base.CreateSession)(api.environment(), path.as_ptr(), options.pointer(), &mut pointer) };
         api.check(status).map_err(|e| Error::input(format!("cannot load the model: {e}")).in_file(file))?;
-        Ok(Self { api, pointer })
+        Ok(Self { api, pointer, _weights: None })
+    }
+
+    /// The graph of `model`, in which `fed` is given with every run and so needs no initializer.
+    pub(super) fn of_model(
+        api: &'static Api,
+        model: &Model,
+        fed: &HashSet<&str>,
+        options: &SessionOptions,
+    ) -> Result<Self> {
+        let mut model = model.clone();
+        model.graph.initializer.retain(|tensor| !fed.contains(tensor.name()));
+        let path = model.path().to_owned();
+        let weights = Weights::take_out(&mut model).map_err(|e| e.in_file(&path))?;
+        let options = options.with_files(&weights.names, &weights.maps)?;
+        let mut session = Self::of_bytes(api, &model.into_proto().encode_to_vec(), &options)
+            .map_err(|e| Error::input(format!("cannot load the model: {e}")).in_file(path))?;
+        session._weights = Some(weights);
+        Ok(session)
     }
 
     /// The graph in `bytes`, which has no external data.
@@ -43,7 +67,7 @@ impl Session {
             let (model, length) = (bytes.as_ptr().cast(), bytes.len());
             (api.base.CreateSessionFromArray)(api.environment(), model, length, options.pointer(), &mut pointer)
         })?;
-        Ok(Self { api, pointer })
+        Ok(Self { api, pointer, _weights: None })
     }
 
     /// Begins a run of the graph.

@@ -130,17 +130,33 @@ impl<'a> Value<'a> {
         }
     }
 
+    /// The elements of a tensor of floats in the processor's memory; none of another.
+    pub(super) fn floats(&self) -> Result<Option<&[f32]>> {
+        let (element, shape) = self.element_and_shape()?;
+        if element != Element::ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT {
+            return Ok(None);
+        }
+        // SAFETY: the elements are floats.
+        unsafe { self.elements(&shape) }.map(Some)
+    }
+
     /// # Safety
     /// The elements are `T`s.
     unsafe fn copy<T: Copy>(&self, shape: &[usize]) -> Result<ArrayD<T>> {
-        let count = shape.iter().product();
-        let elements = if count == 0 {
-            Vec::new()
-        } else {
-            // SAFETY: a tensor's memory holds as many elements as its shape says, of the type that the caller vouches for.
-            unsafe { slice::from_raw_parts(self.data()?.cast::<T>(), count) }.to_vec()
-        };
+        // SAFETY: by this function's contract.
+        let elements = unsafe { self.elements::<T>(shape) }?.to_vec();
         ArrayD::from_shape_vec(IxDyn(shape), elements).map_err(|e| Error::internal(format!("a tensor's shape: {e}")))
+    }
+
+    /// # Safety
+    /// The elements are `T`s.
+    unsafe fn elements<T>(&self, shape: &[usize]) -> Result<&[T]> {
+        let count = shape.iter().product();
+        if count == 0 {
+            return Ok(&[]);
+        }
+        // SAFETY: a tensor's memory holds as many elements as its shape says, of the type that the caller vouches for.
+        Ok(unsafe { slice::from_raw_parts(self.data()?.cast::<T>(), count) })
     }
 
     fn element_and_shape(&self) -> Result<(Element, Vec<usize>)> {

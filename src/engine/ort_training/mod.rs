@@ -13,10 +13,11 @@ use super::ort::api::Api;
 use super::ort::options::SessionOptions;
 use super::ort::value::Value;
 use super::runtime::Runtime;
-use super::{Engine, Port, Rates, Tensor, check_batch};
+use super::{Engine, NotFinite, Port, Rates, Tensor, check_batch, finite};
 use crate::contract::{ALPHA, R};
 use crate::graph::{Facts, ranges};
-use crate::onnx::{self, proto::ValueInfoProto};
+use crate::onnx::proto::ValueInfoProto;
+use crate::onnx::{self, Model};
 use crate::{Error, Result};
 use api::TrainingApi;
 use session::{Session, Signature};
@@ -86,6 +87,9 @@ pub struct OrtTraining {
     seed: i64,
     /// The steps taken since the run began, through all its checkpoints.
     steps: i64,
+    /// The names of all parameters, frozen ones and statistics among them.
+    parameters: Vec<String>,
+    not_finite: Option<NotFinite>,
 }
 
 impl OrtTraining {
@@ -103,8 +107,9 @@ impl OrtTraining {
         let session = Session::new(api, artifacts, &session_options)?;
 
         let signature = session.training_signature()?;
-        let batch =
-            batch_ports(&signature, &artifacts.training_model).map_err(|e| e.in_file(&artifacts.training_model))?;
+        let model = onnx::read(&artifacts.training_model)?;
+        let batch = batch_ports(&signature, &model).map_err(|e| e.in_file(&artifacts.training_model))?;
+        let parameters = parameter_names(&signature, &model);
         let training = Interface::new(signature, &batch).map_err(|e| e.in_file(&artifacts.training_model))?;
         let eval = match &artifacts.eval_model {
             Some(model) => Some(Interface::new(session.eval_signature()?, &batch).map_err(|e| e.in_file(model))?),
@@ -115,7 +120,8 @@ impl OrtTraining {
             Ok(Property::Int(steps)) => steps,
             _ => 0,
         };
-        Ok(Self { api, session, batch, training, eval, seed: options.seed, steps })
+        let not_finite = None;
+        Ok(Self { api, session, batch, training, eval, seed: options.seed, steps, parameters, not_finite })
     }
 
     /// A copy of the parameter `name`, trainable or frozen.
@@ -155,6 +161,7 @@ impl OrtTraining {
     /// # Errors
     /// Where the file cannot be written, or there is no evaluation graph to take it from.
     pub fn export(&mut self, file: &Path) -> Result<()> {
+        self.check_finite()?;
         match self.eval_interface()?.outputs.as_slice() {
             [_loss, predictions @ ..] if !predictions.is_empty() => {
                 let predictions = predictions.to_vec();
@@ -166,6 +173,14 @@ impl OrtTraining {
                     .help("name the model's outputs in `additional_output_names` when making the artifacts"))
             }
         }
+    }
+
+    /// Checks that all parameters are numbers; of other types than float nothing is asked.
+    fn check_finite(&self) -> Result<()> {
+        let parameters = self.parameters.iter().filter_map(|name| Some((name, self.parameter(name).ok()?)));
+        parameters.into_iter().try_for_each(|(name, tensor)| {
+            finite::find([(name.as_str(), &tensor)]).map_or(Ok(()), |found| Err(found.in_state()))
+        })
     }
 
     fn eval_interface(&self) -> Result<&Interface> {
@@ -193,9 +208,34 @@ impl Engine for OrtTraining {
         let inputs = self.training.values(self.api.ort, batch, Some(rates))?;
         let seed = step_seed(self.seed, self.steps);
         let returned = self.session.train_step(&inputs, self.training.outputs.len(), seed)?;
-        self.session.optimizer_step(rates.learning_rate)?;
-        self.steps += 1;
+        self.not_finite = finite::of_outputs(&self.training.outputs, &returned);
+        if self.not_finite.is_none() {
+            self.session.optimizer_step(rates.learning_rate)?;
+            self.steps += 1;
+        }
+        self.session.reset_gradients()?;
         Ok(returned)
+    }
+
+    fn rehearse(&mut self, batch: &[Tensor], rates: &Rates) -> Result<Vec<Tensor>> {
+        check_batch(&self.batch, batch)?;
+        let inputs = self.training.values(self.api.ort, batch, Some(rates))?;
+        // Statistics move as the gradient is computed.
+        let before = self.parameters.iter().filter_map(|name| Some((name, self.parameter(name).ok()?)));
+        let before: Vec<(String, Tensor)> = before.map(|(name, tensor)| (name.clone(), tensor)).collect();
+        let seed = step_seed(self.seed, self.steps);
+        let returned = self.session.train_step(&inputs, self.training.outputs.len(), seed);
+        self.session.reset_gradients()?;
+        for (name, tensor) in &before {
+            if self.parameter(name)? != *tensor {
+                self.set_parameter(name, tensor)?;
+            }
+        }
+        returned
+    }
+
+    fn not_finite(&self) -> Option<&NotFinite> {
+        self.not_finite.as_ref()
     }
 
     fn evaluate(&mut self, batch: &[Tensor]) -> Result<Vec<Tensor>> {
@@ -207,6 +247,7 @@ impl Engine for OrtTraining {
     }
 
     fn save(&mut self, file: &Path) -> Result<()> {
+        self.check_finite()?;
         self.session.checkpoint.set_property(STEPS_PROPERTY, &Property::Int(self.steps))?;
         self.session.checkpoint.save(file)
     }
@@ -243,8 +284,7 @@ fn required<'a>(rate: Option<&'a f32>, input: &str) -> Result<&'a f32> {
 }
 
 /// The ports of the data and the labels: what the training graph takes but hyperparameters, in its order.
-fn batch_ports(signature: &Signature, training_model: &Path) -> Result<Vec<Port>> {
-    let model = onnx::read(training_model)?;
+fn batch_ports(signature: &Signature, model: &Model) -> Result<Vec<Port>> {
     let mut ranges = ranges(&model.graph, &Facts::declared(&model.graph));
     let inputs: HashMap<&str, &ValueInfoProto> = model.graph.input.iter().map(|i| (i.name(), i)).collect();
     let data = signature.inputs.iter().filter(|name| ![R, ALPHA].contains(&name.as_str()));
@@ -256,6 +296,14 @@ fn batch_ports(signature: &Signature, training_model: &Path) -> Result<Vec<Port>
         Ok(Port { ranges: ranges.remove(name).unwrap_or_default(), ..port })
     })
     .collect()
+}
+
+/// What the training graph takes that the caller does not feed: parameters. Its gradients, and whether they begin anew,
+/// are told by their names.
+fn parameter_names(signature: &Signature, model: &Model) -> Vec<String> {
+    let is_gradient = |name: &str| name.ends_with("_grad.accumulation.buffer") || name == "lazy_reset_grad";
+    let inputs = model.graph.input.iter().map(|input| input.name().to_owned());
+    inputs.filter(|name| !signature.inputs.contains(name) && !is_gradient(name)).collect()
 }
 
 /// What the draws of one step follow from: far apart for neighbouring steps (the finalizer of SplitMix64), because ONNX

@@ -142,15 +142,20 @@ impl Session {
         returned.iter().map(Value::to_tensor).collect()
     }
 
-    /// Moves the parameters by the gradients that have been added up, and forgets those.
+    /// Moves the parameters by the gradients that have been added up.
     pub(super) fn optimizer_step(&mut self, learning_rate: f32) -> Result<()> {
         let t = self.api.training;
         // SAFETY: the session is valid and has an optimizer model.
         unsafe {
             self.api.check((t.SetLearningRate)(self.pointer, learning_rate))?;
-            self.api.check((t.OptimizerStep)(self.pointer, ptr::null()))?;
-            self.api.check((t.LazyResetGrad)(self.pointer))
+            self.api.check((t.OptimizerStep)(self.pointer, ptr::null()))
         }
+    }
+
+    /// Forgets the gradients that have been added up.
+    pub(super) fn reset_gradients(&mut self) -> Result<()> {
+        // SAFETY: the session is valid.
+        self.api.check(unsafe { (self.api.training.LazyResetGrad)(self.pointer) })
     }
 
     /// Writes the part of the evaluation graph that computes `outputs`, with the parameters as they stand.

@@ -81,6 +81,27 @@ fn the_same_steps_give_the_same_bits() {
 }
 
 #[test]
+fn a_rehearsal_leaves_no_trace() {
+    let folder = tempfile::tempdir().unwrap();
+    // A trace would be in the accumulators, in the statistics, in what the optimizer counts.
+    let mut bytes = Vec::new();
+    for rehearsed in [false, true] {
+        let mut engine = mlp();
+        let batch = digits(50);
+        if rehearsed {
+            let told = engine.rehearse(&batch, &RATES).unwrap();
+            engine.rehearse(&digits(7), &RATES).unwrap();
+            assert_eq!(told, mlp().step(&batch, &RATES).unwrap());
+            assert_eq!(parameters(&engine), parameters(&mlp()));
+        }
+        (0..3).for_each(|_| drop(engine.step(&batch, &RATES).unwrap()));
+        engine.save(&folder.path().join("checkpoint")).unwrap();
+        bytes.push((fs::read(folder.path().join("checkpoint")).unwrap(), parameters(&engine)));
+    }
+    assert!(bytes[0] == bytes[1]);
+}
+
+#[test]
 fn a_saved_run_goes_on_as_if_never_stopped() {
     let folder = tempfile::tempdir().unwrap();
     let saved = folder.path().join("checkpoint");
@@ -192,7 +213,7 @@ fn a_hyperparameter_of_the_graph_must_be_given() {
         output: vec!["fed".into()],
         ..Default::default()
     });
-    let model = onnx::Model::new(model, &exposed).unwrap();
+    let model = Model::new(model, &exposed).unwrap();
     onnx::write(model, &exposed, &onnx::WriteOptions::default()).unwrap();
 
     let mut engine = try_load(&Artifacts { training_model: exposed, ..artifacts("mlp") }).unwrap();
@@ -268,4 +289,37 @@ fn a_second_runtime_is_refused() {
         "{error}"
     );
     drop(engine);
+}
+
+#[test]
+fn a_step_whose_loss_is_no_number_is_not_taken() {
+    let (mut engine, mut undisturbed) = (mlp(), mlp());
+    let batch = digits(20);
+    let mut spoilt = batch.clone();
+    if let Tensor::F32(pixels) = &mut spoilt[0] {
+        pixels[[3, 5]] = f32::NAN;
+    }
+    engine.step(&batch, &RATES).unwrap();
+    undisturbed.step(&batch, &RATES).unwrap();
+    let before = parameters(&engine);
+    assert!(engine.step(&spoilt, &RATES).unwrap()[0].to_scalar().unwrap().is_nan());
+    assert!(engine.not_finite().is_some_and(|found| found.name == engine.step_outputs()[0] && found.value.is_nan()));
+    assert_eq!(parameters(&engine), before);
+
+    // Its gradient is forgotten.
+    engine.step(&batch, &RATES).unwrap();
+    undisturbed.step(&batch, &RATES).unwrap();
+    assert_eq!((engine.not_finite(), parameters(&engine)), (None, parameters(&undisturbed)));
+}
+
+#[test]
+fn parameters_that_are_no_numbers_are_not_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut engine = mlp();
+    engine.set_parameter("fc3.bias", &Tensor::F32(ArrayD::from_elem(IxDyn(&[10]), f32::INFINITY))).unwrap();
+    let file = folder.path().join("file");
+    for written in [engine.save(&file), engine.export(&file)] {
+        assert!(written.unwrap_err().to_string().starts_with("`fc3.bias` holds inf"));
+        assert!(!file.exists());
+    }
 }

@@ -98,7 +98,7 @@ mod tests {
     /// What tract returns for x = (0, 500; 0, 0).
     fn computed(model: &Model) -> Vec<f32> {
         let x = Tensor::from_shape(&[2, 2], &[0_f32, 500.0, 0.0, 0.0]).unwrap().into_tvalue();
-        let outputs = Plans::new(model, &["x"], &["y"], Executor::SingleThread).run(tvec![x]).unwrap();
+        let outputs = Plans::new(model, &["x"], &["y"], Executor::SingleThread).unwrap().run(tvec![x]).unwrap();
         outputs[0].to_plain_array_view::<f32>().unwrap().iter().copied().collect()
     }
 

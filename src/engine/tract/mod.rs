@@ -9,7 +9,7 @@ mod specialise;
 
 use super::ort::{Options, no_evaluation};
 use super::step_model::EvalModel;
-use super::{Device, Engine, Port, Rates, State, StepEngine, StepModel, check_batch};
+use super::{Device, Engine, NotFinite, Port, Rates, State, StepEngine, StepModel, check_batch, finite};
 use crate::onnx::Model;
 use crate::{Error, Result, engine};
 use plans::{Plans, as_type_of, from_tract, to_tract};
@@ -25,6 +25,7 @@ pub struct Tract {
     step: Plans,
     eval: Option<(EvalModel, Plans)>,
     state: Vec<TValue>,
+    not_finite: Option<NotFinite>,
     seed: i64,
 }
 
@@ -47,7 +48,7 @@ impl Tract {
                 let found = EvalModel::recognise(eval, &model)?;
                 let batch = found.batch.iter().map(|&index| &model.batch[index].name);
                 let state = found.state.iter().map(|&index| &model.state[index].port.name);
-                let plans = Plans::new(eval, &names(batch.chain(state)), &names(&found.outputs), executor.clone());
+                let plans = Plans::new(eval, &names(batch.chain(state)), &names(&found.outputs), executor.clone())?;
                 Some((found, plans))
             }
         };
@@ -56,11 +57,39 @@ impl Tract {
         let state = model.state.iter().map(|slot| &slot.port.name);
         let next = model.state.iter().map(|slot| &slot.next);
         let inputs = names(batch.chain(hyperparameters).chain(state));
-        let plans = Plans::new(step, &inputs, &names(model.outputs.iter().chain(next)), executor);
+        let plans = Plans::new(step, &inputs, &names(model.outputs.iter().chain(next)), executor)?;
         let initial = model.initial_state(step)?;
-        let mut engine = Self { model, step: plans, eval, state: Vec::new(), seed: options.seed };
-        engine.set_state(&initial)?;
+        let mut engine = Self { model, step: plans, eval, state: Vec::new(), not_finite: None, seed: options.seed };
+        engine.set_state(&initial).map_err(|e| e.in_file(step.path()))?;
         Ok(engine)
+    }
+}
+
+impl Tract {
+    /// What a step returns, and the state that it leads to.
+    fn compute(&mut self, batch: &[engine::Tensor], rates: &Rates) -> Result<(Vec<engine::Tensor>, Vec<TValue>)> {
+        check_batch(&self.model.batch, batch)?;
+        let mut hyperparameters: Vec<_> = self.model.hyperparameters.iter().map(|h| h.default.clone()).collect();
+        for (index, value) in self.model.given(rates, self.seed)? {
+            hyperparameters[index] = value;
+        }
+        // The state is shared, not copied: it must still be there should the step fail.
+        let state = self.state.iter().cloned().map(Ok);
+        let inputs = batch.iter().chain(&hyperparameters).map(to_tract).chain(state).collect::<Result<_>>()?;
+        let mut returned = self.step.run(inputs)?;
+        let next = returned.drain(self.model.outputs.len()..).zip(&self.state);
+        let next = next.map(|(value, before)| as_type_of(value, before)).collect::<Result<Vec<_>>>()?;
+        Ok((returned.iter().map(from_tract).collect::<Result<_>>()?, next))
+    }
+
+    /// What is no number in `state`.
+    fn find_in(&self, state: &[TValue]) -> Option<NotFinite> {
+        self.model.state.iter().zip(state).find_map(|(slot, value)| {
+            let view = value.to_plain_array_view::<f32>().ok()?;
+            let floats = view.as_slice()?;
+            let index = finite::first_not_finite(floats)?;
+            Some(NotFinite { name: slot.port.name.clone(), value: floats[index] })
+        })
     }
 }
 
@@ -91,20 +120,20 @@ impl Engine for Tract {
     }
 
     fn step(&mut self, batch: &[engine::Tensor], rates: &Rates) -> Result<Vec<engine::Tensor>> {
-        check_batch(&self.model.batch, batch)?;
-        let mut hyperparameters: Vec<_> = self.model.hyperparameters.iter().map(|h| h.default.clone()).collect();
-        for (index, value) in self.model.given(rates, self.seed)? {
-            hyperparameters[index] = value;
+        let (returned, next) = self.compute(batch, rates)?;
+        self.not_finite = finite::of_outputs(&self.model.outputs, &returned).or_else(|| self.find_in(&next));
+        if self.not_finite.is_none() {
+            self.state = next;
         }
-        // The state is shared, not copied: it must still be there should the step fail.
-        let state = self.state.iter().cloned().map(Ok);
-        let inputs = batch.iter().chain(&hyperparameters).map(to_tract).chain(state).collect::<Result<_>>()?;
-        let mut returned = self.step.run(inputs)?;
-        let next = returned.drain(self.model.outputs.len()..).zip(&self.state);
-        let next = next.map(|(value, before)| as_type_of(value, before)).collect::<Result<_>>()?;
-        let returned = returned.iter().map(from_tract).collect::<Result<_>>()?;
-        self.state = next;
         Ok(returned)
+    }
+
+    fn rehearse(&mut self, batch: &[engine::Tensor], rates: &Rates) -> Result<Vec<engine::Tensor>> {
+        self.compute(batch, rates).map(|(returned, _)| returned)
+    }
+
+    fn not_finite(&self) -> Option<&NotFinite> {
+        self.not_finite.as_ref()
     }
 
     fn evaluate(&mut self, batch: &[engine::Tensor]) -> Result<Vec<engine::Tensor>> {
@@ -117,7 +146,9 @@ impl Engine for Tract {
     }
 
     fn save(&mut self, file: &Path) -> Result<()> {
-        self.state()?.write(file)
+        let state = self.state()?;
+        state.check_finite()?;
+        state.write(file)
     }
 }
 

@@ -3,8 +3,9 @@
 use super::specialise::specialise;
 use super::{branch, log_softmax};
 use crate::engine::Tensor;
-use crate::onnx::Model;
+use crate::graph::{in_words, text_in_words};
 use crate::onnx::proto::{NodeProto, ValueInfoProto};
+use crate::onnx::{Model, Payloads};
 use crate::quietly::quietly;
 use crate::{Error, Result};
 use foldhash::{HashMap, HashSet};
@@ -23,7 +24,6 @@ type Shapes = Vec<(DatumType, TVec<usize>)>;
 /// A graph, and the plans that have been made of it.
 pub(super) struct Plans {
     model: Model,
-    folder: Option<String>,
     executor: Executor,
     /// The most recently used last.
     made: Vec<(Shapes, TypedSimpleState)>,
@@ -32,16 +32,19 @@ pub(super) struct Plans {
 impl Plans {
     /// The graph of `model` with `inputs` as its only inputs and `outputs` as its only outputs, in this order; what else it
     /// declares as an input has the value of its initializer.
-    pub(super) fn new(model: &Model, inputs: &[&str], outputs: &[&str], executor: Executor) -> Self {
-        let folder = model.folder().to_str().map(str::to_owned);
+    ///
+    /// # Errors
+    /// Where external data cannot be read.
+    pub(super) fn new(model: &Model, inputs: &[&str], outputs: &[&str], executor: Executor) -> Result<Self> {
         let mut model = model.clone();
         declare(&mut model.graph.input, inputs);
         declare(&mut model.graph.output, outputs);
         let fed: HashSet<&str> = inputs.iter().copied().collect();
         model.graph.initializer.retain(|tensor| !fed.contains(tensor.name()));
+        Payloads::new(model.folder()).bring_in(&mut model)?;
         log_softmax::write_out(&mut model);
         name_apart(&mut model.graph.node);
-        Self { model, folder, executor, made: Vec::new() }
+        Ok(Self { model, executor, made: Vec::new() })
     }
 
     /// What the graph returns for `inputs`.
@@ -74,10 +77,11 @@ impl Plans {
         let sizes: Vec<_> = inputs.iter().map(|(_, shape)| shape.iter().map(|&size| size as i64).collect()).collect();
         let proto = specialise(&self.model, &sizes).into_proto();
         let proto = ModelProto::decode(proto.encode_to_vec().as_slice())?;
-        let mut model = reader.parse(&proto, self.folder.as_deref())?.model;
+        let mut model = reader.parse(&proto, None)?.model;
         for (index, (element, shape)) in inputs.iter().enumerate() {
             model.set_input_fact(index, InferenceFact::dt_shape(*element, shape))?;
         }
+        branch::prepare(&mut model);
         branch::plan(model.into_typed()?, &self.executor)
     }
 }
@@ -104,7 +108,18 @@ fn declare(declared: &mut Vec<ValueInfoProto>, names: &[&str]) {
 /// What tract says, on one line: the innermost cause says what is wrong, the outermost where.
 pub(super) fn refused(what: &str, error: &TractError) -> Error {
     let chain: Vec<String> = error.chain().map(|cause| cause.to_string().replace('\n', " ")).collect();
-    Error::input(format!("tract {what}: {}", chain.join(": "))).help("train with ONNX Runtime: --engine onnxruntime")
+    let said = chain.join(": ");
+    let error = Error::input(format!("tract {what}: {}", text_in_words(&said)))
+        .help("train with ONNX Runtime: --engine onnxruntime");
+    // `node #15 "node conv1" Conv: …`
+    let place = said.split_once("\"node ").and_then(|(_, rest)| rest.split_once("\" "));
+    match place.and_then(|(name, rest)| Some((name, rest.split([':', ' ', '.']).next()?))) {
+        Some((name, operator)) => {
+            let (node, operator) = in_words(name, operator);
+            error.at_node(&node, &operator)
+        }
+        None => error,
+    }
 }
 
 /// A copy of `tensor` for tract.

@@ -86,6 +86,11 @@ impl<'g> TypedBuilder<'g> {
         self.facts.ints(value)
     }
 
+    /// The elements of `value`, where it is a small constant of floating-point numbers.
+    pub fn floats(&self, value: &Value) -> Option<&[f64]> {
+        self.facts.floats(value)
+    }
+
     /// Tells what is known of a value that is not made here: an input that is to be declared, say.
     pub fn declare(&mut self, value: &str, fact: Fact) {
         self.facts.insert(value.into(), fact);

@@ -1,5 +1,6 @@
 //! Arrays as data files hold them: narrow integers stay narrow until a batch is made of them.
 
+use crate::engine::finite::first_not_finite;
 use crate::{Error, Result};
 use ndarray::{ArrayD, IxDyn, ShapeBuilder};
 use sha2::{Digest, Sha256};
@@ -138,6 +139,29 @@ impl Array {
         &self.values
     }
 
+    /// Checks that all elements are finite. The outermost axis counts the samples; `name` is what the array is called.
+    ///
+    /// # Errors
+    /// Where one is NaN or infinite, as it is too where it does not fit 32 bits: the message names the sample and the
+    /// place in it.
+    pub(super) fn check_finite(&self, name: &str) -> Result<()> {
+        let Values::F32(values) = &self.values else { return Ok(()) };
+        let Some(at) = first_not_finite(values) else { return Ok(()) };
+        let (mut rest, mut place) = (at, Vec::new());
+        for &size in self.shape.iter().rev() {
+            place.push(rest % size);
+            rest /= size;
+        }
+        place.reverse();
+        let (sample, inner) = place.split_first().map_or((0, &[][..]), |(sample, inner)| (*sample, inner));
+        let inner = if inner.is_empty() { String::new() } else { format!(" at {inner:?}") };
+        let size = values.len() / self.shape.first().copied().unwrap_or(1).max(1);
+        let faulty = values.chunks(size.max(1)).filter(|sample| first_not_finite(sample).is_some()).count();
+        let all = if faulty > 1 { format!("; {faulty} samples hold such") } else { String::new() };
+        Err(Error::input(format!("{name}: sample {sample} holds {}{inner}{all}", values[at]))
+            .help("mend such samples or leave them out; numpy.isfinite of them as float32 tells which"))
+    }
+
     /// The rows of these numbers along the outermost axis.
     pub(super) fn select(&self, rows: &[usize]) -> Result<Self> {
         fn gather<T: Copy>(values: &[T], rows: &[usize], size: usize) -> Vec<T> {
@@ -196,6 +220,21 @@ mod tests {
         // [[1, 2, 3], [4, 5, 6]] column by column
         let values = Values::U8(vec![1, 4, 2, 5, 3, 6]);
         assert_eq!(values.into_row_major(&[2, 3]).unwrap(), Values::U8(vec![1, 2, 3, 4, 5, 6]));
+    }
+
+    #[test]
+    fn what_is_no_number_is_named_with_its_sample_and_place() {
+        let message = |shape: &[usize], values: &[f32]| {
+            let array = Array::new(shape.to_vec(), Values::F32(values.to_vec())).unwrap();
+            array.check_finite("`x`").map_err(|e| e.to_string())
+        };
+        assert_eq!(message(&[2, 2], &[0.0, f32::MAX, f32::MIN_POSITIVE, -1.0]), Ok(()));
+        let nan = message(&[2, 1, 3], &[0.0, 0.0, 0.0, 0.0, f32::NAN, 0.0]);
+        assert_eq!(nan.unwrap_err(), "`x`: sample 1 holds NaN at [0, 1]");
+        assert_eq!(message(&[2], &[0.0, -f32::INFINITY]).unwrap_err(), "`x`: sample 1 holds -inf");
+        let wide = Values::decode(1e300f64.to_le_bytes().repeat(2), Dtype::F64, ByteOrder::Little).unwrap();
+        let wide = Array::new(vec![2, 1], wide).unwrap().check_finite("`x`").unwrap_err();
+        assert_eq!(wide.to_string(), "`x`: sample 0 holds inf at [0]; 2 samples hold such");
     }
 
     #[test]

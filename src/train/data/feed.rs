@@ -7,6 +7,7 @@ use super::order::{Draws, draws};
 use super::port_shape::PortShape;
 use super::resize::resize_in_place;
 use super::{Dataset, Normalization, Normalize, Preparation, Samples};
+use crate::engine::finite::first_not_finite;
 use crate::engine::{ElementType, Port, Tensor};
 use crate::train::augment::{Augmentation, ImageAugmentation};
 use crate::{Error, Result};
@@ -251,7 +252,7 @@ impl<'a> Feed<'a> {
     /// The samples `rows`, in that order, and their labels: one tensor a port. Nothing is augmented.
     ///
     /// # Errors
-    /// Where an image cannot be decoded.
+    /// Where an image cannot be decoded, or an element is NaN or infinite once it is normalised.
     pub fn batch(&self, rows: &[usize]) -> Result<Vec<Tensor>> {
         self.make(rows, None)
     }
@@ -260,7 +261,7 @@ impl<'a> Feed<'a> {
     /// the seed alone. A sample's draws depend on the epoch and its own number, the mix of the batch on that of the batch.
     ///
     /// # Errors
-    /// Where an image cannot be decoded, or cannot be augmented.
+    /// As [`Feed::batch`]; where an image cannot be augmented.
     pub fn augmented_batch(&self, rows: &[usize], epoch: u64, number: usize) -> Result<Vec<Tensor>> {
         self.make(rows, Some(Place { epoch, batch: number }).filter(|_| !self.preparation.augmentation.is_none()))
     }
@@ -303,7 +304,23 @@ impl<'a> Feed<'a> {
                 sample.copy_from_slice(&turned);
             }
         }
+        if let Some(at) = first_not_finite(&floats) {
+            return Err(self.not_finite(rows[at / size.max(1)], floats[at]));
+        }
         Ok([Tensor::F32(self.sample_port.array(rows.len(), floats)?), labels])
+    }
+
+    /// That `sample` has no numbers any more once it is divided, normalised and augmented. In the data all are numbers.
+    fn not_finite(&self, sample: usize, value: f32) -> Error {
+        let Normalization { divisor, mean, std } = &self.normalization;
+        let small = std.iter().copied().fold(f32::INFINITY, f32::min);
+        let sample = self.data.number_of(sample);
+        let error = Error::input(format!(
+            "sample {sample} holds {value} once it is divided by {divisor:e} and normalised (means from {:e}, deviations from {small:e})",
+            mean.iter().copied().fold(f32::INFINITY, f32::min),
+        ));
+        let error = self.data.in_samples_file(error);
+        error.help("give a divisor, means and deviations that suit the data (--divisor, --normalize), or bring the data to numbers near 1")
     }
 
     /// Writes sample `row` to `out`, normalised: augmented and channels first where there is a `place`, as the data have it otherwise.

@@ -164,7 +164,9 @@ impl Source {
             }
             (Self::Idx(images), _) => load_idx_pair(images).map(Some),
             (Self::Pair { samples, labels }, _) => {
-                let data = Dataset::new(read_array(samples)?, read_array(labels)?);
+                let targets = read_array(labels)?;
+                targets.check_finite("the labels").map_err(|error| error.in_file(&*labels))?;
+                let data = Dataset::new(read_array(samples)?, targets);
                 data.map(|data| Some(data.from_files(samples, labels))).map_err(|error| error.in_file(samples))
             }
             (Self::Named(arrays), _) => arrays.part(part),

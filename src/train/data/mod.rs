@@ -130,10 +130,14 @@ impl Dataset {
     /// Integers of shape `[n]` or `[n, 1]` are classes, all else are targets.
     ///
     /// # Errors
-    /// Where the counts differ, or there are none.
+    /// Where the counts differ, there are none, or an element is NaN or infinite.
     pub fn new(samples: impl Into<Samples>, labels: Array) -> Result<Self> {
         let samples = samples.into();
         let count = samples.len();
+        labels.check_finite("the labels")?;
+        if let Samples::Array(array) = &samples {
+            array.check_finite("the samples")?;
+        }
         let labels = Labels::new(labels)?;
         if count != labels.len() {
             return Err(Error::input(format!("there are {count} samples but {} labels", labels.len())));
@@ -157,12 +161,12 @@ impl Dataset {
     }
 
     /// An error about the samples with the name of their file.
-    fn in_samples_file(&self, error: Error) -> Error {
+    pub(super) fn in_samples_file(&self, error: Error) -> Error {
         self.origin.samples.iter().fold(error, |error, file| error.in_file(file))
     }
 
     /// An error about the labels with the name of their file.
-    fn in_labels_file(&self, error: Error) -> Error {
+    pub(super) fn in_labels_file(&self, error: Error) -> Error {
         self.origin.labels.iter().fold(error, |error, file| error.in_file(file))
     }
 

@@ -24,13 +24,18 @@ pub(super) trait NamedArrays {
     /// Reads the array of this name.
     ///
     /// # Errors
-    /// Where there is no such array (the message lists those there are), or it is damaged.
+    /// Where there is no such array (the message lists those there are), it is damaged, or an element is no finite
+    /// number.
     fn read(&mut self, name: &str) -> Result<Array> {
         if !self.contains(name) {
             return Err(Error::input(format!("there is no array `{name}`; there are: {}", self.names().join(", ")))
                 .in_file(self.path()));
         }
-        self.decode(name).map_err(|error| error.in_file(self.path()))
+        let array = self.decode(name).and_then(|array| {
+            array.check_finite(&format!("`{name}`"))?;
+            Ok(array)
+        });
+        array.map_err(|error| error.in_file(self.path()))
     }
 
     /// The names of a part's samples and labels: `x_train`, `y_train`, `x_test`, `y_test`, or `x`, `y` where the set is

@@ -78,7 +78,7 @@ mod tests {
             Preparation { image_size: Some(32), ..plain.clone() },
             Preparation { augmentation: cutout, ..plain.clone() },
         ] {
-            assert!(fingerprint(&other).check_continues(&fingerprint(&plain)).is_err(), "{other:?}");
+            assert!(fingerprint(&other).check_continues(&fingerprint(&plain), false).is_err(), "{other:?}");
         }
     }
 }
