@@ -6,7 +6,7 @@
 
 use super::names::{self, Name};
 use super::record::{Kind, Record, Source};
-use super::roles::{InLoss, Role, Roles, Use};
+use super::roles::{self, InLoss, Role, Roles, Use};
 use super::values::{Elements, Mask, Values};
 use super::{Selection, selection};
 use crate::graph::{Facts, Graph};
@@ -219,7 +219,7 @@ fn nothing_trains(graph: &Graph, verdicts: &[Verdict]) -> Error {
     let error = Error::input("no trainable parameter: expected float32 weights among the graph's constants");
     if verdicts.iter().any(|v| matches!(v.reason, Reason::Flag("--freeze"))) {
         error.help("--freeze names all that train; leave some out of it")
-    } else if !verdicts.is_empty() {
+    } else if !verdicts.is_empty() && !roles::has_weights_as_inputs(graph) {
         let names = verdicts.iter().map(|verdict| verdict.name.as_str());
         error.help(format!("name what trains: --train GLOB; {}", crate::choice::nearest("", names)))
     } else if let Some(node) = classical {

@@ -369,6 +369,15 @@ fn role(node: &NodeProto, input: usize) -> Option<Role> {
     Some(role)
 }
 
+/// Whether an input of the graph is the weight of an operator.
+pub(super) fn has_weights_as_inputs(graph: &Graph) -> bool {
+    let inputs: HashSet<&str> = graph.proto().input.iter().map(|input| input.name()).collect();
+    let is_weight = |node: &NodeProto, i: usize| {
+        role(node, i) == Some(Role::Weight) && node.input(i).is_some_and(|name| inputs.contains(name))
+    };
+    graph.nodes().iter().any(|node| (1..node.input.len()).any(|i| is_weight(node, i)))
+}
+
 /// Whether a constant that is added is the bias of the linear map right before it: it has a number for each feature.
 fn is_bias(node: &NodeProto, roots: &[Root], features: Option<i64>, facts: &Facts) -> bool {
     let [root] = roots else { return false };
