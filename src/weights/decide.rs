@@ -126,7 +126,7 @@ impl fmt::Display for Reason {
             Self::NamedBuffer => f.write_str("buffer, by its name"),
             Self::NamedLiteral => f.write_str("literal, by its name"),
             Self::OneNumber => f.write_str("single number"),
-            Self::Unreached => f.write_str("the loss does not depend on it"),
+            Self::Unreached => f.write_str("no gradient reaches it"),
             Self::Tied(other) => write!(f, "tied to `{other}`"),
         }
     }

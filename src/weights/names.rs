@@ -52,7 +52,7 @@ const PARAMETERS: &[&str] = &[
 /// The same of buffers; they take precedence.
 const BUFFERS: &[&str] = &[
     "mask", "masks", "mean", "std", "var", "variance", "index", "ids", "freq", "freqs", "anchor", "anchors", "pe",
-    "filt", "blur", "window", "mel", "fbank", "dct", "sin", "cos", "cached", "buffer", "sigma",
+    "filt", "blur", "window", "mel", "melscale", "fbank", "fbanks", "dct", "sin", "cos", "cached", "buffer", "sigma",
 ];
 
 /// Last parts of buffers' names.
