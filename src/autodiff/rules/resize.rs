@@ -1,302 +1,213 @@
 //! Resize.
 //!
 //! Along each axis a resize is linear, y = W x, whatever its mode: a row of W says of which elements of x, with which weights, an element
-//! of y is made. So x̄ = Wᵀ ȳ, axis by axis, with W computed here from the sizes; where each element is merely repeated, that is a sum
-//! over the repetitions. Coordinates are those of ONNX Runtime, which takes sizes in whole elements where the reference
-//! implementation of the standard takes scale · size.
+//! of y is made. So x̄ = Wᵀ ȳ, axis by axis. The rows of Wᵀ are what the operator makes of the unit vectors, so the graph makes them with
+//! the very operator, Wᵀ = Resize(I): for every mode and every way to take coordinates, as the engine has them, and for sizes that are
+//! known only when it runs. Where each element is merely repeated, Wᵀ ȳ is a sum over the repetitions.
 
-use super::positions;
 use super::{Cotangents, Entry, Op, Rule};
-use crate::graph::{Dim, TypedBuilder, Value};
+use crate::Result;
+use crate::graph::{Dim, Fact, TypedBuilder, Value};
 use crate::onnx::DataType;
-use crate::onnx::proto::TensorProto;
-use crate::{Error, Result};
+use crate::onnx::proto::AttributeProto;
 
 pub(super) const RULES: &[Entry] = &[("", "Resize", Rule::Vjp(resize))];
 
-/// y = W x along each axis  ⇒  x̄ = Wᵀ ȳ along each axis. Where sizes are not known before the graph runs, that is possible for the
-/// mode `nearest` alone.
+/// y = W x along each axis  ⇒  x̄ = Wᵀ ȳ along each axis.
 fn resize(op: &Op, dy: &Value, g: &mut TypedBuilder<'_>) -> Result<Cotangents> {
-    let Some(axes) = resized_axes(op, g) else {
-        if op.string("mode", "nearest") != "nearest" || (crops(op) && op.float("extrapolation_value", 0.0) != 0.0) {
-            return Err(unknown_sizes(op, g));
-        }
-        let left_out = Value::from("");
-        let others: Vec<&Value> = op.inputs().iter().skip(1).map(|i| i.as_ref().unwrap_or(&left_out)).collect();
-        return Ok([positions::pull_back(op, &others, DataType::Int32, dy, g)?].into());
-    };
-    let mut repeated = Vec::new();
-    let mut weighted = Vec::new();
-    for axis in axes {
-        let rows = axis.rows(op)?;
-        match repetitions(&rows, axis.from) {
-            Some(1) => {}
-            Some(times) => repeated.push((axis, rows, times)),
-            None => weighted.push((axis, rows)),
-        }
-    }
-    let mut dx = dy.clone();
-    match sum_repetitions(&dx, &repeated, g) {
-        Some(sum) => dx = sum,
-        None => weighted.extend(repeated.into_iter().map(|(axis, rows, _)| (axis, rows))),
-    }
-    for (axis, rows) in &weighted {
-        dx = multiply(&dx, axis, rows, g)?;
+    let resize = Resize::of(op, g)?;
+    let axes: Vec<usize> = (0..resize.axes.len()).filter(|&i| !resize.keeps(i, g)).collect();
+    let (repeated, weighted): (Vec<_>, Vec<_>) = axes.into_iter().partition(|&i| resize.repetitions(i, g).is_some());
+    let repeated: Vec<_> = repeated.into_iter().filter_map(|i| Some((resize.axes[i], resize.repetitions(i, g)?))).collect();
+    let mut dx = resize.sum_repetitions(dy, &repeated, g);
+    for i in weighted {
+        let weights = resize.transposed_weights(i, g);
+        dx = multiply(&weights, &dx, resize.axes[i], resize.rank, g);
     }
     Ok([dx].into())
 }
 
-fn unknown_sizes(op: &Op, g: &TypedBuilder<'_>) -> Error {
-    let input = op.optional(0).map(|input| g.fact(input));
-    let known = input.map_or_else(String::new, |fact| format!(": its input is {fact}"));
-    let dims = input.and_then(|fact| fact.shape.as_ref()).into_iter().flatten();
-    let flags: Vec<_> =
-        dims.filter_map(|dim| if let Dim::Symbol(s) = dim { Some(format!("--dim {s}=SIZE")) } else { None }).collect();
-    let bind = if flags.is_empty() { "--dim NAME=SIZE".to_owned() } else { flags.join(" ") };
-    op.error(format!("its sizes are not known before the graph runs, and its gradient needs them{known}"))
-        .help(format!("give the sizes ({bind}), and resize by scales or sizes that are constants"))
-}
-
-/// One axis that is resized.
-struct Axis {
-    axis: usize,
+/// A node that resizes.
+struct Resize<'o> {
+    op: &'o Op,
+    x: &'o Value,
+    y: &'o Value,
     rank: usize,
-    /// Its size in x.
-    from: i64,
-    /// Its size in y.
-    to: i64,
-    scale: f64,
-    /// The part of x that is resized, of `tf_crop_and_resize`.
-    crop: (f64, f64),
+    /// The axes that may be resized.
+    axes: Vec<usize>,
+    /// Their factors, where these are constants.
+    scales: Option<Vec<f64>>,
+    /// Where the part of x that is resized begins and ends, beyond which there is a constant; what there is of it before the graph runs.
+    region: Option<Option<Vec<f64>>>,
+    /// Whether the sizes are bounds, within which all axes have one factor.
+    keeps_ratio: bool,
 }
 
-/// Of which elements of x, with which weights, an element of y is made.
-type Row = Vec<(usize, f64)>;
-
-/// Whether a part of x is resized, beyond which there is a constant.
-fn crops(op: &Op) -> bool {
-    op.string("coordinate_transformation_mode", "half_pixel") == "tf_crop_and_resize"
-}
-
-/// The axes that may be resized; none where their sizes are not known.
-fn resized_axes(op: &Op, g: &TypedBuilder<'_>) -> Option<Vec<Axis>> {
-    let (x, y) = (g.fact(op.optional(0)?), g.fact(op.output(0).ok()?));
-    let rank = x.rank()?;
-    let axes: Vec<i64> = op.ints("axes").map_or_else(|| (0..rank as i64).collect(), <[i64]>::to_vec);
-    let count = axes.len();
-    let floats = |value: &Value| g.floats(value).filter(|floats| !floats.is_empty());
-    let scales = match op.optional(2) {
-        Some(scales) if op.optional(3).is_none() => Some(floats(scales).filter(|scales| scales.len() == count)?),
-        _ => None,
-    };
-    let sizes = op.optional(3).and_then(|sizes| g.ints(sizes)).filter(|sizes| sizes.len() == count);
-    let crops = crops(op);
-    let roi = match op.optional(1) {
-        Some(roi) if crops => Some(floats(roi).filter(|roi| roi.len() == 2 * count)?),
-        _ => None,
-    };
-    let from: Vec<Option<i64>> = axes.iter().map(|&axis| x.dim(axis).and_then(Dim::known)).collect();
-    let kept_ratio = match op.string("keep_aspect_ratio_policy", "stretch") {
-        _ if scales.is_some() => None,
-        "stretch" => None,
-        policy => {
-            let ratios = sizes?.iter().zip(&from).map(|(&to, &from)| Some(to as f64 / from? as f64));
-            let ratios = ratios.collect::<Option<Vec<f64>>>()?.into_iter();
-            Some(if policy == "not_larger" { ratios.fold(f64::MAX, f64::min) } else { ratios.fold(0.0, f64::max) })
-        }
-    };
-    let mut resized = Vec::with_capacity(count);
-    for (i, &axis) in axes.iter().enumerate() {
-        if !crops && scales.as_ref().is_some_and(|scales| scales[i] == 1.0) {
-            continue;
-        }
-        if !crops && from[i].is_none() && x.dim(axis)?.is(y.dim(axis)?) {
-            continue;
-        }
-        let from = from[i]?;
-        let to = match (y.dim(axis).and_then(Dim::known), &scales, kept_ratio, sizes) {
-            (Some(to), ..) => to,
-            (None, Some(scales), ..) => (from as f64 * scales[i]).floor() as i64,
-            (None, None, Some(ratio), _) => (from as f64 * ratio).round() as i64,
-            (None, None, None, Some(sizes)) => sizes[i],
-            _ => return None,
+impl<'o> Resize<'o> {
+    fn of(op: &'o Op, g: &TypedBuilder<'_>) -> Result<Self> {
+        let (x, y) = (op.input(0)?, op.output(0)?);
+        let Some(rank) = g.fact(x).rank().or(g.fact(y).rank()) else {
+            return Err(op.error("the number of axes of its input is not known, and its gradient needs it").help(
+                "export the model with the shape of this value declared, or freeze the parameters before this node \
+                 (--freeze)",
+            ));
         };
-        let scale = scales.as_ref().map(|scales| scales[i]).or(kept_ratio).unwrap_or(to as f64 / from as f64);
-        let crop = roi.as_ref().map_or((0.0, 1.0), |roi| (roi[i], roi[count + i]));
-        let axis = usize::try_from(if axis < 0 { axis + rank as i64 } else { axis }).ok()?;
-        resized.push(Axis { axis, rank, from, to, scale, crop });
-    }
-    Some(resized)
-}
-
-impl Axis {
-    /// The rows of W.
-    fn rows(&self, op: &Op) -> Result<Vec<Row>> {
-        (0..self.to).map(|to| self.row(op, to)).collect()
-    }
-
-    fn row(&self, op: &Op, to: i64) -> Result<Row> {
-        let mode = op.string("mode", "nearest");
-        let crops = crops(op);
-        let at = self.coordinate(op, to as f64, crops || mode == "nearest")?;
-        let last = (self.from - 1) as f64;
-        if crops && (at < 0.0 || at > last) {
-            return Ok(Row::new());
-        }
-        let (reach, kernel): (f64, &dyn Fn(f64) -> f64) = match mode {
-            "nearest" => return Ok(vec![(nearest(op, at)?.clamp(0.0, last) as usize, 1.0)]),
-            "linear" => (1.0, &|t| (1.0 - t.abs()).max(0.0)),
-            "cubic" => {
-                let a = f64::from(op.float("cubic_coeff_a", -0.75));
-                (2.0, &move |t| cubic(t.abs(), a))
-            }
-            mode => return Err(unsupported(op, "mode", mode)),
+        let axes = op.ints("axes").map_or_else(|| (0..rank as i64).collect(), <[i64]>::to_vec);
+        let axes: Vec<usize> = axes.iter().map(|axis| axis.rem_euclid(rank.max(1) as i64) as usize).collect();
+        let numbers = |input, count| {
+            let numbers = op.optional(input).and_then(|value| g.floats(value));
+            numbers.filter(|numbers| numbers.len() == count).map(<[f64]>::to_vec)
         };
-        // To shrink without aliasing, the kernel is widened.
-        let antialias = op.int("antialias", 0) != 0;
-        let width = if antialias { self.scale.min(1.0) } else { 1.0 };
-        let reach = (reach / width).ceil();
-        let (first, end) = ((at.floor() - reach) as i64, (at.floor() + reach + 1.0) as i64);
-        let exclude = op.int("exclude_outside", 0) != 0;
-        let mut row = Row::new();
-        for i in first..=end {
-            let weight = kernel((i as f64 - at) * width);
-            if weight != 0.0 && !(exclude && (i < 0 || i >= self.from)) {
-                row.push((i.clamp(0, self.from - 1) as usize, weight));
+        let scales = numbers(2, axes.len());
+        let crops = op.string("coordinate_transformation_mode", "half_pixel") == "tf_crop_and_resize";
+        let region = crops.then(|| numbers(1, 2 * axes.len()));
+        let keeps_ratio = op.optional(3).is_some() && op.string("keep_aspect_ratio_policy", "stretch") != "stretch";
+        if crops && keeps_ratio {
+            return Err(op.error("there is no gradient of tf_crop_and_resize with a keep_aspect_ratio_policy")
+                .help("resize with the policy `stretch`, or freeze the parameters before this node (--freeze)"));
+        }
+        Ok(Self { op, x, y, rank, axes, scales, region, keeps_ratio })
+    }
+
+    /// The factor of an axis, where it is known.
+    fn scale(&self, i: usize, g: &TypedBuilder<'_>) -> Option<f64> {
+        if self.keeps_ratio {
+            return None;
+        }
+        if self.op.optional(2).is_some() {
+            return self.scales.as_ref().map(|scales| scales[i]);
+        }
+        let [from, to] = [self.x, self.y].map(|value| g.fact(value).dim(self.axes[i] as i64).and_then(Dim::known));
+        Some(to? as f64 / from.filter(|from| *from > 0)? as f64)
+    }
+
+    /// Whether an axis surely stays as it is.
+    fn keeps(&self, i: usize, g: &TypedBuilder<'_>) -> bool {
+        // Where one symbol is the size before and after, the factor is 1 for every number.
+        let dim = |value: &Value| g.fact(value).dim(self.axes[i] as i64).filter(|dim| dim.known().is_none()).cloned();
+        let is_same = || dim(self.x).zip(dim(self.y)).is_some_and(|(from, to)| from.is(&to));
+        let is_whole = match &self.region {
+            None => true,
+            Some(Some(region)) => (region[i], region[self.axes.len() + i]) == (0.0, 1.0),
+            Some(None) => false,
+        };
+        is_whole && !self.keeps_ratio && (self.scale(i, g) == Some(1.0) || is_same())
+    }
+
+    /// How many times y has each element along an axis, in a row, where it surely has them so: the element that counts as nearest to
+    /// the places of its copies.
+    fn repetitions(&self, i: usize, g: &TypedBuilder<'_>) -> Option<i64> {
+        let times = self.scale(i, g).filter(|scale| *scale >= 2.0 && scale.fract() == 0.0)?;
+        let nearest = self.op.string("nearest_mode", "round_prefer_floor");
+        let is_repeated = match self.op.string("coordinate_transformation_mode", "half_pixel") {
+            "asymmetric" => nearest == "floor",
+            "half_pixel" | "pytorch_half_pixel" | "half_pixel_symmetric" => nearest.starts_with("round"),
+            _ => false,
+        };
+        (self.op.string("mode", "nearest") == "nearest" && is_repeated).then_some(times as i64)
+    }
+
+    /// `dy` summed over the repetitions along axes, which are given with how many there are.
+    fn sum_repetitions(&self, dy: &Value, repeated: &[(usize, i64)], g: &mut TypedBuilder<'_>) -> Value {
+        if repeated.is_empty() {
+            return dy.clone();
+        }
+        let (mut dims, mut sizes, mut summed) = (Vec::new(), Vec::new(), Vec::new());
+        for axis in 0..self.rank {
+            let times = repeated.iter().find(|(repeated, _)| *repeated == axis).map(|(_, times)| *times);
+            let of = if times.is_some() { self.x } else { dy };
+            dims.push(g.fact(of).dim(axis as i64).cloned().unwrap_or(Dim::Unknown));
+            sizes.push(g.size_of(of, axis as i64));
+            if let Some(times) = times {
+                summed.push(dims.len() as i64);
+                dims.push(Dim::Known(times));
+                sizes.push(g.int64s(&[times]));
             }
         }
-        if antialias || exclude {
-            let sum: f64 = row.iter().map(|(_, weight)| weight).sum();
-            row.iter_mut().for_each(|(_, weight)| *weight /= sum);
+        let apart = g.reshape_dims(dy, dims.clone()).unwrap_or_else(|| {
+            let shape = g.concat_ints(&sizes.iter().collect::<Vec<_>>());
+            let fact = Fact { element: g.fact(dy).element, shape: Some(dims) };
+            g.reshape_to(dy, &shape, fact)
+        });
+        g.reduce("ReduceSum", &apart, &summed, false)
+    }
+
+    /// Wᵀ of an axis, [its size in x, its size in y].
+    fn transposed_weights(&self, i: usize, g: &mut TypedBuilder<'_>) -> Value {
+        // The unit vectors are channels of images with one row. Where all axes have a part in the factor, they are all there, and along the
+        // others a unit vector is repeated.
+        let along: Vec<usize> = if self.keeps_ratio { (0..self.axes.len()).collect() } else { vec![i] };
+        let ones = if along.len() == 1 { 3 } else { 2 };
+        let axes: Vec<i64> = (0..along.len() as i64).map(|k| k + ones).collect();
+        let own = along.iter().position(|&k| k == i).map_or(ones, |k| k as i64 + ones);
+        let rank = ones as usize + along.len();
+        let element = g.fact(self.x).element;
+
+        let unit = identity(self.x, self.axes[i], element, g);
+        let new: Vec<i64> = (0..rank as i64).filter(|k| ![1, own].contains(k)).collect();
+        let mut images = g.unsqueeze(&unit, &new);
+        if along.len() > 1 {
+            let (one, size) = (g.int64s(&[1]), g.size_of(self.x, self.axes[i] as i64));
+            let others: Vec<Value> = along.iter().map(|&k| g.size_of(self.x, self.axes[k] as i64)).collect();
+            let shape = g.concat_ints(&[&one, &size].into_iter().chain(&others).collect::<Vec<_>>());
+            let shape_unknown = Some(vec![Dim::Unknown; rank]);
+            images = g.node("Expand", &[&images, &shape], vec![], Fact { element, shape: shape_unknown });
         }
-        Ok(row)
-    }
 
-    /// The place in x of element `to` of y; in single precision where which element is meant hangs on the last bit.
-    fn coordinate(&self, op: &Op, to: f64, single: bool) -> Result<f64> {
-        let round = |number: f64| if single { f64::from(number as f32) } else { number };
-        let (n, m, scale) = (self.from as f64, self.to as f64, round(self.scale));
-        let half_pixel = round(round((to + 0.5) / scale) - 0.5);
-        Ok(match op.string("coordinate_transformation_mode", "half_pixel") {
-            "half_pixel" => half_pixel,
-            "pytorch_half_pixel" => {
-                if m > 1.0 {
-                    half_pixel
-                } else {
-                    0.0
-                }
+        let left_out = Value::from("");
+        let take = |input: Option<&Value>, indices: &[i64], g: &mut TypedBuilder<'_>| match input {
+            Some(input) => {
+                let indices = g.int64s(indices);
+                g.gather(input, &indices, 0)
             }
-            "half_pixel_symmetric" => {
-                let adjustment = round(m / round(scale * n));
-                // Rounded once, at the end.
-                round(round(n / 2.0 * round(1.0 - adjustment)) + (to + 0.5) / scale - 0.5)
-            }
-            "align_corners" => {
-                if m > 1.0 {
-                    round(round(to * (n - 1.0)) / (m - 1.0))
-                } else {
-                    0.0
-                }
-            }
-            "asymmetric" => round(to / scale),
-            "tf_crop_and_resize" => {
-                let (start, end) = self.crop;
-                if m > 1.0 {
-                    let along = round(round(round(to * round(end - start)) * (n - 1.0)) / (m - 1.0));
-                    round(round(start * (n - 1.0)) + along)
-                } else {
-                    round(0.5 * (start + end) * (n - 1.0))
-                }
-            }
-            mode => return Err(unsupported(op, "coordinate_transformation_mode", mode)),
-        })
-    }
-}
-
-/// The element that counts as nearest to a coordinate.
-fn nearest(op: &Op, at: f64) -> Result<f64> {
-    Ok(match op.string("nearest_mode", "round_prefer_floor") {
-        "round_prefer_floor" => (at - 0.5).ceil(),
-        "round_prefer_ceil" => (at + 0.5).floor(),
-        "floor" => at.floor(),
-        "ceil" => at.ceil(),
-        mode => return Err(unsupported(op, "nearest_mode", mode)),
-    })
-}
-
-/// Keys' cubic convolution kernel (doi:10.1109/TASSP.1981.1163711) at t ≥ 0.
-fn cubic(t: f64, a: f64) -> f64 {
-    match t {
-        0.0..=1.0 => ((a + 2.0) * t - (a + 3.0)) * t * t + 1.0,
-        1.0..2.0 => ((a * t - 5.0 * a) * t + 8.0 * a) * t - 4.0 * a,
-        _ => 0.0,
-    }
-}
-
-fn unsupported(op: &Op, attribute: &str, value: &str) -> Error {
-    op.error(format!("there is no gradient of its {attribute} `{value}`"))
-}
-
-/// How many times y has each of the `from` elements of x in a row, where it is no more than that.
-fn repetitions(rows: &[Row], from: i64) -> Option<usize> {
-    let times = rows.len().checked_div(from as usize)?;
-    let repeats =
-        |(i, row): (usize, &Row)| matches!(row.as_slice(), [(at, weight)] if *weight == 1.0 && *at == i / times);
-    (times > 0 && rows.len() == times * from as usize && rows.iter().enumerate().all(repeats)).then_some(times)
-}
-
-/// `dy` summed over the repetitions along all of `axes`; none where that takes a shape that is not known.
-fn sum_repetitions(dy: &Value, axes: &[(Axis, Vec<Row>, usize)], g: &mut TypedBuilder<'_>) -> Option<Value> {
-    if axes.is_empty() {
-        return Some(dy.clone());
-    }
-    let (mut dims, mut summed) = (Vec::new(), Vec::new());
-    for (i, dim) in g.fact(dy).shape.clone()?.into_iter().enumerate() {
-        match axes.iter().find(|(axis, ..)| axis.axis == i) {
-            Some((axis, _, times)) => {
-                dims.extend([Dim::Known(axis.from), Dim::Known(*times as i64)]);
-                summed.push(dims.len() as i64 - 1);
-            }
-            None => dims.push(dim),
+            None => left_out.clone(),
+        };
+        let which: Vec<i64> = along.iter().map(|&k| k as i64).collect();
+        let region = [i as i64, (self.axes.len() + i) as i64];
+        let roi = take(self.op.optional(1).filter(|_| self.region.is_some()), &region, g);
+        let (scales, sizes) = (take(self.op.optional(2), &which, g), take(self.op.optional(3), &which, g));
+        let mut attributes = self.op.attribute.clone();
+        attributes.retain(|a| !["axes", "extrapolation_value"].contains(&a.name()));
+        attributes.push(AttributeProto::ints("axes", &axes));
+        let inputs = [&images, &roi, &scales, &sizes];
+        let given = inputs.iter().rposition(|input| !input.is_empty()).map_or(1, |last| last + 1);
+        let dim = |value: &Value, axis: usize| g.fact(value).dim(axis as i64).cloned().unwrap_or(Dim::Unknown);
+        let mut dims = vec![Dim::Known(1); ones as usize];
+        dims[1] = dim(self.x, self.axes[i]);
+        dims.extend(along.iter().map(|&k| dim(self.y, self.axes[k])));
+        let mut rows = g.node("Resize", &inputs[..given], attributes, Fact { element, shape: Some(dims) });
+        if along.len() > 1 {
+            rows = g.slice(&rows, &vec![0; new.len()], &vec![1; new.len()], &new, &vec![1; new.len()]);
         }
+        g.squeeze(&rows, &new)
     }
-    let apart = g.reshape_dims(dy, dims)?;
-    Some(g.reduce("ReduceSum", &apart, &summed, false))
 }
 
-/// Wᵀ `dy` along one axis.
-fn multiply(dy: &Value, axis: &Axis, rows: &[Row], g: &mut TypedBuilder<'_>) -> Result<Value> {
-    let (n, m) = (axis.from as usize, rows.len());
-    let mut weights = vec![0.0; n * m];
-    // The last axis but one is multiplied from the left, by Wᵀ.
-    let left = axis.axis + 2 == axis.rank;
-    for (to, row) in rows.iter().enumerate() {
-        for &(from, weight) in row {
-            weights[if left { from * m + to } else { to * n + from }] += weight;
-        }
+/// The identity matrix as large as axis `axis` of `x`.
+fn identity(x: &Value, axis: usize, element: DataType, g: &mut TypedBuilder<'_>) -> Value {
+    let dim = g.fact(x).dim(axis as i64).cloned().unwrap_or(Dim::Unknown);
+    let size = g.size_of(x, axis as i64);
+    let size = match dim.known() {
+        Some(size) => g.int64(size),
+        None => g.squeeze(&size, &[0]),
+    };
+    let (zero, one) = (g.int64(0), g.int64(1));
+    let count = Fact { element: DataType::Int64, shape: Some(vec![dim]) };
+    let row = g.node("Range", &[&zero, &size, &one], vec![], count);
+    let column = g.unsqueeze(&row, &[1]);
+    let equal = g.compare("Equal", &row, &column);
+    g.cast(&equal, element)
+}
+
+/// `weights`, [n, m], times `dy` along one axis.
+fn multiply(weights: &Value, dy: &Value, axis: usize, rank: usize, g: &mut TypedBuilder<'_>) -> Value {
+    if axis + 2 == rank {
+        return g.matmul(weights, dy);
     }
-    let shape = if left { [n as i64, m as i64] } else { [m as i64, n as i64] };
-    let weights = matrix(&weights, &shape, dy, g);
-    if left {
-        return Ok(g.matmul(&weights, dy));
-    }
-    if axis.axis + 1 == axis.rank {
-        return Ok(g.matmul(dy, &weights));
-    }
-    let mut order: Vec<i64> = (0..axis.rank as i64).collect();
-    order.swap(axis.axis, axis.rank - 1);
+    let weights = g.transpose_last(weights);
+    let mut order: Vec<i64> = (0..rank as i64).collect();
+    order.swap(axis, rank - 1);
     let turned = g.transpose(dy, &order);
     let product = g.matmul(&turned, &weights);
-    Ok(g.transpose(&product, &order))
-}
-
-/// A constant matrix in the element type of `like`.
-fn matrix(weights: &[f64], shape: &[i64], like: &Value, g: &mut TypedBuilder<'_>) -> Value {
-    let element = g.fact(like).element;
-    let (kind, bytes): (_, Vec<u8>) = match element {
-        DataType::Double => (element, weights.iter().flat_map(|w| w.to_le_bytes()).collect()),
-        _ => (DataType::Float, weights.iter().flat_map(|w| (*w as f32).to_le_bytes()).collect()),
-    };
-    let weights = g.constant(TensorProto::raw("", kind, shape, bytes.into()), "constant/weights");
-    g.cast(&weights, element)
+    g.transpose(&product, &order)
 }

@@ -301,7 +301,18 @@ def resizes():
         yield resize(f"{mode}_3d", (1, 1, 2, 3, 2), scales=[1, 1, 2, 2, 2], mode=mode)
     for rounding in ("floor", "ceil", "round_prefer_ceil"):
         yield resize(f"nearest_{rounding}", (1, 1, 4, 4), scales=[1, 1, 1.6, 2.5], mode="nearest", nearest_mode=rounding)
+    yield resize("nearest_repeated", (2, 1, 2, 3), scales=[1, 1, 2, 3], mode="nearest", nearest_mode="floor",
+                 coordinate_transformation_mode="asymmetric")
     yield resize("linear_antialias_down", (1, 1, 6, 6), scales=[1, 1, 0.5, 0.5], mode="linear", antialias=1)
+    for coordinates in ("pytorch_half_pixel", "align_corners", "half_pixel_symmetric"):
+        yield resize(f"cubic_{coordinates}", (1, 2, 5, 4), sizes=[1, 2, 3, 7], mode="cubic", coordinate_transformation_mode=coordinates)
+    for mode in ("nearest", "linear", "cubic"):
+        for policy in ("not_larger", "not_smaller"):
+            yield resize(f"{mode}_{policy}", (1, 2, 4, 5), sizes=[7, 12], mode=mode, axes=[2, 3], keep_aspect_ratio_policy=policy)
+    for mode in ("nearest", "linear"):
+        region = np.array([0, 0, 0.3, -0.2, 1, 1, 1.2, 0.7], np.float32)
+        yield resize(f"{mode}_region", (1, 2, 4, 5), sizes=[1, 2, 3, 6], roi=region, mode=mode, extrapolation_value=2.5,
+                     coordinate_transformation_mode="tf_crop_and_resize")
 
 
 def indices():
