@@ -1,5 +1,6 @@
 //! The library's one error type: what is wrong, where, and what the user can do about it.
 
+use crate::naming::{in_words, text_in_words};
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -39,7 +40,8 @@ struct Inner {
 
 impl Error {
     fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self(Box::new(Inner { kind, message: message.into(), file: None, node: None, help: None }))
+        let message = text_in_words(&message.into()).into_owned();
+        Self(Box::new(Inner { kind, message, file: None, node: None, help: None }))
     }
 
     /// An error that the user can mend.
@@ -68,6 +70,7 @@ impl Error {
     #[must_use]
     pub fn at_node(mut self, name: &str, operator: &str) -> Self {
         self.0.node.get_or_insert_with(|| {
+            let (name, operator) = in_words(name, operator);
             if name.is_empty() { format!("an unnamed {operator} node") } else { format!("node `{name}` ({operator})") }
         });
         self
@@ -76,7 +79,29 @@ impl Error {
     /// Says what the user can do, unless a deeper layer already has.
     #[must_use]
     pub fn help(mut self, text: impl Into<String>) -> Self {
-        self.0.help.get_or_insert_with(|| text.into());
+        self.0.help.get_or_insert_with(|| text_in_words(&text.into()).into_owned());
+        self
+    }
+
+    /// Speaks of `shown` where it would name a file in `hidden`, a folder of our own that is gone when the user reads this.
+    #[must_use]
+    pub fn in_place_of(mut self, hidden: &Path, shown: &Path) -> Self {
+        let inner = &mut *self.0;
+        if inner.file.as_ref().is_some_and(|file| file.starts_with(hidden)) {
+            inner.file = Some(shown.to_owned());
+        }
+        // An engine may have made its path absolute.
+        let Some(name) = hidden.file_name().map(|name| name.to_string_lossy()) else { return self };
+        let is_end = |c: char| c.is_whitespace() || "`'\",;()".contains(c);
+        for text in [Some(&mut inner.message), inner.node.as_mut(), inner.help.as_mut()].into_iter().flatten() {
+            let mut seen = 0;
+            while let Some(at) = text[seen..].find(&*name).map(|at| seen + at) {
+                let begin = text[..at].rfind(is_end).map_or(0, |end| end + 1);
+                let end = text[at..].find(is_end).map_or(text.len(), |length| at + length);
+                text.replace_range(begin..end, &shown.to_string_lossy());
+                seen = begin + shown.to_string_lossy().len();
+            }
+        }
         self
     }
 
@@ -119,3 +144,20 @@ impl fmt::Display for Error {
 }
 
 impl std::error::Error for Error {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_of_our_own_is_not_spoken_of() {
+        let (hidden, shown) = (Path::new("runs/.gnp-x"), Path::new("m.onnx"));
+        let error =
+            Error::input("cannot load `/a/runs/.gnp-x/step.onnx`: it is broken").in_file("runs/.gnp-x/step.onnx");
+        assert_eq!(error.in_place_of(hidden, shown).to_string(), "m.onnx: cannot load `m.onnx`: it is broken");
+        let error = Error::input("`out/x` is there").in_place_of(Path::new("out"), Path::new("out"));
+        assert_eq!(error.to_string(), "`out` is there");
+        let error = Error::input("no data").in_file("runs/data.npz").in_place_of(hidden, shown);
+        assert_eq!(error.to_string(), "runs/data.npz: no data");
+    }
+}

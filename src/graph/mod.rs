@@ -26,12 +26,13 @@ pub use duplicate::Renaming;
 pub(crate) use fact::SMALL;
 pub use fact::{Dim, Fact, Facts, Shape, known_shape};
 pub use index::Index;
-pub(crate) use names::{Names, in_words, text_in_words};
+pub(crate) use names::Names;
 pub use ranges::{Outside, Part, Range, Ranges, ranges};
 pub use reach::NodeSet;
 pub use typed::TypedBuilder;
 pub use uses::{for_each_capture, for_each_subgraph, for_each_use};
 
+use crate::naming::is_ours;
 use crate::onnx::proto::{GraphProto, NodeProto, TensorProto, TypeProto, ValueInfoProto, type_proto};
 use crate::{Error, Result};
 use foldhash::HashSet;
@@ -183,7 +184,7 @@ impl Graph {
             None => Builder::new(self, "define").identity(value, name),
         }
         // What makes a value of the model is a node of the model.
-        if let Some(node) = self.proto.node.last_mut().filter(|_| !names::is_ours(name)) {
+        if let Some(node) = self.proto.node.last_mut().filter(|_| !is_ours(name)) {
             builder::untag(node);
         }
     }
@@ -258,14 +259,14 @@ impl Graph {
             *kept = !is_added(node) || node.output.iter().any(|o| used.contains(o.as_str()));
             if *kept {
                 for_each_use(node, &mut |name| {
-                    if names::is_ours(name) {
+                    if is_ours(name) {
                         used.insert(name);
                     }
                 });
             }
         }
-        initializer.retain(|t| !names::is_ours(t.name()) || used.contains(t.name()));
-        value_info.retain(|v| !names::is_ours(v.name()) || used.contains(v.name()));
+        initializer.retain(|t| !is_ours(t.name()) || used.contains(t.name()));
+        value_info.retain(|v| !is_ours(v.name()) || used.contains(v.name()));
         let mut kept = kept.into_iter();
         nodes.retain(|_| kept.next().unwrap_or(true));
     }

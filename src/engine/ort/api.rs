@@ -1,7 +1,6 @@
 //! The process's ONNX Runtime: its function table, and its statuses as [`Error`]s.
 
 use crate::engine::runtime::Runtime;
-use crate::graph::{in_words, text_in_words};
 use crate::{Error, Result};
 use ort::environment::Environment;
 use ort::logging::LogLevel;
@@ -118,13 +117,10 @@ const PLACES: [[(&str, &str); 2]; 4] = [
 
 /// ONNX Runtime's message as an error at the user's node.
 fn said(message: &str) -> Error {
-    let error = Error::input(format!("ONNX Runtime: {}", text_in_words(&essence(message))));
+    let error = Error::input(format!("ONNX Runtime: {}", essence(message)));
     let between = |(before, after)| message.split_once(before)?.1.split_once(after).map(|(between, _)| between);
     match PLACES.iter().find_map(|[name, operator]| Some((between(*name)?, between(*operator)?))) {
-        Some((name, operator)) => {
-            let (node, operator) = in_words(name, operator);
-            error.at_node(&node, &operator)
-        }
+        Some((name, operator)) => error.at_node(name, operator),
         None => error,
     }
 }

@@ -3,7 +3,6 @@
 use super::specialise::specialise;
 use super::{branch, log_softmax};
 use crate::engine::Tensor;
-use crate::graph::{in_words, text_in_words};
 use crate::onnx::proto::{NodeProto, ValueInfoProto};
 use crate::onnx::{Model, Payloads};
 use crate::quietly::quietly;
@@ -109,15 +108,11 @@ fn declare(declared: &mut Vec<ValueInfoProto>, names: &[&str]) {
 pub(super) fn refused(what: &str, error: &TractError) -> Error {
     let chain: Vec<String> = error.chain().map(|cause| cause.to_string().replace('\n', " ")).collect();
     let said = chain.join(": ");
-    let error = Error::input(format!("tract {what}: {}", text_in_words(&said)))
-        .help("train with ONNX Runtime: --engine onnxruntime");
+    let error = Error::input(format!("tract {what}: {}", said)).help("train with ONNX Runtime: --engine onnxruntime");
     // `node #15 "node conv1" Conv: …`
     let place = said.split_once("\"node ").and_then(|(_, rest)| rest.split_once("\" "));
     match place.and_then(|(name, rest)| Some((name, rest.split([':', ' ', '.']).next()?))) {
-        Some((name, operator)) => {
-            let (node, operator) = in_words(name, operator);
-            error.at_node(&node, &operator)
-        }
+        Some((name, operator)) => error.at_node(name, operator),
         None => error,
     }
 }
