@@ -1,6 +1,7 @@
 //! The step model: an ordinary ONNX model that takes one whole training step.
 //! [`crate::contract`] says what its inputs and outputs are.
 
+use crate::choice::nearest;
 use crate::contract::{
     CONFIG_KEY, LABELS, LOSS, RANGES_KEY, SEED, STATE_KEY, STEP, VERSION_KEY, is_next, is_reserved, next,
 };
@@ -13,6 +14,7 @@ use crate::transform::{Hyperparameter, State};
 use crate::{Error, Result};
 use foldhash::{HashMap, HashSet};
 use serde::Serialize;
+use std::collections::BTreeMap;
 
 /// Slots of more bytes than this, together, start as a sparse file of zeros beside the model.
 const INLINE_ZEROS: usize = 64 << 20;
@@ -46,32 +48,61 @@ pub struct Parts {
     pub ranges: Ranges,
 }
 
-/// Gives way to the names of the step model: inner values that have one of them are renamed. Returns the new names by the old
-/// ones. An input may be called [`LABELS`], where the model has its own loss.
+/// Other names for values of a model, by the names in its file.
+pub type Renames = BTreeMap<String, String>;
+
+/// Gives way to the names of the step model: values are renamed as `renames` say, and inner values that have one of its names by a name of ours.
+/// Returns the new names by the old ones. An input may be called [`LABELS`], where the model has its own loss.
 ///
 /// # Errors
-/// Where an input of the model has another of these names.
-pub fn make_way(graph: &mut Graph) -> Result<HashMap<String, String>> {
-    if let Some(input) = graph.proto().input.iter().find(|i| is_reserved(i.name()) && i.name() != LABELS) {
+/// Where an input of the model has another of these names; where the graph has no value to be renamed, or one of the new name.
+pub fn make_way(graph: &mut Graph, renames: &Renames) -> Result<HashMap<String, String>> {
+    let inputs: HashSet<&str> = graph.proto().input.iter().map(|i| i.name()).collect();
+    let outputs = graph.proto().node.iter().flat_map(|n| &n.output).map(String::as_str);
+    let made: Vec<&str> = outputs.chain(graph.proto().initializer.iter().map(|t| t.name())).collect();
+    let taken: HashSet<&str> = made.iter().chain(&inputs).copied().collect();
+    check_renames(renames, &taken)?;
+    let keeps = |name: &&str| !renames.contains_key(*name);
+    if let Some(input) = inputs.iter().copied().filter(keeps).find(|name| is_reserved(name) && *name != LABELS) {
         return Err(Error::input(format!(
-            "the model has an input `{}`, which in a step model means something else",
-            input.name()
+            "the model has an input `{input}`, which in a step model means something else"
         ))
-        .help("rename the input"));
+        .help(format!("give it another name: {}", rename_flag(input))));
     }
-    let outputs = graph.proto().node.iter().flat_map(|n| &n.output);
-    let defined = outputs.map(String::as_str).chain(graph.proto().initializer.iter().map(|t| t.name()));
-    let taken: HashSet<&str> = defined.clone().collect();
     let free = |name: &str| {
         let candidates =
             (0..).map(|i| if i == 0 { format!("gnp/model/{name}") } else { format!("gnp/model/{name}.{i}") });
         candidates.into_iter().find(|new| !taken.contains(new.as_str()))
     };
-    let inputs: HashSet<&str> = graph.proto().input.iter().map(|i| i.name()).collect();
-    let clashing = defined.filter(|name| !inputs.contains(name)).filter(|name| is_reserved(name) || is_next(name));
-    let names: HashMap<String, String> = clashing.filter_map(|name| Some((name.to_owned(), free(name)?))).collect();
+    let clashing = made.iter().copied().filter(keeps).filter(|name| !inputs.contains(name));
+    let clashing = clashing.filter(|name| is_reserved(name) || is_next(name));
+    let mut names: HashMap<String, String> = clashing.filter_map(|name| Some((name.to_owned(), free(name)?))).collect();
+    names.extend(renames.iter().map(|(old, new)| (old.clone(), new.clone())));
     graph.rename(&names);
     Ok(names)
+}
+
+/// Whether each of `renames` is of a value that there is, to a name that is free.
+fn check_renames(renames: &Renames, taken: &HashSet<&str>) -> Result<()> {
+    let mut given = HashSet::default();
+    for (old, new) in renames {
+        let error = |what: String| Error::input(format!("--rename {old}={new}: {what}"));
+        if !taken.contains(old.as_str()) {
+            return Err(error(format!("the model has no value `{old}`")).help(nearest(old, taken.iter().copied())));
+        }
+        if is_reserved(new) || is_next(new) {
+            return Err(error(format!("`{new}` is a name of the step model's own")).help("choose another name"));
+        }
+        if !given.insert(new) || (taken.contains(new.as_str()) && !renames.contains_key(new)) {
+            return Err(error(format!("there is a value `{new}` already")).help("choose another name"));
+        }
+    }
+    Ok(())
+}
+
+/// The flag that gives a value which is in the way another name.
+pub(crate) fn rename_flag(name: &str) -> String {
+    format!("--rename '{name}=model_{}'", name.replace('.', "_"))
 }
 
 /// Declares inputs, outputs, initial values and metadata of the step model, and drops what it does not need. `model` has the header and the
@@ -172,13 +203,15 @@ fn check_names(graph: &Graph, parts: &Parts, state: &[State], results: &[(&Value
     let proto = graph.proto();
     let inner =
         proto.node.iter().flat_map(|n| &n.output).map(String::as_str).chain(proto.input.iter().map(|i| i.name()));
-    let mut taken: HashSet<&str> = inner.collect();
+    let own: HashSet<&str> = parts.parameters.iter().chain(&parts.statistics).map(|state| &*state.name).collect();
+    let constants = proto.initializer.iter().map(|tensor| tensor.name()).filter(|name| !own.contains(name));
+    let mut taken: HashSet<&str> = inner.chain(constants).collect();
     let numbers = parts.hyperparameters.iter().map(|h| h.name);
     let own = state.iter().map(|s| &*s.name).chain(results.iter().map(|(_, name)| name.as_str())).chain(numbers);
     for name in own {
         if !taken.insert(name) {
             return Err(Error::input(format!("the model has a value `{name}`, and the step model needs the name"))
-                .help("rename that value"));
+                .help(format!("give it another name: {}", rename_flag(name))));
         }
     }
     Ok(())

@@ -62,7 +62,7 @@ pub trait Observer {
     }
 }
 
-/// Whom nothing interests.
+/// An observer that ignores everything.
 #[derive(Clone, Copy, Debug)]
 pub struct Quiet;
 
@@ -79,6 +79,7 @@ pub fn run(experiment: Experiment, observer: &mut dyn Observer, stop: &AtomicBoo
         ensure_free(output, existing != Existing::Refuse)?;
     }
     let trainee = Trainee::open(&experiment, observer)?;
+    experiment.output.as_ref().map_or(Ok(()), |output| trainee.check_output(output))?;
     let config = trainee.complete(&experiment)?;
     let (checkpoint, passed_over) = if existing == Existing::Resume {
         RunFolder::checkpoint_to_resume(root)?
@@ -107,11 +108,14 @@ pub fn run(experiment: Experiment, observer: &mut dyn Observer, stop: &AtomicBoo
 
     let (step_config, over_samples) = (trainee.step_config(), trainee.over_samples()?);
     let method = method(&config, step_config.as_ref());
+    let opens_with = trainee.opens_with();
     let mut loaded = trainee.load(&experiment, checkpoint.as_ref(), observer)?;
     let engine = loaded.engine();
     let in_model = |error: Error| error.in_file(&experiment.model);
     // What does not fit is told in the model's terms before anything else is looked at.
-    Feed::new(&data.train, engine.batch_ports(), &preparation.plain()).map_err(in_model)?;
+    let plain = preparation.plain();
+    let as_they_are = Feed::new(&data.train, engine.batch_ports(), &plain).map_err(in_model)?;
+    check_batch_size(&as_they_are, config.batch_size, opens_with).map_err(in_model)?;
     let classes = prepare(engine, &mut data, preparation, label_noise, &config)?;
     let train = Feed::new(&data.train, engine.batch_ports(), preparation).map_err(in_model)?;
     check_statistics(over_samples.as_deref(), &config, &train).map_err(in_model)?;
@@ -186,6 +190,22 @@ pub fn run(experiment: Experiment, observer: &mut dyn Observer, stop: &AtomicBoo
     }
     curves.finish()?;
     Ok(outcome)
+}
+
+/// Whether batches of `size` can be made; if the graph takes those of another size only, what opens it.
+fn check_batch_size(train: &Feed<'_>, size: usize, opens_with: Option<&str>) -> Result<()> {
+    let misfit = train.batch_count(size).err();
+    let Some(error) = misfit else { return Ok(()) };
+    Err(match train.fixed_batch() {
+        Some(fixed) if fixed != size => {
+            let open = match opens_with {
+                Some(open) => format!("{open} --dim '{}[0]=batch'", train.sample_input()),
+                None => "make the artifacts of a model whose batch is open".to_owned(),
+            };
+            error.help(format!("train with --batch-size {fixed}, or {open}"))
+        }
+        _ => error,
+    })
 }
 
 /// TensorBoard's file of a run, which goes on without where it cannot be written, and says so at its end.

@@ -3,6 +3,7 @@
 use super::run::{Notice, Observer};
 use super::{EngineKind, Experiment, Init};
 use crate::contract::{ALPHA, LEARNING_RATE, R, WARMUP_STEPS};
+use crate::emit::step::Renames;
 use crate::emit::trained::Trained;
 use crate::engine::ort_training::{Artifacts, Options};
 use crate::engine::runtime::Runtime;
@@ -72,6 +73,8 @@ pub(super) enum Trainee {
 /// A step model, and what it was made of where that is known.
 pub(super) struct Step {
     step: Model,
+    /// Whether it was made for this run.
+    is_made: bool,
     /// What it is evaluated with.
     eval: Option<Model>,
     forward: Option<Model>,
@@ -118,7 +121,7 @@ impl Trainee {
             rewrite::make_evaluation(forward.clone(), &StepConfig::of(&step)?, &names)
         });
         let eval = eval.transpose()?;
-        Ok(Self::Step(Box::new(Step { step, eval, forward })))
+        Ok(Self::Step(Box::new(Step { step, is_made: kind == Kind::Forward, eval, forward })))
     }
 
     /// The choices of the experiment, with those that it leaves to what is trained, and checked against it.
@@ -161,11 +164,32 @@ impl Trainee {
         }
     }
 
+    /// Checks that there will be a model to write to `output`.
+    pub fn check_output(&self, output: &Path) -> Result<()> {
+        match self {
+            Self::Step(this) if this.forward.is_none() => Err(Error::input(
+                "the trained model cannot be written: the model that the step model was made of is not known",
+            )
+            .in_file(output)
+            .help("name it with --forward")),
+            _ => Ok(()),
+        }
+    }
+
     /// What a step model was made with, where it says.
     pub fn step_config(&self) -> Option<StepConfig> {
         match self {
             Self::Artifacts(_) => None,
             Self::Step(this) => StepConfig::of(&this.step).ok(),
+        }
+    }
+
+    /// What a --dim is given to, that opens the batch of its input; none where there is no such flag.
+    pub fn opens_with(&self) -> Option<&'static str> {
+        match self {
+            Self::Artifacts(_) => None,
+            Self::Step(this) if this.is_made => Some("open it with"),
+            Self::Step(_) => Some("make the step model anew with gnp-rewrite"),
         }
     }
 
@@ -233,7 +257,7 @@ impl Trainee {
                 Ok(Loaded { name, run: LoadedRun::Artifacts { engine, runtime, artifacts, options } })
             }
             Self::Step(this) => {
-                let Step { step, eval, forward } = *this;
+                let Step { step, eval, forward, .. } = *this;
                 let (available, why) = match experiment.engine {
                     EngineKind::Auto => match Available::best(named, experiment.device)? {
                         Available::Tract => (
@@ -260,8 +284,9 @@ impl Trainee {
                     None => {}
                 }
                 let name = available.name();
-                let edits = StepConfig::of(&step).map(|config| config.edits).unwrap_or_default();
-                Ok(Loaded { name, run: LoadedRun::Step { engine, forward: forward.map(Box::new), edits } })
+                let (edits, renames) = StepConfig::of(&step).map(|c| (c.edits, c.renames)).unwrap_or_default();
+                let forward = forward.map(|model| Box::new(Original { model, edits, renames }));
+                Ok(Loaded { name, run: LoadedRun::Step { engine, forward } })
             }
         }
     }
@@ -298,6 +323,15 @@ fn gr_warmup(experiment: &Experiment, what: Warmup, length: Option<Span>, in_gra
     Ok(Some(GrWarmup { what, length, in_graph }))
 }
 
+/// The model that trained weights go into.
+struct Original {
+    model: Model,
+    /// What is changed in it first.
+    edits: Vec<Edit>,
+    /// What of its values is called otherwise in the step model.
+    renames: Renames,
+}
+
 /// A trainee in its engine.
 pub(super) struct Loaded {
     /// The engine's name.
@@ -308,8 +342,8 @@ pub(super) struct Loaded {
 enum LoadedRun {
     /// With what it was loaded from.
     Artifacts { engine: Box<OrtTraining>, runtime: Runtime, artifacts: Artifacts, options: Options },
-    /// With the model that its trained weights go into, and what was changed in that.
-    Step { engine: Box<dyn StepEngine>, forward: Option<Box<Model>>, edits: Vec<Edit> },
+    /// With the model that its trained weights go into.
+    Step { engine: Box<dyn StepEngine>, forward: Option<Box<Original>> },
 }
 
 impl Loaded {
@@ -348,10 +382,9 @@ impl Loaded {
                     onnx::write_watched(onnx::read(&written)?, output, &options, watch)?;
                 }
             }
-            LoadedRun::Step { engine, forward: Some(forward), edits } => {
+            LoadedRun::Step { engine, forward: Some(forward) } => {
                 let last = engine.state()?;
-                let mut write =
-                    |state: &State, file: &Path| write_trained(forward, edits, state, file, &options, watch);
+                let mut write = |state: &State, file: &Path| write_trained(forward, state, file, &options, watch);
                 write(&last, &folder.path_of(RunFolder::MODEL))?;
                 let best = best.map(|best| State::read(&best.engine_file())).transpose()?;
                 if let Some(best) = &best {
@@ -361,34 +394,26 @@ impl Loaded {
                     write(best.as_ref().unwrap_or(&last), output)?;
                 }
             }
+            // There is no model to write: `Trainee::check_output`.
             LoadedRun::Step { engine, forward: None, .. } => {
-                let state = folder.write_state(|file| engine.save(file))?;
-                return match output {
-                    None => Ok(("state".into(), state)),
-                    Some(output) => Err(Error::input(
-                        "the trained model cannot be written: the model that the step model was made of is not known",
-                    )
-                    .in_file(output)
-                    .help(format!("name it with --forward; the trained weights are in {}", state.display()))),
-                };
+                return Ok(("state".into(), folder.write_state(|file| engine.save(file))?));
             }
         }
         Ok((what.into(), output.map_or(written, Path::to_owned)))
     }
 }
 
-/// Writes `forward` with the weights of `state`: whole or not at all.
+/// Writes a model with the weights of `state`: whole or not at all.
 fn write_trained(
-    forward: &Model,
-    edits: &[Edit],
+    forward: &Original,
     state: &State,
     file: &Path,
     options: &WriteOptions,
     watch: Watch<'_>,
 ) -> Result<()> {
     state.check_finite()?;
-    let mut trained = forward.clone();
-    rewrite::restore(&mut trained, trained_tensors(state), edits)?;
+    let mut trained = forward.model.clone();
+    rewrite::restore(&mut trained, trained_tensors(state), &forward.edits, &forward.renames)?;
     onnx::write_watched(trained, file, options, watch).map(drop)
 }
 

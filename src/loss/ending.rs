@@ -29,6 +29,13 @@ pub struct Wanted {
     pub pos_weight: Vec<f32>,
 }
 
+impl Wanted {
+    /// The value that is named: what comes after it is of no matter.
+    pub fn value(&self) -> Option<&str> {
+        self.logits.as_deref().or(self.loss_output.as_deref())
+    }
+}
+
 /// Where the loss comes from.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Ending {
@@ -201,7 +208,7 @@ fn the_output(graph: &Graph, facts: &Facts, choices: &mut Vec<Choice>) -> Result
 fn cannot_know(end: &Value, fact: Option<&Fact>) -> Error {
     let what = fact.map_or("of unknown type".to_owned(), Fact::to_string);
     Error::input(format!("nothing tells which loss `{end}`, {what}, is trained with")).help(
-        "where it holds a score per class, and the labels are class numbers: gnp-rewrite … --loss cross-entropy\n\
-         where it holds predictions of numbers: gnp-rewrite … --loss mse",
+        "where it holds a score per class, and the labels are class numbers: --loss cross-entropy\n\
+         where it holds predictions of numbers: --loss mse",
     )
 }

@@ -9,6 +9,20 @@ use crate::{Error, Result};
 /// How many numbers of 32 bits there are.
 const RANGE: f64 = 4_294_967_296.0;
 
+/// Lets the Dropout nodes in the bodies of a node pass on what they are given.
+pub(super) fn turn_off_in_bodies(node: &mut NodeProto) {
+    for body in node.attribute.iter_mut().flat_map(|a| a.g.as_deref_mut().into_iter().chain(&mut a.graphs)) {
+        for inner in &mut body.node {
+            if inner.is("", "Dropout") && inner.output.len() == 1 {
+                inner.op_type = Some("Identity".into());
+                inner.input.truncate(1);
+                inner.attribute.clear();
+            }
+            turn_off_in_bodies(inner);
+        }
+    }
+}
+
 impl Lowering<'_> {
     /// y = x ∘ m / (1 − ratio), with m = 1 where a draw keeps the element, 0 with probability `ratio`. m does not depend on x, so that
     /// evaluations at other parameters share it.

@@ -152,8 +152,11 @@ pub fn lower(graph: &mut Graph, facts: &mut Facts, choices: &Choices, frozen: &H
         kept,
         lowered: Lowered { passed, ..Lowered::default() },
     };
-    for node in nodes {
+    for mut node in nodes {
         lowering.check_bodies(&node)?;
+        if choices.dropout == Dropout::Off {
+            dropout::turn_off_in_bodies(&mut node);
+        }
         lowering.b.set_scope(node.label());
         lowering.node(node)?;
     }

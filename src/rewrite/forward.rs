@@ -4,13 +4,14 @@ use super::StepReport;
 use crate::autodiff;
 use crate::choice::Choice;
 use crate::contract::{ALPHA, CONFIG_KEY, LABELS, LEARNING_RATE, R, SEED, STEP, VERSION_KEY, WARMUP_STEPS};
-use crate::emit::step::{self, Parts};
+use crate::emit::step::{self, Parts, Renames};
 use crate::graph::{self, Dim, Facts, Graph, TypedBuilder, Value, ranges};
 use crate::loss::{self, Appended, Ending, Wanted, find_ending};
 use crate::lowering::{self, Lowered};
 use crate::normalise::normalise;
 use crate::objective::{Forward, Objective as _};
 use crate::onnx::{self, Model, Watch, WriteOptions};
+use crate::opening::{self, Dims, Opened};
 use crate::penalty::{self, Coefficient, Coefficients, Penalty, Warmup};
 use crate::shapes;
 use crate::transform::{Optimizer, State, Training, pass};
@@ -46,8 +47,10 @@ pub struct StepOptions {
     pub warmup_steps: u32,
     /// From the gradient to the parameters.
     pub optimizer: Optimizer,
-    /// Sizes for the symbols in the model's shapes.
-    pub dims: BTreeMap<String, i64>,
+    /// What axes of the inputs are to be.
+    pub dims: Dims,
+    /// Other names for values of the model, in the step model and the evaluation model.
+    pub renames: Renames,
 }
 
 impl StepOptions {
@@ -78,8 +81,11 @@ pub struct StepConfig {
     pub model: String,
     /// The loss; none where the model has its own.
     pub loss: Option<loss::Loss>,
-    /// Sizes for the symbols in the model's shapes.
-    pub dims: BTreeMap<String, i64>,
+    /// What axes of the inputs are to be.
+    pub dims: Dims,
+    /// The names of values that have others in the model's file, by those.
+    #[serde(default, skip_serializing_if = "Renames::is_empty")]
+    pub renames: Renames,
     /// The value that the loss is taken of, or that is the loss.
     pub logits: String,
     /// c of ½·c·Σ‖w‖² in the loss.
@@ -136,7 +142,7 @@ fn build(model: &mut Model, options: &StepOptions) -> Result<StepReport> {
     let restored = weights::restore_sharing(model, record.as_mut(), &options.sharing)?;
     report.warnings = [restored.warnings, normalise(model)?.warnings].concat();
     refuse_what_is_quantised(model)?;
-    shapes::bind(model, &options.dims)?;
+    let opened = opening::apply(model, &options.dims, options.loss.value())?;
     let mut facts = shapes::analyse(model, &BTreeMap::new())?;
     let mut graph = Graph::new(std::mem::take(&mut model.graph))?;
     graph.proto().input.iter().try_for_each(|input| require_axes(&graph, &facts, input.name()))?;
@@ -154,8 +160,8 @@ fn build(model: &mut Model, options: &StepOptions) -> Result<StepReport> {
     if let Ending::Logits { value, .. } = &ending {
         require_axes(&graph, &facts, value)?;
     }
-    report.choices =
-        [loss, what_trains(record.is_some(), &verdicts), restored.choices, open_sizes(&graph, &facts)].concat();
+    let sizes = sizes(&graph, &facts, &opened, options);
+    report.choices = [loss, what_trains(record.is_some(), &verdicts), restored.choices, sizes].concat();
     // What the exporter recorded tells merged weights from those that the network shares.
     if record.is_none() {
         report.choices.extend(weights::several_readers(&verdicts, &graph));
@@ -164,7 +170,7 @@ fn build(model: &mut Model, options: &StepOptions) -> Result<StepReport> {
     facts.vary(graph.nodes(), &candidates);
 
     // The user has been told of everything by the names in the file; from here on values may have others.
-    let renamed = step::make_way(&mut graph)?;
+    let renamed = step::make_way(&mut graph, &options.renames)?;
     facts.follow(&renamed);
     let in_step = |value: &Value| renamed.get(&**value).map_or_else(|| value.clone(), |name| name.as_str().into());
 
@@ -243,6 +249,7 @@ fn build(model: &mut Model, options: &StepOptions) -> Result<StepReport> {
         model: model.path().file_name().unwrap_or_default().to_string_lossy().into_owned(),
         loss: wanted,
         dims: options.dims.clone(),
+        renames: options.renames.clone(),
         logits: logits.to_string(),
         l2: options.l2,
         lowering: options.lowering,
@@ -266,6 +273,26 @@ fn what_trains(is_recorded: bool, verdicts: &[Verdict]) -> Vec<Choice> {
     }
     let by = if is_recorded { "what the exporter recorded" } else { "places, elements and names" };
     vec![Choice::new(format!("what trains follows from {by}"), "--train, --also-train, --freeze")]
+}
+
+/// What sizes the step model takes: axes that were opened, batches of one size, and what may differ from step to step.
+fn sizes(graph: &Graph, facts: &Facts, opened: &[Opened], options: &StepOptions) -> Vec<Choice> {
+    let opened = opened.iter().map(|opened| Choice::new(opened.to_string(), "--dim"));
+    let fixed = if options.dims.is_empty() { fixed_batches(graph, facts) } else { vec![] };
+    opened.chain(fixed).chain(open_sizes(graph, facts)).collect()
+}
+
+/// The inputs that take batches of one size only.
+fn fixed_batches(graph: &Graph, facts: &Facts) -> Vec<Choice> {
+    let fixed = graph.proto().input.iter().filter_map(|input| {
+        let size = facts.get(input.name())?.dim(0)?.known()?;
+        let open = format!("--dim '{}[0]=batch' opens it", input.name());
+        Some(Choice::new(
+            format!("`{}` takes batches of {size} only, as the model has it ({open})", input.name()),
+            "--dim",
+        ))
+    });
+    fixed.collect()
 }
 
 /// The sizes of the inputs that may differ from step to step.
@@ -360,7 +387,10 @@ fn refuse_labels(graph: &Graph) -> Result<()> {
     Err(Error::input(format!(
         "the model has an input `{LABELS}`, and a loss that is put on it needs an input of this name"
     ))
-    .help("if the model computes its own loss, name it with --loss-output; else rename the input"))
+    .help(format!(
+        "if the model computes its own loss, name it with --loss-output; else give the input another name: {}",
+        step::rename_flag(LABELS)
+    )))
 }
 
 fn refuse_what_is_rewritten(model: &Model) -> Result<()> {

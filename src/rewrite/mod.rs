@@ -121,11 +121,13 @@ fn rewrite_folder(input: &Path, output: &Path, options: &Options, watch: Watch<'
         })?)
     };
     let into = staging.as_ref().map_or(output, |s| s.path());
+    let named = |error: Error| if into == output { error } else { error.in_place_of(into, output) };
     for (name, placement) in others {
-        onnx::place_file(&input.join(&name), &into.join(&name), placement, options.force, watch)?;
+        onnx::place_file(&input.join(&name), &into.join(&name), placement, options.force, watch).map_err(named)?;
     }
     let in_place = Options { external_data: ExternalData::Keep, ..*options };
-    report.written(&write(model, &into.join(TRAINING_MODEL), &in_place, watch)?);
+    let written = write(model, &into.join(TRAINING_MODEL), &in_place, watch);
+    report.written(&written.map_err(named)?);
     if let Some(staging) = staging {
         let path = staging.keep();
         publish(&path, output).map_err(|e| Error::io("make the folder", output, &e))?;

@@ -2,14 +2,14 @@
 
 use super::forward::StepConfig;
 use crate::emit::evaluation::{self, Evaluated};
-use crate::emit::step;
+use crate::emit::step::{self, Renames};
 use crate::emit::trained::{self, Trained};
 use crate::graph::{Graph, TypedBuilder, Value};
 use crate::lowering::{self, BatchNorm, Choices, Dropout, Random, StraightThrough};
 use crate::normalise::{Place, normalise};
 use crate::onnx::Model;
 use crate::weights::{self, Edit};
-use crate::{Error, Result, shapes};
+use crate::{Error, Result, opening, shapes};
 use foldhash::{HashMap, HashSet};
 
 /// Makes the evaluation model of a forward model: the loss of `config`, without label smoothing and L2, and the predictions; nodes that train
@@ -35,10 +35,10 @@ const INFERENCE: Choices = Choices {
 fn evaluation_of(model: &mut Model, config: &StepConfig, state: &HashSet<&str>) -> Result<()> {
     weights::apply(&mut model.graph, &config.edits)?;
     normalise(model)?;
-    shapes::bind(model, &config.dims)?;
+    opening::apply(model, &config.dims, Some(&config.logits))?;
     let mut facts = shapes::analyse(model, &Default::default())?;
     let mut graph = Graph::new(std::mem::take(&mut model.graph))?;
-    let renamed = step::make_way(&mut graph)?;
+    let renamed = step::make_way(&mut graph, &config.renames)?;
     facts.follow(&renamed);
     let end = Value::from(renamed.get(&config.logits).unwrap_or(&config.logits).as_str());
     let Some(fact) = facts.get(&end).cloned() else {
@@ -68,18 +68,18 @@ fn evaluation_of(model: &mut Model, config: &StepConfig, state: &HashSet<&str>) 
 ///
 /// # Errors
 /// As [`trained::replace`]; where the model lacks what `edits` change.
-pub fn restore(original: &mut Model, state: Vec<Trained>, edits: &[Edit]) -> Result<()> {
+pub fn restore(original: &mut Model, state: Vec<Trained>, edits: &[Edit], renames: &Renames) -> Result<()> {
     let path = original.path().to_owned();
-    put_back(original, state, edits).map_err(|e| e.in_file(path))
+    put_back(original, state, edits, renames).map_err(|e| e.in_file(path))
 }
 
-fn put_back(original: &mut Model, state: Vec<Trained>, edits: &[Edit]) -> Result<()> {
+fn put_back(original: &mut Model, state: Vec<Trained>, edits: &[Edit], renames: &Renames) -> Result<()> {
     weights::separate(&mut original.graph, edits)?;
     // The names of the state are those of the normalised model, which knows too what it made into initializers.
     let mut normalised = original.clone();
     let moved = normalise(&mut normalised)?.moved;
     let mut graph = Graph::new(std::mem::take(&mut normalised.graph))?;
-    let renamed = step::make_way(&mut graph)?;
+    let renamed = step::make_way(&mut graph, renames)?;
     let before: HashMap<&str, &str> = renamed.iter().map(|(old, new)| (new.as_str(), old.as_str())).collect();
     let constants: HashSet<&str> = graph.proto().initializer.iter().map(|t| t.name()).collect();
     let trained = state.into_iter().filter(|t| constants.contains(t.name.as_str())).map(|mut t| {

@@ -23,12 +23,25 @@ use std::collections::{BTreeMap, BTreeSet};
 pub fn bind(model: &mut Model, bindings: &BTreeMap<String, i64>) -> Result<()> {
     check(model, bindings)?;
     if !bindings.is_empty() {
-        bind_graph(&mut model.graph, bindings);
+        replace(&mut model.graph, &|symbol| bindings.get(symbol).copied().map(DimValue::DimValue));
     }
     Ok(())
 }
 
-fn bind_graph(graph: &mut GraphProto, bindings: &BTreeMap<String, i64>) {
+/// Gives the dimension `from` the name `to`, wherever the model declares it.
+pub fn rename_symbol(model: &mut Model, from: &str, to: &str) {
+    replace(&mut model.graph, &|symbol| (symbol == from).then(|| DimValue::DimParam(to.to_owned())));
+}
+
+/// The names of the dimensions in what a model declares of its inputs, outputs and values.
+pub fn symbols(model: &Model) -> BTreeSet<&str> {
+    let mut found = BTreeSet::new();
+    collect(&model.graph, &mut found);
+    found
+}
+
+/// Puts what `by` makes of a symbol in its place.
+fn replace(graph: &mut GraphProto, by: &impl Fn(&str) -> Option<DimValue>) {
     let infos = graph.input.iter_mut().chain(&mut graph.output).chain(&mut graph.value_info);
     for info in infos {
         let Some(type_proto::Value::TensorType(tensor)) = info.r#type.as_mut().and_then(|t| t.value.as_mut()) else {
@@ -36,14 +49,14 @@ fn bind_graph(graph: &mut GraphProto, bindings: &BTreeMap<String, i64>) {
         };
         for dim in tensor.shape.iter_mut().flat_map(|shape| &mut shape.dim) {
             if let Some(DimValue::DimParam(symbol)) = &dim.value
-                && let Some(&size) = bindings.get(symbol)
+                && let Some(value) = by(symbol)
             {
-                dim.value = Some(DimValue::DimValue(size));
+                dim.value = Some(value);
             }
         }
     }
     for attribute in graph.node.iter_mut().flat_map(|node| &mut node.attribute) {
-        attribute.g.as_deref_mut().into_iter().chain(&mut attribute.graphs).for_each(|body| bind_graph(body, bindings));
+        attribute.g.as_deref_mut().into_iter().chain(&mut attribute.graphs).for_each(|body| replace(body, by));
     }
 }
 
@@ -52,7 +65,7 @@ pub(super) fn check(model: &Model, bindings: &BTreeMap<String, i64>) -> Result<(
     if bindings.is_empty() {
         return Ok(());
     }
-    let symbols = symbols(&model.graph);
+    let symbols = symbols(model);
     for (symbol, size) in bindings {
         if !symbols.contains(symbol.as_str()) {
             return Err(unknown(symbol, &symbols));
@@ -64,13 +77,6 @@ pub(super) fn check(model: &Model, bindings: &BTreeMap<String, i64>) -> Result<(
         }
     }
     Ok(())
-}
-
-/// The dimension symbols that the declarations of a graph and of its bodies name.
-pub(super) fn symbols(graph: &GraphProto) -> BTreeSet<&str> {
-    let mut found = BTreeSet::new();
-    collect(graph, &mut found);
-    found
 }
 
 fn collect<'g>(graph: &'g GraphProto, symbols: &mut BTreeSet<&'g str>) {

@@ -136,6 +136,21 @@ pub(super) fn ints(fact: &InferenceFact) -> Option<Vec<i64>> {
     Some(ints.to_plain_array_view::<i64>().ok()?.iter().copied().collect())
 }
 
+/// The elements of a small vector of whole numbers, or of expressions: a shape.
+pub(super) fn dims(fact: &InferenceFact) -> Option<Vec<TDim>> {
+    let tensor = fact.value.concretize()?;
+    if tensor.datum_type() == DatumType::TDim && tensor.rank() == 1 && tensor.len() <= SMALL {
+        return Some(tensor.to_plain_array_view::<TDim>().ok()?.iter().cloned().collect());
+    }
+    Some(ints(fact)?.into_iter().map(TDim::Val).collect())
+}
+
+/// These as we write them; −1, which is what is left, stays a number.
+pub(super) fn entries(fact: &InferenceFact) -> Option<Vec<Dim>> {
+    let entry = |dim: TDim| dim.to_i64().map_or_else(|_| from_tract_dim(&dim.into()), Dim::Known);
+    Some(dims(fact)?.into_iter().map(entry).collect())
+}
+
 /// The elements of a constant of floating-point numbers.
 pub(super) fn floats(fact: &InferenceFact) -> Option<Vec<f64>> {
     let tensor = fact.value.concretize()?;

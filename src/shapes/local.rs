@@ -1,7 +1,7 @@
 //! Rules that tract does not have, or not for training, or not for sizes that are symbols; and those that are too simple to
 //! ask for.
 
-use super::convert::{closed, ints};
+use super::convert::{closed, dims, ints};
 use crate::onnx::proto::NodeProto;
 use crate::onnx::proto::standard_domain;
 use tract_onnx::tract_hir::internal::{
@@ -42,6 +42,7 @@ pub(super) fn infer(node: &NodeProto, input: impl Fn(usize) -> Option<InferenceF
         ("", "Squeeze") if node.ints("axes").is_none() && node.input(1).is_none() && !is_numbers(&first.shape) => {
             output.shape = ShapeFactoid::default();
         }
+        ("", "Reshape") => output.shape = reshaped(node, &first, &input(1)?)?,
         ("", "Slice") => output.shape = sliced(node, &first, input),
         ("", "Pad") if node.input.len() > 1 => output.shape = padded(&first, &input(1)?, input(3))?,
         ("", "Dropout") => others.fill(like(first).with_datum_type(DatumType::Bool)),
@@ -55,6 +56,60 @@ pub(super) fn infer(node: &NodeProto, input: impl Fn(usize) -> Option<InferenceF
         _ => return None,
     }
     Some(outputs)
+}
+
+/// The shape that Reshape makes of `data` by the elements of `shape`, where these are known. tract leaves open what is left (−1) where
+/// the sizes are symbols.
+fn reshaped(node: &NodeProto, data: &InferenceFact, shape: &InferenceFact) -> Option<ShapeFactoid> {
+    let (dims, entries) = (closed(&data.shape)?, dims(shape)?);
+    let copies = node.int("allowzero", 0) == 0;
+    let mut sizes: TVec<DimFact> = TVec::new();
+    for (i, entry) in entries.iter().enumerate() {
+        sizes.push(match entry.to_i64() {
+            Ok(0) if copies => dims.get(i)?.clone(),
+            Ok(-1) => GenericFactoid::Any,
+            Ok(size) if size < 0 => return None,
+            _ => GenericFactoid::Only(entry.clone()),
+        });
+    }
+    let mut rest = entries.iter().enumerate().filter(|(_, entry)| entry.to_i64().is_ok_and(|entry| entry == -1));
+    if let (Some((at, _)), None) = (rest.next(), rest.next()) {
+        let of = |dims: &TVec<DimFact>| dims.iter().map(|dim| dim.concretize()).collect::<Option<Vec<TDim>>>();
+        let others = sizes.iter().enumerate().filter(|(i, _)| *i != at).map(|(_, size)| size.clone()).collect();
+        if let (Some(all), Some(others)) = (of(&dims), of(&others)) {
+            sizes[at] = quotient(&all, &others).map_or(GenericFactoid::Any, GenericFactoid::Only);
+        }
+    }
+    let count = |dims: &TVec<DimFact>| dims.iter().map(|dim| dim.concretize()?.to_i64().ok()).product::<Option<i64>>();
+    let fits = count(&dims).zip(count(&sizes)).is_none_or(|(from, to)| from == to);
+    fits.then(|| ShapeFactoid::closed(sizes))
+}
+
+/// The product of `of` divided by that of `by`, where that surely leaves nothing.
+fn quotient(of: &[TDim], by: &[TDim]) -> Option<TDim> {
+    let ((mut number, mut left), (divisor, factors)) = (factors(of)?, factors(by)?);
+    for factor in factors {
+        left.swap_remove(left.iter().position(|other| *other == factor)?);
+    }
+    number = (divisor != 0 && number % divisor == 0).then(|| number / divisor)?;
+    Some(left.into_iter().fold(TDim::Val(number), |product, factor| product * factor))
+}
+
+/// The factors of a product: a number, and what is not one.
+fn factors(dims: &[TDim]) -> Option<(i64, Vec<TDim>)> {
+    let (mut number, mut others, mut left) = (1i64, Vec::new(), dims.to_vec());
+    while let Some(dim) = left.pop() {
+        match dim {
+            TDim::Val(value) => number = number.checked_mul(value)?,
+            TDim::MulInt(factor, of) => {
+                number = number.checked_mul(factor)?;
+                left.push(*of);
+            }
+            TDim::Mul(factors) => left.extend(factors),
+            other => others.push(other),
+        }
+    }
+    Some((number, others))
 }
 
 /// Whether all sizes are numbers.

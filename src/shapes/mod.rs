@@ -21,7 +21,8 @@ mod operators;
 mod sweep;
 mod whole;
 
-pub use bindings::bind;
+pub use bindings::{bind, rename_symbol, symbols};
+pub(crate) use sweep::Analysis;
 
 use crate::Result;
 use crate::graph::Facts;
@@ -54,4 +55,4 @@ pub fn analyse(model: &Model, bindings: &BTreeMap<String, i64>) -> Result<Facts>
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

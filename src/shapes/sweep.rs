@@ -1,6 +1,8 @@
 //! The pass over the nodes.
 
-use super::convert::{all_symbols, closed, floats, from_datum_type, from_tract_dim, ints, small_tensor, to_tract};
+use super::convert::{
+    all_symbols, closed, entries, floats, from_datum_type, from_tract_dim, ints, small_tensor, to_tract,
+};
 use super::declared::{declared, of_tensor};
 use super::operators::Operators;
 use super::{bindings, local, whole};
@@ -18,39 +20,86 @@ use tract_onnx::tract_hir::internal::{
 
 /// What is known of the values of a model whose `bindings` were checked.
 pub(super) fn facts(model: &Model, bindings: &BTreeMap<String, i64>) -> Result<Facts> {
-    let operators = Operators::new(model.opset("").unwrap_or(1));
-    // All symbols of the file come before those that are made for unknown sizes, so that the latter get other names.
-    let graph = &model.graph;
-    let symbols = bindings::symbols(graph).into_iter().map(|symbol| operators.scope().sym(symbol)).collect();
-    let mut sweep = Sweep {
-        operators,
-        symbols,
-        bindings,
-        // From IR version 4 on, an input with an initializer is one that a caller may set.
-        inputs_are_constants: model.header.ir_version() < 4,
-        known: HashMap::default(),
-        facts: Facts::default(),
-        in_branches: HashSet::default(),
-    };
-    sweep.graph(graph, false)?;
+    let mut sweep = Sweep::new(model, bindings);
+    sweep.graph(&model.graph, false)?;
     Ok(sweep.facts)
 }
 
-struct Sweep<'m> {
+/// The analysis of a graph node by node, for who changes nodes on the way by what is known of the values before them. What the graph
+/// declares is known from the start.
+pub(crate) struct Analysis<'g> {
+    sweep: Sweep<'g>,
+    declared: HashMap<&'g str, Fact>,
+}
+
+impl<'g> Analysis<'g> {
+    /// Before the first node of `model`.
+    pub(crate) fn begin(model: &'g Model) -> Result<Self> {
+        static UNBOUND: BTreeMap<String, i64> = BTreeMap::new();
+        let mut sweep = Sweep::new(model, &UNBOUND);
+        let declared = sweep.begin(&model.graph, false)?;
+        Ok(Self { sweep, declared })
+    }
+
+    /// Goes over a node: its outputs are known from now on.
+    pub(crate) fn node(&mut self, node: &NodeProto) -> Result<()> {
+        self.sweep.step(node, &self.declared, false)
+    }
+
+    /// Learns a constant that the graph does not have.
+    pub(crate) fn constant(&mut self, tensor: &TensorProto) {
+        let fact = of_constant(tensor).unwrap_or_default();
+        self.sweep.settle(tensor.name(), fact, None, false);
+    }
+
+    /// What is known so far.
+    pub(crate) fn facts(&self) -> &Facts {
+        &self.sweep.facts
+    }
+
+    /// The elements of a vector of whole numbers, as far as they are known: a shape that is computed, say.
+    pub(crate) fn entries(&self, vector: &str) -> Option<Vec<Dim>> {
+        entries(self.sweep.known.get(vector)?)
+    }
+}
+
+struct Sweep<'b> {
     operators: Operators,
     /// The symbols of the file.
     symbols: HashSet<Symbol>,
-    bindings: &'m BTreeMap<String, i64>,
+    bindings: &'b BTreeMap<String, i64>,
     inputs_are_constants: bool,
     /// What the rules are told of values.
-    known: HashMap<&'m str, InferenceFact>,
+    known: HashMap<Value, InferenceFact>,
     facts: Facts,
     /// The names of values in branches, by which two of one name are told.
-    in_branches: HashSet<&'m str>,
+    in_branches: HashSet<Value>,
 }
 
-impl<'m> Sweep<'m> {
-    fn graph(&mut self, graph: &'m GraphProto, is_branch: bool) -> Result<()> {
+impl<'b> Sweep<'b> {
+    fn new(model: &Model, bindings: &'b BTreeMap<String, i64>) -> Self {
+        let operators = Operators::new(model.opset("").unwrap_or(1));
+        // All symbols of the file come before those that are made for unknown sizes, so that the latter get other names.
+        let symbols = bindings::symbols(model).into_iter().map(|symbol| operators.scope().sym(symbol)).collect();
+        Self {
+            operators,
+            symbols,
+            bindings,
+            // From IR version 4 on, an input with an initializer is one that a caller may set.
+            inputs_are_constants: model.header.ir_version() < 4,
+            known: HashMap::default(),
+            facts: Facts::default(),
+            in_branches: HashSet::default(),
+        }
+    }
+
+    fn graph(&mut self, graph: &GraphProto, is_branch: bool) -> Result<()> {
+        let declared = self.begin(graph, is_branch)?;
+        graph.node.iter().try_for_each(|node| self.step(node, &declared, is_branch))
+    }
+
+    /// Settles what a graph has before its first node. Returns what it declares.
+    fn begin<'g>(&mut self, graph: &'g GraphProto, is_branch: bool) -> Result<HashMap<&'g str, Fact>> {
         let declared = declared(graph, self.bindings)?;
         let open = InferenceFact::default();
         for input in &graph.input {
@@ -67,17 +116,19 @@ impl<'m> Sweep<'m> {
         for tensor in graph.sparse_initializer.iter().filter_map(|sparse| sparse.values.as_ref()) {
             self.settle(tensor.name(), open.clone(), declared.get(tensor.name()), is_branch);
         }
-        for node in &graph.node {
-            let inferred = self.node(node)?;
-            for (output, fact) in node.output.iter().zip(inferred).filter(|(output, _)| !output.is_empty()) {
-                self.settle(output, fact, declared.get(output.as_str()), is_branch);
-            }
+        Ok(declared)
+    }
+
+    fn step(&mut self, node: &NodeProto, declared: &HashMap<&str, Fact>, is_branch: bool) -> Result<()> {
+        let inferred = self.node(node)?;
+        for (output, fact) in node.output.iter().zip(inferred).filter(|(output, _)| !output.is_empty()) {
+            self.settle(output, fact, declared.get(output.as_str()), is_branch);
         }
         Ok(())
     }
 
     /// What a node makes of its inputs, for each of its outputs.
-    fn node(&mut self, node: &'m NodeProto) -> Result<Vec<InferenceFact>> {
+    fn node(&mut self, node: &NodeProto) -> Result<Vec<InferenceFact>> {
         let unknown = || vec![InferenceFact::default(); node.output.len()];
         let domain = standard_domain(node.domain());
         if node.is("", "Constant") {
@@ -107,7 +158,7 @@ impl<'m> Sweep<'m> {
     }
 
     /// What both branches of an If agree on.
-    fn branches(&mut self, node: &'m NodeProto) -> Result<Vec<InferenceFact>> {
+    fn branches(&mut self, node: &NodeProto) -> Result<Vec<InferenceFact>> {
         let mut merged: Option<Vec<InferenceFact>> = None;
         for branch in node.attribute.iter().filter_map(|a| a.g.as_deref()) {
             self.graph(branch, true)?;
@@ -123,20 +174,20 @@ impl<'m> Sweep<'m> {
     }
 
     /// Notes what is known of a value: what the operators say, and where they leave something open, what the file declares.
-    fn settle(&mut self, name: &'m str, inferred: InferenceFact, declared: Option<&Fact>, is_branch: bool) {
+    fn settle(&mut self, name: &str, inferred: InferenceFact, declared: Option<&Fact>, is_branch: bool) {
         let known = self.fill(name, inferred, declared);
-        if is_branch && !self.in_branches.insert(name) {
+        let value = Value::from(name);
+        if is_branch && !self.in_branches.insert(value.clone()) {
             self.facts.forget(name);
         } else if let Some(fact) = to_fact(&known, declared) {
-            let value = Value::from(name);
             if let Some(ints) = ints(&known) {
                 self.facts.insert_ints(value.clone(), ints);
             } else if let Some(floats) = floats(&known) {
                 self.facts.insert_floats(value.clone(), floats);
             }
-            self.facts.insert(value, fact);
+            self.facts.insert(value.clone(), fact);
         }
-        self.known.insert(name, known);
+        self.known.insert(value, known);
     }
 
     fn fill(&self, name: &str, mut fact: InferenceFact, declared: Option<&Fact>) -> InferenceFact {

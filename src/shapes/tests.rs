@@ -10,7 +10,7 @@ use crate::onnx::proto::{
 };
 
 /// A declaration of float32 with the sizes in a text: `N,3,?`.
-fn info(name: &str, sizes: &str) -> ValueInfoProto {
+pub(crate) fn info(name: &str, sizes: &str) -> ValueInfoProto {
     let dim = |size: &str| {
         let value = match size.parse() {
             Ok(number) => Some(DimValue::DimValue(number)),
@@ -26,7 +26,7 @@ fn info(name: &str, sizes: &str) -> ValueInfoProto {
 }
 
 /// A weight whose bytes are in a file that is not there.
-fn weight(name: &str, sizes: &[i64]) -> TensorProto {
+pub(crate) fn weight(name: &str, sizes: &[i64]) -> TensorProto {
     TensorProto {
         name: Some(name.into()),
         data_type: Some(DataType::Float as i32),
@@ -36,7 +36,7 @@ fn weight(name: &str, sizes: &[i64]) -> TensorProto {
     }
 }
 
-fn with(node: impl Into<NodeProto>, attribute: AttributeProto) -> NodeProto {
+pub(crate) fn with(node: impl Into<NodeProto>, attribute: AttributeProto) -> NodeProto {
     let mut node = node.into();
     node.attribute.push(attribute);
     node
@@ -46,11 +46,11 @@ fn of(domain: &str, node: impl Into<NodeProto>) -> NodeProto {
     NodeProto { domain: Some(domain.into()), ..node.into() }
 }
 
-fn graph(inputs: &[ValueInfoProto], weights: &[TensorProto], nodes: Vec<NodeProto>) -> GraphProto {
+pub(crate) fn graph(inputs: &[ValueInfoProto], weights: &[TensorProto], nodes: Vec<NodeProto>) -> GraphProto {
     GraphProto { input: inputs.to_vec(), initializer: weights.to_vec(), node: nodes, ..Default::default() }
 }
 
-fn model(graph: GraphProto) -> Model {
+pub(crate) fn model(graph: GraphProto) -> Model {
     let opset_import = vec![OperatorSetIdProto { version: Some(18), ..Default::default() }];
     let proto = ModelProto { graph: Some(graph), opset_import, ir_version: Some(8), ..Default::default() };
     Model::new(proto, "m.onnx").unwrap()
@@ -61,7 +61,7 @@ fn analysed(graph: GraphProto) -> Facts {
 }
 
 /// The shape of a value as text: `N,3,?`; `none` where nothing is known of it.
-fn shape(facts: &Facts, value: &str) -> String {
+pub(crate) fn shape(facts: &Facts, value: &str) -> String {
     let text = |dim: &Dim| match dim {
         Dim::Known(size) => size.to_string(),
         Dim::Symbol(symbol) => symbol.to_string(),
@@ -260,6 +260,34 @@ fn expressions_that_differ_read_differently() {
     let facts = analysed(graph(&[info("x", "A,1"), info("y", "B,1")], &[], nodes));
     let dim = |value: &str| facts.get(value).unwrap().dim(0).unwrap().clone();
     assert!(!dim("twice").is(&dim("mixed")), "{:?}", dim("twice"));
+}
+
+#[test]
+fn what_is_left_for_a_reshape_is_known_in_symbols() {
+    let ints = |name: &str, values: &[i64]| TensorProto::int64s(name, values);
+    let nodes = vec![
+        node("Reshape", &["x", "flat"], &["f"]).into(),
+        node("Reshape", &["f", "back"], &["b"]).into(),
+        node("Shape", &["x"], &["s"]).into(),
+        node("Slice", &["s", "one", "two"], &["length"]).into(),
+        with(node("Concat", &["rest", "length", "four"], &["by_length"]), AttributeProto::int("axis", 0)),
+        node("Reshape", &["f", "by_length"], &["l"]).into(),
+        node("Reshape", &["x", "odd"], &["o"]).into(),
+    ];
+    let constants = [
+        ints("flat", &[-1, 8]),
+        ints("back", &[-1, 2, 4]),
+        ints("one", &[1]),
+        ints("two", &[2]),
+        ints("rest", &[-1]),
+        ints("four", &[4]),
+        ints("odd", &[-1, 3]),
+    ];
+    let facts = analysed(graph(&[info("x", "N,L,8")], &constants, nodes));
+    assert_eq!(shape(&facts, "f"), "(L * N),8");
+    assert_eq!(shape(&facts, "b"), "(L * N),2,4");
+    assert_eq!(shape(&facts, "l"), "(2 * N),L,4");
+    assert_eq!(shape(&facts, "o"), "o[0],3");
 }
 
 /// What is known of `y`, which `nodes` make of the constants `big` = [2⁶³ − 1], `large` = [2⁴⁰], `two` = [2], `axes` =

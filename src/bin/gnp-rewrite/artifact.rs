@@ -41,8 +41,8 @@ fn check(arguments: &Arguments, options: &Options, report: &Report) -> Result<Lo
     }
     let scratch = tempfile::tempdir().map_err(|e| Error::io("make a temporary folder", std::env::temp_dir(), &e))?;
     let model = scratch.path().join(report.output.file_name().unwrap_or_default());
-    rewrite::rewrite(&report.input, &model, &Options { dry_run: false, ..*options })?;
-    check(&model)
+    let written = rewrite::rewrite(&report.input, &model, &Options { dry_run: false, ..*options });
+    written.and_then(|_| check(&model)).map_err(|error| error.in_place_of(scratch.path(), &report.input))
 }
 
 fn folder_of(file: &Path) -> &Path {

@@ -2,6 +2,7 @@
 
 use crate::loss::{LossKind, Wanted};
 use crate::lowering::{self, BatchNorm, Dropout, Random, StraightThrough};
+use crate::opening::Size;
 use crate::penalty::{Penalty, Warmup};
 use crate::rewrite::StepOptions;
 use crate::transform::{Decay, Optimizer, OptimizerKind, Scale};
@@ -9,7 +10,6 @@ use crate::weights::{Selection, Sharing, Tie};
 use crate::{Error, Result};
 use clap::builder::PossibleValue;
 use clap::{Args, ValueEnum};
-use std::collections::BTreeMap;
 use std::iter;
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
@@ -102,9 +102,15 @@ pub struct StepArguments {
     /// Where gradients pass straight through what rounds [default: auto]
     #[arg(long, value_enum, value_name = "WHERE", help_heading = "What trains (forward models)")]
     straight_through: Option<StraightThrough>,
-    /// A size for a symbol in the model's shapes: batch=32; may be repeated
-    #[arg(long, value_name = "NAME=SIZE", value_parser = parse_dim, help_heading = "What trains (forward models)")]
-    dim: Vec<(String, i64)>,
+    /// What an axis of the inputs is to be: batch=32 gives the dimension `batch` a size, 'x[0]=32' the first axis of input x;
+    /// 'x[0]=batch' opens an axis that the model was exported with a fixed size of, as for batches of 1 ('*[0]=batch': of every
+    /// input). May be repeated
+    #[arg(long, value_name = "AXIS=SIZE", value_parser = parse_dim, help_heading = "What trains (forward models)")]
+    dim: Vec<(String, Size)>,
+    /// Give a value of the model another name in the step model, where its own is one that a step model needs (lr, step, labels);
+    /// the trained model has the name that it had. May be repeated
+    #[arg(long, value_name = "NAME=NEW", value_parser = parse_rename, help_heading = "What trains (forward models)")]
+    rename: Vec<(String, String)>,
 
     /// The optimizer, with PyTorch's formula and defaults [default: momentum]
     #[arg(long, value_enum, help_heading = "Optimizer (forward models)")]
@@ -165,13 +171,17 @@ fn parse_tie(text: &str) -> Result<Tie, String> {
     }
 }
 
-fn parse_dim(text: &str) -> Result<(String, i64), String> {
-    let expected = || format!("expected NAME=SIZE with a size above 0, as in batch=32, and not `{text}`");
-    let (name, size) = text.split_once('=').ok_or_else(expected)?;
-    match size.parse() {
-        Ok(size) if size > 0 && !name.is_empty() => Ok((name.to_owned(), size)),
-        _ => Err(expected()),
-    }
+fn parse_dim(text: &str) -> Result<(String, Size), String> {
+    let parts = text.rsplit_once('=').filter(|(axis, _)| !axis.is_empty());
+    let (axis, size) =
+        parts.ok_or_else(|| format!("expected AXIS=SIZE, as in batch=32 or 'x[0]=batch', and not `{text}`"))?;
+    Ok((axis.to_owned(), size.parse()?))
+}
+
+fn parse_rename(text: &str) -> Result<(String, String), String> {
+    let names = text.rsplit_once('=').filter(|(name, new)| !name.is_empty() && !new.is_empty());
+    let (name, new) = names.ok_or_else(|| format!("expected NAME=NEW, as in lr=model_lr, and not `{text}`"))?;
+    Ok((name.to_owned(), new.to_owned()))
 }
 
 /// The numbers in a text file.
@@ -238,7 +248,8 @@ impl StepArguments {
                 lr_scale: self.lr_scale.clone(),
                 decay_scale: self.decay_scale.clone(),
             },
-            dims: self.dim.iter().cloned().collect::<BTreeMap<_, _>>(),
+            dims: self.dim.iter().cloned().collect(),
+            renames: self.rename.iter().cloned().collect(),
         })
     }
 
@@ -275,6 +286,7 @@ impl StepArguments {
             ("--random", self.random.is_some()),
             ("--straight-through", self.straight_through.is_some()),
             ("--dim", !self.dim.is_empty()),
+            ("--rename", !self.rename.is_empty()),
             ("--optimizer", self.optimizer.is_some()),
             ("--momentum", self.momentum.is_some()),
             ("--weight-decay", self.weight_decay.is_some()),

@@ -208,6 +208,11 @@ impl<'a> Feed<'a> {
         self.data
     }
 
+    /// The name of the input that takes the samples.
+    pub fn sample_input(&self) -> &str {
+        &self.ports[0].name
+    }
+
     /// The batch size that the graph is made for, where it is fixed.
     pub fn fixed_batch(&self) -> Option<usize> {
         self.sample_port.fixed_batch.or(self.label_port.fixed_batch)
@@ -238,8 +243,7 @@ impl<'a> Feed<'a> {
         match self.fixed_batch() {
             _ if size == 0 => Err(Error::input("the batch size must be at least 1")),
             Some(fixed) if fixed != size => {
-                Err(Error::input(format!("the graph is made for batches of {fixed}, not of {size}"))
-                    .help(format!("train with --batch-size {fixed}, or export the model with an open batch dimension")))
+                Err(Error::input(format!("the graph is made for batches of {fixed}, not of {size}")))
             }
             Some(fixed) if fixed > self.data.len() => Err(Error::input(format!(
                 "the graph takes batches of {fixed}, but there are {} samples",
