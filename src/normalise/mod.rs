@@ -32,7 +32,9 @@ mod walk;
 pub use branch_constants::Place;
 
 use crate::Result;
+use crate::graph::Facts;
 use crate::onnx::Model;
+use crate::onnx::proto::GraphProto;
 use context::Context;
 
 /// The version of the standard operators that models are brought to, at least.
@@ -102,4 +104,9 @@ pub fn normalise(model: &mut Model) -> Result<Normalised> {
     }
     imports::update(model, &functions, versions);
     Ok(Normalised { warnings, moved })
+}
+
+/// Writes anew in a shorter form what depends on shapes, once these are known: `facts` are those of `graph`, which is normalised.
+pub fn simplify(graph: &mut GraphProto, facts: &Facts) {
+    opset::simplify(graph, facts);
 }

@@ -1,6 +1,6 @@
 use super::*;
 use crate::graph::tests::{TestNode, body, node};
-use crate::graph::{Graph, for_each_subgraph, scalar_info};
+use crate::graph::{Dim, Fact, Graph, for_each_subgraph, scalar_info};
 use crate::onnx::DataType;
 use crate::onnx::proto::attribute_proto::AttributeType;
 use crate::onnx::proto::{
@@ -280,4 +280,27 @@ fn what_is_not_known_stays() {
     normalise(&mut model).unwrap();
     assert_eq!(model.graph, before);
     assert_eq!(model.opset("com.microsoft"), Some(1));
+}
+
+#[test]
+fn an_old_softmax_goes_over_the_last_axis_alone_where_there_are_no_others() {
+    let softmax = |axis| {
+        let softmax = with(node("Softmax", &["x"], &["y"]), &[AttributeProto::int("axis", axis)]);
+        let mut model = model(11, body(&["x"], &[softmax], &["y"]));
+        normalise(&mut model).unwrap();
+        model
+    };
+    let simplified = |axis, shape: &[i64]| {
+        let mut model = softmax(axis);
+        let mut facts = Facts::default();
+        let shape = shape.iter().map(|&size| Dim::Known(size)).collect();
+        facts.insert("x".into(), Fact { element: DataType::Float, shape: Some(shape) });
+        simplify(&mut model.graph, &facts);
+        operators(&model)
+    };
+    let as_a_matrix = operators(&softmax(1));
+    assert_eq!(as_a_matrix, ["Shape", "Flatten", "Softmax", "Reshape"]);
+    assert_eq!(simplified(1, &[2, 3]), ["Softmax"]);
+    assert_eq!(simplified(2, &[2, 3, 4]), ["Softmax"]);
+    assert_eq!(simplified(1, &[2, 3, 4]), as_a_matrix);
 }

@@ -8,7 +8,7 @@ use crate::emit::step::{self, Parts, Renames};
 use crate::graph::{self, Dim, Facts, Graph, TypedBuilder, Value, ranges};
 use crate::loss::{self, Appended, Ending, Wanted, find_ending};
 use crate::lowering::{self, Lowered};
-use crate::normalise::normalise;
+use crate::normalise::{self, normalise};
 use crate::objective::{Forward, Objective as _};
 use crate::onnx::{self, Model, Watch, WriteOptions};
 use crate::opening::{self, Dims, Opened};
@@ -144,6 +144,7 @@ fn build(model: &mut Model, options: &StepOptions) -> Result<StepReport> {
     refuse_what_is_quantised(model)?;
     let opened = opening::apply(model, &options.dims, options.loss.value())?;
     let mut facts = shapes::analyse(model, &BTreeMap::new())?;
+    normalise::simplify(&mut model.graph, &facts);
     let mut graph = Graph::new(std::mem::take(&mut model.graph))?;
     graph.proto().input.iter().try_for_each(|input| require_axes(&graph, &facts, input.name()))?;
     let mut ranges = ranges(graph.proto(), &facts);

@@ -42,6 +42,10 @@ pub(super) fn infer(node: &NodeProto, input: impl Fn(usize) -> Option<InferenceF
         ("", "Squeeze") if node.ints("axes").is_none() && node.input(1).is_none() && !is_numbers(&first.shape) => {
             output.shape = ShapeFactoid::default();
         }
+        // tract wants to know how many axes there were.
+        ("", "Flatten") if closed(&first.shape).is_none() => {
+            output.shape = ShapeFactoid::closed([GenericFactoid::Any, GenericFactoid::Any].into_iter().collect());
+        }
         ("", "Reshape") => output.shape = reshaped(node, &first, &input(1)?)?,
         ("", "Slice") => output.shape = sliced(node, &first, input),
         ("", "Pad") if node.input.len() > 1 => output.shape = padded(&first, &input(1)?, input(3))?,
@@ -61,7 +65,11 @@ pub(super) fn infer(node: &NodeProto, input: impl Fn(usize) -> Option<InferenceF
 /// The shape that Reshape makes of `data` by the elements of `shape`, where these are known. tract leaves open what is left (−1) where
 /// the sizes are symbols.
 fn reshaped(node: &NodeProto, data: &InferenceFact, shape: &InferenceFact) -> Option<ShapeFactoid> {
-    let (dims, entries) = (closed(&data.shape)?, dims(shape)?);
+    let Some((dims, entries)) = closed(&data.shape).zip(dims(shape)) else {
+        // It has as many axes as there are elements all the same.
+        let rank = closed(&shape.shape)?.first()?.concretize()?.to_i64().ok()?;
+        return Some(ShapeFactoid::closed(std::iter::repeat_n(GenericFactoid::Any, rank as usize).collect()));
+    };
     let copies = node.int("allowzero", 0) == 0;
     let mut sizes: TVec<DimFact> = TVec::new();
     for (i, entry) in entries.iter().enumerate() {

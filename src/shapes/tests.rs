@@ -356,3 +356,14 @@ fn numbers_computed_from_constants_are_known() {
     assert_eq!(facts.floats("scales"), Some(&[1.0, 2.0][..]));
     assert_eq!(facts.number("one"), Some(1.0));
 }
+
+#[test]
+fn the_number_of_axes_is_known_without_their_sizes() {
+    let nodes =
+        vec![NodeProto::from(node("Flatten", &["x"], &["matrix"])), node("Reshape", &["x", "sizes"], &["y"]).into()];
+    let open = Fact::of(DataType::Float).info("x");
+    let sizes = Fact { element: DataType::Int64, shape: Some(vec![Dim::Known(3)]) }.info("sizes");
+    let facts = analysed(graph(&[open, sizes], &[], nodes));
+    assert_eq!(facts.get("matrix").and_then(Fact::rank), Some(2));
+    assert_eq!(facts.get("y").and_then(Fact::rank), Some(3));
+}

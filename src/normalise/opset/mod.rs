@@ -9,6 +9,8 @@ mod rest;
 mod slice;
 mod softmax;
 
+pub(super) use softmax::simplify;
+
 pub use history::{Change, change};
 
 use super::context::Context;
