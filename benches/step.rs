@@ -1,7 +1,7 @@
 //! What a step of training costs with the penalty, beside a plain one.
 //!
-//! Both engines live in one process and take turns, a few steps at a time, so that what else the machine does meets both.
-//! A turn's first step is not counted: it pays for the caches that the other engine filled.
+//! Both engines live in one process and take turns, a few steps at a time, so that what else the machine does meets
+//! both. A turn's first step is not counted: it pays for the caches that the other engine filled.
 
 use comfy_table::{CellAlignment, Table, presets};
 use gnp::engine::ort_training::{Artifacts, Options, OrtTraining, TRAINING_MODEL};

@@ -1,7 +1,7 @@
 //! What the loop costs beside the engine: batches from bytes, metrics, `metrics.jsonl`, TensorBoard's file.
 //!
-//! `models/cnn` on images of Fashion-MNIST's size, on stock ONNX Runtime. The loop and bare steps of the same engine on batches that are
-//! there already take turns; the time of a turn is that from its first step to its last.
+//! `models/cnn` on images of Fashion-MNIST's size, on stock ONNX Runtime. The loop and bare steps of the same engine on
+//! batches that are there already take turns; the time of a turn is that from its first step to its last.
 
 use gnp::engine::ort_training::Options;
 use gnp::engine::runtime;

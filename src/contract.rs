@@ -1,4 +1,5 @@
-//! The names that callers of what is written know: inputs, outputs and metadata of a step model, and of a rewritten artifact.
+//! The names that callers of what is written know: inputs, outputs and metadata of a step model, and of a rewritten
+//! artifact.
 //!
 //! A step model is an ordinary ONNX model that takes one whole training step.
 //!
@@ -44,8 +45,8 @@ pub const LOSS: &str = "loss";
 pub const GRAD_NORM: &str = "gnp.grad_norm";
 /// The output L(θ + ε), a float scalar; L(θ) where there is no second pass.
 pub const LOSS_PERTURBED: &str = "gnp.loss_perturbed";
-/// The output ‖g‖₂ of the mix g of both gradients, before it is clipped, a float scalar; ‖∇L(θ)‖₂ where there is no second pass,
-/// except in normalised gradient descent.
+/// The output ‖g‖₂ of the mix g of both gradients, before it is clipped, a float scalar; ‖∇L(θ)‖₂ where there is no
+/// second pass, except in normalised gradient descent.
 pub const MIXED_GRAD_NORM: &str = "gnp.mixed_grad_norm";
 /// The output ‖θ‖₂ over all trainable parameters, before the step, a float scalar.
 pub const PARAM_NORM: &str = "gnp.param_norm";

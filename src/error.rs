@@ -83,7 +83,8 @@ impl Error {
         self
     }
 
-    /// Speaks of `shown` where it would name a file in `hidden`, a folder of our own that is gone when the user reads this.
+    /// Speaks of `shown` where it would name a file in `hidden`, a folder of our own that is gone when the user reads
+    /// this.
     #[must_use]
     pub fn in_place_of(mut self, hidden: &Path, shown: &Path) -> Self {
         let inner = &mut *self.0;

@@ -1,7 +1,7 @@
 //! What the names that we add to a graph mean to the user.
 //!
-//! `gnp/<pass>/<name>` was added by a pass, for what is called `name`: `gnp/gradient/conv1/Pad.2` belongs to the gradient of
-//! `conv1`. [`crate::graph`] gives such names; messages tell what they mean.
+//! `gnp/<pass>/<name>` was added by a pass, for what is called `name`: `gnp/gradient/conv1/Pad.2` belongs to the
+//! gradient of `conv1`. [`crate::graph`] gives such names; messages tell what they mean.
 
 use std::borrow::Cow;
 

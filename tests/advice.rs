@@ -1,9 +1,9 @@
 //! Advice works: each help text of an error that names a flag is met through the programs, and followed.
 //!
-//! A row of [`rows`] is a command that fails, and how its advice is followed: with the words of the advice itself, where it
-//! has a value (`--dim 'x[0]=batch'`), else with one that fits (`--logits NAME`). The command must then succeed, or say
-//! something else. The last test reads the source: a help text with a flag that no row meets fails it, unless it stands in
-//! [`BEYOND_REACH`] with the reason.
+//! A row of [`rows`] is a command that fails, and how its advice is followed: with the words of the advice itself,
+//! where it has a value (`--dim 'x[0]=batch'`), else with one that fits (`--logits NAME`). The command must then
+//! succeed, or say something else. The last test reads the source: a help text with a flag that no row meets fails it,
+//! unless it stands in [`BEYOND_REACH`] with the reason.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod support;

@@ -1,7 +1,9 @@
-//! The commands of `docs/exporting.md`: each exports what the page says, and `gnp-rewrite` says of it what the page shows.
+//! The commands of `docs/exporting.md`: each exports what the page says, and `gnp-rewrite` says of it what the page
+//! shows.
 //!
-//! What scikit-learn exports is tested always. PyTorch, Keras and JAX are large: their commands are run by a Python that has them, where
-//! one is named, in which `GNP_EXPORTERS_PYTHON=python cargo test --test exporting` runs all whose packages it has.
+//! What scikit-learn exports is tested always. PyTorch, Keras and JAX are large: their commands are run by a Python
+//! that has them, where one is named, in which `GNP_EXPORTERS_PYTHON=python cargo test --test exporting` runs all whose
+//! packages it has.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod support;

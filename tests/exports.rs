@@ -1,5 +1,5 @@
-//! Networks as PyTorch's exporters write them, rewritten by the bare command: one step is what PyTorch computes with the parameters of
-//! `named_parameters()`. `tests/fixtures/exports/make.py` made the files and the numbers.
+//! Networks as PyTorch's exporters write them, rewritten by the bare command: one step is what PyTorch computes with
+//! the parameters of `named_parameters()`. `tests/fixtures/exports/make.py` made the files and the numbers.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod support;
@@ -17,7 +17,8 @@ use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-/// What PyTorch computes in double precision and we in single. A ReLU at its kink, or a rounded θ + ε, costs more than rounding does.
+/// What PyTorch computes in double precision and we in single. A ReLU at its kink, or a rounded θ + ε, costs more than
+/// rounding does.
 const TOLERANCE: f64 = 1e-4;
 
 #[derive(Deserialize)]

@@ -1,13 +1,13 @@
-//! Every gradient rule against finite differences, through engines that are not ours: the node tests of the ONNX standard
-//! and cases of our own (`tests/python/gradients`), for every operator in `tests/gradients/operators.txt`.
+//! Every gradient rule against finite differences, through engines that are not ours: the node tests of the ONNX
+//! standard and cases of our own (`tests/python/gradients`), for every operator in `tests/gradients/operators.txt`.
 //!
-//! A case passes where directional derivatives agree to 1e-6 in double precision, or to 1e-3 in float where no engine has
-//! kernels for doubles, and where the same gradient runs on stock ONNX Runtime in float, with shapes known and unknown. Cases
-//! that do not stand in `tests/gradients/exceptions.txt`, with the reason; a line there that is no longer needed fails the
-//! test, too.
+//! A case passes where directional derivatives agree to 1e-6 in double precision, or to 1e-3 in float where no engine
+//! has kernels for doubles, and where the same gradient runs on stock ONNX Runtime in float, with shapes known and
+//! unknown. Cases that do not stand in `tests/gradients/exceptions.txt`, with the reason; a line there that is no
+//! longer needed fails the test, too.
 //!
-//! The gradients are then compared with those of ONNX Runtime's training API, for the operators that it has gradients for
-//! (`ort_training_operators.txt`; where it is wrong, `ort_training_differences.txt` says how).
+//! The gradients are then compared with those of ONNX Runtime's training API, for the operators that it has gradients
+//! for (`ort_training_operators.txt`; where it is wrong, `ort_training_differences.txt` says how).
 //!
 //!     GNP_GRADIENT_TABLE=write cargo test --test gradients
 //!
@@ -130,7 +130,8 @@ fn differences(python: &Path, script: &Path, folder: &Path) -> Vec<Found> {
     found
 }
 
-/// What is wrong with a case, by the name that an exception would have: `case`, or `case/kind` where only one kind fails.
+/// What is wrong with a case, by the name that an exception would have: `case`, or `case/kind` where only one kind
+/// fails.
 fn problems(case: &Case, errors: &BTreeMap<&str, String>, found: Option<&Found>) -> Vec<(String, String)> {
     let name = &case.case;
     if let Some(why) = &case.unusable {

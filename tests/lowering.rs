@@ -1,5 +1,5 @@
-//! What is lowered computes what the operators of the standard do in training: against ONNX Runtime, the expected outputs of the
-//! standard's own cases, and its reference implementation (`tests/python/lowering.py`).
+//! What is lowered computes what the operators of the standard do in training: against ONNX Runtime, the expected
+//! outputs of the standard's own cases, and its reference implementation (`tests/python/lowering.py`).
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod support;
@@ -17,8 +17,8 @@ use std::path::Path;
 use std::process::Command;
 use support::python;
 
-/// Lowers `before.onnx` as `choices` beside it says, and writes `after.onnx`, in which what a state becomes is the output
-/// `next:<state>`.
+/// Lowers `before.onnx` as `choices` beside it says, and writes `after.onnx`, in which what a state becomes is the
+/// output `next:<state>`.
 fn lower_case(case: &Path) -> gnp::Result<()> {
     let words = fs::read_to_string(case.join("choices")).unwrap();
     let chosen = |word: &str| words.split_whitespace().any(|w| w == word);

@@ -1,5 +1,5 @@
-//! Models that were exported for batches of 1, opened, and models with names that a step model needs: what is computed, and what a
-//! training leaves.
+//! Models that were exported for batches of 1, opened, and models with names that a step model needs: what is computed,
+//! and what a training leaves.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod support;

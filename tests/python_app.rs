@@ -1,5 +1,5 @@
-//! An existing application of ONNX Runtime's training API in Python trains a rewritten artifact as it trained the plain one:
-//! what changes is a path.
+//! An existing application of ONNX Runtime's training API in Python trains a rewritten artifact as it trained the plain
+//! one: what changes is a path.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod support;

@@ -12,8 +12,8 @@ use std::path::Path;
 use support::command::{assert_says, contents, edited, external_table, gnp_rewrite, mlp, node, refusal};
 use support::models;
 
-/// Checks that `input` is refused, into a new file and over an existing one, with every one of `parts` in the message and
-/// with a way out. Nothing in `folder`, which holds the input, may change.
+/// Checks that `input` is refused, into a new file and over an existing one, with every one of `parts` in the message
+/// and with a way out. Nothing in `folder`, which holds the input, may change.
 #[track_caller]
 fn refused_in(folder: &Path, input: &Path, parts: &[&str]) {
     fs::write(folder.join("old.onnx"), "old").unwrap();

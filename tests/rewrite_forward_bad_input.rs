@@ -1,5 +1,5 @@
-//! What `gnp-rewrite` says to a forward model that it cannot make a step of: one clear message with a way out, exit code 2, and no
-//! file touched.
+//! What `gnp-rewrite` says to a forward model that it cannot make a step of: one clear message with a way out, exit
+//! code 2, and no file touched.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod support;
@@ -13,8 +13,8 @@ use support::models;
 
 const FLOAT: DataType = DataType::Float;
 
-/// Checks that the model is refused, into a new file and over an existing one, with every one of `parts` in the message, which
-/// names the file and a way out.
+/// Checks that the model is refused, into a new file and over an existing one, with every one of `parts` in the
+/// message, which names the file and a way out.
 #[track_caller]
 fn refused(model: &ModelProto, arguments: &[&str], parts: &[&str]) {
     let folder = tempfile::tempdir().unwrap();

@@ -1,5 +1,5 @@
-//! Whatever the bytes of a file are, a rewrite ends with an error or with a model that reads again; it never panics. And
-//! whatever well-formed graph surrounds the gradients, bodies included, the rewritten one is well-formed too.
+//! Whatever the bytes of a file are, a rewrite ends with an error or with a model that reads again; it never panics.
+//! And whatever well-formed graph surrounds the gradients, bodies included, the rewritten one is well-formed too.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod support;

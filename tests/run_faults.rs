@@ -1,5 +1,5 @@
-//! What becomes of a run whose disk, data or numbers fail: one clear message, exit code 2, and a last checkpoint from which
-//! `--resume` goes on once the fault is gone.
+//! What becomes of a run whose disk, data or numbers fail: one clear message, exit code 2, and a last checkpoint from
+//! which `--resume` goes on once the fault is gone.
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 

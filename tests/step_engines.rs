@@ -84,7 +84,8 @@ fn engines_agree() {
     assert_eq!(after.get("step"), Some(&Tensor::I64(ndarray::arr0(10).into_dyn())));
 }
 
-/// The four numbers and the logits of a step model that `gnp-rewrite` makes, against what the state and the evaluation model tell.
+/// The four numbers and the logits of a step model that `gnp-rewrite` makes, against what the state and the evaluation
+/// model tell.
 #[test]
 fn what_a_step_returns_is_what_the_state_tells() {
     let folder = tempfile::tempdir().unwrap();

@@ -1,5 +1,5 @@
-//! What a step model computes, from the forward model's file on: `gnp-rewrite` as a user runs it, then ONNX Runtime and the standard's
-//! own evaluator. The checks are the scripts in `tests/python/step_model/`.
+//! What a step model computes, from the forward model's file on: `gnp-rewrite` as a user runs it, then ONNX Runtime and
+//! the standard's own evaluator. The checks are the scripts in `tests/python/step_model/`.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod support;
@@ -58,7 +58,8 @@ fn engines_agree() {
     check(&python, "engines.py", folder.path(), &["check"]);
 }
 
-/// Takes a step of `step.onnx` with each of the batches `<number>.safetensors`, and writes the state after them, `tract.safetensors`.
+/// Takes a step of `step.onnx` with each of the batches `<number>.safetensors`, and writes the state after them,
+/// `tract.safetensors`.
 fn ten_steps_of_tract(folder: &Path) {
     let step = gnp::onnx::read(folder.join("step.onnx")).unwrap();
     let mut engine = Tract::load(&step, None, &Options::default()).unwrap();

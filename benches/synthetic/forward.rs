@@ -17,7 +17,8 @@ pub fn with_nodes(nodes: usize) -> gnp::Result<Model> {
     })
 }
 
-/// A model of at least `parameters` numbers, whose weights are in `weights.data`, made in `folder` without blocks of its own.
+/// A model of at least `parameters` numbers, whose weights are in `weights.data`, made in `folder` without blocks of
+/// its own.
 pub fn with_parameters(parameters: i64, folder: &Path) -> gnp::Result<Model> {
     const WIDTH: i64 = 8192;
     let mut end = 0;

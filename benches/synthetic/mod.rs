@@ -1,5 +1,5 @@
-//! Training artifacts of any size, in the layout of ONNX Runtime: a chain of dense layers with skip connections, and the
-//! gradients of a sum of the outputs.
+//! Training artifacts of any size, in the layout of ONNX Runtime: a chain of dense layers with skip connections, and
+//! the gradients of a sum of the outputs.
 
 pub mod forward;
 
@@ -11,8 +11,8 @@ use gnp::onnx::{DataType, Model};
 /// The nodes that a layer adds.
 pub const NODES_A_LAYER: usize = 14;
 
-/// A training model of at least `nodes` nodes, with a weight and a bias for every [`NODES_A_LAYER`] of them, and a frozen
-/// initializer of `payload` bytes.
+/// A training model of at least `nodes` nodes, with a weight and a bias for every [`NODES_A_LAYER`] of them, and a
+/// frozen initializer of `payload` bytes.
 pub fn artifact(nodes: usize, payload: usize) -> gnp::Result<Model> {
     let layers = nodes.div_ceil(NODES_A_LAYER);
     let mut graph = GraphProto { name: Some("training".into()), ..Default::default() };

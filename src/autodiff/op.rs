@@ -72,14 +72,14 @@ impl Op {
         self.outputs.len()
     }
 
-    /// Whether the cotangent of input `index` will be used. A rule need not ask: what is not used is removed. It asks where
-    /// the other cotangents would fail or cost much to write down.
+    /// Whether the cotangent of input `index` will be used. A rule need not ask: what is not used is removed. It asks
+    /// where the other cotangents would fail or cost much to write down.
     pub fn wants(&self, index: usize) -> bool {
         self.wanted.get(index).copied().unwrap_or(false)
     }
 
-    /// What the bodies of a control-flow operator capture from around them and the cotangent of which will be used. Among the
-    /// [`Cotangents`] they come behind the inputs.
+    /// What the bodies of a control-flow operator capture from around them and the cotangent of which will be used.
+    /// Among the [`Cotangents`] they come behind the inputs.
     pub fn captured(&self) -> &[Value] {
         &self.captured
     }
@@ -103,8 +103,8 @@ impl Op {
     }
 }
 
-/// What a rule returns: for each input of the node, and then for each of [`Op::captured`], ∂L/∂input, in the input's shape and element type, or nothing where there is none.
-/// Trailing ones may be left out.
+/// What a rule returns: for each input of the node, and then for each of [`Op::captured`], ∂L/∂input, in the input's
+/// shape and element type, or nothing where there is none. Trailing ones may be left out.
 #[derive(Clone, Debug, Default)]
 pub struct Cotangents(Vec<Option<Value>>);
 

@@ -9,8 +9,8 @@ use crate::onnx::proto::NodeProto;
 use crate::{Error, Result};
 use foldhash::{HashMap, HashSet};
 
-/// Appends to `graph`, in `pass`, the gradient of the scalar `loss` with respect to each of `wrt`: ∂loss/∂wrtᵢ in the shape and element
-/// type of wrtᵢ; none where the loss does not depend on it. `facts` are used and added to.
+/// Appends to `graph`, in `pass`, the gradient of the scalar `loss` with respect to each of `wrt`: ∂loss/∂wrtᵢ in the
+/// shape and element type of wrtᵢ; none where the loss does not depend on it. `facts` are used and added to.
 ///
 /// # Errors
 /// Where an operator on the way has no rule, naming all of them; where a rule does not cover what a node does.
@@ -39,8 +39,9 @@ pub fn gradient(
     pull_back(graph, facts, &[(loss.clone(), seed)], wrt, pass)
 }
 
-/// Appends to `graph`, in `pass`, the vector-Jacobian product of some values with respect to each of `wrt`: Σₖ ȳₖ·∂yₖ/∂wrtᵢ for
-/// the pairs (yₖ, ȳₖ) of `cotangents`, in the shape and element type of wrtᵢ; none where no yₖ depends on it.
+/// Appends to `graph`, in `pass`, the vector-Jacobian product of some values with respect to each of `wrt`: Σₖ
+/// ȳₖ·∂yₖ/∂wrtᵢ for the pairs (yₖ, ȳₖ) of `cotangents`, in the shape and element type of wrtᵢ; none where no yₖ depends
+/// on it.
 ///
 /// # Errors
 /// As for [`gradient`], whose cotangents are one: that of the loss.
@@ -89,8 +90,8 @@ fn apply(op: &Op, outputs: &[Option<Value>], b: &mut TypedBuilder<'_>) -> Result
     }
 }
 
-/// An operand that the result depends on differentiably must have a cotangent: a rule that knows none of it would make the gradient wrong in
-/// silence.
+/// An operand that the result depends on differentiably must have a cotangent: a rule that knows none of it would make
+/// the gradient wrong in silence.
 fn nothing_is_dropped(op: &Op, outputs: &[Option<Value>], found: &Cotangents) -> Result<()> {
     let is_vjp = match rule(op.domain(), op.op_type()) {
         Some(Rule::Vjp(_)) if outputs.iter().skip(1).any(Option::is_some) => {
@@ -115,14 +116,14 @@ fn nothing_is_dropped(op: &Op, outputs: &[Option<Value>], found: &Cotangents) ->
     }
 }
 
-/// Whether an input has no cotangent by definition: it gives its element type and nothing of its elements; or it is one that
-/// [`crate::lowering`] gave an operator of its own, whose other inputs have the whole gradient.
+/// Whether an input has no cotangent by definition: it gives its element type and nothing of its elements; or it is one
+/// that [`crate::lowering`] gave an operator of its own, whose other inputs have the whole gradient.
 fn has_none(op: &Op, input: usize) -> bool {
     op.is("", "CastLike") && input == 1 || op.domain() == DOMAIN
 }
 
-/// The nodes at which a gradient ends that would go on to one of `wrt`: the loss depends on their results, and these change in steps, so
-/// that their derivative is zero.
+/// The nodes at which a gradient ends that would go on to one of `wrt`: the loss depends on their results, and these
+/// change in steps, so that their derivative is zero.
 pub fn ends<'g>(graph: &'g Graph, facts: &Facts, loss: &Value, wrt: &[Value]) -> Vec<&'g NodeProto> {
     let way = Way::find(graph, facts, [loss].into_iter(), wrt);
     let mut needed: HashSet<&str> = [&**loss].into_iter().collect();

@@ -1,5 +1,5 @@
-//! Arguments in a file: `--config train.toml` holds any argument of the command line under its long name, and what a run was
-//! started with is written in the same form.
+//! Arguments in a file: `--config train.toml` holds any argument of the command line under its long name, and what a
+//! run was started with is written in the same form.
 //!
 //! ```toml
 //! model = "model.onnx"        # the positional argument
@@ -11,8 +11,8 @@
 //! "gnp.momentum" = 0.8
 //! ```
 //!
-//! What the command line gives goes before what the file says. Relative paths in a file are relative to the file's folder, so
-//! that it means the same from everywhere.
+//! What the command line gives takes precedence over what the file says. Relative paths in a file are relative to the
+//! file's folder, so that it means the same from everywhere.
 
 use crate::choice::nearest;
 use crate::experiment::Configuration;
@@ -27,10 +27,12 @@ use toml::{Table, Value};
 /// The argument that names the file.
 const CONFIG: &str = "config";
 
-/// `arguments` (with the program's name in front) with those of the file that `--config` names put in; unchanged where there is none.
+/// `arguments` (with the program's name in front) with those of the file that `--config` names put in; unchanged where
+/// there is none.
 ///
 /// # Errors
-/// Where the file cannot be read, is no TOML, or has a key that is no argument of `command`, or a value of a wrong kind.
+/// Where the file cannot be read, is no TOML, or has a key that is no argument of `command`, or a value of a wrong
+/// kind.
 pub fn expand(command: &Command, arguments: Vec<OsString>) -> Result<Vec<OsString>> {
     let lenient = command.clone().ignore_errors(true);
     let Ok(given) = lenient.try_get_matches_from(&arguments) else { return Ok(arguments) };
@@ -139,8 +141,8 @@ fn scalar(value: &Value) -> Result<String, String> {
     }
 }
 
-/// The configuration of one invocation, its defaults among it: what `matches` say of the arguments of `command`. Paths are made
-/// absolute.
+/// The configuration of one invocation, its defaults among it: what `matches` say of the arguments of `command`. Paths
+/// are made absolute.
 pub fn resolved(command: &Command, matches: &ArgMatches) -> Configuration {
     let mut command = command.clone();
     command.build();

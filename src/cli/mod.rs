@@ -35,7 +35,8 @@ pub fn run<A: Parser>(program: impl FnOnce(A) -> Result<()>) -> ExitCode {
     execute(std::env::args_os().collect(), |arguments, _| program(arguments))
 }
 
-/// As [`run`], for arguments that may stand in the file that `--config` names; `program` is told all of them, to write them down.
+/// As [`run`], for arguments that may stand in the file that `--config` names; `program` is told all of them, to write
+/// them down.
 pub fn run_configured<A: Parser>(program: impl FnOnce(A, Configuration) -> Result<()>) -> ExitCode {
     match config_file::expand(&A::command(), std::env::args_os().collect()) {
         Ok(line) => execute(line, program),

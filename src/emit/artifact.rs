@@ -1,4 +1,5 @@
-//! An artifact in, an artifact out: the same inputs, outputs and state, with the penalised gradient in the accumulators.
+//! An artifact in, an artifact out: the same inputs, outputs and state, with the penalised gradient in the
+//! accumulators.
 
 use crate::contract::{ALPHA, CONFIG_KEY, R, VERSION_KEY};
 use crate::graph::{Builder, Facts, Graph, scalar_info};

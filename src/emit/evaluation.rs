@@ -49,8 +49,8 @@ pub fn assemble(model: &mut Model, mut graph: Graph, evaluated: Evaluated<'_>, s
     model.graph = graph.into_proto();
 }
 
-/// Lets nodes that train differently from how they infer infer. A BatchNormalization that reads statistics which the graph computes has
-/// no others.
+/// Lets nodes that train differently from how they infer infer. A BatchNormalization that reads statistics which the
+/// graph computes has no others.
 pub fn infer(graph: &mut Graph) {
     let made: HashSet<String> = graph.nodes().iter().flat_map(|node| node.output.iter().cloned()).collect();
     for node in graph.nodes_mut() {

@@ -51,11 +51,13 @@ pub struct Parts {
 /// Other names for values of a model, by the names in its file.
 pub type Renames = BTreeMap<String, String>;
 
-/// Gives way to the names of the step model: values are renamed as `renames` say, and inner values that have one of its names by a name of ours.
-/// Returns the new names by the old ones. An input may be called [`LABELS`], where the model has its own loss.
+/// Gives way to the names of the step model: values are renamed as `renames` say, and inner values that have one of its
+/// names by a name of ours. Returns the new names by the old ones. An input may be called [`LABELS`], where the model
+/// has its own loss.
 ///
 /// # Errors
-/// Where an input of the model has another of these names; where the graph has no value to be renamed, or one of the new name.
+/// Where an input of the model has another of these names; where the graph has no value to be renamed, or one of the
+/// new name.
 pub fn make_way(graph: &mut Graph, renames: &Renames) -> Result<HashMap<String, String>> {
     let inputs: HashSet<&str> = graph.proto().input.iter().map(|i| i.name()).collect();
     let outputs = graph.proto().node.iter().flat_map(|n| &n.output).map(String::as_str);
@@ -105,8 +107,8 @@ pub(crate) fn rename_flag(name: &str) -> String {
     format!("--rename '{name}=model_{}'", name.replace('.', "_"))
 }
 
-/// Declares inputs, outputs, initial values and metadata of the step model, and drops what it does not need. `model` has the header and the
-/// data inputs; `config` is every choice made.
+/// Declares inputs, outputs, initial values and metadata of the step model, and drops what it does not need. `model`
+/// has the header and the data inputs; `config` is every choice made.
 ///
 /// # Errors
 /// Where a name of the state is taken already.
@@ -179,8 +181,8 @@ pub fn assemble(model: &mut Model, mut graph: Graph, parts: &Parts, config: &imp
     Ok(())
 }
 
-/// A value that is returned has the name under which it is; one that cannot, since it is an input, a constant, or returned twice,
-/// is returned through an `Identity`.
+/// A value that is returned has the name under which it is; one that cannot, since it is an input, a constant, or
+/// returned twice, is returned through an `Identity`.
 pub(super) fn name_results(graph: &mut Graph, results: &[(&Value, String)]) {
     let made: HashSet<String> = graph.nodes().iter().flat_map(|n| n.output.iter().cloned()).collect();
     let mut names: HashMap<String, String> = HashMap::default();

@@ -18,11 +18,12 @@ pub enum Available {
 }
 
 impl Available {
-    /// The fastest for `device` that is there: ONNX Runtime, the library `named` by the caller or one that is found; else
-    /// tract.
+    /// The fastest for `device` that is there: ONNX Runtime, the library `named` by the caller or one that is found;
+    /// else tract.
     ///
     /// # Errors
-    /// Where a library that the user chose does not load, and where tract, which is left, does not compute on the device.
+    /// Where a library that the user chose does not load, and where tract, which is left, does not compute on the
+    /// device.
     pub fn best(named: Option<&Path>, device: Device) -> Result<Self> {
         match for_steps(named)? {
             Some(runtime) => Ok(Self::OnnxRuntime(runtime)),

@@ -1,8 +1,8 @@
 //! What runs a training graph: load, step, evaluate, state.
 //!
 //! An [`Engine`] holds one training run: the parameters, the optimizer's state and the means to move them. The loop in
-//! [`crate::train`] knows nothing else of it. ONNX Runtime's training artifacts have one engine, [`OrtTraining`]; a step
-//! model, which is an ordinary graph, has [`Ort`] and [`Tract`], whose [`State`] moves from one to the other.
+//! [`crate::train`] knows nothing else of it. ONNX Runtime's training artifacts have one engine, [`OrtTraining`]; a
+//! step model, which is an ordinary graph, has [`Ort`] and [`Tract`], whose [`State`] moves from one to the other.
 
 mod choice;
 mod device;

@@ -1,7 +1,7 @@
 //! The state of a step model, by name, and its file.
 //!
-//! The file is in the format *safetensors*: a table of names, element types and shapes in JSON, then the elements. Every
-//! engine, and Python, reads it.
+//! The file is in the format *safetensors*: a table of names, element types and shapes in JSON, then the elements.
+//! Every engine, and Python, reads it.
 
 use super::{ElementType, Tensor, finite};
 use crate::{Error, Result, onnx};

@@ -1,4 +1,5 @@
-//! What an engine needs to know of a step model: which of its inputs and outputs is what, as [`crate::contract`] has it.
+//! What an engine needs to know of a step model: which of its inputs and outputs is what, as [`crate::contract`] has
+//! it.
 
 use super::{ElementType, Port, Rates, State, Tensor, initializer};
 use crate::contract::{ALPHA, LABELS, LEARNING_RATE, R, RANGES_KEY, SEED, STATE_KEY};
@@ -110,7 +111,8 @@ impl StepModel {
         }
     }
 
-    /// The hyperparameters that a step with `rates` is taken with, by their index: those that `rates` gives, and the seed.
+    /// The hyperparameters that a step with `rates` is taken with, by their index: those that `rates` gives, and the
+    /// seed.
     ///
     /// # Errors
     /// Where `rates` gives one that the model does not have.
@@ -210,8 +212,8 @@ impl EvalModel {
     /// The evaluation model in `model`, for `step`.
     ///
     /// # Errors
-    /// Where it takes what is neither part of the batch nor of the state and has no initializer, or returns nothing; the
-    /// message names the file.
+    /// Where it takes what is neither part of the batch nor of the state and has no initializer, or returns nothing;
+    /// the message names the file.
     pub fn recognise(model: &Model, step: &StepModel) -> Result<Self> {
         let (initializers, read) = (initializers(model), read_names(model));
         let (mut batch, mut state) = (Vec::new(), Vec::new());
@@ -237,7 +239,8 @@ impl EvalModel {
     }
 }
 
-/// What the graph reads or returns. An input that it does neither with is declared, but ONNX Runtime takes no value for it.
+/// What the graph reads or returns. An input that it does neither with is declared, but ONNX Runtime takes no value for
+/// it.
 pub(super) fn read_names(model: &Model) -> HashSet<&str> {
     let mut names: HashSet<&str> = model.graph.output.iter().map(|output| output.name()).collect();
     for node in &model.graph.node {

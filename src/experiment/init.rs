@@ -21,9 +21,9 @@ pub enum Init {
 impl Init {
     /// The state to begin with in place of `state`.
     ///
-    /// Shuffling permutes the elements of each tensor, in the order of their names, with a generator of the tensor's own. The elements of
-    /// a freshly initialised weight are independent draws of one distribution, and so are they in any order; what is constant
-    /// (zero biases, the scales of normalisation, slots of the optimizer) stays as it is.
+    /// Shuffling permutes the elements of each tensor, in the order of their names, with a generator of the tensor's
+    /// own. The elements of a freshly initialised weight are independent draws of one distribution, and so are they in
+    /// any order; what is constant (zero biases, the scales of normalisation, slots of the optimizer) stays as it is.
     pub fn apply(self, state: State, seed: u64) -> State {
         if self == Self::Keep {
             return state;

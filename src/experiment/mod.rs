@@ -1,7 +1,7 @@
 //! A whole training run as one call, from files to files: what `gnp-run` does.
 //!
-//! [`run`] takes an [`Experiment`], tells an [`Observer`] what happens, and returns an [`Outcome`]. What it trains is an ordinary model,
-//! which it makes a step model of, a step model, or a folder of ONNX Runtime's training artifacts.
+//! [`run`] takes an [`Experiment`], tells an [`Observer`] what happens, and returns an [`Outcome`]. What it trains is
+//! an ordinary model, which it makes a step model of, a step model, or a folder of ONNX Runtime's training artifacts.
 //!
 //! ```
 //! use gnp::experiment::{EngineKind, Experiment, Quiet, run};

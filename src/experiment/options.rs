@@ -43,8 +43,8 @@ pub enum Existing {
 pub struct Experiment {
     /// An ordinary model, a step model, or a folder of training artifacts.
     pub model: PathBuf,
-    /// The model that a step model was made of, to evaluate and to put the trained weights into; where none is given, the file of
-    /// its name beside the step model.
+    /// The model that a step model was made of, to evaluate and to put the trained weights into; where none is given,
+    /// the file of its name beside the step model.
     pub forward: Option<PathBuf>,
     /// How an ordinary model is made a step model; the defaults where none are given. Nothing else can be given any.
     pub step: Option<StepOptions>,

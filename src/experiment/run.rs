@@ -72,7 +72,8 @@ impl Observer for Quiet {}
 ///
 /// # Errors
 /// Where a file is missing, damaged or cannot be written; where model, data and choices do not fit each other; where no
-/// engine is there, or it refuses the model; where the loss is no longer finite. Checkpoints that were written are then still there.
+/// engine is there, or it refuses the model; where the loss is no longer finite. Checkpoints that were written are then
+/// still there.
 pub fn run(experiment: Experiment, observer: &mut dyn Observer, stop: &AtomicBool) -> Result<Outcome> {
     let (root, existing) = (&*experiment.folder, experiment.existing);
     if let Some(output) = &experiment.output {

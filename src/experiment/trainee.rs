@@ -354,8 +354,9 @@ impl Loaded {
         }
     }
 
-    /// Writes what came of the training into the run's folder, and what the parameters were at the checkpoint `best`, where there is one;
-    /// of these the best to `output` too, where it is a model. Returns what that is, and where it lies.
+    /// Writes what came of the training into the run's folder, and what the parameters were at the checkpoint `best`,
+    /// where there is one; of these the best to `output` too, where it is a model. Returns what that is, and where it
+    /// lies.
     pub fn write(
         &mut self,
         folder: &RunFolder,

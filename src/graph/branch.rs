@@ -15,9 +15,9 @@ pub struct Branch {
 }
 
 impl Graph {
-    /// Moves the newest nodes into the branches of an `If` on the boolean scalar `condition`: those of `then` first, those of
-    /// `otherwise` behind them up to the end. Nothing else may read what they make. Both return as many values; the
-    /// result stands for them, one by one, under names in `pass`.
+    /// Moves the newest nodes into the branches of an `If` on the boolean scalar `condition`: those of `then` first,
+    /// those of `otherwise` behind them up to the end. Nothing else may read what they make. Both return as many
+    /// values; the result stands for them, one by one, under names in `pass`.
     ///
     /// A branch is not evaluated where the other one is chosen.
     pub fn branch(&mut self, condition: &Value, then: Branch, otherwise: Branch, pass: &'static str) -> Vec<Value> {

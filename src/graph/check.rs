@@ -8,8 +8,8 @@ use foldhash::{HashSet, HashSetExt as _};
 /// Checks names, in the main graph and in every body.
 ///
 /// # Errors
-/// Where a value is defined twice, a node reads or the graph returns a value that nothing defines, or two nodes have one
-/// name. Cycles are found by `super::order::sort`.
+/// Where a value is defined twice, a node reads or the graph returns a value that nothing defines, or two nodes have
+/// one name. Cycles are found by `super::order::sort`.
 pub fn well_formed(graph: &GraphProto) -> Result<()> {
     let mut seen = HashSet::with_capacity(graph.node.len());
     for node in graph.node.iter().filter(|n| !n.name().is_empty()) {

@@ -165,8 +165,8 @@ impl Graph {
         self.nodes().iter().filter(|node| is_added(node))
     }
 
-    /// Takes out the nodes, in topological order, so that they can be put back one by one ([`Self::put`]) with others among
-    /// or in place of them.
+    /// Takes out the nodes, in topological order, so that they can be put back one by one ([`Self::put`]) with others
+    /// among or in place of them.
     pub fn take_nodes(&mut self) -> Vec<NodeProto> {
         std::mem::take(&mut self.proto.node)
     }
@@ -176,8 +176,8 @@ impl Graph {
         self.proto.node.push(node);
     }
 
-    /// Lets `value` have `name`, the name of an output of a node that was taken out and not put back. The newest node, if it makes
-    /// `value`, makes `name` from now on, and nothing `value`; else it is one more name.
+    /// Lets `value` have `name`, the name of an output of a node that was taken out and not put back. The newest node,
+    /// if it makes `value`, makes `name` from now on, and nothing `value`; else it is one more name.
     pub fn define(&mut self, name: &str, value: &Value) {
         match self.proto.node.last_mut().filter(|node| is_added(node) && node.output == [&**value]) {
             Some(node) => name.clone_into(&mut node.output[0]),
@@ -234,7 +234,8 @@ impl Graph {
             .help("rename that value"))
     }
 
-    /// Removes every node that no output depends on, and the constants, types and declared values that are then read by nobody.
+    /// Removes every node that no output depends on, and the constants, types and declared values that are then read by
+    /// nobody.
     pub fn retain_needed(&mut self) {
         let outputs: Vec<String> = self.proto.output.iter().map(|o| o.name().to_owned()).collect();
         let needed = self.ancestors(outputs.iter().map(String::as_str));

@@ -1,7 +1,7 @@
 //! The one authority for new names.
 //!
-//! Every name that is added begins with `gnp/` (inputs and outputs that a caller sees: `gnp.`) and none ends in `_grad` or
-//! another suffix by which ONNX Runtime's training API sorts the inputs and outputs of a training model.
+//! Every name that is added begins with `gnp/` (inputs and outputs that a caller sees: `gnp.`) and none ends in `_grad`
+//! or another suffix by which ONNX Runtime's training API sorts the inputs and outputs of a training model.
 
 use super::uses::{for_each_definition, for_each_subgraph};
 use crate::naming::PREFIX;
@@ -51,8 +51,8 @@ fn hash(name: &str) -> u64 {
     FixedState::default().hash_one(name)
 }
 
-/// Values and nodes are named apart: a value and a node may share a name, two values may not. Only names that begin as new
-/// ones do can clash with them, so no others are held.
+/// Values and nodes are named apart: a value and a node may share a name, two values may not. Only names that begin as
+/// new ones do can clash with them, so no others are held.
 #[derive(Debug, Default)]
 pub(crate) struct Names {
     values: Namespace,

@@ -5,8 +5,8 @@ use crate::onnx::proto::GraphProto;
 use foldhash::HashMap;
 
 impl Graph {
-    /// Gives each value that is a key of `names` the name that it maps to, wherever it is defined, read or declared. The new names
-    /// must be free.
+    /// Gives each value that is a key of `names` the name that it maps to, wherever it is defined, read or declared.
+    /// The new names must be free.
     pub fn rename(&mut self, names: &HashMap<String, String>) {
         if !names.is_empty() {
             for name in names.values() {

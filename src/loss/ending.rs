@@ -50,12 +50,12 @@ pub enum Ending {
     Scalar(Value),
 }
 
-/// Finds out what the loss of a forward graph is: what `wanted` says, else what the graph's end tells. A Softmax or Sigmoid at the end is
-/// left out, since its loss is computed from what comes before it.
+/// Finds out what the loss of a forward graph is: what `wanted` says, else what the graph's end tells. A Softmax or
+/// Sigmoid at the end is left out, since its loss is computed from what comes before it.
 ///
 /// # Errors
-/// Where a named value is not there, the loss is not a scalar, several outputs could be meant, or nothing tells which loss
-/// is wanted.
+/// Where a named value is not there, the loss is not a scalar, several outputs could be meant, or nothing tells which
+/// loss is wanted.
 pub fn find_ending(graph: &Graph, facts: &Facts, wanted: &Wanted) -> Result<(Ending, Vec<Choice>)> {
     let producers: HashMap<&str, &NodeProto> =
         graph.nodes().iter().flat_map(|n| n.output.iter().map(move |o| (o.as_str(), n))).collect();
@@ -140,8 +140,8 @@ fn is_its_end(kind: LossKind, node: &NodeProto) -> bool {
     }
 }
 
-/// The node that makes the numbers of `value`: behind identities, and behind the reshape of a softmax that older operator sets take
-/// over a matrix into which its input is flattened.
+/// The node that makes the numbers of `value`: behind identities, and behind the reshape of a softmax that older
+/// operator sets take over a matrix into which its input is flattened.
 fn producer_of_numbers<'g>(producers: &HashMap<&'g str, &'g NodeProto>, value: &str) -> Option<&'g NodeProto> {
     let producer = |value: Option<&str>| producers.get(value?).copied();
     let mut node = producer(Some(value))?;

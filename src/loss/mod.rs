@@ -1,7 +1,7 @@
 //! Losses: from what a forward model returns, and labels, to the scalar that is trained.
 //!
-//! Each is the formula of PyTorch's module of that name with `reduction="mean"`, in primitive operators that the gradient rules
-//! differentiate.
+//! Each is the formula of PyTorch's module of that name with `reduction="mean"`, in primitive operators that the
+//! gradient rules differentiate.
 
 mod binary;
 mod class_axis;
@@ -338,8 +338,8 @@ impl LossKind {
     }
 }
 
-/// Appends loss + ½·c·Σ‖w‖² over `parameters`, without those of rank 1 and below where `skip_vectors` says so. In the loss, and so in both
-/// passes, as the reference implementation of the penalty has it.
+/// Appends loss + ½·c·Σ‖w‖² over `parameters`, without those of rank 1 and below where `skip_vectors` says so. In the
+/// loss, and so in both passes, as the reference implementation of the penalty has it.
 pub fn append_l2(b: &mut TypedBuilder<'_>, loss: &Value, parameters: &[Value], c: f32, skip_vectors: bool) -> Value {
     b.set_scope("loss/l2");
     let decayed = |w: &&Value| !skip_vectors || b.fact(w).rank().is_none_or(|rank| rank >= 2);

@@ -1,4 +1,5 @@
-//! Losses and their gradients against PyTorch's, computed by tract; the numbers and the script that made them are in `tests/fixtures`.
+//! Losses and their gradients against PyTorch's, computed by tract; the numbers and the script that made them are in
+//! `tests/fixtures`.
 
 use super::*;
 use crate::autodiff::gradient;

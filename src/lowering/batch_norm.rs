@@ -5,15 +5,16 @@ use crate::graph::{Dim, Fact, Facts, TypedBuilder, Value};
 use crate::onnx::proto::{GraphProto, NodeProto};
 use crate::{Error, Result};
 
-/// The operator, in [`DOMAIN`], for y = (x − μ) · s · γ + β with the statistics of the batch. Inputs: x; γ and β, an element a channel; x −
-/// μ; s = (σ² + ε)^−½, which broadcasts with x. Its gradient is that of y as a function of x, γ and β, in which μ and s are functions
-/// of x.
+/// The operator, in [`DOMAIN`], for y = (x − μ) · s · γ + β with the statistics of the batch. Inputs: x; γ and β, an
+/// element a channel; x − μ; s = (σ² + ε)^−½, which broadcasts with x. Its gradient is that of y as a function of x, γ
+/// and β, in which μ and s are functions of x.
 pub const BATCH_NORM: &str = "BatchNorm";
 
 impl Lowering<'_> {
-    /// μ and σ² (that of the population, as the standard has it: Σ (x − μ)² / n) of the batch normalise, and the running statistics become
-    /// running · momentum + batch · (1 − momentum). A node that infers (`training_mode` 0) trains too. Where the graph computes the
-    /// statistics that the node reads, they are no state: the node does what it says, and nothing moves.
+    /// μ and σ² (that of the population, as the standard has it: Σ (x − μ)² / n) of the batch normalise, and the
+    /// running statistics become running · momentum + batch · (1 − momentum). A node that infers (`training_mode` 0)
+    /// trains too. Where the graph computes the statistics that the node reads, they are no state: the node does what
+    /// it says, and nothing moves.
     ///
     /// [BatchNormalization](https://onnx.ai/onnx/operators/onnx__BatchNormalization.html), operator set 15.
     pub(super) fn batch_norm(&mut self, node: &NodeProto) -> Result<()> {
@@ -71,8 +72,8 @@ impl Lowering<'_> {
         Ok(())
     }
 
-    /// running · momentum + batch · (1 − momentum), which is what `running` is after the step. A statistic that several nodes
-    /// have, since the model calls a module more than once, follows one after the other.
+    /// running · momentum + batch · (1 − momentum), which is what `running` is after the step. A statistic that several
+    /// nodes have, since the model calls a module more than once, follows one after the other.
     fn follow(&mut self, running: &Value, batch: &Value, momentum: f64, is_layer: bool) -> Result<Value> {
         if is_layer && !self.kept.contains(running) {
             return Err(Error::input(format!(

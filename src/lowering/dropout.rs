@@ -24,8 +24,8 @@ pub(super) fn turn_off_in_bodies(node: &mut NodeProto) {
 }
 
 impl Lowering<'_> {
-    /// y = x ∘ m / (1 − ratio), with m = 1 where a draw keeps the element, 0 with probability `ratio`. m does not depend on x, so that
-    /// evaluations at other parameters share it.
+    /// y = x ∘ m / (1 − ratio), with m = 1 where a draw keeps the element, 0 with probability `ratio`. m does not
+    /// depend on x, so that evaluations at other parameters share it.
     ///
     /// [Dropout](https://onnx.ai/onnx/operators/onnx__Dropout.html), operator set 13.
     pub(super) fn dropout(&mut self, node: &NodeProto) -> Result<()> {
@@ -59,8 +59,8 @@ impl Lowering<'_> {
         Ok(())
     }
 
-    /// Which elements of a tensor shaped like `x` a draw from the seed and the step keeps: those whose 32 bits are not below
-    /// `ratio` · 2³².
+    /// Which elements of a tensor shaped like `x` a draw from the seed and the step keeps: those whose 32 bits are not
+    /// below `ratio` · 2³².
     fn keep(&mut self, x: &Value, ratio: Option<&Value>, known: Option<f64>) -> Value {
         let bits = self.random.bits_like(x, &mut self.b);
         let b = &mut self.b;
@@ -75,8 +75,8 @@ impl Lowering<'_> {
         b.compare("GreaterOrEqual", &bits, &threshold)
     }
 
-    /// The mask of the engine's own Dropout, of zeros: so it does not depend on `x`. A node without a seed is given its number, so that
-    /// a run can be repeated.
+    /// The mask of the engine's own Dropout, of zeros: so it does not depend on `x`. A node without a seed is given its
+    /// number, so that a run can be repeated.
     fn keep_by_engine(&mut self, node: &NodeProto, x: &Value, ratio: Option<&Value>) -> Value {
         let seed = node.int("seed", self.random.site().into());
         let b = &mut self.b;

@@ -19,7 +19,8 @@ impl Lowering<'_> {
         Ok(())
     }
 
-    /// [NegativeLogLikelihoodLoss](https://onnx.ai/onnx/operators/onnx__NegativeLogLikelihoodLoss.html), operator set 13.
+    /// [NegativeLogLikelihoodLoss](https://onnx.ai/onnx/operators/onnx__NegativeLogLikelihoodLoss.html), operator set
+    /// 13.
     pub(super) fn negative_log_likelihood(&mut self, node: &NodeProto) -> Result<()> {
         let log_probability = required(node, 0)?;
         let loss = self.likelihood(node, &log_probability)?;
@@ -27,8 +28,9 @@ impl Lowering<'_> {
         Ok(())
     }
 
-    /// −w · log p of the class that the target names, w = weight of the class, 0 where the target is to be ignored; reduced by sum,
-    /// mean (divided by the sum of w) or not at all. The mean over nothing is not a number, as in PyTorch.
+    /// −w · log p of the class that the target names, w = weight of the class, 0 where the target is to be ignored;
+    /// reduced by sum, mean (divided by the sum of w) or not at all. The mean over nothing is not a number, as in
+    /// PyTorch.
     fn likelihood(&mut self, node: &NodeProto, log_probability: &Value) -> Result<Value> {
         let (mut target, weights) = (required(node, 1)?, node.input(2).map(Value::from));
         let b = &mut self.b;

@@ -1,16 +1,17 @@
 //! Rewrites what trains differently from how it infers, in operators that every engine has.
 //!
-//! A model as it is exported infers: BatchNormalization has the running statistics, Dropout passes its data through. To train
-//! is to normalise with the statistics of the batch and to draw. [`lower`] puts that into the forward graph, as functions of values
-//! that the graph reads: the next running statistics are outputs for the step to return, and what is drawn is a function of a seed
-//! and the number of the step. So nothing has an effect: a second evaluation, at other parameters, sees the same draws,
-//! and moves nothing. Losses that engines lack become what they are made of.
+//! A model as it is exported infers: BatchNormalization has the running statistics, Dropout passes its data through. To
+//! train is to normalise with the statistics of the batch and to draw. [`lower`] puts that into the forward graph, as
+//! functions of values that the graph reads: the next running statistics are outputs for the step to return, and what
+//! is drawn is a function of a seed and the number of the step. So nothing has an effect: a second evaluation, at other
+//! parameters, sees the same draws, and moves nothing. Losses that engines lack become what they are made of.
 //!
 //! A straight-through estimator, whose detach an export loses, is marked for its gradient.
 //!
-//! It comes after [`crate::normalise`] and the analysis of shapes, and before a gradient. BatchNormalization stays one node until
-//! then, in the domain [`DOMAIN`] where it has the statistics of the batch, since its gradient as a whole takes half of the
-//! time that the gradients of its parts take. [`expand`] writes its parts down, once all gradients are there.
+//! It comes after [`crate::normalise`] and the analysis of shapes, and before a gradient. BatchNormalization stays one
+//! node until then, in the domain [`DOMAIN`] where it has the statistics of the batch, since its gradient as a whole
+//! takes half of the time that the gradients of its parts take. [`expand`] writes its parts down, once all gradients
+//! are there.
 
 mod batch_norm;
 mod dropout;
@@ -111,12 +112,12 @@ pub struct Lowered {
     pub over_samples: Option<String>,
 }
 
-/// Lowers BatchNormalization, Dropout, random draws and losses in `graph`, which has been normalised. `facts` are used and added to;
-/// `frozen` are the constants that the user froze, which is what [`BatchNorm::Auto`] goes by.
+/// Lowers BatchNormalization, Dropout, random draws and losses in `graph`, which has been normalised. `facts` are used
+/// and added to; `frozen` are the constants that the user froze, which is what [`BatchNorm::Auto`] goes by.
 ///
 /// # Errors
-/// Where a form of an operator is not covered, a node of these is inside the body of an If, Loop or Scan, or other nodes read a
-/// running statistic.
+/// Where a form of an operator is not covered, a node of these is inside the body of an If, Loop or Scan, or other
+/// nodes read a running statistic.
 ///
 /// ```
 /// use gnp::graph::{Facts, Graph};
@@ -273,8 +274,8 @@ impl Lowering<'_> {
             .help("move that node out of the body, or turn it off (--batch-norm frozen, --dropout off)"))
     }
 
-    /// Lets `value` be output `index` of the node that is lowered, if it has that output. Returns it under the name that it has
-    /// now.
+    /// Lets `value` be output `index` of the node that is lowered, if it has that output. Returns it under the name
+    /// that it has now.
     fn define(&mut self, node: &NodeProto, index: usize, value: Value) -> Value {
         match node.output.get(index).filter(|name| !name.is_empty()) {
             Some(name) => self.b.define(name, &value),

@@ -1,11 +1,11 @@
 //! Random numbers from a seed and the number of the step, in standard operators.
 //!
-//! The generator is counter-based: number i of draw d of step t is a hash of (seed, t, d, i), so it needs no state, every engine computes
-//! the same numbers, and a training that is resumed goes on as if it had not stopped. The hash is C. Wellons' `lowbias32`
-//! (<https://nullprogram.com/blog/2018/07/31/>), xor-shifts and multiplications modulo 2³², with the first half of a key of 64 bits
-//! put in (by exclusive or) before and the second half amid its rounds; the key is made of seed, step and draw in the same way.
-//! All of it is arithmetic of uint32, which is the same to the bit everywhere; no addition, since some engines check additions for
-//! overflow.
+//! The generator is counter-based: number i of draw d of step t is a hash of (seed, t, d, i), so it needs no state,
+//! every engine computes the same numbers, and a training that is resumed goes on as if it had not stopped. The hash is
+//! C. Wellons' `lowbias32` (<https://nullprogram.com/blog/2018/07/31/>), xor-shifts and multiplications modulo 2³²,
+//! with the first half of a key of 64 bits put in (by exclusive or) before and the second half amid its rounds; the key
+//! is made of seed, step and draw in the same way. All of it is arithmetic of uint32, which is the same to the bit
+//! everywhere; no addition, since some engines check additions for overflow.
 
 use super::{Lowering, required};
 use crate::contract::{SEED, STEP};
@@ -67,8 +67,8 @@ impl Generator {
         b.scale(&whole, 2f64.powi(-24))
     }
 
-    /// Numbers of the standard normal distribution, in float32 and the shape of `x`: √(−2 log u) · cos 2πv of uniform u and v (Box and
-    /// Muller, 1958).
+    /// Numbers of the standard normal distribution, in float32 and the shape of `x`: √(−2 log u) · cos 2πv of uniform u
+    /// and v (Box and Muller, 1958).
     fn normal_like(&mut self, x: &Value, b: &mut TypedBuilder<'_>) -> Value {
         let u = self.whole_like(x, b);
         // Never 0.

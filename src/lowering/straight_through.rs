@@ -1,8 +1,9 @@
-//! Straight-through estimators (Bengio, Léonard, Courville, 2013): what is rounded, or looked up, in the forward pass and skipped by the
-//! gradient.
+//! Straight-through estimators (Bengio, Léonard, Courville, 2013): what is rounded, or looked up, in the forward pass
+//! and skipped by the gradient.
 //!
-//! In PyTorch one writes `x + (q(x) − x).detach()`. An exported graph has no detach, and what is left, x + (q(x) − x), has the derivative
-//! of q: zero where q rounds. No one writes that for another reason, so the pattern tells what was meant.
+//! In PyTorch one writes `x + (q(x) − x).detach()`. An exported graph has no detach, and what is left, x + (q(x) − x),
+//! has the derivative of q: zero where q rounds. No one writes that for another reason, so the pattern tells what was
+//! meant.
 
 use super::{DOMAIN, PASS};
 use crate::autodiff::{Rule, rule};

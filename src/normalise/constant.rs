@@ -9,8 +9,8 @@ use bytes::Bytes;
 /// A `ConstantOfShape` of more bytes than this stays a node, which takes no room in a file.
 const LARGE: usize = 1 << 30;
 
-/// Makes an initializer of a `Constant` or `ConstantOfShape` node and returns None; returns any other node. What a graph
-/// returns stays a node, and so do strings and sparse tensors.
+/// Makes an initializer of a `Constant` or `ConstantOfShape` node and returns None; returns any other node. What a
+/// graph returns stays a node, and so do strings and sparse tensors.
 pub(super) fn move_out(context: &mut Context, mut node: NodeProto) -> Option<NodeProto> {
     let (tensor, origin) = match node.op_type() {
         "Constant" if is_free(context, &node) => (constant(&mut node), Origin::Constant),

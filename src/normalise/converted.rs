@@ -1,5 +1,5 @@
-//! Weights that the file holds in another type: quantised, or in half precision. What a `DequantizeLinear` or `Cast` makes of them is
-//! the weight that the network computes with; it becomes a float32 initializer, so that it can train.
+//! Weights that the file holds in another type: quantised, or in half precision. What a `DequantizeLinear` or `Cast`
+//! makes of them is the weight that the network computes with; it becomes a float32 initializer, so that it can train.
 
 use super::Origin;
 use super::context::Context;
@@ -25,7 +25,8 @@ pub(super) fn move_out(context: &mut Context, node: NodeProto) -> Option<NodePro
 }
 
 /// y = (x − zero point) · scale; both of rank 0, or with an element for each place along an axis
-/// ([DequantizeLinear](https://onnx.ai/onnx/operators/onnx__DequantizeLinear.html)). None where x is no constant, or in blocks.
+/// ([DequantizeLinear](https://onnx.ai/onnx/operators/onnx__DequantizeLinear.html)). None where x is no constant, or in
+/// blocks.
 fn dequantised(context: &Context, node: &NodeProto) -> Option<TensorProto> {
     let quantised = context.initializer(node.input(0)?)?;
     let (numbers, scales) = (quantised.ints()?, context.floats(node.input(1)?)?);

@@ -25,8 +25,8 @@ impl<'m> Functions<'m> {
 }
 
 impl<'m> Context<'m> {
-    /// Appends the nodes of `function`, its inputs, outputs and attributes replaced by those of `call`, and every other name
-    /// by a fresh one.
+    /// Appends the nodes of `function`, its inputs, outputs and attributes replaced by those of `call`, and every other
+    /// name by a fresh one.
     pub fn inline(&mut self, function: &'m FunctionProto, call: NodeProto) -> Result<()> {
         if self.calls.iter().any(|&f| std::ptr::eq(f, function)) {
             return Err(Error::input("the function calls itself, which ONNX does not allow")

@@ -1,5 +1,5 @@
-//! Brings a forward model into one form: operator set 18 (or the model's own, if newer), functions inlined, constants as
-//! initializers, exporters' own operators in standard ones; so that every gradient rule is written once.
+//! Brings a forward model into one form: operator set 18 (or the model's own, if newer), functions inlined, constants
+//! as initializers, exporters' own operators in standard ones; so that every gradient rule is written once.
 //!
 //! The model computes what it computed before. Initializers, inputs and outputs keep their names; names that are added
 //! begin with `gnp/normalise/`. Weights are not copied.
@@ -83,8 +83,8 @@ pub enum Origin {
 /// Normalises a model.
 ///
 /// # Errors
-/// Where the model is older than operator set 7 or imports no standard operators, uses an operator that changed its meaning
-/// in a way that has no adapter, or has functions that call themselves. The model is then no longer whole.
+/// Where the model is older than operator set 7 or imports no standard operators, uses an operator that changed its
+/// meaning in a way that has no adapter, or has functions that call themselves. The model is then no longer whole.
 pub fn normalise(model: &mut Model) -> Result<Normalised> {
     let versions = imports::versions(model)?;
     inputs::drop_initializers(model);
@@ -106,7 +106,8 @@ pub fn normalise(model: &mut Model) -> Result<Normalised> {
     Ok(Normalised { warnings, moved })
 }
 
-/// Writes anew in a shorter form what depends on shapes, once these are known: `facts` are those of `graph`, which is normalised.
+/// Writes anew in a shorter form what depends on shapes, once these are known: `facts` are those of `graph`, which is
+/// normalised.
 pub fn simplify(graph: &mut GraphProto, facts: &Facts) {
     opset::simplify(graph, facts);
 }

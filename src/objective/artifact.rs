@@ -1,9 +1,9 @@
 //! The objective of an ONNX Runtime training artifact (`training_model.onnx`): its gradients are in the graph already.
 //!
-//! The layout is that of `onnxruntime.training.artifacts.generate_artifacts`. Inputs, in order: data; labels; parameters,
-//! frozen ones included; for every trainable parameter p `p_grad.accumulation.buffer`; `lazy_reset_grad`. Outputs: the
-//! loss; what else the application asked for; `p_grad.accumulation.out`. A node `com.microsoft.InPlaceAccumulatorV2` adds
-//! each gradient to its buffer.
+//! The layout is that of `onnxruntime.training.artifacts.generate_artifacts`. Inputs, in order: data; labels;
+//! parameters, frozen ones included; for every trainable parameter p `p_grad.accumulation.buffer`; `lazy_reset_grad`.
+//! Outputs: the loss; what else the application asked for; `p_grad.accumulation.out`. A node
+//! `com.microsoft.InPlaceAccumulatorV2` adds each gradient to its buffer.
 
 use super::{Evaluation, Objective, effects, repeat};
 use crate::contract::VERSION_KEY;

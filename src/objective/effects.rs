@@ -79,8 +79,8 @@ fn repeat_mask(graph: &mut Graph, index: usize, renaming: &mut Renaming, pass: &
 }
 
 /// The copy moves statistics of its own that nobody reads: copies of the true ones, which must be new buffers. ONNX
-/// Runtime removes an Identity, and would then hand the kernel the true buffers again; the maximum of a tensor and itself it
-/// computes.
+/// Runtime removes an Identity, and would then hand the kernel the true buffers again; the maximum of a tensor and
+/// itself it computes.
 fn repeat_without_state(graph: &mut Graph, index: usize, renaming: &mut Renaming, pass: &'static str) {
     let scratch = [3, 4].map(|i| {
         let statistic = Value::from(graph.nodes()[index].input(i)?);

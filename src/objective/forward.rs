@@ -14,8 +14,8 @@ pub struct Forward {
 }
 
 impl Forward {
-    /// Appends the gradient of the scalar `loss` to `graph`. The parameters of the objective are those of `candidates` that
-    /// the loss depends on.
+    /// Appends the gradient of the scalar `loss` to `graph`. The parameters of the objective are those of `candidates`
+    /// that the loss depends on.
     ///
     /// # Errors
     /// As [`autodiff::gradient`].

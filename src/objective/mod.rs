@@ -30,19 +30,20 @@ pub trait Objective {
     /// The trainable parameters; all are float32.
     fn parameters(&self) -> &[Value];
 
-    /// Appends to `graph` what it takes to evaluate the objective with `theta` in place of the parameters, under names in
-    /// `pass`; `facts` learns what is known of their values. At the parameters themselves nothing need be appended where the graph has the evaluation already.
+    /// Appends to `graph` what it takes to evaluate the objective with `theta` in place of the parameters, under names
+    /// in `pass`; `facts` learns what is known of their values. At the parameters themselves nothing need be appended
+    /// where the graph has the evaluation already.
     ///
-    /// State that the graph keeps from step to step (the statistics of BatchNormalization) is moved by the evaluation at
-    /// the parameters alone.
+    /// State that the graph keeps from step to step (the statistics of BatchNormalization) is moved by the evaluation
+    /// at the parameters alone.
     ///
     /// # Errors
     /// Where a node on the way cannot be evaluated a second time with the same draws and without a second effect.
     fn at(&self, graph: &mut Graph, facts: &mut Facts, theta: &[Value], pass: &'static str) -> Result<Evaluation>;
 }
 
-/// Evaluates a second time, with `theta` in place of `parameters`, what the graph has at the parameters themselves: the nodes
-/// on the way from a parameter that moved to a gradient or the loss are copied, all others serve both.
+/// Evaluates a second time, with `theta` in place of `parameters`, what the graph has at the parameters themselves: the
+/// nodes on the way from a parameter that moved to a gradient or the loss are copied, all others serve both.
 fn repeat(
     graph: &mut Graph,
     facts: &mut Facts,

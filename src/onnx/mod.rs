@@ -1,7 +1,7 @@
 //! The ONNX file: decode, encode, tensors, external data. Knows nothing of training.
 //!
-//! [`read`] maps a file and decodes it; the payload of every tensor stays a slice of the map. [`write()`] streams a model
-//! back, payloads from the map straight to the file, and replaces an existing file atomically or not at all.
+//! [`read`] maps a file and decodes it; the payload of every tensor stays a slice of the map. [`write()`] streams a
+//! model back, payloads from the map straight to the file, and replaces an existing file atomically or not at all.
 //!
 //! ```no_run
 //! let model = gnp::onnx::read("model.onnx")?;

@@ -143,8 +143,8 @@ fn persist_error(error: &io::Error, path: &Path) -> Error {
     if error.kind() == ErrorKind::AlreadyExists { exists(path) } else { Error::io("write the file", path, error) }
 }
 
-/// A temporary file is readable by its owner alone; what replaces a model is to be as readable as the model was, and a new
-/// file as readable as new files are. A file system without permissions is no reason to fail.
+/// A temporary file is readable by its owner alone; what replaces a model is to be as readable as the model was, and a
+/// new file as readable as new files are. A file system without permissions is no reason to fail.
 fn inherit_permissions(file: &fs::File, path: &Path) {
     #[cfg(unix)]
     {

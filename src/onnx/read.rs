@@ -105,8 +105,8 @@ pub(crate) fn map(path: &Path) -> Result<Bytes> {
     if metadata.len() == 0 {
         return Ok(Bytes::new());
     }
-    // SAFETY: the map is read only. Were another process to cut the file short meanwhile, reading would end this process
-    // with a signal; that is the price of not copying weights, and the same as for every tool that maps models.
+    // SAFETY: the map is read only. Were another process to cut the file short meanwhile, reading would end this
+    // process with a signal; that is the price of not copying weights, and the same as for every tool that maps models.
     let map = unsafe { memmap2::Mmap::map(&file) }.map_err(|e| Error::io("map the file", path, &e))?;
     Ok(Bytes::from_owner(map))
 }

@@ -10,8 +10,8 @@ const CAPACITY: usize = 64 * 1024;
 /// The room that [`BufMut::chunk_mut`] always offers; the longest thing written through it is a varint or a number.
 const RESERVE: usize = 64;
 
-/// A [`BufMut`] over a [`Write`], so that a message is encoded without ever being in memory as a whole. The first error of
-/// the writer is kept for [`Sink::finish`]; what is put after it is dropped.
+/// A [`BufMut`] over a [`Write`], so that a message is encoded without ever being in memory as a whole. The first error
+/// of the writer is kept for [`Sink::finish`]; what is put after it is dropped.
 pub(super) struct Sink<W> {
     writer: W,
     gathered: Vec<u8>,

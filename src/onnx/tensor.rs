@@ -44,8 +44,8 @@ impl TensorProto {
         self.data_location() == super::proto::tensor_proto::DataLocation::External as i32
     }
 
-    /// The elements of a tensor of whole numbers or booleans, wherever in the message they stand. None where the tensor is of
-    /// another type, external, or incomplete.
+    /// The elements of a tensor of whole numbers or booleans, wherever in the message they stand. None where the tensor
+    /// is of another type, external, or incomplete.
     pub fn ints(&self) -> Option<Vec<i64>> {
         use DataType::{Bool, Int8, Int16, Int32, Int64, Uint8, Uint16, Uint32};
         if self.is_external() {

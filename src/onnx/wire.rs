@@ -1,7 +1,7 @@
 //! A walk over the wire format that finds what decoding would lose.
 //!
-//! The protobuf library drops fields that its schema does not name. Here every tag of a file is compared with the schema
-//! first, without looking at payloads, so that such a file is refused and nothing is lost silently.
+//! The protobuf library drops fields that its schema does not name. Here every tag of a file is compared with the
+//! schema first, without looking at payloads, so that such a file is refused and nothing is lost silently.
 
 use super::read::NO_MODEL;
 use crate::{Error, Result};

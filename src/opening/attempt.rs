@@ -176,7 +176,8 @@ impl<'m> Attempt<'m> {
         Ok(())
     }
 
-    /// Whether as much is known of what a node makes as before, and the axis is in no two places of which one is mixed with others.
+    /// Whether as much is known of what a node makes as before, and the axis is in no two places of which one is mixed
+    /// with others.
     fn fits(&self, node: &NodeProto) -> Result<(), Misfit> {
         for output in node.output.iter().filter(|output| !output.is_empty()) {
             let Some(before) = self.opening.shape(output) else { continue };
@@ -244,7 +245,8 @@ impl<'m> Attempt<'m> {
         self.places.of(value, before, after, self.opening.size)
     }
 
-    /// How the axes of what a node makes are divided: by a Reshape, as the elements lie; else as those of its inputs are.
+    /// How the axes of what a node makes are divided: by a Reshape, as the elements lie; else as those of its inputs
+    /// are.
     fn learn_places(&mut self, node: &NodeProto) {
         for output in node.output.iter().filter(|output| !output.is_empty()) {
             let Holds::At(places) = self.holds(output) else { continue };
@@ -284,7 +286,8 @@ impl<'m> Attempt<'m> {
         self.choices.get(self.ways.len() - 1).copied().unwrap_or(0)
     }
 
-    /// Sets `choices` to those of another attempt, which differs in the last of them that can be another; false where there are none.
+    /// Sets `choices` to those of another attempt, which differs in the last of them that can be another; false where
+    /// there are none.
     pub fn next_choices(&self, choices: &mut Vec<usize>) -> bool {
         let taken = |i: usize| self.choices.get(i).copied().unwrap_or(0);
         let Some(last) = (0..self.ways.len()).rev().find(|&i| taken(i) + 1 < self.ways[i]) else { return false };

@@ -1,5 +1,5 @@
-//! What must be opened elsewhere, for a node to fit: where an operand does not come from the input that is opened, and was made for the fixed
-//! size.
+//! What must be opened elsewhere, for a node to fit: where an operand does not come from the input that is opened, and
+//! was made for the fixed size.
 
 use super::attempt::{Attempt, Misfit, Opening};
 use super::edit::Entry;

@@ -10,8 +10,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 use wildmatch::WildMatch;
 
-/// What is said of sizes, by what it is said of: a symbol in the model's shapes (`batch`), or an axis of an input by its position
-/// (`input[0]`; `*` and `?` in the input's name stand for anything).
+/// What is said of sizes, by what it is said of: a symbol in the model's shapes (`batch`), or an axis of an input by
+/// its position (`input[0]`; `*` and `?` in the input's name stand for anything).
 pub type Dims = BTreeMap<String, Size>;
 
 /// What an axis is to be.

@@ -110,7 +110,8 @@ impl Attempt<'_> {
         self.insert("Concat", &parts, vec![AttributeProto::int("axis", 0)])
     }
 
-    /// Puts what came of the attempt into the model, in which the axis is called `symbol`. Returns how many nodes follow.
+    /// Puts what came of the attempt into the model, in which the axis is called `symbol`. Returns how many nodes
+    /// follow.
     pub fn apply(self, model: &mut Model, symbol: &str) -> BTreeMap<String, usize> {
         for output in &mut model.graph.output {
             let Some(fact) = self.after.facts().get(output.name()).cloned() else { continue };

@@ -14,7 +14,8 @@ const MAY_FOLLOW: [&str; 12] =
     ["Concat", "Expand", "GRU", "Gather", "If", "LSTM", "Loop", "RNN", "Reshape", "Resize", "Slice", "Squeeze"];
 
 impl Attempt<'_> {
-    /// Changes a node so that it follows, and puts others before it where that takes some; what changes with its inputs stays as it is.
+    /// Changes a node so that it follows, and puts others before it where that takes some; what changes with its inputs
+    /// stays as it is.
     pub(super) fn follow(&mut self, node: &mut NodeProto) -> Fits {
         self.check_bodies(node)?;
         if !standard_domain(node.domain()).is_empty() {
@@ -69,7 +70,8 @@ impl Attempt<'_> {
         self.shape(value).map_or(0, <[Dim]>::len)
     }
 
-    /// Where the shape holds the axis, and is a constant, the element that has it becomes what is left, or what the data have.
+    /// Where the shape holds the axis, and is a constant, the element that has it becomes what is left, or what the
+    /// data have.
     fn reshape(&mut self, node: &mut NodeProto, data: &str, places: &[Place]) -> Fits {
         let (Some(shape), Some(made)) = (node.input(1).map(str::to_owned), node.output.first()) else { return Ok(()) };
         let Some(entries) = self.fixed_entries(&shape) else { return Ok(()) };
@@ -105,8 +107,8 @@ impl Attempt<'_> {
         Ok(())
     }
 
-    /// The element of a shape for a size which does not hold the axis, at position `at`: the number, or where the size is found: in what is
-    /// reshaped, or an input of the model.
+    /// The element of a shape for a size which does not hold the axis, at position `at`: the number, or where the size
+    /// is found: in what is reshaped, or an input of the model.
     fn entry(&mut self, size: &Dim, at: usize, data: &str, place: &Place) -> Option<Result<Entry, Misfit>> {
         if let Some(number) = size.known() {
             return Some(Ok(Entry::Number(number)));
@@ -278,7 +280,8 @@ impl Attempt<'_> {
         Ok(())
     }
 
-    /// Repeats input `i` of a node along `axis`, where it does not hold the axis there, as often as `holder` has it at `place`.
+    /// Repeats input `i` of a node along `axis`, where it does not hold the axis there, as often as `holder` has it at
+    /// `place`.
     fn repeat(&mut self, node: &mut NodeProto, i: usize, axis: usize, holder: &str, place: &Place) -> Fits {
         let value = node.input[i].clone();
         let Some(size) = self.shape(&value).and_then(|shape| shape.get(axis)).cloned() else { return Ok(()) };
@@ -352,8 +355,8 @@ struct Way {
 }
 
 impl Way {
-    /// What is likelier comes first: an axis of its own before one with others in it; not the last, which weights are multiplied
-    /// with; where it was; where the shape says "what is left"; as the outermost.
+    /// What is likelier comes first: an axis of its own before one with others in it; not the last, which weights are
+    /// multiplied with; where it was; where the shape says "what is left"; as the outermost.
     fn likelihood(&self, place: &Place, entries: &[Dim]) -> impl Ord + use<> {
         let is_mixed = !self.is_alone;
         let takes_rest = entries[self.axis] == Dim::Known(-1);

@@ -1,14 +1,16 @@
 //! Sizes of the axes of a model's inputs: given, named, and opened.
 //!
-//! An axis without a fixed size is given one, or a name. An axis of a fixed size is *opened*: in a model that was exported for
-//! batches of 1, nodes between input and output hold this 1 in shapes that they reshape to, and lack it where an expansion to a batch
-//! of 1 was nothing to be done. These follow. Which they are is found by evidence: the shapes of all values are worked out twice, with the
-//! axis as it was and with another number in its place (`attempt.rs`). Where both differ, a value *holds* the axis (`places.rs`); a
-//! node that does not fit the second way has a constant that must follow (`follow.rs`), or an operand that must be expanded
-//! (`demand.rs`). Where a shape can follow in two ways, as with a batch of 1 that may be any of several axes of size 1, the
-//! likelier is taken, and the other where the first turns out not to fit.
+//! An axis without a fixed size is given one, or a name. An axis of a fixed size is *opened*: in a model that was
+//! exported for batches of 1, nodes between input and output hold this 1 in shapes that they reshape to, and lack it
+//! where an expansion to a batch of 1 was nothing to be done. These follow. Which they are is found by evidence: the
+//! shapes of all values are worked out twice, with the axis as it was and with another number in its place
+//! (`attempt.rs`). Where both differ, a value *holds* the axis (`places.rs`); a node that does not fit the second way
+//! has a constant that must follow (`follow.rs`), or an operand that must be expanded (`demand.rs`). Where a shape can
+//! follow in two ways, as with a batch of 1 that may be any of several axes of size 1, the likelier is taken, and the
+//! other where the first turns out not to fit.
 //!
-//! What cannot be seen is a number that an exporter has computed from the size: the divisor of a mean over the batch, say.
+//! What cannot be seen is a number that an exporter has computed from the size: the divisor of a mean over the batch,
+//! say.
 
 mod attempt;
 mod demand;
@@ -64,12 +66,12 @@ impl fmt::Display for Opened {
     }
 }
 
-/// Lets the axes of `model`, which is normalised, be what `dims` say. `end` is the value that matters, where not all outputs do:
-/// what comes after it need not follow an axis that is opened. Returns what was opened.
+/// Lets the axes of `model`, which is normalised, be what `dims` say. `end` is the value that matters, where not all
+/// outputs do: what comes after it need not follow an axis that is opened. Returns what was opened.
 ///
 /// # Errors
-/// Where the model does not have what a key names; where two sizes are said of one axis; where an axis cannot be opened: then the
-/// error names the node that does not follow.
+/// Where the model does not have what a key names; where two sizes are said of one axis; where an axis cannot be
+/// opened: then the error names the node that does not follow.
 ///
 /// ```
 /// use gnp::opening::{self, Dims, Size};

@@ -101,7 +101,8 @@ fn a_batch_in_the_middle_is_followed_through_heads() {
 
 #[test]
 fn a_way_that_does_not_fit_is_given_up() {
-    // [L·B, 2, 4] and [L, B·2, 4] are both [4, 2, 4] in a batch of 1; only the first can be multiplied with a matrix of 2 rows.
+    // [L·B, 2, 4] and [L, B·2, 4] are both [4, 2, 4] in a batch of 1; only the first can be multiplied with a matrix of
+    // 2 rows.
     let nodes = vec![
         transpose("x", &[1, 0, 2], "t"),
         reshape("t", "to", "r"),

@@ -55,7 +55,8 @@ pub(super) fn mix(
     g1.iter().zip(g2).map(&mut weigh).collect()
 }
 
-/// Appends what the mix is where r or α is 0: g₁, and in the unit mix g₁/‖g₁‖ where r is above 0, so that it is α that is 0.
+/// Appends what the mix is where r or α is 0: g₁, and in the unit mix g₁/‖g₁‖ where r is above 0, so that it is α that
+/// is 0.
 pub(super) fn without_second_pass(
     graph: &mut Graph,
     g1: &[Value],

@@ -1,13 +1,13 @@
-//! The Gradient Norm Penalty (Zhao, Zhang, Hu, "Penalizing Gradient Norm for Efficiently Improving Generalization in Deep
-//! Learning", ICML 2022).
+//! The Gradient Norm Penalty (Zhao, Zhang, Hu, "Penalizing Gradient Norm for Efficiently Improving Generalization in
+//! Deep Learning", ICML 2022).
 //!
 //! Training on L(θ) + λ‖∇L(θ)‖₂ follows, to first order in r, the gradient
 //!
 //! > g = (1 − α)·∇L(θ) + α·∇L(θ + r·∇L(θ)/‖∇L(θ)‖₂), α = λ/r
 //!
 //! (the paper's equation 8 and algorithm 1). The norm is that of all trainable parameters together. α = 1 is
-//! sharpness-aware minimisation (Foret et al., ICLR 2021); r = 0 is plain training, and so is α = 0, except in the mix that is
-//! normalised ([`Mix::Unit`]).
+//! sharpness-aware minimisation (Foret et al., ICLR 2021); r = 0 is plain training, and so is α = 0, except in the mix
+//! that is normalised ([`Mix::Unit`]).
 
 mod mix;
 mod perturbation;
@@ -178,8 +178,9 @@ impl Coefficients {
     }
 }
 
-/// Appends the penalised gradient of `objective` to `graph`; `facts` learns what is known of the added values. Nodes that turn out not to be needed (the second pass where
-/// α is the constant 0, say) are left for [`Graph::remove_unused`].
+/// Appends the penalised gradient of `objective` to `graph`; `facts` learns what is known of the added values. Nodes
+/// that turn out not to be needed (the second pass where α is the constant 0, say) are left for
+/// [`Graph::remove_unused`].
 ///
 /// # Errors
 /// As [`Objective::at`].

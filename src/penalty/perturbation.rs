@@ -17,8 +17,8 @@ pub enum Perturbation {
     Adaptive,
 }
 
-/// Appends θ + ε; `gradient_norm` is that of `gradients`. Where g is zero ε is zero: the length of the direction is compared
-/// with 0 before it divides.
+/// Appends θ + ε; `gradient_norm` is that of `gradients`. Where g is zero ε is zero: the length of the direction is
+/// compared with 0 before it divides.
 pub(super) fn perturb(
     graph: &mut Graph,
     theta: &[Value],

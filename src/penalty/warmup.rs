@@ -1,4 +1,5 @@
-//! Warming the penalty up (Zhao, Zhang, Hu, "When Will Gradient Regularization Be Harmful?", ICML 2024, arXiv 2406.09723).
+//! Warming the penalty up (Zhao, Zhang, Hu, "When Will Gradient Regularization Be Harmful?", ICML 2024, arXiv
+//! 2406.09723).
 
 use crate::graph::{Fact, TypedBuilder, Value};
 use crate::onnx::DataType;
@@ -21,7 +22,8 @@ pub enum Warmup {
 }
 
 impl Warmup {
-    /// What r and α are after `steps_done` steps of a warm-up of `warmup_steps`: what [`Self::append`] computes in a graph.
+    /// What r and α are after `steps_done` steps of a warm-up of `warmup_steps`: what [`Self::append`] computes in a
+    /// graph.
     ///
     /// ```
     /// use gnp::penalty::Warmup;

@@ -93,8 +93,8 @@ fn try_step(
     Ok(Loaded { runtime: Some(engine.to_string()), step: Some(trial), why_not: None })
 }
 
-/// Checks that every operator set in use is imported, and that the operands of added nodes are of one type and of shapes that
-/// broadcast.
+/// Checks that every operator set in use is imported, and that the operands of added nodes are of one type and of
+/// shapes that broadcast.
 ///
 /// # Errors
 /// Where one of these does not hold.

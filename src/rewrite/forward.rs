@@ -103,7 +103,8 @@ pub struct StepConfig {
     pub warmup: Warmup,
     /// The optimizer.
     pub optimizer: Optimizer,
-    /// What was changed in the forward model before it was differentiated, so that its weights are those of the network.
+    /// What was changed in the forward model before it was differentiated, so that its weights are those of the
+    /// network.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub edits: Vec<Edit>,
 }
@@ -126,8 +127,8 @@ impl StepConfig {
 /// Makes a step model of a forward model that was read.
 ///
 /// # Errors
-/// Where the model is rewritten already, quantised, has no trainable parameter or an operator without a gradient rule; where what
-/// `options` ask for does not fit it.
+/// Where the model is rewritten already, quantised, has no trainable parameter or an operator without a gradient rule;
+/// where what `options` ask for does not fit it.
 pub fn make_step(mut model: Model, options: &StepOptions) -> Result<(Model, StepReport)> {
     let path = model.path().to_owned();
     build(&mut model, options).map(|report| (model, report)).map_err(|e| e.in_file(&path))

@@ -45,8 +45,8 @@ pub struct Options {
     pub dry_run: bool,
 }
 
-/// Puts the penalty into `input`, a training model or a folder of artifacts, and writes the result to `output`, a file or
-/// a folder likewise. In a folder the other artifacts are copied as they are. `input` and `output` may be the same.
+/// Puts the penalty into `input`, a training model or a folder of artifacts, and writes the result to `output`, a file
+/// or a folder likewise. In a folder the other artifacts are copied as they are. `input` and `output` may be the same.
 ///
 /// # Errors
 /// Where the input is no training artifact, the settings are out of range, or the output exists (without `force`) or

@@ -53,8 +53,8 @@ pub struct Report {
     pub trainable_parameters: usize,
     /// Nodes in the graph that was read.
     pub nodes_before: usize,
-    /// Of those: evaluated once, for both passes. The rest depends on a trainable parameter and is evaluated again, or adds up
-    /// gradients.
+    /// Of those: evaluated once, for both passes. The rest depends on a trainable parameter and is evaluated again, or
+    /// adds up gradients.
     pub shared_nodes: usize,
     /// Nodes in the graph that was written.
     pub nodes_after: usize,

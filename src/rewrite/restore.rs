@@ -12,8 +12,8 @@ use crate::weights::{self, Edit};
 use crate::{Error, Result, opening, shapes};
 use foldhash::{HashMap, HashSet};
 
-/// Makes the evaluation model of a forward model: the loss of `config`, without label smoothing and L2, and the predictions; nodes that train
-/// differently from how they infer infer. `state` names the step model's state.
+/// Makes the evaluation model of a forward model: the loss of `config`, without label smoothing and L2, and the
+/// predictions; nodes that train differently from how they infer infer. `state` names the step model's state.
 ///
 /// # Errors
 /// Where the model is not the one that the step model was made of.
@@ -63,8 +63,9 @@ fn evaluation_of(model: &mut Model, config: &StepConfig, state: &HashSet<&str>) 
     Ok(())
 }
 
-/// Puts trained tensors, by the names that they have in the step model's state, into the forward model `original`; weights that `edits`
-/// give a tensor of their own get one there too. What is of the state but not of the model (optimizer slots, the number of the step) is left out.
+/// Puts trained tensors, by the names that they have in the step model's state, into the forward model `original`;
+/// weights that `edits` give a tensor of their own get one there too. What is of the state but not of the model
+/// (optimizer slots, the number of the step) is left out.
 ///
 /// # Errors
 /// As [`trained::replace`]; where the model lacks what `edits` change.

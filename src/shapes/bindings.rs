@@ -7,7 +7,8 @@ use crate::onnx::proto::{GraphProto, type_proto};
 use crate::{Error, Result};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Writes the numbers of `bindings` in place of their symbols into what the model declares of its inputs, outputs and values.
+/// Writes the numbers of `bindings` in place of their symbols into what the model declares of its inputs, outputs and
+/// values.
 ///
 /// # Errors
 /// Where the model does not have a symbol, or its number is less than 1.

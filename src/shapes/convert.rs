@@ -91,7 +91,8 @@ pub(super) fn to_datum_type(element: DataType) -> Option<DatumType> {
     })
 }
 
-/// The element type that tract means. Shapes and what is computed from them it keeps in a type of its own: int64 in ONNX.
+/// The element type that tract means. Shapes and what is computed from them it keeps in a type of its own: int64 in
+/// ONNX.
 pub(super) fn from_datum_type(datum_type: DatumType) -> Option<DataType> {
     Some(match datum_type.unquantized() {
         DatumType::Bool => DataType::Bool,

@@ -6,8 +6,8 @@ use crate::{Error, Result};
 use foldhash::{HashMap, HashMapExt as _};
 use std::collections::BTreeMap;
 
-/// What the inputs, the outputs, the notes on values and the initializers of a graph say, by name; the symbols in `bindings`
-/// are numbers.
+/// What the inputs, the outputs, the notes on values and the initializers of a graph say, by name; the symbols in
+/// `bindings` are numbers.
 ///
 /// # Errors
 /// Where two of them give one value different element types, numbers of axes, or sizes.

@@ -1,5 +1,5 @@
-//! Rules that tract does not have, or not for training, or not for sizes that are symbols; and those that are too simple to
-//! ask for.
+//! Rules that tract does not have, or not for training, or not for sizes that are symbols; and those that are too
+//! simple to ask for.
 
 use super::convert::{closed, dims, ints};
 use crate::onnx::proto::NodeProto;
@@ -8,8 +8,8 @@ use tract_onnx::tract_hir::internal::{
     DatumType, DimFact, Factoid as _, GenericFactoid, InferenceFact, ShapeFactoid, TDim, TVec, tensor0,
 };
 
-/// What `node` makes of its inputs, of which `input` tells: one fact for each output, named or not; none where there is no
-/// rule here.
+/// What `node` makes of its inputs, of which `input` tells: one fact for each output, named or not; none where there is
+/// no rule here.
 pub(super) fn infer(node: &NodeProto, input: impl Fn(usize) -> Option<InferenceFact>) -> Option<Vec<InferenceFact>> {
     let first = input(0)?;
     let like = |fact: InferenceFact| fact.without_value();
@@ -62,8 +62,8 @@ pub(super) fn infer(node: &NodeProto, input: impl Fn(usize) -> Option<InferenceF
     Some(outputs)
 }
 
-/// The shape that Reshape makes of `data` by the elements of `shape`, where these are known. tract leaves open what is left (−1) where
-/// the sizes are symbols.
+/// The shape that Reshape makes of `data` by the elements of `shape`, where these are known. tract leaves open what is
+/// left (−1) where the sizes are symbols.
 fn reshaped(node: &NodeProto, data: &InferenceFact, shape: &InferenceFact) -> Option<ShapeFactoid> {
     let Some((dims, entries)) = closed(&data.shape).zip(dims(shape)) else {
         // It has as many axes as there are elements all the same.
@@ -125,8 +125,8 @@ fn is_numbers(shape: &ShapeFactoid) -> bool {
     closed(shape).is_some_and(|dims| dims.iter().all(|dim| matches!(dim, GenericFactoid::Only(TDim::Val(_)))))
 }
 
-/// The shape of what Slice takes out of its input. tract takes it for granted that a size that is a symbol reaches as far as
-/// the slice does.
+/// The shape of what Slice takes out of its input. tract takes it for granted that a size that is a symbol reaches as
+/// far as the slice does.
 fn sliced(node: &NodeProto, data: &InferenceFact, input: impl Fn(usize) -> Option<InferenceFact>) -> ShapeFactoid {
     let numbers = |name: &str, position: usize| match node.ints(name) {
         Some(ints) => Some(ints.to_vec()),
@@ -152,8 +152,8 @@ fn sliced(node: &NodeProto, data: &InferenceFact, input: impl Fn(usize) -> Optio
     ShapeFactoid::closed(dims)
 }
 
-/// How many elements from `start` to before `end` in steps of `step` there are, by the standard's rules for what is out of
-/// bounds.
+/// How many elements from `start` to before `end` in steps of `step` there are, by the standard's rules for what is out
+/// of bounds.
 fn size_of_slice(dim: &DimFact, start: i64, end: i64, step: i64) -> DimFact {
     match dim {
         GenericFactoid::Only(TDim::Val(size)) if step != 0 => {

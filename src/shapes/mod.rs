@@ -8,10 +8,10 @@
 //! unknown; a few operators that matter for training, or that it gets wrong, have rules here (`local.rs`), and whole
 //! numbers are computed exactly (`whole.rs`).
 //!
-//! What the operators make of the inputs is what will happen when the model runs, and goes before a declaration, which
-//! may be left over from before an edit: a declaration fills in what the operators leave open. Where an operator says
-//! one number and the declaration of its output another, the axis counts as unknown; where they differ in the number of
-//! axes, all do.
+//! What the operators make of the inputs is what will happen when the model runs, and takes precedence over a
+//! declaration, which may be left over from before an edit: a declaration fills in what the operators leave open. Where
+//! an operator says one number and the declaration of its output another, the axis counts as unknown; where they differ
+//! in the number of axes, all do.
 
 mod bindings;
 mod convert;
@@ -29,12 +29,13 @@ use crate::graph::Facts;
 use crate::onnx::Model;
 use std::collections::BTreeMap;
 
-/// What is known of the values of `model`, with every dimension symbol in `bindings` at the number that it is bound to. The
-/// nodes are in topological order.
+/// What is known of the values of `model`, with every dimension symbol in `bindings` at the number that it is bound to.
+/// The nodes are in topological order.
 ///
-/// An axis of unknown size is a [`Dim::Symbol`](crate::graph::Dim::Symbol): the file's own symbol, an expression in such
-/// symbols, or `value[axis]`, which is the size of that axis of that value. Texts that are equal stand for equal numbers.
-/// Values in the branches of an If are among them, unless two have one name; those in the body of a Loop or Scan are not.
+/// An axis of unknown size is a [`Dim::Symbol`](crate::graph::Dim::Symbol): the file's own symbol, an expression in
+/// such symbols, or `value[axis]`, which is the size of that axis of that value. Texts that are equal stand for equal
+/// numbers. Values in the branches of an If are among them, unless two have one name; those in the body of a Loop or
+/// Scan are not.
 ///
 /// # Errors
 /// Where a binding is of a symbol that the model does not have, or the file contradicts itself about a value.

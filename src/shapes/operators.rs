@@ -1,7 +1,7 @@
 //! tract's inference rules, one node at a time.
 //!
-//! A whole model in tract's hands would stop at the first operator that it cannot build, and would have to hold the weights.
-//! One by one, its rules are a function from the facts of the inputs to the facts of the outputs.
+//! A whole model in tract's hands would stop at the first operator that it cannot build, and would have to hold the
+//! weights. One by one, its rules are a function from the facts of the inputs to the facts of the outputs.
 
 use crate::graph::SMALL;
 use crate::onnx::DataType;
@@ -39,14 +39,14 @@ impl Operators {
         }
     }
 
-    /// Where the symbols live. Those that a rule makes for a size that it does not know come from here too, so that they
-    /// differ from all others.
+    /// Where the symbols live. Those that a rule makes for a size that it does not know come from here too, so that
+    /// they differ from all others.
     pub(super) fn scope(&self) -> &SymbolScope {
         &self.template.symbols
     }
 
-    /// What `node` makes of the inputs that it has, without those that are left out: one fact for each output. None where
-    /// tract does not know.
+    /// What `node` makes of the inputs that it has, without those that are left out: one fact for each output. None
+    /// where tract does not know.
     pub(super) fn infer(&mut self, node: &NodeProto, inputs: TVec<InferenceFact>) -> Option<TVec<InferenceFact>> {
         if !axis_exists(node, &inputs) {
             return None;
@@ -104,15 +104,16 @@ impl Operators {
     }
 }
 
-/// Whether the attribute `axis`, if there is one, is an axis of the first input, or at most the one after its last. Some rules
-/// count up to it, and to a negative one for ever.
+/// Whether the attribute `axis`, if there is one, is an axis of the first input, or at most the one after its last.
+/// Some rules count up to it, and to a negative one for ever.
 fn axis_exists(node: &NodeProto, inputs: &[InferenceFact]) -> bool {
     let Some(rank) = inputs.first().and_then(|input| input.shape.rank().concretize()) else { return true };
     let is_of_output = node.is("", "OneHot");
     node.attribute("axis").is_none_or(|axis| (-rank - i64::from(is_of_output)..=rank).contains(&axis.i()))
 }
 
-/// What a node does, whatever its name and those of the values: operator, attributes, and which inputs and outputs it has.
+/// What a node does, whatever its name and those of the values: operator, attributes, and which inputs and outputs it
+/// has.
 fn operation(node: &NodeProto) -> Vec<u8> {
     let mut bytes = node.op_type().as_bytes().to_vec();
     for names in [&node.input, &node.output] {

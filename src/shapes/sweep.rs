@@ -25,8 +25,8 @@ pub(super) fn facts(model: &Model, bindings: &BTreeMap<String, i64>) -> Result<F
     Ok(sweep.facts)
 }
 
-/// The analysis of a graph node by node, for who changes nodes on the way by what is known of the values before them. What the graph
-/// declares is known from the start.
+/// The analysis of a graph node by node, for who changes nodes on the way by what is known of the values before them.
+/// What the graph declares is known from the start.
 pub(crate) struct Analysis<'g> {
     sweep: Sweep<'g>,
     declared: HashMap<&'g str, Fact>,
@@ -79,7 +79,8 @@ struct Sweep<'b> {
 impl<'b> Sweep<'b> {
     fn new(model: &Model, bindings: &'b BTreeMap<String, i64>) -> Self {
         let operators = Operators::new(model.opset("").unwrap_or(1));
-        // All symbols of the file come before those that are made for unknown sizes, so that the latter get other names.
+        // All symbols of the file come before those that are made for unknown sizes, so that the latter get other
+        // names.
         let symbols = bindings::symbols(model).into_iter().map(|symbol| operators.scope().sym(symbol)).collect();
         Self {
             operators,
@@ -173,7 +174,8 @@ impl<'b> Sweep<'b> {
         Ok(merged)
     }
 
-    /// Notes what is known of a value: what the operators say, and where they leave something open, what the file declares.
+    /// Notes what is known of a value: what the operators say, and where they leave something open, what the file
+    /// declares.
     fn settle(&mut self, name: &str, inferred: InferenceFact, declared: Option<&Fact>, is_branch: bool) {
         let known = self.fill(name, inferred, declared);
         let value = Value::from(name);

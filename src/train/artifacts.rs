@@ -31,8 +31,8 @@ pub fn find_artifacts(folder: &Path) -> Result<Artifacts> {
 /// was rewritten with.
 ///
 /// # Errors
-/// Where one is given in vain, negative or not finite, or neither given nor recorded; where the training model is no ONNX
-/// model.
+/// Where one is given in vain, negative or not finite, or neither given nor recorded; where the training model is no
+/// ONNX model.
 pub fn exposed_numbers(
     training_model: &Path,
     r: Option<f32>,

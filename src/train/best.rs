@@ -43,8 +43,8 @@ impl Metric {
         }
     }
 
-    /// What a run is judged by where nothing was asked for: the test error, else the test loss, and without test data the
-    /// training loss. None after an epoch that was not evaluated.
+    /// What a run is judged by where nothing was asked for: the test error, else the test loss, and without test data
+    /// the training loss. None after an epoch that was not evaluated.
     fn by_default(report: &EpochReport, has_test: bool) -> Option<Self> {
         let measured = |metric: &Self| metric.of(report).is_some();
         if has_test { [Self::TestError, Self::TestLoss].into_iter().find(measured) } else { Some(Self::Loss) }
@@ -94,8 +94,9 @@ impl Standing {
         self.judged.saturating_sub(self.improved.map_or(0, |improved| improved.epoch))
     }
 
-    /// Compares an epoch with those before by `wanted`, or else by what there is; `margin` is what counts as an improvement. An epoch
-    /// that was not evaluated is not judged by what it lacks. A run that is suddenly judged by something else begins anew.
+    /// Compares an epoch with those before by `wanted`, or else by what there is; `margin` is what counts as an
+    /// improvement. An epoch that was not evaluated is not judged by what it lacks. A run that is suddenly judged by
+    /// something else begins anew.
     ///
     /// # Errors
     /// Where the epoch was evaluated and `wanted` was not measured.

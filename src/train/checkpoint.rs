@@ -1,11 +1,11 @@
 //! Checkpoints that survive being killed at any moment.
 //!
 //! A checkpoint is a folder with the engine's own file and `state.json`: `epoch-00003` after three epochs,
-//! `epoch-00003-batch-000007` where the run was stopped seven batches later. It is written under another name, every file in it
-//! flushed to the disk, then its own list of names; only then is it renamed, and the list of checkpoints flushed. So a folder of
-//! that name is always complete, after a loss of power too, and what an older one is removed for is durable before. One is
-//! removed by renaming it first. `state.json` has the length and checksum of the engine's files: what is damaged later is found
-//! out, and passed over.
+//! `epoch-00003-batch-000007` where the run was stopped seven batches later. It is written under another name, every
+//! file in it flushed to the disk, then its own list of names; only then is it renamed, and the list of checkpoints
+//! flushed. So a folder of that name is always complete, after a loss of power too, and what an older one is removed
+//! for is durable before. One is removed by renaming it first. `state.json` has the length and checksum of the engine's
+//! files: what is damaged later is found out, and passed over.
 
 use super::best::Standing;
 use super::means::Means;
@@ -209,7 +209,8 @@ impl Checkpoint {
         self.passed_over || self.state.diverged.is_some()
     }
 
-    /// What is wrong with newer checkpoints that were passed over for this one, a sentence each with the file that is damaged.
+    /// What is wrong with newer checkpoints that were passed over for this one, a sentence each with the file that is
+    /// damaged.
     pub fn damaged(&self) -> &[String] {
         &self.damaged
     }
@@ -330,9 +331,9 @@ impl Checkpoint {
         Ok(())
     }
 
-    /// Writes a checkpoint into `folder`, the engine's file through `save`, then removes those that are no longer needed: all
-    /// but the `keep` newest and that of the end of epoch `best`. Where there already is one of this moment nothing is
-    /// written but that the run has diverged: a run's state at a moment is a function of its fingerprint.
+    /// Writes a checkpoint into `folder`, the engine's file through `save`, then removes those that are no longer
+    /// needed: all but the `keep` newest and that of the end of epoch `best`. Where there already is one of this moment
+    /// nothing is written but that the run has diverged: a run's state at a moment is a function of its fingerprint.
     ///
     /// # Errors
     /// Where a file cannot be written. What was there before still is.
@@ -350,7 +351,8 @@ impl Checkpoint {
             let written = save(&unfinished.join(ENGINE_FILE))
                 .and_then(|()| finish(&unfinished, &target, state).map_err(|e| cannot(&e)));
             if written.is_err() {
-                // On a full disk it would be in the way; where it cannot be removed either, the next writer tries again.
+                // On a full disk it would be in the way; where it cannot be removed either, the next writer tries
+                // again.
                 let _ = remove_if_there(&unfinished);
             }
             written?;

@@ -175,11 +175,11 @@ pub fn prepare(
     Ok(classes)
 }
 
-/// Trains from `progress` to the end of the last epoch, or of the one that the policy's patience ends with. Evaluates and
-/// writes checkpoints as the policy says, a last one whenever it ends.
+/// Trains from `progress` to the end of the last epoch, or of the one that the policy's patience ends with. Evaluates
+/// and writes checkpoints as the policy says, a last one whenever it ends.
 ///
-/// A run that goes on from a checkpoint takes the steps and writes the numbers that one which was never interrupted would have:
-/// what a step depends on is in the engine's file, the progress and the configuration.
+/// A run that goes on from a checkpoint takes the steps and writes the numbers that one which was never interrupted
+/// would have: what a step depends on is in the engine's file, the progress and the configuration.
 ///
 /// # Errors
 /// Where the engine fails, a file cannot be written, or the metric of the best epoch is not measured; the last

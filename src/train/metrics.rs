@@ -41,8 +41,8 @@ fn null_as_nan<'de, D: Deserializer<'de>, T: Deserialize<'de> + From<f32>>(deser
     Ok(Option::deserialize(deserializer)?.unwrap_or(T::from(f32::NAN)))
 }
 
-/// How many rows of `logits` (`[batch, classes]`) have their label among the `k` largest. A row with a NaN never has; of equal
-/// logits those at other classes count as the larger, so that a model that tells nothing apart is wrong.
+/// How many rows of `logits` (`[batch, classes]`) have their label among the `k` largest. A row with a NaN never has;
+/// of equal logits those at other classes count as the larger, so that a model that tells nothing apart is wrong.
 ///
 /// ```
 /// use ndarray::array;
@@ -182,8 +182,8 @@ pub struct EpochReport {
 }
 
 impl EpochReport {
-    /// What tells a better epoch from a worse one where nothing else was asked for: the test error, else the test loss; less is better.
-    /// None where the epoch was not evaluated, or what it came to is no number.
+    /// What tells a better epoch from a worse one where nothing else was asked for: the test error, else the test loss;
+    /// less is better. None where the epoch was not evaluated, or what it came to is no number.
     pub fn score(&self) -> Option<f64> {
         self.known_test_error().or(self.test_loss).filter(|score| score.is_finite())
     }

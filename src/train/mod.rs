@@ -1,4 +1,5 @@
-//! Training runs: data in batches, learning rates, metrics, checkpoints, and the loop over an [`crate::engine::Engine`].
+//! Training runs: data in batches, learning rates, metrics, checkpoints, and the loop over an
+//! [`crate::engine::Engine`].
 
 mod artifacts;
 pub mod augment;

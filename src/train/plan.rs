@@ -22,7 +22,8 @@ pub struct GrWarmup {
     pub what: Warmup,
     /// For how long.
     pub length: Span,
-    /// Whether the graph does it itself, by its input [`WARMUP_STEPS`]; else r and α are fed as they are after each step.
+    /// Whether the graph does it itself, by its input [`WARMUP_STEPS`]; else r and α are fed as they are after each
+    /// step.
     pub in_graph: bool,
 }
 
@@ -31,15 +32,15 @@ pub struct GrWarmup {
 pub struct Planned {
     /// What is fed.
     pub rates: Rates,
-    /// The radius that the step really uses, after its warm-up and 0 in a plain step of hybrid training; none where the graph has no
-    /// input for it.
+    /// The radius that the step really uses, after its warm-up and 0 in a plain step of hybrid training; none where the
+    /// graph has no input for it.
     pub r: Option<f32>,
     /// The weight of the perturbed gradient, after its warm-up; as for r.
     pub alpha: Option<f32>,
 }
 
-/// What the steps of a run are taken with: a function of the run's choices and the number of the step, so that a run goes on as if it had
-/// never stopped.
+/// What the steps of a run are taken with: a function of the run's choices and the number of the step, so that a run
+/// goes on as if it had never stopped.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Plan {
     rate: LearningRate,
@@ -56,8 +57,8 @@ impl Plan {
     /// The plan of a run with these choices, whose epochs have `steps_per_epoch` steps.
     ///
     /// # Errors
-    /// Where a number is out of its range, or the graph lacks the input that a choice needs: hybrid training that for r, a warm-up that
-    /// the graph does not do that for what grows.
+    /// Where a number is out of its range, or the graph lacks the input that a choice needs: hybrid training that for
+    /// r, a warm-up that the graph does not do that for what grows.
     pub fn new(config: &Config, steps_per_epoch: u64) -> Result<Self> {
         let Config { r, alpha, hybrid, gr_warmup, .. } = *config;
         let rate =

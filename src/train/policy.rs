@@ -12,8 +12,9 @@ pub struct CheckpointPolicy {
     pub checkpoint_every: NonZero<u64>,
     /// How many checkpoints are kept: the newest.
     pub keep: NonZero<usize>,
-    /// What the best epoch is told by; its checkpoint is kept as well. Where none is given, the best epoch is told by the
-    /// test error, else the test loss, and without test data the training loss, and its checkpoint goes like any other.
+    /// What the best epoch is told by; its checkpoint is kept as well. Where none is given, the best epoch is told by
+    /// the test error, else the test loss, and without test data the training loss, and its checkpoint goes like any
+    /// other.
     pub best: Option<Metric>,
     /// The epochs without an improvement after which the run ends; where none is given, it never does.
     pub patience: Option<NonZero<u64>>,
@@ -37,8 +38,8 @@ impl Default for CheckpointPolicy {
 }
 
 impl CheckpointPolicy {
-    /// Checks that what the best epoch is told by will be known in a run with a test set that is evaluated, if `has_test`, and
-    /// whose evaluation tells errors, if `tells_error`.
+    /// Checks that what the best epoch is told by will be known in a run with a test set that is evaluated, if
+    /// `has_test`, and whose evaluation tells errors, if `tells_error`.
     ///
     /// # Errors
     /// Where it will not.
@@ -54,8 +55,8 @@ impl CheckpointPolicy {
         }
     }
 
-    /// Adds to a run's fingerprint what decides the lines of `metrics.jsonl` and which epoch is the best. What is kept and when
-    /// the run ends may change from one resumption to the next.
+    /// Adds to a run's fingerprint what decides the lines of `metrics.jsonl` and which epoch is the best. What is kept
+    /// and when the run ends may change from one resumption to the next.
     #[must_use]
     pub fn add_to(&self, fingerprint: Fingerprint) -> Fingerprint {
         fingerprint.with("evaluate every", self.evaluate_every.get()).with("best by", self.best.map(Metric::name))

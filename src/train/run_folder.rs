@@ -1,9 +1,9 @@
 //! The folder that a run leaves behind, and the names of everything in it.
 //!
-//! What is durable when: `metrics.jsonl` is written line by line and flushed to the disk before each checkpoint, which says how
-//! long it was; a resumed run cuts off what comes after. So its lines and the checkpoint always agree, whenever the run was
-//! killed. Results are written under another name, flushed, and renamed. A lock on `metrics.jsonl`, which ends with the
-//! process, keeps two runs from writing into one folder.
+//! What is durable when: `metrics.jsonl` is written line by line and flushed to the disk before each checkpoint, which
+//! says how long it was; a resumed run cuts off what comes after. So its lines and the checkpoint always agree,
+//! whenever the run was killed. Results are written under another name, flushed, and renamed. A lock on
+//! `metrics.jsonl`, which ends with the process, keeps two runs from writing into one folder.
 
 use super::checkpoint::{Checkpoint, Diverged, Fingerprint, Progress, State, remove_whole, sync_folder};
 use super::metrics::Event;
@@ -89,12 +89,13 @@ impl RunFolder {
             .help("--resume goes on with the run in it, --force replaces that run, --out names another folder"))
     }
 
-    /// The newest checkpoint of the run in `root` that is whole ([`Checkpoint::damaged`] says of others). None where there is
-    /// none yet, and the run can be begun with [`RunFolder::create`]: it was stopped before its first, or even before the
-    /// folder was made. So a run that is always started to be resumed begins by itself.
+    /// The newest checkpoint of the run in `root` that is whole ([`Checkpoint::damaged`] says of others). None where
+    /// there is none yet, and the run can be begun with [`RunFolder::create`]: it was stopped before its first, or even
+    /// before the folder was made. So a run that is always started to be resumed begins by itself.
     ///
     /// # Errors
-    /// Where a checkpoint cannot be read, or all are damaged; where `root` holds no run, but files that one would replace.
+    /// Where a checkpoint cannot be read, or all are damaged; where `root` holds no run, but files that one would
+    /// replace.
     pub fn newest_checkpoint(root: &Path) -> Result<Option<Checkpoint>> {
         let newest = Checkpoint::newest(&root.join(Self::CHECKPOINTS))?;
         if newest.is_some() || root.join(Self::METRICS).is_file() {
@@ -123,8 +124,8 @@ impl RunFolder {
         }
     }
 
-    /// Goes on with the run in `root` after `checkpoint`: what `metrics.jsonl` says of later steps is cut off, and newer
-    /// checkpoints, which are damaged, are set aside as `damaged-…`. The run is no longer over, if it was.
+    /// Goes on with the run in `root` after `checkpoint`: what `metrics.jsonl` says of later steps is cut off, and
+    /// newer checkpoints, which are damaged, are set aside as `damaged-…`. The run is no longer over, if it was.
     ///
     /// # Errors
     /// Where the fingerprint is not that of the run, a file cannot be written, or another process trains there.
@@ -192,8 +193,8 @@ impl RunFolder {
         self.root.join(name)
     }
 
-    /// Appends a line to `metrics.jsonl`, in one write. It survives the end of the process, and from the next checkpoint on
-    /// the loss of power.
+    /// Appends a line to `metrics.jsonl`, in one write. It survives the end of the process, and from the next
+    /// checkpoint on the loss of power.
     ///
     /// # Errors
     /// Where it cannot be written; what was written of it is removed.
@@ -211,8 +212,8 @@ impl RunFolder {
         Ok(())
     }
 
-    /// Writes a checkpoint, and removes those that `policy` does not keep; the metrics so far are on the disk before it. Where
-    /// there already is one of this moment, nothing is written.
+    /// Writes a checkpoint, and removes those that `policy` does not keep; the metrics so far are on the disk before
+    /// it. Where there already is one of this moment, nothing is written.
     ///
     /// # Errors
     /// Where it cannot be written; the last one is still there.
@@ -264,8 +265,8 @@ impl RunFolder {
             .map_err(can_be_resumed)
     }
 
-    /// The checkpoint of the end of the best epoch so far. None before the first, and where it is not kept: it surely is where
-    /// [`CheckpointPolicy::best`] asks for it, unless newer ones were damaged since.
+    /// The checkpoint of the end of the best epoch so far. None before the first, and where it is not kept: it surely
+    /// is where [`CheckpointPolicy::best`] asks for it, unless newer ones were damaged since.
     ///
     /// # Errors
     /// Where a checkpoint cannot be read, or that one is damaged.
@@ -291,8 +292,8 @@ impl RunFolder {
         self.write_result(Self::STATE, write)
     }
 
-    /// Has `write` write the file `name`, one of the names above, whole or not at all, and returns its path. It is durable when
-    /// this returns.
+    /// Has `write` write the file `name`, one of the names above, whole or not at all, and returns its path. It is
+    /// durable when this returns.
     ///
     /// # Errors
     /// Where `write` fails, or the file cannot be written.
@@ -307,7 +308,8 @@ impl RunFolder {
                 .map_err(|error| Error::io("write the result", &target, &error))
         });
         if written.is_err() {
-            // On a full disk it would be in the way; where it cannot be removed either, the next run that is begun here tries.
+            // On a full disk it would be in the way; where it cannot be removed either, the next run that is begun here
+            // tries.
             let _ = fs::remove_file(&unfinished);
         }
         written.map(|()| target).map_err(can_be_resumed)

@@ -40,8 +40,8 @@ pub enum Schedule {
 impl Schedule {
     /// γ where none is given.
     pub const GAMMA: f64 = 0.1;
-    /// The end of an exponential schedule where none is given: what EfficientNet's factor of 0.97 every 2.4 epochs (Tan & Le,
-    /// ICML 2019) comes to in 350 epochs.
+    /// The end of an exponential schedule where none is given: what EfficientNet's factor of 0.97 every 2.4 epochs (Tan
+    /// & Le, ICML 2019) comes to in 350 epochs.
     pub const EXPONENTIAL_FINAL_SHARE: f64 = 0.012;
 
     /// Whether the rate of a step depends on how long the run is.
@@ -85,8 +85,8 @@ impl Schedule {
     }
 }
 
-/// The learning rate of every step of a run. With the peak η, W warm-up steps, T steps in all and the final share f, step t
-/// (from 0) is taken with
+/// The learning rate of every step of a run. With the peak η, W warm-up steps, T steps in all and the final share f,
+/// step t (from 0) is taken with
 ///
 /// - η·(t+1)/W for t < W, and then, where s = (t−W)/(T−W),
 /// - η (constant),
@@ -115,7 +115,8 @@ pub struct LearningRate {
 }
 
 impl LearningRate {
-    /// The rate with this peak, which is reached at the end of `warmup`, in a run of `epochs` epochs of `steps_per_epoch` steps.
+    /// The rate with this peak, which is reached at the end of `warmup`, in a run of `epochs` epochs of
+    /// `steps_per_epoch` steps.
     ///
     /// # Errors
     /// Where the peak is negative or not finite, or the schedule's numbers are out of range.

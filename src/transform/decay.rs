@@ -4,8 +4,8 @@ use super::scale::scaled;
 use super::{Training, Transform};
 use crate::graph::Value;
 
-/// g + w·θ with w = `gnp.weight_decay`. In front of an optimizer it is coupled decay (PyTorch's `weight_decay` of SGD, Adam and
-/// RMSprop), behind it decoupled decay (AdamW: Loshchilov and Hutter, ICLR 2019).
+/// g + w·θ with w = `gnp.weight_decay`. In front of an optimizer it is coupled decay (PyTorch's `weight_decay` of SGD,
+/// Adam and RMSprop), behind it decoupled decay (AdamW: Loshchilov and Hutter, ICLR 2019).
 #[derive(Clone, Debug, PartialEq)]
 pub struct WeightDecay {
     /// The weight w.

@@ -1,8 +1,8 @@
 //! Gradient transformations: from the penalised gradient to the update of the parameters.
 //!
-//! A [`Transform`] takes a gradient per parameter and returns one per parameter; an optimizer is a chain of them, as in optax.
-//! Numbers that a schedule may want to move are inputs of the graph ([`Training::hyperparameter`]), what is kept from step to
-//! step are slots ([`Training::slot`]).
+//! A [`Transform`] takes a gradient per parameter and returns one per parameter; an optimizer is a chain of them, as in
+//! optax. Numbers that a schedule may want to move are inputs of the graph ([`Training::hyperparameter`]), what is kept
+//! from step to step are slots ([`Training::slot`]).
 
 mod adam;
 mod clip;
@@ -26,6 +26,7 @@ use crate::graph::Value;
 
 /// A function from gradients to gradients, as nodes.
 pub trait Transform {
-    /// Appends the transformation of `gradients`, one for each of the training's parameters, in their order, shapes and element types.
+    /// Appends the transformation of `gradients`, one for each of the training's parameters, in their order, shapes and
+    /// element types.
     fn apply(&self, training: &mut Training<'_>, gradients: Vec<Value>) -> Vec<Value>;
 }

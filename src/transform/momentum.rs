@@ -3,7 +3,8 @@
 use super::{Training, Transform};
 use crate::graph::Value;
 
-/// m ← μ·m + g; the update is m, or g + μ·m in Nesterov's form. PyTorch's `SGD(momentum, nesterov)` with its default dampening of 0.
+/// m ← μ·m + g; the update is m, or g + μ·m in Nesterov's form. PyTorch's `SGD(momentum, nesterov)` with its default
+/// dampening of 0.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Momentum {
     /// μ, the input `gnp.momentum`.

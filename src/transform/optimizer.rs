@@ -171,8 +171,8 @@ impl Optimizer {
         chain
     }
 
-    /// Appends the update θ − lr·u, with u what the chain makes of `gradients`; `factors` has a factor for each of the training's
-    /// parameters. Returns the new parameters.
+    /// Appends the update θ − lr·u, with u what the chain makes of `gradients`; `factors` has a factor for each of the
+    /// training's parameters. Returns the new parameters.
     pub fn update(&self, training: &mut Training<'_>, gradients: Vec<Value>, factors: &Factors) -> Vec<Value> {
         let rate = training.hyperparameter(LEARNING_RATE, self.default_learning_rate());
         let chain = self.chain(factors);

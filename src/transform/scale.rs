@@ -49,8 +49,8 @@ impl fmt::Display for Scale {
     }
 }
 
-/// The factor of each of `parameters`, their names: that of the last of `scales` that matches it, else 1. `flag` is what they were
-/// given with.
+/// The factor of each of `parameters`, their names: that of the last of `scales` that matches it, else 1. `flag` is
+/// what they were given with.
 ///
 /// # Errors
 /// Where one matches no parameter.

@@ -60,8 +60,8 @@ impl<'g> Training<'g> {
         name.into()
     }
 
-    /// State of the shape of parameter `index`, zeros at first, called `<parameter>.<slot>`. `next` gives its value at the end of
-    /// the step, which is returned.
+    /// State of the shape of parameter `index`, zeros at first, called `<parameter>.<slot>`. `next` gives its value at
+    /// the end of the step, which is returned.
     pub fn slot(
         &mut self,
         index: usize,
@@ -95,8 +95,8 @@ impl<'g> Training<'g> {
         STEP.into()
     }
 
-    /// What was asked for: hyperparameters and optimizer slots in the order of their first use, and the next number of the step
-    /// where something counts steps.
+    /// What was asked for: hyperparameters and optimizer slots in the order of their first use, and the next number of
+    /// the step where something counts steps.
     pub fn finish(self) -> (Vec<Hyperparameter>, Vec<State>, Option<Value>) {
         (self.hyperparameters, self.slots, self.step)
     }

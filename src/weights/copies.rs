@@ -90,7 +90,8 @@ impl<'g> Search<'g, '_> {
         Ok(Edit::Tie { name: tie.name.clone(), to: tie.to.clone(), transposed })
     }
 
-    /// Pairs of weights that hold the same numbers, which are not all one: the copy, the other, and whether it is transposed.
+    /// Pairs of weights that hold the same numbers, which are not all one: the copy, the other, and whether it is
+    /// transposed.
     fn equal_pairs(&mut self) -> Result<Vec<(&'g str, &'g str, bool)>> {
         let mut tensors: Vec<(&str, &TensorProto)> = self
             .constants

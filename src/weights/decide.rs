@@ -1,8 +1,8 @@
 //! The decision: which constants train, and why.
 //!
-//! In this order: what the user says; what the exporter recorded; what the elements tell of masks and the like; the place in the graph,
-//! with the name as further evidence. Where these contradict each other, or there are none, a constant is *undecided*: something is
-//! done, and said.
+//! In this order: what the user says; what the exporter recorded; what the elements tell of masks and the like; the
+//! place in the graph, with the name as further evidence. Where these contradict each other, or there are none, a
+//! constant is *undecided*: something is done, and said.
 
 use super::names::{self, Name};
 use super::record::{Kind, Record, Source};
@@ -308,7 +308,8 @@ impl Judge<'_, '_> {
             Source::Made(parameters) => Some(trains(Reason::Computed(owned(parameters)))),
             Source::Changed => Some(trains(Reason::Folded)),
             Source::Literal => Some(stays(Reason::Recorded(Kind::Constant))),
-            // The exporter writes nothing beside what it makes up itself; another program may have been at the file since.
+            // The exporter writes nothing beside what it makes up itself; another program may have been at the file
+            // since.
             Source::Unknown if strongest(uses).is_a_weights() => None,
             Source::Unknown => Some(stays(Reason::Recorded(Kind::Constant))),
         }

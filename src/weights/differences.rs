@@ -16,7 +16,8 @@ pub struct Lost {
 }
 
 impl Lost {
-    /// What `record` has and `graph` has not. Of weights that are one in the module the exporter keeps one; the others are not lost.
+    /// What `record` has and `graph` has not. Of weights that are one in the module the exporter keeps one; the others
+    /// are not lost.
     pub(super) fn of(record: &Record, graph: &GraphProto) -> Self {
         let mut there: HashSet<&str> = HashSet::default();
         for name in graph.initializer.iter().map(|tensor| tensor.name()) {

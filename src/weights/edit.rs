@@ -1,7 +1,7 @@
 //! Changes to a model that give its weights back what an exporter took from them.
 //!
-//! They are made to the graph as it was read, before it is normalised, and are part of the choices in a step model's metadata: the
-//! evaluation model and the trained file follow from the same changes.
+//! They are made to the graph as it was read, before it is normalised, and are part of the choices in a step model's
+//! metadata: the evaluation model and the trained file follow from the same changes.
 
 use crate::onnx::DataType;
 use crate::onnx::proto::{AttributeProto, GraphProto, NodeProto, TensorProto};
@@ -23,8 +23,8 @@ pub struct Reader {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Edit {
-    /// A new initializer `name` with the elements of `like` is what `readers` read from now on; or, where there are none, what an
-    /// `Identity` of `like` made under this name.
+    /// A new initializer `name` with the elements of `like` is what `readers` read from now on; or, where there are
+    /// none, what an `Identity` of `like` made under this name.
     Separate {
         /// The new initializer.
         name: String,

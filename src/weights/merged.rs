@@ -1,12 +1,14 @@
-//! Weights that an exporter merged because their elements happened to be equal, and biases that it dropped because they were zero.
+//! Weights that an exporter merged because their elements happened to be equal, and biases that it dropped because they
+//! were zero.
 //!
-//! In a fresh network all norms of a width have the same ones and zeros, and copies of a layer the same random numbers. PyTorch's
-//! exporters keep one tensor of each: TorchScript's writes `Identity` nodes for the others, under their names; the default one lets all
-//! readers read the one tensor. A weight that the network itself uses in several places looks the same. What tells them apart is, in this
-//! order: the operations that the exporter recorded; a statistic of BatchNormalization, which moves and must not move a weight; an
-//! `Identity` of TorchScript's exporter under the name of a parameter, since it writes none for a weight that the module itself has
-//! twice; elements that are all one number; names, of weights or of the modules that read them, that differ in numbers alone, as those of
-//! copied layers do.
+//! In a fresh network all norms of a width have the same ones and zeros, and copies of a layer the same random numbers.
+//! PyTorch's exporters keep one tensor of each: TorchScript's writes `Identity` nodes for the others, under their
+//! names; the default one lets all readers read the one tensor. A weight that the network itself uses in several places
+//! looks the same. What tells them apart is, in this order: the operations that the exporter recorded; a statistic of
+//! BatchNormalization, which moves and must not move a weight; an `Identity` of TorchScript's exporter under the name
+//! of a parameter, since it writes none for a weight that the module itself has twice; elements that are all one
+//! number; names, of weights or of the modules that read them, that differ in numbers alone, as those of copied layers
+//! do.
 
 use super::Sharing;
 use super::edit::{Constants, Edit, Reader};
@@ -141,7 +143,8 @@ impl Search<'_, '_> {
         count
     }
 
-    /// What the operations that the exporter recorded read: tensors of the module, and constants of the file that are, or were, such.
+    /// What the operations that the exporter recorded read: tensors of the module, and constants of the file that are,
+    /// or were, such.
     fn operations<'s>(&'s self, record: &'s Record) -> Vec<Operation<'s>> {
         let mut operations: Vec<Operation> = Vec::new();
         let mut places: HashMap<&str, usize> = HashMap::default();
@@ -162,8 +165,8 @@ impl Search<'_, '_> {
         operations
     }
 
-    /// Separates readers of what the exporter computed from a parameter of another module, where their own module has a parameter of
-    /// that name which is nowhere in the file.
+    /// Separates readers of what the exporter computed from a parameter of another module, where their own module has a
+    /// parameter of that name which is nowhere in the file.
     fn by_module(&self, apart: &mut Apart, record: &Record, untied: &HashSet<String>) {
         let absent = record.absent(self.graph);
         for node in self.graph.node.iter().filter(|_| !absent.is_empty()) {
@@ -251,8 +254,8 @@ impl Search<'_, '_> {
         }
     }
 
-    /// Whether the modules that read two constants have names that differ in numbers alone. A module that is called twice does not: its
-    /// nodes are `/fc/…` and `/fc_1/…`.
+    /// Whether the modules that read two constants have names that differ in numbers alone. A module that is called
+    /// twice does not: its nodes are `/fc/…` and `/fc_1/…`.
     fn readers_differ_in_numbers(&self, a: &str, b: &str) -> bool {
         let reader = |name: &str| {
             let reads = |node: &&NodeProto| !node.is("", "Identity") && node.input.iter().any(|input| input == name);

@@ -1,10 +1,11 @@
 //! Which constants of a forward model are weights, and which weights are one.
 //!
-//! A file does not say what trains, and does not always hold the weights as the network has them: exporters merge weights that happen to
-//! be equal, transpose one of two that are tied, drop biases that are zero. [`restore_sharing`] finds what was merged, copied or dropped
-//! and puts it right before the graph is normalised; [`decide`] then judges every float32 constant by what there is: the user's flags,
-//! what the exporter recorded ([`Record`]), where the constant stands in the graph, its elements, its name. Every verdict has a reason,
-//! and what is a guess is said to be one.
+//! A file does not say what trains, and does not always hold the weights as the network has them: exporters merge
+//! weights that happen to be equal, transpose one of two that are tied, drop biases that are zero. [`restore_sharing`]
+//! finds what was merged, copied or dropped and puts it right before the graph is normalised; [`decide`] then judges
+//! every float32 constant by what there is: the user's flags, what the exporter recorded ([`Record`]), where the
+//! constant stands in the graph, its elements, its name. Every verdict has a reason, and what is a guess is said to be
+//! one.
 
 mod copies;
 mod decide;
@@ -89,8 +90,8 @@ pub fn warnings(verdicts: &[Verdict], lost: &Lost) -> Vec<String> {
     differences::warnings(verdicts, lost)
 }
 
-/// Puts apart what an exporter merged, ties what it copied, puts back what it dropped; `record`, which is what it recorded, learns of the
-/// weights that are new.
+/// Puts apart what an exporter merged, ties what it copied, puts back what it dropped; `record`, which is what it
+/// recorded, learns of the weights that are new.
 ///
 /// # Errors
 /// Where `sharing` names what is not there or does not fit, or external data cannot be read.

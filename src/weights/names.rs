@@ -1,10 +1,10 @@
 //! What the name of a constant tells of it.
 //!
-//! Names are conventions: of PyTorch's modules (`blocks.0.norm1.weight`, `running_mean`), of its TorchScript exporter, which calls
-//! literals `/norm/Constant_output_0` and what it computed `onnx::MatMul_109`, of TensorFlow and its converter
-//! (`dense/kernel/ReadVariableOp:0`, `mul/y:0`, and for what it computed `norm/Reshape:0` and `const_fold_opt__12`), of Paddle and its
-//! converters (`conv2d_0.w_0`, `helper.constant.3`, `Constant@3`, and `helper.reshape.0`), of ONNX Script (`const_15_cast`), of MXNet
-//! (`bn0_gamma`), of scikit-learn (`coefficient`).
+//! Names are conventions: of PyTorch's modules (`blocks.0.norm1.weight`, `running_mean`), of its TorchScript exporter,
+//! which calls literals `/norm/Constant_output_0` and what it computed `onnx::MatMul_109`, of TensorFlow and its
+//! converter (`dense/kernel/ReadVariableOp:0`, `mul/y:0`, and for what it computed `norm/Reshape:0` and
+//! `const_fold_opt__12`), of Paddle and its converters (`conv2d_0.w_0`, `helper.constant.3`, `Constant@3`, and
+//! `helper.reshape.0`), of ONNX Script (`const_15_cast`), of MXNet (`bn0_gamma`), of scikit-learn (`coefficient`).
 
 /// What a name says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

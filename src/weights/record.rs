@@ -2,14 +2,16 @@
 //!
 //! PyTorch's exporter (`torch.onnx.export(…, dynamo=True)`, the default) writes into the metadata of the file
 //!
-//! - `pkg.torch.export.ExportedProgram.graph_signature`: every parameter and buffer of the module, and the placeholder that stands for it
-//!   in the traced program (`p_fc_weight: PARAMETER target='fc.weight'`);
+//! - `pkg.torch.export.ExportedProgram.graph_signature`: every parameter and buffer of the module, and the placeholder
+//!   that stands for it in the traced program (`p_fc_weight: PARAMETER target='fc.weight'`);
 //! - for each initializer that it left as it was, `pkg.torch.export.graph_signature.InputSpec.kind`;
-//! - for each initializer that it computed, `pkg.onnxscript.optimizer.folded_from`: the names of what it was computed from;
-//! - for each node, `pkg.torch.onnx.fx_node`: the operation of the traced program that the node is a part of, with its arguments; and
-//!   `pkg.torch.onnx.name_scopes`: the modules that it is in.
+//! - for each initializer that it computed, `pkg.onnxscript.optimizer.folded_from`: the names of what it was computed
+//!   from;
+//! - for each node, `pkg.torch.onnx.fx_node`: the operation of the traced program that the node is a part of, with its
+//!   arguments; and `pkg.torch.onnx.name_scopes`: the modules that it is in.
 //!
-//! The last two are what tells readers apart: initializers with equal elements are merged, the placeholders in the text are not.
+//! The last two are what tells readers apart: initializers with equal elements are merged, the placeholders in the text
+//! are not.
 
 use super::Edit;
 use crate::onnx::Model;
@@ -68,7 +70,8 @@ pub enum Source<'r> {
     Made(Vec<&'r str>),
     /// The exporter computed it, from no parameter.
     Literal,
-    /// It has the name of a parameter but not its elements, or came to be with such a one: another operator was folded into it.
+    /// It has the name of a parameter but not its elements, or came to be with such a one: another operator was folded
+    /// into it.
     Changed,
     /// The record does not have it.
     Unknown,
@@ -125,8 +128,8 @@ impl Record {
         (!record.tensors.is_empty() && !record.hides_parameters()).then_some(record)
     }
 
-    /// Whether the weights are among the literals, and no parameter is in the file: the framework hid them from the exporter, as Keras
-    /// does on PyTorch. Then the record tells nothing.
+    /// Whether the weights are among the literals, and no parameter is in the file: the framework hid them from the
+    /// exporter, as Keras does on PyTorch. Then the record tells nothing.
     fn hides_parameters(&self) -> bool {
         let is_parameter = |name: &String| self.kind(name) == Some(Kind::Parameter);
         let holds_parameter = |note: &Note| match note {
@@ -137,7 +140,8 @@ impl Record {
         self.notes.values().any(is_literal) && !self.notes.values().any(holds_parameter)
     }
 
-    /// Lines such as `p_fc_weight: PARAMETER target='fc.weight'`; inputs first, then, after `# outputs`, what is returned.
+    /// Lines such as `p_fc_weight: PARAMETER target='fc.weight'`; inputs first, then, after `# outputs`, what is
+    /// returned.
     fn read_signature(&mut self, signature: &str) {
         for line in signature.lines().take_while(|line| !line.starts_with("# outputs")) {
             let Some((placeholder, rest)) = line.split_once(": ") else { continue };
@@ -203,8 +207,8 @@ impl Record {
         }
     }
 
-    /// The parameters that are nowhere in `graph`: no constant is one or was computed from it, and no operation that is left reads it.
-    /// In the order of the module.
+    /// The parameters that are nowhere in `graph`: no constant is one or was computed from it, and no operation that is
+    /// left reads it. In the order of the module.
     pub fn absent(&self, graph: &GraphProto) -> Vec<&str> {
         let mut there: HashSet<&str> = HashSet::default();
         for name in graph.initializer.iter().map(|tensor| tensor.name()) {
@@ -217,9 +221,10 @@ impl Record {
         self.parameters.iter().map(String::as_str).filter(|name| !there.contains(name)).collect()
     }
 
-    /// Notes which initializers hold the elements of a parameter in another order. The exporter writes an operation in several nodes,
-    /// of which it computes those that read constants alone: what is left then reads, in place of the parameter of the operation,
-    /// the result. Where the operation names something else, the program itself computed it.
+    /// Notes which initializers hold the elements of a parameter in another order. The exporter writes an operation in
+    /// several nodes, of which it computes those that read constants alone: what is left then reads, in place of the
+    /// parameter of the operation, the result. Where the operation names something else, the program itself computed
+    /// it.
     pub fn note_rearranged(&mut self, graph: &GraphProto) {
         let mut rearranged = HashSet::default();
         for node in &graph.node {
@@ -235,7 +240,8 @@ impl Record {
         self.rearranged = rearranged;
     }
 
-    /// Whether the program made the initializer `name` of one parameter by operations that change its shape alone, as their names tell.
+    /// Whether the program made the initializer `name` of one parameter by operations that change its shape alone, as
+    /// their names tell.
     fn is_view(&self, name: &str) -> bool {
         let Some(Note::FoldedFrom(sources)) = self.notes.get(name) else { return false };
         let is_parameter = |name: &&String| self.kind(name) == Some(Kind::Parameter);
@@ -250,8 +256,8 @@ impl Record {
         self.rearranged.contains(name)
     }
 
-    /// The tensors of the module that the operation reads which `node` is a part of, in the order of its arguments. None where
-    /// the file does not say what operation that is.
+    /// The tensors of the module that the operation reads which `node` is a part of, in the order of its arguments.
+    /// None where the file does not say what operation that is.
     pub fn read_by(&self, node: &NodeProto) -> Option<Vec<&str>> {
         let operation = operation(node)?;
         let (_, arguments) = operation.split_once("(args = ")?;

@@ -1,8 +1,9 @@
 //! Where constants stand in a graph.
 //!
-//! One walk, in topological order, follows every float32 constant through what only moves or copies its elements, and through what is
-//! computed from constants alone, to the nodes where it meets data. There it has a *role*: the weight of a `Conv`, a table that is
-//! looked up, a vector that is added to something learned. Shapes may depend on data: what is made of sizes is no data.
+//! One walk, in topological order, follows every float32 constant through what only moves or copies its elements, and
+//! through what is computed from constants alone, to the nodes where it meets data. There it has a *role*: the weight
+//! of a `Conv`, a table that is looked up, a vector that is added to something learned. Shapes may depend on data: what
+//! is made of sizes is no data.
 
 use crate::graph::{Facts, Graph, for_each_subgraph};
 use crate::onnx::DataType;
@@ -256,7 +257,8 @@ impl<'g> Walk<'g, '_> {
         outputs.for_each(|output| _ = self.states.insert(output, state.clone()));
     }
 
-    /// Where data are multiplied or divided by what comes of √(v + ε), v is a variance, and what was subtracted from the data is a mean.
+    /// Where data are multiplied or divided by what comes of √(v + ε), v is a variance, and what was subtracted from
+    /// the data is a mean.
     fn moments(&mut self, node: &'g NodeProto, states: &[(usize, Option<State<'g>>)]) {
         let is_vector = |root: &Root| {
             let sizes = self.facts.get(root.name).and_then(|fact| fact.sizes());
@@ -405,8 +407,8 @@ struct Zones<'g> {
 }
 
 impl<'g> Zones<'g> {
-    /// Labels are inputs that reach no weight. The loss is what reads them, or what is made of them; and what comes after a value
-    /// that the graph returns, where no weight comes after it.
+    /// Labels are inputs that reach no weight. The loss is what reads them, or what is made of them; and what comes
+    /// after a value that the graph returns, where no weight comes after it.
     fn of(graph: &'g Graph, weighing: &[(usize, Role)], loss: &str) -> Self {
         let weighs = |table: bool| {
             let set: HashSet<usize> =

@@ -8,7 +8,8 @@ use crate::onnx::{DataType, Payloads};
 use bytes::Bytes;
 use std::path::Path;
 
-/// From this number on, an element that is added to a score leaves nothing of it: exp(−30) is less than the rounding of 1.
+/// From this number on, an element that is added to a score leaves nothing of it: exp(−30) is less than the rounding of
+/// 1.
 const SHUTS_OUT: f32 = -30.0;
 
 /// Reads the elements of a model's float32 constants.
@@ -76,8 +77,8 @@ impl Elements {
         }
     }
 
-    /// Whether every slice along the first axis, of at least two, holds the same elements, of which not all are one number:
-    /// a filter that is the same for every channel.
+    /// Whether every slice along the first axis, of at least two, holds the same elements, of which not all are one
+    /// number: a filter that is the same for every channel.
     pub fn repeats_one_slice(&self) -> bool {
         let count = self.dims.first().map_or(0, |&count| count.max(0) as usize);
         if count < 2 || self.bytes.is_empty() {
@@ -88,8 +89,9 @@ impl Elements {
         rest.chunks(slice).all(|other| other == first) && self.fill().is_none()
     }
 
-    /// Whether a table […, positions, features] holds the sines and cosines of "Attention Is All You Need", section 3.5: its first
-    /// position is sin 0 = 0 and cos 0 = 1, by turns or one half after the other, and no number is beyond 1.
+    /// Whether a table […, positions, features] holds the sines and cosines of "Attention Is All You Need", section
+    /// 3.5: its first position is sin 0 = 0 and cos 0 = 1, by turns or one half after the other, and no number is
+    /// beyond 1.
     pub fn is_sinusoid(&self) -> bool {
         let &[.., positions, features] = &self.dims[..] else { return false };
         let features = features.max(0) as usize;

@@ -63,8 +63,8 @@ pub fn contents(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     files
 }
 
-/// Checks that `command` fails with exit code 2, says one error on standard error and nothing on standard output, and does
-/// not panic. Returns what it says.
+/// Checks that `command` fails with exit code 2, says one error on standard error and nothing on standard output, and
+/// does not panic. Returns what it says.
 #[track_caller]
 pub fn refusal(command: &mut Command) -> String {
     let output = command.output().unwrap();

@@ -16,8 +16,8 @@ use gnp::onnx;
 use ndarray::ArrayD;
 use std::path::{Path, PathBuf};
 
-/// The seed of every engine of these tests. ONNX Runtime draws from one generator a process, so that tests that run at once
-/// must agree on it.
+/// The seed of every engine of these tests. ONNX Runtime draws from one generator a process, so that tests that run at
+/// once must agree on it.
 pub const SEED: i64 = 11;
 
 pub const RATES: Rates = Rates::new(0.0);

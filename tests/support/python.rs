@@ -20,8 +20,8 @@ pub fn version() -> Option<String> {
     Some(String::from_utf8(output.stdout).ok()?.trim().to_owned())
 }
 
-/// The Python of a virtual environment that holds the packages in the file `requirements`, made once and kept in the build
-/// folder.
+/// The Python of a virtual environment that holds the packages in the file `requirements`, made once and kept in the
+/// build folder.
 pub fn environment(name: &str, requirements: &Path) -> PathBuf {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
     let python = folder.join(if cfg!(windows) { "Scripts/python.exe" } else { "bin/python" });

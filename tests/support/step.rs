@@ -1,5 +1,5 @@
-//! A step model made by hand: a classifier of two layers, SGD with momentum, and the second pass of the penalty inside an
-//! `If` whose branches capture outer values.
+//! A step model made by hand: a classifier of two layers, SGD with momentum, and the second pass of the penalty inside
+//! an `If` whose branches capture outer values.
 
 use gnp::engine::{ElementType, Tensor};
 use gnp::onnx::proto::type_proto::{self, Value};

@@ -57,7 +57,8 @@ fn neg(_: &Op, dy: &Value, g: &mut TypedBuilder<'_>) -> Result<Cotangents> {
     Ok([g.neg(dy)].into())
 }
 
-/// y = aᵇ  ⇒  ā = ȳ · b · aᵇ⁻¹ (0 where b = 0),  b̄ = ȳ · y · ln a (0 where a = 0 and b ≥ 0). The exponent may be of another type.
+/// y = aᵇ ⇒ ā = ȳ · b · aᵇ⁻¹ (0 where b = 0), b̄ = ȳ · y · ln a (0 where a = 0 and b ≥ 0). The exponent may be of
+/// another type.
 fn pow(op: &Op, dy: &Value, g: &mut TypedBuilder<'_>) -> Result<Cotangents> {
     let (a, b, y) = (op.input(0)?, op.input(1)?, op.output(0)?);
     if let Some(exponent) = g.known_number(b)
@@ -119,7 +120,8 @@ fn modulo(op: &Op, dy: &Value, g: &mut TypedBuilder<'_>) -> Result<Cotangents> {
     Ok([g.sum_to(dy, a), g.sum_to(&db, b)].into())
 }
 
-/// y\[i\] = start + i · step  ⇒  start̄ = Σᵢ ȳ\[i\],  step̄ = Σᵢ i · ȳ\[i\]; the limit only decides how many elements there are
+/// y\[i\] = start + i · step ⇒ start̄ = Σᵢ ȳ\[i\], step̄ = Σᵢ i · ȳ\[i\]; the limit only decides how many elements
+/// there are
 fn range(op: &Op, dy: &Value, g: &mut TypedBuilder<'_>) -> Result<Cotangents> {
     let start = op.input(0)?;
     let (element, fact) = (g.fact(start).element, g.fact(dy).clone());

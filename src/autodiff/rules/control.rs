@@ -13,8 +13,8 @@ pub(in crate::autodiff) fn why_no_rule(operator: &str) -> Option<&'static str> {
     matches!(operator, "Loop" | "Scan").then_some("gradients through loops are not supported")
 }
 
-/// y = f(x) if c, g(x) if not, x captured  ⇒  x̄ = ȳ·∂f/∂x if c, ȳ·∂g/∂x if not: an If on the same condition. Each of its branches
-/// computes again what it needs of the forward branch, and is 0 for what that does not depend on.
+/// y = f(x) if c, g(x) if not, x captured ⇒ x̄ = ȳ·∂f/∂x if c, ȳ·∂g/∂x if not: an If on the same condition. Each of its
+/// branches computes again what it needs of the forward branch, and is 0 for what that does not depend on.
 fn branch(op: &Op, dys: &[Option<Value>], g: &mut TypedBuilder<'_>) -> Result<Cotangents> {
     let mut attributes = Vec::new();
     for name in ["then_branch", "else_branch"] {

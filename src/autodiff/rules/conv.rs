@@ -1,8 +1,8 @@
 //! Convolutions. The two operators are each other's adjoint, so one pair of gradients serves both.
 //!
 //! The shape of the weights must be known; the batch and the spatial sizes need not be. Where they are known, a strided
-//! convolution's input gradient is one ConvTranspose without a slice behind it, and windows that lie side by side need no
-//! slices at all.
+//! convolution's input gradient is one ConvTranspose without a slice behind it, and windows that lie side by side need
+//! no slices at all.
 
 use super::window::{Padding, Window, spatial_sizes};
 use super::{Cotangents, Entry, Op, Rule};
@@ -42,8 +42,9 @@ fn bias(op: &Op, dy: &Value, window: &Window, g: &mut TypedBuilder<'_>) -> Optio
     op.optional(2).map(|_| g.reduce("ReduceSum", dy, &axes, false))
 }
 
-/// The window with which the output of a ConvTranspose is read to give exactly its input, and the padding that is only known when
-/// the graph runs. Where more was asked for than any input reaches, the padding at the end is negative: it cuts that off.
+/// The window with which the output of a ConvTranspose is read to give exactly its input, and the padding that is only
+/// known when the graph runs. Where more was asked for than any input reaches, the padding at the end is negative: it
+/// cuts that off.
 fn transposed_window(op: &Op, kernel: Vec<i64>, x: &Value, g: &mut TypedBuilder<'_>) -> Result<(Window, Padding)> {
     let rank = kernel.len();
     let mut window = Window::with_pads(op, kernel)?;
@@ -108,8 +109,8 @@ fn cut_at_run_time(
     Padding::divided(&pads, odd_to_begin, g).with_total(&cut, g)
 }
 
-/// How the weights [groups · outer, inner, kernel…] connect channels: each of the groups has `outer` on the side of a Conv's output and
-/// `inner` on that of its input.
+/// How the weights [groups · outer, inner, kernel…] connect channels: each of the groups has `outer` on the side of a
+/// Conv's output and `inner` on that of its input.
 #[derive(Clone, Copy, Debug)]
 struct Channels {
     groups: i64,
@@ -146,8 +147,8 @@ impl Convolution {
         g.node("Conv", &[&x, w], self.attributes(&window), fact)
     }
 
-    /// The adjoint of the convolution of `x`, applied to `dy`: as a convolution with the weights turned around where all strides are
-    /// one, since that is what engines have made fastest.
+    /// The adjoint of the convolution of `x`, applied to `dy`: as a convolution with the weights turned around where
+    /// all strides are one, since that is what engines have made fastest.
     fn transposed(&self, dy: &Value, w: &Value, padding: &Padding, x: &Value, g: &mut TypedBuilder<'_>) -> Value {
         let fact = g.fact(x).clone();
         if self.window.is_dense() {
@@ -200,11 +201,11 @@ impl Convolution {
 
     /// The gradient of the weights, as products of matrices that have the whole batch in them.
     ///
-    /// Element j of the kernel meets x shifted by j against dy; whether x is shifted, or dy the other way, is the same where the
-    /// stride is one. With x shifted along some axes and dy along the others, the products of all shifted x and all shifted
-    /// dy have every element of the kernel in them, and 3 + 3 shifted copies do for a kernel of 3 × 3, where shifting x alone takes
-    /// 9. The copies of the side that has more become one matrix; each of the other is multiplied by it as it is, if it is not split into
-    /// groups.
+    /// Element j of the kernel meets x shifted by j against dy; whether x is shifted, or dy the other way, is the same
+    /// where the stride is one. With x shifted along some axes and dy along the others, the products of all shifted x
+    /// and all shifted dy have every element of the kernel in them, and 3 + 3 shifted copies do for a kernel of 3 × 3,
+    /// where shifting x alone takes 9. The copies of the side that has more become one matrix; each of the other is
+    /// multiplied by it as it is, if it is not split into groups.
     fn weights(&self, x: &Value, dy: &Value, g: &mut TypedBuilder<'_>) -> Value {
         let Channels { groups, outer, inner } = self.channels;
         let moves_dy = self.division();
@@ -248,7 +249,8 @@ impl Convolution {
         (0..1 << rank).map(choice).filter(can).min_by_key(copied).unwrap_or_else(|| vec![false; rank])
     }
 
-    /// The shifted copies of `x`, or of dy, channels first: each a matrix [channels, places], for each group where there are several.
+    /// The shifted copies of `x`, or of dy, channels first: each a matrix [channels, places], for each group where
+    /// there are several.
     fn shifted(&self, x: &Value, moves_dy: &[bool], is_dy: bool, g: &mut TypedBuilder<'_>) -> Vec<Value> {
         let Channels { groups, outer, inner } = self.channels;
         let window = if is_dy { self.window.mirrored() } else { self.window.clone() };
@@ -281,7 +283,8 @@ impl Convolution {
         places(axes.iter().map(|&axis| window.kernel[axis])).into_iter().map(copy).collect()
     }
 
-    /// What [`Self::shifted`] makes of x, in one matrix, where the windows lie side by side: then it is `x` in another order.
+    /// What [`Self::shifted`] makes of x, in one matrix, where the windows lie side by side: then it is `x` in another
+    /// order.
     fn patches(&self, x: &Value, g: &mut TypedBuilder<'_>) -> Option<Value> {
         let Channels { groups, inner, .. } = self.channels;
         let Window { kernel, strides, dilations, begin, end } = &self.window;
@@ -302,8 +305,8 @@ impl Convolution {
         Some(g.reshape(&patches, if groups == 1 { &matrix[1..] } else { &matrix }))
     }
 
-    /// The elements of the product in the order of the weights: from [groups, kernel along the axes that move the high side, its
-    /// channels, kernel along the others, channels of the low side], where dy is high or low.
+    /// The elements of the product in the order of the weights: from [groups, kernel along the axes that move the high
+    /// side, its channels, kernel along the others, channels of the low side], where dy is high or low.
     fn sorted(&self, product: &Value, moves_dy: &[bool], dy_first: bool, g: &mut TypedBuilder<'_>) -> Value {
         let Channels { groups, outer, inner } = self.channels;
         let kernel = &self.window.kernel;

@@ -1,7 +1,7 @@
 //! Operators that read or write at places which an operand says.
 //!
-//! Where places may repeat, cotangents are added up by `ScatterElements`: it is the one scattering operator that adds reliably in every
-//! engine (see [`positions::scatter_add`]).
+//! Where places may repeat, cotangents are added up by `ScatterElements`: it is the one scattering operator that adds
+//! reliably in every engine (see [`positions::scatter_add`]).
 
 use super::positions::{self, scatter_add};
 use super::{Cotangents, Entry, Op, Rule};
@@ -19,10 +19,11 @@ pub(super) const RULES: &[Entry] = &[
     ("", "TopK", Rule::Vjp(top_k)),
 ];
 
-/// An axis of up to so many elements is scattered to by a product with a matrix of zeros and ones, which runs in parallel.
+/// An axis of up to so many elements is scattered to by a product with a matrix of zeros and ones, which runs in
+/// parallel.
 const SHORT: i64 = 256;
 
-/// y = the slices of x at i along an axis  ⇒  x̄ = ȳ added up at i. One slice is put among zeros; a table of few rows is
+/// y = the slices of x at i along an axis ⇒ x̄ = ȳ added up at i. One slice is put among zeros; a table of few rows is
 /// multiplied, x̄ = onehot(i) ȳ.
 fn gather(op: &Op, dy: &Value, g: &mut TypedBuilder<'_>) -> Result<Cotangents> {
     let (x, indices) = (op.input(0)?, op.input(1)?);
@@ -115,8 +116,9 @@ fn gather_nd(op: &Op, dy: &Value, g: &mut TypedBuilder<'_>) -> Result<Cotangents
     Ok([positions::pull_back(op, &[&indices], DataType::Int64, dy, g)?].into())
 }
 
-/// y = x with u written, or added, at i along an axis  ⇒  ū = ȳ at i;  x̄ = ȳ, with zeros at i where u replaced x. With
-/// `reduction` max or min, ȳ goes to the elements that are the extremum in equal shares, as in PyTorch's `scatter_reduce`.
+/// y = x with u written, or added, at i along an axis ⇒ ū = ȳ at i; x̄ = ȳ, with zeros at i where u replaced x. With
+/// `reduction` max or min, ȳ goes to the elements that are the extremum in equal shares, as in PyTorch's
+/// `scatter_reduce`.
 fn scatter_elements(op: &Op, dy: &Value, g: &mut TypedBuilder<'_>) -> Result<Cotangents> {
     let (x, indices, updates) = (op.input(0)?, op.input(1)?, op.input(2)?);
     let axis = op.int("axis", 0);
@@ -149,8 +151,8 @@ fn scatter_elements(op: &Op, dy: &Value, g: &mut TypedBuilder<'_>) -> Result<Cot
     }
 }
 
-/// y = x with the slices u written, or added, at i, a tuple of indices each  ⇒  ū = ȳ at i;  x̄ = ȳ, with zeros at i where u
-/// replaced x
+/// y = x with the slices u written, or added, at i, a tuple of indices each ⇒ ū = ȳ at i; x̄ = ȳ, with zeros at i where
+/// u replaced x
 fn scatter_nd(op: &Op, dy: &Value, g: &mut TypedBuilder<'_>) -> Result<Cotangents> {
     let (x, indices, updates) = (op.input(0)?, op.input(1)?, op.input(2)?);
     let fact = g.fact(updates).clone();

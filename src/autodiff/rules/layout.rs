@@ -24,7 +24,8 @@ fn reshape(op: &Op, dy: &Value, g: &mut TypedBuilder<'_>) -> Result<Cotangents> 
     Ok([g.reshape_like(dy, op.input(0)?)].into())
 }
 
-/// y = x with axes in the order p  ⇒  x̄ = ȳ with axes in the order p⁻¹. Without `perm`, p reverses them and is its own inverse.
+/// y = x with axes in the order p ⇒ x̄ = ȳ with axes in the order p⁻¹. Without `perm`, p reverses them and is its own
+/// inverse.
 fn transpose(op: &Op, dy: &Value, g: &mut TypedBuilder<'_>) -> Result<Cotangents> {
     let x = op.input(0)?;
     let dx = match op.ints("perm") {
@@ -85,8 +86,8 @@ fn tile(op: &Op, dy: &Value, g: &mut TypedBuilder<'_>) -> Result<Cotangents> {
     Ok([g.node("ReduceSum", &[&split, &axes], vec![AttributeProto::int("keepdims", 0)], fact)].into())
 }
 
-/// y = blocks of channels laid out in space  ⇒  x̄ = ȳ with the blocks back in channels. `SpaceToDepth` has the order of channels of the
-/// mode DCR, (block, channel); CRD is (channel, block).
+/// y = blocks of channels laid out in space ⇒ x̄ = ȳ with the blocks back in channels. `SpaceToDepth` has the order of
+/// channels of the mode DCR, (block, channel); CRD is (channel, block).
 fn depth_to_space(op: &Op, dy: &Value, g: &mut TypedBuilder<'_>) -> Result<Cotangents> {
     let (x, size) = (op.input(0)?, op.int("blocksize", 1));
     let fact = g.fact(x).clone();

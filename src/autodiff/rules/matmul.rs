@@ -1,7 +1,8 @@
 //! Matrix products.
 //!
-//! A product with a matrix that a whole batch shares, which is what a linear layer is, has its gradients as one product each over the
-//! rows of the batch laid one below the other; a batch of products and a sum over it take several times as long.
+//! A product with a matrix that a whole batch shares, which is what a linear layer is, has its gradients as one product
+//! each over the rows of the batch laid one below the other; a batch of products and a sum over it take several times
+//! as long.
 
 use super::{Cotangents, Entry, Op, Rule};
 use crate::Result;
@@ -10,8 +11,8 @@ use crate::onnx::DataType;
 
 pub(super) const RULES: &[Entry] = &[("", "MatMul", Rule::Vjp(matmul)), ("", "Gemm", Rule::Vjp(gemm))];
 
-/// y = a b  ⇒  ā = ȳ bᵀ,  b̄ = aᵀ ȳ, each summed over the axes along which its operand was broadcast. A vector is a row on the left and
-/// a column on the right.
+/// y = a b ⇒ ā = ȳ bᵀ, b̄ = aᵀ ȳ, each summed over the axes along which its operand was broadcast. A vector is a row on
+/// the left and a column on the right.
 fn matmul(op: &Op, dy: &Value, g: &mut TypedBuilder<'_>) -> Result<Cotangents> {
     let (a, b) = (op.input(0)?, op.input(1)?);
     match (g.fact(a).rank(), g.fact(b).rank()) {
@@ -83,7 +84,8 @@ fn as_matrices(a: &Value, b: &Value, dy: &Value, g: &mut TypedBuilder<'_>) -> [V
     [rows, columns, dy]
 }
 
-/// y = α a b + β c  ⇒  ā = α ȳ bᵀ,  b̄ = α aᵀ ȳ,  c̄ = β ȳ summed to c; where `transA` or `transB` is set, that gradient is transposed.
+/// y = α a b + β c ⇒ ā = α ȳ bᵀ, b̄ = α aᵀ ȳ, c̄ = β ȳ summed to c; where `transA` or `transB` is set, that gradient is
+/// transposed.
 fn gemm(op: &Op, dy: &Value, g: &mut TypedBuilder<'_>) -> Result<Cotangents> {
     let (a, b) = (op.input(0)?, op.input(1)?);
     let (trans_a, trans_b) = (op.int("transA", 0) != 0, op.int("transB", 0) != 0);

@@ -1,7 +1,7 @@
 //! The rules, one file a family of operators.
 //!
-//! A rule is a function from the cotangents of a node's outputs to those of its inputs. To add one, write it in the file of
-//! its family and name it in that file's `RULES`.
+//! A rule is a function from the cotangents of a node's outputs to those of its inputs. To add one, write it in the
+//! file of its family and name it in that file's `RULES`.
 
 mod positions;
 mod window;
@@ -18,8 +18,8 @@ use std::sync::LazyLock;
 pub enum Rule {
     /// A vector-Jacobian product of an operator whose first output alone carries a cotangent.
     Vjp(fn(&Op, &Value, &mut TypedBuilder<'_>) -> Result<Cotangents>),
-    /// A vector-Jacobian product of an operator with several outputs; there is no cotangent for an output that the loss does not depend
-    /// on.
+    /// A vector-Jacobian product of an operator with several outputs; there is no cotangent for an output that the loss
+    /// does not depend on.
     VjpMany(fn(&Op, &[Option<Value>], &mut TypedBuilder<'_>) -> Result<Cotangents>),
     /// The derivative is zero, or there is none, by definition: the gradient does not go on.
     Zero,

@@ -1,4 +1,5 @@
-//! Normalisations. Statistics are recomputed from the input, which costs less memory than keeping the normalised tensor.
+//! Normalisations. Statistics are recomputed from the input, which costs less memory than keeping the normalised
+//! tensor.
 //!
 //! With x̂ = (x − μ) · s and s = (σ² + ε)^−½ over some axes, the cotangent x̂̄ of x̂ gives
 //! x̄ = s · (x̂̄ − mean x̂̄ − x̂ · mean (x̂̄ · x̂)).
@@ -21,8 +22,8 @@ pub(super) const RULES: &[Entry] = &[
     ("", "RMSNormalization", Rule::Vjp(root_mean_square)),
 ];
 
-/// y = (x − μ) · s · γ + β per channel, with given statistics, s = (σ² + ε)^−½  ⇒  x̄ = ȳ · s · γ,  γ̄ = s · Σ ȳ · (x − μ),  β̄ = Σ ȳ,
-/// μ̄ = −s · γ · β̄,  σ̄² = −½ · s² · γ · γ̄
+/// y = (x − μ) · s · γ + β per channel, with given statistics, s = (σ² + ε)^−½ ⇒ x̄ = ȳ · s · γ, γ̄ = s · Σ ȳ · (x −
+/// μ), β̄ = Σ ȳ, μ̄ = −s · γ · β̄, σ̄² = −½ · s² · γ · γ̄
 fn batch(op: &Op, dy: &[Option<Value>], g: &mut TypedBuilder<'_>) -> Result<Cotangents> {
     if op.int("training_mode", 0) != 0 {
         return Err(op.error("it normalises with the statistics of the batch, and has not been lowered"));
@@ -52,8 +53,8 @@ fn batch(op: &Op, dy: &[Option<Value>], g: &mut TypedBuilder<'_>) -> Result<Cota
     Ok([dx, dscale, dbias, g.reshape_like(&dmean, op.input(3)?), g.reshape_like(&dvariance, op.input(4)?)].into())
 }
 
-/// y = (x − μ) · s · γ + β per channel, μ and s those of x itself  ⇒  γ̄ = s · Σ ȳ · (x − μ),  β̄ = Σ ȳ,
-/// x̄ = γ · s · (ȳ − Σ ȳ / n − (x − μ) · s² · Σ ȳ · (x − μ) / n), which is a · ȳ + b · (x − μ) + c with numbers a, b, c for each channel.
+/// y = (x − μ) · s · γ + β per channel, μ and s those of x itself ⇒ γ̄ = s · Σ ȳ · (x − μ), β̄ = Σ ȳ, x̄ = γ · s · (ȳ −
+/// Σ ȳ / n − (x − μ) · s² · Σ ȳ · (x − μ) / n), which is a · ȳ + b · (x − μ) + c with numbers a, b, c for each channel.
 /// This is the whole gradient: none goes by the inputs x − μ and s.
 fn batch_by_itself(op: &Op, dy: &Value, g: &mut TypedBuilder<'_>) -> Result<Cotangents> {
     let (x, scale, bias, centred, s) = (op.input(0)?, op.input(1)?, op.input(2)?, op.input(3)?, op.input(4)?);
@@ -110,8 +111,8 @@ fn instance(op: &Op, dy: &Value, g: &mut TypedBuilder<'_>) -> Result<Cotangents>
     Ok([dx, g.reshape_like(&dscale, scale), g.reshape_like(&dbias, bias)].into())
 }
 
-/// y = x̂ · γ + β, normalised for each example and group of channels  ⇒  x̂̄ = ȳ · γ,  γ̄ = Σ ȳ · x̂,  β̄ = Σ ȳ. γ and β have an element for
-/// each channel; one for each group, where that is their size (operator set 18).
+/// y = x̂ · γ + β, normalised for each example and group of channels ⇒ x̂̄ = ȳ · γ, γ̄ = Σ ȳ · x̂, β̄ = Σ ȳ. γ and β
+/// have an element for each channel; one for each group, where that is their size (operator set 18).
 fn group(op: &Op, dy: &Value, g: &mut TypedBuilder<'_>) -> Result<Cotangents> {
     let (x, scale, bias) = (op.input(0)?, op.input(1)?, op.input(2)?);
     let groups = op.int("num_groups", 0);
@@ -138,7 +139,8 @@ fn group(op: &Op, dy: &Value, g: &mut TypedBuilder<'_>) -> Result<Cotangents> {
     Ok([dx, g.reshape_like(&dscale, scale), g.reshape_like(&dbias, bias)].into())
 }
 
-/// y = x · s · γ, s = (mean x² + ε)^−½ over all axes from `axis` on  ⇒  x̂̄ = ȳ · γ,  x̄ = s · (x̂̄ − x̂ · mean (x̂̄ · x̂)),  γ̄ = Σ ȳ · x̂
+/// y = x · s · γ, s = (mean x² + ε)^−½ over all axes from `axis` on ⇒ x̂̄ = ȳ · γ, x̄ = s · (x̂̄ − x̂ · mean (x̂̄ ·
+/// x̂)), γ̄ = Σ ȳ · x̂
 fn root_mean_square(op: &Op, dy: &Value, g: &mut TypedBuilder<'_>) -> Result<Cotangents> {
     let (x, scale) = (op.input(0)?, op.input(1)?);
     let normal = Normal::of_centred(x, &trailing_axes(op, x, g)?, epsilon(op), g);
@@ -148,8 +150,8 @@ fn root_mean_square(op: &Op, dy: &Value, g: &mut TypedBuilder<'_>) -> Result<Cot
     Ok([dx, g.sum_to(&product, scale)].into())
 }
 
-/// y = (x − μ) / (σ + ε)  ⇒  x̄ = (ȳ − mean ȳ − y · mean (ȳ · (x − μ)) / σ) / (σ + ε), with ε = 10⁻⁹ as in the standard; where σ = 0 the
-/// term with it is 0
+/// y = (x − μ) / (σ + ε) ⇒ x̄ = (ȳ − mean ȳ − y · mean (ȳ · (x − μ)) / σ) / (σ + ε), with ε = 10⁻⁹ as in the standard;
+/// where σ = 0 the term with it is 0
 fn mean_variance(op: &Op, dy: &Value, g: &mut TypedBuilder<'_>) -> Result<Cotangents> {
     let (x, y) = (op.input(0)?, op.output(0)?);
     let axes = op.ints("axes").unwrap_or(&[0, 2, 3]);
@@ -168,7 +170,8 @@ fn mean_variance(op: &Op, dy: &Value, g: &mut TypedBuilder<'_>) -> Result<Cotang
     Ok([g.div(&dx, &divisor)].into())
 }
 
-/// y = x / n, n = ‖x‖ₚ along an axis  ⇒  x̄ = (ȳ − u · Σ ȳ · y) / n, with u = y for p = 2 and sign x for p = 1; 0 where n = 0
+/// y = x / n, n = ‖x‖ₚ along an axis ⇒ x̄ = (ȳ − u · Σ ȳ · y) / n, with u = y for p = 2 and sign x for p = 1; 0 where n
+/// = 0
 fn lp(op: &Op, dy: &Value, g: &mut TypedBuilder<'_>) -> Result<Cotangents> {
     let (x, y, axis) = (op.input(0)?, op.output(0)?, op.int("axis", -1));
     let (norm, direction) = match op.int("p", 2) {

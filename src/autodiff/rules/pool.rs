@@ -48,8 +48,8 @@ fn scatter(x: &Value, indices: &Value, updates: &Value, axis: i64, adds: bool, g
     g.node("ScatterElements", &[x, indices, updates], attributes, fact)
 }
 
-/// y = Σ x / n over each window  ⇒  x̄ = Σ ȳ / n over the windows that an element is in, where n is the size of the window,
-/// or how much of it is not padding.
+/// y = Σ x / n over each window ⇒ x̄ = Σ ȳ / n over the windows that an element is in, where n is the size of the
+/// window, or how much of it is not padding.
 fn average_pool(op: &Op, dy: &Value, g: &mut TypedBuilder<'_>) -> Result<Cotangents> {
     let x = op.input(0)?;
     let (window, padding) = window(op, x, g)?;
@@ -82,8 +82,8 @@ fn window(op: &Op, x: &Value, g: &mut TypedBuilder<'_>) -> Result<(Window, Paddi
     Window::over(op, kernel.to_vec(), x, g)
 }
 
-/// Of each window that makes an element of `y`, the part that counts: that is not padding, or not beyond the padding. In one
-/// plane, [1, 1, …].
+/// Of each window that makes an element of `y`, the part that counts: that is not padding, or not beyond the padding.
+/// In one plane, [1, 1, …].
 fn filled(window: &Window, padding: &Padding, with_pads: bool, x: &Value, y: &Value, g: &mut TypedBuilder<'_>) -> Value {
     let rank = window.rank();
     let axes: Vec<i64> = (2..2 + rank as i64).collect();
@@ -109,8 +109,9 @@ fn filled(window: &Window, padding: &Padding, with_pads: bool, x: &Value, y: &Va
     g.node("Slice", &[&filled, &starts, &ends, &axes], vec![], plane)
 }
 
-/// Each element of `dy` divided by the size of the window and added to all elements of `x` that its window had: the adjoint of the
-/// mean over a window. It is a mean over a window, too, of `dy` with zeros between its elements where the stride is not one.
+/// Each element of `dy` divided by the size of the window and added to all elements of `x` that its window had: the
+/// adjoint of the mean over a window. It is a mean over a window, too, of `dy` with zeros between its elements where
+/// the stride is not one.
 fn spread(window: &Window, padding: &Padding, dy: &Value, x: &Value, g: &mut TypedBuilder<'_>) -> Value {
     let rank = window.rank();
     let ones = vec![1; rank];

@@ -1,8 +1,8 @@
-//! The gradient of an operator that only moves elements, whatever it does with them: run on the positions of its input's elements
-//! instead of the elements, it says where each cotangent belongs.
+//! The gradient of an operator that only moves elements, whatever it does with them: run on the positions of its
+//! input's elements instead of the elements, it says where each cotangent belongs.
 //!
-//! This is right for any shape and any operands, and slower than a formula of the operator's own; rules use it for what those do not
-//! cover.
+//! This is right for any shape and any operands, and slower than a formula of the operator's own; rules use it for what
+//! those do not cover.
 
 use super::Op;
 use crate::Result;
@@ -10,8 +10,8 @@ use crate::graph::{Dim, Fact, TypedBuilder, Value, known_shape};
 use crate::onnx::DataType;
 use crate::onnx::proto::AttributeProto;
 
-/// x̄ of a node that puts elements of its first input x, each any number of times, into y along with zeros. The operator must take
-/// whole numbers of the type `element`; `others` are its inputs after x.
+/// x̄ of a node that puts elements of its first input x, each any number of times, into y along with zeros. The
+/// operator must take whole numbers of the type `element`; `others` are its inputs after x.
 pub(super) fn pull_back(
     op: &Op,
     others: &[&Value],
@@ -49,8 +49,8 @@ pub(super) fn pull_back(
     Ok(g.reshape_like(&sum, x))
 }
 
-/// `x` with `updates` added at `indices` along `axis`. (`ScatterND` would be faster, but ONNX Runtime runs it in several threads that lose
-/// updates to the same place.)
+/// `x` with `updates` added at `indices` along `axis`. (`ScatterND` would be faster, but ONNX Runtime runs it in
+/// several threads that lose updates to the same place.)
 pub(super) fn scatter_add(x: &Value, indices: &Value, updates: &Value, axis: i64, g: &mut TypedBuilder<'_>) -> Value {
     let fact = g.fact(x).clone();
     let attributes = vec![AttributeProto::int("axis", axis), AttributeProto::string("reduction", "add")];

@@ -37,8 +37,8 @@ fn mean(op: &Op, dy: &Value, g: &mut TypedBuilder<'_>) -> Result<Cotangents> {
     Ok([g.expand_like(&dy, x)].into())
 }
 
-/// y = max x, or min x  ⇒  x̄ = ȳ · \[x = y\] / n, with n the elements that are the extremum: ties share evenly, as in PyTorch's
-/// `amax`.
+/// y = max x, or min x ⇒ x̄ = ȳ · \[x = y\] / n, with n the elements that are the extremum: ties share evenly, as in
+/// PyTorch's `amax`.
 fn extremum(op: &Op, dy: &Value, g: &mut TypedBuilder<'_>) -> Result<Cotangents> {
     let (over, x) = (Over::of(op, g)?, op.input(0)?);
     let (dy, y) = (over.restore(dy, g), over.restore(op.output(0)?, g));
@@ -49,8 +49,8 @@ fn extremum(op: &Op, dy: &Value, g: &mut TypedBuilder<'_>) -> Result<Cotangents>
     Ok([g.mul(&mask, &share)].into())
 }
 
-/// y = Π x  ⇒  x̄ᵢ = ȳ · Π over the others. With p the product of the elements that are not 0: p / xᵢ where none is 0; p for the one
-/// that is; 0 where there are more.
+/// y = Π x ⇒ x̄ᵢ = ȳ · Π over the others. With p the product of the elements that are not 0: p / xᵢ where none is 0; p
+/// for the one that is; 0 where there are more.
 fn product(op: &Op, dy: &Value, g: &mut TypedBuilder<'_>) -> Result<Cotangents> {
     let (over, x) = (Over::of(op, g)?, op.input(0)?);
     let dy = over.restore(dy, g);

@@ -1,9 +1,10 @@
 //! Resize.
 //!
-//! Along each axis a resize is linear, y = W x, whatever its mode: a row of W says of which elements of x, with which weights, an element
-//! of y is made. So x̄ = Wᵀ ȳ, axis by axis. The rows of Wᵀ are what the operator makes of the unit vectors, so the graph makes them with
-//! the very operator, Wᵀ = Resize(I): for every mode and every way to take coordinates, as the engine has them, and for sizes that are
-//! known only when it runs. Where each element is merely repeated, Wᵀ ȳ is a sum over the repetitions.
+//! Along each axis a resize is linear, y = W x, whatever its mode: a row of W says of which elements of x, with which
+//! weights, an element of y is made. So x̄ = Wᵀ ȳ, axis by axis. The rows of Wᵀ are what the operator makes of the unit
+//! vectors, so the graph makes them with the very operator, Wᵀ = Resize(I): for every mode and every way to take
+//! coordinates, as the engine has them, and for sizes that are known only when it runs. Where each element is merely
+//! repeated, Wᵀ ȳ is a sum over the repetitions.
 
 use super::{Cotangents, Entry, Op, Rule};
 use crate::Result;
@@ -37,7 +38,8 @@ struct Resize<'o> {
     axes: Vec<usize>,
     /// Their factors, where these are constants.
     scales: Option<Vec<f64>>,
-    /// Where the part of x that is resized begins and ends, beyond which there is a constant; what there is of it before the graph runs.
+    /// Where the part of x that is resized begins and ends, beyond which there is a constant; what there is of it
+    /// before the graph runs.
     region: Option<Option<Vec<f64>>>,
     /// Whether the sizes are bounds, within which all axes have one factor.
     keeps_ratio: bool,
@@ -94,8 +96,8 @@ impl<'o> Resize<'o> {
         is_whole && !self.keeps_ratio && (self.scale(i, g) == Some(1.0) || is_same())
     }
 
-    /// How many times y has each element along an axis, in a row, where it surely has them so: the element that counts as nearest to
-    /// the places of its copies.
+    /// How many times y has each element along an axis, in a row, where it surely has them so: the element that counts
+    /// as nearest to the places of its copies.
     fn repetitions(&self, i: usize, g: &TypedBuilder<'_>) -> Option<i64> {
         let times = self.scale(i, g).filter(|scale| *scale >= 2.0 && scale.fract() == 0.0)?;
         let nearest = self.op.string("nearest_mode", "round_prefer_floor");
@@ -134,8 +136,8 @@ impl<'o> Resize<'o> {
 
     /// Wᵀ of an axis, [its size in x, its size in y].
     fn transposed_weights(&self, i: usize, g: &mut TypedBuilder<'_>) -> Value {
-        // The unit vectors are channels of images with one row. Where all axes have a part in the factor, they are all there, and along the
-        // others a unit vector is repeated.
+        // The unit vectors are channels of images with one row. Where all axes have a part in the factor, they are all
+        // there, and along the others a unit vector is repeated.
         let along: Vec<usize> = if self.keeps_ratio { (0..self.axes.len()).collect() } else { vec![i] };
         let ones = if along.len() == 1 { 3 } else { 2 };
         let axes: Vec<i64> = (0..along.len() as i64).map(|k| k + ones).collect();

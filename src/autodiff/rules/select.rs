@@ -65,8 +65,8 @@ fn extreme(op: &Op, dy: &Value, g: &mut TypedBuilder<'_>) -> Result<Cotangents> 
     })))
 }
 
-/// y = min(max(x, low), high)  ⇒  x̄ = ȳ where low < x < high (0 at the bounds); the cotangent of low is Σ ȳ where x < low, that of high
-/// Σ ȳ where x > high, or all of it where there is no room between them
+/// y = min(max(x, low), high) ⇒ x̄ = ȳ where low < x < high (0 at the bounds); the cotangent of low is Σ ȳ where x <
+/// low, that of high Σ ȳ where x > high, or all of it where there is no room between them
 fn clip(op: &Op, dy: &Value, g: &mut TypedBuilder<'_>) -> Result<Cotangents> {
     let x = op.input(0)?;
     let mut sides = [(op.optional(1), "Greater", "Less"), (op.optional(2), "Less", "Greater")]

@@ -154,8 +154,8 @@ fn spread(x: &Value, axis: i64, step: i64, count: i64, g: &mut TypedBuilder<'_>)
     g.reshape_dims(&filled, shape)
 }
 
-/// y = x between margins  ⇒  x̄ = ȳ without the margins that are constant; margins that repeat x fold back onto what they repeat. The
-/// constant's cotangent is the sum over the margins.
+/// y = x between margins ⇒ x̄ = ȳ without the margins that are constant; margins that repeat x fold back onto what they
+/// repeat. The constant's cotangent is the sum over the margins.
 fn pad(op: &Op, dy: &Value, g: &mut TypedBuilder<'_>) -> Result<Cotangents> {
     let mode = op.string("mode", "constant");
     let dx = match margins(op, g) {
@@ -202,8 +202,8 @@ fn margins(op: &Op, g: &TypedBuilder<'_>) -> Option<(Vec<i64>, Vec<i64>, Vec<i64
     Some((axes, begin.to_vec(), end.to_vec()))
 }
 
-/// Along one axis, `dy` without its margins and with what those hold added to the elements, of `size`, that they repeat; none where a
-/// margin is negative or repeats elements more than once.
+/// Along one axis, `dy` without its margins and with what those hold added to the elements, of `size`, that they
+/// repeat; none where a margin is negative or repeats elements more than once.
 fn fold(mode: &str, dy: &Value, axis: i64, size: i64, pads: [i64; 2], g: &mut TypedBuilder<'_>) -> Option<Value> {
     let [begin, end] = pads;
     // Where the two margins begin in x, and how long they are.

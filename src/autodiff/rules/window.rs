@@ -5,8 +5,8 @@ use crate::Result;
 use crate::graph::{Dim, Fact, TypedBuilder, Value};
 use crate::onnx::proto::AttributeProto;
 
-/// Along each spatial axis, element o of the output reads the elements o·stride − begin + j·dilation of the input, for 0 ≤ j < kernel;
-/// those that do not exist are padding.
+/// Along each spatial axis, element o of the output reads the elements o·stride − begin + j·dilation of the input, for
+/// 0 ≤ j < kernel; those that do not exist are padding.
 #[derive(Clone, Debug)]
 pub(super) struct Window {
     pub kernel: Vec<i64>,
@@ -142,8 +142,8 @@ impl Window {
         attributes
     }
 
-    /// The part of `full` that belongs to `x`: `full` is laid out over the padded input, and may lack up to `stride − 1` of its last
-    /// elements along each spatial axis, where no window came to lie. They are zero.
+    /// The part of `full` that belongs to `x`: `full` is laid out over the padded input, and may lack up to
+    /// `stride − 1` of its last elements along each spatial axis, where no window came to lie. They are zero.
     pub(super) fn unpad(&self, full: &Value, padding: &Padding, x: &Value, g: &mut TypedBuilder<'_>) -> Value {
         let rank = self.rank();
         let mut begin = vec![0, 0];
@@ -168,7 +168,8 @@ impl Window {
     }
 }
 
-/// Padding that is only known when the graph runs, as a vector of the graph for each side; none where the window has it all.
+/// Padding that is only known when the graph runs, as a vector of the graph for each side; none where the window has it
+/// all.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Padding(Option<[Value; 2]>);
 

@@ -1,5 +1,5 @@
-//! Operators whose derivative is zero wherever it exists, and those of which there is none: results that are whole numbers, truth
-//! values, positions or random.
+//! Operators whose derivative is zero wherever it exists, and those of which there is none: results that are whole
+//! numbers, truth values, positions or random.
 
 use super::{Entry, Rule};
 

@@ -40,8 +40,9 @@ Exit codes: 0 done, 2 something the user can mend (the message says what), 1 a d
 ///
 ///     g = (1 - alpha) * grad L(w)  +  alpha * grad L(w + r * grad L(w) / |grad L(w)|),
 ///
-/// as nodes of the graph (Zhao, Zhang, Hu: ICML 2022). Of an ordinary (forward) model it makes a step model, which takes a
-/// whole training step: loss, gradients, update. In a training artifact it replaces the gradient and nothing else.
+/// as nodes of the graph (Zhao, Zhang, Hu: ICML 2022). Of an ordinary (forward) model it makes a step model, which
+/// takes a whole training step: loss, gradients, update. In a training artifact it replaces the gradient and nothing
+/// else.
 #[derive(Parser)]
 #[command(name = "gnp-rewrite", version, styles = cli::STYLES, after_help = EXAMPLES, max_term_width = 100, arg_required_else_help = true)]
 struct Arguments {
@@ -60,7 +61,8 @@ struct Arguments {
     #[arg(long, value_name = "RATE", allow_negative_numbers = true, help_heading = "Optimizer (forward models)")]
     lr: Option<f32>,
 
-    /// Make these numbers inputs of the graph, `gnp.r` and `gnp.alpha` (float scalars after the labels); in a step model they are
+    /// Make these numbers inputs of the graph, `gnp.r` and `gnp.alpha` (float scalars after the labels); in a step
+    /// model they are
     #[arg(
         long,
         value_name = "NAMES",
@@ -69,8 +71,8 @@ struct Arguments {
         help_heading = "Interface of the graph (artifacts)"
     )]
     expose: Vec<Exposed>,
-    /// Return `gnp.grad_norm`, `gnp.loss_perturbed`, `gnp.mixed_grad_norm` and `gnp.param_norm` after the outputs that the
-    /// application knows; a step model does
+    /// Return `gnp.grad_norm`, `gnp.loss_perturbed`, `gnp.mixed_grad_norm` and `gnp.param_norm` after the outputs that
+    /// the application knows; a step model does
     #[arg(long, help_heading = "Interface of the graph (artifacts)")]
     metrics: bool,
 

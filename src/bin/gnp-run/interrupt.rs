@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 /// Set by the first Ctrl-C.
 pub static STOP: AtomicBool = AtomicBool::new(false);
 
-/// Has the first Ctrl-C (SIGINT), SIGTERM or SIGHUP set [`STOP`], upon which the step under way is finished and a checkpoint
-/// written; the second ends the program.
+/// Has the first Ctrl-C (SIGINT), SIGTERM or SIGHUP set [`STOP`], upon which the step under way is finished and a
+/// checkpoint written; the second ends the program.
 pub fn stop_on_ctrl_c(quiet: bool) -> Result<()> {
     let handler = move || {
         if STOP.swap(true, Ordering::Relaxed) {

@@ -27,8 +27,8 @@ pub enum Lab {
 }
 
 impl Lab {
-    /// Unpacks the network into `folder`. tract is within this program; other engines are looked for, ONNX Runtime's training API is
-    /// installed where it is missing.
+    /// Unpacks the network into `folder`. tract is within this program; other engines are looked for, ONNX Runtime's
+    /// training API is installed where it is missing.
     pub fn new(name: EngineKind, ort_lib: Option<&Path>, folder: &Path) -> Result<Self> {
         let engine = match name {
             EngineKind::OrtTraining => return Self::artifacts(ort_lib, folder),

@@ -36,9 +36,9 @@ Examples:
 
 /// Train an ONNX model, or ONNX Runtime training artifacts, on data from files
 ///
-/// An ordinary model is rewritten first, as gnp-rewrite does, and comes out trained; a step model is what gnp-rewrite has
-/// made of one. Artifacts come from onnxruntime.training.artifacts.generate_artifacts. A run leaves metrics, checkpoints
-/// and the trained model in its output folder.
+/// An ordinary model is rewritten first, as gnp-rewrite does, and comes out trained; a step model is what gnp-rewrite
+/// has made of one. Artifacts come from onnxruntime.training.artifacts.generate_artifacts. A run leaves metrics,
+/// checkpoints and the trained model in its output folder.
 #[derive(Parser)]
 #[command(
     name = "gnp-run",

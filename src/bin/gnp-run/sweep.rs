@@ -26,7 +26,7 @@ Examples:
       --arm 'plain, weight decay = --alpha 0 --weight-decay 1e-3'
       With other ways of training beside the grid
   gnp-run sweep train.toml --alpha 0,0.8,1 -- --epochs 5 --engine tract
-      What follows -- goes before what the configuration says, in every run";
+      What follows -- takes precedence over the configuration, in every run";
 
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
@@ -52,7 +52,8 @@ pub struct Arguments {
     /// Runs at a time, with one thread each [default: one a core]
     #[arg(long, value_name = "N")]
     jobs: Option<NonZero<usize>>,
-    /// Folder for the runs, the table and the figure; a sweep that is there goes on [default: sweeps/ and the name of CONFIG]
+    /// Folder for the runs, the table and the figure; a sweep that is there goes on [default: sweeps/ and the name of
+    /// CONFIG]
     #[arg(long, value_name = "FOLDER")]
     out: Option<PathBuf>,
     /// Flags of each run, in place of what the configuration says

@@ -23,8 +23,8 @@ pub struct Arguments {
     /// An ONNX model, which is made a step model as gnp-rewrite does; a step model; or a folder of training artifacts
     #[arg(required = true)]
     model: Option<PathBuf>,
-    /// The model that a step model was made of, to evaluate and to put the trained weights into [default: the file of its
-    /// name beside the step model]
+    /// The model that a step model was made of, to evaluate and to put the trained weights into [default: the file of
+    /// its name beside the step model]
     #[arg(long, value_name = "MODEL")]
     forward: Option<PathBuf>,
     /// Take arguments from this TOML file, by their long names; those of the command line go before

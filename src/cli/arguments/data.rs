@@ -11,9 +11,9 @@ use std::path::PathBuf;
 #[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Data")]
 pub struct DataArguments {
-    /// Training data: an .npz or .safetensors file or a folder of .npy files with x_train, y_train, x_test, y_test or with x,
-    /// y; a folder of images (train/CLASS/*.jpg, val/CLASS/*.jpg); a folder of CIFAR's .bin files or of IDX files named like
-    /// MNIST's; a .csv file with --target; an .npy or IDX file
+    /// Training data: an .npz or .safetensors file or a folder of .npy files with x_train, y_train, x_test, y_test or
+    /// with x, y; a folder of images (train/CLASS/*.jpg, val/CLASS/*.jpg); a folder of CIFAR's .bin files or of IDX
+    /// files named like MNIST's; a .csv file with --target; an .npy or IDX file
     // Required, unless there is a subcommand: then it is empty.
     #[arg(long, value_name = "PATH", required = true)]
     data: Option<PathBuf>,
@@ -65,8 +65,8 @@ pub struct DataArguments {
     /// Mix each training sample and its label with another, by a share from Beta(ALPHA, ALPHA)
     #[arg(long, value_name = "ALPHA", allow_negative_numbers = true)]
     mixup: Option<f32>,
-    /// Put a box of another image into each training image, of an area from Beta(ALPHA, ALPHA), and mix the labels likewise;
-    /// with --mixup, each batch has one of the two
+    /// Put a box of another image into each training image, of an area from Beta(ALPHA, ALPHA), and mix the labels
+    /// likewise; with --mixup, each batch has one of the two
     #[arg(long, value_name = "ALPHA", allow_negative_numbers = true)]
     cutmix: Option<f32>,
     /// Threads that prepare batches ahead of their use [default: 1 for arrays without augmentation, else one a core]

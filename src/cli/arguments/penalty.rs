@@ -11,8 +11,8 @@ pub struct PenaltyArguments {
     /// The radius r of the perturbation; 0 is plain training [default: 0.1]
     #[arg(long, value_name = "R", allow_negative_numbers = true)]
     r: Option<f32>,
-    /// The weight of the perturbed gradient: 1 is SAM, 0 is plain training (in the unit mix normalised gradient descent)
-    /// [default: 0.8]
+    /// The weight of the perturbed gradient: 1 is SAM, 0 is plain training (in the unit mix normalised gradient
+    /// descent) [default: 0.8]
     #[arg(long, value_name = "ALPHA", allow_negative_numbers = true)]
     alpha: Option<f32>,
     /// The weight of the penalty in the loss, in place of alpha, which is then lambda/r

@@ -102,13 +102,13 @@ pub struct StepArguments {
     /// Where gradients pass straight through what rounds [default: auto]
     #[arg(long, value_enum, value_name = "WHERE", help_heading = "What trains (forward models)")]
     straight_through: Option<StraightThrough>,
-    /// What an axis of the inputs is to be: batch=32 gives the dimension `batch` a size, 'x[0]=32' the first axis of input x;
-    /// 'x[0]=batch' opens an axis that the model was exported with a fixed size of, as for batches of 1 ('*[0]=batch': of every
-    /// input). May be repeated
+    /// What an axis of the inputs is to be: batch=32 gives the dimension `batch` a size, 'x[0]=32' the first axis of
+    /// input x; 'x[0]=batch' opens an axis that the model was exported with a fixed size of, as for batches of 1
+    /// ('*[0]=batch': of every input). May be repeated
     #[arg(long, value_name = "AXIS=SIZE", value_parser = parse_dim, help_heading = "What trains (forward models)")]
     dim: Vec<(String, Size)>,
-    /// Give a value of the model another name in the step model, where its own is one that a step model needs (lr, step, labels);
-    /// the trained model has the name that it had. May be repeated
+    /// Give a value of the model another name in the step model, where its own is one that a step model needs (lr,
+    /// step, labels); the trained model has the name that it had. May be repeated
     #[arg(long, value_name = "NAME=NEW", value_parser = parse_rename, help_heading = "What trains (forward models)")]
     rename: Vec<(String, String)>,
 

@@ -15,7 +15,8 @@ pub fn value_name(value: impl ValueEnum) -> String {
     value.to_possible_value().map(|v| v.get_name().to_owned()).unwrap_or_default()
 }
 
-/// What a step model trains with and is fed; what of it was inferred, and which flags say otherwise; warnings. Lines of text.
+/// What a step model trains with and is fed; what of it was inferred, and which flags say otherwise; warnings. Lines of
+/// text.
 pub fn step(report: &StepReport) -> String {
     let mut text = String::new();
     for (what, choice) in choices(report) {

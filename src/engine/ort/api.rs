@@ -19,8 +19,8 @@ pub(in crate::engine) struct Api {
     pub(in crate::engine) cpu: *const OrtMemoryInfo,
 }
 
-// SAFETY: the environment, the default allocator and the memory description may be used from any thread, and nothing here
-// is ever changed or released.
+// SAFETY: the environment, the default allocator and the memory description may be used from any thread, and nothing
+// here is ever changed or released.
 unsafe impl Send for Api {}
 // SAFETY: as above.
 unsafe impl Sync for Api {}

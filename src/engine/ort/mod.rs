@@ -1,7 +1,7 @@
 //! Step models on ONNX Runtime, any build of it: the state stays on the device from step to step.
 //!
-//! Every run binds values rather than copying them: the outputs `<state>.next` of one step are the state inputs of the next,
-//! in the memory that the device computed them in. [`OrtTraining`](super::OrtTraining) shares what lies beneath.
+//! Every run binds values rather than copying them: the outputs `<state>.next` of one step are the state inputs of the
+//! next, in the memory that the device computed them in. [`OrtTraining`](super::OrtTraining) shares what lies beneath.
 
 pub(in crate::engine) mod api;
 pub(in crate::engine) mod options;
@@ -78,14 +78,14 @@ struct Eval {
 }
 
 impl Ort {
-    /// Loads the step model `step` into `runtime`, and `eval`, what it is evaluated with. Training begins with the state in
-    /// the model. Neither need be in a file; external data is where the models' paths say.
+    /// Loads the step model `step` into `runtime`, and `eval`, what it is evaluated with. Training begins with the
+    /// state in the model. Neither need be in a file; external data is where the models' paths say.
     ///
     /// A process can load one ONNX Runtime; every engine in it must use that one.
     ///
     /// # Errors
-    /// Where the runtime does not load, has no provider for the device, or is not the process's; where `step` is no step
-    /// model, or `eval` does not fit it; where the runtime refuses either.
+    /// Where the runtime does not load, has no provider for the device, or is not the process's; where `step` is no
+    /// step model, or `eval` does not fit it; where the runtime refuses either.
     pub fn load(runtime: &Runtime, step: &Model, eval: Option<&Model>, options: &Options) -> Result<Self> {
         let api = Api::load(runtime)?;
         let model = StepModel::recognise(step)?;

@@ -62,7 +62,8 @@ impl Session {
     /// The graph in `bytes`, which has no external data.
     pub(super) fn of_bytes(api: &'static Api, bytes: &[u8], options: &SessionOptions) -> Result<Self> {
         let mut pointer = ptr::null_mut();
-        // SAFETY: the environment lives as long as the process, the bytes live through the call, the out pointer is valid.
+        // SAFETY: the environment lives as long as the process, the bytes live through the call, the out pointer is
+        // valid.
         api.check(unsafe {
             let (model, length) = (bytes.as_ptr().cast(), bytes.len());
             (api.base.CreateSessionFromArray)(api.environment(), model, length, options.pointer(), &mut pointer)
@@ -112,8 +113,8 @@ impl Binding<'_> {
     pub(super) fn run(self) -> Result<Vec<Value<'static>>> {
         let api = self.session.api;
         let (mut values, mut count): (*mut *mut OrtValue, usize) = (ptr::null_mut(), 0);
-        // SAFETY: session and binding are valid, and so are the out pointers. The array that is returned holds `count` new
-        // values of ours and is freed once, by the allocator that it comes from.
+        // SAFETY: session and binding are valid, and so are the out pointers. The array that is returned holds `count`
+        // new values of ours and is freed once, by the allocator that it comes from.
         unsafe {
             api.check((api.base.RunWithBinding)(self.session.pointer, ptr::null(), self.pointer))?;
             api.check((api.base.SynchronizeBoundOutputs)(self.pointer))?;

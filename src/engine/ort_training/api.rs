@@ -37,8 +37,8 @@ impl TrainingApi {
         Ok(Self { ort, training })
     }
 
-    /// Has the process's random draws follow from `seed`, and keeps those who call this out until the result is dropped:
-    /// ONNX Runtime draws from one generator a process.
+    /// Has the process's random draws follow from `seed`, and keeps those who call this out until the result is
+    /// dropped: ONNX Runtime draws from one generator a process.
     pub(super) fn seed_draws(&self, seed: i64) -> Result<MutexGuard<'static, ()>> {
         static DRAWS: Mutex<()> = Mutex::new(());
         let draws = DRAWS.lock().unwrap_or_else(PoisonError::into_inner);

@@ -86,8 +86,8 @@ impl Checkpoint {
         let c_name = c_string(name)?;
         let mut kind = OrtPropertyType::OrtIntProperty;
         let mut value = ptr::null();
-        // SAFETY: the arguments are valid. What is returned comes from the default allocator, points to what `kind` says,
-        // and is freed once.
+        // SAFETY: the arguments are valid. What is returned comes from the default allocator, points to what `kind`
+        // says, and is freed once.
         unsafe {
             let status = (self.api.training.GetProperty)(
                 self.pointer,

@@ -1,6 +1,7 @@
 //! Training through ONNX Runtime's own on-device training API.
 //!
-//! A thin layer over the C functions, because the `ort` crate's `Trainer` panics on tensor outputs (2.0.0-rc.14 and -rc.15).
+//! A thin layer over the C functions, because the `ort` crate's `Trainer` panics on tensor outputs (2.0.0-rc.14 and
+//! -rc.15).
 
 mod api;
 mod checkpoint;
@@ -51,7 +52,8 @@ pub struct Artifacts {
 }
 
 impl Artifacts {
-    /// The files of `folder` under the names that `generate_artifacts` gives them; an eval model only where there is one.
+    /// The files of `folder` under the names that `generate_artifacts` gives them; an eval model only where there is
+    /// one.
     pub fn in_folder(folder: &Path) -> Self {
         Self {
             training_model: folder.join(TRAINING_MODEL),

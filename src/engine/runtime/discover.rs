@@ -82,8 +82,8 @@ impl Candidate {
     }
 }
 
-/// Every place where an ONNX Runtime may be, in the order of preference: the library `named` by the caller, the one that
-/// `ORT_DYLIB_PATH` names, the installed ones, the system's, Python's.
+/// Every place where an ONNX Runtime may be, in the order of preference: the library `named` by the caller, the one
+/// that `ORT_DYLIB_PATH` names, the installed ones, the system's, Python's.
 ///
 /// Looking loads each library into the process.
 pub fn discover(named: Option<&Path>) -> Vec<Candidate> {
@@ -91,8 +91,8 @@ pub fn discover(named: Option<&Path>) -> Vec<Candidate> {
 }
 
 /// The ONNX Runtime to run step models with, which any can: the library `named` by the caller, else the one that
-/// `ORT_DYLIB_PATH` names, else the first that loads of the installed ones, the system's and Python's. None where there is
-/// none.
+/// `ORT_DYLIB_PATH` names, else the first that loads of the installed ones, the system's and Python's. None where there
+/// is none.
 ///
 /// # Errors
 /// Where the library that the caller or the environment names does not load.
@@ -107,8 +107,8 @@ pub fn for_steps(named: Option<&Path>) -> Result<Option<Runtime>> {
     Ok(None)
 }
 
-/// The ONNX Runtime to train with: the library `named` by the caller, else the one that `ORT_DYLIB_PATH` names, else the
-/// first that can train of the installed ones, the system's and Python's.
+/// The ONNX Runtime to train with: the library `named` by the caller, else the one that `ORT_DYLIB_PATH` names, else
+/// the first that can train of the installed ones, the system's and Python's.
 ///
 /// # Errors
 /// Where the library that the caller or the environment names does not load or cannot train, and where none is found.
@@ -130,8 +130,8 @@ pub fn for_training(named: Option<&Path>) -> Result<Runtime> {
     Err(none)
 }
 
-/// The candidates, each looked at only when it is asked for: several ONNX Runtimes in one process are best avoided. Of the
-/// installed ones those come first that are first in `installed`.
+/// The candidates, each looked at only when it is asked for: several ONNX Runtimes in one process are best avoided. Of
+/// the installed ones those come first that are first in `installed`.
 fn candidates(named: Option<&Path>, installed: [Package; 2]) -> impl Iterator<Item = Candidate> {
     let named = named.map(Path::to_owned);
     let environment = env::var_os(LIBRARY_VARIABLE).filter(|path| !path.is_empty()).map(PathBuf::from);

@@ -65,8 +65,8 @@ pub enum InstallStep {
 /// `progress` hears of each step as it begins. Several processes may install at once: one does, the others wait for it.
 ///
 /// # Errors
-/// Where python3, pip or the network is missing, or there is no package for this machine; where the cache folder cannot be
-/// written.
+/// Where python3, pip or the network is missing, or there is no package for this machine; where the cache folder cannot
+/// be written.
 pub fn install_onnxruntime(progress: &mut dyn FnMut(InstallStep)) -> Result<Runtime> {
     install(Package::Stock, |staging, built| {
         progress(InstallStep::Download { bytes: STOCK_BYTES });
@@ -81,8 +81,8 @@ pub fn install_onnxruntime(progress: &mut dyn FnMut(InstallStep)) -> Result<Runt
 /// `progress` hears of each step as it begins. Several processes may install at once: one does, the others wait for it.
 ///
 /// # Errors
-/// Where this is not Linux on x86-64; where python3, pip, the network or a C compiler is missing; where the download is not
-/// the very package that was tested; where the cache folder cannot be written.
+/// Where this is not Linux on x86-64; where python3, pip, the network or a C compiler is missing; where the download is
+/// not the very package that was tested; where the cache folder cannot be written.
 pub fn install_training(progress: &mut dyn FnMut(InstallStep)) -> Result<Runtime> {
     training_wheel::check_platform()?;
     install(Package::Training, |staging, built| training_wheel::build(staging, built, progress))
@@ -189,8 +189,8 @@ fn unpack_libraries(wheel: &Path, into: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Whether a file name is that of ONNX Runtime's shared library, whose version may stand in it: `libonnxruntime.so.1.32.0`,
-/// `libonnxruntime.1.32.0.dylib`, `onnxruntime.dll`.
+/// Whether a file name is that of ONNX Runtime's shared library, whose version may stand in it:
+/// `libonnxruntime.so.1.32.0`, `libonnxruntime.1.32.0.dylib`, `onnxruntime.dll`.
 pub(super) fn is_runtime_library(name: &str) -> bool {
     name.starts_with("libonnxruntime.") || name == "onnxruntime.dll"
 }

@@ -1,8 +1,8 @@
 //! The training runtime's wheel, and the library that makes it one.
 //!
-//! Microsoft's last training packages are Python wheels. The wheel's module holds the complete C API but does not export
-//! its entry point, so a small library compiled here (`shim.c`) stands before it. That needs the entry point's place in
-//! the module, hence the exact wheel: any other is refused.
+//! Microsoft's last training packages are Python wheels. The wheel's module holds the complete C API but does not
+//! export its entry point, so a small library compiled here (`shim.c`) stands before it. That needs the entry point's
+//! place in the module, hence the exact wheel: any other is refused.
 
 use super::install::{InstallStep, Package, download, open_wheel, own_build, read_member, run};
 use super::probe::probe;

@@ -1,7 +1,7 @@
 //! `If`, with both branches optimised.
 //!
-//! tract's own operator prepares the branch that is taken anew at every evaluation, and does not optimise it: a second pass
-//! inside an `If` would be the slowest part of a step. Here each branch is a plan that is made once.
+//! tract's own operator prepares the branch that is taken anew at every evaluation, and does not optimise it: a second
+//! pass inside an `If` would be the slowest part of a step. Here each branch is a plan that is made once.
 //!
 //! Two more things are put right as tract translates an `If`: all would have one name, so that a graph could have one
 //! only; and where the first branch returns a constant, tract takes the result for that constant, whichever branch is

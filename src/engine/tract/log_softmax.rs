@@ -1,7 +1,8 @@
 //! LogSoftmax for logits that are far apart.
 //!
-//! tract's own is ln softmax x. Where a probability underflows, with logits more than about 100 apart, it is −∞, and the product with a
-//! label of 0 is not a number. In its place comes z − ln Σ eᶻ with z = x − max x, which is finite wherever x is.
+//! tract's own is ln softmax x. Where a probability underflows, with logits more than about 100 apart, it is −∞, and
+//! the product with a label of 0 is not a number. In its place comes z − ln Σ eᶻ with z = x − max x, which is finite
+//! wherever x is.
 
 use crate::graph::Names;
 use crate::onnx::Model;
@@ -15,8 +16,9 @@ const ALONG_ONE_AXIS: i64 = 13;
 /// The first operator set where ReduceMax takes its axes as an input.
 const AXES_ARE_INPUTS: i64 = 18;
 
-/// Writes out every LogSoftmax of `model`, in bodies too; the results keep their names. A model in an operator set before 13 stays
-/// as it is: LogSoftmax has another meaning there, and what `gnp-rewrite` makes is in operator set 18 or newer.
+/// Writes out every LogSoftmax of `model`, in bodies too; the results keep their names. A model in an operator set
+/// before 13 stays as it is: LogSoftmax has another meaning there, and what `gnp-rewrite` makes is in operator set 18
+/// or newer.
 pub(super) fn write_out(model: &mut Model) {
     if let Some(opset) = model.opset("").filter(|&opset| opset >= ALONG_ONE_AXIS) {
         let mut names = Names::of(&model.graph);
@@ -38,7 +40,8 @@ fn write_out_in(graph: &mut GraphProto, opset: i64, names: &mut Names) {
     }
 }
 
-/// Appends what stands for `node`. The axes are a constant of `graph` itself: tract does not see that what a body captures is one.
+/// Appends what stands for `node`. The axes are a constant of `graph` itself: tract does not see that what a body
+/// captures is one.
 fn shifted(node: NodeProto, graph: &mut GraphProto, opset: i64, names: &mut Names) {
     let axis = node.attribute("axis").map_or(-1, AttributeProto::i);
     let label = node.label().to_owned();

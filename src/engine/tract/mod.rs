@@ -1,6 +1,7 @@
 //! Step models on tract, which is part of this program: nothing need be installed.
 //!
-//! tract wants every shape to be known, so there is a plan for each shape of batch, made when the first such batch comes.
+//! tract wants every shape to be known, so there is a plan for each shape of batch, made when the first such batch
+//! comes.
 
 mod branch;
 mod log_softmax;
@@ -33,8 +34,8 @@ impl Tract {
     /// Loads the step model `step`, and `eval`, what it is evaluated with. Training begins with the state in the file.
     ///
     /// # Errors
-    /// Where the device is not the processor; where `step` is no step model, or `eval` does not fit it. That tract cannot
-    /// compute the graph comes out with the first batch.
+    /// Where the device is not the processor; where `step` is no step model, or `eval` does not fit it. That tract
+    /// cannot compute the graph comes out with the first batch.
     pub fn load(step: &Model, eval: Option<&Model>, options: &Options) -> Result<Self> {
         if options.device != Device::Cpu {
             return Err(Error::input(format!("tract does not compute on `{}`", options.device))

@@ -29,8 +29,8 @@ pub(super) struct Plans {
 }
 
 impl Plans {
-    /// The graph of `model` with `inputs` as its only inputs and `outputs` as its only outputs, in this order; what else it
-    /// declares as an input has the value of its initializer.
+    /// The graph of `model` with `inputs` as its only inputs and `outputs` as its only outputs, in this order; what
+    /// else it declares as an input has the value of its initializer.
     ///
     /// # Errors
     /// Where external data cannot be read.
@@ -85,8 +85,8 @@ impl Plans {
     }
 }
 
-/// Gives nodes names that no value has. tract calls what it makes of a node by the node's name and an ending, `conv1.bias` say,
-/// which exporters give to the parameter itself.
+/// Gives nodes names that no value has. tract calls what it makes of a node by the node's name and an ending,
+/// `conv1.bias` say, which exporters give to the parameter itself.
 fn name_apart(nodes: &mut [NodeProto]) {
     for node in nodes {
         node.name = Some(format!("node {}", node.label()));

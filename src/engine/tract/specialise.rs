@@ -1,7 +1,8 @@
-//! The graph for inputs of known shapes: what it computes of shapes alone becomes constants, and every shape is declared.
+//! The graph for inputs of known shapes: what it computes of shapes alone becomes constants, and every shape is
+//! declared.
 //!
-//! A body's captured values must have shapes that tract can tell before it translates anything, which it cannot where they follow
-//! from other values' elements.
+//! A body's captured values must have shapes that tract can tell before it translates anything, which it cannot where
+//! they follow from other values' elements.
 
 use crate::graph::{Fact, Facts};
 use crate::onnx::proto::{GraphProto, TensorProto, ValueInfoProto};

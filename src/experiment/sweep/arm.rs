@@ -38,8 +38,8 @@ impl Arm {
     }
 }
 
-/// The arms of a grid: each α with each r. Where α or r is 0 the training is plain, whatever the other is, and is there once, in
-/// front.
+/// The arms of a grid: each α with each r. Where α or r is 0 the training is plain, whatever the other is, and is there
+/// once, in front.
 ///
 /// ```
 /// use gnp::experiment::sweep::grid;

@@ -1,6 +1,7 @@
 //! Many runs that differ in one thing: each arm with each seed, side by side, and what they come to.
 //!
-//! Runs of one seed begin with the same weights and see the same samples in the same order; so arms are compared seed by seed.
+//! Runs of one seed begin with the same weights and see the same samples in the same order; so arms are compared seed
+//! by seed.
 
 mod arm;
 mod statistics;
@@ -89,12 +90,12 @@ impl Sweep {
     }
 }
 
-/// Runs what of the sweep has not been run yet, `experiment` telling what the run of an arm (by its index) with a seed is. Runs
-/// that were stopped go on. Returns none where `stop` was set; the same call goes on then.
+/// Runs what of the sweep has not been run yet, `experiment` telling what the run of an arm (by its index) with a seed
+/// is. Runs that were stopped go on. Returns none where `stop` was set; the same call goes on then.
 ///
 /// # Errors
-/// Where a run fails before its training begins, or what is in its folder was run otherwise. Others that are under way are stopped,
-/// with a checkpoint.
+/// Where a run fails before its training begins, or what is in its folder was run otherwise. Others that are under way
+/// are stopped, with a checkpoint.
 pub fn run(
     sweep: &Sweep,
     experiment: &(dyn Fn(usize, u64) -> Result<Experiment> + Sync),

@@ -44,8 +44,8 @@ impl Estimate {
         Some(self.standard_error? * (self.count as f64).sqrt())
     }
 
-    /// Half the width of the mean's confidence interval of `level` (0.95, say), by Student's t with n − 1 degrees of freedom; none for a
-    /// single value.
+    /// Half the width of the mean's confidence interval of `level` (0.95, say), by Student's t with n − 1 degrees of
+    /// freedom; none for a single value.
     ///
     /// ```
     /// use gnp::experiment::sweep::Estimate;
@@ -61,7 +61,8 @@ impl Estimate {
 
 /// The mean of `a` − `b` over the seeds that have both: `(seed, value)` pairs.
 ///
-/// Runs of one seed share their first weights and the order of their samples, so that their difference varies less than either.
+/// Runs of one seed share their first weights and the order of their samples, so that their difference varies less than
+/// either.
 pub fn paired_difference(a: &[(u64, f64)], b: &[(u64, f64)]) -> Option<Estimate> {
     let differences: Vec<f64> =
         a.iter().filter_map(|(seed, a)| b.iter().find(|(other, _)| other == seed).map(|(_, b)| a - b)).collect();

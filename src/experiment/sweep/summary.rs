@@ -77,8 +77,8 @@ impl Summary {
 }
 
 impl Summary {
-    /// Test error and gradient norm against α, as an SVG file: a line for each radius, a level for each arm that is no point of the grid.
-    /// None where the grid has fewer than two values of α, or errors are not known.
+    /// Test error and gradient norm against α, as an SVG file: a line for each radius, a level for each arm that is no
+    /// point of the grid. None where the grid has fewer than two values of α, or errors are not known.
     pub fn figure(&self) -> Option<String> {
         let on_grid = |arm: &ArmSummary| {
             let (error, norm) = (arm.test_error?, arm.grad_norm?);

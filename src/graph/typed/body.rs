@@ -7,9 +7,9 @@ use crate::graph::{Facts, Graph, Renaming, Value};
 use crate::onnx::proto::GraphProto;
 
 impl TypedBuilder<'_> {
-    /// A copy of `body`, its values under fresh names, after `edit` has worked on it as a graph of its own: one that may read
-    /// all that this graph defines, and whose new names are new here too. It returns the values that `edit` returns; what these do
-    /// not depend on is removed.
+    /// A copy of `body`, its values under fresh names, after `edit` has worked on it as a graph of its own: one that
+    /// may read all that this graph defines, and whose new names are new here too. It returns the values that `edit`
+    /// returns; what these do not depend on is removed.
     ///
     /// # Errors
     /// Those of `edit`.

@@ -34,7 +34,8 @@ impl TypedBuilder<'_> {
         self.node(operator, &[a, b], vec![], fact)
     }
 
-    /// A comparison of two operands that broadcast (`Greater`, `GreaterOrEqual`, `Less`, `LessOrEqual`, `Equal`), or `And`, `Or`.
+    /// A comparison of two operands that broadcast (`Greater`, `GreaterOrEqual`, `Less`, `LessOrEqual`, `Equal`), or
+    /// `And`, `Or`.
     pub fn compare(&mut self, operator: &str, a: &Value, b: &Value) -> Value {
         let shape = broadcast(&self.fact(a).shape, &self.fact(b).shape);
         self.node(operator, &[a, b], vec![], Fact { element: DataType::Bool, shape })

@@ -71,7 +71,8 @@ impl TypedBuilder<'_> {
         self.reshape_to(x, &shape, fact)
     }
 
-    /// A tensor of batch, channels and any further axes as one of rank 3: batch, groups of channels, what is in a group.
+    /// A tensor of batch, channels and any further axes as one of rank 3: batch, groups of channels, what is in a
+    /// group.
     pub fn by_group(&mut self, x: &Value, groups: i64) -> Value {
         let fact = self.fact(x);
         let batch = fact.dim(0).cloned().unwrap_or(Dim::Unknown);
@@ -195,8 +196,8 @@ impl TypedBuilder<'_> {
         Some(shape)
     }
 
-    /// The elements of `x` from `starts` to `ends` (exclusive) along `axes`, in steps of `steps`, as the operator `Slice` has
-    /// them; all four of the same length.
+    /// The elements of `x` from `starts` to `ends` (exclusive) along `axes`, in steps of `steps`, as the operator
+    /// `Slice` has them; all four of the same length.
     pub fn slice(&mut self, x: &Value, starts: &[i64], ends: &[i64], axes: &[i64], steps: &[i64]) -> Value {
         let fact = self.fact(x);
         let shape = fact.shape.clone().map(|mut shape| {
@@ -235,7 +236,8 @@ impl TypedBuilder<'_> {
         self.node("Pad", &[x, &pads], vec![], fact)
     }
 
-    /// `x` with zeros around it along `axes`: `begin[i]` before and `end[i]` behind it. What negative numbers say is cut off.
+    /// `x` with zeros around it along `axes`: `begin[i]` before and `end[i]` behind it. What negative numbers say is
+    /// cut off.
     pub fn pad_along(&mut self, x: &Value, begin: &[i64], end: &[i64], axes: &[i64]) -> Value {
         let mut x = x.clone();
         let cut: Vec<usize> = (0..axes.len()).filter(|&i| begin[i] < 0 || end[i] < 0).collect();

@@ -1,8 +1,8 @@
 //! Appending nodes whose types and shapes are known as they are appended.
 //!
-//! A [`TypedBuilder`] has a method for each operator that gradients, losses and updates are made of. Each gives its result
-//! a [`Fact`], so that what is built on it can be lean: an axis that surely needs no sum gets none. Where a shape is not
-//! known, nodes that ask for it at run time are appended in its place.
+//! A [`TypedBuilder`] has a method for each operator that gradients, losses and updates are made of. Each gives its
+//! result a [`Fact`], so that what is built on it can be lean: an axis that surely needs no sum gets none. Where a
+//! shape is not known, nodes that ask for it at run time are appended in its place.
 
 mod body;
 mod constant;
@@ -130,7 +130,8 @@ impl<'g> TypedBuilder<'g> {
         self.graph.put(node);
     }
 
-    /// Lets `value` have `name` ([`Graph::define`]), and returns it under that name. What is known of the name stays known.
+    /// Lets `value` have `name` ([`Graph::define`]), and returns it under that name. What is known of the name stays
+    /// known.
     pub fn define(&mut self, name: &str, value: &Value) -> Value {
         if self.facts.get(name).is_none_or(|fact| fact.shape.is_none()) {
             let fact = self.fact(value).clone();

@@ -6,8 +6,8 @@ use crate::graph::{Dim, Fact, Shape, Value};
 use crate::onnx::proto::AttributeProto;
 
 impl TypedBuilder<'_> {
-    /// The product of NumPy's `matmul`: matrices in the last two axes, the axes before them broadcast, vectors without the
-    /// axis that they lack.
+    /// The product of NumPy's `matmul`: matrices in the last two axes, the axes before them broadcast, vectors without
+    /// the axis that they lack.
     pub fn matmul(&mut self, a: &Value, b: &Value) -> Value {
         let fact =
             Fact { element: self.fact(a).element, shape: matmul_shape(&self.fact(a).shape, &self.fact(b).shape) };

@@ -39,8 +39,8 @@ impl TypedBuilder<'_> {
         self.node("ReduceSum", &[x, axes], attributes, fact)
     }
 
-    /// `x` summed over the axes along which `like` was broadcast to its shape; the result has the shape of `like`. This is
-    /// what a broadcast operand's cotangent needs.
+    /// `x` summed over the axes along which `like` was broadcast to its shape; the result has the shape of `like`. This
+    /// is what a broadcast operand's cotangent needs.
     pub fn sum_to(&mut self, x: &Value, like: &Value) -> Value {
         if self.fact(x).same_shape(self.fact(like)) {
             return x.clone();
@@ -66,8 +66,8 @@ impl TypedBuilder<'_> {
         }
     }
 
-    /// The axes over which to sum, and whether they are just the leading ones that `like` does not have; none where that
-    /// cannot be known yet.
+    /// The axes over which to sum, and whether they are just the leading ones that `like` does not have; none where
+    /// that cannot be known yet.
     fn axes_to_sum(&self, x: &Value, like: &Value) -> Option<(Vec<i64>, bool)> {
         let (from, to) = (self.fact(x).shape.as_ref()?, self.fact(like).shape.as_ref()?);
         let extra = from.len().checked_sub(to.len())?;

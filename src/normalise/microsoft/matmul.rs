@@ -4,8 +4,8 @@ use super::super::context::Context;
 use super::last;
 use crate::onnx::proto::{AttributeProto, NodeProto};
 
-/// α·op(A)·op(B), where op exchanges the last two axes (`transA`), and before that moves the first axis, which is one of a
-/// matrix then, behind the axes of the batch (`transBatchA`).
+/// α·op(A)·op(B), where op exchanges the last two axes (`transA`), and before that moves the first axis, which is one
+/// of a matrix then, behind the axes of the batch (`transBatchA`).
 pub(super) fn fused(g: &mut Context<'_>, node: &NodeProto) -> Option<NodeProto> {
     let flag = |name: String| node.int(&name, 0) != 0;
     let factor = |g: &Context<'_>, index, side| {

@@ -1,7 +1,7 @@
 //! Operators of ONNX Runtime's own domain, as exporters and its optimizer write them, in standard ones.
 //!
-//! See [their documentation](https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOperators.md). Those that are
-//! not here, or in a form that is not, stay as they are.
+//! See [their documentation](https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOperators.md). Those that
+//! are not here, or in a form that is not, stay as they are.
 
 mod fused;
 mod gelu;
@@ -14,8 +14,8 @@ use crate::onnx::proto::NodeProto;
 /// The domain of ONNX Runtime's own operators.
 pub(super) const DOMAIN: &str = "com.microsoft";
 
-/// Adds to the graph what comes before the node that makes the outputs, and returns that node; or adds nothing and returns
-/// None, where there is no standard form.
+/// Adds to the graph what comes before the node that makes the outputs, and returns that node; or adds nothing and
+/// returns None, where there is no standard form.
 type Lowering = fn(&mut Context<'_>, &NodeProto) -> Option<NodeProto>;
 
 const LOWERINGS: &[(&str, Lowering)] = &[

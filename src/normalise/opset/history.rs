@@ -123,8 +123,8 @@ const COMPATIBLE: &[(&str, &[i64])] = &[
     ("Where", &[16]),
 ];
 
-/// Versions in which an operator changed its meaning in a way that has no adapter. Those above 18 matter where a function
-/// of the model is older than the model.
+/// Versions in which an operator changed its meaning in a way that has no adapter. Those above 18 matter where a
+/// function of the model is older than the model.
 const REFUSED: &[(&str, i64)] = &[("Scan", 9), ("DFT", 20), ("GridSample", 20)];
 
 /// What version `version` of a standard operator changed; none where it changed nothing that is known of.

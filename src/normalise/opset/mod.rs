@@ -17,8 +17,8 @@ use super::context::Context;
 use crate::onnx::proto::NodeProto;
 use crate::{Error, Result};
 
-/// Makes of a node as it was written before some version what stands for it from that version on. Nodes that come before
-/// or after the one returned are added to the context's graph, in the version that the model is brought to.
+/// Makes of a node as it was written before some version what stands for it from that version on. Nodes that come
+/// before or after the one returned are added to the context's graph, in the version that the model is brought to.
 type Adapter = fn(&mut Context<'_>, NodeProto) -> Result<NodeProto>;
 
 /// Operator, the version that changed it, and how to get there from below; in order of versions.

@@ -5,8 +5,8 @@ use super::unsupported;
 use crate::Result;
 use crate::onnx::proto::{AttributeProto, NodeProto};
 
-/// BatchNormalization before 9: with `spatial` = 0 every activation has statistics of its own, not every channel. That is
-/// y = (x − mean)/√(var + ε)·scale + b, all of the shape of an example.
+/// BatchNormalization before 9: with `spatial` = 0 every activation has statistics of its own, not every channel. That
+/// is y = (x − mean)/√(var + ε)·scale + b, all of the shape of an example.
 pub(super) fn spatial(context: &mut Context<'_>, mut node: NodeProto) -> Result<NodeProto> {
     let spatial = node.take_attribute("spatial").is_none_or(|spatial| spatial.i() != 0);
     let [x, scale, b, mean, variance] = &node.input[..] else { return Ok(node) };

@@ -22,8 +22,8 @@ pub(super) fn upsample(_: &mut Context<'_>, mut node: NodeProto) -> Result<NodeP
     Ok(node)
 }
 
-/// Resize before 11: the coordinates are x/scale, and the nearest element is the one before it when an axis grows, the one
-/// after it when it shrinks (as the cases of the standard have it, and ONNX Runtime).
+/// Resize before 11: the coordinates are x/scale, and the nearest element is the one before it when an axis grows, the
+/// one after it when it shrinks (as the cases of the standard have it, and ONNX Runtime).
 pub(super) fn asymmetric(context: &mut Context<'_>, mut node: NodeProto) -> Result<NodeProto> {
     if node.string("mode", "nearest") == "nearest" {
         let scales = node.input(1).and_then(|scales| context.floats(scales));

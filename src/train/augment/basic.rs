@@ -4,9 +4,9 @@ use super::image::Image;
 use crate::{Error, Result};
 use rand::{Rng, RngExt};
 
-/// Flips an image horizontally with probability ½, then crops it, at a uniform place, out of itself padded by `padding` pixels
-/// on each side by reflection that does not repeat the border (TensorFlow's `REFLECT`). So do the experiments of SAM (Foret et
-/// al., ICLR 2021) and GNP (Zhao et al., ICML 2022) on CIFAR.
+/// Flips an image horizontally with probability ½, then crops it, at a uniform place, out of itself padded by `padding`
+/// pixels on each side by reflection that does not repeat the border (TensorFlow's `REFLECT`). So do the experiments of
+/// SAM (Foret et al., ICLR 2021) and GNP (Zhao et al., ICML 2022) on CIFAR.
 ///
 /// # Errors
 /// Where the image is not larger than the padding on both axes: then there is nothing to reflect.
@@ -86,8 +86,8 @@ mod tests {
 
     #[test]
     fn flips_half_and_crops_uniformly() {
-        // Each pixel of a 9x9 image is its number, so that the pixel in the middle of a crop tells its offset, and the one beside
-        // it whether it was flipped.
+        // Each pixel of a 9x9 image is its number, so that the pixel in the middle of a crop tells its offset, and the
+        // one beside it whether it was flipped.
         const DRAWS: i32 = 81 * 200;
         let mut rng = ChaCha8Rng::seed_from_u64(2);
         let mut flips = 0;

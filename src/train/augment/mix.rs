@@ -24,8 +24,8 @@ pub(super) fn draw_partners(batch: usize, rng: &mut impl Rng) -> Vec<usize> {
     partners
 }
 
-/// The rectangle of area 1−λ of an image of this size (height and width), at a uniform centre and clipped. As in torchvision its
-/// sides are even.
+/// The rectangle of area 1−λ of an image of this size (height and width), at a uniform centre and clipped. As in
+/// torchvision its sides are even.
 pub(super) fn draw_region(weight: f64, size: [usize; 2], rng: &mut impl Rng) -> Region {
     Region::draw(sides(weight, size), size, rng)
 }
@@ -34,7 +34,8 @@ fn sides(weight: f64, size: [usize; 2]) -> [usize; 2] {
     size.map(|size| 2 * (0.5 * (1.0 - weight).sqrt() * size as f64) as usize)
 }
 
-/// Puts λ·row + (1−λ)·partner in place of each of the rows. With mixup (Zhang et al., ICLR 2018) samples and labels are such rows.
+/// Puts λ·row + (1−λ)·partner in place of each of the rows. With mixup (Zhang et al., ICLR 2018) samples and labels are
+/// such rows.
 pub(super) fn blend(rows: &mut [f32], partners: &[usize], weight: f64) {
     let length = rows.len() / partners.len().max(1);
     let before = rows.to_vec();
@@ -46,8 +47,8 @@ pub(super) fn blend(rows: &mut [f32], partners: &[usize], weight: f64) {
     }
 }
 
-/// Puts the partner's pixels in place of those of a region of each image, and returns the λ of the labels: the part of an image
-/// that is still its own (CutMix, Yun et al., ICCV 2019).
+/// Puts the partner's pixels in place of those of a region of each image, and returns the λ of the labels: the part of
+/// an image that is still its own (CutMix, Yun et al., ICCV 2019).
 pub(super) fn paste(samples: &mut [f32], shape: [usize; 4], partners: &[usize], region: &Region) -> f64 {
     let [_, channels, height, width] = shape;
     let size = [height, width];

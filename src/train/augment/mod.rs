@@ -1,8 +1,8 @@
 //! Augmentation: what is done to training samples, at random, and never to test samples.
 //!
-//! The order is that of the calls: the region that is cut out of an image and resized, then its bytes or floats, then, on
-//! normalised images, cutout, then the mix of a whole batch. Every draw comes from the generator given, and what comes out is a
-//! function of it and the input alone.
+//! The order is that of the calls: the region that is cut out of an image and resized, then its bytes or floats, then,
+//! on normalised images, cutout, then the mix of a whole batch. Every draw comes from the generator given, and what
+//! comes out is a function of it and the input alone.
 
 mod basic;
 #[cfg(test)]
@@ -103,20 +103,22 @@ impl Augmentation {
         self.image == ImageAugmentation::None && self.cutout.is_none() && self.mixup.is_none() && self.cutmix.is_none()
     }
 
-    /// Draws the region of an image of `size` (height and width) that is to be cut out and resized, before all else; none where
-    /// the image stays whole. With [`ImageAugmentation::RandomResizedCrop`] it has 8 to 100 % of the area and an aspect ratio from
-    /// 3/4 to 4/3, or is the middle of an image that is too long for that, as with torchvision (Szegedy et al., CVPR 2015).
+    /// Draws the region of an image of `size` (height and width) that is to be cut out and resized, before all else;
+    /// none where the image stays whole. With [`ImageAugmentation::RandomResizedCrop`] it has 8 to 100 % of the area
+    /// and an aspect ratio from 3/4 to 4/3, or is the middle of an image that is too long for that, as with torchvision
+    /// (Szegedy et al., CVPR 2015).
     pub fn region(&self, size: [usize; 2], rng: &mut impl Rng) -> Option<Region> {
         (self.image == ImageAugmentation::RandomResizedCrop).then(|| resized_crop::draw(size, rng))
     }
 
-    /// Augments one image of bytes, channels first (`[channels, height, width]`), in place: AutoAugment's policy, then flip and
-    /// crop ([`ImageAugmentation::Basic`]), the order of SAM's and GNP's own training. With
-    /// [`ImageAugmentation::RandomResizedCrop`], of whose [`Augmentation::region`] the image is to be made, it is flipped.
+    /// Augments one image of bytes, channels first (`[channels, height, width]`), in place: AutoAugment's policy, then
+    /// flip and crop ([`ImageAugmentation::Basic`]), the order of SAM's and GNP's own training. With
+    /// [`ImageAugmentation::RandomResizedCrop`], of whose [`Augmentation::region`] the image is to be made, it is
+    /// flipped.
     ///
     /// # Errors
-    /// Where the image is not larger than the padding on both axes; with AutoAugment, where it is neither grey (one channel)
-    /// nor in red, green and blue.
+    /// Where the image is not larger than the padding on both axes; with AutoAugment, where it is neither grey (one
+    /// channel) nor in red, green and blue.
     pub fn bytes(&self, pixels: &mut [u8], shape: [usize; 3], rng: &mut impl Rng) -> Result<()> {
         let mut image = Image::new(pixels, shape)?;
         match self.image {
@@ -140,8 +142,8 @@ impl Augmentation {
     /// Augments one image of floats, channels first (`[channels, height, width]`), in place.
     ///
     /// # Errors
-    /// With AutoAugment and with RandomResizedCrop, which are defined on bytes; where the image is not larger than the padding on
-    /// both axes.
+    /// With AutoAugment and with RandomResizedCrop, which are defined on bytes; where the image is not larger than the
+    /// padding on both axes.
     pub fn floats(&self, pixels: &mut [f32], shape: [usize; 3], rng: &mut impl Rng) -> Result<()> {
         let mut image = Image::new(pixels, shape)?;
         self.image.check_elements(false)?;
@@ -151,9 +153,9 @@ impl Augmentation {
         }
     }
 
-    /// Cutout (DeVries & Taylor, arXiv 1708.04552): sets a square around a uniform pixel to 0 in all channels of one image,
-    /// channels first (`[channels, height, width]`), in place. What of the square is outside of the image is cut off. It is for
-    /// normalised images, where 0 is the mean.
+    /// Cutout (DeVries & Taylor, arXiv 1708.04552): sets a square around a uniform pixel to 0 in all channels of one
+    /// image, channels first (`[channels, height, width]`), in place. What of the square is outside of the image is cut
+    /// off. It is for normalised images, where 0 is the mean.
     ///
     /// # Panics
     /// Where `pixels` are fewer than the shape says.
@@ -166,13 +168,13 @@ impl Augmentation {
         }
     }
 
-    /// Mixes a batch in place: each sample with a partner, all with the same weight λ ~ Beta(α, α), and their labels alike. The
-    /// partners are a uniform permutation of the batch. `shape` is that of `samples`, `[n, channels, height, width]`; `labels`
-    /// are n rows of class probabilities.
+    /// Mixes a batch in place: each sample with a partner, all with the same weight λ ~ Beta(α, α), and their labels
+    /// alike. The partners are a uniform permutation of the batch. `shape` is that of `samples`,
+    /// `[n, channels, height, width]`; `labels` are n rows of class probabilities.
     ///
     /// - Mixup (Zhang et al., ICLR 2018): λ·sample + (1−λ)·partner.
-    /// - CutMix (Yun et al., ICCV 2019): a rectangle of the part 1−λ of the image, around a uniform pixel, is the partner's. What
-    ///   of it is outside of the image is cut off, and λ of the labels is the part that is left.
+    /// - CutMix (Yun et al., ICCV 2019): a rectangle of the part 1−λ of the image, around a uniform pixel, is the
+    ///   partner's. What of it is outside of the image is cut off, and λ of the labels is the part that is left.
     ///
     /// With both, each batch draws one of them with equal chance.
     ///

@@ -3,7 +3,8 @@
 use super::image::Image;
 use std::array;
 
-/// An operation of AutoAugment, by the name that the paper (Cubuk et al., CVPR 2019, appendix) and torchvision have for it.
+/// An operation of AutoAugment, by the name that the paper (Cubuk et al., CVPR 2019, appendix) and torchvision have for
+/// it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(test, derive(serde::Deserialize))]
 pub(super) enum Operation {
@@ -28,13 +29,15 @@ pub(super) enum Operation {
 }
 
 impl Operation {
-    /// Applies the operation to a grey image or one in red, green and blue. What `magnitude` is depends on the operation:
+    /// Applies the operation to a grey image or one in red, green and blue. What `magnitude` is depends on the
+    /// operation:
     ///
-    /// - `ShearX`, `ShearY`: by how many columns (rows) the image moves to the left (up) from one row (column) to the next;
+    /// - `ShearX`, `ShearY`: by how many columns (rows) the image moves to the left (up) from one row (column) to the
+    ///   next;
     /// - `TranslateX`, `TranslateY`: the columns (rows) by which it moves to the right (down), without its fraction;
     /// - `Rotate`: degrees counterclockwise around the centre;
-    /// - `Brightness`, `Color`, `Contrast`, `Sharpness`: what is added to the factor 1 of the image in its blend with a black one,
-    ///   its grey one, one in its mean grey, its smoothed one;
+    /// - `Brightness`, `Color`, `Contrast`, `Sharpness`: what is added to the factor 1 of the image in its blend with a
+    ///   black one, its grey one, one in its mean grey, its smoothed one;
     /// - `Posterize`: the bits that a byte keeps; `Solarize`: the least byte that is inverted;
     /// - with `AutoContrast`, `Equalize` and `Invert`, nothing.
     ///
@@ -153,8 +156,8 @@ fn mean_grey(image: &mut Image<u8>) -> u8 {
     (sum as f64 / count as f64).round() as u8
 }
 
-/// Blends with the mean of the nine pixels around each, the middle one counted five times. The border, where there are no nine,
-/// stays as it is.
+/// Blends with the mean of the nine pixels around each, the middle one counted five times. The border, where there are
+/// no nine, stays as it is.
 fn sharpen(image: &mut Image<u8>, factor: f32) {
     let (height, width) = (image.height(), image.width());
     for (plane, copy) in image.planes_and_copy() {
@@ -179,7 +182,8 @@ fn stretch(plane: &mut [u8]) {
     }
 }
 
-/// Makes all bytes of a plane about equally frequent. A plane with too few pixels for that, or of one byte, stays as it is.
+/// Makes all bytes of a plane about equally frequent. A plane with too few pixels for that, or of one byte, stays as it
+/// is.
 fn equalize(plane: &mut [u8]) {
     let counts = histogram(plane);
     let last = counts.iter().rev().find(|count| **count > 0).copied().unwrap_or(0);

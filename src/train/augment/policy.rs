@@ -39,8 +39,8 @@ const CIFAR10: [[Step; 2]; 25] = [
     [(TranslateY, 0.7, 9), (AutoContrast, 0.9, 0)],
 ];
 
-/// Applies a sub-policy, drawn uniformly: each of its two operations comes or does not, and those with a direction go either
-/// way with equal chance.
+/// Applies a sub-policy, drawn uniformly: each of its two operations comes or does not, and those with a direction go
+/// either way with equal chance.
 pub(super) fn augment(image: &mut Image<u8>, rng: &mut impl Rng) {
     for (operation, magnitude) in draw(image.height(), image.width(), rng).into_iter().flatten() {
         operation.apply(image, magnitude);
@@ -57,8 +57,8 @@ fn draw(height: usize, width: usize, rng: &mut impl Rng) -> [Option<(Operation, 
     })
 }
 
-/// The magnitude that has this number, in the ranges of the paper as torchvision has them: the farthest translation, 150 of 331
-/// pixels on ImageNet, is the same part of any image.
+/// The magnitude that has this number, in the ranges of the paper as torchvision has them: the farthest translation,
+/// 150 of 331 pixels on ImageNet, is the same part of any image.
 fn magnitude(operation: Operation, bin: u8, height: usize, width: usize) -> f64 {
     let translation = |size: usize| evenly(0.0, (150.0 / 331.0 * size as f64) as f32, bin);
     match operation {
@@ -81,8 +81,8 @@ fn is_signed(operation: Operation) -> bool {
     }
 }
 
-/// Number `bin` of the evenly spaced numbers from `start` to `end`, in single precision and counted from the nearer end as
-/// `torch.linspace` does, so that a translation has the same whole pixels.
+/// Number `bin` of the evenly spaced numbers from `start` to `end`, in single precision and counted from the nearer end
+/// as `torch.linspace` does, so that a translation has the same whole pixels.
 fn evenly(start: f32, end: f32, bin: u8) -> f64 {
     let last = BINS - 1;
     let step = (end - start) / f32::from(last);

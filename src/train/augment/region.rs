@@ -13,15 +13,16 @@ pub struct Region {
 }
 
 impl Region {
-    /// The part inside of the image of a rectangle of `sides` (rows and columns) around a uniform pixel of an image of `size`
-    /// (height and width).
+    /// The part inside of the image of a rectangle of `sides` (rows and columns) around a uniform pixel of an image of
+    /// `size` (height and width).
     pub(super) fn draw(sides: [usize; 2], size: [usize; 2], rng: &mut impl Rng) -> Self {
         // An image without pixels has no centre, and no part of a rectangle.
         let centre = size.map(|size| rng.random_range(0..size.max(1)));
         Self::around(centre, sides, size)
     }
 
-    /// The part inside of the image of a rectangle around a pixel: with a side s, from ⌊s/2⌋ pixels before it on, s pixels.
+    /// The part inside of the image of a rectangle around a pixel: with a side s, from ⌊s/2⌋ pixels before it on, s
+    /// pixels.
     pub(super) fn around(centre: [usize; 2], sides: [usize; 2], size: [usize; 2]) -> Self {
         let [rows, columns] = [0, 1].map(|axis| {
             let (before, size) = (sides[axis] / 2, size[axis]);

@@ -11,9 +11,9 @@ const LEAST_RATIO: f64 = 3.0 / 4.0;
 /// So many regions are drawn before the middle is taken.
 const TRIES: usize = 10;
 
-/// Draws a region of an image of `size` (height and width) as torchvision's `RandomResizedCrop` does (Szegedy et al., CVPR 2015):
-/// a uniform share of the area and a ratio whose logarithm is uniform, anew until the region fits, at a uniform place. Where
-/// none of ten fits it is the middle of the image, cut to the nearest ratio allowed.
+/// Draws a region of an image of `size` (height and width) as torchvision's `RandomResizedCrop` does (Szegedy et al.,
+/// CVPR 2015): a uniform share of the area and a ratio whose logarithm is uniform, anew until the region fits, at a
+/// uniform place. Where none of ten fits it is the middle of the image, cut to the nearest ratio allowed.
 pub(super) fn draw(size: [usize; 2], rng: &mut impl Rng) -> Region {
     let greatest = -LEAST_RATIO.ln();
     for _ in 0..TRIES {
@@ -94,7 +94,8 @@ mod tests {
         }
     }
 
-    /// The means of the share and of the logarithm of the ratio over the pairs that fit in the image, of a uniform grid.
+    /// The means of the share and of the logarithm of the ratio over the pairs that fit in the image, of a uniform
+    /// grid.
     fn means_of_what_fits([height, width]: [usize; 2]) -> [f64; 2] {
         const GRID: usize = 1000;
         let whole = width as f64 / height as f64;

@@ -35,10 +35,12 @@ impl Cifar {
         }
     }
 
-    /// Reads a part of the data set in `folder`; none where there is no file of it. CIFAR-100's labels are the fine ones.
+    /// Reads a part of the data set in `folder`; none where there is no file of it. CIFAR-100's labels are the fine
+    /// ones.
     ///
     /// # Errors
-    /// Where one of the five training files of CIFAR-10 is missing, or a file is truncated or has a label that no class has.
+    /// Where one of the five training files of CIFAR-10 is missing, or a file is truncated or has a label that no class
+    /// has.
     pub(super) fn load(self, folder: &Path, part: Part) -> Result<Option<Dataset>> {
         let names = match (self, part) {
             (Self::Ten, Part::Train) => (1..=BATCHES).map(batch_name).collect(),

@@ -13,10 +13,10 @@ const JPEG_START: [u8; 2] = [0xff, 0xd8];
 /// Decodes the JPEG or PNG file `path` to `[channels, height, width]`: 3 channels are red, green and blue, 1 is luma
 /// (Rec. 709). Returns the pixels channels last, row by row.
 ///
-/// The region that `region` names of an image of a height and width is cut out and resized ([`resize`]). Where it names none, an
-/// image of another size is resized, the aspect ratio kept, until it covers `height` × `width`; of that the middle is cut out.
-/// For a square that is: the shorter side becomes the size. An alpha channel is dropped, and an orientation in the metadata is
-/// not followed.
+/// The region that `region` names of an image of a height and width is cut out and resized ([`resize`]). Where it names
+/// none, an image of another size is resized, the aspect ratio kept, until it covers `height` × `width`; of that the
+/// middle is cut out. For a square that is: the shorter side becomes the size. An alpha channel is dropped, and an
+/// orientation in the metadata is not followed.
 ///
 /// # Errors
 /// Where the file cannot be read or is damaged or truncated.
@@ -88,8 +88,8 @@ fn ends_as_jpeg(bytes: &[u8]) -> bool {
     }
 }
 
-/// The middle of an image that is resized so that it just covers the size `wanted`. The longer side is rounded down, as torchvision
-/// does.
+/// The middle of an image that is resized so that it just covers the size `wanted`. The longer side is rounded down, as
+/// torchvision does.
 fn cover(pixels: Vec<u8>, channels: usize, size: [usize; 2], wanted: [usize; 2]) -> Result<Vec<u8>> {
     let [h, w] = sides(size)?.map(u64::from);
     let [height, width] = sides(wanted)?.map(u64::from);

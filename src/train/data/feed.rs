@@ -41,15 +41,15 @@ struct Place {
 impl<'a> Feed<'a> {
     /// Joins `data` to the batch inputs of a graph ([`crate::engine::Engine::batch_ports`]).
     ///
-    /// A sample is reshaped to its input where the element counts agree; an image whose axes are in the other order (channels
-    /// first or last) is turned. Images in files are decoded to the size and the channels of the input. Samples for a float
-    /// input are divided and normalised as `preparation` says; the statistics are taken of `data`, which is why it should be
-    /// the training set ([`Feed::for_test`] makes the other's). Labels are neither scaled nor rounded; classes become the probabilities of all
-    /// classes where the input takes floats of shape `[?, classes]`.
+    /// A sample is reshaped to its input where the element counts agree; an image whose axes are in the other order
+    /// (channels first or last) is turned. Images in files are decoded to the size and the channels of the input.
+    /// Samples for a float input are divided and normalised as `preparation` says; the statistics are taken of `data`,
+    /// which is why it should be the training set ([`Feed::for_test`] makes the other's). Labels are neither scaled nor
+    /// rounded; classes become the probabilities of all classes where the input takes floats of shape `[?, classes]`.
     ///
     /// # Errors
-    /// Where the graph does not take one array of samples and one of labels, or of other sizes, or whole numbers where the
-    /// data are not; where the preparation is none for such samples or labels.
+    /// Where the graph does not take one array of samples and one of labels, or of other sizes, or whole numbers where
+    /// the data are not; where the preparation is none for such samples or labels.
     pub fn new(data: &'a Dataset, ports: &[Port], preparation: &Preparation) -> Result<Self> {
         Self::join(data, ports, preparation, None)
     }
@@ -261,8 +261,9 @@ impl<'a> Feed<'a> {
         self.make(rows, None)
     }
 
-    /// The samples `rows` as batch `number` (from 0) of epoch `epoch` (from 0), augmented: a function of its arguments and
-    /// the seed alone. A sample's draws depend on the epoch and its own number, the mix of the batch on that of the batch.
+    /// The samples `rows` as batch `number` (from 0) of epoch `epoch` (from 0), augmented: a function of its arguments
+    /// and the seed alone. A sample's draws depend on the epoch and its own number, the mix of the batch on that of the
+    /// batch.
     ///
     /// # Errors
     /// As [`Feed::batch`]; where an image cannot be augmented.
@@ -327,7 +328,8 @@ impl<'a> Feed<'a> {
         error.help("give a divisor, means and deviations that suit the data (--divisor, --normalize), or bring the data to numbers near 1")
     }
 
-    /// Writes sample `row` to `out`, normalised: augmented and channels first where there is a `place`, as the data have it otherwise.
+    /// Writes sample `row` to `out`, normalised: augmented and channels first where there is a `place`, as the data
+    /// have it otherwise.
     fn sample(&self, row: usize, place: Option<Place>, out: &mut [f32]) -> Result<()> {
         let size = out.len();
         let Preparation { augmentation, seed, .. } = &self.preparation;
@@ -360,8 +362,8 @@ impl<'a> Feed<'a> {
         }
     }
 
-    /// Writes the elements `from` to `out`, normalised: augmented and channels first where there is a generator of draws, else as
-    /// they lie.
+    /// Writes the elements `from` to `out`, normalised: augmented and channels first where there is a generator of
+    /// draws, else as they lie.
     fn write<T: Copy>(
         &self,
         from: &[T],
@@ -454,7 +456,8 @@ fn check_element(port: &Port, samples: &Samples, preparation: &Preparation) -> R
     }
 }
 
-/// The number of classes whose probabilities the input `port` takes, where the labels are classes; `classes` where it is open.
+/// The number of classes whose probabilities the input `port` takes, where the labels are classes; `classes` where it
+/// is open.
 fn probabilities(port: &Port, labels: &Labels, classes: usize) -> Option<usize> {
     match (labels, port.element, &port.dims[..]) {
         (Labels::Classes(_), ElementType::F32, [_, dim]) => Some(dim.unwrap_or(classes)).filter(|&count| count >= 2),
@@ -672,8 +675,8 @@ mod tests {
         assert_eq!(feed.augmented_batch(&[0, 1], 4, 2).unwrap(), feed.augmented_batch(&[0, 1], 4, 2).unwrap());
     }
 
-    /// A folder of one class with two images of 8 × 8 pixels and one of 24 × 16 (height × width), and the pixels of the three,
-    /// channels last.
+    /// A folder of one class with two images of 8 × 8 pixels and one of 24 × 16 (height × width), and the pixels of the
+    /// three, channels last.
     fn image_files(folder: &std::path::Path) -> (Dataset, [Vec<u8>; 3]) {
         std::fs::create_dir(folder.join("all")).unwrap();
         let sizes = [[8u32, 8], [8, 8], [24, 16]];

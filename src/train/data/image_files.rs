@@ -31,8 +31,8 @@ pub(super) struct ClassFolders {
 }
 
 impl ClassFolders {
-    /// Lists the folders in `root` and the `.jpg`, `.jpeg` and `.png` files in them, at any depth, sorted by name. What has a
-    /// name that begins with a dot is passed over.
+    /// Lists the folders in `root` and the `.jpg`, `.jpeg` and `.png` files in them, at any depth, sorted by name. What
+    /// has a name that begins with a dot is passed over.
     ///
     /// # Errors
     /// Where there is no folder, or one without images, or one cannot be read.
@@ -107,8 +107,8 @@ impl ImageFiles {
         self.root.join(&self.files[number].path)
     }
 
-    /// The pixels of image `number`, channels last, as [`decode::read`] makes them: of the region that `region` names where it
-    /// names one.
+    /// The pixels of image `number`, channels last, as [`decode::read`] makes them: of the region that `region` names
+    /// where it names one.
     pub(super) fn decode(
         &self,
         number: usize,

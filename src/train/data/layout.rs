@@ -39,7 +39,8 @@ impl Axes {
 }
 
 impl Layout {
-    /// The layout of arrays of shape `sample` at an input that takes the shape `port`; none where neither is that of an image.
+    /// The layout of arrays of shape `sample` at an input that takes the shape `port`; none where neither is that of an
+    /// image.
     ///
     /// A sample of two axes is an image of one channel. Of three axes the channels are the first, unless it is the last
     /// alone that is as short as channels are (four or less). A flat sample is what the input says.

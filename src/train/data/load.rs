@@ -26,21 +26,22 @@ impl Data {
     /// - a folder with IDX files named like MNIST's (`train-images-idx3-ubyte`, `train-labels-idx1-ubyte`, `t10k-…`),
     ///   plain or `.gz`;
     /// - an IDX file of images, whose labels lie beside it (`images` → `labels`, `idx3` → `idx1` in the name);
-    /// - an `.npz` archive, a `.safetensors` file or a folder of `.npy` files with `x_train`, `y_train` and perhaps `x_test`,
-    ///   `y_test`; or with `x`, `y` alone;
+    /// - an `.npz` archive, a `.safetensors` file or a folder of `.npy` files with `x_train`, `y_train` and perhaps
+    ///   `x_test`, `y_test`; or with `x`, `y` alone;
     /// - an `.npy` or IDX file of samples, where the labels are given as another;
-    /// - a folder with the binary version of CIFAR-10 (`data_batch_1.bin`, …, `test_batch.bin`) or CIFAR-100 (`train.bin`,
-    ///   `test.bin`);
-    /// - a folder of images in `train/<class>/` and perhaps `val/<class>/`, else `test/<class>/`; or in `<class>/` alone;
+    /// - a folder with the binary version of CIFAR-10 (`data_batch_1.bin`, …, `test_batch.bin`) or CIFAR-100
+    ///   (`train.bin`, `test.bin`);
+    /// - a folder of images in `train/<class>/` and perhaps `val/<class>/`, else `test/<class>/`; or in `<class>/`
+    ///   alone;
     /// - a `.csv` file with a header, of which the targets are named.
     ///
-    /// The test set is the part of the training samples that is split off, else what is named, else what is found with the
-    /// training data. Its classes have the numbers of the training set's where both have names. Of the training samples that are
-    /// left, those that are not drawn are as if they were not there.
+    /// The test set is the part of the training samples that is split off, else what is named, else what is found with
+    /// the training data. Its classes have the numbers of the training set's where both have names. Of the training
+    /// samples that are left, those that are not drawn are as if they were not there.
     ///
     /// # Errors
-    /// Where a file is missing or damaged, an array is not there, samples and labels do not match, a set is empty, or there are
-    /// fewer training samples than are to be used.
+    /// Where a file is missing or damaged, an array is not there, samples and labels do not match, a set is empty, or
+    /// there are fewer training samples than are to be used.
     ///
     /// ```
     /// use gnp::train::data::{Data, Options};
@@ -204,8 +205,8 @@ fn read_array(path: &Path) -> Result<Array> {
     if is_npy || start_of(path)?.starts_with(&npy::MAGIC) { npy::read(path) } else { idx::read(path) }
 }
 
-/// The folder of class folders that is a part of the images in `folder`. A class may be called `train`: only a folder of
-/// folders is a part.
+/// The folder of class folders that is a part of the images in `folder`. A class may be called `train`: only a folder
+/// of folders is a part.
 fn class_root(folder: &Path, part: Part) -> Option<PathBuf> {
     let found = |names: &[&str]| names.iter().map(|name| folder.join(name)).find(|root| has_folders(root));
     let train = found(&["train"]);

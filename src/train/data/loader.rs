@@ -26,8 +26,8 @@ pub struct Batch<'r> {
 
 /// The batches of an order, in that order.
 ///
-/// Worker k of n makes the batches k, k + n, …, and the workers are asked in turn: what comes out does not depend on how many
-/// there are. They end when all batches are made or the loader is dropped.
+/// Worker k of n makes the batches k, k + n, …, and the workers are asked in turn: what comes out does not depend on
+/// how many there are. They end when all batches are made or the loader is dropped.
 #[derive(Debug)]
 pub struct Loader<'r> {
     rows: Skip<Chunks<'r, usize>>,
@@ -37,8 +37,8 @@ pub struct Loader<'r> {
 }
 
 impl Feed<'_> {
-    /// The batches of `size` samples of epoch `epoch` (from 0) in the order `order`, augmented ([`Feed::augmented_batch`]), without
-    /// the first `skip`, which are not made.
+    /// The batches of `size` samples of epoch `epoch` (from 0) in the order `order`, augmented
+    /// ([`Feed::augmented_batch`]), without the first `skip`, which are not made.
     ///
     /// ```
     /// use gnp::engine::{ElementType, Port};
@@ -59,8 +59,8 @@ impl Feed<'_> {
     /// ```
     ///
     /// # Errors
-    /// Where the batch size does not fit the graph, or a thread cannot be started. The loader's items are errors where a batch
-    /// cannot be made; it ends behind the first.
+    /// Where the batch size does not fit the graph, or a thread cannot be started. The loader's items are errors where
+    /// a batch cannot be made; it ends behind the first.
     pub fn load_epoch<'scope, 'env: 'scope>(
         &'env self,
         scope: &'scope Scope<'scope, 'env>,

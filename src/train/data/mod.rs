@@ -244,8 +244,8 @@ impl Dataset {
         Ok(self)
     }
 
-    /// The data set in two: what is left, and the fraction `fraction` of the samples, drawn at random by `seed`. Both in the
-    /// order of before.
+    /// The data set in two: what is left, and the fraction `fraction` of the samples, drawn at random by `seed`. Both
+    /// in the order of before.
     ///
     /// # Errors
     /// Where one of the two would be empty.
@@ -262,8 +262,8 @@ impl Dataset {
         Ok((self.select(&rest)?, self.select(&drawn)?))
     }
 
-    /// The data set of `count` of the samples, drawn at random by `seed`, in the order of before. The names of the classes stay,
-    /// also of one that none of them has.
+    /// The data set of `count` of the samples, drawn at random by `seed`, in the order of before. The names of the
+    /// classes stay, also of one that none of them has.
     ///
     /// # Errors
     /// Where there are fewer, or it would be empty.

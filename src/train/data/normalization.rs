@@ -16,7 +16,8 @@ pub enum Normalize {
     /// Not at all.
     #[default]
     None,
-    /// By mean and standard deviation of the training set: of each channel where the samples are images, else of each element.
+    /// By mean and standard deviation of the training set: of each channel where the samples are images, else of each
+    /// element.
     Data,
     /// By these numbers, one or one a channel each. None is a mean of 0, or a standard deviation of 1.
     By {
@@ -94,8 +95,8 @@ impl Normalization {
         Self::of_moments(divisor, &means, &variances)
     }
 
-    /// The statistics of `files`, decoded to `shape` (`[channels, height, width]`): of all, or of 10,000 that are drawn by
-    /// `seed`.
+    /// The statistics of `files`, decoded to `shape` (`[channels, height, width]`): of all, or of 10,000 that are drawn
+    /// by `seed`.
     ///
     /// # Errors
     /// Where an image cannot be decoded.

@@ -15,7 +15,8 @@ pub struct Options {
     pub test_labels: Option<PathBuf>,
     /// The fraction of the training samples that becomes the test set, in place of another.
     pub test_split: Option<f64>,
-    /// How many of the training samples are used, drawn at random, once the test set is split off; all where none is given.
+    /// How many of the training samples are used, drawn at random, once the test set is split off; all where none is
+    /// given.
     pub train_samples: Option<usize>,
     /// The columns of a table that a model looks at; all that are numeric where none is named.
     pub features: Vec<String>,

@@ -23,8 +23,8 @@ pub(super) enum Draws {
     Batch = 2,
 }
 
-/// The generator of draws for the sample or batch `number` in `epoch`: a function of its arguments alone, with a key of its
-/// own for each epoch and a stream for each number.
+/// The generator of draws for the sample or batch `number` in `epoch`: a function of its arguments alone, with a key of
+/// its own for each epoch and a stream for each number.
 pub(super) fn draws(seed: u64, epoch: u64, what: Draws, number: usize) -> ChaCha8Rng {
     let mut key = [0; 32];
     key[..8].copy_from_slice(&seed.to_le_bytes());

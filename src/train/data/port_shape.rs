@@ -15,7 +15,8 @@ pub(super) struct PortShape {
 }
 
 impl PortShape {
-    /// The shape of a batch at `port` of `what` (samples, labels), of shape `sample` each. One dimension besides the batch may be open.
+    /// The shape of a batch at `port` of `what` (samples, labels), of shape `sample` each. One dimension besides the
+    /// batch may be open.
     pub(super) fn fit(port: &Port, sample: &[usize], what: &str) -> Result<Self> {
         let dims = port.dims.get(1..).unwrap_or_default();
         let count = element_count(sample).unwrap_or(usize::MAX);

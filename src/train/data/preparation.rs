@@ -6,7 +6,8 @@ use crate::train::Fingerprint;
 use crate::train::augment::Augmentation;
 use std::num::NonZero;
 
-/// What is done to samples on their way from the data to the graph. By default bytes are divided by 255, and nothing else.
+/// What is done to samples on their way from the data to the graph. By default bytes are divided by 255, and nothing
+/// else.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Preparation {
     /// What samples for a float input are divided by; where none is given, by 255 if they are bytes.

@@ -6,12 +6,13 @@ use fast_image_resize::images::{CroppedImage, Image, ImageRef};
 use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
 use std::fmt::Display;
 
-/// Resizes a region of an image of `size` to the size `to`, both height and width, with a triangle filter that is widened when it
-/// shrinks (antialiasing). Pixels are channels last, row by row, of 1 or 3 `channels`. What is outside of the region has no
-/// influence: it is Pillow's `crop` and then its `resize` with BILINEAR.
+/// Resizes a region of an image of `size` to the size `to`, both height and width, with a triangle filter that is
+/// widened when it shrinks (antialiasing). Pixels are channels last, row by row, of 1 or 3 `channels`. What is outside
+/// of the region has no influence: it is Pillow's `crop` and then its `resize` with BILINEAR.
 ///
 /// # Errors
-/// Where a side is too long to be counted in 32 bits; where the region is not inside of the image, a defect of the caller.
+/// Where a side is too long to be counted in 32 bits; where the region is not inside of the image, a defect of the
+/// caller.
 pub(super) fn resize(
     pixels: &[u8],
     channels: usize,

@@ -59,7 +59,8 @@ impl Table {
         Ok(Self { path: path.to_owned(), names, rows })
     }
 
-    /// The columns that `options` ask for. Features by default are all columns but the targets whose first entry is a number.
+    /// The columns that `options` ask for. Features by default are all columns but the targets whose first entry is a
+    /// number.
     ///
     /// # Errors
     /// Where no target is named, a column is not there, or there is no feature.

@@ -22,8 +22,8 @@ pub struct Axis {
 }
 
 impl Axis {
-    /// An axis that holds all finite `values`: logarithmic where they are positive and span more than two decades, otherwise linear
-    /// and from 0 on where 0 is near. Its ends are round. Without any value it goes from 0 to 1.
+    /// An axis that holds all finite `values`: logarithmic where they are positive and span more than two decades,
+    /// otherwise linear and from 0 on where 0 is near. Its ends are round. Without any value it goes from 0 to 1.
     pub fn fitting(values: impl IntoIterator<Item = f64>) -> Self {
         let (low, high) = extent(values);
         if low > 0.0 && high.log10() - low.log10() > DECADES {

@@ -166,7 +166,8 @@ impl Chart {
     }
 }
 
-/// The names of `series` with their colours below the title, in as many lines as `width` asks for. Returns their height, too.
+/// The names of `series` with their colours below the title, in as many lines as `width` asks for. Returns their
+/// height, too.
 fn legend(series: &[Series], width: f64) -> (Markup, f64) {
     let (mut x, mut y) = (0.0, 34.0);
     let mut places = Vec::new();
@@ -311,7 +312,8 @@ fn end_labels<'s>(lines: impl Iterator<Item = &'s Series>, end: End, frame: &Fra
     }
 }
 
-/// Ascending places at least `gap` apart between `low` and `high`, as far as there is room, near to the ascending `wanted` ones.
+/// Ascending places at least `gap` apart between `low` and `high`, as far as there is room, near to the ascending
+/// `wanted` ones.
 fn spread(wanted: &[f64], gap: f64, low: f64, high: f64) -> Vec<f64> {
     let mut places: Vec<f64> = Vec::with_capacity(wanted.len());
     for &place in wanted {

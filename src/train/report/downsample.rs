@@ -13,8 +13,8 @@ pub struct Bin {
     pub max: f64,
 }
 
-/// Divides `points` into at most `limit` bins of equal counts, whose last may be smaller. With no more points than `limit`, each
-/// is a bin of its own and nothing is lost. Points whose y is not finite are left out.
+/// Divides `points` into at most `limit` bins of equal counts, whose last may be smaller. With no more points than
+/// `limit`, each is a bin of its own and nothing is lost. Points whose y is not finite are left out.
 ///
 /// The means keep the course of a curve and the extremes its peaks, so that a chart that shows both hides no outlier.
 pub fn bins(points: impl IntoIterator<Item = (f64, f64)>, limit: usize) -> Vec<Bin> {

@@ -1,4 +1,5 @@
-//! A sweep over α as a figure: Figure 3 of the GNP paper (Zhao, Zhang, Hu, ICML 2022), test error and gradient norm against α.
+//! A sweep over α as a figure: Figure 3 of the GNP paper (Zhao, Zhang, Hu, ICML 2022), test error and gradient norm
+//! against α.
 
 use super::axis::Axis;
 use super::chart::{Chart, End, Level, Mark, Point, Series, standalone};
@@ -40,8 +41,9 @@ pub struct Reference {
     pub grad_norm: Option<f64>,
 }
 
-/// The figure as a standalone SVG file, for light and dark grounds: α from 0 to 1 against the test error in percent, and against the
-/// gradient norm; a line for each r, with error bars of one standard error; a dashed line for each reference.
+/// The figure as a standalone SVG file, for light and dark grounds: α from 0 to 1 against the test error in percent,
+/// and against the gradient norm; a line for each r, with error bars of one standard error; a dashed line for each
+/// reference.
 pub fn alpha_figure(series: &[AlphaSeries], references: &[Reference]) -> String {
     let panel = |title: &str, value: fn(&AlphaPoint) -> (f64, f64), levels: Vec<Level>| Chart {
         title: title.into(),

@@ -17,7 +17,8 @@ pub struct History {
 }
 
 impl History {
-    /// Reads the `metrics.jsonl` of a run's folder. A last line that was not finished, of a run that was killed, is passed over.
+    /// Reads the `metrics.jsonl` of a run's folder. A last line that was not finished, of a run that was killed, is
+    /// passed over.
     ///
     /// # Errors
     /// Where there is none, a line is no event, or there is no step yet.

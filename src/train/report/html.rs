@@ -32,10 +32,11 @@ pub struct About {
     pub command: Option<String>,
 }
 
-/// Writes `report.html` into a run's folder, from its `history` and the `config.toml` there, where there is one; returns its path.
-/// The machine that it names is the one that this program runs on.
+/// Writes `report.html` into a run's folder, from its `history` and the `config.toml` there, where there is one;
+/// returns its path. The machine that it names is the one that this program runs on.
 ///
-/// Curves of more than 400 points are drawn as the means of 400 bins of equal counts within the bands of their extremes.
+/// Curves of more than 400 points are drawn as the means of 400 bins of equal counts within the bands of their
+/// extremes.
 ///
 /// # Errors
 /// Where the configuration cannot be read, or the report cannot be written.
@@ -76,10 +77,12 @@ pub fn write(folder: &Path, run: &History, about: &About) -> Result<PathBuf> {
     Ok(file)
 }
 
-/// Writes a report of the runs in `folders` side by side to `output`: one colour a run, which is named after its folder.
+/// Writes a report of the runs in `folders` side by side to `output`: one colour a run, which is named after its
+/// folder.
 ///
 /// # Errors
-/// Where `folders` is empty, their metrics or configurations cannot be read or hold no step, or the report cannot be written.
+/// Where `folders` is empty, their metrics or configurations cannot be read or hold no step, or the report cannot be
+/// written.
 pub fn compare(folders: &[PathBuf], output: &Path) -> Result<()> {
     if folders.is_empty() {
         return Err(Error::input("there are no runs to compare").help("name the folders of runs"));

@@ -1,8 +1,8 @@
 //! What is seen of a run: TensorBoard's event files, a report to read, and a sweep's figure.
 //!
-//! [`TensorBoard`] is told of events while they happen; a [`History`] is what `metrics.jsonl` says of them, which [`write()`] and [`compare`] show. All curves
-//! are drawn by one module, `chart`, as SVG in the page. [`NUMBERS`] is what every table says of an epoch, [`number()`], [`percent`] and
-//! [`duration`] how it is written.
+//! [`TensorBoard`] is told of events while they happen; a [`History`] is what `metrics.jsonl` says of them, which
+//! [`write()`] and [`compare`] show. All curves are drawn by one module, `chart`, as SVG in the page. [`NUMBERS`] is
+//! what every table says of an epoch, [`number()`], [`percent`] and [`duration`] how it is written.
 
 mod axis;
 mod chart;

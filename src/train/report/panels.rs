@@ -96,7 +96,8 @@ const PANELS: &[Panel] = &[
     Panel { title: "Weight α", curves: &[Curve::new("α", "Weight α", Source::Choice(|m| m.alpha))] },
 ];
 
-/// The charts of one run: light the steps, in full the epochs, related measures in one chart. What is not known is left out.
+/// The charts of one run: light the steps, in full the epochs, related measures in one chart. What is not known is left
+/// out.
 pub fn of_run(run: &History) -> Vec<Chart> {
     let time = Time::of(&[run]);
     let charts = PANELS.iter().map(|panel| {

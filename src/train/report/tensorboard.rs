@@ -1,8 +1,8 @@
 //! TensorBoard's event files: a run's numbers, live, in a tool that many have open anyway.
 //!
-//! The file is a sequence of TFRecords (`tensorflow/core/lib/io/record_writer.h`): the length of the data as u64, the masked
-//! CRC-32C of those eight bytes, the data, the masked CRC-32C of the data; all little-endian. The data are `Event` messages
-//! (`tensorboard/compat/proto/event.proto`), of which the first says `brain.Event:2`.
+//! The file is a sequence of TFRecords (`tensorflow/core/lib/io/record_writer.h`): the length of the data as u64, the
+//! masked CRC-32C of those eight bytes, the data, the masked CRC-32C of the data; all little-endian. The data are
+//! `Event` messages (`tensorboard/compat/proto/event.proto`), of which the first says `brain.Event:2`.
 
 use super::super::metrics::Event;
 use super::super::run_folder::RunFolder;
@@ -25,8 +25,8 @@ pub struct TensorBoard {
 impl TensorBoard {
     /// Begins an event file in `folder`, which is made where it is missing.
     ///
-    /// `resumed_at` is the number of steps after which a run goes on: TensorBoard then forgets what earlier files in the folder
-    /// say of later steps. Without it the run is a new one, and event files that are there are removed.
+    /// `resumed_at` is the number of steps after which a run goes on: TensorBoard then forgets what earlier files in
+    /// the folder say of later steps. Without it the run is a new one, and event files that are there are removed.
     ///
     /// # Errors
     /// Where the folder or the file cannot be written.
@@ -91,8 +91,8 @@ fn event_files(folder: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-/// `events.out.tfevents.<seconds>.<host>.<process>.gnp`. TensorBoard reads a folder's files in the order of their names, so the
-/// seconds are later than those of the `earlier` files, even where the clock says otherwise.
+/// `events.out.tfevents.<seconds>.<host>.<process>.gnp`. TensorBoard reads a folder's files in the order of their
+/// names, so the seconds are later than those of the `earlier` files, even where the clock says otherwise.
 fn name(earlier: &[PathBuf]) -> String {
     let seconds = |file: &PathBuf| {
         let name = file.file_name()?.to_str()?.strip_prefix(RunFolder::EVENTS)?;
