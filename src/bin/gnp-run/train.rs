@@ -27,7 +27,7 @@ pub struct Arguments {
     /// its name beside the step model]
     #[arg(long, value_name = "MODEL")]
     forward: Option<PathBuf>,
-    /// Take arguments from this TOML file, by their long names; those of the command line go before
+    /// Take arguments from this TOML file, by their long names; the command line takes precedence
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
 
