@@ -231,6 +231,7 @@ impl Record {
             let Some(read) = self.read_by(node) else { continue };
             for input in &node.input {
                 if let Source::Made(parameters) = self.source(input)
+                    && self.has_one_tensor(input)
                     && (parameters.iter().any(|parameter| read.contains(parameter)) || self.is_view(input))
                 {
                     rearranged.insert(input.clone());
@@ -238,6 +239,13 @@ impl Record {
             }
         }
         self.rearranged = rearranged;
+    }
+
+    /// Whether the exporter computed the initializer `name` of a single tensor of the module: a product with a buffer is
+    /// no rearrangement.
+    fn has_one_tensor(&self, name: &str) -> bool {
+        let Some(Note::FoldedFrom(sources)) = self.notes.get(name) else { return false };
+        sources.iter().filter(|source| self.tensors.contains_key(*source)).count() == 1
     }
 
     /// Whether the program made the initializer `name` of one parameter by operations that change its shape alone, as
@@ -354,5 +362,22 @@ pub(super) mod tests {
             (%x, %p_b_weight, %b_mask, %p_b_weight), kwargs = {})";
         reader.metadata_props = vec![note(OPERATION, text)];
         assert_eq!(record.read_by(&reader), Some(vec!["b.weight", "mask"]));
+    }
+
+    #[test]
+    fn a_product_with_a_buffer_is_no_rearrangement() {
+        let mut record = Record::of(&recorded(&[
+            ("val_1", FOLDED_FROM, "['b.weight', 'val_0']"),
+            ("val_2", FOLDED_FROM, "['b.weight', 'mask', 'val_0']"),
+        ]))
+        .unwrap();
+        let mut readers = ["val_1", "val_2"].map(|made| NodeProto::from(node("Add", &[made, "x"], &[made])));
+        let text = "%linear : [num_users=1] = call_function[target=torch.ops.aten.linear.default](args = \
+            (%b_mask, %p_b_weight, %x), kwargs = {})";
+        readers.iter_mut().for_each(|reader| reader.metadata_props = vec![note(OPERATION, text)]);
+        let mut graph = body(&["x"], &[], &["y"]);
+        graph.node = readers.to_vec();
+        record.note_rearranged(&graph);
+        assert!(record.is_rearranged("val_1") && !record.is_rearranged("val_2"));
     }
 }

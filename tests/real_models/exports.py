@@ -139,7 +139,7 @@ def main():
             make, x = NETWORKS[name]
             cells = []
             for way, (options, modes) in WAYS.items():
-                outcomes = {}
+                outcomes, differs = {}, False
                 for moved in (False, True):
                     for mode in modes:
                         module = made(make, moved).train(mode == "train")
@@ -152,10 +152,10 @@ def main():
                         try:
                             outcomes[state] = compare(arguments.gnp, file, dict(module.named_parameters()))
                         except Difference as difference:
-                            failed = True
+                            failed = differs = True
                             print(f"{name}, {way}, {state}: {difference}", file=sys.stderr)
                 count = sum(1 for _ in module.parameters())
-                cells.append(cell(outcomes, count) if outcomes else "not exported")
+                cells.append(cell(outcomes, count) if outcomes else "differs" if differs else "not exported")
             lines.append(f"| {name} | " + " | ".join(cells) + " |\n")
             print(lines[-1], end="", flush=True)
     if arguments.write:
