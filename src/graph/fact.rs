@@ -34,12 +34,13 @@ impl Dim {
 /// More characters of a symbol are of no use to a reader.
 const READABLE: usize = 24;
 
-/// The number or the symbol, of which no more than a reader can take in; `?` where nothing is known.
+/// The number or the symbol, of which no more than a reader can take in: a long name is cut, a long expression left out.
+/// `?` where nothing is known.
 ///
 /// ```
 /// use gnp::graph::Dim;
 /// assert_eq!(Dim::Symbol("batch".into()).to_string(), "batch");
-/// assert_eq!(Dim::Symbol("(((height + 2) / 2) * ((width + 2) / 2))".into()).to_string(), "(((height + 2) / 2) * (…");
+/// assert_eq!(Dim::Symbol("(((height + 2) / 2) * ((width + 2) / 2))".into()).to_string(), "…");
 /// ```
 impl fmt::Display for Dim {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -47,6 +48,7 @@ impl fmt::Display for Dim {
             Self::Known(size) => write!(f, "{size}"),
             Self::Symbol(symbol) => match symbol.char_indices().nth(READABLE) {
                 None => f.write_str(symbol),
+                Some(_) if symbol.contains('(') => f.write_str("…"),
                 Some(_) => {
                     let end = symbol.char_indices().nth(READABLE - 1).map_or(0, |(end, _)| end);
                     write!(f, "{}…", &symbol[..end])
