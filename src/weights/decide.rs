@@ -412,8 +412,8 @@ fn by_place(name: &str, place: &Use<'_>) -> Reason {
         Role::Input => Place::Input,
         Role::Statistic | Role::Moment | Role::Setting | Role::BeforeWeights | Role::Operand => Place::Operand,
     };
-    // A weight of a linear map is transposed by the exporter, no more.
-    let is_transposed = kind == Place::Weight && matches!(place.operator, "MatMul" | "Gemm");
+    // A weight of a linear map is transposed by the exporter, no more, where the operator does not do so.
+    let is_transposed = kind == Place::Weight && matches!(place.operator, "MatMul" | "Gemm") && !place.is_transposed;
     let is_computed = names::tells(name) == Name::Computed && !is_transposed && !names::is_rearranged(name);
     Reason::Place(kind, place.operator.to_owned(), is_computed)
 }
@@ -430,7 +430,7 @@ pub fn keep_reached(verdicts: &mut [Verdict], reached: &[String]) {
 mod tests {
     use super::*;
     use crate::graph::tests::{TestNode, body, node};
-    use crate::onnx::proto::GraphProto;
+    use crate::onnx::proto::{AttributeProto, GraphProto, NodeProto};
 
     fn constant(name: &str, dims: &[i64], values: &[f32]) -> TensorProto {
         let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
@@ -522,6 +522,19 @@ mod tests {
         let constants = vec![weight("w"), weight("v"), constant("c", &[], &[0.0]), constant("d", &[2], &[0.0, 0.0])];
         let expected = [("w", true, false), ("v", true, false), ("c", false, false), ("d", true, false)];
         assert_judged(&nodes, constants, &expected);
+    }
+
+    #[test]
+    fn what_the_exporter_left_to_the_operator_to_transpose_it_computed() {
+        let transposed = AttributeProto::int("transB", 1);
+        let gemm = |x, weight, y, attribute| NodeProto { attribute, ..node("Gemm", &[x, weight], &[y]).into() };
+        let nodes = [gemm("x", "onnx::Gemm_1", "h", vec![]), gemm("h", "onnx::Gemm_2", "y", vec![transposed])];
+        let nodes = nodes.map(TestNode::from);
+        let constants = vec![weight("onnx::Gemm_1"), weight("onnx::Gemm_2")];
+        let verdicts = judged(&nodes, constants, "pytorch", &Selection::default());
+        let is_computed: Vec<_> =
+            verdicts.iter().map(|v| (v.trains, matches!(v.reason, Reason::Place(Place::Weight, _, true)))).collect();
+        assert_eq!(is_computed, [(true, false), (true, true)]);
     }
 
     #[test]

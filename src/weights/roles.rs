@@ -51,6 +51,8 @@ pub(super) struct Use<'g> {
     pub role: Role,
     /// The operator.
     pub operator: &'g str,
+    /// Whether the operator itself transposes it.
+    pub is_transposed: bool,
     /// An operator, if any, that computed something of the constant before.
     pub through: Option<&'g str>,
     /// Whether the node is part of the loss.
@@ -66,7 +68,7 @@ impl Use<'_> {
 
     /// The place of what reaches no data.
     pub const fn nowhere() -> Self {
-        Self { role: Role::Setting, operator: "", through: None, in_loss: InLoss::No, node: 0 }
+        Self { role: Role::Setting, operator: "", is_transposed: false, through: None, in_loss: InLoss::No, node: 0 }
     }
 }
 
@@ -288,6 +290,7 @@ impl<'g> Walk<'g, '_> {
             self.uses.entry(root.name).or_default().push(Use {
                 role: if is_variance { Role::Moment } else { role },
                 operator: node.op_type(),
+                is_transposed: node.is("", "Gemm") && node.int("transB", 0) != 0,
                 through: root.through,
                 in_loss: InLoss::No,
                 node: self.node,
