@@ -133,7 +133,8 @@ def outcome(gnp, file, folder):
         message = run.stderr.strip().splitlines()[0]
         if run.returncode != 2 or not message.startswith("error: "):
             return Outcome(f"fails with {run.returncode}: {message}", failed=True)
-        return Outcome("refused: " + message.removeprefix(f"error: {file}: "))
+        why = message.removeprefix(f"error: {file}: ")
+        return Outcome("refused: " + (why if len(why) <= 160 else why[:159] + "…"))
     report = json.loads(run.stdout)
     trains = f"{len(report['parameters'])} of {len(report['constants'])}"
     if session is None:
