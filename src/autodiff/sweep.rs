@@ -67,6 +67,7 @@ pub fn pull_back(
         let op = Op::new(node, |value| way.active.contains(value));
         let cotangents_of_inputs = apply(&op, &outputs, &mut b)?;
         nothing_is_dropped(&op, &outputs, &cotangents_of_inputs)?;
+        b.graph().afford(0).map_err(|error| error.at_node(op.label(), &op.operator()))?;
         for (position, cotangent) in cotangents_of_inputs.into_iter() {
             if let Some(input) = op.operand(position)
                 && way.active.contains(input)

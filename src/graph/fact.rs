@@ -67,6 +67,11 @@ pub fn known_shape(sizes: &[i64]) -> Shape {
     Some(sizes.iter().map(|&size| Dim::Known(size)).collect())
 }
 
+/// The largest size of an axis: engines count along axes in 32 bits, or near to it.
+const LARGEST: i64 = 1 << 31;
+/// The most elements of a tensor, 4 TiB of the smallest.
+const MOST_ELEMENTS: i64 = 1 << 42;
+
 /// What is known of one value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fact {
@@ -127,6 +132,21 @@ impl Fact {
             (Some(a), Some(b)) => a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.is(b)),
             _ => false,
         }
+    }
+
+    /// What of the sizes no tensor has, in words. Of sizes for which this is none, sums and products do not overflow.
+    pub(crate) fn impossible(&self) -> Option<String> {
+        let mut elements = 1i64;
+        for size in self.shape.iter().flatten().filter_map(Dim::known) {
+            if !(0..=LARGEST).contains(&size) {
+                return Some(format!("an axis of size {size}"));
+            }
+            match elements.checked_mul(size.max(1)).filter(|elements| *elements <= MOST_ELEMENTS) {
+                Some(product) => elements = product,
+                None => return Some(format!("more than 2^{} elements", MOST_ELEMENTS.ilog2())),
+            }
+        }
+        None
     }
 
     /// What a declaration says, if it is one of a dense tensor with a known type.
@@ -228,8 +248,11 @@ impl Facts {
         self.facts.iter()
     }
 
-    /// Learns a fact, in place of what was known.
-    pub fn insert(&mut self, value: Value, fact: Fact) {
+    /// Learns a fact, in place of what was known. Sizes that no tensor has count as unknown.
+    pub fn insert(&mut self, value: Value, mut fact: Fact) {
+        if fact.impossible().is_some() {
+            fact.shape.iter_mut().flatten().filter(|dim| dim.known().is_some()).for_each(|dim| *dim = Dim::Unknown);
+        }
         self.facts.insert(value, fact);
     }
 

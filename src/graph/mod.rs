@@ -32,6 +32,7 @@ pub use reach::NodeSet;
 pub use typed::TypedBuilder;
 pub use uses::{for_each_capture, for_each_subgraph, for_each_use};
 
+use crate::limits::Limits;
 use crate::naming::is_ours;
 use crate::onnx::proto::{GraphProto, NodeProto, TensorProto, TypeProto, ValueInfoProto, type_proto};
 use crate::{Error, Result};
@@ -75,6 +76,7 @@ impl fmt::Display for Value {
 pub struct Graph {
     proto: GraphProto,
     names: Names,
+    limits: Limits,
 }
 
 impl Graph {
@@ -87,7 +89,21 @@ impl Graph {
         order::sort(&mut proto)?;
         // A second pass about doubles a graph; growing step by step would copy it over and over.
         proto.node.reserve(2 * proto.node.len());
-        Ok(Self { names: Names::of(&proto), proto })
+        Ok(Self { names: Names::of(&proto), proto, limits: Limits::default() })
+    }
+
+    /// The same with other limits than the default ones.
+    #[must_use]
+    pub fn within(self, limits: Limits) -> Self {
+        Self { limits, ..self }
+    }
+
+    /// Asks for room before nodes are added whose number the file says.
+    ///
+    /// # Errors
+    /// Where the graph would have more nodes than are allowed.
+    pub fn afford(&self, more: usize) -> Result<()> {
+        self.limits.check_nodes(self.proto.node.len().saturating_add(more))
     }
 
     /// The graph as a message.

@@ -6,9 +6,6 @@ use crate::onnx::DataType;
 use crate::onnx::proto::{NodeProto, TensorProto};
 use bytes::Bytes;
 
-/// A `ConstantOfShape` of more bytes than this stays a node, which takes no room in a file.
-const LARGE: usize = 1 << 30;
-
 /// Makes an initializer of a `Constant` or `ConstantOfShape` node and returns None; returns any other node. What a
 /// graph returns stays a node, and so do strings and sparse tensors.
 pub(super) fn move_out(context: &mut Context, mut node: NodeProto) -> Option<NodeProto> {
@@ -66,18 +63,21 @@ fn constant(node: &mut NodeProto) -> Option<TensorProto> {
 }
 
 /// The tensor that a `ConstantOfShape` makes, where its shape is constant and its elements are floating.
-fn constant_of_shape(context: &Context, node: &NodeProto) -> Option<TensorProto> {
-    let dims = context.ints(node.input(0)?)?;
+fn constant_of_shape(context: &mut Context, node: &NodeProto) -> Option<TensorProto> {
+    let dims = context.ints(node.input(0)?)?.to_vec();
     let (element, bytes) = match node.attribute("value").and_then(|a| a.t.as_deref()) {
         None => (DataType::Float, vec![0; 4]),
         Some(tensor) => (tensor.element().filter(|&e| is_floating(e))?, element_bytes(tensor)?),
     };
     let size = dims.iter().try_fold(bytes.len(), |size, &d| size.checked_mul(usize::try_from(d).ok()?))?;
-    if size > LARGE {
+    // What is larger stays a node, which takes no room.
+    let computed_bytes = context.computed_bytes.checked_add(size)?;
+    if computed_bytes > context.limits.constant_bytes {
         return None;
     }
+    context.computed_bytes = computed_bytes;
     let payload = if bytes.iter().all(|&b| b == 0) { vec![0; size] } else { bytes.repeat(size / bytes.len()) };
-    Some(TensorProto::raw("", element, dims, Bytes::from(payload)))
+    Some(TensorProto::raw("", element, &dims, Bytes::from(payload)))
 }
 
 /// The bytes of the one element of a tensor.

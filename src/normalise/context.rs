@@ -5,6 +5,7 @@ use super::imports::Versions;
 use super::sequence::Split;
 use super::{Moved, Origin, types};
 use crate::graph::{Fact, Facts, Names, Renaming, for_each_subgraph, for_each_use};
+use crate::limits::Limits;
 use crate::onnx::DataType;
 use crate::onnx::proto::{AttributeProto, FunctionProto, GraphProto, NodeProto, TensorProto};
 use foldhash::{HashMap, HashSet};
@@ -22,6 +23,11 @@ pub(super) struct Context<'m> {
     pub calls: Vec<&'m FunctionProto>,
     /// How many functions and branches are being inlined.
     pub inlined: usize,
+    pub limits: Limits,
+    /// How many nodes were visited, calls and their bodies among them.
+    pub visited: usize,
+    /// The bytes of constants that were computed from numbers alone.
+    pub computed_bytes: usize,
     /// The graph that is being rewritten.
     pub scope: Scope,
     /// The graphs around it, the outermost first; the first is empty.
@@ -52,7 +58,7 @@ pub(super) struct Scope {
 }
 
 impl<'m> Context<'m> {
-    pub fn new(graph: &GraphProto, functions: &'m [FunctionProto], versions: Versions) -> Self {
+    pub fn new(graph: &GraphProto, functions: &'m [FunctionProto], versions: Versions, limits: Limits) -> Self {
         let mut used = HashSet::default();
         collect_uses(graph, &mut used);
         Self {
@@ -60,6 +66,9 @@ impl<'m> Context<'m> {
             functions: Functions::new(functions),
             calls: vec![],
             inlined: 0,
+            limits,
+            visited: 0,
+            computed_bytes: 0,
             scope: Scope::default(),
             outer: vec![],
             names: Names::of(graph),
@@ -74,6 +83,11 @@ impl<'m> Context<'m> {
     /// The graph at hand and those around it, from the inside out.
     fn scopes(&self) -> impl Iterator<Item = &Scope> {
         std::iter::once(&self.scope).chain(self.outer.iter().rev())
+    }
+
+    /// How deep the walk is in functions and bodies.
+    pub fn depth(&self) -> usize {
+        self.calls.len() + self.outer.len()
     }
 
     /// The element type of a value, as far as it is known.

@@ -50,7 +50,7 @@ fn dequantised(context: &Context, node: &NodeProto) -> Option<TensorProto> {
     }
     let element = |(index, &number): (usize, &i64)| {
         let place = index / stride.max(1) % count;
-        ((number - zeros[place]) as f64 * scales[place]) as f32
+        ((number as f64 - zeros[place] as f64) * scales[place]) as f32
     };
     Some(float_tensor(&quantised.dims, numbers.iter().enumerate().map(element)))
 }

@@ -32,6 +32,7 @@ impl<'m> Context<'m> {
             return Err(Error::input("the function calls itself, which ONNX does not allow")
                 .help("the model is damaged; export it again"));
         }
+        self.limits.check_depth(self.depth())?;
         self.calls.push(function);
         self.inlined += 1;
         let version = standard_version(&function.opset_import).unwrap_or(self.versions.model);

@@ -90,7 +90,7 @@ pub fn normalise(model: &mut Model) -> Result<Normalised> {
     inputs::drop_initializers(model);
     let mut moved = branch_constants::hoist(&mut model.graph);
     let functions = std::mem::take(&mut model.header.functions);
-    let mut context = Context::new(&model.graph, &functions, versions);
+    let mut context = Context::new(&model.graph, &functions, versions, model.limits);
     context.graph(&mut model.graph, versions.model)?;
     moved.append(&mut context.moved);
     let Context { mut warnings, converted, .. } = context;

@@ -18,7 +18,8 @@ fn model(version: i64, graph: GraphProto) -> Model {
 }
 
 fn with(node: TestNode, attributes: &[AttributeProto]) -> TestNode {
-    let node = NodeProto { attribute: attributes.to_vec(), ..node.into() };
+    let mut node = NodeProto::from(node);
+    node.attribute.extend_from_slice(attributes);
     node.into()
 }
 
@@ -46,7 +47,8 @@ fn what_cannot_be_brought_here_is_refused() {
     let mut without = model(18, body(&["x"], &[], &["x"]));
     without.header.opset_import.clear();
     refused(without, "does not import the standard operators");
-    let scan = node("Scan", &["x"], &["y"]).named("s").with(body(&["a"], &[], &["a"]));
+    let scan = node("Scan", &["", "x"], &["y"]).named("s").with(body(&["a"], &[], &["a"]));
+    let scan = with(scan, &[AttributeProto::int("num_scan_inputs", 1)]);
     refused(model(8, body(&["x"], &[scan], &["y"])), "node `s` (Scan): Scan changed its meaning in operator set 9");
     let half_pixel = [AttributeProto::string("coordinate_transformation_mode", "tf_half_pixel_for_nn")];
     let resize = with(node("Resize", &["x", "", "s"], &["y"]), &half_pixel);

@@ -82,7 +82,8 @@ fn needed_bytes(model: &Model) -> Result<BTreeMap<PathBuf, (&TensorProto, u64)>>
     for_each_tensor(model, &mut |tensor| match ExternalLocation::of(tensor) {
         Ok(None) => {}
         Ok(Some(at)) => {
-            let end = at.offset.saturating_add(at.length.unwrap_or(0));
+            let length = at.length.or(tensor.byte_count()).unwrap_or(0);
+            let end = at.offset.saturating_add(length);
             let reach = files.entry(at.file).or_insert((tensor, end));
             if end > reach.1 {
                 *reach = (tensor, end);

@@ -12,6 +12,7 @@
 
 mod attribute;
 mod external;
+mod fits;
 mod payload;
 mod place;
 pub mod proto;

@@ -1,7 +1,8 @@
 //! Reading: map, check, decode.
 
 use super::proto::{GraphProto, ModelProto, StringStringEntryProto, standard_domain};
-use super::{external, wire};
+use super::{external, fits, wire};
+use crate::limits::Limits;
 use crate::{Error, Result};
 use bytes::Bytes;
 use prost::Message as _;
@@ -19,6 +20,8 @@ pub struct Model {
     pub header: ModelProto,
     /// The main graph.
     pub graph: GraphProto,
+    /// How large what is made of it may become.
+    pub limits: Limits,
     path: PathBuf,
 }
 
@@ -30,7 +33,7 @@ impl Model {
     pub fn new(mut proto: ModelProto, path: impl Into<PathBuf>) -> Result<Self> {
         let path = path.into();
         match proto.graph.take() {
-            Some(graph) => Ok(Self { header: proto, graph, path }),
+            Some(graph) => Ok(Self { header: proto, graph, limits: Limits::default(), path }),
             None => Err(Error::input("not an ONNX model: it has no graph").help(NO_MODEL).in_file(path)),
         }
     }
@@ -78,12 +81,14 @@ pub(super) fn folder_of(path: &Path) -> &Path {
 ///
 /// # Errors
 /// Where the file cannot be read, is empty, cut short or no ONNX model, has fields that would be lost, or refers to
-/// external data that is missing, too short, or outside the model's folder.
+/// external data that is missing, too short, or outside the model's folder; where a tensor has other bytes than its dims
+/// say.
 pub fn read(path: impl AsRef<Path>) -> Result<Model> {
     let path = path.as_ref();
     let bytes = map(path)?;
     let model = decode(bytes).and_then(|proto| Model::new(proto, path)).map_err(|e| e.in_file(path))?;
     external::check(&model)?;
+    fits::check(&model)?;
     Ok(model)
 }
 

@@ -407,7 +407,7 @@ mod tests {
         ) {
             let node = NodeProto { input: names.clone(), output: names.clone(), attribute: attributes, ..Default::default() };
             let value = ValueInfoProto { name: names.first().cloned(), ..Default::default() };
-            let tensor = TensorProto { raw_data: Some(payload.into()), dims: vec![-1, 7], ..Default::default() };
+            let tensor = TensorProto::raw("", DataType::Uint8, &[payload.len() as i64, 1], payload.into());
             let graph = GraphProto { node: vec![node], input: vec![value], initializer: vec![tensor], ..Default::default() };
             let bytes = ModelProto { ir_version: version, graph: Some(graph), ..Default::default() }.encode_to_vec();
             let folder = tempfile::tempdir().unwrap();

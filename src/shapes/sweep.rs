@@ -6,11 +6,11 @@ use super::convert::{
 use super::declared::{declared, of_tensor};
 use super::operators::Operators;
 use super::{bindings, local, whole};
-use crate::Result;
 use crate::graph::{Dim, Fact, Facts, Value};
 use crate::onnx::Model;
 use crate::onnx::proto::{GraphProto, NodeProto, TensorProto, standard_domain};
 use crate::quietly::quietly;
+use crate::{Error, Result, schema};
 use foldhash::{HashMap, HashSet};
 use std::collections::BTreeMap;
 use tract_onnx::prelude::Symbol;
@@ -49,7 +49,8 @@ impl<'g> Analysis<'g> {
     /// Learns a constant that the graph does not have.
     pub(crate) fn constant(&mut self, tensor: &TensorProto) {
         let fact = of_constant(tensor).unwrap_or_default();
-        self.sweep.settle(tensor.name(), fact, None, false);
+        // It fits its own dims, which is all that could be wrong with it.
+        let _ = self.sweep.settle(tensor.name(), fact, None, false);
     }
 
     /// What is known so far.
@@ -104,7 +105,7 @@ impl<'b> Sweep<'b> {
         let declared = declared(graph, self.bindings)?;
         let open = InferenceFact::default();
         for input in &graph.input {
-            self.settle(input.name(), open.clone(), declared.get(input.name()), is_branch);
+            self.settle(input.name(), open.clone(), declared.get(input.name()), is_branch)?;
         }
         let inputs: HashSet<&str> = graph.input.iter().map(|input| input.name()).collect();
         for tensor in &graph.initializer {
@@ -112,10 +113,10 @@ impl<'b> Sweep<'b> {
                 Some(value) if self.inputs_are_constants || !inputs.contains(tensor.name()) => value.into(),
                 _ => open.clone(),
             };
-            self.settle(tensor.name(), fact, declared.get(tensor.name()), is_branch);
+            self.settle(tensor.name(), fact, declared.get(tensor.name()), is_branch)?;
         }
         for tensor in graph.sparse_initializer.iter().filter_map(|sparse| sparse.values.as_ref()) {
-            self.settle(tensor.name(), open.clone(), declared.get(tensor.name()), is_branch);
+            self.settle(tensor.name(), open.clone(), declared.get(tensor.name()), is_branch)?;
         }
         Ok(declared)
     }
@@ -123,7 +124,8 @@ impl<'b> Sweep<'b> {
     fn step(&mut self, node: &NodeProto, declared: &HashMap<&str, Fact>, is_branch: bool) -> Result<()> {
         let inferred = self.node(node)?;
         for (output, fact) in node.output.iter().zip(inferred).filter(|(output, _)| !output.is_empty()) {
-            self.settle(output, fact, declared.get(output.as_str()), is_branch);
+            let settled = self.settle(output, fact, declared.get(output.as_str()), is_branch);
+            settled.map_err(|error| error.at_node(node.label(), &node.operator()))?;
         }
         Ok(())
     }
@@ -142,6 +144,7 @@ impl<'b> Sweep<'b> {
             return Ok(unknown());
         }
         let input = |i: usize| self.known.get(node.input(i)?).cloned();
+        schema::check_numbers(node, &Inputs(&input))?;
         if let Ok(Some(fact)) = quietly(|| whole::infer(node, input)) {
             return Ok(vec![fact]);
         }
@@ -176,12 +179,19 @@ impl<'b> Sweep<'b> {
 
     /// Notes what is known of a value: what the operators say, and where they leave something open, what the file
     /// declares.
-    fn settle(&mut self, name: &str, inferred: InferenceFact, declared: Option<&Fact>, is_branch: bool) {
+    ///
+    /// # Errors
+    /// Where it has sizes that no tensor has.
+    fn settle(&mut self, name: &str, inferred: InferenceFact, declared: Option<&Fact>, is_branch: bool) -> Result<()> {
         let known = self.fill(name, inferred, declared);
         let value = Value::from(name);
         if is_branch && !self.in_branches.insert(value.clone()) {
             self.facts.forget(name);
         } else if let Some(fact) = to_fact(&known, declared) {
+            if let Some(what) = fact.impossible() {
+                return Err(Error::input(format!("the value `{name}` has {what}, which no engine computes"))
+                    .help("the model is damaged; export it again"));
+            }
             if let Some(ints) = ints(&known) {
                 self.facts.insert_ints(value.clone(), ints);
             } else if let Some(floats) = floats(&known) {
@@ -190,6 +200,7 @@ impl<'b> Sweep<'b> {
             self.facts.insert(value.clone(), fact);
         }
         self.known.insert(value, known);
+        Ok(())
     }
 
     fn fill(&self, name: &str, mut fact: InferenceFact, declared: Option<&Fact>) -> InferenceFact {
@@ -220,6 +231,20 @@ impl<'b> Sweep<'b> {
         }
         fact.shape = ShapeFactoid::closed(dims);
         fact
+    }
+}
+
+/// What the rules are told of a node's inputs, as the standard's checks ask for it.
+struct Inputs<'s, F>(&'s F);
+
+impl<F: Fn(usize) -> Option<InferenceFact>> schema::Known for Inputs<'_, F> {
+    fn sizes(&self, input: usize) -> Option<Vec<Option<i64>>> {
+        let dims = closed(&(self.0)(input)?.shape)?;
+        Some(dims.iter().map(|dim| dim.concretize()?.to_i64().ok()).collect())
+    }
+
+    fn ints(&self, input: usize) -> Option<Vec<i64>> {
+        ints(&(self.0)(input)?)
     }
 }
 

@@ -2,6 +2,7 @@
 
 normalise.py make FOLDER    writes a folder for each case: before.onnx, inputs.npz, and what ONNX Runtime makes of them
 normalise.py check FOLDER   checks each after.onnx, and compares what ONNX Runtime makes of it
+normalise.py operators      prints what each standard operator takes, by version: src/schema/operators.txt
 normalise.py history        prints what the standard operators changed in versions 8 to 18: name and version
 """
 
@@ -482,6 +483,36 @@ def history():
                 print(name, changed)
 
 
+KINDS = {
+    "INT": "i", "FLOAT": "f", "STRING": "s", "TENSOR": "t", "GRAPH": "g", "SPARSE_TENSOR": "p", "TYPE_PROTO": "y",
+    "INTS": "is", "FLOATS": "fs", "STRINGS": "ss", "TENSORS": "ts", "GRAPHS": "gs",
+}
+
+
+def operators():
+    """A line for every version of an operator from the oldest that is read: the name, the version, the least and the
+    most inputs, the same of outputs (* where there is no bound), and the attributes with their types (! where they
+    must be given)."""
+    versions = collections.defaultdict(list)
+    for schema in onnx.defs.get_all_schemas_with_history():
+        if schema.domain == "":
+            versions[schema.name].append(schema)
+    for name in sorted(versions):
+        schemas = sorted(versions[name], key=lambda schema: schema.since_version)
+        before = [schema for schema in schemas if schema.since_version <= OLDEST]
+        last = None
+        for schema in before[-1:] + [schema for schema in schemas if schema.since_version > OLDEST]:
+            most = ["*" if count >= 2**31 - 1 else str(count) for count in (schema.max_input, schema.max_output)]
+            attributes = [
+                f"{key}:{KINDS[attribute.type.name]}{'!' if attribute.required else ''}"
+                for key, attribute in sorted(schema.attributes.items())
+            ]
+            line = " ".join([str(schema.min_input), most[0], str(schema.min_output), most[1], *attributes])
+            if line != last:
+                print(name, schema.since_version, line)
+            last = line
+
+
 if __name__ == "__main__":
     command, *arguments = sys.argv[1:]
-    {"make": make, "check": check, "history": history}[command](*arguments)
+    {"make": make, "check": check, "history": history, "operators": operators}[command](*arguments)

@@ -13,6 +13,11 @@ use crate::onnx::proto::AttributeProto;
 pub(super) const RULES: &[Entry] =
     &[("", "Conv", Rule::Vjp(conv)), ("", "ConvTranspose", Rule::Vjp(conv_transpose))];
 
+/// More shifted copies than this are one convolution instead.
+const MOST_COPIES: i64 = 256;
+/// Of more spatial axes not all divisions are compared.
+const MOST_DIVIDED: usize = 8;
+
 /// y = w ∗ x + b  ⇒  x̄ = wᵀ ∗ ȳ,  w̄ = Σ ȳ x over all places of the window,  b̄ = Σ ȳ
 fn conv(op: &Op, dy: &Value, g: &mut TypedBuilder<'_>) -> Result<Cotangents> {
     let (x, w) = (op.input(0)?, op.input(1)?);
@@ -209,6 +214,12 @@ impl Convolution {
     fn weights(&self, x: &Value, dy: &Value, g: &mut TypedBuilder<'_>) -> Value {
         let Channels { groups, outer, inner } = self.channels;
         let moves_dy = self.division();
+        let copies = |of_dy: bool| -> i64 {
+            self.window.kernel.iter().zip(&moves_dy).filter(|(_, moves)| **moves == of_dy).map(|(size, _)| size).product()
+        };
+        if copies(true).max(copies(false)) > MOST_COPIES {
+            return self.weights_of_large(x, dy, g);
+        }
         let first_channels: Vec<i64> = [1, 0].into_iter().chain(2..2 + self.window.rank() as i64).collect();
         let dy = g.transpose(dy, &first_channels);
         let dy = self.shifted(&dy, &moves_dy, true, g);
@@ -233,6 +244,62 @@ impl Convolution {
         self.sorted(&product, &moves_dy, dy_first, g)
     }
 
+    /// The gradient of the weights in as many nodes whatever the size of the kernel: a convolution of x with dy, batch
+    /// and channels exchanged, that steps where the window is dilated and is dilated where that steps. It is some three
+    /// times slower than products of matrices.
+    fn weights_of_large(&self, x: &Value, dy: &Value, g: &mut TypedBuilder<'_>) -> Value {
+        let Channels { groups, outer, inner } = self.channels;
+        let (x, window) = self.window.cut(x, g);
+        let (x, dy) = (self.batch_behind(&x, inner, false, g), self.batch_behind(dy, outer, true, g));
+        let across = Window { strides: window.dilations.clone(), dilations: window.strides.clone(), ..window };
+        let mut attributes = across.attributes();
+        // The kernel is as large as dy turns out to be.
+        attributes.retain(|attribute| attribute.name() != "kernel_shape");
+        if groups != 1 {
+            attributes.push(AttributeProto::int("group", groups));
+        }
+        let dims = [inner, groups * outer].map(Dim::Known).into_iter().chain(vec![Dim::Unknown; across.rank()]);
+        let fact = Fact { element: g.fact(&x).element, shape: Some(dims.collect()) };
+        let product = g.node("Conv", &[&x, &dy], attributes, fact);
+        // What the strides leave over at the end of x makes more places than the kernel has.
+        let (zeros, axes) = (vec![0; across.rank()], (2..2 + across.rank() as i64).collect::<Vec<_>>());
+        let whole = g.slice(&product, &zeros, &across.kernel, &axes, &vec![1; axes.len()]);
+        let order: Vec<i64> = [1, 0].into_iter().chain(axes).collect();
+        let sorted = g.transpose(&whole, &order);
+        g.reshape(&sorted, &[&[groups * outer, inner], across.kernel.as_slice()].concat())
+    }
+
+    /// `value`, [batch, groups · channels, …], as [channels, groups · batch, …], or [groups · channels, batch, …].
+    fn batch_behind(&self, value: &Value, channels: i64, groups_first: bool, g: &mut TypedBuilder<'_>) -> Value {
+        let (groups, rank) = (self.channels.groups, self.window.rank());
+        let spatial = 2..2 + rank as i64;
+        if groups == 1 {
+            let order: Vec<i64> = [1, 0].into_iter().chain(spatial).collect();
+            return g.transpose(value, &order);
+        }
+        let dim = |axis: i64, g: &TypedBuilder<'_>| g.fact(value).dim(axis).cloned().unwrap_or(Dim::Unknown);
+        let element = g.fact(value).element;
+        let (batch, sizes) = (g.size_of(value, 0), spatial_sizes(value, rank, g));
+        let dims: Vec<Dim> = spatial.map(|axis| dim(axis, g)).collect();
+        let parts = g.int64s(&[groups, channels]);
+        let shape = g.concat_ints(&[&batch, &parts, &sizes]);
+        let apart = [&[dim(0, g), Dim::Known(groups), Dim::Known(channels)], dims.as_slice()].concat();
+        let apart = g.reshape_to(value, &shape, Fact { element, shape: Some(apart) });
+        let order = if groups_first { [1, 2, 0] } else { [2, 1, 0] };
+        let order: Vec<i64> = order.into_iter().chain(3..3 + rank as i64).collect();
+        let turned = g.transpose(&apart, &order);
+        let (first, rest) = if groups_first { (groups * channels, 1) } else { (channels, groups) };
+        let behind = match dim(0, g) {
+            Dim::Known(batch) => Dim::Known(rest * batch),
+            other if rest == 1 => other,
+            _ => Dim::Unknown,
+        };
+        let (first_size, left) = (g.int64s(&[first]), g.int64s(&[-1]));
+        let shape = g.concat_ints(&[&first_size, &left, &sizes]);
+        let together = [&[Dim::Known(first), behind], dims.as_slice()].concat();
+        g.reshape_to(&turned, &shape, Fact { element, shape: Some(together) })
+    }
+
     /// Along which axes dy is shifted: so that the least is copied.
     fn division(&self) -> Vec<bool> {
         let Channels { outer, inner, .. } = self.channels;
@@ -246,6 +313,9 @@ impl Convolution {
             };
             outer * copies(true) + inner * copies(false)
         };
+        if rank > MOST_DIVIDED {
+            return vec![false; rank];
+        }
         (0..1 << rank).map(choice).filter(can).min_by_key(copied).unwrap_or_else(|| vec![false; rank])
     }
 

@@ -22,7 +22,7 @@ impl TypedBuilder<'_> {
         let mut names = std::mem::take(&mut self.graph.names);
         names.rename_body(&mut proto, &mut Renaming::default(), self.pass);
         copy_facts(self.facts, body, &proto);
-        let mut copy = Graph { proto, names };
+        let mut copy = Graph { proto, names, limits: self.graph.limits };
         let outputs = edit(&mut copy, self.facts, self.pass).map(|outputs| {
             copy.proto.output = outputs.iter().map(|value| self.fact(value).info(value)).collect();
             copy.retain_needed();

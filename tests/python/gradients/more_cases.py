@@ -148,6 +148,9 @@ def convolutions():
     for auto_pad in ("SAME_UPPER", "SAME_LOWER", "VALID"):
         yield conv(f"2d_{auto_pad.lower()}", (1, 2, 6, 7), (3, 2, 3, 2), auto_pad=auto_pad, strides=[2, 2])
         yield conv(f"1d_{auto_pad.lower()}", (1, 2, 7), (3, 2, 4), auto_pad=auto_pad)
+    yield conv("1d_large_kernel", (2, 2, 290), (3, 2, 280), pads=[3, 2])
+    yield conv("1d_large_kernel_strides", (2, 1, 300), (2, 1, 270), strides=[4], pads=[1, 2])
+    yield conv("2d_large_kernel_groups", (2, 4, 22, 20), (4, 2, 18, 16), group=2, strides=[2, 3], pads=[1, 2, 0, 1])
     yield conv("3d", (1, 2, 4, 5, 4), (3, 2, 2, 3, 2))
     yield conv("3d_all", (1, 4, 5, 6, 5), (4, 2, 2, 3, 2), group=2, strides=[2, 1, 2], pads=[1, 0, 1, 0, 1, 1], dilations=[1, 2, 1])
 
@@ -167,6 +170,7 @@ def convolutions():
     yield transposed("2d_output_shape", (1, 2, 3, 3), (2, 2, 3, 3), strides=[3, 2], output_shape=[10, 8])
     for auto_pad in ("SAME_UPPER", "SAME_LOWER", "VALID"):
         yield transposed(f"2d_{auto_pad.lower()}", (1, 2, 3, 4), (2, 3, 3, 3), auto_pad=auto_pad, strides=[2, 2])
+    yield transposed("1d_large_kernel", (2, 2, 5), (2, 3, 270), strides=[2], pads=[4, 3])
     yield transposed("3d", (1, 2, 3, 2, 3), (2, 2, 2, 2, 2), strides=[2, 1, 2], pads=[0, 1, 0, 1, 0, 0])
 
 
