@@ -24,8 +24,6 @@ pub(super) struct Context<'m> {
     /// How many functions and branches are being inlined.
     pub inlined: usize,
     pub limits: Limits,
-    /// How many nodes were visited, calls and their bodies among them.
-    pub visited: usize,
     /// The bytes of constants that were computed from numbers alone.
     pub computed_bytes: usize,
     /// The graph that is being rewritten.
@@ -67,7 +65,6 @@ impl<'m> Context<'m> {
             calls: vec![],
             inlined: 0,
             limits,
-            visited: 0,
             computed_bytes: 0,
             scope: Scope::default(),
             outer: vec![],
@@ -83,11 +80,6 @@ impl<'m> Context<'m> {
     /// The graph at hand and those around it, from the inside out.
     fn scopes(&self) -> impl Iterator<Item = &Scope> {
         std::iter::once(&self.scope).chain(self.outer.iter().rev())
-    }
-
-    /// How deep the walk is in functions and bodies.
-    pub fn depth(&self) -> usize {
-        self.calls.len() + self.outer.len()
     }
 
     /// The element type of a value, as far as it is known.

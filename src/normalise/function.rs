@@ -3,6 +3,7 @@
 use super::context::Context;
 use super::imports::standard_version;
 use crate::graph::{Fact, Renaming, Value};
+use crate::limits::Limits;
 use crate::onnx::proto::{AttributeProto, FunctionProto, NodeProto};
 use crate::{Error, Result};
 use foldhash::{HashMap, HashSet};
@@ -24,6 +25,74 @@ impl<'m> Functions<'m> {
     }
 }
 
+/// How large graphs are once all calls in them are inlined.
+pub(super) struct Expansion<'f, 'm> {
+    functions: &'f Functions<'m>,
+    limits: Limits,
+    /// Those of functions; none of those that are being measured.
+    measured: HashMap<*const FunctionProto, Option<Extent>>,
+}
+
+/// How large a graph is: nodes, and how deep functions and bodies stand in each other.
+#[derive(Clone, Copy, Default)]
+struct Extent {
+    nodes: usize,
+    depth: usize,
+}
+
+impl<'f, 'm> Expansion<'f, 'm> {
+    pub fn new(functions: &'f Functions<'m>, limits: Limits) -> Self {
+        Self { functions, limits, measured: HashMap::default() }
+    }
+
+    /// Checks the nodes of a model, with what they call and what stands in their bodies.
+    ///
+    /// # Errors
+    /// Where there are more nodes than are allowed, or functions and bodies stand in each other deeper.
+    pub fn check(&mut self, nodes: &[NodeProto]) -> Result<()> {
+        let Extent { nodes, .. } = self.measure(nodes, 1)?;
+        self.limits.check_nodes(nodes)
+    }
+
+    /// Measures nodes that stand `depth` deep.
+    fn measure(&mut self, nodes: &[NodeProto], depth: usize) -> Result<Extent> {
+        self.limits.check_depth(depth)?;
+        let mut whole = Extent { nodes: nodes.len(), depth: 1 };
+        for node in nodes {
+            let mut add = |inner: Extent| {
+                whole.nodes = whole.nodes.saturating_add(inner.nodes);
+                whole.depth = whole.depth.max(inner.depth + 1);
+            };
+            let called = self.functions.called_by(node).map(|function| self.function(function, depth));
+            called
+                .transpose()
+                .map_err(|error| error.at_node(node.label(), &node.operator()))?
+                .into_iter()
+                .for_each(&mut add);
+            for body in node.attribute.iter().flat_map(|a| a.g.as_deref().into_iter().chain(&a.graphs)) {
+                add(self.measure(&body.node, depth + 1)?);
+            }
+        }
+        Ok(whole)
+    }
+
+    /// Measures a function that a node calls which stands `depth` deep.
+    fn function(&mut self, function: &'m FunctionProto, depth: usize) -> Result<Extent> {
+        let measured = match self.measured.get(&std::ptr::from_ref(function)) {
+            // That it calls itself is told where it is inlined.
+            Some(measured) => measured.unwrap_or_default(),
+            None => {
+                self.measured.insert(function, None);
+                let measured = self.measure(&function.node, depth + 1)?;
+                self.measured.insert(function, Some(measured));
+                measured
+            }
+        };
+        self.limits.check_depth(depth + measured.depth)?;
+        Ok(measured)
+    }
+}
+
 impl<'m> Context<'m> {
     /// Appends the nodes of `function`, its inputs, outputs and attributes replaced by those of `call`, and every other
     /// name by a fresh one.
@@ -32,7 +101,6 @@ impl<'m> Context<'m> {
             return Err(Error::input("the function calls itself, which ONNX does not allow")
                 .help("the model is damaged; export it again"));
         }
-        self.limits.check_depth(self.depth())?;
         self.calls.push(function);
         self.inlined += 1;
         let version = standard_version(&function.opset_import).unwrap_or(self.versions.model);

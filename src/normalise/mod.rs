@@ -36,6 +36,7 @@ use crate::graph::Facts;
 use crate::onnx::Model;
 use crate::onnx::proto::GraphProto;
 use context::Context;
+use function::Expansion;
 
 /// The version of the standard operators that models are brought to, at least.
 pub const OPSET: i64 = 18;
@@ -91,6 +92,7 @@ pub fn normalise(model: &mut Model) -> Result<Normalised> {
     let mut moved = branch_constants::hoist(&mut model.graph);
     let functions = std::mem::take(&mut model.header.functions);
     let mut context = Context::new(&model.graph, &functions, versions, model.limits);
+    Expansion::new(&context.functions, model.limits).check(&model.graph.node)?;
     context.graph(&mut model.graph, versions.model)?;
     moved.append(&mut context.moved);
     let Context { mut warnings, converted, .. } = context;

@@ -174,6 +174,37 @@ fn a_function_is_brought_from_its_own_version_and_passes_inputs_on() {
     assert!(model.header.functions.is_empty());
 }
 
+/// A model that calls the first of `count` functions, of which each calls the next as often as `times` says.
+fn chain(count: usize, times: usize) -> Model {
+    let call = |i: usize, from: &str, to: &str| in_domain(node(&format!("F{i}"), &[from], &[to]), "own");
+    let functions = (0..count).map(|i| {
+        let calls: Vec<TestNode> = (0..times)
+            .map(|j| match i + 1 == count {
+                true => node("Neg", &["a"], &[&format!("b{j}")]),
+                false => call(i + 1, "a", &format!("b{j}")),
+            })
+            .collect();
+        function(&format!("F{i}"), &["a"], &calls, &["b0"], 18)
+    });
+    let mut model = model(18, body(&["x"], &[call(0, "x", "y")], &["y"]));
+    // The last comes first, so that each is known when another calls it.
+    model.graph.node.splice(0..0, (0..count).rev().map(|i| call(i, "x", &format!("unused{i}")).into()));
+    model.header.functions = functions.collect();
+    model
+}
+
+#[test]
+fn functions_that_multiply_or_go_deep_are_refused() {
+    refused(chain(40, 2), "more than 500000 nodes");
+    refused(chain(20_000, 1), "more than 100 deep");
+    let mut model = chain(50, 1);
+    normalise(&mut model).unwrap();
+    assert_eq!(operators(&model).len(), 51);
+    let mut model = chain(50, 1);
+    model.limits.nodes = 50;
+    refused(model, "more than 50 nodes");
+}
+
 #[test]
 fn a_function_that_calls_itself_is_refused() {
     let call = |name| in_domain(node(name, &["a"], &["b"]), "own").named("inner");

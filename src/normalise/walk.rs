@@ -17,7 +17,6 @@ impl Context<'_> {
             initializers: take(&mut graph.initializer),
             ..Scope::default()
         };
-        self.limits.check_depth(self.depth())?;
         self.outer.push(replace(&mut self.scope, scope));
         let done = take(&mut graph.node).into_iter().try_for_each(|node| self.visit(node, version));
         let outer = self.outer.pop().unwrap_or_default();
@@ -28,8 +27,6 @@ impl Context<'_> {
 
     /// Appends what stands for `node`, which is in `version` of the standard operators.
     pub fn visit(&mut self, node: NodeProto, version: i64) -> Result<()> {
-        self.visited += 1;
-        self.limits.check_nodes(self.visited)?;
         schema::check(&node, version)?;
         let outside = replace(&mut self.label, node.label().to_owned());
         let operator = node.operator();
