@@ -6,6 +6,11 @@
 
 use crate::{Error, Result};
 
+/// How many nodes calls of functions may make of a node of the file.
+pub const GROWTH: usize = 32;
+/// A model of so many nodes is small.
+const SMALL: usize = 20_000;
+
 /// What a rewrite may make.
 ///
 /// ```
@@ -15,7 +20,8 @@ use crate::{Error, Result};
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// The nodes of a graph, those of the model among them.
+    /// The nodes of a graph, those of the model among them. Calls of functions moreover may not make more than
+    /// [`GROWTH`] nodes of one of the file, except in a small model, unless more nodes are allowed than by default.
     pub nodes: usize,
     /// The bytes of constants that the model computes from numbers alone. What would be larger is left to the engine.
     pub constant_bytes: usize,
@@ -38,6 +44,14 @@ impl Limits {
         }
         Err(Error::input(format!("the graph becomes too large: more than {} nodes", self.nodes))
             .help("if the model is one that you trust and is so large, allow it more with --max-nodes"))
+    }
+
+    /// The same with the nodes that functions may be inlined to in a file of `nodes`.
+    pub(crate) fn of_calls(self, nodes: usize) -> Self {
+        if self.nodes > Self::default().nodes {
+            return self;
+        }
+        Self { nodes: self.nodes.min(nodes.saturating_mul(GROWTH).max(SMALL)), ..self }
     }
 
     /// # Errors

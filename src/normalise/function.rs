@@ -50,8 +50,9 @@ impl<'f, 'm> Expansion<'f, 'm> {
     /// # Errors
     /// Where there are more nodes than are allowed, or functions and bodies stand in each other deeper.
     pub fn check(&mut self, nodes: &[NodeProto]) -> Result<()> {
-        let Extent { nodes, .. } = self.measure(nodes, 1)?;
-        self.limits.check_nodes(nodes)
+        let functions: usize = self.functions.0.values().map(|function| function.node.len()).sum();
+        let limits = self.limits.of_calls(nodes.len() + functions);
+        limits.check_nodes(self.measure(nodes, 1)?.nodes)
     }
 
     /// Measures nodes that stand `depth` deep.

@@ -320,9 +320,29 @@ fn whole_numbers_of_any_size_are_exact() {
     assert_eq!(one("Gather", &["large", "axes"]), [1 << 40]);
     let axis = || AttributeProto::int("axis", 0);
     assert_eq!(whole(vec![with(node("Concat", &["big", "two"], &["y"]), axis())]).unwrap(), [i64::MAX, 2]);
-    // More elements than there can be.
-    let sizes = with(node("Concat", &["big", "two"], &["sizes"]), axis());
-    assert_eq!(whole(vec![sizes, node("Reshape", &["two", "sizes"], &["y"]).into()]), None);
+}
+
+#[test]
+fn what_no_engine_computes_is_refused_at_its_node() {
+    let says = |x: &str, constants: &[TensorProto], nodes: Vec<NodeProto>| {
+        let model = model(graph(&[info("x", x)], constants, nodes));
+        analyse(&model, &BTreeMap::new()).map_or_else(|error| error.to_string(), |_| "fine".to_owned())
+    };
+    let ints = |values: &[i64]| TensorProto::int64s("ints", values);
+    let one = |operator: &str| vec![NodeProto::from(node(operator, &["x", "ints"], &["y"]))];
+    assert_eq!(says("N,3", &[ints(&[-1, 3])], one("Reshape")), "fine");
+    assert!(says("N,3", &[ints(&[i64::MAX, 2])], one("Reshape")).contains("node `y` (Reshape): its shape has"));
+    assert!(says("1,1", &[ints(&[1 << 31, 1 << 31])], one("Expand")).contains("more than 2^42 elements"));
+    assert!(
+        says(&format!("N,{}", 1i64 << 40), &[], vec![]).contains("the value `x` has an axis of size 1099511627776")
+    );
+    let mut nodes: Vec<NodeProto> = one("Add");
+    for i in 0..60 {
+        let (from, to) = (if i == 0 { "x".to_owned() } else { format!("d{i}") }, format!("d{}", i + 1));
+        let concat = node("Concat", &[&from, &from], &[&to]);
+        nodes.push(with(concat, AttributeProto::int("axis", 1)));
+    }
+    assert!(says("N,3", &[ints(&[1])], nodes).contains("(Concat): the value `d30` has an axis of size"));
 }
 
 #[test]

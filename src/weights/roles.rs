@@ -140,8 +140,11 @@ impl<'g> Roles<'g> {
 /// The operator that tells a variance.
 const SQRT: &str = "Sqrt";
 
+/// So many constants are followed through what is computed of them; of more it is told that they are operands.
+const MOST_ROOTS: usize = 256;
+
 /// A constant on its way.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Root<'g> {
     name: &'g str,
     /// The first operator that computed something of it.
@@ -203,8 +206,7 @@ impl<'g> Walk<'g, '_> {
                     _ => {}
                 }
                 if carries_elements(*i) {
-                    let new: Vec<Root> = own.iter().filter(|root| !roots.contains(root)).copied().collect();
-                    roots.extend(new);
+                    roots.extend(own.iter());
                 }
             }
             if !moves(node) {
@@ -215,6 +217,12 @@ impl<'g> Walk<'g, '_> {
                         through => _ = through.get_or_insert(node.op_type()),
                     }
                 }
+            }
+            let mut seen = HashSet::default();
+            roots.retain(|root| seen.insert(*root));
+            if roots.len() > MOST_ROOTS {
+                let beyond = roots.split_off(MOST_ROOTS);
+                self.note(node, &beyond, Role::Operand);
             }
             return self.set(node, &State::Constant(roots.into()));
         }
