@@ -185,6 +185,18 @@ fn rewriting() -> Vec<Row> {
             vec![AsSaid("--batch-norm")],
         ),
         row(
+            "gnp-rewrite classifier.onnx -o s.onnx --max-nodes 20",
+            "more than 20 nodes",
+            "--max-nodes",
+            vec![With("--max-nodes", "5000")],
+        ),
+        row(
+            "gnp-rewrite body.onnx -o s.onnx --loss mse --dropout off --max-depth 1",
+            "more than 1 deep",
+            "--max-depth",
+            vec![With("--max-depth", "2")],
+        ),
+        row(
             "gnp-rewrite multinomial.onnx -o s.onnx --loss mse",
             "cannot be made from the seed",
             "--random engine",

@@ -84,7 +84,10 @@ impl Trainee {
     /// What the experiment names. An ordinary model is rewritten.
     pub fn open(experiment: &Experiment, observer: &mut dyn Observer) -> Result<Self> {
         let path = &*experiment.model;
-        let model = if path.is_dir() { None } else { Some(onnx::read(path)?) };
+        let mut model = if path.is_dir() { None } else { Some(onnx::read(path)?) };
+        if let (Some(model), Some(step)) = (&mut model, &experiment.step) {
+            model.limits = step.limits;
+        }
         let kind = model.as_ref().map_or(Ok(Kind::Artifacts), Kind::of_model)?;
         if experiment.step.is_some() && kind != Kind::Forward {
             return Err(Error::input(

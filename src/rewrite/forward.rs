@@ -6,6 +6,7 @@ use crate::choice::Choice;
 use crate::contract::{ALPHA, CONFIG_KEY, LABELS, LEARNING_RATE, R, SEED, STEP, VERSION_KEY, WARMUP_STEPS};
 use crate::emit::step::{self, Parts, Renames};
 use crate::graph::{self, Dim, Facts, Graph, TypedBuilder, Value, ranges};
+use crate::limits::Limits;
 use crate::loss::{self, Appended, Ending, Wanted, find_ending};
 use crate::lowering::{self, Lowered};
 use crate::normalise::{self, normalise};
@@ -51,6 +52,8 @@ pub struct StepOptions {
     pub dims: Dims,
     /// Other names for values of the model, in the step model and the evaluation model.
     pub renames: Renames,
+    /// How large the step model may become.
+    pub limits: Limits,
 }
 
 impl StepOptions {
@@ -136,6 +139,7 @@ pub fn make_step(mut model: Model, options: &StepOptions) -> Result<(Model, Step
 
 fn build(model: &mut Model, options: &StepOptions) -> Result<StepReport> {
     options.validate()?;
+    model.limits = options.limits;
     refuse_what_is_rewritten(model)?;
     let mut report = StepReport::new(model);
     graph::well_formed(&model.graph)?;
@@ -146,7 +150,7 @@ fn build(model: &mut Model, options: &StepOptions) -> Result<StepReport> {
     let opened = opening::apply(model, &options.dims, options.loss.value())?;
     let mut facts = shapes::analyse(model, &BTreeMap::new())?;
     normalise::simplify(&mut model.graph, &facts);
-    let mut graph = Graph::new(std::mem::take(&mut model.graph))?;
+    let mut graph = Graph::new(std::mem::take(&mut model.graph))?.within(model.limits);
     graph.proto().input.iter().try_for_each(|input| require_axes(&graph, &facts, input.name()))?;
     let mut ranges = ranges(graph.proto(), &facts);
 

@@ -1,5 +1,6 @@
 //! What becomes of a forward model: its loss, what trains, the optimizer.
 
+use crate::limits::Limits;
 use crate::loss::{LossKind, Wanted};
 use crate::lowering::{self, BatchNorm, Dropout, Random, StraightThrough};
 use crate::opening::Size;
@@ -111,6 +112,17 @@ pub struct StepArguments {
     /// step, labels); the trained model has the name that it had. May be repeated
     #[arg(long, value_name = "NAME=NEW", value_parser = parse_rename, help_heading = "What trains (forward models)")]
     rename: Vec<(String, String)>,
+
+    /// How many nodes the step model may have [default: 500000]
+    #[arg(long, value_name = "N", help_heading = "Limits (forward models)")]
+    max_nodes: Option<usize>,
+    /// How many bytes of constants are computed from sizes in the file; what is larger is left to the engine [default:
+    /// 268435456]
+    #[arg(long, value_name = "N", help_heading = "Limits (forward models)")]
+    max_constant_bytes: Option<usize>,
+    /// How deep functions and bodies may stand in each other [default: 100]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1000), help_heading = "Limits (forward models)")]
+    max_depth: Option<u16>,
 
     /// The optimizer, with PyTorch's formula and defaults [default: momentum]
     #[arg(long, value_enum, help_heading = "Optimizer (forward models)")]
@@ -250,7 +262,17 @@ impl StepArguments {
             },
             dims: self.dim.iter().cloned().collect(),
             renames: self.rename.iter().cloned().collect(),
+            limits: self.limits(),
         })
+    }
+
+    fn limits(&self) -> Limits {
+        let limits = Limits::default();
+        Limits {
+            nodes: self.max_nodes.unwrap_or(limits.nodes),
+            constant_bytes: self.max_constant_bytes.unwrap_or(limits.constant_bytes),
+            depth: self.max_depth.map_or(limits.depth, usize::from),
+        }
     }
 
     /// What of the penalty is warmed up.
@@ -287,6 +309,9 @@ impl StepArguments {
             ("--straight-through", self.straight_through.is_some()),
             ("--dim", !self.dim.is_empty()),
             ("--rename", !self.rename.is_empty()),
+            ("--max-nodes", self.max_nodes.is_some()),
+            ("--max-constant-bytes", self.max_constant_bytes.is_some()),
+            ("--max-depth", self.max_depth.is_some()),
             ("--optimizer", self.optimizer.is_some()),
             ("--momentum", self.momentum.is_some()),
             ("--weight-decay", self.weight_decay.is_some()),
