@@ -77,6 +77,7 @@ fn penalise_graph(model: &mut Model, artifact: &Artifact, settings: &Settings) -
     }
     // The graph is put back only when all went well, which is the only case in which the model is used again.
     let mut graph = Graph::new(std::mem::take(&mut model.graph))?;
+    artifact.check_order(&graph)?;
     let mut position = artifact.labels_end();
     let mut coefficient = |name: &str, exposed: bool, number: f32| {
         if !exposed {

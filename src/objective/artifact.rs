@@ -89,6 +89,20 @@ impl Artifact {
         })
     }
 
+    /// Checks that loss and gradients are there before anything is accumulated: accumulators come last.
+    ///
+    /// # Errors
+    /// Where one of them depends on what an accumulator returns.
+    pub fn check_order(&self, graph: &Graph) -> Result<()> {
+        let needed = graph.ancestors(self.gradients.iter().chain([&self.loss]).map(|value| &**value));
+        match graph.nodes().iter().enumerate().find(|(i, node)| is_accumulator(node) && needed.contains(*i)) {
+            Some((_, node)) => Err(Error::input("a gradient, or the loss, depends on what it has accumulated")
+                .at_node(node.label(), &node.operator())
+                .help(EXPECTED)),
+            None => Ok(()),
+        }
+    }
+
     /// Where the inputs of the graph that an application feeds end: after the labels, before the parameters.
     pub fn labels_end(&self) -> usize {
         self.labels_end
@@ -285,5 +299,16 @@ pub(super) mod tests {
         let mut model = plain();
         model.graph.output.remove(0);
         refused(&model, "no output for the loss");
+    }
+
+    #[test]
+    fn a_gradient_of_what_is_accumulated_is_refused() {
+        let mut model = artifact(&[node("Neg", &["w"], &["y"]).into()]);
+        model.graph.node.push(node("Neg", &["w_grad.accumulation.out"], &["again"]).into());
+        let mut artifact = Artifact::recognise(&model).unwrap();
+        let graph = Graph::new(model.graph).unwrap();
+        artifact.check_order(&graph).unwrap();
+        artifact.gradients[0] = "again".into();
+        assert!(artifact.check_order(&graph).unwrap_err().to_string().contains("what it has accumulated"));
     }
 }
