@@ -216,7 +216,7 @@ impl<K: Known> Numbers<'_, K> {
     /// Sizes of axes, or numbers of elements, from `least` on.
     fn sizes(&self, what: &str, sizes: Option<&[i64]>, least: i64) -> Fits {
         match sizes.and_then(|sizes| sizes.iter().find(|size| !(least..=LARGEST).contains(*size))) {
-            Some(size) => Err(format!("{what} has {size}; expected {least} to 2³¹")),
+            Some(size) => Err(format!("it has {size} in {what}; expected {least} to 2³¹")),
             None => Ok(()),
         }
     }
@@ -337,7 +337,7 @@ impl<K: Known> Numbers<'_, K> {
             _ => {}
         }
         if steps.is_some_and(|steps| steps.contains(&0)) {
-            return Err("its steps have 0".to_owned());
+            return Err("it has 0 in its steps".to_owned());
         }
         self.axes("its axes", axes.as_deref(), rank)
     }
@@ -347,7 +347,7 @@ impl<K: Known> Numbers<'_, K> {
         self.axes("its axes", axes.as_deref(), rank)?;
         let Some(pads) = pads else { return Ok(()) };
         if let Some(pad) = pads.iter().find(|pad| pad.unsigned_abs() > LARGEST as u64) {
-            return Err(format!("its pads have {pad}"));
+            return Err(format!("it has {pad} in its pads; expected numbers up to 2³¹"));
         }
         let count = if self.node.input(3).is_some() { axes.map(|axes| axes.len()) } else { rank };
         match count {

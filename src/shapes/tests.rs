@@ -331,7 +331,10 @@ fn what_no_engine_computes_is_refused_at_its_node() {
     let ints = |values: &[i64]| TensorProto::int64s("ints", values);
     let one = |operator: &str| vec![NodeProto::from(node(operator, &["x", "ints"], &["y"]))];
     assert_eq!(says("N,3", &[ints(&[-1, 3])], one("Reshape")), "fine");
-    assert!(says("N,3", &[ints(&[i64::MAX, 2])], one("Reshape")).contains("node `y` (Reshape): its shape has"));
+    assert!(
+        says("N,3", &[ints(&[i64::MAX, 2])], one("Reshape"))
+            .contains("node `y` (Reshape): it has 9223372036854775807 in its shape")
+    );
     assert!(says("1,1", &[ints(&[1 << 30, 1 << 30])], one("Expand")).contains("more than 2^42 elements"));
     assert!(
         says(&format!("N,{}", 1i64 << 40), &[], vec![]).contains("the value `x` has an axis of size 1099511627776")
