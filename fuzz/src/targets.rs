@@ -12,7 +12,7 @@ use gnp::objective::Artifact;
 use gnp::onnx::{self, Model};
 use gnp::rewrite::{StepConfig, StepOptions, make_evaluation, make_step};
 use gnp::train::RunFolder;
-use gnp::train::data::{Data, Dataset, Feed, Normalize, Options, Preparation};
+use gnp::train::data::{Data, Dataset, Feed, Labels, Normalize, Options, Preparation};
 use gnp::weights::Selection;
 use image::{ExtendedColorType, ImageEncoder as _, codecs};
 use std::ffi::OsString;
@@ -125,10 +125,10 @@ impl Target {
         })
     }
 
-    /// Gives `bytes` to the target; `folder` is one for its files.
-    pub fn run(self, bytes: &[u8], folder: &Path) {
-        // What an input comes to, an error or a result, is nobody's concern; that it comes to something is.
-        let _ = match self {
+    /// Gives `bytes` to the target; `folder` is one for its files. Whether it comes to a result, and not to an error:
+    /// either is right.
+    pub fn run(self, bytes: &[u8], folder: &Path) -> bool {
+        let result = match self {
             Self::Model => model(bytes, folder),
             Self::Artifact => penalise(bytes, folder),
             Self::Step => step(bytes, folder),
@@ -145,6 +145,7 @@ impl Target {
             Self::Checkpoint => checkpoint(bytes, folder),
             Self::Config => config(bytes, folder),
         };
+        result.is_ok()
     }
 }
 
@@ -221,10 +222,9 @@ fn use_data(data: &Data) -> gnp::Result<()> {
 fn feed(data: &Dataset) -> gnp::Result<()> {
     let dims = |shape: &[usize]| iter::once(None).chain(shape.iter().map(|&size| Some(size))).collect::<Vec<_>>();
     let samples = data.sample_shape().map_or_else(|| vec![None, Some(3), Some(6), Some(5)], dims);
-    let labels = if data.labels().classes().is_some() {
-        Port::new("labels", ElementType::I64, [None])
-    } else {
-        Port::new("labels", ElementType::F32, [None, Some(1)])
+    let labels = match data.labels() {
+        Labels::Classes(_) => Port::new("labels", ElementType::I64, [None]),
+        Labels::Targets(targets) => Port::new("labels", ElementType::F32, dims(&targets.shape()[1..])),
     };
     let ports = [Port::new("x", ElementType::F32, samples), labels];
     for normalize in [Normalize::None, Normalize::Data] {
@@ -255,7 +255,8 @@ fn cifar(bytes: &[u8], folder: &Path) -> gnp::Result<()> {
     write(bytes, ten.join("batches.meta.txt"))?;
     write(bytes, hundred.join("train.bin"))?;
     let use_folder = |folder: &Path| use_data(&Data::load(&Options::new(folder))?);
-    use_folder(&ten).and(use_folder(&hundred))
+    let (ten, hundred) = (use_folder(&ten), use_folder(&hundred));
+    ten.or(hundred)
 }
 
 fn table(bytes: &[u8], folder: &Path) -> gnp::Result<()> {
@@ -263,7 +264,8 @@ fn table(bytes: &[u8], folder: &Path) -> gnp::Result<()> {
     let one = Options { targets: vec!["y".to_owned()], test: Some(options.train.clone()), ..options.clone() };
     let two = Options { targets: vec!["x".to_owned(), "y".to_owned()], ..options };
     let use_table = |options: &Options| use_data(&Data::load(options)?);
-    use_table(&one).and(use_table(&two))
+    let (one, two) = (use_table(&one), use_table(&two));
+    one.or(two)
 }
 
 fn image_folder(bytes: &[u8], folder: &Path) -> gnp::Result<()> {

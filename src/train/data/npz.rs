@@ -2,7 +2,7 @@
 
 use super::array::Array;
 use super::named::NamedArrays;
-use super::npy;
+use super::{memory, npy};
 use crate::{Error, Result};
 use std::fs::File;
 use std::io::BufReader;
@@ -27,6 +27,11 @@ impl Npz {
                 .in_file(path)
                 .help("save the arrays again with numpy.savez, or download the file again")
         })?;
+        if archive.has_duplicate_names() {
+            return Err(Error::input("two arrays in the archive have one name")
+                .in_file(path)
+                .help("save the arrays again with numpy.savez, each under a name of its own"));
+        }
         Ok(Self { path: path.to_owned(), archive })
     }
 }
@@ -43,7 +48,15 @@ impl NamedArrays for Npz {
 
     fn decode(&mut self, name: &str) -> Result<Array> {
         match self.archive.by_name(&format!("{name}.npy")) {
-            Ok(entry) => npy::decode(entry, &format!("array `{name}`")),
+            Ok(entry) => {
+                let (length, packed) = (entry.size(), entry.compressed_size());
+                if length > memory::inflated(packed).max(packed) {
+                    return Err(Error::input(format!(
+                        "array `{name}` is damaged: it cannot have {length} bytes, packed into {packed}"
+                    )));
+                }
+                npy::decode(entry, length, &format!("array `{name}`"))
+            }
             Err(error) => Err(Error::input(format!("array `{name}`: {error}"))),
         }
     }

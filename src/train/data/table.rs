@@ -1,11 +1,14 @@
 //! CSV files: a row for each sample, columns by name.
 
-use super::array::{Array, Values};
-use super::{Dataset, Options};
+use super::array::{Array, Values, element_count};
+use super::{Dataset, Options, memory};
 use crate::choice::nearest;
 use crate::{Error, Result};
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::{Path, PathBuf};
+
+/// After how many bytes of a table it is asked whether there is memory for more.
+const ASKED_EVERY: usize = 64 << 20;
 
 /// A table of text with named columns.
 pub(super) struct Table {
@@ -48,11 +51,20 @@ impl Table {
             .in_file(path)
             .help("put a line with a name for each column at the top of the file"));
         }
-        if let Some(twice) = names.iter().enumerate().find_map(|(at, name)| names[..at].contains(name).then_some(name))
-        {
+        let mut seen = HashSet::with_capacity(names.len());
+        if let Some(twice) = names.iter().find(|name| !seen.insert(*name)) {
             return Err(Error::input(format!("two columns have the name `{twice}`")).in_file(path));
         }
-        let rows = reader.records().collect::<Result<Vec<_>, _>>().map_err(unreadable)?;
+        let (mut rows, mut unasked) = (Vec::new(), 0);
+        for row in reader.records() {
+            let row = row.map_err(unreadable)?;
+            unasked += row.as_slice().len() + row.len() * size_of::<usize>() + size_of::<csv::StringRecord>();
+            rows.push(row);
+            if unasked > ASKED_EVERY {
+                memory::ensure("the rest of the table", Some(ASKED_EVERY as u64)).map_err(|e| e.in_file(path))?;
+                unasked = 0;
+            }
+        }
         if rows.is_empty() {
             return Err(Error::input("the table has no rows").in_file(path));
         }
@@ -71,7 +83,7 @@ impl Table {
     fn choose(&self, features: &[String], targets: &[String]) -> Result<Columns> {
         if targets.is_empty() {
             return Err(Error::input("which column is to be predicted?")
-                .help(format!("name it with --target; the columns are {}", self.names.join(", "))));
+                .help(format!("name it with --target; the columns are {}", listed(&self.names))));
         }
         for name in features.iter().chain(targets) {
             self.index(name)?;
@@ -82,15 +94,9 @@ impl Table {
             )));
         }
         let features = if features.is_empty() {
-            let others = self.names.iter().filter(|name| !targets.contains(name));
-            let mut numeric = Vec::new();
-            for name in others {
-                let index = self.index(name)?;
-                if self.entries(index).find(|entry| !entry.is_empty()).and_then(number).is_some() {
-                    numeric.push(name.clone());
-                }
-            }
-            numeric
+            let is_numeric = |index| self.entries(index).find(|entry| !entry.is_empty()).and_then(number).is_some();
+            let others = self.names.iter().enumerate().filter(|(_, name)| !targets.contains(name));
+            others.filter(|(index, _)| is_numeric(*index)).map(|(_, name)| name.clone()).collect()
         } else {
             features.to_vec()
         };
@@ -152,8 +158,13 @@ impl Table {
 
     /// The columns as an array of shape `[rows, columns]`.
     fn floats(&self, names: &[String]) -> Result<Array> {
-        let indices = names.iter().map(|name| self.index(name)).collect::<Result<Vec<_>>>()?;
-        let mut values = Vec::with_capacity(self.rows.len() * indices.len());
+        let places: HashMap<&str, usize> = self.names.iter().enumerate().map(|(at, name)| (&**name, at)).collect();
+        let place = |name: &String| places.get(&**name).copied().map_or_else(|| self.index(name), Ok);
+        let indices = names.iter().map(place).collect::<Result<Vec<_>>>()?;
+        let count = element_count(&[self.rows.len(), indices.len()]);
+        let bytes = count.and_then(|count| count.checked_mul(size_of::<f32>()));
+        memory::ensure("the table in numbers", bytes.map(|bytes| bytes as u64))?;
+        let mut values = Vec::with_capacity(count.unwrap_or_default());
         for row in &self.rows {
             for &index in &indices {
                 let entry = row.get(index).unwrap_or_default();
@@ -167,8 +178,8 @@ impl Table {
         let mut classes = Vec::with_capacity(self.rows.len());
         for row in &self.rows {
             let entry = row.get(index).unwrap_or_default();
-            let found = names.iter().position(|name| name == entry && !name.is_empty());
-            let class = found.ok_or_else(|| {
+            // They are sorted, and none is empty.
+            let class = names.binary_search_by(|name| (**name).cmp(entry)).map_err(|_| {
                 let known: Vec<_> = names.iter().take(8).map(|name| format!("`{name}`")).collect();
                 self.misfit(row, index, &format!("one of the training data's classes ({})", known.join(", ")))
             })?;
@@ -187,6 +198,13 @@ impl Table {
         Error::input(format!("line {line}, column `{}`: expected {expected}, found {entry}", self.names[index]))
             .help("mend the entry, remove the line, or name the columns to be used with --features and --target")
     }
+}
+
+/// The names, as many of them as can be read.
+fn listed(names: &[String]) -> String {
+    const MOST: usize = 50;
+    let more = if names.len() > MOST { format!(" and {} more", names.len() - MOST) } else { String::new() };
+    format!("{}{more}", names[..names.len().min(MOST)].join(", "))
 }
 
 /// The finite number that a text is.

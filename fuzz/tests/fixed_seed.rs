@@ -1,0 +1,53 @@
+//! A short run of each target with a fixed seed, and the inputs that failed once.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::path::Path;
+use std::process::Command;
+
+/// Feeds the target with some inputs, and with those that once failed.
+fn feed(target: &str, inputs: u64) {
+    let failures = Path::new(env!("CARGO_TARGET_TMPDIR")).join("failures");
+    let fuzz = || {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_gnp-fuzz"));
+        command.arg(target);
+        command
+    };
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus").join(target);
+    let mut commands = vec![];
+    if folder.is_dir() {
+        let mut replay = fuzz();
+        replay.arg(folder);
+        commands.push(replay);
+    }
+    let mut made = fuzz();
+    made.args(["--seed", "10", "--jobs", "1", "--inputs", &inputs.to_string()]).arg("--failures").arg(failures);
+    commands.push(made);
+    for mut command in commands {
+        let output = command.output().unwrap();
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success(), "{target}:\n{said}");
+    }
+}
+
+macro_rules! targets {
+    ($($name:ident: $inputs:expr,)*) => {
+        $(#[test]
+        fn $name() {
+            feed(stringify!($name), $inputs);
+        })*
+    };
+}
+
+// As many as a processor manages in some five seconds, with code that is not optimised.
+targets! {
+    step: 500,
+    npy: 20_000,
+    npz: 5_000,
+    idx: 20_000,
+    cifar: 2_000,
+    csv: 5_000,
+    safetensors: 10_000,
+    images: 1_500,
+    checkpoint: 10_000,
+    config: 1_000,
+}
