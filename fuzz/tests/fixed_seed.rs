@@ -40,14 +40,15 @@ macro_rules! targets {
 
 // As many as a processor manages in some five seconds, with code that is not optimised.
 targets! {
-    step: 500,
-    npy: 20_000,
-    npz: 5_000,
-    idx: 20_000,
-    cifar: 2_000,
-    csv: 5_000,
-    safetensors: 10_000,
-    images: 1_500,
-    checkpoint: 10_000,
-    config: 1_000,
+    artifact: 1_000,
+    step: 1_000,
+    npy: 40_000,
+    npz: 10_000,
+    idx: 40_000,
+    cifar: 4_000,
+    csv: 10_000,
+    safetensors: 20_000,
+    images: 3_000,
+    checkpoint: 20_000,
+    config: 2_000,
 }

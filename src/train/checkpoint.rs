@@ -697,4 +697,26 @@ mod tests {
             prop_assert_eq!(serde_json::from_slice::<State>(&text).unwrap(), state);
         }
     }
+
+    #[test]
+    fn what_no_run_wrote_is_damaged() {
+        let folder = tempfile::tempdir().unwrap();
+        let flaw = |name: &str, state: &State| {
+            let path = folder.path().join(name);
+            fs::create_dir_all(&path).unwrap();
+            write_state(&path.join(STATE_FILE), state).unwrap();
+            Checkpoint::open(&path).unwrap().err().map(|error| error.to_string()).unwrap_or_default()
+        };
+        assert_eq!(flaw("epoch-00001", &state(1, 0)), "");
+        assert!(flaw("epoch-00001", &state(2, 0)).ends_with("it says that it is of epoch 2 and batch 0"));
+        let far = Progress { epoch: 1, step: u64::MAX, ..Progress::default() };
+        assert!(
+            flaw("epoch-00001", &State { progress: far, ..state(1, 0) }).ends_with("counts more than any run does")
+        );
+        for name in ["../secret", "/etc/passwd", "a/b", ".."] {
+            let files = BTreeMap::from([(name.to_owned(), Sum::default())]);
+            let flaw = flaw("epoch-00001", &State { files, ..state(1, 0) });
+            assert!(flaw.ends_with(&format!("it names the file {name:?}, which is not beside it")), "{flaw}");
+        }
+    }
 }

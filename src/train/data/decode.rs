@@ -239,4 +239,38 @@ mod tests {
             assert!(worst <= Some(1), "{height} × {width}, {region:?}, to {to:?}: off by {worst:?}");
         }
     }
+
+    /// An image of one pixel that says that it is of another size.
+    fn claiming(mut bytes: Vec<u8>, width: u32, height: u32) -> Vec<u8> {
+        if bytes.starts_with(&JPEG_START) {
+            // Of the frame: the marker, its length, the bits, then both sides (ITU T.81, B.2.2).
+            let at = bytes.windows(2).position(|pair| pair == [0xff, 0xc0]).unwrap() + 5;
+            bytes[at..at + 2].copy_from_slice(&(height as u16).to_be_bytes());
+            bytes[at + 2..at + 4].copy_from_slice(&(width as u16).to_be_bytes());
+        } else {
+            bytes[16..20].copy_from_slice(&width.to_be_bytes());
+            bytes[20..24].copy_from_slice(&height.to_be_bytes());
+            let sum = crc32fast::hash(&bytes[12..29]).to_be_bytes();
+            bytes[29..33].copy_from_slice(&sum);
+        }
+        bytes
+    }
+
+    #[test]
+    fn an_image_of_too_many_pixels_is_not_decoded() {
+        let message = |bytes: &[u8], shape| decode(bytes, shape, whole).unwrap_err().to_string();
+        for bytes in [png(&[1, 2, 3], 1, 1, ExtendedColorType::Rgb8), jpeg(&[1, 2, 3], 1, 1)] {
+            assert_eq!(
+                message(&claiming(bytes, 60_000, 50_000), [3, 8, 8]),
+                "the image has 60000 × 50000 pixels; expected at most 67108864 in all"
+            );
+        }
+        let line = png(&[0; 6000], 2000, 1, ExtendedColorType::Rgb8);
+        assert!(
+            message(&line, [3, 1000, 1000]).starts_with("resized, the image would have 2000000 × 1000 pixels;"),
+            "{}",
+            message(&line, [3, 1000, 1000])
+        );
+        assert!(decode(&line, [3, 10, 10], whole).is_ok());
+    }
 }

@@ -23,15 +23,15 @@ pub fn read(path: &Path) -> Result<Array> {
     let mut file = BufReader::new(file);
     let start = file.fill_buf().map_err(|error| Error::io("read the file", path, &error))?;
     let array = if start.starts_with(&GZIP_MAGIC) {
-        decode(MultiGzDecoder::new(file), memory::inflated(length))
+        decode(MultiGzDecoder::new(file), memory::inflated(length), "at most ")
     } else {
-        decode(file, length)
+        decode(file, length, "")
     };
     array.map_err(|error| error.in_file(path).help("download the file again, or check that it is an IDX file"))
 }
 
-/// Decodes an array; `most` is how many bytes there may be.
-fn decode(mut from: impl Read, most: u64) -> Result<Array> {
+/// Decodes an array in a file of `length` bytes, or at most so many, which `most` says.
+fn decode(mut from: impl Read, length: u64, most: &str) -> Result<Array> {
     let mut magic = [0; 4];
     fill(&mut from, &mut magic)?;
     let [0, 0, code, rank] = magic else {
@@ -54,16 +54,19 @@ fn decode(mut from: impl Read, most: u64) -> Result<Array> {
     }
     let [expected, held] =
         dtype.bytes(&shape).ok_or_else(|| Error::input(format!("the IDX header's shape {shape:?} is too large")))?;
-    let truncated = |there: &str| {
-        Error::input(format!("the IDX file is truncated: shape {shape:?} takes {expected} bytes, {there} are there"))
+    let truncated = |most: &str, there: u64| {
+        Error::input(format!(
+            "the IDX file is truncated: shape {shape:?} takes {expected} bytes, {most}{there} are there"
+        ))
     };
-    if expected as u64 > most {
-        return Err(truncated("fewer"));
+    let rest = length.saturating_sub(4 + 4 * u64::from(rank));
+    if expected as u64 > rest {
+        return Err(truncated(most, rest));
     }
     memory::ensure("the array", (expected as u64).checked_add(held as u64))?;
     let bytes = memory::read(from, expected).map_err(|error| unreadable(&error))?;
     if bytes.len() < expected {
-        return Err(truncated(&bytes.len().to_string()));
+        return Err(truncated("", bytes.len() as u64));
     }
     if bytes.len() > expected {
         return Err(Error::input(format!("the IDX file goes on after the {expected} bytes of its shape {shape:?}")));
@@ -127,5 +130,14 @@ mod tests {
         assert!(message(&[IMAGES.as_slice(), &[0]].concat()).contains("goes on after the 4 bytes"));
         let huge = [[0, 0, 0x0e, 4].as_slice(), &[0xff; 16]].concat();
         assert!(message(&huge).contains("too large"));
+    }
+
+    #[test]
+    fn what_a_header_declares_is_believed_no_further_than_the_file_goes() {
+        let many = [&[0, 0, 8, 1], &[0x7f, 0xff, 0xff, 0xff][..], &[1, 2, 3]].concat();
+        let message = |bytes: &[u8]| read_bytes(bytes).unwrap_err().to_string();
+        assert!(message(&many).ends_with("takes 2147483647 bytes, 3 are there"));
+        let packed = message(&gzip(&many));
+        assert!(packed.contains("takes 2147483647 bytes, at most ") && packed.ends_with(" are there"), "{packed}");
     }
 }

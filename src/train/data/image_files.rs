@@ -195,4 +195,26 @@ mod tests {
         assert_ne!(digest(&[("a/x.png", "1")]), digest(&[("a/x.png", "22")]));
         assert_ne!(digest(&[("a/x.png", "1")]), digest(&[("b/x.png", "1")]));
     }
+
+    #[cfg(unix)]
+    #[test]
+    fn links_lead_to_files_and_folders_but_not_around() {
+        use std::os::unix::fs::symlink;
+        let folder = tempfile::tempdir().unwrap();
+        let (root, elsewhere) = (folder.path().join("root"), folder.path().join("elsewhere"));
+        write(&elsewhere, "1.png");
+        write(&root, "cat/a.png");
+        symlink(&elsewhere, root.join("dog")).unwrap();
+        symlink(&elsewhere, root.join("cat/more")).unwrap();
+        symlink(elsewhere.join("1.png"), root.join("cat/z.png")).unwrap();
+        let count = || ClassFolders::scan(&root).map(|found| found.classes).map_err(|error| error.to_string());
+        assert_eq!(count().unwrap(), [0, 0, 0, 1]);
+
+        symlink("..", root.join("cat/up")).unwrap();
+        let error = count().unwrap_err();
+        assert!(error.contains("cat/up/cat: is a folder that is there already"), "{error}");
+        fs::remove_file(root.join("cat/up")).unwrap();
+        symlink("more", root.join("cat/once more")).unwrap();
+        assert!(count().unwrap_err().contains("is a folder that is there already"));
+    }
 }

@@ -343,6 +343,12 @@ mod tests {
         let samples = || bytes(&[2, 2], &[1, 2, 3, 4]);
         assert_eq!(message(Dataset::new(samples(), bytes(&[3], &[0; 3]))), "there are 2 samples but 3 labels");
         assert_eq!(message(Dataset::new(bytes(&[0, 2], &[]), bytes(&[0], &[]))), "the data set is empty");
+        let nothing = || bytes(&[1 << 40, 0], &[]);
+        assert_eq!(
+            message(Dataset::new(nothing(), nothing())),
+            "the samples have the shape [0]: there is nothing in them"
+        );
+        assert!(message(Dataset::new(samples(), bytes(&[2, 0], &[]))).starts_with("the labels have the shape [0]"));
         let scalar = Array::new(vec![], Values::F32(vec![1.0])).unwrap();
         assert!(message(Dataset::new(samples(), scalar)).contains("single number"));
     }

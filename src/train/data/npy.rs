@@ -183,4 +183,27 @@ mod tests {
             assert_eq!(error.exit_code(), 2);
         }
     }
+
+    fn with_header(header: &str, payload: usize) -> Vec<u8> {
+        let length = (header.len() as u16).to_le_bytes();
+        [&MAGIC[..], &[1, 0], &length, header.as_bytes(), &vec![0; payload]].concat()
+    }
+
+    #[test]
+    fn what_a_header_declares_is_believed_no_further_than_the_file_goes() {
+        let message = |bytes: &[u8]| decode(bytes, bytes.len() as u64, "`x`").unwrap_err().to_string();
+        let long = [&MAGIC[..], &[2, 0], &[0xff; 4], b"{"].concat();
+        assert_eq!(message(&long), "`x` has a damaged header: it has 4294967295 bytes; expected at most 10000");
+        let nested = with_header(&format!("{{'descr': {}\n", "(".repeat(9000)), 0);
+        assert_eq!(message(&nested), "`x` has a damaged header: it is nested too deeply");
+        let shaped = |shape: &str| {
+            let header = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}, }}\n");
+            message(&with_header(&header, 16))
+        };
+        assert!(shaped("(4294967296, 4294967296)").ends_with("is too large"));
+        assert!(shaped("(4611686018427387904,)").ends_with("is too large"));
+        assert!(shaped("(1000000000000,)").ends_with("takes 4000000000000 bytes, 16 are there"));
+        assert!(shaped("(3,)").ends_with("takes 12 bytes, more follow"));
+        assert!(shaped("(0, 99999999999999)").ends_with("takes 0 bytes, more follow"));
+    }
 }

@@ -319,4 +319,26 @@ mod tests {
             "{error}"
         );
     }
+
+    #[test]
+    fn many_columns_and_many_classes_are_no_trouble() {
+        const MANY: usize = 300_000;
+        let line = |entry: &dyn Fn(usize) -> String| (0..MANY).map(entry).collect::<Vec<_>>().join(",");
+        let text = format!("{},y\n{},a\n", line(&|column| format!("c{column}")), line(&|_| "1".to_owned()));
+        assert_eq!(load(&text, &[], &["y"]).unwrap().sample_shape().unwrap(), [MANY]);
+        let help = load(&text, &[], &[]).unwrap_err().help_text().unwrap().to_owned();
+        assert!(help.ends_with("c48, c49 and 299951 more"), "{help}");
+
+        let rows: String = (0..MANY).map(|row| format!("1,c{row:06}\n")).collect();
+        let data = load(&format!("x,y\n{rows}"), &[], &["y"]).unwrap();
+        assert_eq!((data.class_names().len(), data.labels().classes().unwrap()[MANY - 1]), (MANY, MANY as i64 - 1));
+        assert_eq!(data.clone().align_classes(data.class_names()).unwrap(), data);
+    }
+
+    #[test]
+    fn a_quotation_mark_that_is_never_closed_is_one_entry() {
+        let text = format!("x,y\n1,2\n\"{}", "3,4\n".repeat(100_000));
+        let error = load(&text, &[], &["y"]).unwrap_err().to_string();
+        assert!(error.ends_with("line 3 has 1 fields, the header 2"), "{error}");
+    }
 }
