@@ -18,7 +18,8 @@ use image::{ExtendedColorType, ImageEncoder as _, codecs};
 use std::ffi::OsString;
 use std::io::{self, Cursor, Write as _};
 use std::path::{Path, PathBuf};
-use std::{fs, iter};
+use std::time::Duration;
+use std::{fs, iter, process, thread};
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipWriter};
 
@@ -49,6 +50,9 @@ pub enum Target {
     Checkpoint,
     /// A configuration.
     Config,
+    /// No part of gnp: it fails as the input says, which tests the harness.
+    #[value(hide = true)]
+    Faulty,
 }
 
 impl Target {
@@ -67,6 +71,7 @@ impl Target {
             Self::Images => "images",
             Self::Checkpoint => "checkpoint",
             Self::Config => "config",
+            Self::Faulty => "faulty",
         }
     }
 
@@ -74,7 +79,7 @@ impl Target {
     pub fn form(self) -> Form {
         match self {
             Self::Model | Self::Artifact | Self::Step => Form::Model,
-            Self::Csv | Self::Checkpoint | Self::Config => Form::Text,
+            Self::Csv | Self::Checkpoint | Self::Config | Self::Faulty => Form::Text,
             Self::Images => Form::Png,
             Self::Npz => Form::Npz,
             Self::Npy | Self::Idx | Self::Cifar | Self::Safetensors => Form::Bytes,
@@ -122,6 +127,7 @@ impl Target {
             Self::Images => images(),
             Self::Checkpoint => vec![CHECKPOINT.as_bytes().to_vec()],
             Self::Config => [found("recipes", ".toml")?, vec![CONFIG.as_bytes().to_vec()]].concat(),
+            Self::Faulty => ["panic", "memory", "abort", "overflow", "nothing"].map(|fault| fault.into()).to_vec(),
         })
     }
 
@@ -144,6 +150,7 @@ impl Target {
             Self::Images => image_folder(bytes, folder),
             Self::Checkpoint => checkpoint(bytes, folder),
             Self::Config => config(bytes, folder),
+            Self::Faulty => return fail(bytes),
         };
         result.is_ok()
     }
@@ -223,16 +230,23 @@ fn feed(data: &Dataset) -> gnp::Result<()> {
     let dims = |shape: &[usize]| iter::once(None).chain(shape.iter().map(|&size| Some(size))).collect::<Vec<_>>();
     let samples = data.sample_shape().map_or_else(|| vec![None, Some(3), Some(6), Some(5)], dims);
     let labels = match data.labels() {
-        Labels::Classes(_) => Port::new("labels", ElementType::I64, [None]),
-        Labels::Targets(targets) => Port::new("labels", ElementType::F32, dims(&targets.shape()[1..])),
+        // The numbers of classes, and their probabilities.
+        Labels::Classes(_) => {
+            vec![Port::new("labels", ElementType::I64, [None]), Port::new("labels", ElementType::F32, [None, None])]
+        }
+        Labels::Targets(targets) => vec![Port::new("labels", ElementType::F32, dims(&targets.shape()[1..]))],
     };
-    let ports = [Port::new("x", ElementType::F32, samples), labels];
-    for normalize in [Normalize::None, Normalize::Data] {
-        let preparation = Preparation { normalize, ..Preparation::default() };
-        let feed = Feed::new(data, &ports, &preparation)?;
-        feed.check_samples("training")?;
-        feed.check_labels("training", None)?;
-        feed.batch(&[0, data.len() - 1])?;
+    data.clone().redraw_labels(0.5, data.label_bound(), None, 1).ok();
+    for labels in labels {
+        let ports = [Port::new("x", ElementType::F32, samples.clone()), labels];
+        for normalize in [Normalize::None, Normalize::Data] {
+            let preparation = Preparation { normalize, ..Preparation::default() };
+            let feed = Feed::new(data, &ports, &preparation)?;
+            feed.check_samples("training")?;
+            feed.check_labels("training", None)?;
+            let rows = [0, data.len() - 1];
+            feed.batches(&rows, 2)?.try_for_each(|rows| feed.batch(rows).map(drop))?;
+        }
     }
     Ok(())
 }
@@ -327,6 +341,26 @@ fn config(bytes: &[u8], folder: &Path) -> gnp::Result<()> {
     let options = arguments.step.options(arguments.penalty.penalty()?, arguments.schedule.lr())?;
     make_step(perceptron()?, &options)?;
     arguments.data.options(1).map(drop)
+}
+
+/// Fails in one of the ways that are watched for.
+fn fail(fault: &[u8]) -> bool {
+    match fault {
+        b"panic" => panic!("as was asked for"),
+        b"memory" => !vec![0u8; 3 << 30].is_empty(),
+        b"abort" => process::abort(),
+        b"overflow" => deeper(&[0]) > 0,
+        b"hang" => loop {
+            thread::sleep(Duration::from_secs(1));
+        },
+        _ => true,
+    }
+}
+
+/// Calls itself until the stack is full.
+fn deeper(numbers: &[u64]) -> u64 {
+    let more = [numbers[0].wrapping_add(1); 64];
+    if more[0] == 0 { 0 } else { deeper(std::hint::black_box(&more)) + more[0] }
 }
 
 /// An array as `numpy.save` writes it.

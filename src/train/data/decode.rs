@@ -74,7 +74,7 @@ fn decode(
 }
 
 /// Checks that an image is not too large to be held; `what` completes "… width × height pixels".
-fn check_pixels(width: u64, height: u64, what: &str) -> Result<()> {
+pub(super) fn check_pixels(width: u64, height: u64, what: &str) -> Result<()> {
     if width.saturating_mul(height) <= MOST_PIXELS {
         return Ok(());
     }
