@@ -175,16 +175,18 @@ fn loss(loss: Option<LossKind>, train: &[&str]) -> StepOptions {
 fn model(bytes: &[u8], folder: &Path) -> gnp::Result<()> {
     let model = onnx::read(write(bytes, folder.join("model.onnx"))?)?;
     onnx::encode(model.clone(), io::sink())?;
+    let mut result = Err(gnp::Error::input("nothing was asked for"));
     for options in [loss(Some(LossKind::Mse), &[]), loss(None, &[]), loss(Some(LossKind::Mse), &["*"])] {
-        if let Ok((step, _)) = make_step(model.clone(), &options) {
+        let made = make_step(model.clone(), &options).and_then(|(step, _)| {
             let recognised = StepModel::recognise(&step)?;
             let state: Vec<String> = recognised.state.iter().map(|slot| slot.port.name.clone()).collect();
             let config = StepConfig::of(&step)?;
             onnx::encode(step, io::sink())?;
-            make_evaluation(model.clone(), &config, &state)?;
-        }
+            onnx::encode(make_evaluation(model.clone(), &config, &state)?, io::sink())
+        });
+        result = result.or(made);
     }
-    Ok(())
+    result
 }
 
 fn penalise(bytes: &[u8], folder: &Path) -> gnp::Result<()> {
