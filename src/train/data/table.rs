@@ -2,7 +2,7 @@
 
 use super::array::{Array, Values, element_count};
 use super::{Dataset, Options, memory};
-use crate::choice::nearest;
+use crate::choice::{listed, nearest};
 use crate::{Error, Result};
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -53,7 +53,7 @@ impl Table {
         }
         let mut seen = HashSet::with_capacity(names.len());
         if let Some(twice) = names.iter().find(|name| !seen.insert(*name)) {
-            return Err(Error::input(format!("two columns have the name `{twice}`")).in_file(path));
+            return Err(Error::input(format!("two columns have the name {}", shown(twice))).in_file(path));
         }
         let (mut rows, mut unasked) = (Vec::new(), 0);
         for row in reader.records() {
@@ -180,7 +180,7 @@ impl Table {
             let entry = row.get(index).unwrap_or_default();
             // They are sorted, and none is empty.
             let class = names.binary_search_by(|name| (**name).cmp(entry)).map_err(|_| {
-                let known: Vec<_> = names.iter().take(8).map(|name| format!("`{name}`")).collect();
+                let known: Vec<_> = names.iter().take(8).map(|name| shown(name)).collect();
                 self.misfit(row, index, &format!("one of the training data's classes ({})", known.join(", ")))
             })?;
             classes.push(class as i64);
@@ -193,18 +193,20 @@ impl Table {
         let line = row.position().map_or(0, csv::Position::line);
         let entry = match row.get(index).unwrap_or_default() {
             "" => "nothing".to_owned(),
-            entry => format!("`{entry}`"),
+            entry => shown(entry),
         };
-        Error::input(format!("line {line}, column `{}`: expected {expected}, found {entry}", self.names[index]))
+        Error::input(format!("line {line}, column {}: expected {expected}, found {entry}", shown(&self.names[index])))
             .help("mend the entry, remove the line, or name the columns to be used with --features and --target")
     }
 }
 
-/// The names, as many of them as can be read.
-fn listed(names: &[String]) -> String {
-    const MOST: usize = 50;
-    let more = if names.len() > MOST { format!(" and {} more", names.len() - MOST) } else { String::new() };
-    format!("{}{more}", names[..names.len().min(MOST)].join(", "))
+/// What of an entry fits into a message.
+fn shown(entry: &str) -> String {
+    const MOST: usize = 60;
+    match entry.char_indices().nth(MOST) {
+        Some((end, _)) => format!("`{}…`", &entry[..end]),
+        None => format!("`{entry}`"),
+    }
 }
 
 /// The finite number that a text is.
