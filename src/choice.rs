@@ -23,9 +23,19 @@ impl Choice {
     }
 }
 
+/// The names, as many of them as fit into a message.
+pub(crate) fn listed(names: &[String]) -> String {
+    const MOST: usize = 50;
+    let more = if names.len() > MOST { format!(" and {} more", names.len() - MOST) } else { String::new() };
+    format!("{}{more}", names[..names.len().min(MOST)].join(", "))
+}
+
 /// ` (did you mean …?)` with the nearest of `names` where one is near, else the first few of them.
 pub(crate) fn nearest<'a>(wanted: &str, names: impl Iterator<Item = &'a str> + Clone) -> String {
-    let score = |name: &str| strsim::jaro_winkler(wanted, name);
+    /// What is longer is no slip of the pen, and takes time that grows with the product of both lengths.
+    const LONGEST: usize = 200;
+    let score =
+        |name: &str| if name.len().max(wanted.len()) > LONGEST { 0.0 } else { strsim::jaro_winkler(wanted, name) };
     let best = names.clone().max_by(|a, b| score(a).total_cmp(&score(b)));
     match best {
         Some(best) if score(best) > 0.7 => format!("did you mean `{best}`?"),

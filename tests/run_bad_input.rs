@@ -92,6 +92,26 @@ fn corrupt_npz() {
 }
 
 #[test]
+fn data_that_claim_to_be_more_than_they_are() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str, bytes: &[u8]| {
+        let path = folder.path().join(name);
+        fs::write(&path, bytes).unwrap();
+        path
+    };
+    let header = file("x.npy", &[&b"\x93NUMPY\x02\0"[..], &[0xf9, 0xff, 0xff, 0xff], b"{'descr"].concat());
+    let said = refusal(train_on(&header, &folder).arg("--labels").arg(&header));
+    assert_says(&said, &["x.npy: the array has a damaged header: it has 4294967289 bytes; expected at most 10000"]);
+
+    let labels = [0, 0, 8, 2, 0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0];
+    let images = [0, 0, 8, 3, 0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0, 0, 0, 0, 28];
+    file("none-labels-idx1-ubyte", &labels);
+    let said = refusal(&mut train_on(file("none-images-idx3-ubyte", &images), &folder));
+    assert_says(&said, &["none-images-idx3-ubyte: the samples have the shape [0, 28]: there is nothing in them"]);
+    assert!(!folder.path().join("out").exists());
+}
+
+#[test]
 fn labels_that_do_not_fit() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("data.npz");

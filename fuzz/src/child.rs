@@ -1,6 +1,6 @@
 //! A process that runs inputs, and says on its standard output which one is under way.
 //!
-//! A line `S <number>` says that an input begins, `F <kind> <place> <message>` (with tabs) that it failed.
+//! A line `S <number> <result>` says that an input begins, and whether the last one came to a result (1 or 0); `F <kind> <place> <message>` (with tabs) that it failed.
 
 use crate::input::Inputs;
 use crate::targets::Target;
@@ -33,11 +33,13 @@ fn note(info: &PanicHookInfo<'_>) {
     }
 }
 
-fn run(target: Target, bytes: &[u8], folder: &Path) {
-    if panic::catch_unwind(AssertUnwindSafe(|| target.run(bytes, folder))).is_err() {
+/// Whether the input comes to a result.
+fn run(target: Target, bytes: &[u8], folder: &Path) -> bool {
+    panic::catch_unwind(AssertUnwindSafe(|| target.run(bytes, folder))).unwrap_or_else(|_| {
         let (place, text) = PANIC.lock().ok().and_then(|mut panic| panic.take()).unwrap_or_default();
         say(format_args!("F\tpanic\t{place}\t{text}"));
-    }
+        false
+    })
 }
 
 fn prepare() {
@@ -49,11 +51,11 @@ fn prepare() {
 /// Runs the inputs of the numbers `first`, `first + step`, … for ever.
 pub fn run_numbers(target: Target, inputs: &Inputs, [first, step]: [u64; 2], folder: &Path) {
     prepare();
-    let mut number = first;
+    let (mut number, mut result) = (first, false);
     loop {
         let bytes = inputs.make(number, usize::MAX);
-        say(format_args!("S\t{number}"));
-        run(target, &bytes, folder);
+        say(format_args!("S\t{number}\t{}", u8::from(result)));
+        result = run(target, &bytes, folder);
         number += step;
     }
 }
@@ -61,6 +63,6 @@ pub fn run_numbers(target: Target, inputs: &Inputs, [first, step]: [u64; 2], fol
 /// Runs one input.
 pub fn run_one(target: Target, bytes: &[u8], folder: &Path) {
     prepare();
-    say("S\t0");
+    say("S\t0\t0");
     run(target, bytes, folder);
 }

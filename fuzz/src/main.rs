@@ -64,7 +64,9 @@ struct Targets(Vec<Target>);
 
 fn parse_targets(text: &str) -> Result<Targets, String> {
     if text == "all" {
-        return Ok(Targets(Target::value_variants().to_vec()));
+        return Ok(Targets(
+            Target::value_variants().iter().copied().filter(|&target| target != Target::Faulty).collect(),
+        ));
     }
     text.split(',').map(|name| Target::from_str(name, false)).collect::<Result<_, _>>().map(Targets)
 }
@@ -99,7 +101,7 @@ fn run(arguments: &Arguments) -> io::Result<bool> {
     if arguments.seconds.is_none() && arguments.inputs.is_none() {
         return Err(io::Error::other("for how long? give --seconds or --inputs"));
     }
-    println!("{:<12} {:>10} {:>9} {:>9}", "target", "inputs", "a second", "failures");
+    println!("{:<12} {:>10} {:>9} {:>9} {:>9}", "target", "inputs", "a second", "results", "failures");
     let mut well = true;
     for &target in &arguments.targets.0 {
         let plan = Plan {
@@ -120,7 +122,7 @@ fn run(arguments: &Arguments) -> io::Result<bool> {
 fn report(target: Target, found: &Found) {
     let rate = found.inputs as f64 / found.time.as_secs_f64();
     let failed: u64 = found.failures.values().map(|(_, count, _)| count).sum();
-    println!("{:<12} {:>10} {rate:>9.0} {failed:>9}", target.name(), found.inputs);
+    println!("{:<12} {:>10} {rate:>9.0} {:>9} {failed:>9}", target.name(), found.inputs, found.results);
     for (failure, count, file) in found.failures.values() {
         println!("    {count} × {}: {}: {}", failure.kind, failure.place, failure.message);
         println!("        {}", file.display());

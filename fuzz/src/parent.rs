@@ -33,6 +33,8 @@ pub struct Plan {
 pub struct Found {
     /// How many inputs were begun.
     pub inputs: u64,
+    /// How many of them came to a result.
+    pub results: u64,
     /// How long it took.
     pub time: Duration,
     /// Failures by kind and place: the first of each, how many there were, and the file of its input.
@@ -56,7 +58,7 @@ pub fn fuzz(target: Target, plan: &Plan) -> io::Result<Found> {
     // The corpus itself is always looked at.
     let last = plan.inputs.map(|wanted| wanted.max(inputs.corpus_len()));
     let end = plan.seconds.map(|seconds| start + Duration::from_secs(seconds));
-    let (count, over) = (AtomicU64::new(0), AtomicBool::new(false));
+    let (count, results, over) = (AtomicU64::new(0), AtomicU64::new(0), AtomicBool::new(false));
     let found = Mutex::new(Found::default());
     let scratch = scratch()?;
     let job = |job: u64| -> io::Result<()> {
@@ -79,7 +81,8 @@ pub fn fuzz(target: Target, plan: &Plan) -> io::Result<Found> {
             loop {
                 match watched.next(end) {
                     None => return Ok(()),
-                    Some(Event::Begun(number)) => {
+                    Some(Event::Begun(number, result)) => {
+                        results.fetch_add(result.into(), Ordering::Relaxed);
                         if last.is_some_and(|last| number >= last) {
                             return Ok(());
                         }
@@ -116,16 +119,15 @@ pub fn fuzz(target: Target, plan: &Plan) -> io::Result<Found> {
             }
             eprint!("\r\x1b[K");
         });
-        let results =
-            jobs.into_iter().map(|job| job.join().unwrap_or_else(|_| Err(io::Error::other("a job panicked"))));
-        let result = results.collect::<io::Result<Vec<()>>>();
+        let ended = jobs.into_iter().map(|job| job.join().unwrap_or_else(|_| Err(io::Error::other("a job panicked"))));
+        let result = ended.collect::<io::Result<Vec<()>>>();
         over.store(true, Ordering::Relaxed);
         progress.thread().unpark();
         result
     });
     result?;
     let found = found.into_inner().map_err(|_| io::Error::other("a job panicked"))?;
-    Ok(Found { inputs: count.into_inner(), time: start.elapsed(), ..found })
+    Ok(Found { inputs: count.into_inner(), results: results.into_inner(), time: start.elapsed(), ..found })
 }
 
 /// A folder for the files of inputs, in memory where that can be.
@@ -193,7 +195,7 @@ pub fn replay(target: Target, file: &Path, folder: &Path) -> io::Result<Option<F
     loop {
         match watched.next(None) {
             Some(Event::Failed(failure)) => return Ok(Some(failure)),
-            Some(Event::Begun(_)) | None => {}
+            Some(Event::Begun(..)) | None => {}
             Some(Event::Over) => return Ok(None),
         }
     }

@@ -12,13 +12,14 @@ use gnp::objective::Artifact;
 use gnp::onnx::{self, Model};
 use gnp::rewrite::{StepConfig, StepOptions, make_evaluation, make_step};
 use gnp::train::RunFolder;
-use gnp::train::data::{Data, Dataset, Feed, Normalize, Options, Preparation};
+use gnp::train::data::{Data, Dataset, Feed, Labels, Normalize, Options, Preparation};
 use gnp::weights::Selection;
 use image::{ExtendedColorType, ImageEncoder as _, codecs};
 use std::ffi::OsString;
 use std::io::{self, Cursor, Write as _};
 use std::path::{Path, PathBuf};
-use std::{fs, iter};
+use std::time::Duration;
+use std::{fs, iter, process, thread};
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipWriter};
 
@@ -49,6 +50,9 @@ pub enum Target {
     Checkpoint,
     /// A configuration.
     Config,
+    /// No part of gnp: it fails as the input says, which tests the harness.
+    #[value(hide = true)]
+    Faulty,
 }
 
 impl Target {
@@ -67,6 +71,7 @@ impl Target {
             Self::Images => "images",
             Self::Checkpoint => "checkpoint",
             Self::Config => "config",
+            Self::Faulty => "faulty",
         }
     }
 
@@ -74,7 +79,7 @@ impl Target {
     pub fn form(self) -> Form {
         match self {
             Self::Model | Self::Artifact | Self::Step => Form::Model,
-            Self::Csv | Self::Checkpoint | Self::Config => Form::Text,
+            Self::Csv | Self::Checkpoint | Self::Config | Self::Faulty => Form::Text,
             Self::Images => Form::Png,
             Self::Npz => Form::Npz,
             Self::Npy | Self::Idx | Self::Cifar | Self::Safetensors => Form::Bytes,
@@ -122,13 +127,14 @@ impl Target {
             Self::Images => images(),
             Self::Checkpoint => vec![CHECKPOINT.as_bytes().to_vec()],
             Self::Config => [found("recipes", ".toml")?, vec![CONFIG.as_bytes().to_vec()]].concat(),
+            Self::Faulty => ["panic", "memory", "abort", "overflow", "nothing"].map(|fault| fault.into()).to_vec(),
         })
     }
 
-    /// Gives `bytes` to the target; `folder` is one for its files.
-    pub fn run(self, bytes: &[u8], folder: &Path) {
-        // What an input comes to, an error or a result, is nobody's concern; that it comes to something is.
-        let _ = match self {
+    /// Gives `bytes` to the target; `folder` is one for its files. Whether it comes to a result, and not to an error:
+    /// either is right.
+    pub fn run(self, bytes: &[u8], folder: &Path) -> bool {
+        let result = match self {
             Self::Model => model(bytes, folder),
             Self::Artifact => penalise(bytes, folder),
             Self::Step => step(bytes, folder),
@@ -144,7 +150,9 @@ impl Target {
             Self::Images => image_folder(bytes, folder),
             Self::Checkpoint => checkpoint(bytes, folder),
             Self::Config => config(bytes, folder),
+            Self::Faulty => return fail(bytes),
         };
+        result.is_ok()
     }
 }
 
@@ -167,16 +175,18 @@ fn loss(loss: Option<LossKind>, train: &[&str]) -> StepOptions {
 fn model(bytes: &[u8], folder: &Path) -> gnp::Result<()> {
     let model = onnx::read(write(bytes, folder.join("model.onnx"))?)?;
     onnx::encode(model.clone(), io::sink())?;
+    let mut result = Err(gnp::Error::input("nothing was asked for"));
     for options in [loss(Some(LossKind::Mse), &[]), loss(None, &[]), loss(Some(LossKind::Mse), &["*"])] {
-        if let Ok((step, _)) = make_step(model.clone(), &options) {
+        let made = make_step(model.clone(), &options).and_then(|(step, _)| {
             let recognised = StepModel::recognise(&step)?;
             let state: Vec<String> = recognised.state.iter().map(|slot| slot.port.name.clone()).collect();
             let config = StepConfig::of(&step)?;
             onnx::encode(step, io::sink())?;
-            make_evaluation(model.clone(), &config, &state)?;
-        }
+            onnx::encode(make_evaluation(model.clone(), &config, &state)?, io::sink())
+        });
+        result = result.or(made);
     }
-    Ok(())
+    result
 }
 
 fn penalise(bytes: &[u8], folder: &Path) -> gnp::Result<()> {
@@ -221,18 +231,24 @@ fn use_data(data: &Data) -> gnp::Result<()> {
 fn feed(data: &Dataset) -> gnp::Result<()> {
     let dims = |shape: &[usize]| iter::once(None).chain(shape.iter().map(|&size| Some(size))).collect::<Vec<_>>();
     let samples = data.sample_shape().map_or_else(|| vec![None, Some(3), Some(6), Some(5)], dims);
-    let labels = if data.labels().classes().is_some() {
-        Port::new("labels", ElementType::I64, [None])
-    } else {
-        Port::new("labels", ElementType::F32, [None, Some(1)])
+    let labels = match data.labels() {
+        // The numbers of classes, and their probabilities.
+        Labels::Classes(_) => {
+            vec![Port::new("labels", ElementType::I64, [None]), Port::new("labels", ElementType::F32, [None, None])]
+        }
+        Labels::Targets(targets) => vec![Port::new("labels", ElementType::F32, dims(&targets.shape()[1..]))],
     };
-    let ports = [Port::new("x", ElementType::F32, samples), labels];
-    for normalize in [Normalize::None, Normalize::Data] {
-        let preparation = Preparation { normalize, ..Preparation::default() };
-        let feed = Feed::new(data, &ports, &preparation)?;
-        feed.check_samples("training")?;
-        feed.check_labels("training", None)?;
-        feed.batch(&[0, data.len() - 1])?;
+    data.clone().redraw_labels(0.5, data.label_bound(), None, 1).ok();
+    for labels in labels {
+        let ports = [Port::new("x", ElementType::F32, samples.clone()), labels];
+        for normalize in [Normalize::None, Normalize::Data] {
+            let preparation = Preparation { normalize, ..Preparation::default() };
+            let feed = Feed::new(data, &ports, &preparation)?;
+            feed.check_samples("training")?;
+            feed.check_labels("training", None)?;
+            let rows = [0, data.len() - 1];
+            feed.batches(&rows, 2)?.try_for_each(|rows| feed.batch(rows).map(drop))?;
+        }
     }
     Ok(())
 }
@@ -255,7 +271,8 @@ fn cifar(bytes: &[u8], folder: &Path) -> gnp::Result<()> {
     write(bytes, ten.join("batches.meta.txt"))?;
     write(bytes, hundred.join("train.bin"))?;
     let use_folder = |folder: &Path| use_data(&Data::load(&Options::new(folder))?);
-    use_folder(&ten).and(use_folder(&hundred))
+    let (ten, hundred) = (use_folder(&ten), use_folder(&hundred));
+    ten.or(hundred)
 }
 
 fn table(bytes: &[u8], folder: &Path) -> gnp::Result<()> {
@@ -263,7 +280,8 @@ fn table(bytes: &[u8], folder: &Path) -> gnp::Result<()> {
     let one = Options { targets: vec!["y".to_owned()], test: Some(options.train.clone()), ..options.clone() };
     let two = Options { targets: vec!["x".to_owned(), "y".to_owned()], ..options };
     let use_table = |options: &Options| use_data(&Data::load(options)?);
-    use_table(&one).and(use_table(&two))
+    let (one, two) = (use_table(&one), use_table(&two));
+    one.or(two)
 }
 
 fn image_folder(bytes: &[u8], folder: &Path) -> gnp::Result<()> {
@@ -325,6 +343,26 @@ fn config(bytes: &[u8], folder: &Path) -> gnp::Result<()> {
     let options = arguments.step.options(arguments.penalty.penalty()?, arguments.schedule.lr())?;
     make_step(perceptron()?, &options)?;
     arguments.data.options(1).map(drop)
+}
+
+/// Fails in one of the ways that are watched for.
+fn fail(fault: &[u8]) -> bool {
+    match fault {
+        b"panic" => panic!("as was asked for"),
+        b"memory" => !vec![0u8; 3 << 30].is_empty(),
+        b"abort" => process::abort(),
+        b"overflow" => deeper(&[0]) > 0,
+        b"hang" => loop {
+            thread::sleep(Duration::from_secs(1));
+        },
+        _ => true,
+    }
+}
+
+/// Calls itself until the stack is full.
+fn deeper(numbers: &[u64]) -> u64 {
+    let more = [numbers[0].wrapping_add(1); 64];
+    if more[0] == 0 { 0 } else { deeper(std::hint::black_box(&more)) + more[0] }
 }
 
 /// An array as `numpy.save` writes it.

@@ -35,8 +35,8 @@ pub struct Watched {
 
 /// What happened next.
 pub enum Event {
-    /// Another input begins.
-    Begun(u64),
+    /// Another input begins; the last one came to a result, or did not.
+    Begun(u64, bool),
     /// An input failed; the process goes on with others where it can.
     Failed(Failure),
     /// The process is over.
@@ -74,9 +74,9 @@ impl Watched {
     fn read(&mut self, line: &str) -> Event {
         let parts: Vec<&str> = line.splitn(4, '\t').collect();
         match parts[..] {
-            ["S", number] => {
+            ["S", number, result] => {
                 self.number = number.parse().ok();
-                Event::Begun(self.number.unwrap_or_default())
+                Event::Begun(self.number.unwrap_or_default(), result == "1")
             }
             ["F", kind, place, message] => {
                 // Said once: the end of the process that may follow is the same failure.

@@ -15,15 +15,20 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
-use std::io::{self, BufRead, BufReader, Write};
+use std::io::{self, BufRead, BufReader, Read as _, Write};
 use std::num::NonZero;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 const STATE_FILE: &str = "state.json";
 const ENGINE_FILE: &str = "checkpoint";
 const UNFINISHED: &str = ".unfinished-";
 const REMOVED: &str = ".removed-";
 const DAMAGED: &str = "damaged-";
+
+/// The longest `state.json` that is read, in bytes: it holds some dozen numbers, and the choices of a run.
+const LONGEST_STATE: u64 = 16 << 20;
+/// The largest count that JSON carries whole; no run comes as far.
+const LARGEST_COUNT: u64 = 1 << 53;
 
 /// How far a run has come.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -152,6 +157,34 @@ pub(super) struct State {
     /// The files beside it.
     #[serde(default)]
     pub files: BTreeMap<String, Sum>,
+}
+
+impl State {
+    /// What is wrong with the state of the checkpoint `folder`, where it can be read but no run wrote it.
+    fn flaw(&self, folder: &Path) -> Option<String> {
+        let Progress { epoch, batch, step, .. } = self.progress;
+        let name = folder.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        if Moment::parse(name) != Some(Moment::of(&self.progress)) {
+            return Some(format!("it says that it is of epoch {epoch} and batch {batch}"));
+        }
+        if [epoch, batch, step, self.progress.means.samples()].iter().any(|&count| count > LARGEST_COUNT) {
+            return Some("it counts more than any run does".to_owned());
+        }
+        // Nothing outside of the folder is read.
+        let is_within = |name: &String| {
+            let mut parts = Path::new(name).components();
+            matches!((parts.next(), parts.next()), (Some(Component::Normal(_)), None))
+        };
+        let outside = self.files.keys().find(|name| !is_within(name))?;
+        Some(format!("it names the file {outside:?}, which is not beside it"))
+    }
+}
+
+/// What `file` holds, which is damaged where it is longer than `most` bytes.
+fn read_at_most(file: &Path, most: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(file)?.take(most).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 /// What tells a file from a damaged one.
@@ -284,7 +317,7 @@ impl Checkpoint {
     fn open(folder: &Path) -> Result<Result<Self>> {
         let flaw = |file: &Path, what: String| Error::input(format!("the checkpoint is damaged: {what}")).in_file(file);
         let file = folder.join(STATE_FILE);
-        let text = match fs::read(&file) {
+        let text = match read_at_most(&file, LONGEST_STATE) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Err(flaw(&file, error.to_string()))),
             text => text.map_err(|error| Error::io("read the checkpoint", &file, &error))?,
         };
@@ -292,6 +325,9 @@ impl Checkpoint {
             Err(error) => return Ok(Err(flaw(&file, error.to_string()))),
             Ok(state) => state,
         };
+        if let Some(what) = state.flaw(folder) {
+            return Ok(Err(flaw(&file, what)));
+        }
         for (name, &written) in &state.files {
             let file = folder.join(name);
             match File::open(&file).and_then(|file| Sum::of(&file)) {
@@ -659,6 +695,28 @@ mod tests {
             state.files.insert(ENGINE_FILE.into(), Sum { bytes, crc32: 7 });
             let text = serde_json::to_vec_pretty(&state).unwrap();
             prop_assert_eq!(serde_json::from_slice::<State>(&text).unwrap(), state);
+        }
+    }
+
+    #[test]
+    fn what_no_run_wrote_is_damaged() {
+        let folder = tempfile::tempdir().unwrap();
+        let flaw = |name: &str, state: &State| {
+            let path = folder.path().join(name);
+            fs::create_dir_all(&path).unwrap();
+            write_state(&path.join(STATE_FILE), state).unwrap();
+            Checkpoint::open(&path).unwrap().err().map(|error| error.to_string()).unwrap_or_default()
+        };
+        assert_eq!(flaw("epoch-00001", &state(1, 0)), "");
+        assert!(flaw("epoch-00001", &state(2, 0)).ends_with("it says that it is of epoch 2 and batch 0"));
+        let far = Progress { epoch: 1, step: u64::MAX, ..Progress::default() };
+        assert!(
+            flaw("epoch-00001", &State { progress: far, ..state(1, 0) }).ends_with("counts more than any run does")
+        );
+        for name in ["../secret", "/etc/passwd", "a/b", ".."] {
+            let files = BTreeMap::from([(name.to_owned(), Sum::default())]);
+            let flaw = flaw("epoch-00001", &State { files, ..state(1, 0) });
+            assert!(flaw.ends_with(&format!("it names the file {name:?}, which is not beside it")), "{flaw}");
         }
     }
 }

@@ -21,7 +21,18 @@ pub(super) enum Dtype {
 }
 
 impl Dtype {
-    pub(super) fn size(self) -> usize {
+    /// The bytes that elements of this type take in a file, and once they are read; none where they cannot be counted.
+    pub(super) fn bytes(self, shape: &[usize]) -> Option<[usize; 2]> {
+        let count = element_count(shape)?;
+        let read = match self {
+            Self::U8 => 1,
+            Self::F32 | Self::F64 => 4,
+            _ => 8,
+        };
+        Some([count.checked_mul(self.size())?, count.checked_mul(read)?])
+    }
+
+    fn size(self) -> usize {
         match self {
             Self::U8 | Self::I8 => 1,
             Self::U16 | Self::I16 => 2,

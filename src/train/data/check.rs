@@ -37,9 +37,10 @@ impl Feed<'_> {
     pub fn check_labels(&self, what: &str, classes: Option<usize>) -> Result<()> {
         let (labels, [_, port]) = (self.data().labels(), self.ports());
         let classes = classes.filter(|_| port.classes().is_none());
-        let known = || classes.map(|count| Range { ignored: port.ignored(), ..Range::up_to(count as i64 - 1) });
+        let numbers = |count: usize| Range::up_to(i64::try_from(count).unwrap_or(i64::MAX).saturating_sub(1));
+        let known = || classes.map(|count| Range { ignored: port.ignored(), ..numbers(count) });
         let ranges: Vec<Range> = match (self.one_hot(), labels) {
-            (Some(count), _) => vec![Range::up_to(count as i64 - 1)],
+            (Some(count), _) => vec![numbers(count)],
             (None, Labels::Classes(_)) => known().into_iter().chain(port.ranges.iter().copied()).collect(),
             (None, Labels::Targets(_)) => port.ranges.clone(),
         };

@@ -5,7 +5,7 @@
 //! Source: <https://www.cs.toronto.edu/~kriz/cifar.html>.
 
 use super::array::{Array, Values};
-use super::{Dataset, Part};
+use super::{Dataset, Part, memory};
 use crate::{Error, Result};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -69,7 +69,11 @@ impl Cifar {
             Self::Ten => (1, 10),
             Self::Hundred => (2, 100),
         };
-        let bytes = fs::read(file).map_err(|error| Error::io("read the images", file, &error))?;
+        let unreadable = |error: std::io::Error| Error::io("read the images", file, &error);
+        let length = fs::metadata(file).map_err(unreadable)?.len();
+        // Once as it stands in the file, once beside those of the other files.
+        memory::ensure("the file", length.checked_mul(2)).map_err(|error| error.in_file(file))?;
+        let bytes = fs::read(file).map_err(unreadable)?;
         let size = label_bytes + PIXELS;
         let damaged =
             |what: String| Error::input(what).in_file(file).help("download CIFAR's binary version again and unpack it");

@@ -1,11 +1,19 @@
 //! Image files as pixels of one size.
 
+use super::memory;
 use super::resize::{resize, sides};
 use crate::train::augment::Region;
 use crate::{Error, Result};
-use image::GenericImageView;
+use image::{GenericImageView, ImageReader};
+use std::fmt::Display;
 use std::fs;
+use std::io::Cursor;
 use std::path::Path;
+
+/// The most pixels that an image may have, as many as 8192 × 8192: some hundred bytes can say that they are millions.
+const MOST_PIXELS: u64 = 1 << 26;
+/// What decoding an image may take besides, in bytes: eight bytes a pixel are the widest there are.
+const MOST_BYTES: u64 = 8 * MOST_PIXELS + (64 << 20);
 
 /// The first two bytes of a JPEG file.
 const JPEG_START: [u8; 2] = [0xff, 0xd8];
@@ -19,16 +27,19 @@ const JPEG_START: [u8; 2] = [0xff, 0xd8];
 /// orientation in the metadata is not followed.
 ///
 /// # Errors
-/// Where the file cannot be read or is damaged or truncated.
+/// Where the file cannot be read or is damaged or truncated, or the image is too large.
 pub(super) fn read(
     path: &Path,
     shape: [usize; 3],
     region: impl FnOnce([usize; 2]) -> Option<Region>,
 ) -> Result<Vec<u8>> {
-    let bytes = fs::read(path).map_err(|error| {
+    let unreadable = |error: std::io::Error| {
         Error::io("read the image", path, &error)
             .help("the images must stay where they are for as long as the run takes")
-    })?;
+    };
+    let length = fs::metadata(path).map_err(unreadable)?.len();
+    memory::ensure("the file", Some(length)).map_err(|error| error.in_file(path))?;
+    let bytes = fs::read(path).map_err(unreadable)?;
     decode(&bytes, shape, region).map_err(|error| {
         error.in_file(path).help("replace the image, or take it out of the data and begin the run anew")
     })
@@ -43,8 +54,15 @@ fn decode(
     if bytes.starts_with(&JPEG_START) && !ends_as_jpeg(bytes) {
         return Err(Error::input("the image is truncated: a JPEG file has an end marker, and there is none"));
     }
-    let image = image::load_from_memory(bytes)
-        .map_err(|error| Error::input(format!("the image cannot be decoded as JPEG or PNG: {error}")))?;
+    let damaged = |error: &dyn Display| Error::input(format!("the image cannot be decoded as JPEG or PNG: {error}"));
+    let reader = || ImageReader::new(Cursor::new(bytes)).with_guessed_format().map_err(|error| damaged(&error));
+    let (w, h) = reader()?.into_dimensions().map_err(|error| damaged(&error))?;
+    check_pixels(u64::from(w), u64::from(h), "the image has")?;
+    let mut reader = reader()?;
+    let mut limits = image::Limits::default();
+    limits.max_alloc = Some(MOST_BYTES);
+    reader.limits(limits);
+    let image = reader.decode().map_err(|error| damaged(&error))?;
     // Fewer channels first: what is resized is what is needed.
     let (w, h) = image.dimensions();
     let (size, wanted) = ([h as usize, w as usize], [height, width]);
@@ -53,6 +71,14 @@ fn decode(
         Some(region) => resize(&pixels, channels, size, &region, wanted),
         None => cover(pixels, channels, size, wanted),
     }
+}
+
+/// Checks that an image is not too large to be held; `what` completes "… width × height pixels".
+pub(super) fn check_pixels(width: u64, height: u64, what: &str) -> Result<()> {
+    if width.saturating_mul(height) <= MOST_PIXELS {
+        return Ok(());
+    }
+    Err(Error::input(format!("{what} {width} × {height} pixels; expected at most {MOST_PIXELS} in all")))
 }
 
 /// Whether a JPEG file has the marker that ends the image (ITU T.81, annex B: markers, their segments, compressed data
@@ -99,6 +125,8 @@ fn cover(pixels: Vec<u8>, channels: usize, size: [usize; 2], wanted: [usize; 2])
     } else {
         [(h * width / w).max(height), width]
     };
+    // A line of pixels has one side that grows as the other does.
+    check_pixels(covering[1], covering[0], "resized, the image would have")?;
     let covering = covering.map(|side| side as usize);
     let whole = Region { rows: 0..size[0], columns: 0..size[1] };
     let pixels = if covering == size { pixels } else { resize(&pixels, channels, size, &whole, covering)? };
@@ -210,5 +238,39 @@ mod tests {
             assert_eq!(found.len(), expected.len());
             assert!(worst <= Some(1), "{height} × {width}, {region:?}, to {to:?}: off by {worst:?}");
         }
+    }
+
+    /// An image of one pixel that says that it is of another size.
+    fn claiming(mut bytes: Vec<u8>, width: u32, height: u32) -> Vec<u8> {
+        if bytes.starts_with(&JPEG_START) {
+            // Of the frame: the marker, its length, the bits, then both sides (ITU T.81, B.2.2).
+            let at = bytes.windows(2).position(|pair| pair == [0xff, 0xc0]).unwrap() + 5;
+            bytes[at..at + 2].copy_from_slice(&(height as u16).to_be_bytes());
+            bytes[at + 2..at + 4].copy_from_slice(&(width as u16).to_be_bytes());
+        } else {
+            bytes[16..20].copy_from_slice(&width.to_be_bytes());
+            bytes[20..24].copy_from_slice(&height.to_be_bytes());
+            let sum = crc32fast::hash(&bytes[12..29]).to_be_bytes();
+            bytes[29..33].copy_from_slice(&sum);
+        }
+        bytes
+    }
+
+    #[test]
+    fn an_image_of_too_many_pixels_is_not_decoded() {
+        let message = |bytes: &[u8], shape| decode(bytes, shape, whole).unwrap_err().to_string();
+        for bytes in [png(&[1, 2, 3], 1, 1, ExtendedColorType::Rgb8), jpeg(&[1, 2, 3], 1, 1)] {
+            assert_eq!(
+                message(&claiming(bytes, 60_000, 50_000), [3, 8, 8]),
+                "the image has 60000 × 50000 pixels; expected at most 67108864 in all"
+            );
+        }
+        let line = png(&[0; 6000], 2000, 1, ExtendedColorType::Rgb8);
+        assert!(
+            message(&line, [3, 1000, 1000]).starts_with("resized, the image would have 2000000 × 1000 pixels;"),
+            "{}",
+            message(&line, [3, 1000, 1000])
+        );
+        assert!(decode(&line, [3, 10, 10], whole).is_ok());
     }
 }

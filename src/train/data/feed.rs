@@ -6,7 +6,7 @@ use super::layout::{Axes, Channels, Layout};
 use super::order::{Draws, draws};
 use super::port_shape::PortShape;
 use super::resize::resize_in_place;
-use super::{Dataset, Normalization, Normalize, Preparation, Samples};
+use super::{Dataset, Normalization, Normalize, Preparation, Samples, memory};
 use crate::engine::finite::first_not_finite;
 use crate::engine::{ElementType, Port, Tensor};
 use crate::train::augment::{Augmentation, ImageAugmentation};
@@ -90,7 +90,7 @@ impl<'a> Feed<'a> {
         check_element(samples, data.samples(), preparation)?;
         let classes =
             like.and_then(|like| like.one_hot).unwrap_or_else(|| data.label_bound().max(data.class_names().len()));
-        let one_hot = probabilities(labels, data.labels(), classes);
+        let one_hot = probabilities(labels, data.labels(), classes).map_err(|error| data.in_labels_file(error))?;
         let label_shape = one_hot.map_or_else(|| data.labels().shape().to_vec(), |classes| vec![classes]);
         let label_port =
             PortShape::fit(labels, &label_shape, "labels").map_err(|e| match (&*labels.dims, data.labels()) {
@@ -249,8 +249,18 @@ impl<'a> Feed<'a> {
                 "the graph takes batches of {fixed}, but there are {} samples",
                 self.data.len()
             ))),
-            _ => Ok(()),
+            _ => self.check_memory(size.min(self.data.len())),
         }
+    }
+
+    /// Checks that there is memory for a batch of so many samples: of labels that are class numbers a batch may hold the
+    /// probabilities of all classes.
+    fn check_memory(&self, rows: usize) -> Result<()> {
+        /// Bytes of a number, at most.
+        const WIDEST: u64 = 8;
+        let numbers = self.sample_port.size().checked_add(self.label_port.size());
+        let bytes = numbers.and_then(|numbers| (numbers as u64).checked_mul(rows as u64)?.checked_mul(WIDEST));
+        memory::ensure(format!("a batch of {rows} samples and their labels"), bytes)
     }
 
     /// The samples `rows`, in that order, and their labels: one tensor a port. Nothing is augmented.
@@ -458,11 +468,24 @@ fn check_element(port: &Port, samples: &Samples, preparation: &Preparation) -> R
 
 /// The number of classes whose probabilities the input `port` takes, where the labels are classes; `classes` where it
 /// is open.
-fn probabilities(port: &Port, labels: &Labels, classes: usize) -> Option<usize> {
-    match (labels, port.element, &port.dims[..]) {
-        (Labels::Classes(_), ElementType::F32, [_, dim]) => Some(dim.unwrap_or(classes)).filter(|&count| count >= 2),
-        _ => None,
+///
+/// # Errors
+/// Where it is the data alone that say how many there are, and they say more than there can be.
+fn probabilities(port: &Port, labels: &Labels, classes: usize) -> Result<Option<usize>> {
+    /// More make no row of numbers that a model could learn.
+    const MOST: usize = 1 << 20;
+    let (Labels::Classes(_), ElementType::F32, [_, dim]) = (labels, port.element, &port.dims[..]) else {
+        return Ok(None);
+    };
+    if dim.is_none() && classes > MOST {
+        let message = format!(
+            "there are labels up to {}, and input `{}` takes the probabilities of all classes; expected at most {MOST} classes",
+            classes - 1,
+            port.name
+        );
+        return Err(Error::input(message).help("number the classes from 0"));
     }
+    Ok(Some(dim.unwrap_or(classes)).filter(|&count| count >= 2))
 }
 
 #[cfg(test)]
@@ -765,5 +788,36 @@ mod tests {
         let preparation = Preparation { augmentation: cutout, ..Preparation::default() };
         let error = Feed::new(&table.unwrap(), &ports(&[None, Some(4)]), &preparation).unwrap_err();
         assert!(error.to_string().contains("the samples are no images"), "{error}");
+    }
+
+    #[test]
+    fn a_label_that_no_class_has_makes_no_row_of_as_many_probabilities() {
+        let samples = Array::new(vec![2, 1], Values::U8(vec![3, 4])).unwrap();
+        let labels = |largest: i64| Array::new(vec![2], Values::I64(vec![0, largest])).unwrap();
+        let ports = [Port::new("x", ElementType::F32, [None, None]), Port::new("y", ElementType::F32, [None, None])];
+        let join = |largest| {
+            let data = Dataset::new(samples.clone(), labels(largest)).unwrap();
+            Feed::new(&data, &ports, &Preparation::default()).map(drop).map_err(|error| error.to_string())
+        };
+        assert_eq!(join(9), Ok(()));
+        let error = join(i64::MAX).unwrap_err();
+        assert!(error.starts_with("there are labels up to 9223372036854775807, and input `y` takes"), "{error}");
+        assert!(join(1 << 20).is_err());
+    }
+
+    #[test]
+    fn there_must_be_memory_for_a_batch() {
+        let data = Dataset::new(
+            Array::new(vec![2, 1], Values::U8(vec![3, 4])).unwrap(),
+            Array::new(vec![2], Values::I64(vec![0, 1])).unwrap(),
+        );
+        let data = data.unwrap();
+        let ports =
+            [Port::new("x", ElementType::F32, [None, None]), Port::new("y", ElementType::F32, [None, Some(1 << 50)])];
+        let feed = Feed::new(&data, &ports, &Preparation::default()).unwrap();
+        let error = feed.batches(&[0, 1], 2).unwrap_err().to_string();
+        assert!(error.starts_with("a batch of 2 samples and their labels takes 18.0 PB, and "), "{error}");
+        let wide = [Port::new("x", ElementType::F32, [None, Some(1 << 40), Some(1 << 40)]), ports[1].clone()];
+        assert!(Feed::new(&data, &wide, &Preparation::default()).is_err());
     }
 }

@@ -3,7 +3,8 @@
 //! Two zero bytes, a type code, the number of dimensions; each dimension as a big-endian u32; the elements, big-endian,
 //! row-major. Source: <http://yann.lecun.com/exdb/mnist/>.
 
-use super::array::{Array, ByteOrder, Dtype, Values, element_count};
+use super::array::{Array, ByteOrder, Dtype, Values};
+use super::memory;
 use crate::{Error, Result};
 use flate2::bufread::MultiGzDecoder;
 use std::fs::File;
@@ -18,13 +19,19 @@ pub(super) const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
 /// Where the file cannot be read, is not IDX, or has fewer or more elements than its header says.
 pub fn read(path: &Path) -> Result<Array> {
     let file = File::open(path).map_err(|error| Error::io("open the file", path, &error))?;
+    let length = file.metadata().map_err(|error| Error::io("look at the file", path, &error))?.len();
     let mut file = BufReader::new(file);
     let start = file.fill_buf().map_err(|error| Error::io("read the file", path, &error))?;
-    let array = if start.starts_with(&GZIP_MAGIC) { decode(MultiGzDecoder::new(file)) } else { decode(file) };
+    let array = if start.starts_with(&GZIP_MAGIC) {
+        decode(MultiGzDecoder::new(file), memory::inflated(length), "at most ")
+    } else {
+        decode(file, length, "")
+    };
     array.map_err(|error| error.in_file(path).help("download the file again, or check that it is an IDX file"))
 }
 
-fn decode(mut from: impl Read) -> Result<Array> {
+/// Decodes an array in a file of `length` bytes, or at most so many, which `most` says.
+fn decode(mut from: impl Read, length: u64, most: &str) -> Result<Array> {
     let mut magic = [0; 4];
     fill(&mut from, &mut magic)?;
     let [0, 0, code, rank] = magic else {
@@ -45,18 +52,21 @@ fn decode(mut from: impl Read) -> Result<Array> {
         fill(&mut from, &mut dim)?;
         shape.push(u32::from_be_bytes(dim) as usize);
     }
-    let expected = element_count(&shape)
-        .and_then(|count| count.checked_mul(dtype.size()))
-        .ok_or_else(|| Error::input(format!("the IDX header's shape {shape:?} is too large")))?;
-
-    // Grows with what is there rather than with what a damaged header promises.
-    let mut bytes = Vec::new();
-    from.take(expected as u64 + 1).read_to_end(&mut bytes).map_err(|error| unreadable(&error))?;
+    let [expected, held] =
+        dtype.bytes(&shape).ok_or_else(|| Error::input(format!("the IDX header's shape {shape:?} is too large")))?;
+    let truncated = |most: &str, there: u64| {
+        Error::input(format!(
+            "the IDX file is truncated: shape {shape:?} takes {expected} bytes, {most}{there} are there"
+        ))
+    };
+    let rest = length.saturating_sub(4 + 4 * u64::from(rank));
+    if expected as u64 > rest {
+        return Err(truncated(most, rest));
+    }
+    memory::ensure("the array", (expected as u64).checked_add(held as u64))?;
+    let bytes = memory::read(from, expected).map_err(|error| unreadable(&error))?;
     if bytes.len() < expected {
-        return Err(Error::input(format!(
-            "the IDX file is truncated: shape {shape:?} takes {expected} bytes, {} are there",
-            bytes.len()
-        )));
+        return Err(truncated("", bytes.len() as u64));
     }
     if bytes.len() > expected {
         return Err(Error::input(format!("the IDX file goes on after the {expected} bytes of its shape {shape:?}")));
@@ -120,5 +130,14 @@ mod tests {
         assert!(message(&[IMAGES.as_slice(), &[0]].concat()).contains("goes on after the 4 bytes"));
         let huge = [[0, 0, 0x0e, 4].as_slice(), &[0xff; 16]].concat();
         assert!(message(&huge).contains("too large"));
+    }
+
+    #[test]
+    fn what_a_header_declares_is_believed_no_further_than_the_file_goes() {
+        let many = [&[0, 0, 8, 1], &[0x7f, 0xff, 0xff, 0xff][..], &[1, 2, 3]].concat();
+        let message = |bytes: &[u8]| read_bytes(bytes).unwrap_err().to_string();
+        assert!(message(&many).ends_with("takes 2147483647 bytes, 3 are there"));
+        let packed = message(&gzip(&many));
+        assert!(packed.contains("takes 2147483647 bytes, at most ") && packed.ends_with(" are there"), "{packed}");
     }
 }

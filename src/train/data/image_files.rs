@@ -4,6 +4,7 @@ use super::decode;
 use crate::train::augment::Region;
 use crate::{Error, Result};
 use sha2::{Digest, Sha256};
+use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -35,7 +36,8 @@ impl ClassFolders {
     /// has a name that begins with a dot is passed over.
     ///
     /// # Errors
-    /// Where there is no folder, or one without images, or one cannot be read.
+    /// Where there is no folder, or one without images, or one cannot be read; where a link leads to a folder that is
+    /// of the class already.
     pub(super) fn scan(root: &Path) -> Result<Self> {
         let folders: Vec<PathBuf> = entries(root)?.into_iter().filter(|path| path.is_dir()).collect();
         if folders.is_empty() {
@@ -43,7 +45,7 @@ impl ClassFolders {
         }
         let (mut files, mut classes, mut names) = (Vec::new(), Vec::new(), Vec::new());
         for (class, folder) in folders.iter().enumerate() {
-            collect(root, folder, &mut files)?;
+            collect(root, folder, &mut HashSet::new(), &mut files)?;
             if files.len() == classes.len() {
                 return Err(Error::input("there is no .jpg, .jpeg or .png file in the folder of this class")
                     .in_file(folder)
@@ -75,10 +77,18 @@ fn entries(folder: &Path) -> Result<Vec<PathBuf>> {
     Ok(paths)
 }
 
-fn collect(root: &Path, folder: &Path, files: &mut Vec<ImageFile>) -> Result<()> {
+/// Adds the images of `folder`; `seen` are the folders of the class that were looked through, as they are when links are
+/// resolved.
+fn collect(root: &Path, folder: &Path, seen: &mut HashSet<PathBuf>, files: &mut Vec<ImageFile>) -> Result<()> {
+    let resolved = fs::canonicalize(folder).map_err(|error| Error::io("look at the folder", folder, &error))?;
+    if !seen.insert(resolved) {
+        return Err(Error::input("is a folder that is there already: its images would count twice, or without end")
+            .in_file(folder)
+            .help("remove the symbolic link that leads to it"));
+    }
     for path in entries(folder)? {
         if path.is_dir() {
-            collect(root, &path, files)?;
+            collect(root, &path, seen, files)?;
         } else if is_image(&path) {
             let bytes = fs::metadata(&path).map_err(|error| Error::io("look at the image", &path, &error))?.len();
             let path = path.strip_prefix(root).unwrap_or(&path).to_owned();
@@ -184,5 +194,27 @@ mod tests {
         assert_eq!(digest(&[("a/x.png", "1")]), digest(&[("a/x.png", "2")]));
         assert_ne!(digest(&[("a/x.png", "1")]), digest(&[("a/x.png", "22")]));
         assert_ne!(digest(&[("a/x.png", "1")]), digest(&[("b/x.png", "1")]));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn links_lead_to_files_and_folders_but_not_around() {
+        use std::os::unix::fs::symlink;
+        let folder = tempfile::tempdir().unwrap();
+        let (root, elsewhere) = (folder.path().join("root"), folder.path().join("elsewhere"));
+        write(&elsewhere, "1.png");
+        write(&root, "cat/a.png");
+        symlink(&elsewhere, root.join("dog")).unwrap();
+        symlink(&elsewhere, root.join("cat/more")).unwrap();
+        symlink(elsewhere.join("1.png"), root.join("cat/z.png")).unwrap();
+        let count = || ClassFolders::scan(&root).map(|found| found.classes).map_err(|error| error.to_string());
+        assert_eq!(count().unwrap(), [0, 0, 0, 1]);
+
+        symlink("..", root.join("cat/up")).unwrap();
+        let error = count().unwrap_err();
+        assert!(error.contains("cat/up/cat: is a folder that is there already"), "{error}");
+        fs::remove_file(root.join("cat/up")).unwrap();
+        symlink("more", root.join("cat/once more")).unwrap();
+        assert!(count().unwrap_err().contains("is a folder that is there already"));
     }
 }

@@ -1,5 +1,6 @@
 //! How the pixels of an image lie in a sample, and where the graph wants them.
 
+use super::decode::check_pixels;
 use crate::engine::Port;
 use crate::{Error, Result};
 
@@ -78,6 +79,8 @@ impl Layout {
             _ => Err(misfit("the size of its images is open").help("choose one with --image-size")),
         };
         let shape = [channels.unwrap_or(3), side(height)?, side(width)?];
+        check_pixels(shape[2] as u64, shape[1] as u64, "its images have")
+            .map_err(|error| misfit(&error.to_string()))?;
         Ok(Self { shape, source: Axes::ChannelsLast, port: axes })
     }
 

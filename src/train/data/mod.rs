@@ -11,6 +11,7 @@ mod labels;
 mod layout;
 mod load;
 mod loader;
+mod memory;
 mod named;
 mod normalization;
 mod npy;
@@ -36,6 +37,7 @@ pub use preparation::Preparation;
 use crate::choice::nearest;
 use crate::{Error, Result};
 use sha2::{Digest, Sha256};
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 /// Which half of a data set is asked for.
@@ -130,7 +132,7 @@ impl Dataset {
     /// Integers of shape `[n]` or `[n, 1]` are classes, all else are targets.
     ///
     /// # Errors
-    /// Where the counts differ, there are none, or an element is NaN or infinite.
+    /// Where the counts differ, there are none, there is nothing in them, or an element is NaN or infinite.
     pub fn new(samples: impl Into<Samples>, labels: Array) -> Result<Self> {
         let samples = samples.into();
         let count = samples.len();
@@ -144,6 +146,16 @@ impl Dataset {
         }
         if count == 0 {
             return Err(Error::input("the data set is empty"));
+        }
+        // There could be any number of them in a file of no size.
+        let shape = match &samples {
+            Samples::Array(array) => &array.shape()[1..],
+            Samples::Images(_) => &[],
+        };
+        for (what, shape) in [("samples", shape), ("labels", labels.shape())] {
+            if shape.contains(&0) {
+                return Err(Error::input(format!("the {what} have the shape {shape:?}: there is nothing in them")));
+            }
         }
         Ok(Self { samples, labels, class_names: Vec::new(), origin: Origin::default() })
     }
@@ -228,8 +240,9 @@ impl Dataset {
         if self.class_names.is_empty() || self.class_names == names {
             return Ok(self);
         }
+        let known: HashMap<&str, i64> = names.iter().map(String::as_str).zip(0..).collect();
         let places = self.class_names.iter().map(|name| {
-            names.iter().position(|there| there == name).map(|place| place as i64).ok_or_else(|| {
+            known.get(&**name).copied().ok_or_else(|| {
                 let near = nearest(name, names.iter().map(String::as_str));
                 Error::input(format!("the class `{name}` is none of the training data's ({near})"))
             })
@@ -330,6 +343,12 @@ mod tests {
         let samples = || bytes(&[2, 2], &[1, 2, 3, 4]);
         assert_eq!(message(Dataset::new(samples(), bytes(&[3], &[0; 3]))), "there are 2 samples but 3 labels");
         assert_eq!(message(Dataset::new(bytes(&[0, 2], &[]), bytes(&[0], &[]))), "the data set is empty");
+        let nothing = || bytes(&[1 << 40, 0], &[]);
+        assert_eq!(
+            message(Dataset::new(nothing(), nothing())),
+            "the samples have the shape [0]: there is nothing in them"
+        );
+        assert!(message(Dataset::new(samples(), bytes(&[2, 0], &[]))).starts_with("the labels have the shape [0]"));
         let scalar = Array::new(vec![], Values::F32(vec![1.0])).unwrap();
         assert!(message(Dataset::new(samples(), scalar)).contains("single number"));
     }

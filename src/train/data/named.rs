@@ -2,6 +2,7 @@
 
 use super::array::Array;
 use super::{Dataset, Part};
+use crate::choice::listed;
 use crate::{Error, Result};
 use std::path::Path;
 
@@ -28,7 +29,7 @@ pub(super) trait NamedArrays {
     /// number.
     fn read(&mut self, name: &str) -> Result<Array> {
         if !self.contains(name) {
-            return Err(Error::input(format!("there is no array `{name}`; there are: {}", self.names().join(", ")))
+            return Err(Error::input(format!("there is no array `{name}`; there are: {}", listed(&self.names())))
                 .in_file(self.path()));
         }
         let array = self.decode(name).and_then(|array| {

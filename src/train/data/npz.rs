@@ -2,7 +2,7 @@
 
 use super::array::Array;
 use super::named::NamedArrays;
-use super::npy;
+use super::{memory, npy};
 use crate::{Error, Result};
 use std::fs::File;
 use std::io::BufReader;
@@ -27,6 +27,11 @@ impl Npz {
                 .in_file(path)
                 .help("save the arrays again with numpy.savez, or download the file again")
         })?;
+        if archive.has_duplicate_names() {
+            return Err(Error::input("two arrays in the archive have one name")
+                .in_file(path)
+                .help("save the arrays again with numpy.savez, each under a name of its own"));
+        }
         Ok(Self { path: path.to_owned(), archive })
     }
 }
@@ -43,7 +48,15 @@ impl NamedArrays for Npz {
 
     fn decode(&mut self, name: &str) -> Result<Array> {
         match self.archive.by_name(&format!("{name}.npy")) {
-            Ok(entry) => npy::decode(entry, &format!("array `{name}`")),
+            Ok(entry) => {
+                let (length, packed) = (entry.size(), entry.compressed_size());
+                if length > memory::inflated(packed).max(packed) {
+                    return Err(Error::input(format!(
+                        "array `{name}` is damaged: it cannot have {length} bytes, packed into {packed}"
+                    )));
+                }
+                npy::decode(entry, length, &format!("array `{name}`"))
+            }
             Err(error) => Err(Error::input(format!("array `{name}`: {error}"))),
         }
     }
@@ -132,5 +145,52 @@ pub(super) mod tests {
         assert!(message("long").contains("takes 3 bytes, more follow"));
         assert!(message("headless").contains("damaged header"));
         assert!(message("complex").contains("cannot be trained on"));
+    }
+
+    /// An archive of arrays of three bytes, its bytes changed.
+    fn changed(names: [&str; 2], content: &[u8], change: impl FnOnce(&mut Vec<u8>)) -> String {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.npz");
+        let mut writer = NpzWriter::create(&path);
+        names.iter().for_each(|name| writer.add_bytes(name, content));
+        writer.finish();
+        let mut bytes = std::fs::read(&path).unwrap();
+        change(&mut bytes);
+        std::fs::write(&path, bytes).unwrap();
+        Npz::open(&path).and_then(|mut npz| npz.read(names[0])).unwrap_err().to_string()
+    }
+
+    /// Where the entries of the archive's directory begin.
+    fn entries(bytes: &[u8]) -> Vec<usize> {
+        (0..bytes.len()).filter(|&at| bytes[at..].starts_with(b"PK\x01\x02")).collect()
+    }
+
+    #[test]
+    fn members_are_looked_at_before_they_are_unpacked() {
+        let mut three = Vec::new();
+        array![1u8, 2, 3].write_npy(&mut three).unwrap();
+        let bomb = [&*three, &vec![0; 1 << 25]].concat();
+        let message = changed(["x", "y"], &bomb, |_| {});
+        assert!(message.ends_with("takes 3 bytes, more follow"), "{message}");
+
+        let message = changed(["x", "y"], &three, |bytes| {
+            let length = entries(bytes)[0] + 24;
+            bytes[length..length + 4].copy_from_slice(&0x7fff_ffffu32.to_le_bytes());
+        });
+        assert!(message.contains("array `x` is damaged: it cannot have 2147483647 bytes, packed into"), "{message}");
+
+        let message = changed(["x", "y"], &three, |bytes| {
+            for at in (0..bytes.len() - 5).filter(|&at| bytes[at..].starts_with(b"y.npy")).collect::<Vec<_>>() {
+                bytes[at] = b'x';
+            }
+        });
+        assert!(message.ends_with("two arrays in the archive have one name"), "{message}");
+
+        let message = changed(["x", "y"], &three, |bytes| {
+            for entry in entries(bytes) {
+                bytes[entry + 8] |= 1;
+            }
+        });
+        assert!(message.contains("array `x`: ") && message.contains("Password required"), "{message}");
     }
 }

@@ -80,8 +80,9 @@ pub(super) fn redraw(labels: &mut [i64], noise: f64, classes: usize, ignored: Op
     let count = (noise * order.len() as f64).round() as usize;
     order.shuffle(&mut generator);
     order.truncate(count);
+    let classes = i64::try_from(classes.max(1)).unwrap_or(i64::MAX);
     for sample in order {
-        labels[sample] = generator.random_range(0..classes.max(1) as i64);
+        labels[sample] = generator.random_range(0..classes);
     }
 }
 

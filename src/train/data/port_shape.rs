@@ -20,7 +20,7 @@ impl PortShape {
     pub(super) fn fit(port: &Port, sample: &[usize], what: &str) -> Result<Self> {
         let dims = port.dims.get(1..).unwrap_or_default();
         let count = element_count(sample).unwrap_or(usize::MAX);
-        let known: usize = dims.iter().flatten().product();
+        let known = element_count(&dims.iter().flatten().copied().collect::<Vec<_>>());
         let open = dims.iter().filter(|dim| dim.is_none()).count();
         let rest: Option<Vec<usize>> = match open {
             // As many open dimensions as there are: the sample as it is.
@@ -29,13 +29,13 @@ impl PortShape {
             _ if turned(sample, dims).is_some() => turned(sample, dims),
             // Axes of one that the port does not have.
             _ if sample.len() > dims.len() && fits(dims, &squeezed(sample)) => Some(squeezed(sample)),
-            0 if known == count => Some(dims.iter().flatten().copied().collect()),
-            1 if known != 0 && count.is_multiple_of(known) => {
-                Some(dims.iter().map(|dim| dim.unwrap_or(count / known)).collect())
-            }
+            0 if known == Some(count) => Some(dims.iter().flatten().copied().collect()),
+            1 => known
+                .and_then(|known| count.checked_div(known).filter(|_| count.is_multiple_of(known)))
+                .map(|rest| dims.iter().map(|dim| dim.unwrap_or(rest)).collect()),
             _ => None,
         };
-        let rest = rest.filter(|_| !port.dims.is_empty()).ok_or_else(|| {
+        let rest = rest.filter(|rest| !port.dims.is_empty() && element_count(rest).is_some()).ok_or_else(|| {
             let dims: Vec<_> = port.dims.iter().map(|dim| dim.map_or("?".to_owned(), |dim| dim.to_string())).collect();
             Error::input(format!(
                 "input `{}` takes batches of shape [{}], which {what} of shape {sample:?} do not fit",

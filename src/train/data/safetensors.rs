@@ -1,6 +1,7 @@
 //! Files in the format *safetensors* with the arrays of a data set.
 
 use super::array::{Array, ByteOrder, Dtype, Values};
+use super::memory;
 use super::named::NamedArrays;
 use crate::{Error, Result, onnx};
 use bytes::Bytes;
@@ -63,6 +64,8 @@ impl NamedArrays for SafetensorsFile {
                     .help("save integers or 32-bit floats"));
             }
         };
+        let held = dtype.bytes(tensor.shape()).and_then(|[stored, held]| stored.checked_add(held));
+        memory::ensure(format!("array `{name}`"), held.map(|bytes| bytes as u64))?;
         let values = Values::decode(tensor.data().to_vec(), dtype, ByteOrder::Little)
             .map_err(|error| Error::input(format!("array `{name}`: {error}")))?;
         Array::new(tensor.shape().to_vec(), values)

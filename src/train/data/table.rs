@@ -1,11 +1,14 @@
 //! CSV files: a row for each sample, columns by name.
 
-use super::array::{Array, Values};
-use super::{Dataset, Options};
-use crate::choice::nearest;
+use super::array::{Array, Values, element_count};
+use super::{Dataset, Options, memory};
+use crate::choice::{listed, nearest};
 use crate::{Error, Result};
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::{Path, PathBuf};
+
+/// After how many bytes of a table it is asked whether there is memory for more.
+const ASKED_EVERY: usize = 64 << 20;
 
 /// A table of text with named columns.
 pub(super) struct Table {
@@ -48,11 +51,20 @@ impl Table {
             .in_file(path)
             .help("put a line with a name for each column at the top of the file"));
         }
-        if let Some(twice) = names.iter().enumerate().find_map(|(at, name)| names[..at].contains(name).then_some(name))
-        {
-            return Err(Error::input(format!("two columns have the name `{twice}`")).in_file(path));
+        let mut seen = HashSet::with_capacity(names.len());
+        if let Some(twice) = names.iter().find(|name| !seen.insert(*name)) {
+            return Err(Error::input(format!("two columns have the name {}", shown(twice))).in_file(path));
         }
-        let rows = reader.records().collect::<Result<Vec<_>, _>>().map_err(unreadable)?;
+        let (mut rows, mut unasked) = (Vec::new(), 0);
+        for row in reader.records() {
+            let row = row.map_err(unreadable)?;
+            unasked += row.as_slice().len() + row.len() * size_of::<usize>() + size_of::<csv::StringRecord>();
+            rows.push(row);
+            if unasked > ASKED_EVERY {
+                memory::ensure("the rest of the table", Some(ASKED_EVERY as u64)).map_err(|e| e.in_file(path))?;
+                unasked = 0;
+            }
+        }
         if rows.is_empty() {
             return Err(Error::input("the table has no rows").in_file(path));
         }
@@ -71,7 +83,7 @@ impl Table {
     fn choose(&self, features: &[String], targets: &[String]) -> Result<Columns> {
         if targets.is_empty() {
             return Err(Error::input("which column is to be predicted?")
-                .help(format!("name it with --target; the columns are {}", self.names.join(", "))));
+                .help(format!("name it with --target; the columns are {}", listed(&self.names))));
         }
         for name in features.iter().chain(targets) {
             self.index(name)?;
@@ -82,15 +94,9 @@ impl Table {
             )));
         }
         let features = if features.is_empty() {
-            let others = self.names.iter().filter(|name| !targets.contains(name));
-            let mut numeric = Vec::new();
-            for name in others {
-                let index = self.index(name)?;
-                if self.entries(index).find(|entry| !entry.is_empty()).and_then(number).is_some() {
-                    numeric.push(name.clone());
-                }
-            }
-            numeric
+            let is_numeric = |index| self.entries(index).find(|entry| !entry.is_empty()).and_then(number).is_some();
+            let others = self.names.iter().enumerate().filter(|(_, name)| !targets.contains(name));
+            others.filter(|(index, _)| is_numeric(*index)).map(|(_, name)| name.clone()).collect()
         } else {
             features.to_vec()
         };
@@ -152,8 +158,13 @@ impl Table {
 
     /// The columns as an array of shape `[rows, columns]`.
     fn floats(&self, names: &[String]) -> Result<Array> {
-        let indices = names.iter().map(|name| self.index(name)).collect::<Result<Vec<_>>>()?;
-        let mut values = Vec::with_capacity(self.rows.len() * indices.len());
+        let places: HashMap<&str, usize> = self.names.iter().enumerate().map(|(at, name)| (&**name, at)).collect();
+        let place = |name: &String| places.get(&**name).copied().map_or_else(|| self.index(name), Ok);
+        let indices = names.iter().map(place).collect::<Result<Vec<_>>>()?;
+        let count = element_count(&[self.rows.len(), indices.len()]);
+        let bytes = count.and_then(|count| count.checked_mul(size_of::<f32>()));
+        memory::ensure("the table in numbers", bytes.map(|bytes| bytes as u64))?;
+        let mut values = Vec::with_capacity(count.unwrap_or_default());
         for row in &self.rows {
             for &index in &indices {
                 let entry = row.get(index).unwrap_or_default();
@@ -167,9 +178,9 @@ impl Table {
         let mut classes = Vec::with_capacity(self.rows.len());
         for row in &self.rows {
             let entry = row.get(index).unwrap_or_default();
-            let found = names.iter().position(|name| name == entry && !name.is_empty());
-            let class = found.ok_or_else(|| {
-                let known: Vec<_> = names.iter().take(8).map(|name| format!("`{name}`")).collect();
+            // They are sorted, and none is empty.
+            let class = names.binary_search_by(|name| (**name).cmp(entry)).map_err(|_| {
+                let known: Vec<_> = names.iter().take(8).map(|name| shown(name)).collect();
                 self.misfit(row, index, &format!("one of the training data's classes ({})", known.join(", ")))
             })?;
             classes.push(class as i64);
@@ -182,10 +193,19 @@ impl Table {
         let line = row.position().map_or(0, csv::Position::line);
         let entry = match row.get(index).unwrap_or_default() {
             "" => "nothing".to_owned(),
-            entry => format!("`{entry}`"),
+            entry => shown(entry),
         };
-        Error::input(format!("line {line}, column `{}`: expected {expected}, found {entry}", self.names[index]))
+        Error::input(format!("line {line}, column {}: expected {expected}, found {entry}", shown(&self.names[index])))
             .help("mend the entry, remove the line, or name the columns to be used with --features and --target")
+    }
+}
+
+/// What of an entry fits into a message.
+fn shown(entry: &str) -> String {
+    const MOST: usize = 60;
+    match entry.char_indices().nth(MOST) {
+        Some((end, _)) => format!("`{}…`", &entry[..end]),
+        None => format!("`{entry}`"),
     }
 }
 
@@ -300,5 +320,27 @@ mod tests {
             error.ends_with("expected one of the training data's classes (`setosa`, `versicolor`), found `virginica`"),
             "{error}"
         );
+    }
+
+    #[test]
+    fn many_columns_and_many_classes_are_no_trouble() {
+        const MANY: usize = 300_000;
+        let line = |entry: &dyn Fn(usize) -> String| (0..MANY).map(entry).collect::<Vec<_>>().join(",");
+        let text = format!("{},y\n{},a\n", line(&|column| format!("c{column}")), line(&|_| "1".to_owned()));
+        assert_eq!(load(&text, &[], &["y"]).unwrap().sample_shape().unwrap(), [MANY]);
+        let help = load(&text, &[], &[]).unwrap_err().help_text().unwrap().to_owned();
+        assert!(help.ends_with("c48, c49 and 299951 more"), "{help}");
+
+        let rows: String = (0..MANY).map(|row| format!("1,c{row:06}\n")).collect();
+        let data = load(&format!("x,y\n{rows}"), &[], &["y"]).unwrap();
+        assert_eq!((data.class_names().len(), data.labels().classes().unwrap()[MANY - 1]), (MANY, MANY as i64 - 1));
+        assert_eq!(data.clone().align_classes(data.class_names()).unwrap(), data);
+    }
+
+    #[test]
+    fn a_quotation_mark_that_is_never_closed_is_one_entry() {
+        let text = format!("x,y\n1,2\n\"{}", "3,4\n".repeat(100_000));
+        let error = load(&text, &[], &["y"]).unwrap_err().to_string();
+        assert!(error.ends_with("line 3 has 1 fields, the header 2"), "{error}");
     }
 }
