@@ -10,6 +10,7 @@ mod table;
 pub use copying::CopyingBar;
 pub use table::table;
 
+use crate::engine::runtime;
 use crate::experiment::Configuration;
 use crate::{Error, ErrorKind, Result};
 use clap::Parser;
@@ -93,6 +94,11 @@ pub fn print(text: impl AsRef<[u8]>) -> Result<()> {
         }
         _ => Ok(()),
     }
+}
+
+/// Has standard error name each ONNX Runtime that is found before it is loaded.
+pub fn name_libraries() {
+    runtime::tell_found(|origin, library| eprintln!("loading {} ({origin})", library.display()));
 }
 
 /// An error as the user sees it.

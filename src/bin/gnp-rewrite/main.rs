@@ -99,7 +99,8 @@ struct Arguments {
     /// Print nothing but errors
     #[arg(short, long, conflicts_with_all = ["verbose", "json"], help_heading = "Checks and messages")]
     quiet: bool,
-    /// Print more: what trains; of artifacts, what is shared by the passes, operator by operator
+    /// Print more: what trains; of artifacts, what is shared by the passes, operator by operator; with --check each
+    /// library before it is loaded
     #[arg(short, long, help_heading = "Checks and messages")]
     verbose: bool,
 }
@@ -115,6 +116,9 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: Arguments) -> Result<()> {
+    if arguments.verbose {
+        cli::name_libraries();
+    }
     if arguments.input.is_dir() {
         return artifact::run(&arguments);
     }

@@ -115,6 +115,9 @@ pub fn run(arguments: &Arguments, configuration: Configuration) -> Result<()> {
     let folder = experiment.folder.clone();
     stop_on_ctrl_c(arguments.quiet)?;
     let (quiet, verbose) = (arguments.quiet, arguments.verbose);
+    if verbose {
+        cli::name_libraries();
+    }
     let mut console = Console { quiet, verbose, display: None, copying: CopyingBar::new(quiet) };
     let outcome = run_experiment(experiment, &mut console, &STOP);
     if let Some(display) = &console.display {
