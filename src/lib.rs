@@ -31,6 +31,7 @@ pub mod emit;
 pub mod engine;
 pub mod error;
 pub mod experiment;
+pub mod files;
 pub mod graph;
 pub mod loss;
 pub mod lowering;

@@ -27,7 +27,7 @@ use crate::emit::artifact::{self, Settings};
 use crate::engine::ort_training::{CHECKPOINT, EVAL_MODEL, OPTIMIZER_MODEL, TRAINING_MODEL};
 use crate::objective::Artifact;
 use crate::onnx::{self, ExternalData, Model, Placement, Watch, WriteOptions, Written};
-use crate::{Error, Result};
+use crate::{Error, Result, files};
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -46,11 +46,11 @@ pub struct Options {
 }
 
 /// Puts the penalty into `input`, a training model or a folder of artifacts, and writes the result to `output`, a file
-/// or a folder likewise. In a folder the other artifacts are copied as they are. `input` and `output` may be the same.
+/// or a folder likewise. In a folder the other artifacts are copied as they are.
 ///
 /// # Errors
-/// Where the input is no training artifact, the settings are out of range, or the output exists (without `force`) or
-/// cannot be written. What existed is then as it was.
+/// Where the input is no training artifact, the settings are out of range, or the output is the input, exists (without
+/// `force`) or cannot be written. What existed is then as it was.
 pub fn rewrite(input: &Path, output: &Path, options: &Options) -> Result<Report> {
     rewrite_watched(input, output, options, &mut |_| {})
 }
@@ -78,8 +78,10 @@ fn rewrite_file(input: &Path, output: &Path, options: &Options, watch: Watch<'_>
     let output = if output.is_dir() { output.join(input.file_name().unwrap_or_default()) } else { output.to_owned() };
     let (model, mut report) = penalise(input, options)?;
     report.output = output.clone();
+    files::ensure_no_input(&output, onnx::external_files(&model)?.iter().map(PathBuf::as_path).chain([input]))?;
     if options.dry_run {
-        onnx::ensure_free(&output, options.force)?;
+        files::ensure_free(&output, options.force)?;
+        report.external = onnx::data_beside(&model, &output, options.external_data)?;
     } else {
         report.written(&write(model, &output, options, watch)?);
     }
@@ -98,15 +100,20 @@ fn rewrite_folder(input: &Path, output: &Path, options: &Options, watch: Watch<'
             .help("choose another name with -o")
             .in_file(output));
     }
+    if files::same_file(input, output) {
+        return Err(Error::input("the folder to write is the one that is read")
+            .help("choose another name with -o")
+            .in_file(output));
+    }
     let (model, mut report) = penalise(&training_model, options)?;
     report.output = output.join(TRAINING_MODEL);
-    let others = other_files(input, &model, options.external_data)?;
+    let others = other_files(input, output, &model, options.external_data)?;
     for name in others.keys().map(PathBuf::as_path).chain([Path::new(TRAINING_MODEL)]) {
-        if !onnx::same_file(input, output) || name.as_os_str() == TRAINING_MODEL {
-            onnx::ensure_free(&output.join(name), options.force)?;
-        }
+        files::ensure_no_input(&output.join(name), [&training_model, &input.join(name)])?;
+        files::ensure_free(&output.join(name), options.force)?;
     }
     if options.dry_run {
+        report.external = onnx::external_locations(&model)?;
         return Ok(report);
     }
     // A folder that is new appears with everything in it or not at all.
@@ -161,9 +168,15 @@ fn penalise(input: &Path, options: &Options) -> Result<(Model, Report)> {
     Ok((model, report))
 }
 
-/// The files that belong to the training model in `folder`, relative to it, and how each may come to another folder.
-/// Data files may be shared: by models of the folder, and with the copy.
-fn other_files(folder: &Path, training_model: &Model, external: ExternalData) -> Result<BTreeMap<PathBuf, Placement>> {
+/// The files that belong to the training model in `folder`, relative to it, and how each may come to the folder
+/// `output`. Data files may be shared: by models of the folder, and with the copy. The names of those are the models'
+/// choice, and so may be no other file's.
+fn other_files(
+    folder: &Path,
+    output: &Path,
+    training_model: &Model,
+    external: ExternalData,
+) -> Result<BTreeMap<PathBuf, Placement>> {
     let mut files = BTreeMap::new();
     let mut data = onnx::external_locations(training_model)?;
     for name in [EVAL_MODEL, OPTIMIZER_MODEL] {
@@ -173,6 +186,19 @@ fn other_files(folder: &Path, training_model: &Model, external: ExternalData) ->
         }
     }
     if let Some(placement) = external.placement() {
+        for file in &data {
+            let refused = |what: &str, help: &str| {
+                Err(Error::input(format!("external data `{}` {what}", file.display())).in_file(folder).help(help))
+            };
+            if !onnx::may_be_chosen(file) {
+                let what = "has the name of a hidden file or a program";
+                return refused(what, "leave it where it is: --external-data keep");
+            }
+            if onnx::is_taken(&folder.join(file), &output.join(file)) {
+                let what = format!("would replace another file of this name in {}", output.display());
+                return refused(&what, "choose a folder with -o that is new, or remove that file");
+            }
+        }
         files.extend(data.into_iter().map(|file| (file, placement)));
     }
     for name in entries(folder)?.into_iter().filter(|name| name.to_string_lossy().starts_with(CHECKPOINT)) {

@@ -10,7 +10,7 @@
 use super::best::Standing;
 use super::means::Means;
 use super::metrics::StepReport;
-use crate::{Error, Result};
+use crate::{Error, Result, files};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -284,7 +284,7 @@ impl Checkpoint {
     fn open(folder: &Path) -> Result<Result<Self>> {
         let flaw = |file: &Path, what: String| Error::input(format!("the checkpoint is damaged: {what}")).in_file(file);
         let file = folder.join(STATE_FILE);
-        let text = match fs::read(&file) {
+        let text = match files::read(&file) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Err(flaw(&file, error.to_string()))),
             text => text.map_err(|error| Error::io("read the checkpoint", &file, &error))?,
         };
@@ -294,7 +294,7 @@ impl Checkpoint {
         };
         for (name, &written) in &state.files {
             let file = folder.join(name);
-            match File::open(&file).and_then(|file| Sum::of(&file)) {
+            match files::open(&file).and_then(|file| Sum::of(&file)) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {
                     return Ok(Err(flaw(&file, error.to_string())));
                 }
@@ -366,7 +366,7 @@ impl Checkpoint {
 /// Notes in a checkpoint that is there how the run has diverged.
 fn mark(folder: &Path, how: Diverged) -> io::Result<()> {
     let file = folder.join(STATE_FILE);
-    let state: State = serde_json::from_slice(&fs::read(&file)?)?;
+    let state: State = serde_json::from_slice(&files::read(&file)?)?;
     let unfinished = beside(&file, UNFINISHED);
     write_state(&unfinished, &State { diverged: Some(how), ..state })?;
     fs::rename(unfinished, file)?;

@@ -76,6 +76,7 @@ fn text(report: &Report, checked: Option<&Loaded>, arguments: &Arguments) -> Str
     if let Some(bytes) = report.bytes {
         let _ = writeln!(text, "Wrote {}.", indicatif::HumanBytes(bytes as u64));
     }
+    text += &crate::data_line(&report.external, arguments);
     text + &crate::check_line(checked)
 }
 

@@ -9,7 +9,7 @@ use gnp::cli::arguments::{PenaltyArguments, StepArguments};
 use gnp::emit::artifact::Settings;
 use gnp::onnx::{self, ExternalData};
 use gnp::rewrite::{self, Loaded, Options, Trial};
-use gnp::{Error, Result};
+use gnp::{Error, Result, files};
 use serde::Serialize;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -119,6 +119,8 @@ fn run(arguments: Arguments) -> Result<()> {
     if arguments.verbose {
         cli::name_libraries();
     }
+    let others = [arguments.step.class_weights_file(), arguments.ort_lib.as_deref()];
+    files::ensure_no_input(&arguments.output, others.into_iter().flatten())?;
     if arguments.input.is_dir() {
         return artifact::run(&arguments);
     }
@@ -156,6 +158,20 @@ fn json(report: &impl Serialize, checked: Option<&Loaded>) -> Result<String> {
     let json = serde_json::to_string_pretty(&Output { report, checked })
         .map_err(|e| Error::internal(format!("cannot encode the report: {e}")))?;
     Ok(json + "\n")
+}
+
+/// Which files of data lie beside the output, as a line.
+fn data_line(files: &[PathBuf], arguments: &Arguments) -> String {
+    if files.is_empty() {
+        return String::new();
+    }
+    let files: Vec<String> = files.iter().map(|file| file.display().to_string()).collect();
+    let verb = match (arguments.external_data, arguments.dry_run) {
+        (ExternalData::Keep, _) => "Its data are looked for beside it",
+        (_, true) => "Its data would be placed beside it",
+        (_, false) => "Its data lie beside it",
+    };
+    format!("{verb}: {}.\n", files.join(", "))
 }
 
 /// What came of the check, as a line.

@@ -59,6 +59,7 @@ fn text(report: &StepReport, checked: Option<&Loaded>, arguments: &Arguments) ->
             report.output.display()
         );
     }
+    text += &crate::data_line(&report.external, arguments);
     text + &crate::check_line(checked)
 }
 

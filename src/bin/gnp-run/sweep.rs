@@ -6,10 +6,9 @@ use comfy_table::Table;
 use gnp::experiment::sweep::{self, Arm, ArmSummary, Estimate, Point, Summary, Sweep, SweepObserver, grid};
 use gnp::experiment::{Experiment, Kind, Overview};
 use gnp::train::Event;
-use gnp::{Error, Result, cli};
+use gnp::{Error, Result, cli, files};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::ffi::OsString;
-use std::fs;
 use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
@@ -216,7 +215,7 @@ fn json(summary: &Summary) -> Result<Vec<u8>> {
 }
 
 fn write(file: &Path, bytes: &[u8]) -> Result<()> {
-    fs::write(file, bytes).map_err(|error| Error::io("write the summary", file, &error))
+    files::replace(file, true, bytes, "write the summary")
 }
 
 /// The table, and what is to be said of it.

@@ -12,7 +12,7 @@ use gnp::experiment::{
 };
 use gnp::onnx::{Copying, ExternalData};
 use gnp::train::{Config, Ended, Event, Span};
-use gnp::{Error, Result, cli};
+use gnp::{Error, Result, cli, files};
 use std::ffi::OsString;
 use std::num::NonZero;
 use std::path::{Path, PathBuf};
@@ -112,6 +112,10 @@ fn assignment(text: &str) -> Result<(String, f32), String> {
 
 pub fn run(arguments: &Arguments, configuration: Configuration) -> Result<()> {
     let experiment = arguments.experiment(configuration)?;
+    if let Some(output) = &arguments.output {
+        let others = [arguments.config.as_deref(), arguments.step.class_weights_file()];
+        files::ensure_no_input(output, others.into_iter().flatten())?;
+    }
     let folder = experiment.folder.clone();
     stop_on_ctrl_c(arguments.quiet)?;
     let (quiet, verbose) = (arguments.quiet, arguments.verbose);

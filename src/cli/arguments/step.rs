@@ -7,7 +7,7 @@ use crate::penalty::{Penalty, Warmup};
 use crate::rewrite::StepOptions;
 use crate::transform::{Decay, Optimizer, OptimizerKind, Scale};
 use crate::weights::{Selection, Sharing, Tie};
-use crate::{Error, Result};
+use crate::{Error, Result, files};
 use clap::builder::PossibleValue;
 use clap::{Args, ValueEnum};
 use std::iter;
@@ -186,7 +186,7 @@ fn parse_rename(text: &str) -> Result<(String, String), String> {
 
 /// The numbers in a text file.
 fn numbers_in(file: &Path) -> Result<Vec<f32>> {
-    let text = std::fs::read_to_string(file).map_err(|error| Error::io("read the class weights", file, &error))?;
+    let text = files::read_to_string(file).map_err(|error| Error::io("read the class weights", file, &error))?;
     let words = text.split(|c: char| c == ',' || c.is_whitespace()).filter(|word| !word.is_empty());
     let number = |word: &str| {
         word.parse().map_err(|_| {
@@ -251,6 +251,11 @@ impl StepArguments {
             dims: self.dim.iter().cloned().collect(),
             renames: self.rename.iter().cloned().collect(),
         })
+    }
+
+    /// The file of class weights, where there is one.
+    pub fn class_weights_file(&self) -> Option<&Path> {
+        self.class_weights_file.as_deref()
     }
 
     /// What of the penalty is warmed up.

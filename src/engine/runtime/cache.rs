@@ -1,7 +1,7 @@
 //! The user's cache folder: where installed runtimes lie, and whether they are whole.
 
 use super::install::Package;
-use crate::{Error, Result};
+use crate::{Error, Result, files};
 use etcetera::BaseStrategy;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -37,7 +37,7 @@ impl Manifest {
     }
 
     fn read(folder: &Path) -> Option<Self> {
-        serde_json::from_slice(&fs::read(folder.join(MANIFEST)).ok()?).ok()
+        serde_json::from_slice(&files::read(folder.join(MANIFEST)).ok()?).ok()
     }
 
     /// Whether the files in `folder` have the sizes they were installed with. They were hashed then.

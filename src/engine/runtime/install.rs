@@ -3,7 +3,7 @@
 use super::cache::{self, Manifest};
 use super::probe::probe;
 use super::{Runtime, program, training_wheel};
-use crate::{Error, Result};
+use crate::{Error, Result, files};
 use sha2::{Digest, Sha256};
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -180,7 +180,7 @@ const LIBRARIES: &str = "onnxruntime/capi/";
 
 impl Wheel {
     fn open(package: Package, file: &Path) -> Result<Self> {
-        let bytes = fs::read(file).map_err(|e| Error::io("read", file, &e))?;
+        let bytes = files::read(file).map_err(|e| Error::io("read", file, &e))?;
         require_sha256(&bytes, package.wheels()).map_err(|e| e.in_file(file).help(tested_only(package)))?;
         let archive = ZipArchive::new(Cursor::new(bytes)).map_err(|e| broken(file, &e))?;
         Ok(Self { file: file.to_owned(), archive })
