@@ -30,6 +30,7 @@ pub mod contract;
 pub mod emit;
 pub mod engine;
 pub mod error;
+pub mod escaped;
 pub mod experiment;
 pub mod files;
 pub mod graph;

@@ -9,7 +9,7 @@ use gnp::cli::arguments::{PenaltyArguments, StepArguments};
 use gnp::emit::artifact::Settings;
 use gnp::onnx::{self, ExternalData};
 use gnp::rewrite::{self, Loaded, Options, Trial};
-use gnp::{Error, Result, files};
+use gnp::{Error, Result, escaped, files};
 use serde::Serialize;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -165,7 +165,7 @@ fn data_line(files: &[PathBuf], arguments: &Arguments) -> String {
     if files.is_empty() {
         return String::new();
     }
-    let files: Vec<String> = files.iter().map(|file| file.display().to_string()).collect();
+    let files: Vec<String> = files.iter().map(|file| escaped::line(&file.to_string_lossy()).into_owned()).collect();
     let verb = match (arguments.external_data, arguments.dry_run) {
         (ExternalData::Keep, _) => "Its data are looked for beside it",
         (_, true) => "Its data would be placed beside it",
@@ -187,7 +187,8 @@ fn check_line(checked: Option<&Loaded>) -> String {
 }
 
 fn trial(step: &Trial) -> String {
-    let sizes: Vec<String> = step.sizes.iter().map(|(name, size)| format!("{name} = {size}")).collect();
+    let sizes: Vec<String> =
+        step.sizes.iter().map(|(name, size)| format!("{} = {size}", escaped::line(name))).collect();
     let sizes = if sizes.is_empty() { String::new() } else { format!(" ({})", sizes.join(", ")) };
     let number =
         |x: f32| if x == 0.0 || (1e-3..1e6).contains(&x.abs()) { format!("{x:.4}") } else { format!("{x:.3e}") };

@@ -72,7 +72,7 @@ pub fn install(package: Package) -> Result<Runtime> {
             InstallStep::Compile => "compiling the library's entry point".to_owned(),
         };
         // A hidden bar (no terminal) swallows its messages.
-        if bar.is_hidden() { eprintln!("{message}") } else { bar.set_message(message) }
+        if bar.is_hidden() { cli::say(message) } else { bar.set_message(message) }
     };
     let result = match package {
         Package::Stock => runtime::install_onnxruntime(&mut progress),

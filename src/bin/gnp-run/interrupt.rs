@@ -1,6 +1,6 @@
 //! Ctrl-C and its like.
 
-use gnp::{Error, Result};
+use gnp::{Error, Result, cli};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Set by the first Ctrl-C.
@@ -14,7 +14,7 @@ pub fn stop_on_ctrl_c(quiet: bool) -> Result<()> {
             std::process::exit(130);
         }
         if !quiet {
-            eprintln!("\nsaving a checkpoint; Ctrl-C again ends at once");
+            cli::say("\nsaving a checkpoint; Ctrl-C again ends at once");
         }
     };
     keeping_nohup(|| ctrlc::set_handler(handler))

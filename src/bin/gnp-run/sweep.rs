@@ -160,14 +160,14 @@ impl Display {
         let epochs = epochs_of.iter().map(|(_, epochs)| epochs).sum::<u64>() * sweep.seeds.len() as u64;
         let style = ProgressStyle::with_template("{wide_bar} {pos}/{len} epochs  {eta} left\n{wide_msg}")
             .map_err(|error| Error::internal(format!("a faulty template: {error}")))?;
-        eprintln!(
+        cli::say(format!(
             "{} runs: {} arms with {} seeds, {} at a time, in {}",
             sweep.arms.len() * sweep.seeds.len(),
             sweep.arms.len(),
             sweep.seeds.len(),
             sweep.jobs,
             sweep.folder.display()
-        );
+        ));
         Ok(Self { bar: ProgressBar::new(epochs).with_style(style), running: Mutex::default(), epochs_of })
     }
 

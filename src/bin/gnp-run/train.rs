@@ -12,7 +12,7 @@ use gnp::experiment::{
 };
 use gnp::onnx::{Copying, ExternalData};
 use gnp::train::{Config, Ended, Event, Span};
-use gnp::{Error, Result, cli, files};
+use gnp::{Error, Result, cli, escaped, files};
 use std::ffi::OsString;
 use std::num::NonZero;
 use std::path::{Path, PathBuf};
@@ -142,8 +142,11 @@ struct RunLine {
 pub fn parse(line: impl IntoIterator<Item = OsString>) -> Result<Experiment> {
     let command = RunLine::command();
     let line = config_file::expand(&command, std::iter::once("gnp-run".into()).chain(line).collect())?;
-    let usage =
-        |error: clap::Error| Error::input(error.to_string().trim_start_matches("error: ").trim_end().to_owned());
+    let usage = |error: clap::Error| {
+        let text = error.to_string();
+        let (what, rest) = text.trim_start_matches("error: ").split_once('\n').unwrap_or((&text, ""));
+        Error::input(what).help(rest.trim())
+    };
     let matches = command.clone().try_get_matches_from(line).map_err(usage)?;
     let arguments = RunLine::from_arg_matches(&matches).map_err(usage)?.arguments;
     arguments.experiment(config_file::resolved(&command, &matches))
@@ -236,9 +239,9 @@ impl Observer for Console {
     fn notice(&mut self, notice: Notice<'_>) {
         match notice {
             _ if self.quiet => {}
-            Notice::Made(report) => eprint!("{}", describe::step(report)),
-            Notice::Info(text) => eprintln!("{text}"),
-            Notice::Detail(text) if self.verbose => eprintln!("{text}"),
+            Notice::Made(report) => cli::say(describe::step(report).trim_end_matches('\n')),
+            Notice::Info(text) => cli::say(escaped::line(text)),
+            Notice::Detail(text) if self.verbose => cli::say(escaped::line(text)),
             _ => {}
         }
     }
@@ -267,7 +270,7 @@ impl Console {
     /// Says what came of the run.
     fn conclude(&self, outcome: &Outcome, folder: &Path) -> Result<()> {
         if outcome.ended == Ended::StoppedEarly && !self.quiet {
-            eprintln!("stopped early: no improvement for as many epochs as --patience says");
+            cli::say("stopped early: no improvement for as many epochs as --patience says");
         }
         match (&outcome.result, &self.display) {
             _ if self.quiet => Ok(()),
