@@ -6,6 +6,7 @@ mod copying;
 pub mod describe;
 mod fault;
 mod generate;
+mod signals;
 mod table;
 
 pub use copying::CopyingBar;
@@ -34,20 +35,32 @@ pub const STYLES: Styles = Styles::styled()
 ///
 /// Besides the arguments of `A` it takes `--generate KIND`, which writes a man page or shell completions.
 pub fn run<A: Parser>(program: impl FnOnce(A) -> Result<()>) -> ExitCode {
-    guarded(|| execute(std::env::args_os().collect(), |arguments, _| program(arguments)))
+    guarded(|line| execute(line, |arguments, _| program(arguments)))
 }
 
 /// As [`run`], for arguments that may stand in the file that `--config` names; `program` is told all of them, to write
 /// them down.
 pub fn run_configured<A: Parser>(program: impl FnOnce(A, Configuration) -> Result<()>) -> ExitCode {
-    guarded(|| execute(config_file::expand(&A::command(), std::env::args_os().collect())?, program))
+    guarded(|line| execute(config_file::expand(&A::command(), line)?, program))
 }
 
-fn guarded(program: impl FnOnce() -> Result<ExitCode>) -> ExitCode {
-    fault::caught(program).unwrap_or_else(|error| {
+fn guarded(program: impl FnOnce(Vec<OsString>) -> Result<ExitCode>) -> ExitCode {
+    signals::fail_writes_to_large_files();
+    fault::caught(|| program(arguments()?)).unwrap_or_else(|error| {
         say(render(&error).trim_end_matches('\n'));
         ExitCode::from(error.exit_code())
     })
+}
+
+/// The command line. Paths stand in models, configurations and reports, which are UTF-8: one that is not would not be
+/// found again, or be found out about when the training is over.
+fn arguments() -> Result<Vec<OsString>> {
+    let line: Vec<OsString> = std::env::args_os().collect();
+    match line.iter().skip(1).find(|argument| argument.to_str().is_none()) {
+        None => Ok(line),
+        Some(argument) => Err(Error::input(format!("the argument `{}` is not UTF-8", argument.to_string_lossy()))
+            .help("give the file or folder another name, or a symbolic link of another name that leads to it")),
+    }
 }
 
 fn execute<A: Parser>(line: Vec<OsString>, program: impl FnOnce(A, Configuration) -> Result<()>) -> Result<ExitCode> {

@@ -1,6 +1,6 @@
 //! Putting whole files in place: atomically, or not at all.
 
-use crate::files::{self, ensure_free, folder_of, persist_error, same_file, same_place, temporary_beside};
+use crate::files::{self, Staging, ensure_free, folder_of, same_file, same_place};
 use crate::{Error, Result};
 use std::io::Read as _;
 use std::path::Path;
@@ -46,17 +46,15 @@ pub fn place_file(from: &Path, to: &Path, placement: Placement, force: bool, wat
     }
     ensure_free(to, force)?;
     fs::create_dir_all(folder_of(to)).map_err(|e| Error::io("make the folder", folder_of(to), &e))?;
-    // The name is free for the moment that the link takes; a clash in it ends as an error, not as a lost file.
-    let free = temporary_beside(to)?.into_temp_path();
-    fs::remove_file(&free).map_err(|e| Error::io("write to the folder", folder_of(to), &e))?;
-    let linked = reflink_copy::reflink(from, &free).is_ok()
-        || (placement == Placement::MayLink && fs::canonicalize(from).and_then(|f| fs::hard_link(f, &free)).is_ok());
+    let staging = Staging::beside(to)?;
+    let new = staging.path();
+    let linked = reflink_copy::reflink(from, &new).is_ok()
+        || (placement == Placement::MayLink && fs::canonicalize(from).and_then(|f| fs::hard_link(f, &new)).is_ok());
     if !linked {
-        copy(from, &free, &mut |done, total| watch(&Copying { file: to, done, total }))
+        copy(from, &new, &mut |done, total| watch(&Copying { file: to, done, total }))
             .map_err(|e| Error::io("copy the file", from, &e).in_file(to))?;
     }
-    let persisted = if force { free.persist(to) } else { free.persist_noclobber(to) };
-    persisted.map_err(|e| persist_error(&e.error, to))
+    files::persist(&staging, to, force)
 }
 
 /// Copies bytes and permissions, but that to run it; the bytes are on the disk when this returns.

@@ -25,9 +25,10 @@ pub use trial::Trial;
 
 use crate::emit::artifact::{self, Settings};
 use crate::engine::ort_training::{CHECKPOINT, EVAL_MODEL, OPTIMIZER_MODEL, TRAINING_MODEL};
+use crate::files::{self, Staging};
 use crate::objective::Artifact;
 use crate::onnx::{self, ExternalData, Model, Placement, Watch, WriteOptions, Written};
-use crate::{Error, Result, files};
+use crate::{Error, Result};
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -117,17 +118,12 @@ fn rewrite_folder(input: &Path, output: &Path, options: &Options, watch: Watch<'
         return Ok(report);
     }
     // A folder that is new appears with everything in it or not at all.
-    let parent = output.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let staging = if output.exists() {
-        None
-    } else {
-        let folder = tempfile::Builder::new().prefix(".gnp-").tempdir_in(parent);
-        Some(folder.map_err(|e| {
-            Error::io("write to the folder", parent, &e.kind().into())
-                .help("choose an output in a folder that exists and is writable")
-        })?)
-    };
-    let into = staging.as_ref().map_or(output, |s| s.path());
+    let staging = if output.exists() { None } else { Some(Staging::beside(output)?) };
+    let new = staging.as_ref().map(Staging::path);
+    if let Some(new) = &new {
+        fs::create_dir(new).map_err(|e| Error::io("make the folder", output, &e))?;
+    }
+    let into = new.as_deref().unwrap_or(output);
     let named = |error: Error| if into == output { error } else { error.in_place_of(into, output) };
     for (name, placement) in others {
         onnx::place_file(&input.join(&name), &into.join(&name), placement, options.force, watch).map_err(named)?;
@@ -135,21 +131,10 @@ fn rewrite_folder(input: &Path, output: &Path, options: &Options, watch: Watch<'
     let in_place = Options { external_data: ExternalData::Keep, ..*options };
     let written = write(model, &into.join(TRAINING_MODEL), &in_place, watch);
     report.written(&written.map_err(named)?);
-    if let Some(staging) = staging {
-        let path = staging.keep();
-        publish(&path, output).map_err(|e| Error::io("make the folder", output, &e))?;
+    if staging.is_some() {
+        fs::rename(into, output).map_err(|e| Error::io("make the folder", output, &e))?;
     }
     Ok(report)
-}
-
-/// Lets a finished folder appear under its name.
-fn publish(staging: &Path, output: &Path) -> std::io::Result<()> {
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt as _;
-        fs::set_permissions(staging, fs::Permissions::from_mode(0o755))?;
-    }
-    fs::rename(staging, output).inspect_err(|_| _ = fs::remove_dir_all(staging))
 }
 
 fn write(model: Model, output: &Path, options: &Options, watch: Watch<'_>) -> Result<Written> {

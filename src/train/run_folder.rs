@@ -14,8 +14,33 @@ use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 const UNFINISHED: &str = ".unfinished-";
+
+/// How many checkpoints this process is writing.
+static SAVING: AtomicUsize = AtomicUsize::new(0);
+
+/// Whether this process is writing a checkpoint: who wants to end it does well to wait.
+pub fn is_saving() -> bool {
+    SAVING.load(Ordering::Relaxed) > 0
+}
+
+/// A checkpoint that is being written.
+struct Saving;
+
+impl Saving {
+    fn begin() -> Self {
+        SAVING.fetch_add(1, Ordering::Relaxed);
+        Self
+    }
+}
+
+impl Drop for Saving {
+    fn drop(&mut self) {
+        SAVING.fetch_sub(1, Ordering::Relaxed);
+    }
+}
 
 /// A run's folder, open for writing.
 #[derive(Debug)]
@@ -277,6 +302,7 @@ impl RunFolder {
         policy: &CheckpointPolicy,
         diverged: Option<Diverged>,
     ) -> Result<()> {
+        let _saving = Saving::begin();
         let flushed = self.metrics.sync_data();
         flushed.map_err(|error| can_be_resumed(Error::io("write the metrics", self.path_of(Self::METRICS), &error)))?;
         let state = State {

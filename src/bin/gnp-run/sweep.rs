@@ -3,6 +3,7 @@
 use crate::interrupt::{STOP, stop_on_ctrl_c};
 use crate::train;
 use comfy_table::Table;
+use gnp::cli::arguments::bounded::{THREADS, at_most};
 use gnp::experiment::sweep::{self, Arm, ArmSummary, Estimate, Point, Summary, Sweep, SweepObserver, grid};
 use gnp::experiment::{Experiment, Kind, Overview};
 use gnp::train::Event;
@@ -49,7 +50,7 @@ pub struct Arguments {
     #[arg(long)]
     keep_weights: bool,
     /// Runs at a time, with one thread each [default: one a core]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = at_most::<NonZero<usize>, THREADS>)]
     jobs: Option<NonZero<usize>>,
     /// Folder for the runs, the table and the figure; a sweep that is there goes on [default: sweeps/ and the name of
     /// CONFIG]

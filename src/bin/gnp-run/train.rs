@@ -3,6 +3,7 @@
 use crate::interrupt::{STOP, stop_on_ctrl_c};
 use crate::progress::Display;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, value_parser};
+use gnp::cli::arguments::bounded::{LARGE, MANY, at_most, threads};
 use gnp::cli::arguments::{CheckpointArguments, DataArguments, PenaltyArguments, ScheduleArguments, StepArguments};
 use gnp::cli::{CopyingBar, config_file, describe};
 use gnp::engine::Device;
@@ -35,10 +36,10 @@ pub struct Arguments {
     data: DataArguments,
 
     /// Times that the training data are gone through
-    #[arg(long, value_name = "N", required = true, value_parser = value_parser!(u64).range(1..), help_heading = "Optimization")]
+    #[arg(long, value_name = "N", required = true, value_parser = value_parser!(u64).range(1..=MANY), help_heading = "Optimization")]
     epochs: Option<u64>,
     /// Samples a step
-    #[arg(long, value_name = "N", default_value_t = 64, help_heading = "Optimization")]
+    #[arg(long, value_name = "N", default_value_t = 64, value_parser = at_most::<usize, LARGE>, help_heading = "Optimization")]
     batch_size: usize,
     /// Leave out an epoch's last batch where it is not whole
     #[arg(long, help_heading = "Optimization")]
@@ -98,8 +99,8 @@ pub struct Arguments {
     /// ONNX Runtime library to use, rather than the first that will do of those listed by `gnp-run engines`
     #[arg(long, value_name = "PATH", help_heading = "Engine")]
     ort_lib: Option<PathBuf>,
-    /// Threads that one operator may use [default: one a core]
-    #[arg(long, value_name = "N", help_heading = "Engine")]
+    /// Threads that one operator may use, no more than the machine runs at a time [default: one a core]
+    #[arg(long, value_name = "N", value_parser = threads, help_heading = "Engine")]
     threads: Option<NonZero<u16>>,
 }
 

@@ -1,5 +1,6 @@
 //! What becomes of a forward model: its loss, what trains, the optimizer.
 
+use super::bounded::{MANY, at_most};
 use crate::loss::{LossKind, Wanted};
 use crate::lowering::{self, BatchNorm, Dropout, Random, StraightThrough};
 use crate::opening::Size;
@@ -141,7 +142,13 @@ pub struct StepArguments {
     #[arg(long, value_enum, value_name = "WHAT", help_heading = "Penalty")]
     gr_warmup: Option<Warmup>,
     /// The length of the warm-up
-    #[arg(long, value_name = "STEPS", requires = "gr_warmup", help_heading = "Penalty")]
+    #[arg(
+        long,
+        value_name = "STEPS",
+        requires = "gr_warmup",
+        value_parser = at_most::<u32, MANY>,
+        help_heading = "Penalty"
+    )]
     gr_warmup_steps: Option<u32>,
 }
 

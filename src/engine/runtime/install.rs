@@ -128,10 +128,11 @@ fn install(package: Package, build: impl FnOnce(&Path, &Path) -> Result<()>) -> 
     cache::create(&folder)?;
     cache::check_trusted(&folder)?;
     let _lock = lock(&folder)?;
+    remove_unfinished(&folder)?;
     let target = cache::package_folder(package)?;
     if cache::check(package).is_err() {
         let staging = tempfile::Builder::new()
-            .prefix("install-")
+            .prefix(UNFINISHED)
             .tempdir_in(&folder)
             .map_err(|e| Error::io("write into the cache folder", &folder, &e))?;
         let built = staging.path().join("runtime");
@@ -141,6 +142,21 @@ fn install(package: Package, build: impl FnOnce(&Path, &Path) -> Result<()>) -> 
         put_in_place(&built, &target, &staging.path().join("replaced"), package.sources())?;
     }
     probe(&cache::library_in(&target))
+}
+
+/// What the names of installations that are under way begin with.
+const UNFINISHED: &str = "install-";
+
+/// Removes what killed processes have left in the cache folder, which this one has locked.
+fn remove_unfinished(folder: &Path) -> Result<()> {
+    let entries = fs::read_dir(folder).map_err(|e| Error::io("read the cache folder", folder, &e))?;
+    let is_unfinished = |path: &PathBuf| {
+        path.is_dir() && path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(UNFINISHED))
+    };
+    for path in entries.flatten().map(|entry| entry.path()).filter(is_unfinished) {
+        fs::remove_dir_all(&path).map_err(|e| Error::io("remove an unfinished installation", &path, &e))?;
+    }
+    Ok(())
 }
 
 /// Waits for other processes that install, and keeps them out until the result is dropped.

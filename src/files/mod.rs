@@ -4,11 +4,14 @@
 //! A named pipe never ends, a device may do anything when it is opened, and what a symbolic link leads to is not what
 //! was named. So these are refused, before they are opened or replaced.
 
+mod staging;
+
+pub(crate) use staging::Staging;
+
 use crate::{Error, Result};
 use std::fs::{self, File, FileType, Metadata, OpenOptions};
 use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::path::{Path, PathBuf};
-use tempfile::NamedTempFile;
 
 /// Opens a regular file, or one that links lead to, to read it.
 ///
@@ -104,10 +107,35 @@ fn exists(path: &Path) -> Error {
 /// was.
 pub fn replace_file(path: &Path, force: bool, fill: impl FnOnce(&mut File) -> Result<()>) -> Result<()> {
     ensure_free(path, force)?;
-    let mut temporary = temporary_beside(path)?;
-    fill(temporary.as_file_mut())?;
-    temporary.as_file().sync_all().map_err(|e| Error::io("write the file", path, &e))?;
-    persist(temporary, path, force)
+    let staging = Staging::beside(path)?;
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let mut file = options.open(staging.path()).map_err(|e| Error::io("write the file", path, &e))?;
+    fill(&mut file)?;
+    file.sync_all().map_err(|e| Error::io("write the file", path, &e))?;
+    inherit_permissions(&file, path);
+    persist(&staging, path, force)
+}
+
+/// Has what was made in `staging` be the file at `path`.
+///
+/// # Errors
+/// Where [`ensure_free`] refuses `path`, or it cannot be written.
+pub(crate) fn persist(staging: &Staging, path: &Path, force: bool) -> Result<()> {
+    ensure_free(path, force)?;
+    let cannot = |error: &io::Error| match error.kind() {
+        ErrorKind::AlreadyExists => exists(path),
+        _ => Error::io("write the file", path, error),
+    };
+    // A file that appears at this very moment is not replaced, where the file system can tell.
+    let placed = if force { Err(ErrorKind::Unsupported.into()) } else { fs::hard_link(staging.path(), path) };
+    match placed {
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Err(cannot(&error)),
+        Err(_) => fs::rename(staging.path(), path).map_err(|error| cannot(&error)),
+        Ok(()) => Ok(()),
+    }
 }
 
 /// Has `bytes` be the file at `path`, as [`replace_file`] does; `doing` completes "cannot …".
@@ -116,26 +144,6 @@ pub fn replace_file(path: &Path, force: bool, fill: impl FnOnce(&mut File) -> Re
 /// As [`replace_file`].
 pub fn replace(path: &Path, force: bool, bytes: impl AsRef<[u8]>, doing: &str) -> Result<()> {
     replace_file(path, force, |file| file.write_all(bytes.as_ref()).map_err(|error| Error::io(doing, path, &error)))
-}
-
-/// A new file in the folder of `path`.
-pub(crate) fn temporary_beside(path: &Path) -> Result<NamedTempFile> {
-    tempfile::Builder::new().prefix(".gnp-").tempfile_in(folder_of(path)).map_err(|e| {
-        // By its kind: the whole message names the temporary file.
-        Error::io("write to the folder", folder_of(path), &e.kind().into())
-            .help("choose an output in a folder that exists and is writable")
-    })
-}
-
-fn persist(temporary: NamedTempFile, path: &Path, force: bool) -> Result<()> {
-    inherit_permissions(temporary.as_file(), path);
-    let persisted = if force { temporary.persist(path) } else { temporary.persist_noclobber(path) };
-    persisted.map(drop).map_err(|e| persist_error(&e.error, path))
-}
-
-/// Why a file could not take its place.
-pub(crate) fn persist_error(error: &io::Error, path: &Path) -> Error {
-    if error.kind() == ErrorKind::AlreadyExists { exists(path) } else { Error::io("write the file", path, error) }
 }
 
 /// A temporary file is readable by its owner alone; what replaces a model is to be as readable as the model was, and a
