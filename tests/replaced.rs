@@ -11,8 +11,8 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, symlink};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use support::command::{assert_says, external_table, gnp_rewrite, refusal};
-use support::forward::{graph, network, node, write};
+use support::command::{assert_says, gnp_rewrite, refusal};
+use support::forward::{network, write, write_with_data};
 use support::models;
 use support::run::Training;
 
@@ -187,18 +187,9 @@ fn inputs_are_not_replaced() {
 /// The data of a model: four floats.
 const BYTES: [u8; 16] = [0, 0, 0, 62, 0, 0, 0, 62, 0, 0, 0, 62, 0, 0, 0, 62];
 
-/// A network whose weights are in a file of this name.
+/// A network with weights in a file of this name.
 fn with_data(folder: &Path, name: &str) -> PathBuf {
-    let mut model = network();
-    external_table(name)(&mut model);
-    let graph = graph(&mut model);
-    let input = std::mem::replace(&mut graph.node[0].input[0], "moved".into());
-    graph.node.insert(0, node("Add", &[&input, "sum"], "moved"));
-    graph.node.insert(0, node("ReduceMean", &["table"], "sum"));
-    let data = folder.join(name);
-    fs::create_dir_all(data.parent().unwrap()).unwrap();
-    fs::write(data, BYTES).unwrap();
-    write(&model, &folder.join("model.onnx"))
+    write_with_data(&folder.join("model.onnx"), name, &BYTES)
 }
 
 #[test]

@@ -22,6 +22,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 use support::forward::{self, info};
+use support::kills::kills;
 use support::models;
 use support::run::{STEPS_AN_EPOCH, Training, course, events};
 
@@ -171,13 +172,13 @@ fn check_what_is_left(out: &Path, epoch_before: u64) -> u64 {
 }
 
 #[test]
-fn fifty_kills_at_any_moment_change_nothing() {
-    const KILLS: usize = 50;
-    const EPOCHS: u64 = 150;
+fn kills_at_any_moment_change_nothing() {
+    let kills = kills(50);
+    let epochs = 3 * kills as u64;
     let folder = tempfile::tempdir().unwrap();
     let training = Training::new(folder.path());
     let run = |out: &str| {
-        let mut command = training.command(&folder.path().join(out), EPOCHS);
+        let mut command = training.command(&folder.path().join(out), epochs);
         command.args(["--resume", "--best", "test-loss", "--patience", "1000", "--lr", "0.005"]);
         command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
     };
@@ -194,27 +195,27 @@ fn fifty_kills_at_any_moment_change_nothing() {
     let mut random = ChaCha8Rng::seed_from_u64(1);
     let (mut epoch, mut resumptions) = (0, 0);
     let parts = folder.path().join("parts");
-    for kill in 0..KILLS {
+    for kill in 0..kills {
         let moment = match kill {
             0 => Moment::After(Duration::ZERO),
             _ if kill % 4 == 0 => Moment::Checkpoint(random.random_range(2..=3)),
             _ => Moment::After(start_up.mul_f64(random.random_range(0.0..2.0))),
         };
-        assert!(kill_at(run("parts"), &parts, moment), "the run has ended before it was killed {KILLS} times");
+        assert!(kill_at(run("parts"), &parts, moment), "the run has ended before it was killed {kills} times");
         let now = check_what_is_left(&parts, epoch);
         resumptions += usize::from(now > epoch);
         epoch = now;
     }
-    assert!(resumptions > KILLS / 5, "only {resumptions} runs were killed after a checkpoint of their own");
+    assert!(resumptions > kills / 5, "only {resumptions} runs were killed after a checkpoint of their own");
     ended("parts");
 
     let whole = folder.path().join("whole");
-    assert_eq!(course(&whole).len() as u64, EPOCHS * (STEPS_AN_EPOCH + 1));
+    assert_eq!(course(&whole).len() as u64, epochs * (STEPS_AN_EPOCH + 1));
     assert_eq!(course(&parts), course(&whole));
     let newest = |out: &Path| RunFolder::newest_checkpoint(out).unwrap().unwrap();
     assert_eq!(newest(&parts).progress().standing, newest(&whole).progress().standing);
-    for file in ["model.onnx", "checkpoints/epoch-00150/checkpoint"] {
-        assert_eq!(fs::read(parts.join(file)).unwrap(), fs::read(whole.join(file)).unwrap(), "{file}");
+    for file in ["model.onnx".to_owned(), format!("checkpoints/epoch-{epochs:05}/checkpoint")] {
+        assert_eq!(fs::read(parts.join(&file)).unwrap(), fs::read(whole.join(&file)).unwrap(), "{file}");
     }
     let best = newest(&whole).progress().standing.best.unwrap().epoch;
     let best = format!("checkpoints/epoch-{best:05}/checkpoint");

@@ -124,7 +124,8 @@ fn is_still(_: &File, folder: &Path) -> bool {
     folder.is_dir()
 }
 
-#[cfg(all(test, unix))]
+#[cfg(unix)]
+#[cfg(test)]
 mod tests {
     use super::*;
     use std::sync::atomic::{AtomicUsize, Ordering};

@@ -81,7 +81,8 @@ pub(super) fn succeeded(name: &str, output: io::Result<Output>, doing: &str, hel
     Err(Error::input(format!("cannot {doing}: `{name}` failed ({}): {last}", output.status)).help(help))
 }
 
-#[cfg(all(test, unix))]
+#[cfg(unix)]
+#[cfg(test)]
 mod tests {
     use super::*;
 
