@@ -22,10 +22,26 @@ use support::{models, training_runtime};
 const GNP_RUN: &str = env!("CARGO_BIN_EXE_gnp-run");
 const GNP_REWRITE: &str = env!("CARGO_BIN_EXE_gnp-rewrite");
 
-/// Moments in `whole`.
+/// Moments in `whole`, for ever.
 fn moments(seed: u64, whole: Duration) -> impl Iterator<Item = Duration> {
     let mut random = ChaCha8Rng::seed_from_u64(seed);
     std::iter::repeat_with(move || whole.mul_f64(random.random_range(0.0..0.9)))
+}
+
+/// Has `attempt` start a process and kill it at moments in `whole`, until that has come too late for none of `count`
+/// kills. `attempt` is told which attempt it is.
+#[track_caller]
+fn until_killed(count: usize, seed: u64, whole: Duration, mut attempt: impl FnMut(usize, Duration) -> bool) -> usize {
+    let (mut killed, mut attempts) = (0, 0);
+    for moment in moments(seed, whole) {
+        killed += usize::from(attempt(attempts, moment));
+        attempts += 1;
+        if killed == count {
+            break;
+        }
+        assert!(attempts < 50 * count, "only {killed} of {attempts} were killed");
+    }
+    attempts
 }
 
 /// The names in a folder that are nobody's results.
@@ -47,7 +63,6 @@ fn runs_with_every_engine() {
         ("ort-training", &models().join("mlp"), &digits, Some(&trainer)),
     ];
     let count = kills(12).div_ceil(engines.len());
-    let mut all = 0;
     for (number, (engine, model, data, library)) in engines.into_iter().enumerate() {
         let run = |out: &Path, epochs: usize| {
             let mut command = Command::new(GNP_RUN);
@@ -58,24 +73,21 @@ fn runs_with_every_engine() {
         };
         let [whole, parts] = ["whole", "parts"].map(|name| folder.path().join(format!("{name}-{engine}")));
         let an_epoch = time(&mut run(&whole, 2));
-        let mut killed = 0;
-        for (kill, moment) in (2..).zip(moments(number as u64, an_epoch)).take(count) {
+        let attempts = until_killed(count, number as u64, an_epoch, |attempt, moment| {
             // Never done before the last kill.
-            killed += usize::from(kill_after(&mut run(&parts, kill + 1), moment));
+            let killed = kill_after(&mut run(&parts, attempt + 3), moment);
             if let Some(checkpoint) = RunFolder::newest_checkpoint(&parts).unwrap() {
                 assert_eq!(checkpoint.damaged(), [""; 0]);
             }
-        }
-        eprintln!("{engine}: {killed} of {count} were killed");
-        all += killed;
-        time(&mut run(&whole, count + 3));
-        time(&mut run(&parts, count + 3));
+            killed
+        });
+        time(&mut run(&whole, attempts + 3));
+        time(&mut run(&parts, attempts + 3));
         assert_eq!(course(&parts), course(&whole), "{engine}");
         let result = if parts.join("model.onnx").exists() { "model.onnx" } else { "state.safetensors" };
         assert_eq!(fs::read(parts.join(result)).unwrap(), fs::read(whole.join(result)).unwrap(), "{engine}");
         assert_eq!(left_over(&parts), [""; 0], "{engine}");
     }
-    assert!(all > 0);
 }
 
 /// The summary of a sweep without the times.
@@ -111,12 +123,11 @@ fn sweeps() {
     };
     let whole = folder.path().join("whole");
     let duration = time(&mut sweep(&whole));
-    let (mut killed, count) = (0, kills(6));
     let mut out = folder.path().join("0");
-    for (number, moment) in moments(7, duration.mul_f64(0.6)).take(count).enumerate() {
-        killed += usize::from(kill_after(&mut sweep(&out), moment));
+    until_killed(kills(6), 7, duration.mul_f64(0.6), |number, moment| {
+        let killed = kill_after(&mut sweep(&out), moment);
         // A few kills each.
-        if number % 4 == 3 || number + 1 == count {
+        if number % 4 == 3 || !killed {
             time(&mut sweep(&out));
             assert_eq!(summary(&out), summary(&whole));
             for run in fs::read_dir(whole.join("runs")).unwrap() {
@@ -129,9 +140,10 @@ fn sweeps() {
             fs::remove_dir_all(&out).unwrap();
             out = folder.path().join((number + 1).to_string());
         }
-    }
-    eprintln!("{killed} of {count} were killed");
-    assert!(killed > 0);
+        killed
+    });
+    time(&mut sweep(&out));
+    assert_eq!(summary(&out), summary(&whole));
 }
 
 /// Everything in a folder but what is hidden, with its bytes.
@@ -163,15 +175,13 @@ fn rewrites_with_force() {
         time(&mut rewrite(&models[model]));
         fs::read(out.join("step.onnx")).unwrap()
     });
-    let mut killed = 0;
-    for (number, moment) in moments(3, duration).take(count).enumerate() {
-        killed += usize::from(kill_after(&mut rewrite(&models[number % 2]), moment));
+    until_killed(count, 3, duration, |number, moment| {
+        let killed = kill_after(&mut rewrite(&models[number % 2]), moment);
         let step = fs::read(out.join("step.onnx")).unwrap();
         assert!(outcomes.contains(&step), "the step model is neither the old nor the new");
         onnx::read(out.join("step.onnx")).unwrap();
-    }
-    eprintln!("{killed} of {count} were killed");
-    assert!(killed > 0);
+        killed
+    });
     time(&mut rewrite(&models[0]));
     assert_eq!(left_over(&out), [""; 0]);
     // Folders of artifacts are there as a whole or not at all.
@@ -184,11 +194,12 @@ fn rewrites_with_force() {
     };
     let duration = time(&mut rewrite());
     let whole = shown(&new);
-    for moment in moments(5, duration).take(count) {
+    until_killed(count, 5, duration, |_, moment| {
         fs::remove_dir_all(&new).unwrap_or_default();
-        kill_after(&mut rewrite(), moment);
+        let killed = kill_after(&mut rewrite(), moment);
         assert!(!new.exists() || shown(&new) == whole);
-    }
+        killed
+    });
     fs::remove_dir_all(&new).unwrap_or_default();
     time(&mut rewrite());
     assert_eq!(left_over(folder.path()), [""; 0]);
@@ -208,15 +219,12 @@ fn runs_with_force() {
     let duration = time(&mut run());
     let (whole, result) = (course(&out), fs::read(&trained).unwrap());
     fs::write(out.join("notes.txt"), "mine").unwrap();
-    let count = kills(12);
-    let mut killed = 0;
-    for moment in moments(11, duration).take(count) {
-        killed += usize::from(kill_after(&mut run(), moment));
+    until_killed(kills(12), 11, duration, |_, moment| {
+        let killed = kill_after(&mut run(), moment);
         assert!(fs::read(&trained).unwrap() == result, "what was trained is lost");
         assert_eq!(fs::read(out.join("notes.txt")).unwrap(), b"mine");
-    }
-    eprintln!("{killed} of {count} were killed");
-    assert!(killed > 0);
+        killed
+    });
     time(&mut run());
     assert_eq!(course(&out), whole);
     assert_eq!([left_over(&out), left_over(folder.path())].concat(), [""; 0]);
