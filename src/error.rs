@@ -1,5 +1,6 @@
 //! The library's one error type: what is wrong, where, and what the user can do about it.
 
+use crate::escaped;
 use crate::naming::{in_words, text_in_words};
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -17,7 +18,8 @@ pub enum ErrorKind {
     Internal,
 }
 
-/// An error with the file and the node it is about and, where there is one, a way out.
+/// An error with the file and the node it is about and, where there is one, a way out. In words it is one line, without
+/// control characters, whatever is in the names.
 ///
 /// ```
 /// use gnp::Error;
@@ -135,12 +137,12 @@ impl Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(file) = &self.0.file {
-            write!(f, "{}: ", file.display())?;
+            write!(f, "{}: ", escaped::line(&file.to_string_lossy()))?;
         }
         if let Some(node) = &self.0.node {
-            write!(f, "{node}: ")?;
+            write!(f, "{}: ", escaped::line(node))?;
         }
-        f.write_str(&self.0.message)
+        f.write_str(&escaped::line(&self.0.message))
     }
 }
 

@@ -4,10 +4,14 @@ use std::any::Any;
 use std::cell::Cell;
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::Once;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 thread_local! {
     static QUIET: Cell<bool> = const { Cell::new(false) };
 }
+
+/// How many calls are under way: what they call may have threads of its own.
+static CALLS: AtomicUsize = AtomicUsize::new(0);
 
 /// What `call` returns, or what its panic says. Nothing is printed: the process's panic hook is left out for this
 /// thread. What `call` had in hands must not be used after a panic.
@@ -21,13 +25,21 @@ pub(crate) fn quietly<T>(call: impl FnOnce() -> T) -> Result<T, String> {
             }
         }));
     });
-    QUIET.set(true);
+    let before = QUIET.replace(true);
+    CALLS.fetch_add(1, Ordering::Relaxed);
     let result = panic::catch_unwind(AssertUnwindSafe(call));
-    QUIET.set(false);
+    CALLS.fetch_sub(1, Ordering::Relaxed);
+    QUIET.set(before);
     result.map_err(said)
 }
 
-fn said(panic: Box<dyn Any + Send>) -> String {
+/// Whether a panic now may be one that [`quietly`] makes an error of: it is in a call, or a thread of what is called.
+pub(crate) fn is_expected() -> bool {
+    CALLS.load(Ordering::Relaxed) > 0
+}
+
+/// What a panic says.
+pub(crate) fn said(panic: Box<dyn Any + Send>) -> String {
     match panic.downcast::<String>() {
         Ok(text) => *text,
         Err(panic) => {

@@ -543,8 +543,13 @@ fn folders() -> Vec<Row> {
             "--force",
             vec![After(run!("--force"))],
         ),
-        row("gnp-run report made -o taken.html", "the file exists", "--force replaces it", vec![With("--force", "")])
-            .then("cannot read"),
+        row(
+            "gnp-run report made -o taken.html",
+            "the file exists",
+            "give --force to replace it",
+            vec![With("--force", "")],
+        )
+        .then("cannot read"),
         row(
             "gnp-run sweep sweep.toml --r 0.1 --alpha 0 --seeds 1 --out swept; gnp-run sweep sweep.toml --r 0.1 --alpha 0 --seeds 1 --out swept -- --lr 0.5",
             "made with another configuration",

@@ -4,18 +4,25 @@
 
 mod support;
 
+use gnp::onnx::DataType;
+use gnp::onnx::proto::TensorProto;
 use gnp::train::{Event, RunFolder};
+use ndarray::Array2;
+use ndarray_npy::WriteNpyExt;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs;
+use std::io::{BufRead, BufReader, Read};
 use std::os::unix::process::CommandExt;
 use std::os::unix::process::ExitStatusExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
+use support::forward::{self, info};
+use support::kills::kills;
 use support::models;
 use support::run::{STEPS_AN_EPOCH, Training, course, events};
 
@@ -165,13 +172,13 @@ fn check_what_is_left(out: &Path, epoch_before: u64) -> u64 {
 }
 
 #[test]
-fn fifty_kills_at_any_moment_change_nothing() {
-    const KILLS: usize = 50;
-    const EPOCHS: u64 = 150;
+fn kills_at_any_moment_change_nothing() {
+    let kills = kills(50);
+    let epochs = 3 * kills as u64;
     let folder = tempfile::tempdir().unwrap();
     let training = Training::new(folder.path());
     let run = |out: &str| {
-        let mut command = training.command(&folder.path().join(out), EPOCHS);
+        let mut command = training.command(&folder.path().join(out), epochs);
         command.args(["--resume", "--best", "test-loss", "--patience", "1000", "--lr", "0.005"]);
         command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
     };
@@ -188,27 +195,27 @@ fn fifty_kills_at_any_moment_change_nothing() {
     let mut random = ChaCha8Rng::seed_from_u64(1);
     let (mut epoch, mut resumptions) = (0, 0);
     let parts = folder.path().join("parts");
-    for kill in 0..KILLS {
+    for kill in 0..kills {
         let moment = match kill {
             0 => Moment::After(Duration::ZERO),
             _ if kill % 4 == 0 => Moment::Checkpoint(random.random_range(2..=3)),
             _ => Moment::After(start_up.mul_f64(random.random_range(0.0..2.0))),
         };
-        assert!(kill_at(run("parts"), &parts, moment), "the run has ended before it was killed {KILLS} times");
+        assert!(kill_at(run("parts"), &parts, moment), "the run has ended before it was killed {kills} times");
         let now = check_what_is_left(&parts, epoch);
         resumptions += usize::from(now > epoch);
         epoch = now;
     }
-    assert!(resumptions > KILLS / 5, "only {resumptions} runs were killed after a checkpoint of their own");
+    assert!(resumptions > kills / 5, "only {resumptions} runs were killed after a checkpoint of their own");
     ended("parts");
 
     let whole = folder.path().join("whole");
-    assert_eq!(course(&whole).len() as u64, EPOCHS * (STEPS_AN_EPOCH + 1));
+    assert_eq!(course(&whole).len() as u64, epochs * (STEPS_AN_EPOCH + 1));
     assert_eq!(course(&parts), course(&whole));
     let newest = |out: &Path| RunFolder::newest_checkpoint(out).unwrap().unwrap();
     assert_eq!(newest(&parts).progress().standing, newest(&whole).progress().standing);
-    for file in ["model.onnx", "checkpoints/epoch-00150/checkpoint"] {
-        assert_eq!(fs::read(parts.join(file)).unwrap(), fs::read(whole.join(file)).unwrap(), "{file}");
+    for file in ["model.onnx".to_owned(), format!("checkpoints/epoch-{epochs:05}/checkpoint")] {
+        assert_eq!(fs::read(parts.join(&file)).unwrap(), fs::read(whole.join(&file)).unwrap(), "{file}");
     }
     let best = newest(&whole).progress().standing.best.unwrap().epoch;
     let best = format!("checkpoints/epoch-{best:05}/checkpoint");
@@ -243,6 +250,61 @@ fn stops_within_an_epoch_change_nothing() {
     assert_eq!(course(&parts), course(&whole));
     let model = |out: &Path| fs::read(out.join("model.onnx")).unwrap();
     assert_eq!(model(&parts), model(&whole));
+}
+
+/// A model one of whose steps takes minutes, and its data.
+fn endless(folder: &Path) -> (PathBuf, PathBuf) {
+    const SIZE: usize = 2048;
+    const LAYERS: usize = 12;
+    let mut model = forward::empty();
+    let graph = forward::graph(&mut model);
+    graph.input = vec![info("x", DataType::Float, &format!("batch,{SIZE}"))];
+    for layer in 0..LAYERS {
+        let (from, to) = (if layer == 0 { "x".to_owned() } else { format!("h{layer}") }, format!("h{}", layer + 1));
+        let weights =
+            (0..SIZE * SIZE).flat_map(|i| (((i * 7919) % 101) as f32 * 1e-5).to_le_bytes()).collect::<Vec<_>>();
+        let name = format!("w{layer}");
+        graph.initializer.push(TensorProto::raw(&name, DataType::Float, &[SIZE as i64; 2], weights.into()));
+        graph.node.push(forward::node("MatMul", &[&from, &name], &to));
+    }
+    graph.output.push(info(&format!("h{LAYERS}"), DataType::Float, &format!("batch,{SIZE}")));
+    let data = folder.join("data");
+    fs::create_dir(&data).unwrap();
+    for (name, columns) in [("x_train.npy", SIZE), ("y_train.npy", SIZE)] {
+        let samples = Array2::from_shape_fn((4096, columns), |(n, i)| ((n * 31 + i) % 17) as f32 / 17.0);
+        samples.write_npy(fs::File::create(data.join(name)).unwrap()).unwrap();
+    }
+    (forward::write(&model, &folder.join("model.onnx")), data)
+}
+
+/// The step would go on for far longer than is waited here.
+#[test]
+fn sigterm_does_not_wait_for_a_step() {
+    let folder = tempfile::tempdir().unwrap();
+    let (model, data) = endless(folder.path());
+    for moment in ["trains   ", "training with"] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_gnp-run"));
+        command.arg(&model).arg("--data").arg(&data).arg("--out").arg(folder.path().join("out"));
+        command.args(["--epochs", "1", "--batch-size", "4096", "--engine", "tract", "--loss", "mse", "--threads", "1"]);
+        let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut said = BufReader::new(child.stderr.take().unwrap());
+        let mut line = String::new();
+        while !line.contains(moment) {
+            line.clear();
+            assert!(said.read_line(&mut line).unwrap() > 0, "it has ended early");
+        }
+        signal(&child, "-TERM");
+        let asked = Instant::now();
+        while child.try_wait().unwrap().is_none() {
+            assert!(asked.elapsed() < Duration::from_secs(10), "it goes on after SIGTERM");
+            sleep(Duration::from_millis(10));
+        }
+        let mut rest = String::new();
+        said.read_to_string(&mut rest).unwrap();
+        let status = child.wait().unwrap();
+        assert_eq!(status.code(), Some(143), "{rest}");
+        assert!(rest.contains("ended amid a step"), "{rest}");
+    }
 }
 
 #[test]

@@ -16,7 +16,7 @@
 
 use crate::choice::nearest;
 use crate::experiment::Configuration;
-use crate::{Error, Result};
+use crate::{Error, Result, files};
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use std::any::TypeId;
@@ -47,9 +47,11 @@ pub fn expand(command: &Command, arguments: Vec<OsString>) -> Result<Vec<OsStrin
 
 /// The arguments in `file`, without those that the command line has `given` or that conflict with such.
 fn read(command: &Command, given: &ArgMatches, file: &Path) -> Result<Vec<OsString>> {
-    let text = std::fs::read_to_string(file).map_err(|error| Error::io("read the configuration", file, &error))?;
-    let table: Table = text.parse().map_err(|error| {
-        Error::input(format!("not a TOML file: {error}")).help("a line is `name = value`, with text in quotes")
+    let text = files::read_to_string(file).map_err(|error| Error::io("read the configuration", file, &error))?;
+    let table: Table = text.parse().map_err(|error: toml::de::Error| {
+        let line = error.span().map_or(1, |span| text[..span.start.min(text.len())].matches('\n').count() + 1);
+        let what = format!("not a TOML file: line {line}: {}", error.message().replace('\n', "; "));
+        Error::input(what).help("a line is `name = value`, with text in quotes")
     })?;
     let folder = file.parent().unwrap_or(Path::new(""));
     let is_given = |arg: &Arg| given.value_source(arg.get_id().as_str()) == Some(ValueSource::CommandLine);

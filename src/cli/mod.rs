@@ -4,14 +4,17 @@ pub mod arguments;
 pub mod config_file;
 mod copying;
 pub mod describe;
+mod fault;
 mod generate;
+mod signals;
 mod table;
 
 pub use copying::CopyingBar;
 pub use table::table;
 
+use crate::engine::runtime;
 use crate::experiment::Configuration;
-use crate::{Error, ErrorKind, Result};
+use crate::{Error, ErrorKind, Result, escaped};
 use clap::Parser;
 use clap::builder::Styles;
 use clap::builder::styling::{AnsiColor, Effects};
@@ -28,23 +31,39 @@ pub const STYLES: Styles = Styles::styled()
     .placeholder(AnsiColor::Cyan.on_default());
 
 /// A program: parses the arguments as `A`, hands them to `program`, writes its error to standard error and returns the
-/// exit code: 0, or 2 for the user's errors (wrong usage too), or 1 for ours.
+/// exit code: 0, or 2 for the user's errors (wrong usage too), or 1 for ours, a panic in any thread included.
 ///
 /// Besides the arguments of `A` it takes `--generate KIND`, which writes a man page or shell completions.
 pub fn run<A: Parser>(program: impl FnOnce(A) -> Result<()>) -> ExitCode {
-    execute(std::env::args_os().collect(), |arguments, _| program(arguments))
+    guarded(|line| execute(line, |arguments, _| program(arguments)))
 }
 
 /// As [`run`], for arguments that may stand in the file that `--config` names; `program` is told all of them, to write
 /// them down.
 pub fn run_configured<A: Parser>(program: impl FnOnce(A, Configuration) -> Result<()>) -> ExitCode {
-    match config_file::expand(&A::command(), std::env::args_os().collect()) {
-        Ok(line) => execute(line, program),
-        Err(error) => exit(Err(error)),
+    guarded(|line| execute(config_file::expand(&A::command(), line)?, program))
+}
+
+fn guarded(program: impl FnOnce(Vec<OsString>) -> Result<ExitCode>) -> ExitCode {
+    signals::fail_writes_to_large_files();
+    fault::caught(|| program(arguments()?)).unwrap_or_else(|error| {
+        say(render(&error).trim_end_matches('\n'));
+        ExitCode::from(error.exit_code())
+    })
+}
+
+/// The command line. Paths stand in models, configurations and reports, which are UTF-8: one that is not would not be
+/// found again, or be found out about when the training is over.
+fn arguments() -> Result<Vec<OsString>> {
+    let line: Vec<OsString> = std::env::args_os().collect();
+    match line.iter().skip(1).find(|argument| argument.to_str().is_none()) {
+        None => Ok(line),
+        Some(argument) => Err(Error::input(format!("the argument `{}` is not UTF-8", argument.to_string_lossy()))
+            .help("give the file or folder another name, or a symbolic link of another name that leads to it")),
     }
 }
 
-fn execute<A: Parser>(line: Vec<OsString>, program: impl FnOnce(A, Configuration) -> Result<()>) -> ExitCode {
+fn execute<A: Parser>(line: Vec<OsString>, program: impl FnOnce(A, Configuration) -> Result<()>) -> Result<ExitCode> {
     let mut command = generate::with_argument(A::command());
     let parsed = command.try_get_matches_from_mut(line).and_then(|matches| {
         Ok(match generate::requested(&matches) {
@@ -56,14 +75,15 @@ fn execute<A: Parser>(line: Vec<OsString>, program: impl FnOnce(A, Configuration
         })
     });
     match parsed {
-        Ok(Request::Run(arguments, configuration)) => exit(program(arguments, configuration)),
-        Ok(Request::Generate(kind)) => exit(generate::render(kind, A::command()).and_then(|text| print(&text))),
+        Ok(Request::Run(arguments, configuration)) => program(arguments, configuration)?,
+        Ok(Request::Generate(kind)) => generate::render(kind, A::command()).and_then(|text| write(&text))?,
         Err(error) => {
             // Where not even that can be written there is nobody to tell.
             let _ = error.print();
-            ExitCode::from(error.exit_code() as u8)
+            return Ok(ExitCode::from(error.exit_code() as u8));
         }
     }
+    Ok(ExitCode::SUCCESS)
 }
 
 enum Request<A> {
@@ -71,28 +91,33 @@ enum Request<A> {
     Generate(generate::Kind),
 }
 
-/// Writes the error, where there is one, to standard error.
-fn exit(outcome: Result<()>) -> ExitCode {
-    match outcome {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            let _ = io::stderr().write_all(render(&error).as_bytes());
-            ExitCode::from(error.exit_code())
-        }
-    }
-}
-
-/// Writes to standard output. That nobody reads it any more (`| head`) is no error.
+/// Prints lines to standard output; control characters in them are [escaped]. That nobody reads it any more (`| head`)
+/// is no error.
 ///
 /// # Errors
 /// Where it cannot be written otherwise.
-pub fn print(text: impl AsRef<[u8]>) -> Result<()> {
-    match io::stdout().write_all(text.as_ref()) {
+pub fn print(text: impl AsRef<str>) -> Result<()> {
+    write(escaped::text(text.as_ref()).as_bytes())
+}
+
+fn write(bytes: &[u8]) -> Result<()> {
+    match io::stdout().write_all(bytes) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
             Err(Error::input(format!("cannot write to standard output: {error}")))
         }
         _ => Ok(()),
     }
+}
+
+/// Says lines on standard error; control characters in them are [escaped]. Where it cannot be written there is nobody to
+/// tell.
+pub fn say(text: impl AsRef<str>) {
+    let _ = writeln!(io::stderr().lock(), "{}", escaped::text(text.as_ref()));
+}
+
+/// Has standard error name each ONNX Runtime that is found before it is loaded.
+pub fn name_libraries() {
+    runtime::tell_found(|origin, library| say(format!("loading {} ({origin})", library.display())));
 }
 
 /// An error as the user sees it.
@@ -107,7 +132,7 @@ pub fn render(error: &Error) -> String {
         let _ = writeln!(text, "  help: {}", help.replace('\n', "\n        "));
     }
     if error.kind() == ErrorKind::Internal {
-        text.push_str("  This is a defect of the program: please report it with the command that led to it.\n");
+        text.push_str("  This is a fault of gnp: please report it with the command that led to it.\n");
     }
     text
 }

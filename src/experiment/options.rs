@@ -8,6 +8,7 @@ use crate::rewrite::StepOptions;
 use crate::train::{CheckpointPolicy, Config, Span, data};
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
+use std::fs;
 use std::num::NonZero;
 use std::path::PathBuf;
 
@@ -87,6 +88,15 @@ pub struct Experiment {
 }
 
 impl Experiment {
+    /// What it reads: files, and folders of data.
+    pub(super) fn inputs(&self) -> Vec<PathBuf> {
+        let data::Options { train, test, labels, test_labels, .. } = &self.data;
+        let more = [&self.forward, &self.ort_lib, test, labels, test_labels].into_iter().flatten();
+        // A folder of artifacts has no files but those.
+        let artifacts = fs::read_dir(&self.model).into_iter().flatten().flatten().map(|entry| entry.path());
+        [&self.model, train].into_iter().chain(more).cloned().chain(artifacts).collect()
+    }
+
     /// A run of `model` on the data at `data` with the defaults of `gnp-run`, one epoch long.
     pub fn new(model: impl Into<PathBuf>, data: impl Into<PathBuf>, folder: impl Into<PathBuf>) -> Self {
         Self {

@@ -2,7 +2,7 @@
 
 use crate::train::data::Normalization;
 use crate::train::{Ended, EpochReport, RunFolder};
-use crate::{Error, Result};
+use crate::{Error, Result, files};
 use serde::{Deserialize, Serialize};
 use std::fs;
 use std::io;
@@ -38,7 +38,7 @@ impl Outcome {
     /// Where the file cannot be read.
     pub fn read(folder: &Path) -> Result<Option<Self>> {
         let file = folder.join(RunFolder::OUTCOME);
-        let text = match fs::read(&file) {
+        let text = match files::read(&file) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             text => text.map_err(|error| Error::io("read what came of the run", &file, &error))?,
         };

@@ -4,13 +4,13 @@ use super::trainee::Trainee;
 use super::{Existing, Experiment, Outcome};
 use crate::contract::WRONG;
 use crate::lowering::Random;
-use crate::onnx::{Copying, ensure_free};
+use crate::onnx::Copying;
 use crate::penalty::Penalty;
 use crate::rewrite::{StepConfig, StepReport};
 use crate::train::data::{Data, Dataset, Feed};
 use crate::train::report::{self, About, History, TensorBoard};
 use crate::train::{Checkpoint, Config, Ended, Event, Progress, Run, RunFolder, fit, prepare, rehearse};
-use crate::{Error, Result};
+use crate::{Error, Result, files};
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
@@ -76,9 +76,7 @@ impl Observer for Quiet {}
 /// still there.
 pub fn run(experiment: Experiment, observer: &mut dyn Observer, stop: &AtomicBool) -> Result<Outcome> {
     let (root, existing) = (&*experiment.folder, experiment.existing);
-    if let Some(output) = &experiment.output {
-        ensure_free(output, existing != Existing::Refuse)?;
-    }
+    check_files(&experiment)?;
     let trainee = Trainee::open(&experiment, observer)?;
     experiment.output.as_ref().map_or(Ok(()), |output| trainee.check_output(output))?;
     let config = trainee.complete(&experiment)?;
@@ -191,6 +189,20 @@ pub fn run(experiment: Experiment, observer: &mut dyn Observer, stop: &AtomicBoo
     }
     curves.finish()?;
     Ok(outcome)
+}
+
+/// Refuses inputs that are no files, and outputs that would replace them, or what no run has written.
+fn check_files(experiment: &Experiment) -> Result<()> {
+    let inputs = experiment.inputs();
+    // That one is missing is told by who reads it.
+    for input in inputs.iter().filter(|input| input.exists() && !input.is_dir()) {
+        files::open(input).map_err(|error| Error::io("open the file", input, &error))?;
+    }
+    if let Some(output) = &experiment.output {
+        files::ensure_free(output, experiment.existing != Existing::Refuse)?;
+        files::ensure_no_input(output, &inputs)?;
+    }
+    RunFolder::check_no_result(&experiment.folder, &inputs)
 }
 
 /// Whether batches of `size` can be made; if the graph takes those of another size only, what opens it.
@@ -308,10 +320,10 @@ fn write_configuration(experiment: &Experiment, config: &Config, root: &Path) ->
     let file = root.join(RunFolder::CONFIG);
     let (version, name) = (env!("CARGO_PKG_VERSION"), RunFolder::CONFIG);
     let text = format!("# gnp {version}: `gnp-run --config {name}` runs this again.\n\n{configuration}");
-    if std::fs::read_to_string(&file).is_ok_and(|before| before == text) {
+    if files::read_to_string(&file).is_ok_and(|before| before == text) {
         return Ok(());
     }
-    std::fs::write(&file, text).map_err(|error| Error::io("write the configuration", &file, &error))
+    files::replace(&file, true, text, "write the configuration")
 }
 
 /// The number of 64 bits that is written with the same digits.

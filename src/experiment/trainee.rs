@@ -14,7 +14,7 @@ use crate::penalty::Warmup;
 use crate::rewrite::{self, StepConfig};
 use crate::train::{Checkpoint, Config, GrWarmup, RunFolder, Span, exposed_numbers, find_artifacts};
 use crate::weights::Edit;
-use crate::{Error, Result};
+use crate::{Error, Result, files};
 use sha2::{Digest, Sha256};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -175,7 +175,12 @@ impl Trainee {
             )
             .in_file(output)
             .help("name it with --forward")),
-            _ => Ok(()),
+            Self::Step(this) => {
+                let models = this.forward.iter().chain([&this.step]);
+                let data = models.map(onnx::external_files).collect::<Result<Vec<_>>>()?.concat();
+                files::ensure_no_input(output, data)
+            }
+            Self::Artifacts(_) => Ok(()),
         }
     }
 
@@ -213,7 +218,7 @@ impl Trainee {
     pub fn digest(&self) -> Result<String> {
         let digest = match self {
             Self::Artifacts(Artifacts { training_model: file, .. }) => {
-                let bytes = std::fs::read(file).map_err(|error| Error::io("read the file", file, &error))?;
+                let bytes = files::read(file).map_err(|error| Error::io("read the file", file, &error))?;
                 Sha256::digest(&bytes)
             }
             Self::Step(this) => {

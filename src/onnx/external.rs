@@ -8,9 +8,9 @@
 use super::place::{Placement, Watch};
 use super::proto::TensorProto;
 use super::proto::tensor_proto::DataLocation;
-use super::read::folder_of;
 use super::visit::{for_each_tensor, for_each_tensor_mut};
 use super::{Model, place};
+use crate::files::{self, folder_of, same_place};
 use crate::{Error, Result};
 use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
@@ -106,6 +106,10 @@ pub(super) fn check(model: &Model) -> Result<()> {
     let folders = allowed_folders(model)?;
     for (file, (tensor, end)) in needed {
         let path = model.folder().join(&file);
+        if tensor.is_zeros() {
+            let what = format!("tensor `{}`: gnp makes a file `{}` itself", tensor.name(), file.display());
+            return Err(Error::input(what).help("give the data file another name").in_file(model.path()));
+        }
         let real = path.canonicalize().map_err(|e| {
             Error::input(format!("tensor `{}`: cannot open its external data `{}`: {e}", tensor.name(), file.display()))
                 .help("put the data file that came with the model beside it")
@@ -114,7 +118,8 @@ pub(super) fn check(model: &Model) -> Result<()> {
         if !folders.iter().any(|folder| real.starts_with(folder)) {
             return Err(outside(tensor, &file).in_file(model.path()));
         }
-        let length = real.metadata().map_err(|e| Error::io("read the file", &path, &e))?.len();
+        let length = files::open(&real).and_then(|file| file.metadata());
+        let length = length.map_err(|e| Error::io("read the external data", &path, &e))?.len();
         if end > length {
             return Err(Error::input(format!(
                 "tensor `{}`: its external data ends at byte {end} of `{}`, which has only {length}",
@@ -128,9 +133,36 @@ pub(super) fn check(model: &Model) -> Result<()> {
     Ok(())
 }
 
-/// Puts the model's external files, but `there`, beside `output`, sharing their blocks where the file system can. Where
-/// another file has the name already, which may be another model's, or a symbolic link out of the folder, which engines
-/// would refuse to follow from `output`, a file gets a name that is `output`'s own. Returns the names of all.
+/// The files that the model's external data is in.
+///
+/// # Errors
+/// As [`ExternalLocation::of`].
+pub fn external_files(model: &Model) -> Result<Vec<PathBuf>> {
+    Ok(external_locations(model)?.into_iter().map(|file| model.folder().join(file)).collect())
+}
+
+/// The names that the model's external files get beside `output`, each with the one that it has in the model. A model
+/// chooses no name that another file has already, which may be another model's; none of a hidden file or of a program;
+/// none that a link leads out of the folder, which engines would refuse to follow. Then a file gets a name that is
+/// `output`'s own.
+pub(super) fn names_beside(model: &Model, output: &Path) -> Result<Vec<(PathBuf, PathBuf)>> {
+    let folder = folder_of(output);
+    let name = |file: PathBuf| {
+        let (from, to) = (model.folder().join(&file), folder.join(&file));
+        let stays = same_place(&from, &to);
+        let is_refused = || !may_be_chosen(&file) || leads_out(folder_of(&to), folder) || place::is_taken(&from, &to);
+        let name = if if stays { leads_out(&to, folder) } else { is_refused() } {
+            own_name(output, &file)?
+        } else {
+            file.clone()
+        };
+        Ok((file, name))
+    };
+    external_locations(model)?.into_iter().map(name).collect()
+}
+
+/// Puts the model's external files, but `there`, beside `output`, sharing their blocks where the file system can, under
+/// the names of [`names_beside`]. Returns the names of all.
 pub(super) fn bring_along(
     model: &mut Model,
     output: &Path,
@@ -139,33 +171,51 @@ pub(super) fn bring_along(
     force: bool,
     watch: Watch<'_>,
 ) -> Result<Vec<PathBuf>> {
-    let mut files = external_locations(model)?;
-    let folder = folder_of(output);
-    for file in files.iter_mut().filter(|file| Some(file.as_path()) != there) {
-        let (from, mut to) = (model.folder().join(&*file), folder.join(&*file));
-        let stays = place::same_place(&from, &to);
-        if if stays { leads_out(&to, folder) } else { place::is_taken(&from, &to) } {
-            let name = own_name(output, file);
-            to = folder.join(&name);
-            for_each_tensor_mut(model, &mut |tensor| relocate(tensor, file, &name));
-            *file = name;
+    let (folder, sources) = (folder_of(output), external_files(model)?);
+    let mut names = Vec::new();
+    for (file, name) in names_beside(model, output)? {
+        if Some(file.as_path()) == there {
+            names.push(file);
+            continue;
+        }
+        let (from, to) = (model.folder().join(&file), folder.join(&name));
+        if name != file {
+            files::ensure_no_input(&to, &sources)?;
+            for_each_tensor_mut(model, &mut |tensor| relocate(tensor, &file, &name));
         }
         place::place_file(&from, &to, placement, force, watch)?;
+        names.push(name);
     }
-    Ok(files)
+    Ok(names)
 }
 
-/// Whether a file does not really lie in `folder`.
+/// Whether a model may choose this name of a file that is written: no hidden file, and no program.
+pub fn may_be_chosen(file: &Path) -> bool {
+    const PROGRAMS: [&str; 29] = [
+        "app", "bash", "bat", "class", "cmd", "com", "csh", "desktop", "dll", "dylib", "exe", "fish", "jar", "js",
+        "lnk", "lua", "msi", "php", "pl", "ps1", "pth", "py", "pyc", "pyd", "rb", "sh", "so", "vbs", "zsh",
+    ];
+    let is_hidden =
+        |part: Component<'_>| part.as_os_str().as_encoded_bytes().starts_with(b".") && part != Component::CurDir;
+    // `libonnxruntime.so.1` is a library, too.
+    let name = file.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
+    let is_version = |ending: &&str| ending.bytes().all(|byte| byte.is_ascii_digit());
+    let ending = name.split('.').skip(1).collect::<Vec<_>>().into_iter().rev().find(|ending| !is_version(ending));
+    !file.components().any(is_hidden) && !ending.is_some_and(|ending| PROGRAMS.contains(&ending))
+}
+
+/// Whether a file or folder, or the folder that it would be made in, does not really lie in `folder`.
 fn leads_out(file: &Path, folder: &Path) -> bool {
-    !matches!((file.canonicalize(), folder.canonicalize()), (Ok(file), Ok(folder)) if file.starts_with(&folder))
+    let existing = file.ancestors().find_map(|part| folder_of(&part.join("x")).canonicalize().ok());
+    !matches!((existing, folder.canonicalize()), (Some(file), Ok(folder)) if file.starts_with(&folder))
 }
 
 /// The name of a data file that is `output`'s own: `step.onnx` and `model.onnx_data` make `step.onnx.model.onnx_data`.
-fn own_name(output: &Path, file: &Path) -> PathBuf {
-    let mut name = output.file_name().unwrap_or_default().to_owned();
-    name.push(".");
-    name.push(file.file_name().unwrap_or_default());
-    name.into()
+fn own_name(output: &Path, file: &Path) -> Result<PathBuf> {
+    let name = file.file_name().unwrap_or_default().to_string_lossy();
+    let name = name.trim_start_matches('.');
+    let ending = if may_be_chosen(Path::new(name)) { "" } else { ".data" };
+    files::name_beside(output, &format!(".{name}{ending}"))
 }
 
 fn relocate(tensor: &mut TensorProto, from: &Path, to: &Path) {

@@ -24,10 +24,11 @@ mod wire;
 mod write;
 mod zeros;
 
-pub use external::{ExternalLocation, external_locations};
+pub use external::{ExternalLocation, external_files, external_locations, may_be_chosen};
 pub use payload::Payloads;
-pub use place::{Copying, Placement, Watch, ensure_free, place_file, replace_file, same_file};
+pub(crate) use place::is_taken;
+pub use place::{Copying, Placement, Watch, place_file};
 pub use proto::tensor_proto::DataType;
 pub(crate) use read::map;
 pub use read::{Model, read};
-pub use write::{ExternalData, WriteOptions, Written, encode, write, write_watched};
+pub use write::{ExternalData, WriteOptions, Written, data_beside, encode, write, write_watched};

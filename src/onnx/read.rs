@@ -2,11 +2,11 @@
 
 use super::proto::{GraphProto, ModelProto, StringStringEntryProto, standard_domain};
 use super::{external, fits, wire};
+use crate::files::{self, folder_of};
 use crate::limits::Limits;
 use crate::{Error, Result};
 use bytes::Bytes;
 use prost::Message as _;
-use std::fs::File;
 use std::path::{Path, PathBuf};
 
 pub(super) const NO_MODEL: &str = "expected a protobuf file as exporters write it, with the ending .onnx";
@@ -69,14 +69,6 @@ impl Model {
     }
 }
 
-/// The folder that holds `path`; `.` for a bare name.
-pub(super) fn folder_of(path: &Path) -> &Path {
-    match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    }
-}
-
 /// Maps and decodes the model at `path`.
 ///
 /// # Errors
@@ -102,11 +94,8 @@ fn decode(bytes: Bytes) -> Result<ModelProto> {
 
 /// The bytes of a file as slices of a map of it.
 pub(crate) fn map(path: &Path) -> Result<Bytes> {
-    let file = File::open(path).map_err(|e| Error::io("open the file", path, &e))?;
+    let file = files::open(path).map_err(|e| Error::io("open the file", path, &e))?;
     let metadata = file.metadata().map_err(|e| Error::io("read the file", path, &e))?;
-    if metadata.is_dir() {
-        return Err(Error::input("is a folder; expected a file").in_file(path));
-    }
     if metadata.len() == 0 {
         return Ok(Bytes::new());
     }

@@ -3,9 +3,9 @@
 use super::place::{Placement, Watch};
 use super::proto::tensor_proto::{DataLocation, DataType};
 use super::proto::{ModelProto, StringStringEntryProto, TensorProto};
-use super::read::folder_of;
 use super::sink::Sink;
-use super::{Model, external, place, zeros};
+use super::{Model, external, zeros};
+use crate::files::{self, folder_of};
 use crate::{Error, Result};
 use bytes::Bytes;
 use clap::ValueEnum;
@@ -91,7 +91,10 @@ pub fn write_watched(
     watch: Watch<'_>,
 ) -> Result<Written> {
     let path = path.as_ref();
-    place::ensure_free(path, options.force)?; // before any external data is placed
+    // Before anything is placed.
+    files::ensure_free(path, options.force)?;
+    let sources = external::external_files(&model)?;
+    files::ensure_no_input(path, &sources)?;
     let zeros = zeros::place(&mut model, path, options.force)?;
     let mut external = match options.external_data.placement() {
         Some(placement) => external::bring_along(&mut model, path, zeros.as_deref(), placement, options.force, watch)?,
@@ -100,8 +103,10 @@ pub fn write_watched(
     let mut proto = model.into_proto();
     let mut bytes = proto.encoded_len();
     if bytes > options.message_limit {
-        let name = free_name(path, &external);
-        write_weights(&mut proto, &folder_of(path).join(&name), options.force)?;
+        let name = free_name(path, &external)?;
+        let data = folder_of(path).join(&name);
+        files::ensure_no_input(&data, &sources)?;
+        write_weights(&mut proto, &data, options.force)?;
         external.push(name);
         bytes = proto.encoded_len();
     }
@@ -112,12 +117,27 @@ pub fn write_watched(
         .help("move large constants of the nodes into initializers")
         .in_file(path));
     }
-    place::replace_file(path, options.force, |file| {
+    files::replace_file(path, options.force, |file| {
         let mut sink = Sink::new(file);
         proto.encode(&mut sink).map_err(|e| Error::internal(format!("cannot encode the model: {e}")).in_file(path))?;
         sink.finish().map_err(|e| Error::io("write the file", path, &e))
     })?;
     Ok(Written { bytes, external })
+}
+
+/// The names of the data files that [`write()`] would put beside `path`, or, where they stay where they are, that the
+/// model would refer to: those known before it is encoded.
+///
+/// # Errors
+/// As [`write()`].
+pub fn data_beside(model: &Model, path: &Path, external_data: ExternalData) -> Result<Vec<PathBuf>> {
+    let has_zeros = model.graph.initializer.iter().any(TensorProto::is_zeros);
+    let zeros = if has_zeros { Some(zeros::name(path)?) } else { None };
+    let names = match external_data.placement() {
+        Some(_) => external::names_beside(model, path)?.into_iter().map(|(_, name)| name).collect(),
+        None => external::external_locations(model)?,
+    };
+    Ok(names.into_iter().filter(|name| !zeros::is_placeholder(name)).chain(zeros).collect())
 }
 
 /// Writes the model's own bytes, as they would stand in a file, to `writer`; external data is left out.
@@ -135,20 +155,18 @@ pub fn encode(model: Model, writer: impl std::io::Write) -> Result<()> {
 }
 
 /// `<path>.data`, or that with a number where data that stays has the name.
-fn free_name(path: &Path, taken: &[PathBuf]) -> PathBuf {
-    let name = |ending: String| {
-        let mut name = path.file_name().unwrap_or_default().to_owned();
-        name.push(ending);
-        PathBuf::from(name)
-    };
-    let names = (1..).map(|number: usize| name(format!(".data{number}")));
-    [name(".data".into())].into_iter().chain(names).find(|name| !taken.contains(name)).unwrap_or_default()
+fn free_name(path: &Path, taken: &[PathBuf]) -> Result<PathBuf> {
+    let endings = (1..).map(|number: usize| format!(".data{number}"));
+    let mut names = [".data".to_owned()].into_iter().chain(endings).map(|ending| files::name_beside(path, &ending));
+    names
+        .find(|name| name.as_ref().map_or(true, |name| !taken.contains(name)))
+        .unwrap_or_else(|| Err(Error::internal("no name is free")))
 }
 
 /// Moves the payloads of the initializers to the file `data`, in the folder of the model.
 fn write_weights(proto: &mut ModelProto, data: &Path, force: bool) -> Result<()> {
     let location = data.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    place::replace_file(data, force, |file| {
+    files::replace_file(data, force, |file| {
         let mut offset = 0;
         for tensor in proto.graph.iter_mut().flat_map(|g| &mut g.initializer) {
             if let Some(payload) = take_payload(tensor) {

@@ -2,10 +2,9 @@
 
 use super::DataType;
 use super::Model;
-use super::place;
 use super::proto::tensor_proto::DataLocation;
 use super::proto::{StringStringEntryProto, TensorProto};
-use crate::{Error, Result};
+use crate::{Error, Result, files};
 use std::path::{Path, PathBuf};
 
 /// Stands for the file until the model's name is known.
@@ -35,11 +34,23 @@ impl TensorProto {
     }
 }
 
+/// Whether this is the name of the file until the model's is known.
+pub(super) fn is_placeholder(file: &Path) -> bool {
+    file == Path::new(PLACEHOLDER)
+}
+
+/// The name of the file of zeros of a model at `path`.
+pub(super) fn name(path: &Path) -> Result<PathBuf> {
+    files::name_beside(path, ".zeros")
+}
+
 /// Makes the file of zeros beside `path` where the model needs one, and lets its tensors name it. Returns its name.
 pub(super) fn place(model: &mut Model, path: &Path, force: bool) -> Result<Option<PathBuf>> {
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(".zeros");
-    let name = PathBuf::from(name);
+    if !model.graph.initializer.iter().any(TensorProto::is_zeros) {
+        return Ok(None);
+    }
+    let name = name(path)?;
+    files::ensure_no_input(&files::folder_of(path).join(&name), super::external::external_files(model)?)?;
     let mut most = None;
     for tensor in &mut model.graph.initializer {
         let waits = tensor.is_zeros();
@@ -50,7 +61,7 @@ pub(super) fn place(model: &mut Model, path: &Path, force: bool) -> Result<Optio
         most = most.max(length.and_then(|e| e.value().parse::<u64>().ok()));
     }
     let Some(most) = most else { return Ok(None) };
-    let file = super::read::folder_of(path).join(&name);
-    place::replace_file(&file, force, |f| f.set_len(most).map_err(|e| Error::io("write the file", &file, &e)))?;
+    let file = files::folder_of(path).join(&name);
+    files::replace_file(&file, force, |f| f.set_len(most).map_err(|e| Error::io("write the file", &file, &e)))?;
     Ok(Some(name))
 }

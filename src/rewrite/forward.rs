@@ -17,7 +17,7 @@ use crate::penalty::{self, Coefficient, Coefficients, Penalty, Warmup};
 use crate::shapes;
 use crate::transform::{Optimizer, State, Training, pass};
 use crate::weights::{self, Edit, Evidence, Reason, Record, Selection, Sharing, Verdict};
-use crate::{Error, Result};
+use crate::{Error, Result, files};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -422,7 +422,8 @@ fn refuse_what_is_quantised(model: &Model) -> Result<()> {
 /// `watch` is told of external data that is copied.
 ///
 /// # Errors
-/// As [`make_step`]; where the output exists (without `force`) or cannot be written. What existed is then as it was.
+/// As [`make_step`]; where the output is the model itself or its data, exists (without `force`) or cannot be written.
+/// What existed is then as it was.
 pub fn rewrite_forward(
     model: Model,
     output: &Path,
@@ -431,11 +432,15 @@ pub fn rewrite_forward(
     dry_run: bool,
     watch: Watch<'_>,
 ) -> Result<StepReport> {
-    let name = model.path().file_name().unwrap_or_default().to_owned();
+    let input = model.path().to_owned();
+    let data = onnx::external_files(&model)?;
     let (step, mut report) = make_step(model, options)?;
-    report.output = if output.is_dir() { output.join(name) } else { output.to_owned() };
+    report.output =
+        if output.is_dir() { output.join(input.file_name().unwrap_or_default()) } else { output.to_owned() };
+    files::ensure_no_input(&report.output, data.iter().chain([&input]))?;
     if dry_run {
-        onnx::ensure_free(&report.output, write.force)?;
+        files::ensure_free(&report.output, write.force)?;
+        report.external = onnx::data_beside(&step, &report.output, write.external_data)?;
     } else {
         let written = onnx::write_watched(step, &report.output, write, watch)?;
         report.bytes = Some(written.bytes);

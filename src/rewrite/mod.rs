@@ -25,6 +25,7 @@ pub use trial::Trial;
 
 use crate::emit::artifact::{self, Settings};
 use crate::engine::ort_training::{CHECKPOINT, EVAL_MODEL, OPTIMIZER_MODEL, TRAINING_MODEL};
+use crate::files::{self, Staging};
 use crate::objective::Artifact;
 use crate::onnx::{self, ExternalData, Model, Placement, Watch, WriteOptions, Written};
 use crate::{Error, Result};
@@ -46,11 +47,11 @@ pub struct Options {
 }
 
 /// Puts the penalty into `input`, a training model or a folder of artifacts, and writes the result to `output`, a file
-/// or a folder likewise. In a folder the other artifacts are copied as they are. `input` and `output` may be the same.
+/// or a folder likewise. In a folder the other artifacts are copied as they are.
 ///
 /// # Errors
-/// Where the input is no training artifact, the settings are out of range, or the output exists (without `force`) or
-/// cannot be written. What existed is then as it was.
+/// Where the input is no training artifact, the settings are out of range, or the output is the input, exists (without
+/// `force`) or cannot be written. What existed is then as it was.
 pub fn rewrite(input: &Path, output: &Path, options: &Options) -> Result<Report> {
     rewrite_watched(input, output, options, &mut |_| {})
 }
@@ -78,8 +79,10 @@ fn rewrite_file(input: &Path, output: &Path, options: &Options, watch: Watch<'_>
     let output = if output.is_dir() { output.join(input.file_name().unwrap_or_default()) } else { output.to_owned() };
     let (model, mut report) = penalise(input, options)?;
     report.output = output.clone();
+    files::ensure_no_input(&output, onnx::external_files(&model)?.iter().map(PathBuf::as_path).chain([input]))?;
     if options.dry_run {
-        onnx::ensure_free(&output, options.force)?;
+        files::ensure_free(&output, options.force)?;
+        report.external = onnx::data_beside(&model, &output, options.external_data)?;
     } else {
         report.written(&write(model, &output, options, watch)?);
     }
@@ -98,29 +101,29 @@ fn rewrite_folder(input: &Path, output: &Path, options: &Options, watch: Watch<'
             .help("choose another name with -o")
             .in_file(output));
     }
+    if files::same_file(input, output) {
+        return Err(Error::input("the folder to write is the one that is read")
+            .help("choose another name with -o")
+            .in_file(output));
+    }
     let (model, mut report) = penalise(&training_model, options)?;
     report.output = output.join(TRAINING_MODEL);
-    let others = other_files(input, &model, options.external_data)?;
+    let others = other_files(input, output, &model, options.external_data)?;
     for name in others.keys().map(PathBuf::as_path).chain([Path::new(TRAINING_MODEL)]) {
-        if !onnx::same_file(input, output) || name.as_os_str() == TRAINING_MODEL {
-            onnx::ensure_free(&output.join(name), options.force)?;
-        }
+        files::ensure_no_input(&output.join(name), [&training_model, &input.join(name)])?;
+        files::ensure_free(&output.join(name), options.force)?;
     }
     if options.dry_run {
+        report.external = onnx::external_locations(&model)?;
         return Ok(report);
     }
     // A folder that is new appears with everything in it or not at all.
-    let parent = output.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let staging = if output.exists() {
-        None
-    } else {
-        let folder = tempfile::Builder::new().prefix(".gnp-").tempdir_in(parent);
-        Some(folder.map_err(|e| {
-            Error::io("write to the folder", parent, &e.kind().into())
-                .help("choose an output in a folder that exists and is writable")
-        })?)
-    };
-    let into = staging.as_ref().map_or(output, |s| s.path());
+    let staging = if output.exists() { None } else { Some(Staging::beside(output)?) };
+    let new = staging.as_ref().map(Staging::path);
+    if let Some(new) = &new {
+        fs::create_dir(new).map_err(|e| Error::io("make the folder", output, &e))?;
+    }
+    let into = new.as_deref().unwrap_or(output);
     let named = |error: Error| if into == output { error } else { error.in_place_of(into, output) };
     for (name, placement) in others {
         onnx::place_file(&input.join(&name), &into.join(&name), placement, options.force, watch).map_err(named)?;
@@ -128,21 +131,10 @@ fn rewrite_folder(input: &Path, output: &Path, options: &Options, watch: Watch<'
     let in_place = Options { external_data: ExternalData::Keep, ..*options };
     let written = write(model, &into.join(TRAINING_MODEL), &in_place, watch);
     report.written(&written.map_err(named)?);
-    if let Some(staging) = staging {
-        let path = staging.keep();
-        publish(&path, output).map_err(|e| Error::io("make the folder", output, &e))?;
+    if staging.is_some() {
+        fs::rename(into, output).map_err(|e| Error::io("make the folder", output, &e))?;
     }
     Ok(report)
-}
-
-/// Lets a finished folder appear under its name.
-fn publish(staging: &Path, output: &Path) -> std::io::Result<()> {
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt as _;
-        fs::set_permissions(staging, fs::Permissions::from_mode(0o755))?;
-    }
-    fs::rename(staging, output).inspect_err(|_| _ = fs::remove_dir_all(staging))
 }
 
 fn write(model: Model, output: &Path, options: &Options, watch: Watch<'_>) -> Result<Written> {
@@ -161,9 +153,15 @@ fn penalise(input: &Path, options: &Options) -> Result<(Model, Report)> {
     Ok((model, report))
 }
 
-/// The files that belong to the training model in `folder`, relative to it, and how each may come to another folder.
-/// Data files may be shared: by models of the folder, and with the copy.
-fn other_files(folder: &Path, training_model: &Model, external: ExternalData) -> Result<BTreeMap<PathBuf, Placement>> {
+/// The files that belong to the training model in `folder`, relative to it, and how each may come to the folder
+/// `output`. Data files may be shared: by models of the folder, and with the copy. The names of those are the models'
+/// choice, and so may be no other file's.
+fn other_files(
+    folder: &Path,
+    output: &Path,
+    training_model: &Model,
+    external: ExternalData,
+) -> Result<BTreeMap<PathBuf, Placement>> {
     let mut files = BTreeMap::new();
     let mut data = onnx::external_locations(training_model)?;
     for name in [EVAL_MODEL, OPTIMIZER_MODEL] {
@@ -173,6 +171,19 @@ fn other_files(folder: &Path, training_model: &Model, external: ExternalData) ->
         }
     }
     if let Some(placement) = external.placement() {
+        for file in &data {
+            let refused = |what: &str, help: &str| {
+                Err(Error::input(format!("external data `{}` {what}", file.display())).in_file(folder).help(help))
+            };
+            if !onnx::may_be_chosen(file) {
+                let what = "has the name of a hidden file or a program";
+                return refused(what, "leave it where it is: --external-data keep");
+            }
+            if onnx::is_taken(&folder.join(file), &output.join(file)) {
+                let what = format!("would replace another file of this name in {}", output.display());
+                return refused(&what, "choose a folder with -o that is new, or remove that file");
+            }
+        }
         files.extend(data.into_iter().map(|file| (file, placement)));
     }
     for name in entries(folder)?.into_iter().filter(|name| name.to_string_lossy().starts_with(CHECKPOINT)) {

@@ -10,7 +10,7 @@
 use super::best::Standing;
 use super::means::Means;
 use super::metrics::StepReport;
-use crate::{Error, Result};
+use crate::{Error, Result, files};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -183,7 +183,7 @@ impl State {
 /// What `file` holds, which is damaged where it is longer than `most` bytes.
 fn read_at_most(file: &Path, most: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    File::open(file)?.take(most).read_to_end(&mut bytes)?;
+    files::open(file)?.take(most).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 
@@ -330,7 +330,7 @@ impl Checkpoint {
         }
         for (name, &written) in &state.files {
             let file = folder.join(name);
-            match File::open(&file).and_then(|file| Sum::of(&file)) {
+            match files::open(&file).and_then(|file| Sum::of(&file)) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {
                     return Ok(Err(flaw(&file, error.to_string())));
                 }
@@ -402,7 +402,7 @@ impl Checkpoint {
 /// Notes in a checkpoint that is there how the run has diverged.
 fn mark(folder: &Path, how: Diverged) -> io::Result<()> {
     let file = folder.join(STATE_FILE);
-    let state: State = serde_json::from_slice(&fs::read(&file)?)?;
+    let state: State = serde_json::from_slice(&files::read(&file)?)?;
     let unfinished = beside(&file, UNFINISHED);
     write_state(&unfinished, &State { diverged: Some(how), ..state })?;
     fs::rename(unfinished, file)?;

@@ -32,6 +32,6 @@ pub use metrics::{EpochReport, Event, Mean, Measures, StepReport, count_in_top};
 pub use plan::{GrWarmup, Plan, Planned};
 pub use policy::CheckpointPolicy;
 pub use rehearsal::rehearse;
-pub use run_folder::RunFolder;
+pub use run_folder::{RunFolder, is_saving};
 pub use schedule::{LearningRate, Schedule};
 pub use span::Span;

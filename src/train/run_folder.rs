@@ -9,13 +9,38 @@ use super::checkpoint::{Checkpoint, Diverged, Fingerprint, Progress, State, remo
 use super::metrics::Event;
 use super::policy::CheckpointPolicy;
 use crate::engine::Engine;
-use crate::{Error, Result};
+use crate::{Error, Result, files};
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 const UNFINISHED: &str = ".unfinished-";
+
+/// How many checkpoints this process is writing.
+static SAVING: AtomicUsize = AtomicUsize::new(0);
+
+/// Whether this process is writing a checkpoint: who wants to end it does well to wait.
+pub fn is_saving() -> bool {
+    SAVING.load(Ordering::Relaxed) > 0
+}
+
+/// A checkpoint that is being written.
+struct Saving;
+
+impl Saving {
+    fn begin() -> Self {
+        SAVING.fetch_add(1, Ordering::Relaxed);
+        Self
+    }
+}
+
+impl Drop for Saving {
+    fn drop(&mut self) {
+        SAVING.fetch_sub(1, Ordering::Relaxed);
+    }
+}
 
 /// A run's folder, open for writing.
 #[derive(Debug)]
@@ -89,6 +114,28 @@ impl RunFolder {
             .help("--resume goes on with the run in it, --force replaces that run, --out names another folder"))
     }
 
+    /// Whether none of `inputs`, files that a run in `root` reads, is one that it would replace or remove.
+    ///
+    /// # Errors
+    /// Where one is.
+    pub fn check_no_result<P: AsRef<Path>>(root: &Path, inputs: impl IntoIterator<Item = P>) -> Result<()> {
+        let is_taken = |file: &Path| {
+            let name = file.file_name().unwrap_or_default().to_string_lossy();
+            name == Self::METRICS || name == Self::CHECKPOINTS || Self::is_result(&name)
+        };
+        for input in inputs {
+            let input = input.as_ref();
+            // By its own name and by that of what it leads to.
+            let real = input.canonicalize().unwrap_or_else(|_| input.to_owned());
+            let is_in = |file: &Path| is_taken(file) && files::same_file(files::folder_of(file), root);
+            if is_in(input) || is_in(&real) {
+                let what = format!("would replace `{}`, which the command reads", input.display());
+                return Err(Error::input(what).in_file(root).help("name another folder with --out"));
+            }
+        }
+        Ok(())
+    }
+
     /// The newest checkpoint of the run in `root` that is whole ([`Checkpoint::damaged`] says of others). None where
     /// there is none yet, and the run can be begun with [`RunFolder::create`]: it was stopped before its first, or even
     /// before the folder was made. So a run that is always started to be resumed begins by itself.
@@ -149,6 +196,10 @@ impl RunFolder {
     fn open(root: &Path, fingerprint: Fingerprint) -> Result<Self> {
         let path = root.join(Self::METRICS);
         let cannot = |error: io::Error| Error::io("write the metrics", &path, &error);
+        // Through a link another file would be written, and a pipe would be waited for.
+        for name in names_in(root)?.iter().filter(|name| *name == Self::METRICS || Self::is_result(name)) {
+            files::ensure_free(&root.join(name), true)?;
+        }
         let metrics = OpenOptions::new().append(true).create(true).open(&path).map_err(cannot)?;
         match metrics.try_lock() {
             Err(TryLockError::WouldBlock) => {
@@ -251,6 +302,7 @@ impl RunFolder {
         policy: &CheckpointPolicy,
         diverged: Option<Diverged>,
     ) -> Result<()> {
+        let _saving = Saving::begin();
         let flushed = self.metrics.sync_data();
         flushed.map_err(|error| can_be_resumed(Error::io("write the metrics", self.path_of(Self::METRICS), &error)))?;
         let state = State {

@@ -1,5 +1,6 @@
 //! Forward models made by hand, to be rewritten.
 
+use super::command::external_table;
 use gnp::onnx::DataType;
 use gnp::onnx::proto::tensor_shape_proto::{Dimension, dimension};
 use gnp::onnx::proto::{
@@ -105,6 +106,23 @@ pub fn write(model: &ModelProto, path: &Path) -> PathBuf {
 }
 
 /// A node that has the name of its output.
+/// Writes the network to `path`; a constant that its input meets first has its floats in the file `location`, `data`.
+pub fn write_with_data(path: &Path, location: &str, data: &[u8]) -> PathBuf {
+    let mut model = network();
+    external_table(location)(&mut model);
+    let graph = graph(&mut model);
+    let table = graph.initializer.last_mut().unwrap();
+    table.dims = vec![data.len() as i64 / 4];
+    table.external_data[1].value = Some(data.len().to_string());
+    let input = std::mem::replace(&mut graph.node[0].input[0], "moved".into());
+    graph.node.insert(0, node("Add", &[&input, "mean"], "moved"));
+    graph.node.insert(0, node("ReduceMean", &["table"], "mean"));
+    let file = path.with_file_name("").join(location);
+    fs::create_dir_all(file.parent().unwrap()).unwrap();
+    fs::write(file, data).unwrap();
+    write(&model, path)
+}
+
 pub fn node(operator: &str, inputs: &[&str], output: &str) -> NodeProto {
     NodeProto {
         name: Some(output.into()),

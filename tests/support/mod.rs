@@ -4,6 +4,7 @@
 pub mod browser;
 pub mod command;
 pub mod forward;
+pub mod kills;
 pub mod plain;
 pub mod python;
 pub mod run;

@@ -8,7 +8,7 @@ use gnp::emit::artifact::Settings;
 use gnp::engine::runtime;
 use gnp::onnx::Copying;
 use gnp::rewrite::{self, Loaded, Options, Report};
-use gnp::{Error, Result, cli};
+use gnp::{Error, Result, cli, escaped};
 use std::fmt::Write as _;
 use std::path::Path;
 
@@ -76,6 +76,7 @@ fn text(report: &Report, checked: Option<&Loaded>, arguments: &Arguments) -> Str
     if let Some(bytes) = report.bytes {
         let _ = writeln!(text, "Wrote {}.", indicatif::HumanBytes(bytes as u64));
     }
+    text += &crate::data_line(&report.external, arguments);
     text + &crate::check_line(checked)
 }
 
@@ -94,7 +95,8 @@ fn passes(report: &Report) -> String {
         if shared == 1 { "is" } else { "are" }
     );
     let shared = report.operators.iter().filter(|(_, count)| count.shared > 0);
-    let shared: Vec<_> = shared.map(|(operator, count)| format!("{} {operator}", count.shared)).collect();
+    let shared: Vec<_> =
+        shared.map(|(operator, count)| format!("{} {}", count.shared, escaped::line(operator))).collect();
     if !shared.is_empty() {
         let _ = writeln!(text, "Shared: {}.", shared.join(", "));
     }
@@ -114,7 +116,7 @@ fn table(report: &Report, verbose: bool) -> Table {
             numbers.insert(1, count.shared);
         }
         let cells = numbers.into_iter().map(|n| if n == 0 { "·".to_owned() } else { n.to_string() });
-        table.add_row([operator.to_owned()].into_iter().chain(cells));
+        table.add_row([escaped::line(operator).into_owned()].into_iter().chain(cells));
     }
     table
 }

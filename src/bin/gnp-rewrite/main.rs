@@ -9,7 +9,7 @@ use gnp::cli::arguments::{PenaltyArguments, StepArguments};
 use gnp::emit::artifact::Settings;
 use gnp::onnx::{self, ExternalData};
 use gnp::rewrite::{self, Loaded, Options, Trial};
-use gnp::{Error, Result};
+use gnp::{Error, Result, escaped, files};
 use serde::Serialize;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -99,7 +99,8 @@ struct Arguments {
     /// Print nothing but errors
     #[arg(short, long, conflicts_with_all = ["verbose", "json"], help_heading = "Checks and messages")]
     quiet: bool,
-    /// Print more: what trains; of artifacts, what is shared by the passes, operator by operator
+    /// Print more: what trains; of artifacts, what is shared by the passes, operator by operator; with --check each
+    /// library before it is loaded
     #[arg(short, long, help_heading = "Checks and messages")]
     verbose: bool,
 }
@@ -115,6 +116,11 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: Arguments) -> Result<()> {
+    if arguments.verbose {
+        cli::name_libraries();
+    }
+    let others = [arguments.step.class_weights_file(), arguments.ort_lib.as_deref()];
+    files::ensure_no_input(&arguments.output, others.into_iter().flatten())?;
     if arguments.input.is_dir() {
         return artifact::run(&arguments);
     }
@@ -154,6 +160,20 @@ fn json(report: &impl Serialize, checked: Option<&Loaded>) -> Result<String> {
     Ok(json + "\n")
 }
 
+/// Which files of data lie beside the output, as a line.
+fn data_line(files: &[PathBuf], arguments: &Arguments) -> String {
+    if files.is_empty() {
+        return String::new();
+    }
+    let files: Vec<String> = files.iter().map(|file| escaped::line(&file.to_string_lossy()).into_owned()).collect();
+    let verb = match (arguments.external_data, arguments.dry_run) {
+        (ExternalData::Keep, _) => "Its data are looked for beside it",
+        (_, true) => "Its data would be placed beside it",
+        (_, false) => "Its data lie beside it",
+    };
+    format!("{verb}: {}.\n", files.join(", "))
+}
+
 /// What came of the check, as a line.
 fn check_line(checked: Option<&Loaded>) -> String {
     match checked {
@@ -167,7 +187,8 @@ fn check_line(checked: Option<&Loaded>) -> String {
 }
 
 fn trial(step: &Trial) -> String {
-    let sizes: Vec<String> = step.sizes.iter().map(|(name, size)| format!("{name} = {size}")).collect();
+    let sizes: Vec<String> =
+        step.sizes.iter().map(|(name, size)| format!("{} = {size}", escaped::line(name))).collect();
     let sizes = if sizes.is_empty() { String::new() } else { format!(" ({})", sizes.join(", ")) };
     let number =
         |x: f32| if x == 0.0 || (1e-3..1e6).contains(&x.abs()) { format!("{x:.4}") } else { format!("{x:.3e}") };

@@ -5,7 +5,7 @@ use comfy_table::Table;
 use gnp::cli::CopyingBar;
 use gnp::onnx::{Copying, Model, WriteOptions};
 use gnp::rewrite::{self, Loaded, StepReport};
-use gnp::{Error, Result, cli};
+use gnp::{Error, Result, cli, escaped};
 use std::fmt::Write as _;
 
 /// Makes a step model of the forward model.
@@ -59,6 +59,7 @@ fn text(report: &StepReport, checked: Option<&Loaded>, arguments: &Arguments) ->
             report.output.display()
         );
     }
+    text += &crate::data_line(&report.external, arguments);
     text + &crate::check_line(checked)
 }
 
@@ -70,7 +71,7 @@ fn table(report: &StepReport) -> Table {
     for (operator, count) in &report.operators {
         let numbers = [count.before, count.always, count.second_pass];
         sums.iter_mut().zip(numbers).for_each(|(sum, n)| *sum += n);
-        table.add_row([operator.clone()].into_iter().chain(cells(numbers)));
+        table.add_row([escaped::line(operator).into_owned()].into_iter().chain(cells(numbers)));
     }
     table.add_row(["all".to_owned()].into_iter().chain(cells(sums)));
     table

@@ -1,7 +1,7 @@
 //! `gnp-run engines`: what can train here, and how to get it.
 
 use comfy_table::CellAlignment;
-use gnp::engine::runtime::{self, Candidate, InstallStep, Origin, Package, Runtime};
+use gnp::engine::runtime::{self, Candidate, InstallStep, Package, Runtime};
 use gnp::{Error, Result, cli};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
@@ -15,6 +15,9 @@ pub struct Arguments {
     /// Print the list as JSON
     #[arg(long)]
     json: bool,
+    /// Name each library before it is loaded
+    #[arg(short, long)]
+    verbose: bool,
     /// List this ONNX Runtime library too
     #[arg(long, value_name = "PATH")]
     ort_lib: Option<PathBuf>,
@@ -38,6 +41,9 @@ enum Engine {
 }
 
 pub fn run(arguments: &Arguments) -> Result<()> {
+    if arguments.verbose {
+        cli::name_libraries();
+    }
     match arguments.command {
         Some(Command::Install { engine }) => {
             let runtime = install(match engine {
@@ -66,7 +72,7 @@ pub fn install(package: Package) -> Result<Runtime> {
             InstallStep::Compile => "compiling the library's entry point".to_owned(),
         };
         // A hidden bar (no terminal) swallows its messages.
-        if bar.is_hidden() { eprintln!("{message}") } else { bar.set_message(message) }
+        if bar.is_hidden() { cli::say(message) } else { bar.set_message(message) }
     };
     let result = match package {
         Package::Stock => runtime::install_onnxruntime(&mut progress),
@@ -111,10 +117,7 @@ fn list(candidates: &[Candidate], as_json: bool) -> Result<()> {
     table.add_row(["tract", "", &TRACT_TRAINS.join(", "), "CPU", "built in", ""]);
     let mut text = format!("{table}\n");
     for candidate in candidates {
-        // That the system has none is no news.
-        if let Err(error) = &candidate.runtime
-            && candidate.origin != Origin::System
-        {
+        if let Err(error) = &candidate.runtime {
             text += &format!("\nNot usable ({}): {error}\n", candidate.origin);
         }
     }

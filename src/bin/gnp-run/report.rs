@@ -1,7 +1,7 @@
 //! `gnp-run report`: several runs side by side on one page.
 
-use gnp::train::report;
-use gnp::{Error, Result, cli};
+use gnp::train::{RunFolder, report};
+use gnp::{Result, cli, files};
 use std::path::PathBuf;
 
 #[derive(clap::Args)]
@@ -18,9 +18,8 @@ pub struct Arguments {
 }
 
 pub fn run(arguments: &Arguments) -> Result<()> {
-    if arguments.output.exists() && !arguments.force {
-        return Err(Error::input("the file exists").in_file(&arguments.output).help("--force replaces it"));
-    }
+    files::ensure_free(&arguments.output, arguments.force)?;
+    files::ensure_no_input(&arguments.output, arguments.runs.iter().map(|run| run.join(RunFolder::METRICS)))?;
     report::compare(&arguments.runs, &arguments.output)?;
     cli::print(format!("{}\n", arguments.output.display()))
 }

@@ -3,13 +3,13 @@
 use crate::interrupt::{STOP, stop_on_ctrl_c};
 use crate::train;
 use comfy_table::Table;
+use gnp::cli::arguments::bounded::{THREADS, at_most};
 use gnp::experiment::sweep::{self, Arm, ArmSummary, Estimate, Point, Summary, Sweep, SweepObserver, grid};
 use gnp::experiment::{Experiment, Kind, Overview};
 use gnp::train::Event;
-use gnp::{Error, Result, cli};
+use gnp::{Error, Result, cli, files};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::ffi::OsString;
-use std::fs;
 use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
@@ -50,7 +50,7 @@ pub struct Arguments {
     #[arg(long)]
     keep_weights: bool,
     /// Runs at a time, with one thread each [default: one a core]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = at_most::<NonZero<usize>, THREADS>)]
     jobs: Option<NonZero<usize>>,
     /// Folder for the runs, the table and the figure; a sweep that is there goes on [default: sweeps/ and the name of
     /// CONFIG]
@@ -161,14 +161,14 @@ impl Display {
         let epochs = epochs_of.iter().map(|(_, epochs)| epochs).sum::<u64>() * sweep.seeds.len() as u64;
         let style = ProgressStyle::with_template("{wide_bar} {pos}/{len} epochs  {eta} left\n{wide_msg}")
             .map_err(|error| Error::internal(format!("a faulty template: {error}")))?;
-        eprintln!(
+        cli::say(format!(
             "{} runs: {} arms with {} seeds, {} at a time, in {}",
             sweep.arms.len() * sweep.seeds.len(),
             sweep.arms.len(),
             sweep.seeds.len(),
             sweep.jobs,
             sweep.folder.display()
-        );
+        ));
         Ok(Self { bar: ProgressBar::new(epochs).with_style(style), running: Mutex::default(), epochs_of })
     }
 
@@ -216,7 +216,7 @@ fn json(summary: &Summary) -> Result<Vec<u8>> {
 }
 
 fn write(file: &Path, bytes: &[u8]) -> Result<()> {
-    fs::write(file, bytes).map_err(|error| Error::io("write the summary", file, &error))
+    files::replace(file, true, bytes, "write the summary")
 }
 
 /// The table, and what is to be said of it.

@@ -3,6 +3,7 @@
 use crate::interrupt::{STOP, stop_on_ctrl_c};
 use crate::progress::Display;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, value_parser};
+use gnp::cli::arguments::bounded::{LARGE, MANY, at_most, threads};
 use gnp::cli::arguments::{CheckpointArguments, DataArguments, PenaltyArguments, ScheduleArguments, StepArguments};
 use gnp::cli::{CopyingBar, config_file, describe};
 use gnp::engine::Device;
@@ -12,7 +13,7 @@ use gnp::experiment::{
 };
 use gnp::onnx::{Copying, ExternalData};
 use gnp::train::{Config, Ended, Event, Span};
-use gnp::{Error, Result, cli};
+use gnp::{Error, Result, cli, escaped, files};
 use std::ffi::OsString;
 use std::num::NonZero;
 use std::path::{Path, PathBuf};
@@ -35,10 +36,10 @@ pub struct Arguments {
     data: DataArguments,
 
     /// Times that the training data are gone through
-    #[arg(long, value_name = "N", required = true, value_parser = value_parser!(u64).range(1..), help_heading = "Optimization")]
+    #[arg(long, value_name = "N", required = true, value_parser = value_parser!(u64).range(1..=MANY), help_heading = "Optimization")]
     epochs: Option<u64>,
     /// Samples a step
-    #[arg(long, value_name = "N", default_value_t = 64, help_heading = "Optimization")]
+    #[arg(long, value_name = "N", default_value_t = 64, value_parser = at_most::<usize, LARGE>, help_heading = "Optimization")]
     batch_size: usize,
     /// Leave out an epoch's last batch where it is not whole
     #[arg(long, help_heading = "Optimization")]
@@ -98,8 +99,8 @@ pub struct Arguments {
     /// ONNX Runtime library to use, rather than the first that will do of those listed by `gnp-run engines`
     #[arg(long, value_name = "PATH", help_heading = "Engine")]
     ort_lib: Option<PathBuf>,
-    /// Threads that one operator may use [default: one a core]
-    #[arg(long, value_name = "N", help_heading = "Engine")]
+    /// Threads that one operator may use, no more than the machine runs at a time [default: one a core]
+    #[arg(long, value_name = "N", value_parser = threads, help_heading = "Engine")]
     threads: Option<NonZero<u16>>,
 }
 
@@ -112,9 +113,16 @@ fn assignment(text: &str) -> Result<(String, f32), String> {
 
 pub fn run(arguments: &Arguments, configuration: Configuration) -> Result<()> {
     let experiment = arguments.experiment(configuration)?;
+    if let Some(output) = &arguments.output {
+        let others = [arguments.config.as_deref(), arguments.step.class_weights_file()];
+        files::ensure_no_input(output, others.into_iter().flatten())?;
+    }
     let folder = experiment.folder.clone();
     stop_on_ctrl_c(arguments.quiet)?;
     let (quiet, verbose) = (arguments.quiet, arguments.verbose);
+    if verbose {
+        cli::name_libraries();
+    }
     let mut console = Console { quiet, verbose, display: None, copying: CopyingBar::new(quiet) };
     let outcome = run_experiment(experiment, &mut console, &STOP);
     if let Some(display) = &console.display {
@@ -135,8 +143,11 @@ struct RunLine {
 pub fn parse(line: impl IntoIterator<Item = OsString>) -> Result<Experiment> {
     let command = RunLine::command();
     let line = config_file::expand(&command, std::iter::once("gnp-run".into()).chain(line).collect())?;
-    let usage =
-        |error: clap::Error| Error::input(error.to_string().trim_start_matches("error: ").trim_end().to_owned());
+    let usage = |error: clap::Error| {
+        let text = error.to_string();
+        let (what, rest) = text.trim_start_matches("error: ").split_once('\n').unwrap_or((&text, ""));
+        Error::input(what).help(rest.trim())
+    };
     let matches = command.clone().try_get_matches_from(line).map_err(usage)?;
     let arguments = RunLine::from_arg_matches(&matches).map_err(usage)?.arguments;
     arguments.experiment(config_file::resolved(&command, &matches))
@@ -229,9 +240,9 @@ impl Observer for Console {
     fn notice(&mut self, notice: Notice<'_>) {
         match notice {
             _ if self.quiet => {}
-            Notice::Made(report) => eprint!("{}", describe::step(report)),
-            Notice::Info(text) => eprintln!("{text}"),
-            Notice::Detail(text) if self.verbose => eprintln!("{text}"),
+            Notice::Made(report) => cli::say(describe::step(report).trim_end_matches('\n')),
+            Notice::Info(text) => cli::say(escaped::line(text)),
+            Notice::Detail(text) if self.verbose => cli::say(escaped::line(text)),
             _ => {}
         }
     }
@@ -260,7 +271,7 @@ impl Console {
     /// Says what came of the run.
     fn conclude(&self, outcome: &Outcome, folder: &Path) -> Result<()> {
         if outcome.ended == Ended::StoppedEarly && !self.quiet {
-            eprintln!("stopped early: no improvement for as many epochs as --patience says");
+            cli::say("stopped early: no improvement for as many epochs as --patience says");
         }
         match (&outcome.result, &self.display) {
             _ if self.quiet => Ok(()),

@@ -1,5 +1,6 @@
 //! When a run evaluates, saves, and ends before its last epoch.
 
+use super::bounded::{MANY, at_most};
 use crate::train::{CheckpointPolicy, Metric};
 use clap::Args;
 use std::num::NonZero;
@@ -9,10 +10,10 @@ use std::num::NonZero;
 #[command(next_help_heading = "Checkpoints")]
 pub struct CheckpointArguments {
     /// Epochs from one checkpoint to the next; one is written too when the run is stopped, and when it ends
-    #[arg(long, value_name = "EPOCHS", default_value = "1")]
+    #[arg(long, value_name = "EPOCHS", default_value = "1", value_parser = at_most::<NonZero<u64>, MANY>)]
     checkpoint_every: NonZero<u64>,
     /// Checkpoints that are kept, the newest
-    #[arg(long, value_name = "N", default_value = "2")]
+    #[arg(long, value_name = "N", default_value = "2", value_parser = at_most::<NonZero<usize>, MANY>)]
     keep: NonZero<usize>,
     /// Keep the checkpoint of the best epoch as well, and tell it by this
     #[arg(long, value_enum, value_name = "METRIC")]
@@ -21,13 +22,13 @@ pub struct CheckpointArguments {
     ///
     /// The metric is that of --best; where none is given, the test error, else the test loss, and without test data the
     /// training loss.
-    #[arg(long, value_name = "EPOCHS")]
+    #[arg(long, value_name = "EPOCHS", value_parser = at_most::<NonZero<u64>, MANY>)]
     patience: Option<NonZero<u64>>,
     /// What the metric must fall by to be an improvement, for --patience; a test error is from 0 to 1
     #[arg(long, value_name = "DELTA", default_value = "0", value_parser = delta, allow_negative_numbers = true)]
     min_delta: f64,
     /// Epochs from one evaluation on the test data to the next; the last epoch is always evaluated
-    #[arg(long, value_name = "EPOCHS", default_value = "1")]
+    #[arg(long, value_name = "EPOCHS", default_value = "1", value_parser = at_most::<NonZero<u64>, MANY>)]
     evaluate_every: NonZero<u64>,
 }
 

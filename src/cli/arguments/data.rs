@@ -1,5 +1,6 @@
 //! Which data a model is trained on, and how they are prepared.
 
+use super::bounded::{LARGE, THREADS, at_most};
 use crate::train::augment::{Augmentation, ImageAugmentation};
 use crate::train::data::{Normalize, Options, Preparation};
 use crate::{Error, Result};
@@ -39,7 +40,7 @@ pub struct DataArguments {
     #[arg(long, value_name = "COLUMN,...", value_delimiter = ',')]
     target: Vec<String>,
     /// Sides of the images in pixels, where the model leaves them open: the shorter side is resized, the middle cropped
-    #[arg(long, value_name = "PIXELS")]
+    #[arg(long, value_name = "PIXELS", value_parser = at_most::<usize, LARGE>)]
     image_size: Option<usize>,
     /// Divide the samples by N [default: 255 for bytes and images, 1 for all else]
     #[arg(long, allow_negative_numbers = true, value_name = "N")]
@@ -60,7 +61,7 @@ pub struct DataArguments {
     #[arg(long, value_enum, value_name = "HOW")]
     augment: Option<ImageAugmentation>,
     /// Cover a square of so many pixels a side of each training image, at a random place (Cutout)
-    #[arg(long, value_name = "PIXELS")]
+    #[arg(long, value_name = "PIXELS", value_parser = at_most::<usize, LARGE>)]
     cutout: Option<usize>,
     /// Mix each training sample and its label with another, by a share from Beta(ALPHA, ALPHA)
     #[arg(long, value_name = "ALPHA", allow_negative_numbers = true)]
@@ -70,7 +71,7 @@ pub struct DataArguments {
     #[arg(long, value_name = "ALPHA", allow_negative_numbers = true)]
     cutmix: Option<f32>,
     /// Threads that prepare batches ahead of their use [default: 1 for arrays without augmentation, else one a core]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = at_most::<NonZero<usize>, THREADS>)]
     workers: Option<NonZero<usize>>,
 }
 

@@ -1,5 +1,6 @@
 //! Groups of arguments, those that both binaries have among them.
 
+pub mod bounded;
 mod checkpoint;
 mod data;
 mod penalty;

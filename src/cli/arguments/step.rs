@@ -1,5 +1,6 @@
 //! What becomes of a forward model: its loss, what trains, the optimizer.
 
+use super::bounded::{MANY, at_most};
 use crate::limits::Limits;
 use crate::loss::{LossKind, Wanted};
 use crate::lowering::{self, BatchNorm, Dropout, Random, StraightThrough};
@@ -8,7 +9,7 @@ use crate::penalty::{Penalty, Warmup};
 use crate::rewrite::StepOptions;
 use crate::transform::{Decay, Optimizer, OptimizerKind, Scale};
 use crate::weights::{Selection, Sharing, Tie};
-use crate::{Error, Result};
+use crate::{Error, Result, files};
 use clap::builder::PossibleValue;
 use clap::{Args, ValueEnum};
 use std::iter;
@@ -153,7 +154,13 @@ pub struct StepArguments {
     #[arg(long, value_enum, value_name = "WHAT", help_heading = "Penalty")]
     gr_warmup: Option<Warmup>,
     /// The length of the warm-up
-    #[arg(long, value_name = "STEPS", requires = "gr_warmup", help_heading = "Penalty")]
+    #[arg(
+        long,
+        value_name = "STEPS",
+        requires = "gr_warmup",
+        value_parser = at_most::<u32, MANY>,
+        help_heading = "Penalty"
+    )]
     gr_warmup_steps: Option<u32>,
 }
 
@@ -198,7 +205,7 @@ fn parse_rename(text: &str) -> Result<(String, String), String> {
 
 /// The numbers in a text file.
 fn numbers_in(file: &Path) -> Result<Vec<f32>> {
-    let text = std::fs::read_to_string(file).map_err(|error| Error::io("read the class weights", file, &error))?;
+    let text = files::read_to_string(file).map_err(|error| Error::io("read the class weights", file, &error))?;
     let words = text.split(|c: char| c == ',' || c.is_whitespace()).filter(|word| !word.is_empty());
     let number = |word: &str| {
         word.parse().map_err(|_| {
@@ -273,6 +280,11 @@ impl StepArguments {
             constant_bytes: self.max_constant_bytes.unwrap_or(limits.constant_bytes),
             depth: self.max_depth.map_or(limits.depth, usize::from),
         }
+    }
+
+    /// The file of class weights, where there is one.
+    pub fn class_weights_file(&self) -> Option<&Path> {
+        self.class_weights_file.as_deref()
     }
 
     /// What of the penalty is warmed up.

@@ -4,6 +4,7 @@ mod weights;
 
 pub use weights::weights;
 
+use crate::escaped;
 use crate::rewrite::StepReport;
 use crate::transform::{Optimizer, Scale};
 use clap::ValueEnum;
@@ -20,17 +21,18 @@ pub fn value_name(value: impl ValueEnum) -> String {
 pub fn step(report: &StepReport) -> String {
     let mut text = String::new();
     for (what, choice) in choices(report) {
-        let _ = writeln!(text, "{what:<12}{choice}");
+        let _ = writeln!(text, "{what:<12}{}", escaped::line(&choice));
     }
     if !report.choices.is_empty() {
-        let width = report.choices.iter().map(|choice| choice.what.chars().count()).max().unwrap_or(0);
+        let choices: Vec<_> = report.choices.iter().map(|c| (escaped::line(&c.what), escaped::line(&c.flag))).collect();
+        let width = choices.iter().map(|(what, _)| what.chars().count()).max().unwrap_or(0);
         text += "\nInferred, and the flags that say otherwise:\n";
-        for choice in &report.choices {
-            let _ = writeln!(text, "  {:width$}   {}", choice.what, choice.flag);
+        for (what, flag) in choices {
+            let _ = writeln!(text, "  {what:width$}   {flag}");
         }
     }
     for warning in &report.warnings {
-        let _ = writeln!(text, "\nwarning: {warning}");
+        let _ = writeln!(text, "\nwarning: {}", escaped::line(warning));
     }
     text
 }

@@ -1,6 +1,7 @@
 //! What trains and what does not, as a person reads it: names of one pattern on one line, with the reason.
 
 use super::{count, share};
+use crate::escaped;
 use crate::weights::{Verdict, pattern};
 use foldhash::HashMap;
 use std::fmt::Write as _;
@@ -24,7 +25,8 @@ impl Group<'_> {
         let times = if self.members.len() > 1 { format!("× {}", self.members.len()) } else { String::new() };
         let undecided = if self.members[0].undecided { " (undecided)" } else { "" };
         let shape = format!("{:?}", self.members[0].shape);
-        [self.pattern.clone(), times, shape, format!("{}{undecided}", self.reason)]
+        let [name, reason] = [&self.pattern, &self.reason].map(|text| escaped::line(text));
+        [name.into_owned(), times, shape, format!("{reason}{undecided}")]
     }
 }
 

@@ -2,10 +2,10 @@
 
 use super::install::{Package, is_runtime_library};
 use super::probe::probe;
-use super::{Runtime, cache};
+use super::{Runtime, cache, program, system};
 use crate::{Error, Result};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::sync::OnceLock;
 use std::{env, fmt, fs, iter};
 
 /// The environment variable that names the shared library to use; the `ort` crate reads it too.
@@ -31,6 +31,11 @@ impl Origin {
     /// Whether the user asked for this very library, so that no other will do.
     fn is_chosen(self) -> bool {
         matches!(self, Self::Named | Self::Environment)
+    }
+
+    /// Demands that what was installed is nobody else's: that it could be is not passed over.
+    fn check_owner(self) -> Result<()> {
+        if let Self::Installed(package) = self { cache::check_owner(package) } else { Ok(()) }
     }
 
     /// What the user can do where the library will not do.
@@ -66,13 +71,30 @@ pub struct Candidate {
     pub runtime: Result<Runtime>,
 }
 
+/// What is told of a library before it is loaded.
+type Told = fn(Origin, &Path);
+
+static TOLD: OnceLock<Told> = OnceLock::new();
+
+/// Has `told` hear of each library that is found, before it is loaded into the process. The first call counts.
+pub fn tell_found(told: Told) {
+    TOLD.get_or_init(|| told);
+}
+
 impl Candidate {
     fn new(origin: Origin, library: PathBuf) -> Self {
-        let installed = match origin {
+        let permitted = match origin {
             Origin::Installed(package) => cache::check(package),
+            // A variable holds for every folder that a command is given in.
+            Origin::Environment if !library.is_absolute() => {
+                Err(Error::input(format!("{LIBRARY_VARIABLE} is not an absolute path")).in_file(&library))
+            }
             _ => Ok(()),
         };
-        let runtime = installed.and_then(|()| probe(&library)).map_err(|e| match origin {
+        if let (Ok(()), Some(told)) = (&permitted, TOLD.get()) {
+            told(origin, &library);
+        }
+        let runtime = permitted.and_then(|()| probe(&library)).map_err(|e| match origin {
             Origin::Environment => {
                 e.help(format!("unset {LIBRARY_VARIABLE}, or set it to ONNX Runtime's shared library"))
             }
@@ -95,13 +117,14 @@ pub fn discover(named: Option<&Path>) -> Vec<Candidate> {
 /// is none.
 ///
 /// # Errors
-/// Where the library that the caller or the environment names does not load.
+/// Where the library that the caller or the environment names does not load, and where others can write what is
+/// installed.
 pub fn for_steps(named: Option<&Path>) -> Result<Option<Runtime>> {
     for candidate in candidates(named, [Package::Stock, Package::Training]) {
         match candidate.runtime {
             Ok(runtime) => return Ok(Some(runtime)),
             Err(error) if candidate.origin.is_chosen() => return Err(error),
-            Err(_) => {}
+            Err(_) => candidate.origin.check_owner()?,
         }
     }
     Ok(None)
@@ -145,17 +168,23 @@ fn candidates(named: Option<&Path>, installed: [Package; 2]) -> impl Iterator<It
                 .into_iter()
                 .filter_map(|package| Some(Candidate::new(Origin::Installed(package), cache::library(package)?))),
         )
-        .chain(iter::once_with(|| libloading::library_filename("onnxruntime").into()).map(of(Origin::System)))
+        .chain(iter::once_with(system_library).flatten().map(of(Origin::System)))
         .chain(iter::once_with(python_library).flatten().map(of(Origin::Python)))
 }
 
-/// The shared library in Python's package `onnxruntime`, where there is one. The package is located, not imported.
+/// The shared library of the system, where it has one.
+fn system_library() -> Option<PathBuf> {
+    system::library(libloading::library_filename("onnxruntime").to_str()?)
+}
+
+/// The shared library in Python's package `onnxruntime`, where there is one. The package is located, not imported;
+/// isolated, Python does not look where the user's own packages are, so that place is added.
 fn python_library() -> Option<PathBuf> {
-    const LOCATE: &str = "import importlib.util as u; p = u.find_spec('onnxruntime'); \
-                          print(p.submodule_search_locations[0] if p else '')";
-    let output = Command::new("python3").args(["-c", LOCATE]).output().ok().filter(|output| output.status.success())?;
+    const LOCATE: &str = "import importlib.util as u, site, sys; sys.path.append(site.getusersitepackages()); \
+                          p = u.find_spec('onnxruntime'); print(p.submodule_search_locations[0] if p else '')";
+    let output = program::python(["-c", LOCATE]).ok().filter(|output| output.status.success())?;
     let package = PathBuf::from(String::from_utf8(output.stdout).ok()?.trim_end());
-    let files = fs::read_dir(package.join("capi")).ok()?;
+    let files = fs::read_dir(Some(package).filter(|folder| folder.is_absolute())?.join("capi")).ok()?;
     files
         .filter_map(|file| Some(file.ok()?.path()))
         .find(|file| file.file_name().and_then(|name| name.to_str()).is_some_and(is_runtime_library))
@@ -177,6 +206,5 @@ mod tests {
         let found = discover(Some(Path::new("mine.so")));
         assert_eq!(found[0].origin, Origin::Named);
         assert!(found[0].runtime.is_err());
-        assert!(found.iter().any(|candidate| candidate.origin == Origin::System));
     }
 }

@@ -2,13 +2,13 @@
 
 use super::cache::{self, Manifest};
 use super::probe::probe;
-use super::{Runtime, training_wheel};
-use crate::{Error, Result};
+use super::{Runtime, program, training_wheel};
+use crate::{Error, Result, files};
+use sha2::{Digest, Sha256};
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{Cursor, Read};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use zip::ZipArchive;
 
 /// An ONNX Runtime that can be installed.
@@ -40,8 +40,24 @@ impl Package {
     /// What identifies what it is installed from.
     pub(super) fn sources(self) -> String {
         match self {
-            Self::Stock => self.requirement().to_owned(),
+            Self::Stock => sha256(STOCK_WHEELS.concat().as_bytes()),
             Self::Training => training_wheel::sources_digest(),
+        }
+    }
+
+    /// The Python and, where it is one, the platform that its wheel is for, as pip's arguments.
+    fn tags(self) -> &'static [&'static str] {
+        match self {
+            Self::Stock => &["--python-version", "3.12", "--implementation", "cp"],
+            Self::Training => &training_wheel::TAGS,
+        }
+    }
+
+    /// The sha256 of its wheels, one for each platform.
+    fn wheels(self) -> &'static [&'static str] {
+        match self {
+            Self::Stock => &STOCK_WHEELS,
+            Self::Training => &[training_wheel::WHEEL_SHA256],
         }
     }
 }
@@ -65,14 +81,14 @@ pub enum InstallStep {
 /// `progress` hears of each step as it begins. Several processes may install at once: one does, the others wait for it.
 ///
 /// # Errors
-/// Where python3, pip or the network is missing, or there is no package for this machine; where the cache folder cannot
-/// be written.
+/// Where python3, pip or the network is missing, or there is no package for this machine; where the download is not the
+/// very package that was tested; where the cache folder cannot be written, or others than the user can write there.
 pub fn install_onnxruntime(progress: &mut dyn FnMut(InstallStep)) -> Result<Runtime> {
     install(Package::Stock, |staging, built| {
         progress(InstallStep::Download { bytes: STOCK_BYTES });
-        let wheel = download(Package::Stock, staging, &["--python-version", "3.12", "--implementation", "cp"])?;
+        let wheel = download(Package::Stock, staging)?;
         progress(InstallStep::Unpack);
-        unpack_libraries(&wheel, built)
+        unpack_libraries(wheel, built)
     })
 }
 
@@ -82,7 +98,8 @@ pub fn install_onnxruntime(progress: &mut dyn FnMut(InstallStep)) -> Result<Runt
 ///
 /// # Errors
 /// Where this is not Linux on x86-64; where python3, pip, the network or a C compiler is missing; where the download is
-/// not the very package that was tested; where the cache folder cannot be written.
+/// not the very package that was tested; where the cache folder cannot be written, or others than the user can write
+/// there.
 pub fn install_training(progress: &mut dyn FnMut(InstallStep)) -> Result<Runtime> {
     training_wheel::check_platform()?;
     install(Package::Training, |staging, built| training_wheel::build(staging, built, progress))
@@ -91,24 +108,55 @@ pub fn install_training(progress: &mut dyn FnMut(InstallStep)) -> Result<Runtime
 /// The size of the stock package for Linux on x86-64; others are about as large.
 const STOCK_BYTES: u64 = 28_000_000;
 
+/// The sha256 of the stock package's wheels for Python 3.12, as PyPI has them.
+const STOCK_WHEELS: [&str; 5] = [
+    // manylinux_2_28_x86_64
+    "99e1074c4b2197accd5073052a465361be17b89c093b8ffb6e6bd8f986c52df8",
+    // manylinux_2_28_aarch64
+    "e36c187006e7a7c8b8d6d57f1a209dd63f52430dca6c282b177718ad6b841054",
+    // macosx_14_0_arm64
+    "d52510bbbcc880c13b826f7d75cdf33ac5cf0bb864d960000fc29ce73f0cb83e",
+    // win_amd64
+    "efe7456952c243a05a53d5b8732953625144642c2f3989094277f6217f0c0c40",
+    // win_arm64
+    "64d394c69d561af3efd4d4f49dcac8f11d0ce135a20701c16d53b74056cd4cf8",
+];
+
 /// Installs `package` where it is not: `build` makes its folder, the second argument, and may use the first.
 fn install(package: Package, build: impl FnOnce(&Path, &Path) -> Result<()>) -> Result<Runtime> {
     let folder = cache::folder()?;
-    fs::create_dir_all(&folder).map_err(|e| Error::io("create the cache folder", &folder, &e))?;
+    cache::create(&folder)?;
+    cache::check_trusted(&folder)?;
     let _lock = lock(&folder)?;
+    remove_unfinished(&folder)?;
     let target = cache::package_folder(package)?;
     if cache::check(package).is_err() {
         let staging = tempfile::Builder::new()
-            .prefix("install-")
+            .prefix(UNFINISHED)
             .tempdir_in(&folder)
             .map_err(|e| Error::io("write into the cache folder", &folder, &e))?;
         let built = staging.path().join("runtime");
-        fs::create_dir(&built).map_err(|e| Error::io("create", &built, &e))?;
+        cache::create(&built)?;
         build(staging.path(), &built)?;
         probe(&cache::library_in(&built))?;
         put_in_place(&built, &target, &staging.path().join("replaced"), package.sources())?;
     }
     probe(&cache::library_in(&target))
+}
+
+/// What the names of installations that are under way begin with.
+const UNFINISHED: &str = "install-";
+
+/// Removes what killed processes have left in the cache folder, which this one has locked.
+fn remove_unfinished(folder: &Path) -> Result<()> {
+    let entries = fs::read_dir(folder).map_err(|e| Error::io("read the cache folder", folder, &e))?;
+    let is_unfinished = |path: &PathBuf| {
+        path.is_dir() && path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(UNFINISHED))
+    };
+    for path in entries.flatten().map(|entry| entry.path()).filter(is_unfinished) {
+        fs::remove_dir_all(&path).map_err(|e| Error::io("remove an unfinished installation", &path, &e))?;
+    }
+    Ok(())
 }
 
 /// Waits for other processes that install, and keeps them out until the result is dropped.
@@ -119,26 +167,82 @@ fn lock(folder: &Path) -> Result<File> {
     Ok(file)
 }
 
-/// Has pip download the wheel of `package` into `folder`, for the Python and the platform that `tags` say; pip's own
-/// configuration says from where.
-pub(super) fn download(package: Package, folder: &Path, tags: &[&str]) -> Result<PathBuf> {
-    let mut pip = Command::new("python3");
-    pip.args(["-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-input", "--no-deps"])
-        .args(["--only-binary=:all:"])
-        .args(tags)
-        .arg("--dest")
-        .arg(folder)
-        .arg(package.requirement());
-    run(
-        pip,
-        "download the runtime",
-        &format!("install python3 with pip and mind the network, {}", own_build(package)),
-    )?;
+/// Has pip download the wheel of `package` into `folder`; pip's own configuration says from where. Returns the wheel,
+/// whose bytes are those that were tested.
+pub(super) fn download(package: Package, folder: &Path) -> Result<Wheel> {
+    let options = ["-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-input", "--no-deps"];
+    let mut arguments: Vec<OsString> = options.into_iter().map(OsString::from).collect();
+    arguments.extend(["--only-binary=:all:"].iter().chain(package.tags()).map(OsString::from));
+    arguments.extend(["--dest".into(), folder.into(), package.requirement().into()]);
+    let help = format!("install python3 with pip and mind the network, {}", own_build(package));
+    program::succeeded("python3", program::python(arguments), "download the runtime", &help)?;
     let files = fs::read_dir(folder).map_err(|e| Error::io("read", folder, &e))?;
-    files
+    let file = files
         .filter_map(|file| Some(file.ok()?.path()))
         .find(|file| file.extension().is_some_and(|extension| extension == "whl"))
-        .ok_or_else(|| Error::input("pip reported success but downloaded no wheel").in_file(folder))
+        .ok_or_else(|| Error::input("pip reported success but downloaded no wheel").in_file(folder))?;
+    Wheel::open(package, &file)
+}
+
+/// A wheel that is the one that was tested.
+#[derive(Debug)]
+pub(super) struct Wheel {
+    file: PathBuf,
+    archive: ZipArchive<Cursor<Vec<u8>>>,
+}
+
+/// Where a wheel keeps the libraries.
+const LIBRARIES: &str = "onnxruntime/capi/";
+
+impl Wheel {
+    fn open(package: Package, file: &Path) -> Result<Self> {
+        let bytes = files::read(file).map_err(|e| Error::io("read", file, &e))?;
+        require_sha256(&bytes, package.wheels()).map_err(|e| e.in_file(file).help(tested_only(package)))?;
+        let archive = ZipArchive::new(Cursor::new(bytes)).map_err(|e| broken(file, &e))?;
+        Ok(Self { file: file.to_owned(), archive })
+    }
+
+    /// The names of ONNX Runtime's libraries.
+    fn libraries(&self) -> Vec<String> {
+        let names = self.archive.file_names();
+        names.filter_map(|name| Some(name.ok()?.strip_prefix(LIBRARIES)?.to_owned())).collect()
+    }
+
+    /// The library `name`.
+    pub(super) fn library(&mut self, name: &str) -> Result<Vec<u8>> {
+        let member = self.archive.by_name(&format!("{LIBRARIES}{name}"));
+        let mut content = Vec::new();
+        member
+            .map_err(|e| broken(&self.file, &e))?
+            .read_to_end(&mut content)
+            .map_err(|e| Error::io("unpack", &self.file, &e))?;
+        Ok(content)
+    }
+}
+
+fn broken(wheel: &Path, error: &zip::result::ZipError) -> Error {
+    Error::input(format!("cannot unpack the wheel: {error}")).in_file(wheel)
+}
+
+/// Demands that `bytes` have one of these sha256.
+pub(super) fn require_sha256(bytes: &[u8], expected: &[&str]) -> Result<()> {
+    let found = sha256(bytes);
+    if expected.contains(&found.as_str()) {
+        return Ok(());
+    }
+    Err(Error::input(format!(
+        "not the file that was tested: its sha256 is {found}, expected {}",
+        expected.join(" or ")
+    )))
+}
+
+/// The sha256 of `bytes` in hexadecimal.
+pub(super) fn sha256(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn tested_only(package: Package) -> String {
+    format!("look at where pip takes {} from, {}", package.requirement(), own_build(package))
 }
 
 /// What can be done where a package cannot be installed.
@@ -149,33 +253,9 @@ pub(super) fn own_build(package: Package) -> &'static str {
     }
 }
 
-/// The archive in `bytes`, those of the file `wheel`.
-pub(super) fn open_wheel(bytes: Vec<u8>, wheel: &Path) -> Result<ZipArchive<Cursor<Vec<u8>>>> {
-    ZipArchive::new(Cursor::new(bytes)).map_err(|e| broken(wheel, &e))
-}
-
-/// The member `name` of the folder of ONNX Runtime's libraries in a wheel.
-pub(super) fn read_member(archive: &mut ZipArchive<Cursor<Vec<u8>>>, name: &str, wheel: &Path) -> Result<Vec<u8>> {
-    let mut member = archive.by_name(&format!("{LIBRARIES}{name}")).map_err(|e| broken(wheel, &e))?;
-    let mut content = Vec::new();
-    member.read_to_end(&mut content).map_err(|e| Error::io("unpack", wheel, &e))?;
-    Ok(content)
-}
-
-/// Where a wheel keeps the libraries.
-const LIBRARIES: &str = "onnxruntime/capi/";
-
-fn broken(wheel: &Path, error: &zip::result::ZipError) -> Error {
-    Error::input(format!("cannot unpack the wheel: {error}")).in_file(wheel)
-}
-
 /// Takes ONNX Runtime's library and those of its providers out of `wheel`, into the folder `into`.
-fn unpack_libraries(wheel: &Path, into: &Path) -> Result<()> {
-    let bytes = fs::read(wheel).map_err(|e| Error::io("read", wheel, &e))?;
-    let mut archive = open_wheel(bytes, wheel)?;
-    let members: Vec<String> =
-        archive.file_names().filter_map(|name| Some(name.ok()?.strip_prefix(LIBRARIES)?.to_owned())).collect();
-    for name in members {
+fn unpack_libraries(mut wheel: Wheel, into: &Path) -> Result<()> {
+    for name in wheel.libraries() {
         let target = if is_runtime_library(&name) {
             cache::library_in(into)
         } else if name.contains("onnxruntime_providers_") && !name.contains('/') {
@@ -183,7 +263,7 @@ fn unpack_libraries(wheel: &Path, into: &Path) -> Result<()> {
         } else {
             continue;
         };
-        let content = read_member(&mut archive, &name, wheel)?;
+        let content = wheel.library(&name)?;
         fs::write(&target, content).map_err(|e| Error::io("write", &target, &e))?;
     }
     Ok(())
@@ -206,22 +286,6 @@ fn put_in_place(built: &Path, target: &Path, replaced: &Path, sources: String) -
     fs::rename(built, target).map_err(|e| Error::io("create", target, &e))
 }
 
-/// Runs `command`; `doing` completes "cannot …", and the error quotes the last lines the command wrote.
-pub(super) fn run(mut command: Command, doing: &str, help: &str) -> Result<()> {
-    let program = OsString::from(command.get_program());
-    let program = program.to_string_lossy();
-    let output = command
-        .output()
-        .map_err(|e| Error::input(format!("cannot {doing}: cannot run `{program}`: {e}")).help(help))?;
-    if output.status.success() {
-        return Ok(());
-    }
-    let said = String::from_utf8_lossy(&output.stderr);
-    let last: Vec<&str> = said.trim().lines().rev().take(3).collect();
-    let last: Vec<&str> = last.into_iter().rev().collect();
-    Err(Error::input(format!("cannot {doing}: `{program}` failed ({}): {}", output.status, last.join(" "))).help(help))
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::Kind;
@@ -239,14 +303,16 @@ mod tests {
     }
 
     #[test]
-    fn a_failed_command_is_quoted() {
-        let mut command = Command::new("sh");
-        command.args(["-c", "echo no room >&2; exit 3"]);
-        let error = run(command, "do it", "make room").unwrap_err();
-        assert_eq!(error.to_string(), "cannot do it: `sh` failed (exit status: 3): no room");
-        let error = run(Command::new("no-such-program"), "do it", "install it").unwrap_err();
-        assert!(error.to_string().starts_with("cannot do it: cannot run `no-such-program`: "), "{error}");
-        assert_eq!(error.help_text(), Some("install it"));
+    fn another_wheel_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let wheel = folder.path().join("other.whl");
+        fs::write(&wheel, "PK").unwrap();
+        for package in [Package::Stock, Package::Training] {
+            let error = Wheel::open(package, &wheel).unwrap_err();
+            assert!(error.to_string().contains("other.whl: not the file that was tested"), "{error}");
+            assert!(error.to_string().contains(package.wheels()[0]), "{error}");
+            assert!(error.help_text().unwrap().contains(package.requirement()));
+        }
     }
 
     #[test]

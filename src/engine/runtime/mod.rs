@@ -1,12 +1,17 @@
 //! ONNX Runtime's shared library: finding it, and installing one.
+//!
+//! A library is code. So nothing that lies in the current folder by chance is loaded or run: libraries and programs have
+//! absolute paths, Python is isolated, and the cache folder is the user's alone.
 
 mod cache;
 mod discover;
 mod install;
 mod probe;
+mod program;
+mod system;
 mod training_wheel;
 
-pub use discover::{Candidate, Origin, discover, for_steps, for_training};
+pub use discover::{Candidate, Origin, discover, for_steps, for_training, tell_found};
 pub use install::{InstallStep, Package, install_onnxruntime, install_training};
 
 use std::fmt;
@@ -33,7 +38,7 @@ impl fmt::Display for Kind {
 /// A shared library of ONNX Runtime that loads.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Runtime {
-    /// The shared library; a bare file name where the system's loader finds it.
+    /// The shared library, by its absolute path without links.
     pub library: PathBuf,
     /// The version it says it is, such as `1.19.2`.
     pub version: String,

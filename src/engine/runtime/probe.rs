@@ -1,7 +1,7 @@
 //! Asks a shared library what it is, without making it the process's ONNX Runtime.
 
 use super::{Kind, Runtime};
-use crate::{Error, Result};
+use crate::{Error, Result, files};
 use libloading::Library;
 use ort::sys::{ORT_API_VERSION, OrtApi, OrtApiBase};
 use std::ffi::{CStr, c_char};
@@ -19,6 +19,9 @@ pub(super) fn probe(library: &Path) -> Result<Runtime> {
 }
 
 fn describe(library: &Path) -> Result<Runtime, String> {
+    files::open(library).map_err(|e| format!("cannot load the library: {e}"))?;
+    // By a bare name the loader would look elsewhere, the current folder included.
+    let library = &library.canonicalize().map_err(|e| format!("cannot load the library: {e}"))?;
     // SAFETY: loading runs the library's initialisers. The user chose it, or it lies where an ONNX Runtime should.
     let loaded = unsafe { Library::new(library) }
         .map_err(|e| format!("cannot load the library: {}", loader_message(&e, library)))?;
@@ -93,7 +96,8 @@ mod tests {
     #[test]
     #[cfg(target_os = "linux")]
     fn a_library_of_something_else_is_refused() {
-        let error = probe(Path::new("libc.so.6")).unwrap_err();
-        assert_eq!(error.to_string(), "libc.so.6: not an ONNX Runtime library: it does not export OrtGetApiBase");
+        let error = probe(&super::super::system::library("libc.so.6").unwrap()).unwrap_err();
+        let says = "libc.so.6: not an ONNX Runtime library: it does not export OrtGetApiBase";
+        assert!(error.to_string().ends_with(says), "{error}");
     }
 }

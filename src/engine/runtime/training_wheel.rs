@@ -4,22 +4,21 @@
 //! export its entry point, so a small library compiled here (`shim.c`) stands before it. That needs the entry point's
 //! place in the module, hence the exact wheel: any other is refused.
 
-use super::install::{InstallStep, Package, download, open_wheel, own_build, read_member, run};
+use super::install::{InstallStep, Package, Wheel, download, require_sha256, sha256};
 use super::probe::probe;
-use super::{Kind, cache};
+use super::{Kind, cache, program};
 use crate::{Error, Result};
-use sha2::{Digest, Sha256};
 use std::fs;
 use std::path::Path;
-use std::process::Command;
 
 /// The Python package, as pip names it.
 pub(super) const REQUIREMENT: &str = "onnxruntime-training-cpu==1.19.2";
 
-const WHEEL_SHA256: &str = "9b3cde497eb76af75ecae2eb2a4e3a8b2477da0b833315a3d5e2c63f0dc8d5d6";
+/// The sha256 of the wheel.
+pub(super) const WHEEL_SHA256: &str = "9b3cde497eb76af75ecae2eb2a4e3a8b2477da0b833315a3d5e2c63f0dc8d5d6";
 const WHEEL_BYTES: u64 = 8_932_358;
 /// The Python and the platform that the wheel is for.
-const TAGS: [&str; 8] =
+pub(super) const TAGS: [&str; 8] =
     ["--implementation", "cp", "--python-version", "3.11", "--abi", "cp311", "--platform", "manylinux_2_28_x86_64"];
 /// The wheel's files that are installed, with their sha256.
 const MODULE: (&str, &str) = (
@@ -44,9 +43,9 @@ pub(super) fn check_platform() -> Result<()> {
 /// Downloads the wheel into `staging` and makes a runtime of it in the folder `built`.
 pub(super) fn build(staging: &Path, built: &Path, progress: &mut dyn FnMut(InstallStep)) -> Result<()> {
     progress(InstallStep::Download { bytes: WHEEL_BYTES });
-    let wheel = download(Package::Training, staging, &TAGS)?;
+    let wheel = download(Package::Training, staging)?;
     progress(InstallStep::Unpack);
-    unpack(&wheel, built)?;
+    unpack(wheel, built)?;
     progress(InstallStep::Compile);
     compile_shim(built)?;
     require_training(built)
@@ -58,14 +57,11 @@ pub(super) fn sources_digest() -> String {
 }
 
 /// Takes the libraries out of `wheel` into the folder `into`, where everything has the sha256 it should have.
-fn unpack(wheel: &Path, into: &Path) -> Result<()> {
-    let bytes = fs::read(wheel).map_err(|e| Error::io("read", wheel, &e))?;
-    require_sha256(&bytes, WHEEL_SHA256).map_err(|e| e.in_file(wheel))?;
-    let mut archive = open_wheel(bytes, wheel)?;
+fn unpack(mut wheel: Wheel, into: &Path) -> Result<()> {
     for (name, digest) in [MODULE, PROVIDERS] {
-        let content = read_member(&mut archive, name, wheel)?;
+        let content = wheel.library(name)?;
         let file = into.join(name);
-        require_sha256(&content, digest).map_err(|e| e.in_file(&file))?;
+        require_sha256(&content, &[digest]).map_err(|e| e.in_file(&file))?;
         fs::write(&file, content).map_err(|e| Error::io("write", &file, &e))?;
     }
     Ok(())
@@ -77,14 +73,15 @@ fn compile_shim(folder: &Path) -> Result<()> {
     fs::write(&source, SHIM).map_err(|e| Error::io("write", &source, &e))?;
     let compiler = std::env::var("CC").ok().filter(|cc| !cc.trim().is_empty()).unwrap_or_else(|| "cc".into());
     let mut words = compiler.split_whitespace();
-    let mut command = Command::new(words.next().unwrap_or("cc"));
-    command
-        .args(words)
-        .current_dir(folder)
-        .args(["-shared", "-fPIC", "-O1", "-o", "libonnxruntime.so", "shim.c", "-L."])
-        .args([format!("-DAPI_BASE={API_BASE}"), format!("-l:{}", MODULE.0)])
-        .args(["-Wl,-rpath,$ORIGIN", "-ldl"]);
-    run(command, "compile the training runtime's entry point", "install a C compiler, or name one in the variable CC")
+    let name = words.next().unwrap_or("cc");
+    let define = format!("-DAPI_BASE={API_BASE}");
+    let module = format!("-l:{}", MODULE.0);
+    let ours = ["-shared", "-fPIC", "-O1", "-o", "libonnxruntime.so", "shim.c", "-L.", &define, &module]
+        .into_iter()
+        .chain(["-Wl,-rpath,$ORIGIN", "-ldl"]);
+    let help = "install a C compiler, or name one in the variable CC, one in PATH or an absolute path";
+    let output = program::run(name, words.chain(ours), folder);
+    program::succeeded(name, output, "compile the training runtime's entry point", help)
 }
 
 /// Refuses what was built in `folder` unless it loads and can train.
@@ -93,33 +90,5 @@ fn require_training(folder: &Path) -> Result<()> {
     match runtime.kind {
         Kind::Training => Ok(()),
         Kind::Stock => Err(Error::internal("the installed runtime has no training API").in_file(runtime.library)),
-    }
-}
-
-fn require_sha256(bytes: &[u8], expected: &str) -> Result<()> {
-    let found = sha256(bytes);
-    if found == expected {
-        return Ok(());
-    }
-    Err(Error::input(format!("not the file that was tested: its sha256 is {found}, expected {expected}"))
-        .help(format!("look at where pip takes {REQUIREMENT} from, {}", own_build(Package::Training))))
-}
-
-fn sha256(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn another_wheel_is_refused() {
-        let folder = tempfile::tempdir().unwrap();
-        let wheel = folder.path().join("other.whl");
-        fs::write(&wheel, "PK").unwrap();
-        let error = unpack(&wheel, &folder.path().join("runtime")).unwrap_err();
-        assert!(error.to_string().contains("other.whl: not the file that was tested"), "{error}");
-        assert!(error.to_string().contains(WHEEL_SHA256), "{error}");
     }
 }

@@ -2,8 +2,7 @@
 
 use super::super::metrics::{EpochReport, Event, Measures, StepReport};
 use super::super::run_folder::RunFolder;
-use crate::{Error, Result};
-use std::fs::File;
+use crate::{Error, Result, files};
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 
@@ -24,7 +23,7 @@ impl History {
     /// Where there is none, a line is no event, or there is no step yet.
     pub fn read(folder: &Path) -> Result<Self> {
         let path = folder.join(RunFolder::METRICS);
-        let file = File::open(&path)
+        let file = files::open(&path)
             .map_err(|error| Error::io("read the metrics", &path, &error).help("name the folder of a run"))?;
         let mut reader = BufReader::new(file);
         let (mut history, mut line, mut number) = (Self::default(), String::new(), 0);

@@ -8,10 +8,9 @@ use super::machine::Machine;
 use super::number::{duration, number, percent};
 use super::numbers::NUMBERS;
 use super::panels;
-use crate::{Error, Result};
+use crate::{Error, Result, files};
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 use std::collections::HashSet;
-use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The rows of the table of epochs, at most.
@@ -132,12 +131,12 @@ fn page(title: &str, body: &Markup) -> String {
 }
 
 fn save(file: &Path, page: String) -> Result<()> {
-    fs::write(file, page).map_err(|error| Error::io("write the report", file, &error))
+    files::replace(file, true, page, "write the report")
 }
 
 fn config(folder: &Path) -> Result<Option<String>> {
     let file = folder.join(RunFolder::CONFIG);
-    match fs::read_to_string(&file) {
+    match files::read_to_string(&file) {
         Ok(text) => Ok(Some(text)),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(Error::io("read the configuration", &file, &error)),
@@ -282,6 +281,7 @@ mod tests {
     use super::*;
     use crate::train::{Event, Measures, StepReport};
     use std::fmt::Write as _;
+    use std::fs;
 
     /// A folder with a run of `epochs` epochs of `steps` steps.
     fn run(folder: &Path, epochs: u64, steps: u64) {

@@ -1,0 +1,39 @@
+//! The last resort: what becomes of a panic, which is a fault of ours.
+
+use crate::{Error, Result, quietly};
+use std::backtrace::{Backtrace, BacktraceStatus};
+use std::panic::{self, AssertUnwindSafe, PanicHookInfo};
+use std::sync::{Mutex, PoisonError};
+
+/// What the first panic said that nobody expected, and where.
+static FIRST: Mutex<Option<String>> = Mutex::new(None);
+
+/// What `program` returns, or, where it or a thread of it has panicked, an error that says so. Nothing is printed
+/// meanwhile.
+pub(super) fn caught<T>(program: impl FnOnce() -> Result<T>) -> Result<T> {
+    panic::set_hook(Box::new(note));
+    let outcome = panic::catch_unwind(AssertUnwindSafe(program));
+    let first = FIRST.lock().unwrap_or_else(PoisonError::into_inner).take();
+    match (outcome, first) {
+        (Ok(outcome), None) => outcome,
+        // A thread's, whatever became of the rest.
+        (_, Some(said)) => Err(Error::internal(said)),
+        (Err(panic), None) => Err(Error::internal(quietly::said(panic))),
+    }
+}
+
+fn note(info: &PanicHookInfo<'_>) {
+    // Others' code panics on input, and who called it makes an error of that.
+    if quietly::is_expected() {
+        return;
+    }
+    let place = info.location().map(|place| format!(" ({}:{})", place.file(), place.line())).unwrap_or_default();
+    let backtrace = Backtrace::capture();
+    let trace = match backtrace.status() {
+        BacktraceStatus::Captured => format!("; {backtrace}"),
+        _ => String::new(),
+    };
+    let said = info.payload_as_str().unwrap_or("an unknown failure");
+    let mut first = FIRST.lock().unwrap_or_else(PoisonError::into_inner);
+    first.get_or_insert_with(|| format!("{said}{place}{trace}"));
+}
