@@ -47,6 +47,19 @@ fn models_compute_what_they_computed() {
     println!("{}", python::run(oracle().unwrap().arg("check").arg(folder.path())));
 }
 
+/// Where `GNP_OPERATOR_TABLE=write` is set, the table is written anew.
+#[test]
+fn the_table_of_operators_is_the_standards() {
+    let Some(mut operators) = oracle() else { return println!("skipped: needs python3 with venv") };
+    let printed = python::run(operators.arg("operators"));
+    let table = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/schema/operators.txt");
+    if std::env::var("GNP_OPERATOR_TABLE").is_ok_and(|choice| choice == "write") {
+        fs::write(&table, &printed).unwrap();
+    }
+    assert!(printed.lines().count() > 250, "{printed}");
+    assert_eq!(fs::read_to_string(table).unwrap(), printed);
+}
+
 #[test]
 fn every_change_of_the_standard_is_known() {
     let Some(mut history) = oracle() else { return println!("skipped: needs python3 with venv") };
