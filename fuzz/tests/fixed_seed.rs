@@ -32,16 +32,17 @@ fn feed(target: &str, inputs: u64) {
 
 #[test]
 fn what_fails_is_seen_and_kept() {
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("faulty");
+    let folder = tempfile::tempdir().unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_gnp-fuzz"));
-    command.args(["faulty", "--inputs", "5", "--failures"]).arg(&folder);
+    command.args(["faulty", "--inputs", "5", "--failures"]).arg(folder.path());
     let output = command.output().unwrap();
     let said = String::from_utf8(output.stdout).unwrap();
     assert_eq!(output.status.code(), Some(1), "{said}");
     for failure in ["panic: ", "memory: ", "abort: ", "segmentation fault: "] {
         assert_eq!(said.lines().filter(|line| line.contains(&format!("1 × {failure}"))).count(), 1, "{failure}{said}");
     }
-    let mut kept: Vec<_> = fs::read_dir(folder.join("faulty")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let mut kept: Vec<_> =
+        fs::read_dir(folder.path().join("faulty")).unwrap().map(|entry| entry.unwrap().path()).collect();
     kept.sort_unstable();
     let kept: Vec<_> = kept.into_iter().map(|path| fs::read_to_string(path).unwrap()).collect();
     assert_eq!(kept, ["abort", "memory", "panic", "overflow"]);
