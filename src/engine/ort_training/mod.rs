@@ -19,7 +19,7 @@ use crate::contract::{ALPHA, R};
 use crate::graph::{Facts, ranges};
 use crate::onnx::proto::ValueInfoProto;
 use crate::onnx::{self, Model};
-use crate::{Error, Result};
+use crate::{Error, Result, files};
 use api::TrainingApi;
 use session::{Session, Signature};
 use std::collections::HashMap;
@@ -105,6 +105,11 @@ impl OrtTraining {
     /// model does not fit it.
     pub fn load(runtime: &Runtime, artifacts: &Artifacts, options: &Options) -> Result<Self> {
         let api = TrainingApi::load(runtime)?;
+        // ONNX Runtime reads it itself, a folder too, and would wait for a pipe.
+        if !artifacts.checkpoint.is_dir() {
+            let file = &artifacts.checkpoint;
+            files::open(file).map_err(|e| Error::io("open the checkpoint", file, &e))?;
+        }
         let session_options = SessionOptions::new(api.ort, runtime, options)?;
         let session = Session::new(api, artifacts, &session_options)?;
 
