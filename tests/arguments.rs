@@ -25,7 +25,7 @@ fn numbers_have_upper_bounds() {
         ("--evaluate-every", None, "at most 1000000000 are taken"),
         ("--patience", None, "at most 1000000000 are taken"),
         ("--gr-warmup-steps", Some("--gr-warmup=r"), "at most 1000000000 are taken"),
-        ("--warmup", None, "expected a number of steps"),
+        ("--warmup", None, "--warmup"),
         ("--workers", None, "at most 1024 are taken"),
         ("--image-size", None, "at most 16777216 are taken"),
         ("--cutout", None, "at most 16777216 are taken"),
