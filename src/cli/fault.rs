@@ -8,25 +8,24 @@ use std::sync::{Mutex, PoisonError};
 /// What the first panic said that nobody expected, and where.
 static FIRST: Mutex<Option<String>> = Mutex::new(None);
 
+/// The same of one that may have been expected: it matters where nobody has made an error of it.
+static PERHAPS: Mutex<Option<String>> = Mutex::new(None);
+
 /// What `program` returns, or, where it or a thread of it has panicked, an error that says so. Nothing is printed
 /// meanwhile.
 pub(super) fn caught<T>(program: impl FnOnce() -> Result<T>) -> Result<T> {
     panic::set_hook(Box::new(note));
     let outcome = panic::catch_unwind(AssertUnwindSafe(program));
-    let first = FIRST.lock().unwrap_or_else(PoisonError::into_inner).take();
+    let [first, perhaps] = [&FIRST, &PERHAPS].map(|said| said.lock().unwrap_or_else(PoisonError::into_inner).take());
     match (outcome, first) {
         (Ok(outcome), None) => outcome,
         // A thread's, whatever became of the rest.
         (_, Some(said)) => Err(Error::internal(said)),
-        (Err(panic), None) => Err(Error::internal(quietly::said(panic))),
+        (Err(panic), None) => Err(Error::internal(perhaps.unwrap_or_else(|| quietly::said(panic)))),
     }
 }
 
 fn note(info: &PanicHookInfo<'_>) {
-    // Others' code panics on input, and who called it makes an error of that.
-    if quietly::is_expected() {
-        return;
-    }
     let place = info.location().map(|place| format!(" ({}:{})", place.file(), place.line())).unwrap_or_default();
     let backtrace = Backtrace::capture();
     let trace = match backtrace.status() {
@@ -34,6 +33,8 @@ fn note(info: &PanicHookInfo<'_>) {
         _ => String::new(),
     };
     let said = info.payload_as_str().unwrap_or("an unknown failure");
-    let mut first = FIRST.lock().unwrap_or_else(PoisonError::into_inner);
-    first.get_or_insert_with(|| format!("{said}{place}{trace}"));
+    // Others' code panics on input, and who called it makes an error of that.
+    let place_of = if quietly::is_expected() { &PERHAPS } else { &FIRST };
+    let mut noted = place_of.lock().unwrap_or_else(PoisonError::into_inner);
+    noted.get_or_insert_with(|| format!("{said}{place}{trace}"));
 }

@@ -177,8 +177,9 @@ impl Trainee {
             .help("name it with --forward")),
             Self::Step(this) => {
                 let models = this.forward.iter().chain([&this.step]);
-                let data = models.map(onnx::external_files).collect::<Result<Vec<_>>>()?.concat();
-                files::ensure_no_input(output, data)
+                let mut inputs = models.clone().map(onnx::external_files).collect::<Result<Vec<_>>>()?.concat();
+                inputs.extend(models.map(|model| model.path().to_owned()));
+                files::ensure_no_input(output, inputs)
             }
             Self::Artifacts(_) => Ok(()),
         }

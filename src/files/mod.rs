@@ -35,17 +35,27 @@ pub fn open(path: impl AsRef<Path>) -> io::Result<File> {
 /// As [`open`], and where it cannot be read.
 pub fn read(path: impl AsRef<Path>) -> io::Result<Vec<u8>> {
     let mut file = open(path)?;
-    let mut bytes = Vec::with_capacity(file.metadata().map_or(0, |metadata| metadata.len() as usize));
+    let mut bytes = Vec::new();
+    bytes.try_reserve_exact(usize::try_from(file.metadata()?.len()).unwrap_or(usize::MAX))?;
     file.read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 
+/// No text that anybody writes has more bytes.
+const LONGEST_TEXT: u64 = 64 << 20;
+
 /// The text of a regular file.
 ///
 /// # Errors
-/// As [`read`], and where it is not UTF-8.
+/// As [`read`], and where it is not UTF-8, or has more than 64 MiB.
 pub fn read_to_string(path: impl AsRef<Path>) -> io::Result<String> {
-    String::from_utf8(read(path)?).map_err(|_| io::Error::new(ErrorKind::InvalidData, "it is not text in UTF-8"))
+    let mut bytes = Vec::new();
+    open(path)?.take(LONGEST_TEXT + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > LONGEST_TEXT {
+        let what = format!("it has more than {LONGEST_TEXT} bytes, which no text of this kind has");
+        return Err(io::Error::new(ErrorKind::InvalidData, what));
+    }
+    String::from_utf8(bytes).map_err(|_| io::Error::new(ErrorKind::InvalidData, "it is not text in UTF-8"))
 }
 
 fn require_regular(metadata: &Metadata) -> io::Result<()> {
@@ -152,7 +162,7 @@ fn inherit_permissions(file: &File, path: &Path) {
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt as _;
-        let mode = fs::metadata(path).map_or(0o644, |m| m.permissions().mode());
+        let mode = fs::metadata(path).map_or(0o644, |m| m.permissions().mode() & 0o777);
         _ = file.set_permissions(fs::Permissions::from_mode(mode));
     }
     #[cfg(not(unix))]
@@ -274,6 +284,16 @@ mod tests {
         assert!(failed.is_err());
         assert_eq!(fs::read(&path).unwrap(), b"old");
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_text_is_no_longer_than_texts_are() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("sparse");
+        File::create(&path).unwrap().set_len(1 << 40).unwrap();
+        assert!(read_to_string(&path).unwrap_err().to_string().contains("it has more than"));
+        fs::write(&path, [0xff]).unwrap();
+        assert_eq!(read_to_string(&path).unwrap_err().to_string(), "it is not text in UTF-8");
     }
 
     #[test]

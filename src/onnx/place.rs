@@ -46,25 +46,30 @@ pub fn place_file(from: &Path, to: &Path, placement: Placement, force: bool, wat
     }
     ensure_free(to, force)?;
     fs::create_dir_all(folder_of(to)).map_err(|e| Error::io("make the folder", folder_of(to), &e))?;
+    let cannot = |e: io::Error| Error::io("copy the file", from, &e).in_file(to);
+    let source = files::open(from).map_err(cannot)?;
+    let permissions = source.metadata().map_err(cannot)?.permissions();
     let staging = Staging::beside(to)?;
     let new = staging.path();
-    let linked = reflink_copy::reflink(from, &new).is_ok()
-        || (placement == Placement::MayLink && fs::canonicalize(from).and_then(|f| fs::hard_link(f, &new)).is_ok());
-    if !linked {
-        copy(from, &new, &mut |done, total| watch(&Copying { file: to, done, total }))
-            .map_err(|e| Error::io("copy the file", from, &e).in_file(to))?;
+    if reflink_copy::reflink(from, &new).is_ok() {
+        fs::set_permissions(&new, of_data(permissions)).map_err(cannot)?;
+    } else {
+        // A link has the permissions of the file.
+        let may_link = placement == Placement::MayLink && !can_be_run(&permissions);
+        if !(may_link && fs::canonicalize(from).and_then(|f| fs::hard_link(f, &new)).is_ok()) {
+            copy(&source, &new, &mut |done, total| watch(&Copying { file: to, done, total })).map_err(cannot)?;
+        }
     }
     files::persist(&staging, to, force)
 }
 
 /// Copies bytes and permissions, but that to run it; the bytes are on the disk when this returns.
-fn copy(from: &Path, to: &Path, progress: &mut dyn FnMut(u64, u64)) -> io::Result<()> {
-    let from = files::open(from)?;
+fn copy(from: &fs::File, to: &Path, progress: &mut dyn FnMut(u64, u64)) -> io::Result<()> {
     let metadata = from.metadata()?;
     let mut to = fs::File::create_new(to)?;
     let mut done = 0;
     loop {
-        match io::copy(&mut (&from).take(CHUNK), &mut to)? {
+        match io::copy(&mut from.take(CHUNK), &mut to)? {
             0 => break,
             copied => done += copied,
         }
@@ -83,6 +88,19 @@ fn of_data(permissions: fs::Permissions) -> fs::Permissions {
     }
     #[cfg(not(unix))]
     permissions
+}
+
+fn can_be_run(permissions: &fs::Permissions) -> bool {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+        permissions.mode() & 0o111 != 0
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = permissions;
+        false
+    }
 }
 
 /// Whether there is something at `to` that a copy of `from` would replace, or a link.
@@ -160,7 +178,7 @@ mod tests {
         let bytes: Vec<u8> = (0..CHUNK + 5).map(|i| (i % 251) as u8).collect();
         fs::write(&a, &bytes).unwrap();
         let mut told = Vec::new();
-        copy(&a, &b, &mut |done, total| told.push((done, total))).unwrap();
+        copy(&fs::File::open(&a).unwrap(), &b, &mut |done, total| told.push((done, total))).unwrap();
         assert_eq!(told, [(CHUNK, CHUNK + 5), (CHUNK + 5, CHUNK + 5)]);
         assert!(fs::read(&b).unwrap() == bytes);
     }

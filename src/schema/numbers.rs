@@ -9,6 +9,24 @@ const MOST_AXES: usize = 64;
 /// A larger number says how much of something there is in no model: strides, pads, kernels, groups.
 const LARGEST: i64 = 1 << 31;
 
+/// Attributes that are on or off.
+const SWITCHES: [&str; 14] = [
+    "allowzero",
+    "ceil_mode",
+    "count_include_pad",
+    "exclusive",
+    "inverse",
+    "keepdims",
+    "largest",
+    "noop_with_empty_axes",
+    "onesided",
+    "reverse",
+    "select_last_index",
+    "sorted",
+    "transA",
+    "transB",
+];
+
 /// What is known of a node's inputs.
 pub(crate) trait Known {
     /// The sizes of an input, each as far as it is known; none where not even their number is.
@@ -56,17 +74,24 @@ impl<K: Known> Numbers<'_, K> {
                 _ => {}
             }
         }
+        self.switches()?;
+        // No operator has an axis that no tensor has.
+        self.axis_attribute(None)?;
         let rank = self.rank(0);
         match self.node.op_type() {
             "Transpose" => self.permutation(),
             "Concat" | "Softmax" | "LogSoftmax" | "Hardmax" | "Gather" | "GatherElements" | "ScatterElements"
-            | "Split" | "ArgMax" | "ArgMin" | "LayerNormalization" | "TopK" | "LpNormalization" | "SplitToSequence" => {
+            | "Split" | "ArgMax" | "ArgMin" | "LayerNormalization" | "RMSNormalization" | "TopK"
+            | "LpNormalization" | "SplitToSequence" => {
                 self.axis_attribute(rank)?;
                 match self.node.op_type() {
-                    "LayerNormalization" => self.has_axes(0, 1),
+                    "LayerNormalization" | "RMSNormalization" => self.has_axes(0, 1),
                     "Gather" => self.places(),
                     "Split" => self.split(),
-                    "TopK" => self.sizes("its number of elements", self.ints(1).as_deref(), 0),
+                    "TopK" => {
+                        self.is_one(1)?;
+                        self.sizes("its number of elements", self.ints(1).as_deref(), 0)
+                    }
                     _ => Ok(()),
                 }
             }
@@ -77,9 +102,26 @@ impl<K: Known> Numbers<'_, K> {
             "Flatten" => self.axis_attribute(rank.map(|rank| rank + 1)),
             "OneHot" => {
                 self.axis_attribute(rank.map(|rank| rank + 1))?;
+                self.is_one(1)?;
                 self.sizes("its depth", self.ints(1).as_deref(), 1)
             }
-            "CumSum" | "CumProd" => self.axes("its axis", self.ints(1).as_deref(), rank),
+            "CumSum" | "CumProd" => {
+                self.is_one(1)?;
+                self.axes("its axis", self.ints(1).as_deref(), rank)
+            }
+            "Range" => (0..3).try_for_each(|input| self.is_one(input)),
+            "Clip" | "Dropout" => (1..3).try_for_each(|input| self.is_one(input)),
+            "DFT" => {
+                self.has_axes(0, 2)?;
+                (1..3).try_for_each(|input| self.is_one(input))?;
+                self.sizes("its length", self.ints(1).as_deref(), 1)?;
+                self.axes("its axis", self.ints(2).as_deref(), rank)
+            }
+            "STFT" => self.is_one(1).and_then(|()| self.is_one(3)),
+            "HannWindow" | "HammingWindow" | "BlackmanWindow" => {
+                self.is_one(0)?;
+                self.sizes("its size", self.ints(0).as_deref(), 0)
+            }
             "Squeeze" | "ReduceSum" | "ReduceMean" | "ReduceMax" | "ReduceMin" | "ReduceProd" | "ReduceL1"
             | "ReduceL2" | "ReduceLogSum" | "ReduceLogSumExp" | "ReduceSumSquare" => {
                 self.axes("its axes", self.ints(1).as_deref(), rank)?;
@@ -134,7 +176,8 @@ impl<K: Known> Numbers<'_, K> {
                 self.has_exactly(0, 4)?;
                 self.positive("blocksize")
             }
-            "Trilu" | "EyeLike" | "Det" => self.has_axes(0, if self.node.op_type() == "EyeLike" { 1 } else { 2 }),
+            "Trilu" => self.has_axes(0, 2).and_then(|()| self.is_one(1)),
+            "EyeLike" | "Det" => self.has_axes(0, if self.node.op_type() == "EyeLike" { 1 } else { 2 }),
             "LSTM" | "GRU" | "RNN" => {
                 self.has_exactly(0, 3)?;
                 self.positive("hidden_size")
@@ -152,6 +195,26 @@ impl<K: Known> Numbers<'_, K> {
 
     fn ints(&self, input: usize) -> Option<Vec<i64>> {
         self.node.input(input).and_then(|_| self.known.ints(input))
+    }
+
+    /// What is on or off is 0 or 1.
+    fn switches(&self) -> Fits {
+        let is_neither = |name: &&&str| self.node.attribute(name).is_some_and(|a| !(0..=1).contains(&a.i()));
+        match SWITCHES.iter().find(is_neither) {
+            Some(name) => Err(format!("its attribute `{name}` is {}; expected 0 or 1", self.node.int(name, 0))),
+            None => Ok(()),
+        }
+    }
+
+    /// An input that is a single number, where it is given.
+    fn is_one(&self, input: usize) -> Fits {
+        let sizes = self.node.input(input).and_then(|_| self.known.sizes(input));
+        match sizes.and_then(|sizes| sizes.into_iter().collect::<Option<Vec<i64>>>()) {
+            Some(sizes) if sizes.iter().any(|size| *size != 1) => {
+                Err(format!("its input {input} is {sizes:?}; expected a single number"))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// An axis from −rank to rank − 1.

@@ -66,6 +66,26 @@ fn text(dim: &TDim) -> String {
     }
 }
 
+/// An expression of more terms is no size that a reader or a rule makes something of, and would grow with every node.
+const LONGEST: usize = 32;
+
+/// Whether an expression is not so long that a symbol should take its place.
+pub(super) fn is_short(dim: &TDim) -> bool {
+    fn count(dim: &TDim, left: &mut usize) -> bool {
+        let Some(fewer) = left.checked_sub(1) else { return false };
+        *left = fewer;
+        match dim {
+            TDim::Val(_) | TDim::Sym(_) => true,
+            TDim::Add(of) | TDim::Mul(of) | TDim::Broadcast(of) | TDim::Min(of) | TDim::Max(of) => {
+                of.iter().all(|dim| count(dim, left))
+            }
+            TDim::MulInt(_, of) | TDim::Div(of, _) => count(of, left),
+            TDim::Ge(a, b) | TDim::Eq(a, b) => count(a, left) && count(b, left),
+        }
+    }
+    count(dim, &mut LONGEST.clone())
+}
+
 /// The symbols of an expression satisfy `holds`, every one of them.
 pub(super) fn all_symbols(dim: &TDim, holds: &impl Fn(&tract_onnx::prelude::Symbol) -> bool) -> bool {
     dim.symbols().iter().all(holds)

@@ -52,7 +52,7 @@ impl Operators {
             return None;
         }
         // Models repeat their blocks.
-        let question = (operation(node), inputs);
+        let question = (operation(node), without_empty(node, inputs));
         if let Some(outputs) = self.answered.get(&question) {
             return outputs.clone();
         }
@@ -102,6 +102,18 @@ impl Operators {
         let build = self.onnx.op_register.0.get(&node.op_type)?;
         build(&context, node).ok().map(|(operator, _)| operator)
     }
+}
+
+/// Operators to which a list without elements says something.
+const WITH_LISTS: [&str; 6] = ["Reshape", "Expand", "ConstantOfShape", "Resize", "Squeeze", "Unsqueeze"];
+
+/// The inputs without the numbers of those that have none: some rules read the first.
+fn without_empty(node: &NodeProto, inputs: TVec<InferenceFact>) -> TVec<InferenceFact> {
+    if WITH_LISTS.contains(&node.op_type()) || node.op_type().starts_with("Reduce") {
+        return inputs;
+    }
+    let is_empty = |fact: &InferenceFact| fact.value.concretize().is_some_and(|tensor| tensor.len() == 0);
+    inputs.into_iter().map(|fact| if is_empty(&fact) { fact.without_value() } else { fact }).collect()
 }
 
 /// Whether the attribute `axis`, if there is one, is an axis of the first input, or at most the one after its last.

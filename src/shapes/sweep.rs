@@ -1,7 +1,7 @@
 //! The pass over the nodes.
 
 use super::convert::{
-    all_symbols, closed, entries, floats, from_datum_type, from_tract_dim, ints, small_tensor, to_tract,
+    all_symbols, closed, entries, floats, from_datum_type, from_tract_dim, ints, is_short, small_tensor, to_tract,
 };
 use super::declared::{declared, of_tensor};
 use super::operators::Operators;
@@ -225,7 +225,7 @@ impl<'b> Sweep<'b> {
             }
             // A symbol of a graph that tract made for itself and dropped says nothing.
             let lives = |symbol: &Symbol| symbol.scope().as_ref() == Some(scope);
-            if !dim.concretize().is_some_and(|dim| all_symbols(&dim, &lives)) {
+            if !dim.concretize().is_some_and(|dim| is_short(&dim) && all_symbols(&dim, &lives)) {
                 *dim = GenericFactoid::Only(scope.new_with_prefix(&format!("{name}[{axis}]")).into());
             }
         }

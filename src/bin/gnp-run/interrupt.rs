@@ -41,7 +41,7 @@ fn end_soon() {
     while is_saving() {
         thread::sleep(Duration::from_millis(20));
     }
-    cli::say("ended amid a step; with --resume the run goes on from its last checkpoint, where it has one");
+    cli::say("ended amid a step; the run goes on from its last checkpoint, where it has one");
     end(143);
 }
 

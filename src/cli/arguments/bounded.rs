@@ -1,5 +1,6 @@
 //! Upper bounds of numbers: what is beyond them is a slip, and would end as an overflow or for want of memory.
 
+use crate::train::Span;
 use std::num::NonZero;
 use std::str::FromStr;
 use std::thread::available_parallelism;
@@ -20,6 +21,16 @@ pub fn at_most<T: FromStr<Err: ToString>, const MOST: u64>(text: &str) -> Result
         return Err(format!("at most {MOST} are taken"));
     }
     text.parse().map_err(|error: T::Err| error.to_string())
+}
+
+/// A length of a run, of at most [`MANY`] steps or epochs.
+pub fn span(text: &str) -> Result<Span, String> {
+    let span = text.parse().map_err(|error: crate::Error| error.to_string())?;
+    let is_beyond = match span {
+        Span::Steps(steps) => steps > MANY,
+        Span::Epochs(epochs) => epochs > MANY as f64,
+    };
+    if is_beyond { Err(format!("at most {MANY} are taken")) } else { Ok(span) }
 }
 
 /// A number of threads: no more than the machine runs at a time.

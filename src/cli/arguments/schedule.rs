@@ -1,5 +1,6 @@
 //! What each step of a run is taken with: the learning rate, and which steps have the penalty.
 
+use super::bounded;
 use crate::train::{Schedule, Span};
 use crate::{Error, Result};
 use clap::{Args, ValueEnum};
@@ -24,7 +25,7 @@ pub struct ScheduleArguments {
     #[arg(long, allow_negative_numbers = true, value_name = "SHARE")]
     final_lr: Option<f64>,
     /// How long the learning rate rises to its peak: a number of steps, or of epochs as in 5ep [default: 0]
-    #[arg(long, value_name = "SPAN")]
+    #[arg(long, value_name = "SPAN", value_parser = bounded::span)]
     warmup: Option<Span>,
 
     /// Take each step with the penalty with this probability, else plainly

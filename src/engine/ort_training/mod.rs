@@ -19,7 +19,7 @@ use crate::contract::{ALPHA, R};
 use crate::graph::{Facts, ranges};
 use crate::onnx::proto::ValueInfoProto;
 use crate::onnx::{self, Model};
-use crate::{Error, Result};
+use crate::{Error, Result, files};
 use api::TrainingApi;
 use session::{Session, Signature};
 use std::collections::HashMap;
@@ -61,6 +61,17 @@ impl Artifacts {
             optimizer_model: folder.join(OPTIMIZER_MODEL),
             checkpoint: folder.join(CHECKPOINT),
         }
+    }
+
+    /// Checks that all are files: ONNX Runtime reads them itself, and would wait for a pipe. A checkpoint may be a folder.
+    fn check_files(&self) -> Result<()> {
+        let Self { training_model, eval_model, optimizer_model, checkpoint } = self;
+        let checkpoint = Some(checkpoint).filter(|path| !path.is_dir()).map(|file| ("read the checkpoint", file));
+        let models = [training_model, optimizer_model].into_iter().chain(eval_model);
+        for (doing, file) in models.map(|file| ("read the model", file)).chain(checkpoint) {
+            files::open(file).map_err(|e| Error::io(doing, file, &e))?;
+        }
+        Ok(())
     }
 }
 
@@ -105,6 +116,7 @@ impl OrtTraining {
     /// model does not fit it.
     pub fn load(runtime: &Runtime, artifacts: &Artifacts, options: &Options) -> Result<Self> {
         let api = TrainingApi::load(runtime)?;
+        artifacts.check_files()?;
         let session_options = SessionOptions::new(api.ort, runtime, options)?;
         let session = Session::new(api, artifacts, &session_options)?;
 
