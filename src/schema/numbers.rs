@@ -228,11 +228,14 @@ impl<K: Known> Numbers<'_, K> {
     /// Axes from −rank to rank − 1, none twice.
     fn axes(&self, what: &str, axes: Option<&[i64]>, rank: Option<usize>) -> Fits {
         let Some(axes) = axes else { return Ok(()) };
+        let beyond = |axis: &&i64| axis.unsigned_abs() > MOST_AXES as u64;
+        if let Some(axis) = axes.iter().find(beyond) {
+            return Err(format!("{what} is {axis}, which no tensor has"));
+        }
         let rank = match rank {
             // Of a number without axes, engines take the first for itself.
             Some(rank) => rank.max(1) as i64,
-            None if axes.iter().all(|axis| axis.unsigned_abs() <= MOST_AXES as u64) => return Ok(()),
-            None => MOST_AXES as i64,
+            None => return Ok(()),
         };
         let mut seen = [false; MOST_AXES + 1];
         for axis in axes {
