@@ -297,3 +297,29 @@ fn inputs_that_are_no_files_are_not_waited_for() {
     }
     assert!(!path("out").exists());
 }
+
+#[test]
+fn what_lies_among_data_and_is_no_file_is_not_waited_for() {
+    for name in [
+        "x_train.npy",
+        "train-images-idx3-ubyte",
+        "data_batch_1.bin",
+        "train/cat/1.png",
+        "data.npz",
+        "data.safetensors",
+        "table.csv",
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let training = Training::new(folder.path());
+        let data = folder.path().join("data");
+        let pipe = data.join(name);
+        fs::create_dir_all(pipe.parent().unwrap()).unwrap();
+        assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        let given =
+            if name.ends_with(".npz") || name.ends_with("ors") || name.ends_with(".csv") { &pipe } else { &data };
+        let mut run = assert_cmd::Command::cargo_bin("gnp-run").unwrap();
+        run.timeout(std::time::Duration::from_secs(20));
+        run.arg(&training.step).arg("--data").arg(given).args(["--target", "y"]).args(["--epochs", "1"]);
+        refusal(run.arg("--out").arg(folder.path().join("out")));
+    }
+}

@@ -6,7 +6,7 @@
 
 use super::array::{Array, Values};
 use super::{Dataset, Part, memory};
-use crate::{Error, Result};
+use crate::{Error, Result, files};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -73,7 +73,7 @@ impl Cifar {
         let length = fs::metadata(file).map_err(unreadable)?.len();
         // Once as it stands in the file, once beside those of the other files.
         memory::ensure("the file", length.checked_mul(2)).map_err(|error| error.in_file(file))?;
-        let bytes = fs::read(file).map_err(unreadable)?;
+        let bytes = files::read(file).map_err(unreadable)?;
         let size = label_bytes + PIXELS;
         let damaged =
             |what: String| Error::input(what).in_file(file).help("download CIFAR's binary version again and unpack it");
@@ -104,7 +104,7 @@ impl Cifar {
             return Ok(Vec::new());
         }
         let text =
-            fs::read_to_string(&file).map_err(|error| Error::io("read the names of the classes", &file, &error))?;
+            files::read_to_string(&file).map_err(|error| Error::io("read the names of the classes", &file, &error))?;
         Ok(text.lines().map(str::trim).filter(|name| !name.is_empty()).map(str::to_owned).collect())
     }
 }

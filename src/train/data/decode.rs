@@ -3,7 +3,7 @@
 use super::memory;
 use super::resize::{resize, sides};
 use crate::train::augment::Region;
-use crate::{Error, Result};
+use crate::{Error, Result, files};
 use image::{GenericImageView, ImageReader};
 use std::fmt::Display;
 use std::fs;
@@ -39,7 +39,7 @@ pub(super) fn read(
     };
     let length = fs::metadata(path).map_err(unreadable)?.len();
     memory::ensure("the file", Some(length)).map_err(|error| error.in_file(path))?;
-    let bytes = fs::read(path).map_err(unreadable)?;
+    let bytes = files::read(path).map_err(unreadable)?;
     decode(&bytes, shape, region).map_err(|error| {
         error.in_file(path).help("replace the image, or take it out of the data and begin the run anew")
     })

@@ -5,9 +5,8 @@
 
 use super::array::{Array, ByteOrder, Dtype, Values};
 use super::memory;
-use crate::{Error, Result};
+use crate::{Error, Result, files};
 use flate2::bufread::MultiGzDecoder;
-use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 
@@ -18,7 +17,7 @@ pub(super) const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
 /// # Errors
 /// Where the file cannot be read, is not IDX, or has fewer or more elements than its header says.
 pub fn read(path: &Path) -> Result<Array> {
-    let file = File::open(path).map_err(|error| Error::io("open the file", path, &error))?;
+    let file = files::open(path).map_err(|error| Error::io("open the file", path, &error))?;
     let length = file.metadata().map_err(|error| Error::io("look at the file", path, &error))?.len();
     let mut file = BufReader::new(file);
     let start = file.fill_buf().map_err(|error| Error::io("read the file", path, &error))?;

@@ -9,8 +9,7 @@ use super::npz::Npz;
 use super::safetensors::SafetensorsFile;
 use super::table::{Columns, Table};
 use super::{Data, Dataset, Options, Part, idx, npy};
-use crate::{Error, Result};
-use std::fs::File;
+use crate::{Error, Result, files};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
@@ -194,7 +193,7 @@ impl Source {
 /// The first bytes of a file.
 fn start_of(path: &Path) -> Result<Vec<u8>> {
     let mut start = Vec::new();
-    let file = File::open(path).map_err(|error| Error::io("open the data", path, &error))?;
+    let file = files::open(path).map_err(|error| Error::io("open the data", path, &error))?;
     file.take(8).read_to_end(&mut start).map_err(|error| Error::io("read the data", path, &error))?;
     Ok(start)
 }

@@ -3,11 +3,10 @@
 use super::array::{Array, ByteOrder, Dtype, Values};
 use super::memory;
 use super::named::NamedArrays;
-use crate::{Error, Result};
+use crate::{Error, Result, files};
 use ndarray_npy::npy::header::Header;
 use std::cmp::Ordering;
 use std::fmt::Display;
-use std::fs::File;
 use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
 
@@ -23,7 +22,7 @@ const DEEPEST_HEADER: usize = 4;
 /// # Errors
 /// Where the file cannot be read, is damaged, or has elements that cannot be trained on.
 pub(super) fn read(path: &Path) -> Result<Array> {
-    let file = File::open(path).map_err(|error| Error::io("open the file", path, &error))?;
+    let file = files::open(path).map_err(|error| Error::io("open the file", path, &error))?;
     let length = file.metadata().map_err(|error| Error::io("look at the file", path, &error))?.len();
     decode(BufReader::new(file), length, "the array")
         .map_err(|error| error.in_file(path).help("save the array again with numpy.save, or download the file again"))

@@ -3,7 +3,7 @@
 use super::array::Array;
 use super::named::NamedArrays;
 use super::{memory, npy};
-use crate::{Error, Result};
+use crate::{Error, Result, files};
 use std::fs::File;
 use std::io::BufReader;
 use std::path::{Path, PathBuf};
@@ -21,7 +21,7 @@ impl Npz {
     /// # Errors
     /// Where the file cannot be read or is no `.npz` archive.
     pub fn open(path: &Path) -> Result<Self> {
-        let file = File::open(path).map_err(|error| Error::io("open the file", path, &error))?;
+        let file = files::open(path).map_err(|error| Error::io("open the file", path, &error))?;
         let archive = ZipArchive::new(BufReader::new(file)).map_err(|error| {
             Error::input(format!("not a readable .npz archive: {error}"))
                 .in_file(path)

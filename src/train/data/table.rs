@@ -3,7 +3,7 @@
 use super::array::{Array, Values, element_count};
 use super::{Dataset, Options, memory};
 use crate::choice::{listed, nearest};
-use crate::{Error, Result};
+use crate::{Error, Result, files};
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
@@ -42,7 +42,8 @@ impl Table {
             };
             Error::input(message).in_file(path).help("expected a CSV file in UTF-8, with commas and a header")
         };
-        let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).from_path(path).map_err(unreadable)?;
+        let opened = files::open(path).map_err(|error| Error::io("read the table", path, &error))?;
+        let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).from_reader(opened);
         let names: Vec<String> = reader.headers().map_err(unreadable)?.iter().map(str::to_owned).collect();
         if let Some(number) = names.iter().find_map(|name| number(name)) {
             return Err(Error::input(format!(
