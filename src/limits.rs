@@ -9,7 +9,7 @@ use crate::{Error, Result};
 /// How many nodes calls of functions may make of a node of the file.
 pub const GROWTH: usize = 32;
 /// A model of so many nodes is small.
-const SMALL: usize = 20_000;
+const SMALL: usize = 5_000;
 
 /// What a rewrite may make.
 ///

@@ -78,7 +78,7 @@ fn hostile() -> Vec<(&'static str, ModelProto, &'static str)> {
         with(node("Concat", &[&from, &from], if i == 39 { "y" } else { &to }), AttributeProto::int("axis", 0))
     });
     vec![
-        ("functions_doubling", functions(30, 2), "more than 20000 nodes"),
+        ("functions_doubling", functions(30, 2), "more than 5000 nodes"),
         ("functions_deep", functions(20_000, 1), "more than 100 deep"),
         ("concat_doubling", after_weight(doubled.collect(), vec![]), "(Concat): the value"),
         (

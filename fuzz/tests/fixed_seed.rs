@@ -59,6 +59,8 @@ macro_rules! targets {
 
 // As many as a processor manages in some five seconds, with code that is not optimised.
 targets! {
+    model: 600,
+    artifact: 1_500,
     step: 1_000,
     npy: 40_000,
     npz: 10_000,

@@ -82,14 +82,14 @@ fn bounds(context: &mut Context<'_>, split: &Split, sizes: &str, position: &str)
     let known = context.ints(sizes).map(<[i64]>::to_vec);
     match (known.as_deref(), at) {
         (Some(&[size]), Some(at)) if is_one_number && at >= 0 => {
-            let bounds = [at.saturating_mul(size), (at + 1).saturating_mul(size)];
+            let bounds = [at.saturating_mul(size), at.saturating_add(1).saturating_mul(size)];
             return Some(bounds.map(|bound| context.int64s(&[bound], "bound")));
         }
         (Some(sizes), Some(at)) if !is_one_number => {
             let at = if at < 0 { at + sizes.len() as i64 } else { at };
             if let Some(size) = usize::try_from(at).ok().and_then(|at| sizes.get(at)) {
-                let start: i64 = sizes[..at as usize].iter().sum();
-                return Some([start, start + size].map(|bound| context.int64s(&[bound], "bound")));
+                let start = sizes[..at as usize].iter().fold(0i64, |sum, &size| sum.saturating_add(size));
+                return Some([start, start.saturating_add(*size)].map(|bound| context.int64s(&[bound], "bound")));
             }
         }
         _ => {}

@@ -195,7 +195,7 @@ fn chain(count: usize, times: usize) -> Model {
 
 #[test]
 fn functions_that_multiply_or_go_deep_are_refused() {
-    refused(chain(40, 2), "more than 20000 nodes");
+    refused(chain(40, 2), "more than 5000 nodes");
     refused(chain(20_000, 1), "more than 100 deep");
     let mut model = chain(50, 1);
     normalise(&mut model).unwrap();

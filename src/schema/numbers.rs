@@ -9,6 +9,22 @@ const MOST_AXES: usize = 64;
 /// A larger number says how much of something there is in no model: strides, pads, kernels, groups.
 const LARGEST: i64 = 1 << 31;
 
+/// Inputs that are lists with a number for each axis, or some of them.
+const LISTS: [(&str, &[usize]); 12] = [
+    ("CenterCropPad", &[1]),
+    ("ConstantOfShape", &[0]),
+    ("Expand", &[1]),
+    ("Pad", &[1, 3]),
+    ("ReduceMean", &[1]),
+    ("ReduceSum", &[1]),
+    ("Reshape", &[1]),
+    ("Resize", &[1, 2, 3]),
+    ("Slice", &[1, 2, 3, 4]),
+    ("Squeeze", &[1]),
+    ("Tile", &[1]),
+    ("Unsqueeze", &[1]),
+];
+
 /// Attributes that are on or off.
 const SWITCHES: [&str; 14] = [
     "allowzero",
@@ -75,6 +91,9 @@ impl<K: Known> Numbers<'_, K> {
             }
         }
         self.switches()?;
+        for (_, inputs) in LISTS.iter().filter(|(operator, _)| *operator == self.node.op_type()) {
+            inputs.iter().try_for_each(|&input| self.is_list(input))?;
+        }
         // No operator has an axis that no tensor has.
         self.axis_attribute(None)?;
         let rank = self.rank(0);
@@ -203,6 +222,18 @@ impl<K: Known> Numbers<'_, K> {
         match SWITCHES.iter().find(is_neither) {
             Some(name) => Err(format!("its attribute `{name}` is {}; expected 0 or 1", self.node.int(name, 0))),
             None => Ok(()),
+        }
+    }
+
+    /// An input that has a number for each of some axes, where it is given, or two.
+    fn is_list(&self, input: usize) -> Fits {
+        let sizes = self.node.input(input).and_then(|_| self.known.sizes(input));
+        match sizes.as_deref() {
+            Some([_, _, ..]) => Err(format!("its input {input} has more than one axis; expected a list")),
+            Some([Some(size)]) if *size > 2 * MOST_AXES as i64 => {
+                Err(format!("its input {input} has {size} elements; expected one for each axis"))
+            }
+            _ => Ok(()),
         }
     }
 
@@ -402,8 +433,9 @@ impl<K: Known> Numbers<'_, K> {
             }
             _ => {}
         }
-        if steps.is_some_and(|steps| steps.contains(&0)) {
-            return Err("it has 0 in its steps".to_owned());
+        let is_none = |step: &&i64| **step == 0 || step.unsigned_abs() > LARGEST as u64;
+        if let Some(step) = steps.as_ref().and_then(|steps| steps.iter().find(is_none)) {
+            return Err(format!("it has {step} in its steps"));
         }
         self.axes("its axes", axes.as_deref(), rank)
     }
