@@ -40,8 +40,10 @@ fn the_form_of_a_node_is_that_of_its_version() {
     assert!(check(&node("Unheard", &["a"], &["y"], vec![]), 13).is_ok());
 }
 
-/// Inputs by their sizes, −1 for an unknown one, and by their elements.
-struct Inputs<'i>(&'i [(&'i [i64], Option<&'i [i64]>)]);
+/// An input by its sizes, −1 for an unknown one, and its elements.
+type Input<'i> = (&'i [i64], Option<&'i [i64]>);
+
+struct Inputs<'i>(&'i [Input<'i>]);
 
 impl Known for Inputs<'_> {
     fn sizes(&self, input: usize) -> Option<Vec<Option<i64>>> {
@@ -54,12 +56,7 @@ impl Known for Inputs<'_> {
 }
 
 #[track_caller]
-fn numbers(
-    operator: &str,
-    attributes: Vec<AttributeProto>,
-    inputs: &[(&[i64], Option<&[i64]>)],
-    outputs: usize,
-) -> String {
+fn numbers(operator: &str, attributes: Vec<AttributeProto>, inputs: &[Input<'_>], outputs: usize) -> String {
     let names: Vec<String> = (0..inputs.len().max(outputs)).map(|i| format!("v{i}")).collect();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     let node = node(operator, &names[..inputs.len()], &names[..outputs], attributes);
@@ -71,7 +68,7 @@ fn numbers_fit_the_operands() {
     let ints = AttributeProto::ints;
     let int = AttributeProto::int;
     let x: &[i64] = &[2, 3, -1, 5];
-    let table: [(&str, Vec<AttributeProto>, &[(&[i64], Option<&[i64]>)], &str); 27] = [
+    let table: [(&str, Vec<AttributeProto>, &[Input<'_>], &str); 27] = [
         ("Transpose", vec![ints("perm", &[0, 3, 1, 2])], &[(x, None)], "fits"),
         ("Transpose", vec![ints("perm", &[0, 0, 1, 2])], &[(x, None)], "no permutation"),
         ("Transpose", vec![ints("perm", &[1, 0])], &[(x, None)], "2 axes, and its input 4"),
