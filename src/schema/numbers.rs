@@ -1,7 +1,7 @@
 //! Which numbers an operator may have, by the standard's prose: what its attributes and constant operands say must fit
 //! the number of axes of its operands and each other.
 
-use crate::onnx::proto::{NodeProto, standard_domain};
+use crate::onnx::proto::{AttributeProto, NodeProto, standard_domain};
 use crate::{Error, Result};
 
 /// More axes are no tensor's: ONNX Runtime's own bound is lower for most operators.
@@ -9,8 +9,8 @@ const MOST_AXES: usize = 64;
 /// A larger number says how much of something there is in no model: strides, pads, kernels, groups.
 const LARGEST: i64 = 1 << 31;
 
-/// Inputs that are lists with a number for each axis, or some of them.
-const LISTS: [(&str, &[usize]); 12] = [
+/// In the order of the alphabet: inputs that are lists with a number for each axis, or some of them.
+pub(super) const LISTS: [(&str, &[usize]); 12] = [
     ("CenterCropPad", &[1]),
     ("ConstantOfShape", &[0]),
     ("Expand", &[1]),
@@ -25,8 +25,8 @@ const LISTS: [(&str, &[usize]); 12] = [
     ("Unsqueeze", &[1]),
 ];
 
-/// Attributes that are on or off.
-const SWITCHES: [&str; 14] = [
+/// In the order of the alphabet: attributes that are on or off.
+pub(super) const SWITCHES: [&str; 14] = [
     "allowzero",
     "ceil_mode",
     "count_include_pad",
@@ -91,8 +91,8 @@ impl<K: Known> Numbers<'_, K> {
             }
         }
         self.switches()?;
-        for (_, inputs) in LISTS.iter().filter(|(operator, _)| *operator == self.node.op_type()) {
-            inputs.iter().try_for_each(|&input| self.is_list(input))?;
+        if let Ok(at) = LISTS.binary_search_by_key(&self.node.op_type(), |(operator, _)| operator) {
+            LISTS[at].1.iter().try_for_each(|&input| self.is_list(input))?;
         }
         // No operator has an axis that no tensor has.
         self.axis_attribute(None)?;
@@ -218,9 +218,9 @@ impl<K: Known> Numbers<'_, K> {
 
     /// What is on or off is 0 or 1.
     fn switches(&self) -> Fits {
-        let is_neither = |name: &&&str| self.node.attribute(name).is_some_and(|a| !(0..=1).contains(&a.i()));
-        match SWITCHES.iter().find(is_neither) {
-            Some(name) => Err(format!("its attribute `{name}` is {}; expected 0 or 1", self.node.int(name, 0))),
+        let is_neither = |a: &&AttributeProto| !(0..=1).contains(&a.i()) && SWITCHES.binary_search(&a.name()).is_ok();
+        match self.node.attribute.iter().find(is_neither) {
+            Some(a) => Err(format!("its attribute `{}` is {}; expected 0 or 1", a.name(), a.i())),
             None => Ok(()),
         }
     }

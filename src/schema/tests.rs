@@ -64,6 +64,11 @@ fn numbers(operator: &str, attributes: Vec<AttributeProto>, inputs: &[Input<'_>]
 }
 
 #[test]
+fn what_is_searched_is_sorted() {
+    assert!(numbers::SWITCHES.is_sorted() && numbers::LISTS.is_sorted());
+}
+
+#[test]
 fn numbers_fit_the_operands() {
     let ints = AttributeProto::ints;
     let int = AttributeProto::int;

@@ -144,7 +144,7 @@ impl<'b> Sweep<'b> {
             return Ok(unknown());
         }
         let input = |i: usize| self.known.get(node.input(i)?).cloned();
-        schema::check_numbers(node, &Inputs(&input))?;
+        schema::check_numbers(node, &Inputs { node, known: &self.known })?;
         if let Ok(Some(fact)) = quietly(|| whole::infer(node, input)) {
             return Ok(vec![fact]);
         }
@@ -235,16 +235,30 @@ impl<'b> Sweep<'b> {
 }
 
 /// What the rules are told of a node's inputs, as the standard's checks ask for it.
-struct Inputs<'s, F>(&'s F);
+struct Inputs<'s> {
+    node: &'s NodeProto,
+    known: &'s HashMap<Value, InferenceFact>,
+}
 
-impl<F: Fn(usize) -> Option<InferenceFact>> schema::Known for Inputs<'_, F> {
+impl Inputs<'_> {
+    fn fact(&self, input: usize) -> Option<&InferenceFact> {
+        self.known.get(self.node.input(input)?)
+    }
+}
+
+impl schema::Known for Inputs<'_> {
+    fn rank(&self, input: usize) -> Option<usize> {
+        let shape = &self.fact(input)?.shape;
+        (!shape.is_open()).then(|| shape.dims().count())
+    }
+
     fn sizes(&self, input: usize) -> Option<Vec<Option<i64>>> {
-        let dims = closed(&(self.0)(input)?.shape)?;
-        Some(dims.iter().map(|dim| dim.concretize()?.to_i64().ok()).collect())
+        let shape = &self.fact(input)?.shape;
+        (!shape.is_open()).then(|| shape.dims().map(|dim| dim.concretize()?.to_i64().ok()).collect())
     }
 
     fn ints(&self, input: usize) -> Option<Vec<i64>> {
-        ints(&(self.0)(input)?)
+        ints(self.fact(input)?)
     }
 }
 
