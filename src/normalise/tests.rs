@@ -337,3 +337,17 @@ fn an_old_softmax_goes_over_the_last_axis_alone_where_there_are_no_others() {
     assert_eq!(simplified(2, &[2, 3, 4]), ["Softmax"]);
     assert_eq!(simplified(1, &[2, 3, 4]), as_a_matrix);
 }
+
+#[test]
+fn constants_made_from_sizes_are_bounded_together() {
+    let zeros = |name: &str| node("ConstantOfShape", &["sizes"], &[name]);
+    let nodes = [zeros("a"), zeros("b"), zeros("c"), node("Sum", &["a", "b", "c"], &["y"])];
+    let mut graph = body(&["x"], &nodes, &["y"]);
+    graph.initializer = vec![TensorProto::int64s("sizes", &[4, 4])];
+    let mut model = model(18, graph);
+    model.limits.constant_bytes = 128;
+    normalise(&mut model).unwrap();
+    assert_eq!(operators(&model), ["ConstantOfShape", "Sum"]);
+    let made: Vec<_> = model.graph.initializer.iter().map(TensorProto::name).collect();
+    assert_eq!(made, ["sizes", "a", "b"]);
+}
