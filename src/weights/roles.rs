@@ -218,8 +218,10 @@ impl<'g> Walk<'g, '_> {
                     }
                 }
             }
-            let mut seen = HashSet::default();
-            roots.retain(|root| seen.insert(*root));
+            if roots.len() > 1 {
+                let mut seen = HashSet::default();
+                roots.retain(|root| seen.insert(*root));
+            }
             if roots.len() > MOST_ROOTS {
                 let beyond = roots.split_off(MOST_ROOTS);
                 self.note(node, &beyond, Role::Operand);
