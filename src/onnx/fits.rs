@@ -4,6 +4,7 @@ use super::proto::TensorProto;
 use super::visit::for_each_tensor;
 use super::{DataType, ExternalLocation, Model};
 use crate::{Error, Result};
+use bytes::Bytes;
 
 impl TensorProto {
     /// How many bytes the elements take, packed as the standard has them in `raw_data`; none where the dims are no
@@ -48,40 +49,34 @@ pub(super) fn check(model: &Model) -> Result<()> {
 
 /// A tensor that does not hold what it says, and in what.
 fn misfit(tensor: &TensorProto) -> Option<(&TensorProto, String)> {
-    if let Some(size) = tensor.dims.iter().find(|size| **size < 0) {
+    let dims = &tensor.dims;
+    if let Some(size) = dims.iter().find(|size| **size < 0) {
         return Some((tensor, format!("has an axis of size {size}")));
     }
     let element = tensor.element()?;
-    let known = bits(element).is_some();
-    let expected = match tensor.byte_count() {
-        Some(expected) => expected,
-        None if known => return Some((tensor, format!("has the dims {:?}, which no memory holds", tensor.dims))),
-        None => return None,
+    let bits = bits(element)?;
+    let Some(expected) = tensor.byte_count() else {
+        return Some((tensor, format!("has the dims {dims:?}, which no memory holds")));
     };
-    let given = if tensor.is_external() {
-        ExternalLocation::of(tensor).ok().flatten()?.length?
-    } else if let Some(raw) = &tensor.raw_data {
-        raw.len() as u64
-    } else {
-        // Of numbers in fields of their own, it is how many that counts.
-        let (numbers, fixed) = match element {
-            DataType::Float | DataType::Complex64 => (&tensor.float_data, Some(4)),
-            DataType::Double | DataType::Complex128 => (&tensor.double_data, Some(8)),
-            DataType::Int64 => (&tensor.int64_data, None),
-            DataType::Uint64 | DataType::Uint32 => (&tensor.uint64_data, None),
-            _ => (&tensor.int32_data, None),
-        };
-        let bytes = || numbers.iter().map(|piece| piece.len() as u64);
-        let Some(_) = fixed else {
-            // The last byte of a varint has no continuation bit.
-            let count: usize = numbers.iter().flatten().filter(|byte| **byte < 0x80).count();
-            let expected = expected.checked_mul(8)? / bits(element)?.max(8);
-            return (count as u64 != expected)
-                .then(|| (tensor, format!("has {count} numbers, and its dims {:?} say {expected}", tensor.dims)));
-        };
-        bytes().sum()
+    let length = |pieces: &[Bytes]| pieces.iter().map(|piece| piece.len() as u64).sum::<u64>();
+    // The last byte of a varint has no continuation bit.
+    let count = |pieces: &[Bytes]| pieces.iter().flatten().filter(|byte| **byte < 0x80).count() as u64;
+    let (given, expected, what) = match (&tensor.raw_data, element) {
+        _ if tensor.is_external() => (ExternalLocation::of(tensor).ok().flatten()?.length?, expected, "bytes"),
+        (Some(raw), _) => (raw.len() as u64, expected, "bytes"),
+        (None, DataType::Float | DataType::Complex64) => (length(&tensor.float_data), expected, "bytes"),
+        (None, DataType::Double | DataType::Complex128) => (length(&tensor.double_data), expected, "bytes"),
+        // Of numbers in fields of their own, it is how many that counts; small ones stand there in whole bytes.
+        (None, element) => {
+            let numbers = match element {
+                DataType::Int64 => &tensor.int64_data,
+                DataType::Uint64 | DataType::Uint32 => &tensor.uint64_data,
+                _ => &tensor.int32_data,
+            };
+            (count(numbers), expected.checked_mul(8)? / bits.max(8), "numbers")
+        }
     };
-    (given != expected).then(|| (tensor, format!("has {given} bytes, and its dims {:?} say {expected}", tensor.dims)))
+    (given != expected).then(|| (tensor, format!("has {given} {what}, and its dims {dims:?} say {expected}")))
 }
 
 #[cfg(test)]

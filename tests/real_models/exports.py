@@ -28,13 +28,12 @@ import numpy as np
 import onnx
 import torch
 
+import page
 from networks import NETWORKS
 
 warnings.filterwarnings("ignore")
 logging.disable(logging.WARNING)
 
-PROJECT = Path(__file__).parents[2]
-PAGE, BEGIN, END = PROJECT / "docs/exporting.md", "<!-- exports.py: begin -->\n", "<!-- exports.py: end -->\n"
 DYNAMO, TRACED = {"dynamo": True, "external_data": False, "verbose": False}, {"dynamo": False, "opset_version": 17}
 TRAINING = {"do_constant_folding": False, "training": torch.onnx.TrainingMode.TRAINING}
 # The columns: what export() is told, and the modes of the module.
@@ -127,7 +126,7 @@ def cell(outcomes, count):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("networks", nargs="*", default=["*"], help="names, or globs of them")
-    parser.add_argument("--gnp", default=PROJECT / "target/release/gnp-rewrite", help="the program; target/release/gnp-rewrite")
+    parser.add_argument("--gnp", default=page.PROJECT / "target/release/gnp-rewrite", help="the program; target/release/gnp-rewrite")
     parser.add_argument("--write", action="store_true", help="put the table into docs/exporting.md")
     arguments = parser.parse_args()
     chosen = [name for name in NETWORKS if any(fnmatch.fnmatch(name, glob) for glob in arguments.networks)]
@@ -159,8 +158,7 @@ def main():
             lines.append(f"| {name} | " + " | ".join(cells) + " |\n")
             print(lines[-1], end="", flush=True)
     if arguments.write:
-        before, rest = PAGE.read_text().split(BEGIN)
-        PAGE.write_text(before + BEGIN + "".join(lines) + END + rest.split(END)[1])
+        page.write(__file__, lines)
     return int(failed)
 
 

@@ -25,8 +25,8 @@ import numpy as np
 import onnx
 import onnxruntime
 
-PROJECT = Path(__file__).parents[2]
-PAGE, BEGIN, END = PROJECT / "docs/exporting.md", "<!-- published.py: begin -->\n", "<!-- published.py: end -->\n"
+import page
+
 # ONNX Runtime warns of each input with an initial value.
 onnxruntime.set_default_logger_severity(3)
 STEPS, RATES = 8, (1e-3, 1e-4, 1e-5, 1e-6)
@@ -160,8 +160,8 @@ def outcome(gnp, file, folder):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("packages", nargs="*", default=["*"], help="names, or globs of them")
-    parser.add_argument("--gnp", default=PROJECT / "target/release/gnp-rewrite", help="the program; target/release/gnp-rewrite")
-    parser.add_argument("--folder", type=Path, default=PROJECT / "target/published", help="where packages are kept; target/published")
+    parser.add_argument("--gnp", default=page.PROJECT / "target/release/gnp-rewrite", help="the program; target/release/gnp-rewrite")
+    parser.add_argument("--folder", type=Path, default=page.PROJECT / "target/published", help="where packages are kept; target/published")
     parser.add_argument("--write", action="store_true", help="put the table into docs/exporting.md")
     arguments = parser.parse_args()
     arguments.folder.mkdir(parents=True, exist_ok=True)
@@ -177,8 +177,7 @@ def main():
             lines.append(f"| {package.replace('==', ' ')} | `{file.name}` | {found.trains} | {found.text} |\n")
             print(lines[-1], end="", flush=True)
     if arguments.write:
-        before, rest = PAGE.read_text().split(BEGIN)
-        PAGE.write_text(before + BEGIN + "".join(lines) + END + rest.split(END)[1])
+        page.write(__file__, lines)
     return int(failed)
 
 

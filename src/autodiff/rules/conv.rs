@@ -214,10 +214,7 @@ impl Convolution {
     fn weights(&self, x: &Value, dy: &Value, g: &mut TypedBuilder<'_>) -> Value {
         let Channels { groups, outer, inner } = self.channels;
         let moves_dy = self.division();
-        let copies = |of_dy: bool| -> i64 {
-            self.window.kernel.iter().zip(&moves_dy).filter(|(_, moves)| **moves == of_dy).map(|(size, _)| size).product()
-        };
-        if copies(true).max(copies(false)) > MOST_COPIES {
+        if self.copies(&moves_dy, true).max(self.copies(&moves_dy, false)) > MOST_COPIES {
             return self.weights_of_large(x, dy, g);
         }
         let first_channels: Vec<i64> = [1, 0].into_iter().chain(2..2 + self.window.rank() as i64).collect();
@@ -303,20 +300,21 @@ impl Convolution {
     /// Along which axes dy is shifted: so that the least is copied.
     fn division(&self) -> Vec<bool> {
         let Channels { outer, inner, .. } = self.channels;
-        let Window { kernel, strides, .. } = &self.window;
-        let rank = kernel.len();
+        let Window { strides, .. } = &self.window;
+        let rank = self.window.rank();
         let choice = |bits: usize| (0..rank).map(|axis| bits >> (rank - 1 - axis) & 1 == 1).collect::<Vec<_>>();
         let can = |moves: &Vec<bool>| moves.iter().zip(strides).all(|(moves, stride)| !moves || *stride == 1);
-        let copied = |moves: &Vec<bool>| {
-            let copies = |dy: bool| -> i64 {
-                kernel.iter().zip(moves).map(|(size, moves)| if *moves == dy { *size } else { 1 }).product()
-            };
-            outer * copies(true) + inner * copies(false)
-        };
+        let copied = |moves: &Vec<bool>| outer * self.copies(moves, true) + inner * self.copies(moves, false);
         if rank > MOST_DIVIDED {
             return vec![false; rank];
         }
         (0..1 << rank).map(choice).filter(can).min_by_key(copied).unwrap_or_else(|| vec![false; rank])
+    }
+
+    /// How many shifted copies there are of dy, or of x, where dy is shifted along the axes that `moves_dy` says.
+    fn copies(&self, moves_dy: &[bool], of_dy: bool) -> i64 {
+        let axes = self.window.kernel.iter().zip(moves_dy);
+        axes.filter(|(_, moves)| **moves == of_dy).map(|(size, _)| size).product()
     }
 
     /// The shifted copies of `x`, or of dy, channels first: each a matrix [channels, places], for each group where
