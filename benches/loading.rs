@@ -3,9 +3,9 @@
 //! Each number is of one pass over the data in batches of 64, with one worker and with one a core.
 
 use criterion::{BenchmarkId, Criterion, SamplingMode, Throughput, criterion_group, criterion_main};
-use gnp::engine::{ElementType, Port};
-use gnp::train::augment::{Augmentation, ImageAugmentation};
-use gnp::train::data::{Array, Data, Dataset, Feed, Options, Preparation, Values, epoch_order};
+use gnp::data::augment::{Augmentation, ImageAugmentation};
+use gnp::data::{Array, Data, Dataset, Feed, Options, Preparation, Values, epoch_order};
+use gnp::tensor::{ElementType, Port};
 use image::RgbImage;
 use std::hint::black_box;
 use std::num::NonZero;

@@ -4,10 +4,12 @@
 //! both. A turn's first step is not counted: it pays for the caches that the other engine filled.
 
 use comfy_table::{CellAlignment, Table, presets};
-use gnp::engine::ort_training::{Artifacts, Options, OrtTraining, TRAINING_MODEL};
+use gnp::contract::artifacts::TRAINING_MODEL;
+use gnp::engine::ort_training::{Artifacts, Options, OrtTraining};
 use gnp::engine::runtime::{self, Runtime};
-use gnp::engine::{ElementType, Engine, Port, Rates, Tensor};
+use gnp::engine::{Engine, Rates};
 use gnp::rewrite;
+use gnp::tensor::{ElementType, Port, Tensor};
 use gnp::{Error, Result};
 use ndarray::ArrayD;
 use std::num::NonZero;

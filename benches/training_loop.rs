@@ -3,15 +3,16 @@
 //! `models/cnn` on images of Fashion-MNIST's size, on stock ONNX Runtime. The loop and bare steps of the same engine on
 //! batches that are there already take turns; the time of a turn is that from its first step to its last.
 
+use gnp::data::{Array, Dataset, Feed, Preparation, Values};
 use gnp::engine::ort_training::Options;
 use gnp::engine::runtime;
 use gnp::engine::{Available, Engine, Rates};
 use gnp::loss::{LossKind, Wanted};
 use gnp::onnx::{self, WriteOptions};
+use gnp::report::Event;
+use gnp::report::TensorBoard;
 use gnp::rewrite::{StepOptions, make_step};
-use gnp::train::data::{Array, Dataset, Feed, Preparation, Values};
-use gnp::train::report::TensorBoard;
-use gnp::train::{CheckpointPolicy, Config, Event, Fingerprint, Progress, Run, RunFolder, fit};
+use gnp::train::{CheckpointPolicy, Config, Fingerprint, Progress, Run, RunFolder, fit};
 use gnp::{Error, Result};
 use std::num::NonZero;
 use std::path::Path;

@@ -3,10 +3,11 @@
 //!     cargo run --release --example loop -- models/mlp/model.onnx
 
 use gnp::engine::ort_training::Options;
-use gnp::engine::{Available, Rates, Tensor};
+use gnp::engine::{Available, Rates};
 use gnp::loss::{LossKind, Wanted};
 use gnp::onnx::{self, WriteOptions};
 use gnp::rewrite::{StepOptions, make_step};
+use gnp::tensor::Tensor;
 use ndarray::{Array1, Array2};
 use std::path::Path;
 

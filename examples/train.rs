@@ -5,8 +5,8 @@
 use gnp::experiment::{EngineKind, Experiment, Observer, run};
 use gnp::loss::{LossKind, Wanted};
 use gnp::penalty::Penalty;
+use gnp::report::Event;
 use gnp::rewrite::StepOptions;
-use gnp::train::Event;
 use std::sync::atomic::AtomicBool;
 
 /// Prints a line an epoch.

@@ -23,35 +23,18 @@
 //!
 //! The library never prints and never exits; every failure is an [`Error`] that says where, what, and what to do.
 
-pub mod autodiff;
-pub mod choice;
 pub mod cli;
-pub mod contract;
-pub mod emit;
-pub mod engine;
-pub mod error;
-pub mod escaped;
-pub mod experiment;
-pub mod files;
-pub mod graph;
-pub mod limits;
-pub mod loss;
-pub mod lowering;
-mod naming;
-pub mod normalise;
-pub mod objective;
-pub mod onnx;
-pub mod opening;
-pub mod penalty;
-mod quietly;
-pub mod rewrite;
-pub mod schema;
-pub mod shapes;
-pub mod train;
-pub mod transform;
-pub mod weights;
 
-pub use error::{Error, ErrorKind, Result};
+pub use ::gnp_train as train;
+pub use gnp_base::{Error, ErrorKind, Result, choice, contract, error, escaped, files, limits, named};
+pub use gnp_data as data;
+pub use gnp_engine as engine;
+pub use gnp_gradient::{autodiff, loss, lowering};
+pub use gnp_model::{graph, normalise, onnx, opening, schema, shapes};
+pub use gnp_report as report;
+pub use gnp_step::{emit, objective, penalty, rewrite, transform, weights};
+pub use gnp_tensor as tensor;
+pub use gnp_train::{check, experiment};
 
 /// Compiles the README's examples.
 #[cfg(doctest)]

@@ -3,7 +3,8 @@
 #![allow(clippy::unwrap_used)]
 
 use gnp::engine::ort_training::{Artifacts, Options};
-use gnp::engine::{Engine, OrtTraining, Rates, Tensor, runtime};
+use gnp::engine::{Engine, OrtTraining, Rates, runtime};
+use gnp::tensor::Tensor;
 use ndarray::{ArrayD, IxDyn};
 use std::path::Path;
 

@@ -6,10 +6,11 @@ mod support;
 
 use assert_cmd::Command;
 use gnp::engine::ort::Options;
-use gnp::engine::{Rates, StepEngine, Tensor, Tract};
+use gnp::engine::{Rates, StepEngine, Tract};
 use gnp::loss::{LossKind, Wanted};
 use gnp::onnx::{self, Model, WriteOptions};
 use gnp::rewrite::{StepOptions, StepReport, make_step};
+use gnp::tensor::Tensor;
 use gnp::transform::{Optimizer, OptimizerKind};
 use gnp::weights::{Sharing, Tie};
 use ndarray::ArrayD;

@@ -6,7 +6,8 @@
 mod support;
 
 use gnp::engine::ort::Options;
-use gnp::engine::{Available, Rates, State, StepModel, Tensor, runtime};
+use gnp::engine::{Available, Rates, State, StepModel, runtime};
+use gnp::tensor::Tensor;
 use ndarray::{Array2, ArrayD};
 use ndarray_npy::WriteNpyExt;
 use serde::Deserialize;

@@ -52,7 +52,7 @@ fn models_compute_what_they_computed() {
 fn the_table_of_operators_is_the_standards() {
     let Some(mut operators) = oracle() else { return println!("skipped: needs python3 with venv") };
     let printed = python::run(operators.arg("operators"));
-    let table = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/schema/operators.txt");
+    let table = Path::new(env!("CARGO_MANIFEST_DIR")).join("crates/model/src/schema/operators.txt");
     if std::env::var("GNP_OPERATOR_TABLE").is_ok_and(|choice| choice == "write") {
         fs::write(&table, &printed).unwrap();
     }

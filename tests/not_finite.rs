@@ -7,7 +7,7 @@ mod support;
 use assert_cmd::Command;
 use gnp::engine::{State, runtime};
 use gnp::onnx::DataType;
-use gnp::train::Event;
+use gnp::report::Event;
 use ndarray::Array2;
 use ndarray_npy::WriteNpyExt;
 use std::fs;

@@ -6,9 +6,10 @@ mod support;
 
 use gnp::contract::{GRAD_NORM, LOSS, LOSS_PERTURBED};
 use gnp::engine::ort::{Options, Ort};
-use gnp::engine::{Rates, StepEngine, Tensor, Tract, runtime};
+use gnp::engine::{Rates, StepEngine, Tract, runtime};
 use gnp::onnx::proto::{AttributeProto, GraphProto, TensorProto};
 use gnp::onnx::{self, DataType, Model};
+use gnp::tensor::Tensor;
 use ndarray::{Array1, Array2, Array4, ArrayD};
 use ndarray_npy::WriteNpyExt;
 use serde::Deserialize;
@@ -59,10 +60,10 @@ fn engines(step: &Path) -> [(&'static str, Box<dyn StepEngine>); 2] {
 }
 
 impl Batch {
-    fn tensors(&self, element: gnp::engine::ElementType) -> Vec<Tensor> {
+    fn tensors(&self, element: gnp::tensor::ElementType) -> Vec<Tensor> {
         let shape = self.shape.clone();
         let x = match element {
-            gnp::engine::ElementType::F32 => {
+            gnp::tensor::ElementType::F32 => {
                 Tensor::F32(ArrayD::from_shape_vec(shape, self.x.iter().map(|x| *x as f32).collect()).unwrap())
             }
             _ => Tensor::I64(ArrayD::from_shape_vec(shape, self.x.iter().map(|x| *x as i64).collect()).unwrap()),

@@ -4,9 +4,10 @@
 mod support;
 
 use gnp::emit::artifact::Settings;
-use gnp::engine::{Engine as _, Rates, Tensor};
+use gnp::engine::{Engine as _, Rates};
 use gnp::onnx;
 use gnp::penalty::{Mix, Penalty};
+use gnp::tensor::Tensor;
 use ndarray::ArrayD;
 use std::path::Path;
 use support::plain::{Plain, perturbed, rewritten};

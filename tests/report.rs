@@ -3,8 +3,8 @@
 
 mod support;
 
-use gnp::train::report::{self, About, AlphaPoint, AlphaSeries, History, Reference, TensorBoard};
-use gnp::train::{Counts, EpochReport, Event, Measures, StepReport};
+use gnp::report::{self, About, AlphaPoint, AlphaSeries, History, Reference, TensorBoard};
+use gnp::report::{Counts, EpochReport, Event, Measures, StepReport};
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -3,9 +3,10 @@
 
 mod support;
 
-use gnp::engine::{StepModel, Tensor};
+use gnp::engine::StepModel;
 use gnp::onnx::proto::{AttributeProto, ModelProto, NodeProto, ValueInfoProto};
 use gnp::onnx::{self, DataType};
+use gnp::tensor::Tensor;
 use serde_json::{Value, json};
 use std::fs;
 use support::command::{assert_says, contents, gnp_rewrite, refusal};

@@ -5,7 +5,8 @@
 mod support;
 
 use assert_cmd::Command;
-use gnp::train::{Checkpoint, EpochReport, Event, Metric, RunFolder, StepReport};
+use gnp::report::{EpochReport, Event, StepReport};
+use gnp::train::{Checkpoint, Metric, RunFolder};
 use std::fs;
 use std::path::Path;
 use support::command::{assert_says, refusal};

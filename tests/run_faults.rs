@@ -5,7 +5,8 @@
 
 mod support;
 
-use gnp::train::{Event, RunFolder};
+use gnp::report::Event;
+use gnp::train::RunFolder;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::process::CommandExt;

@@ -6,7 +6,8 @@ mod support;
 
 use gnp::onnx::DataType;
 use gnp::onnx::proto::TensorProto;
-use gnp::train::{Event, RunFolder};
+use gnp::report::Event;
+use gnp::train::RunFolder;
 use ndarray::Array2;
 use ndarray_npy::WriteNpyExt;
 use rand::{RngExt, SeedableRng};

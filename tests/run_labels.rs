@@ -6,7 +6,7 @@ mod support;
 
 use assert_cmd::Command;
 use gnp::engine::runtime;
-use gnp::train::Event;
+use gnp::report::Event;
 use ndarray::{Array1, Array2, Array3, Array4};
 use ndarray_npy::{WritableElement, WriteNpyExt};
 use serde_json::Value;

@@ -4,9 +4,10 @@
 mod support;
 
 use assert_cmd::Command;
+use gnp::engine::State;
 use gnp::engine::runtime;
-use gnp::engine::{State, Tensor};
 use gnp::onnx;
+use gnp::tensor::Tensor;
 use ndarray::{Array1, Array2};
 use ndarray_npy::{WritableElement, WriteNpyExt};
 use std::fs::{self, File};

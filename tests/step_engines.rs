@@ -5,12 +5,13 @@ mod support;
 
 use gnp::engine::ort::Options;
 use gnp::engine::runtime::{self, Runtime};
-use gnp::engine::{Device, ElementType, Ort, Rates, State, StepEngine, StepModel, Tensor, Tract};
+use gnp::engine::{Device, Ort, Rates, State, StepEngine, StepModel, Tract};
 use gnp::onnx::proto::tensor_proto::DataLocation;
 use gnp::onnx::proto::{NodeProto, StringStringEntryProto};
 use gnp::onnx::{Model, WriteOptions};
 use gnp::penalty::{Mix, Penalty};
 use gnp::rewrite::{StepConfig, StepOptions, make_evaluation, make_step};
+use gnp::tensor::{ElementType, Tensor};
 use gnp::transform::{Optimizer, OptimizerKind};
 use ndarray::ArrayD;
 use prost::Message as _;

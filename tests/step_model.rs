@@ -6,9 +6,10 @@ mod support;
 
 use gnp::emit::trained::Trained;
 use gnp::engine::ort::Options;
-use gnp::engine::{Engine as _, Rates, State, StepEngine as _, Tensor, Tract};
+use gnp::engine::{Engine as _, Rates, State, StepEngine as _, Tract};
 use gnp::onnx::WriteOptions;
 use gnp::rewrite::restore;
+use gnp::tensor::Tensor;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;

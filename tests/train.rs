@@ -3,12 +3,13 @@
 
 mod support;
 
+use gnp::data::{self, Array, Data, Dataset, Feed, Preparation, Values};
 use gnp::engine::ort_training::Options;
 use gnp::engine::{Engine, OrtTraining};
-use gnp::train::data::{self, Array, Data, Dataset, Feed, Preparation, Values};
+use gnp::report::{EpochReport, Event};
 use gnp::train::{
-    Checkpoint, CheckpointPolicy, Config, Ended, EpochReport, Event, Fingerprint, Run, RunFolder, Schedule, Span,
-    find_artifacts, fit, prepare,
+    Checkpoint, CheckpointPolicy, Config, Ended, Fingerprint, Run, RunFolder, Schedule, Span, find_artifacts, fit,
+    prepare,
 };
 use std::collections::BTreeMap;
 use std::fs;

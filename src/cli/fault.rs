@@ -1,6 +1,7 @@
 //! The last resort: what becomes of a panic, which is a fault of ours.
 
-use crate::{Error, Result, quietly};
+use crate::{Error, Result};
+use gnp_base::quietly;
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::panic::{self, AssertUnwindSafe, PanicHookInfo};
 use std::sync::{Mutex, PoisonError};

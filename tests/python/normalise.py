@@ -2,7 +2,7 @@
 
 normalise.py make FOLDER    writes a folder for each case: before.onnx, inputs.npz, and what ONNX Runtime makes of them
 normalise.py check FOLDER   checks each after.onnx, and compares what ONNX Runtime makes of it
-normalise.py operators      prints what each standard operator takes, by version: src/schema/operators.txt
+normalise.py operators      prints what each standard operator takes, by version: crates/model/src/schema/operators.txt
 normalise.py history        prints what the standard operators changed in versions 8 to 18: name and version
 """
 

@@ -12,8 +12,9 @@ pub mod step;
 
 use gnp::engine::ort_training::{Artifacts, Options, OrtTraining};
 use gnp::engine::runtime::{self, Runtime};
-use gnp::engine::{Engine as _, Rates, Tensor};
+use gnp::engine::{Engine as _, Rates};
 use gnp::onnx;
+use gnp::tensor::Tensor;
 use ndarray::ArrayD;
 use std::path::{Path, PathBuf};
 

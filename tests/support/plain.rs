@@ -2,9 +2,10 @@
 
 use super::{Example, RATES, Vector, gradient, norm, read, write};
 use gnp::emit::artifact::Settings;
-use gnp::engine::{Engine as _, Tensor};
+use gnp::engine::Engine as _;
 use gnp::penalty::Perturbation;
 use gnp::rewrite::{Options, rewrite};
+use gnp::tensor::Tensor;
 use std::path::{Path, PathBuf};
 
 const BATCH: usize = 24;

@@ -2,7 +2,7 @@
 
 use super::command::gnp_rewrite;
 use super::forward;
-use gnp::train::Event;
+use gnp::report::Event;
 use ndarray::{Array1, Array4};
 use ndarray_npy::WriteNpyExt;
 use std::fs::{self, File};

@@ -1,13 +1,13 @@
 //! A step model made by hand: a classifier of two layers, SGD with momentum, and the second pass of the penalty inside
 //! an `If` whose branches capture outer values.
 
-use gnp::engine::{ElementType, Tensor};
 use gnp::onnx::proto::type_proto::{self, Value};
 use gnp::onnx::proto::{
     AttributeProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, StringStringEntryProto, TensorProto,
     TensorShapeProto, TypeProto, ValueInfoProto, tensor_shape_proto,
 };
 use gnp::onnx::{DataType, Model};
+use gnp::tensor::{ElementType, Tensor};
 use ndarray::ArrayD;
 use prost::Message as _;
 use std::fs;

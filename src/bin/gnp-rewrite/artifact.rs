@@ -2,12 +2,13 @@
 
 use crate::Arguments;
 use comfy_table::Table;
+use gnp::check::{self, Loaded};
 use gnp::cli::{CopyingBar, describe};
 use gnp::contract::{ALPHA, R};
 use gnp::emit::artifact::Settings;
 use gnp::engine::runtime;
 use gnp::onnx::Copying;
-use gnp::rewrite::{self, Loaded, Options, Report};
+use gnp::rewrite::{self, Options, Report};
 use gnp::{Error, Result, cli, escaped};
 use std::fmt::Write as _;
 use std::path::Path;
@@ -35,7 +36,7 @@ fn check(arguments: &Arguments, options: &Options, report: &Report) -> Result<Lo
         Err(error) if arguments.ort_lib.is_some() => return Err(error),
         found => found,
     };
-    let check = |model: &Path| rewrite::check(model, folder_of(&report.input), runtime.as_ref());
+    let check = |model: &Path| check::check(model, folder_of(&report.input), runtime.as_ref());
     if !options.dry_run {
         return check(&report.output);
     }

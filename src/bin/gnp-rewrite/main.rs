@@ -4,11 +4,14 @@ mod artifact;
 mod step;
 
 use clap::{Parser, ValueEnum};
+use gnp::check::{Loaded, Trial};
 use gnp::cli;
+use gnp::cli::arguments::named::named;
 use gnp::cli::arguments::{PenaltyArguments, StepArguments};
 use gnp::emit::artifact::Settings;
+use gnp::named::Named as _;
 use gnp::onnx::{self, ExternalData};
-use gnp::rewrite::{self, Loaded, Options, Trial};
+use gnp::rewrite::{self, Options};
 use gnp::{Error, Result, escaped, files};
 use serde::Serialize;
 use std::path::PathBuf;
@@ -80,7 +83,7 @@ struct Arguments {
     #[arg(short, long, help_heading = "Files")]
     force: bool,
     /// What becomes of external data when the output is in another folder
-    #[arg(long, value_enum, default_value_t, help_heading = "Files")]
+    #[arg(long, value_parser = named::<ExternalData>(), default_value = ExternalData::default().name(), help_heading = "Files")]
     external_data: ExternalData,
     /// Do everything but write
     #[arg(short = 'n', long, help_heading = "Files")]

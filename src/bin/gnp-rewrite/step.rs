@@ -2,9 +2,10 @@
 
 use crate::Arguments;
 use comfy_table::Table;
+use gnp::check::{self, Loaded};
 use gnp::cli::CopyingBar;
 use gnp::onnx::{Copying, Model, WriteOptions};
-use gnp::rewrite::{self, Loaded, StepReport};
+use gnp::rewrite::{self, StepReport};
 use gnp::{Error, Result, cli, escaped};
 use std::fmt::Write as _;
 
@@ -27,8 +28,8 @@ pub fn run(arguments: &Arguments, model: Model) -> Result<()> {
     let library = arguments.ort_lib.as_deref();
     let checked = match again {
         _ if !arguments.check => None,
-        None => Some(rewrite::check_step(&report.output, library)?),
-        Some(model) => Some(rewrite::check_unwritten_step(&rewrite::make_step(model, &options)?.0, library)?),
+        None => Some(check::check_step(&report.output, library)?),
+        Some(model) => Some(check::check_unwritten_step(&rewrite::make_step(model, &options)?.0, library)?),
     };
     if arguments.quiet {
         return Ok(());

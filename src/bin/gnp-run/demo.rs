@@ -2,11 +2,14 @@
 
 use crate::lab::Lab;
 use comfy_table::Table;
+use gnp::cli::arguments::named::named;
+use gnp::data::{Data, Dataset, Feed, Options, Preparation};
 use gnp::experiment::EngineKind;
 use gnp::experiment::sweep::Estimate;
+use gnp::named::Named as _;
 use gnp::penalty::Penalty;
-use gnp::train::data::{Data, Dataset, Feed, Options, Preparation};
-use gnp::train::{CheckpointPolicy, Config, Event, Progress, Run, Schedule, Span, evaluate, fit, prepare};
+use gnp::report::Event;
+use gnp::train::{CheckpointPolicy, Config, Progress, Run, Schedule, Span, evaluate, fit, prepare};
 use gnp::{Error, Result, cli};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::collections::BTreeMap;
@@ -31,7 +34,7 @@ pub struct Arguments {
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=100))]
     seeds: u64,
     /// What to train with
-    #[arg(long, value_enum, default_value_t = EngineKind::Tract)]
+    #[arg(long, value_parser = named::<EngineKind>(), default_value = EngineKind::Tract.name())]
     engine: EngineKind,
     /// ONNX Runtime library to use
     #[arg(long, value_name = "PATH")]

@@ -2,6 +2,7 @@
 
 use crate::engines;
 use gnp::contract::GRAD_NORM;
+use gnp::data::Feed;
 use gnp::emit::artifact::Settings;
 use gnp::engine::ort_training::{Artifacts, Options};
 use gnp::engine::runtime::{self, Package, Runtime};
@@ -11,7 +12,6 @@ use gnp::loss::{LossKind, Wanted};
 use gnp::onnx::{self, Model};
 use gnp::penalty::Penalty;
 use gnp::rewrite::{self, StepConfig, StepOptions, make_evaluation, make_step};
-use gnp::train::data::Feed;
 use gnp::transform::{Optimizer, OptimizerKind};
 use gnp::{Error, Result};
 use std::fs;
@@ -106,7 +106,7 @@ impl Lab {
 
 fn norm_of(
     engine: &mut dyn Engine,
-    step: impl FnOnce(&mut dyn Engine) -> Result<Vec<gnp::engine::Tensor>>,
+    step: impl FnOnce(&mut dyn Engine) -> Result<Vec<gnp::tensor::Tensor>>,
 ) -> Result<f64> {
     let index = engine.step_outputs().iter().position(|output| output == GRAD_NORM);
     let outputs = step(engine)?;

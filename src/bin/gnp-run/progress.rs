@@ -1,7 +1,7 @@
 //! What is seen of a run while it goes on: a line that moves where standard error is a terminal, and a table of epochs.
 
-use gnp::train::report::{NUMBERS, duration, number, percent, sharpness};
-use gnp::train::{EpochReport, Event, StepReport};
+use gnp::report::{EpochReport, Event, StepReport};
+use gnp::report::{NUMBERS, duration, number, percent, sharpness};
 use gnp::{Error, Result, cli};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::path::Path;
@@ -90,7 +90,7 @@ impl Display {
 /// Means over an epoch so far: what its row will say.
 #[derive(Default)]
 struct Means {
-    means: gnp::train::Means,
+    means: gnp::report::Means,
     seconds: f64,
 }
 
@@ -192,7 +192,7 @@ fn result(last: &EpochReport, best: Option<&EpochReport>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use gnp::train::{Counts, Measures};
+    use gnp::report::{Counts, Measures};
 
     fn epoch(epoch: u64, test_error: Option<f64>) -> EpochReport {
         let measures = Measures { loss: 0.5, grad_norm: Some(1.25), learning_rate: 0.1, ..Measures::default() };

@@ -1,6 +1,7 @@
 //! `gnp-run report`: several runs side by side on one page.
 
-use gnp::train::{RunFolder, report};
+use gnp::report;
+use gnp::train::RunFolder;
 use gnp::{Result, cli, files};
 use std::path::PathBuf;
 

@@ -6,7 +6,7 @@ use comfy_table::Table;
 use gnp::cli::arguments::bounded::{THREADS, at_most};
 use gnp::experiment::sweep::{self, Arm, ArmSummary, Estimate, Point, Summary, Sweep, SweepObserver, grid};
 use gnp::experiment::{Experiment, Kind, Overview};
-use gnp::train::Event;
+use gnp::report::Event;
 use gnp::{Error, Result, cli, files};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::ffi::OsString;

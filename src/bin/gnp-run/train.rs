@@ -4,6 +4,7 @@ use crate::interrupt::{STOP, stop_on_ctrl_c};
 use crate::progress::Display;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, value_parser};
 use gnp::cli::arguments::bounded::{LARGE, MANY, at_most, threads};
+use gnp::cli::arguments::named::named;
 use gnp::cli::arguments::{CheckpointArguments, DataArguments, PenaltyArguments, ScheduleArguments, StepArguments};
 use gnp::cli::{CopyingBar, config_file, describe};
 use gnp::engine::Device;
@@ -11,8 +12,10 @@ use gnp::experiment::{
     Configuration, EngineKind, Existing, Experiment, Init, Kind, Notice, Observer, Outcome, Overview,
     run as run_experiment,
 };
+use gnp::named::Named as _;
 use gnp::onnx::{Copying, ExternalData};
-use gnp::train::{Config, Ended, Event, Span};
+use gnp::report::Event;
+use gnp::train::{Config, Ended, Span};
 use gnp::{Error, Result, cli, escaped, files};
 use std::ffi::OsString;
 use std::num::NonZero;
@@ -48,7 +51,7 @@ pub struct Arguments {
     #[arg(long, value_name = "NAME=NUMBER", value_parser = assignment, help_heading = "Optimization")]
     set: Vec<(String, f32)>,
     /// The weights to begin with
-    #[arg(long, value_enum, default_value_t = Init::Keep, help_heading = "Optimization")]
+    #[arg(long, value_parser = named::<Init>(), default_value = Init::Keep.name(), help_heading = "Optimization")]
     init: Init,
     /// Decides everything random: runs with the same seed are equal
     #[arg(long, value_name = "N", default_value_t = 0, help_heading = "Optimization")]
@@ -67,7 +70,7 @@ pub struct Arguments {
     #[arg(short, long, value_name = "FILE", help_heading = "Output")]
     output: Option<PathBuf>,
     /// What becomes of the model's external data when the result is in another folder
-    #[arg(long, value_enum, default_value_t, help_heading = "Output")]
+    #[arg(long, value_parser = named::<ExternalData>(), default_value = ExternalData::default().name(), help_heading = "Output")]
     external_data: ExternalData,
     /// Folder for metrics, checkpoints, the report and the result [default: runs/ and the name of MODEL]
     #[arg(long, value_name = "FOLDER", help_heading = "Output")]
@@ -91,7 +94,7 @@ pub struct Arguments {
     verbose: bool,
 
     /// What to train with
-    #[arg(long, value_enum, default_value_t = EngineKind::Auto, help_heading = "Engine")]
+    #[arg(long, value_parser = named::<EngineKind>(), default_value = EngineKind::Auto.name(), help_heading = "Engine")]
     engine: EngineKind,
     /// Where to compute: cpu, cuda or cuda:N, the Nth device from 0
     #[arg(long, default_value = "cpu", help_heading = "Engine")]

@@ -1,6 +1,7 @@
 //! When a run evaluates, saves, and ends before its last epoch.
 
 use super::bounded::{MANY, at_most};
+use super::named::named;
 use crate::train::{CheckpointPolicy, Metric};
 use clap::Args;
 use std::num::NonZero;
@@ -16,7 +17,7 @@ pub struct CheckpointArguments {
     #[arg(long, value_name = "N", default_value = "2", value_parser = at_most::<NonZero<usize>, MANY>)]
     keep: NonZero<usize>,
     /// Keep the checkpoint of the best epoch as well, and tell it by this
-    #[arg(long, value_enum, value_name = "METRIC")]
+    #[arg(long, value_parser = named::<Metric>(), value_name = "METRIC")]
     best: Option<Metric>,
     /// End the run after so many epochs without an improvement of the metric [default: never]
     ///

@@ -1,12 +1,14 @@
 //! Which data a model is trained on, and how they are prepared.
 
 use super::bounded::{LARGE, THREADS, at_most};
-use crate::train::augment::{Augmentation, ImageAugmentation};
-use crate::train::data::{Normalize, Options, Preparation};
+use super::named::named;
+use crate::data::augment::{Augmentation, ImageAugmentation};
+use crate::data::{Normalize, Options, Preparation};
 use crate::{Error, Result};
-use clap::{Args, ValueEnum};
+use clap::Args;
 use std::num::NonZero;
 use std::path::PathBuf;
+use strum::{EnumMessage, IntoStaticStr, VariantArray};
 
 /// The data of a run.
 #[derive(Args, Clone, Debug, Default)]
@@ -46,7 +48,7 @@ pub struct DataArguments {
     #[arg(long, allow_negative_numbers = true, value_name = "N")]
     divisor: Option<f32>,
     /// Whether to bring the samples to mean 0 and standard deviation 1, after the division [default: none]
-    #[arg(long, value_enum, value_name = "BY", conflicts_with_all = ["mean", "std"])]
+    #[arg(long, value_parser = named::<NormalizeBy>(), value_name = "BY", conflicts_with_all = ["mean", "std"])]
     normalize: Option<NormalizeBy>,
     /// Subtract this after the division: one number, or one a channel
     #[arg(long, value_name = "NUMBER,...", value_delimiter = ',', allow_hyphen_values = true)]
@@ -58,7 +60,7 @@ pub struct DataArguments {
     #[arg(long, allow_negative_numbers = true, value_name = "P", default_value_t = 0.0, hide_default_value = true)]
     label_noise: f64,
     /// What to do to the pixels of training images, at random [default: none]
-    #[arg(long, value_enum, value_name = "HOW")]
+    #[arg(long, value_parser = named::<ImageAugmentation>(), value_name = "HOW")]
     augment: Option<ImageAugmentation>,
     /// Cover a square of so many pixels a side of each training image, at a random place (Cutout)
     #[arg(long, value_name = "PIXELS", value_parser = at_most::<usize, LARGE>)]
@@ -76,7 +78,8 @@ pub struct DataArguments {
 }
 
 /// What samples are normalised by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, VariantArray, IntoStaticStr, EnumMessage)]
+#[strum(serialize_all = "kebab-case")]
 enum NormalizeBy {
     /// Not at all
     None,

@@ -3,6 +3,7 @@
 pub mod bounded;
 mod checkpoint;
 mod data;
+pub mod named;
 mod penalty;
 mod schedule;
 mod step;

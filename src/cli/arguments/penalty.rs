@@ -1,5 +1,6 @@
 //! The penalty's numbers and forms.
 
+use super::named::named;
 use crate::penalty::{Mix, Penalty, Perturbation};
 use crate::{Error, Result};
 use clap::Args;
@@ -19,10 +20,10 @@ pub struct PenaltyArguments {
     #[arg(long, value_name = "LAMBDA", allow_negative_numbers = true, conflicts_with = "alpha")]
     lambda: Option<f32>,
     /// How the gradient at w enters the mix [default: raw]
-    #[arg(long, value_enum)]
+    #[arg(long, value_parser = named::<Mix>())]
     mix: Option<Mix>,
     /// The direction in which the second gradient is taken [default: l2]
-    #[arg(long, value_enum)]
+    #[arg(long, value_parser = named::<Perturbation>())]
     perturb: Option<Perturbation>,
 }
 

@@ -1,9 +1,11 @@
 //! What each step of a run is taken with: the learning rate, and which steps have the penalty.
 
 use super::bounded;
+use super::named::named;
 use crate::train::{Schedule, Span};
 use crate::{Error, Result};
-use clap::{Args, ValueEnum};
+use clap::Args;
+use strum::{EnumMessage, IntoStaticStr, VariantArray};
 
 /// How a run goes from step to step.
 #[derive(Args, Clone, Debug, Default)]
@@ -13,7 +15,7 @@ pub struct ScheduleArguments {
     #[arg(long, allow_negative_numbers = true, value_name = "RATE")]
     lr: Option<f32>,
     /// How the learning rate goes on after the warm-up [default: constant]
-    #[arg(long, value_enum)]
+    #[arg(long, value_parser = named::<ScheduleName>())]
     schedule: Option<ScheduleName>,
     /// The epochs at whose end a stepped schedule multiplies the learning rate by --gamma: 60,120,160
     #[arg(long, value_name = "EPOCHS", value_delimiter = ',')]
@@ -42,7 +44,8 @@ pub struct ScheduleArguments {
     gr_warmup_epochs: Option<f64>,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, VariantArray, IntoStaticStr, EnumMessage)]
+#[strum(serialize_all = "kebab-case")]
 enum ScheduleName {
     /// At its peak to the end
     #[default]

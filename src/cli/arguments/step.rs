@@ -1,9 +1,11 @@
 //! What becomes of a forward model: its loss, what trains, the optimizer.
 
 use super::bounded::{MANY, at_most};
+use super::named::{named, possible};
 use crate::limits::Limits;
 use crate::loss::{LossKind, Wanted};
 use crate::lowering::{self, BatchNorm, Dropout, Random, StraightThrough};
+use crate::named::Named as _;
 use crate::opening::Size;
 use crate::penalty::{Penalty, Warmup};
 use crate::rewrite::StepOptions;
@@ -93,16 +95,16 @@ pub struct StepArguments {
     #[arg(long, value_name = "NAME", help_heading = "What trains (forward models)")]
     untie: Vec<String>,
     /// How BatchNormalization trains [default: train]
-    #[arg(long, value_enum, value_name = "HOW", help_heading = "What trains (forward models)")]
+    #[arg(long, value_parser = named::<BatchNorm>(), value_name = "HOW", help_heading = "What trains (forward models)")]
     batch_norm: Option<BatchNorm>,
     /// Whether Dropout drops [default: keep]
-    #[arg(long, value_enum, value_name = "WHETHER", help_heading = "What trains (forward models)")]
+    #[arg(long, value_parser = named::<Dropout>(), value_name = "WHETHER", help_heading = "What trains (forward models)")]
     dropout: Option<Dropout>,
     /// Where random numbers come from [default: counter]
-    #[arg(long, value_enum, value_name = "SOURCE", help_heading = "What trains (forward models)")]
+    #[arg(long, value_parser = named::<Random>(), value_name = "SOURCE", help_heading = "What trains (forward models)")]
     random: Option<Random>,
     /// Where gradients pass straight through what rounds [default: auto]
-    #[arg(long, value_enum, value_name = "WHERE", help_heading = "What trains (forward models)")]
+    #[arg(long, value_parser = named::<StraightThrough>(), value_name = "WHERE", help_heading = "What trains (forward models)")]
     straight_through: Option<StraightThrough>,
     /// What an axis of the inputs is to be: batch=32 gives the dimension `batch` a size, 'x[0]=32' the first axis of
     /// input x; 'x[0]=batch' opens an axis that the model was exported with a fixed size of, as for batches of 1
@@ -126,7 +128,7 @@ pub struct StepArguments {
     max_depth: Option<u16>,
 
     /// The optimizer, with PyTorch's formula and defaults [default: momentum]
-    #[arg(long, value_enum, help_heading = "Optimizer (forward models)")]
+    #[arg(long, value_parser = named::<OptimizerKind>(), help_heading = "Optimizer (forward models)")]
     optimizer: Option<OptimizerKind>,
     /// Momentum, or the first beta of Adam [default: 0.9]
     #[arg(long, value_name = "MU", allow_negative_numbers = true, help_heading = "Optimizer (forward models)")]
@@ -135,7 +137,7 @@ pub struct StepArguments {
     #[arg(long, value_name = "W", allow_negative_numbers = true, help_heading = "Optimizer (forward models)")]
     weight_decay: Option<f32>,
     /// Where weight decay enters [default: coupled; decoupled with adamw]
-    #[arg(long, value_enum, value_name = "WHERE", help_heading = "Optimizer (forward models)")]
+    #[arg(long, value_parser = named::<Decay>(), value_name = "WHERE", help_heading = "Optimizer (forward models)")]
     decay: Option<Decay>,
     /// Leave biases and scales out of weight decay
     #[arg(long, requires = "weight_decay", help_heading = "Optimizer (forward models)")]
@@ -151,7 +153,7 @@ pub struct StepArguments {
     clip_norm: Option<f32>,
 
     /// Warm the penalty up: its radius, its weight, or by plain steps at first
-    #[arg(long, value_enum, value_name = "WHAT", help_heading = "Penalty")]
+    #[arg(long, value_parser = named::<Warmup>(), value_name = "WHAT", help_heading = "Penalty")]
     gr_warmup: Option<Warmup>,
     /// The length of the warm-up
     #[arg(
@@ -171,7 +173,7 @@ struct LossChoice(Option<LossKind>);
 impl ValueEnum for LossChoice {
     fn value_variants<'a>() -> &'a [Self] {
         static ALL: LazyLock<Vec<LossChoice>> = LazyLock::new(|| {
-            let named = LossKind::value_variants().iter().copied().map(Some);
+            let named = LossKind::all().iter().copied().map(Some);
             iter::once(None).chain(named).map(LossChoice).collect()
         });
         &ALL
@@ -179,7 +181,7 @@ impl ValueEnum for LossChoice {
 
     fn to_possible_value(&self) -> Option<PossibleValue> {
         let auto = || PossibleValue::new("auto").help("What the end of the graph tells");
-        self.0.map_or_else(|| Some(auto()), |kind| kind.to_possible_value())
+        Some(self.0.map_or_else(auto, possible))
     }
 }
 

@@ -5,15 +5,15 @@ mod weights;
 pub use weights::weights;
 
 use crate::escaped;
+use crate::named::Named;
 use crate::rewrite::StepReport;
 use crate::transform::{Optimizer, Scale};
-use clap::ValueEnum;
 use indicatif::HumanCount;
 use std::fmt::Write as _;
 
 /// A value as one gives it to its flag.
-pub fn value_name(value: impl ValueEnum) -> String {
-    value.to_possible_value().map(|v| v.get_name().to_owned()).unwrap_or_default()
+pub fn value_name(value: impl Named) -> String {
+    value.name().to_owned()
 }
 
 /// What a step model trains with and is fed; what of it was inferred, and which flags say otherwise; warnings. Lines of

@@ -1,0 +1,166 @@
+//! The library's one error type: what is wrong, where, and what the user can do about it.
+
+use crate::escaped;
+use crate::naming::{in_words, text_in_words};
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+/// `Result` with the library's [`Error`].
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Whose fault an error is; decides the exit code of the binaries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// The input, a flag or the environment: the user can mend it. Exit code 2.
+    Input,
+    /// A defect of this program. Exit code 1.
+    Internal,
+}
+
+/// An error with the file and the node it is about and, where there is one, a way out. In words it is one line, without
+/// control characters, whatever is in the names.
+///
+/// ```
+/// use gnp_base::Error;
+/// let e = Error::input("the tensor has no data").at_node("conv1", "Conv").in_file("m.onnx").help("export the model again");
+/// assert_eq!(e.to_string(), "m.onnx: node `conv1` (Conv): the tensor has no data");
+/// assert_eq!(e.help_text(), Some("export the model again"));
+/// assert_eq!(e.exit_code(), 2);
+/// ```
+#[derive(Debug)]
+pub struct Error(Box<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    kind: ErrorKind,
+    message: String,
+    file: Option<PathBuf>,
+    node: Option<String>,
+    help: Option<String>,
+}
+
+impl Error {
+    fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
+        let message = text_in_words(&message.into()).into_owned();
+        Self(Box::new(Inner { kind, message, file: None, node: None, help: None }))
+    }
+
+    /// An error that the user can mend.
+    pub fn input(message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Input, message)
+    }
+
+    /// An error that is this program's fault.
+    pub fn internal(message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Internal, message)
+    }
+
+    /// An operation on `file` that the operating system refused; `doing` completes "cannot …".
+    pub fn io(doing: &str, file: impl AsRef<Path>, error: &std::io::Error) -> Self {
+        Self::input(format!("cannot {doing}: {error}")).in_file(file)
+    }
+
+    /// Names the file, unless a deeper layer already has.
+    #[must_use]
+    pub fn in_file(mut self, file: impl AsRef<Path>) -> Self {
+        self.0.file.get_or_insert_with(|| file.as_ref().to_owned());
+        self
+    }
+
+    /// Names the node and its operator, unless a deeper layer already has.
+    #[must_use]
+    pub fn at_node(mut self, name: &str, operator: &str) -> Self {
+        self.0.node.get_or_insert_with(|| {
+            let (name, operator) = in_words(name, operator);
+            if name.is_empty() { format!("an unnamed {operator} node") } else { format!("node `{name}` ({operator})") }
+        });
+        self
+    }
+
+    /// Says what the user can do, unless a deeper layer already has.
+    #[must_use]
+    pub fn help(mut self, text: impl Into<String>) -> Self {
+        self.0.help.get_or_insert_with(|| text_in_words(&text.into()).into_owned());
+        self
+    }
+
+    /// Speaks of `shown` where it would name a file in `hidden`, a folder of our own that is gone when the user reads
+    /// this.
+    #[must_use]
+    pub fn in_place_of(mut self, hidden: &Path, shown: &Path) -> Self {
+        let inner = &mut *self.0;
+        if inner.file.as_ref().is_some_and(|file| file.starts_with(hidden)) {
+            inner.file = Some(shown.to_owned());
+        }
+        // An engine may have made its path absolute.
+        let Some(name) = hidden.file_name().map(|name| name.to_string_lossy()) else { return self };
+        let is_end = |c: char| c.is_whitespace() || "`'\",;()".contains(c);
+        for text in [Some(&mut inner.message), inner.node.as_mut(), inner.help.as_mut()].into_iter().flatten() {
+            let mut seen = 0;
+            while let Some(at) = text[seen..].find(&*name).map(|at| seen + at) {
+                let begin = text[..at].rfind(is_end).map_or(0, |end| end + 1);
+                let end = text[at..].find(is_end).map_or(text.len(), |length| at + length);
+                text.replace_range(begin..end, &shown.to_string_lossy());
+                seen = begin + shown.to_string_lossy().len();
+            }
+        }
+        self
+    }
+
+    /// Adds to what the user can do.
+    #[must_use]
+    pub fn more_help(mut self, text: &str) -> Self {
+        self.0.help = Some(self.0.help.map_or_else(|| text.to_owned(), |help| format!("{help}\n{text}")));
+        self
+    }
+
+    /// Whose fault it is.
+    pub fn kind(&self) -> ErrorKind {
+        self.0.kind
+    }
+
+    /// What the user can do, where that is known.
+    pub fn help_text(&self) -> Option<&str> {
+        self.0.help.as_deref()
+    }
+
+    /// The exit code of a program that ends with this error: 2 for the user's to mend, 1 for ours.
+    pub fn exit_code(&self) -> u8 {
+        match self.0.kind {
+            ErrorKind::Input => 2,
+            ErrorKind::Internal => 1,
+        }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(file) = &self.0.file {
+            write!(f, "{}: ", escaped::line(&file.to_string_lossy()))?;
+        }
+        if let Some(node) = &self.0.node {
+            write!(f, "{}: ", escaped::line(node))?;
+        }
+        f.write_str(&escaped::line(&self.0.message))
+    }
+}
+
+impl std::error::Error for Error {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_of_our_own_is_not_spoken_of() {
+        let (hidden, shown) = (Path::new("runs/.gnp-x"), Path::new("m.onnx"));
+        let error =
+            Error::input("cannot load `/a/runs/.gnp-x/step.onnx`: it is broken").in_file("runs/.gnp-x/step.onnx");
+        assert_eq!(error.in_place_of(hidden, shown).to_string(), "m.onnx: cannot load `m.onnx`: it is broken");
+        let error = Error::input("`out/x` is there").in_place_of(Path::new("out"), Path::new("out"));
+        assert_eq!(error.to_string(), "`out` is there");
+        let error = Error::input("no data").in_file("runs/data.npz").in_place_of(hidden, shown);
+        assert_eq!(error.to_string(), "runs/data.npz: no data");
+    }
+}

@@ -1,0 +1,14 @@
+//! What all of gnp shares: errors, which files may be read and replaced, how large things may become, and the names of
+//! what is written ([`contract`]).
+
+pub mod choice;
+pub mod contract;
+pub mod error;
+pub mod escaped;
+pub mod files;
+pub mod limits;
+pub mod named;
+pub mod naming;
+pub mod quietly;
+
+pub use error::{Error, ErrorKind, Result};

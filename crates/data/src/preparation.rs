@@ -1,0 +1,83 @@
+//! How samples are made ready for the graph.
+
+use super::Normalize;
+use crate::augment::Augmentation;
+use gnp_base::{Error, Result};
+use serde_json::Value;
+use std::num::NonZero;
+
+/// What is done to samples on their way from the data to the graph. By default bytes are divided by 255, and nothing
+/// else.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Preparation {
+    /// What samples for a float input are divided by; where none is given, by 255 if they are bytes.
+    pub divisor: Option<f32>,
+    /// What is done after the division.
+    pub normalize: Normalize,
+    /// The sides of images in files, in pixels, where the graph leaves them open.
+    pub image_size: Option<usize>,
+    /// What is done to training samples at random.
+    pub augmentation: Augmentation,
+    /// Decides the augmentation, and which images are looked at for their mean.
+    pub seed: u64,
+    /// The threads that make batches; where none is given, one for arrays that are fed as they are, else one a core.
+    pub workers: Option<NonZero<usize>>,
+}
+
+impl Preparation {
+    /// Samples that are divided by `divisor`, and nothing else.
+    pub fn divide(divisor: f32) -> Self {
+        Self { divisor: Some(divisor), ..Self::default() }
+    }
+
+    /// This preparation without what takes a look at the data or is random: enough to see whether data and graph fit.
+    #[must_use]
+    pub fn plain(&self) -> Self {
+        Self { normalize: Normalize::None, augmentation: Augmentation::default(), ..self.clone() }
+    }
+
+    /// What the course of a run depends on, by name; on the number of workers it does not.
+    ///
+    /// # Errors
+    /// None that a user can cause.
+    pub fn choices(&self) -> Result<Vec<(&'static str, Value)>> {
+        let mut choices = vec![("divisor", self.divisor.into())];
+        match &self.normalize {
+            Normalize::None => {}
+            Normalize::Data => choices.push(("normalization", "data".into())),
+            Normalize::By { mean, std } => {
+                choices.extend([("mean", mean.clone().into()), ("standard deviation", std.clone().into())]);
+            }
+        }
+        choices.extend(self.image_size.map(|size| ("image size", size.into())));
+        if !self.augmentation.is_none() {
+            let augmentation = serde_json::to_value(&self.augmentation)
+                .map_err(|error| Error::internal(format!("an augmentation is no JSON: {error}")))?;
+            choices.push(("augmentation", augmentation));
+        }
+        Ok(choices)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_goes_on_with_the_same_preparation_and_any_workers() {
+        let choices = |preparation: &Preparation| preparation.choices().unwrap();
+        let plain = Preparation::default();
+        assert_eq!(choices(&plain), [("divisor", Value::Null)]);
+        let threaded = Preparation { workers: NonZero::new(7), ..plain.clone() };
+        assert_eq!(choices(&threaded), choices(&plain));
+        let cutout = Augmentation { cutout: Some(8), ..Augmentation::default() };
+        for other in [
+            Preparation { normalize: Normalize::Data, ..plain.clone() },
+            Preparation { normalize: Normalize::By { mean: vec![0.5], std: vec![] }, ..plain.clone() },
+            Preparation { image_size: Some(32), ..plain.clone() },
+            Preparation { augmentation: cutout, ..plain.clone() },
+        ] {
+            assert_ne!(choices(&other), choices(&plain), "{other:?}");
+        }
+    }
+}

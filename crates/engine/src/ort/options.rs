@@ -1,0 +1,117 @@
+//! How a session computes: device, threads, determinism.
+
+use super::api::{Api, c_string};
+use crate::Device;
+use crate::runtime::Runtime;
+use bytes::Bytes;
+use gnp_base::{Error, Result};
+use ort::sys::{OrtLoggingLevel, OrtSessionOptions, os_char};
+use std::ffi::c_int;
+use std::num::NonZero;
+use std::ptr;
+
+const CUDA_PROVIDER: &str = "CUDAExecutionProvider";
+
+/// How an engine computes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Options {
+    /// Where it computes.
+    pub device: Device,
+    /// What the random draws of every step follow from, together with the number of the step: the same seed gives the
+    /// same run, stopped and resumed or not, whatever other engines do.
+    pub seed: i64,
+    /// The number of threads that one operator may use; one a core where absent.
+    pub threads: Option<NonZero<u16>>,
+}
+
+/// Options in ONNX Runtime's own form.
+pub(crate) struct SessionOptions {
+    api: &'static Api,
+    pointer: *mut OrtSessionOptions,
+}
+
+impl Drop for SessionOptions {
+    fn drop(&mut self) {
+        // SAFETY: the options are ours, and sessions keep their own copy.
+        unsafe { (self.api.base.ReleaseSessionOptions)(self.pointer) }
+    }
+}
+
+impl SessionOptions {
+    /// # Errors
+    /// Where `runtime` has no provider for the device, or the provider does not start.
+    pub(crate) fn new(api: &'static Api, runtime: &Runtime, options: &Options) -> Result<Self> {
+        let base = api.base;
+        let mut pointer = ptr::null_mut();
+        // SAFETY: the out pointer is valid.
+        api.check(unsafe { (base.CreateSessionOptions)(&mut pointer) })?;
+        let new = Self { api, pointer };
+        // SAFETY: the options are valid.
+        unsafe {
+            api.check((base.SetSessionLogSeverityLevel)(pointer, OrtLoggingLevel::ORT_LOGGING_LEVEL_FATAL as c_int))?;
+            api.check((base.SetDeterministicCompute)(pointer, true))?;
+            if let Some(threads) = options.threads {
+                api.check((base.SetIntraOpNumThreads)(pointer, threads.get().into()))?;
+            }
+        }
+        if let Device::Cuda(number) = options.device {
+            require_provider(runtime, CUDA_PROVIDER, options.device)?;
+            new.append_cuda(number)
+                .map_err(|e| Error::input(format!("cannot use the device {}: {e}", options.device)))?;
+        }
+        Ok(new)
+    }
+
+    /// These options for a model whose external data is in `files` in memory, by their names. Who calls keeps the
+    /// files.
+    pub(super) fn with_files(&self, names: &[Vec<os_char>], files: &[Bytes]) -> Result<Self> {
+        let (api, base) = (self.api, self.api.base);
+        let mut pointer = ptr::null_mut();
+        // SAFETY: the options and the out pointer are valid; the new options are released with what is returned.
+        api.check(unsafe { (base.CloneSessionOptions)(self.pointer, &mut pointer) })?;
+        let new = Self { api, pointer };
+        let names: Vec<_> = names.iter().map(|name| name.as_ptr()).collect();
+        let buffers: Vec<_> = files.iter().map(|file| file.as_ptr().cast_mut().cast()).collect();
+        let lengths: Vec<_> = files.iter().map(Bytes::len).collect();
+        if !names.is_empty() {
+            // SAFETY: the arrays have one length and live through the call; names are NUL-terminated. ONNX Runtime
+            // reads the buffers, and writes into none.
+            api.check(unsafe {
+                let (names, buffers, lengths) = (names.as_ptr(), buffers.as_ptr(), lengths.as_ptr());
+                (base.AddExternalInitializersFromMemory)(pointer, names, buffers, lengths, files.len())
+            })?;
+        }
+        Ok(new)
+    }
+
+    pub(crate) fn pointer(&self) -> *const OrtSessionOptions {
+        self.pointer
+    }
+
+    fn append_cuda(&self, number: u32) -> Result<()> {
+        let (api, base) = (self.api, self.api.base);
+        let (key, number) = (c"device_id".as_ptr(), c_string(&number.to_string())?);
+        let mut cuda = ptr::null_mut();
+        // SAFETY: the out pointer, the options and the strings are valid; the provider's options are released once.
+        unsafe {
+            api.check((base.CreateCUDAProviderOptions)(&mut cuda))?;
+            let appended = api
+                .check((base.UpdateCUDAProviderOptions)(cuda, &key, &number.as_ptr(), 1))
+                .and_then(|()| api.check((base.SessionOptionsAppendExecutionProvider_CUDA_V2)(self.pointer, cuda)));
+            (base.ReleaseCUDAProviderOptions)(cuda);
+            appended
+        }
+    }
+}
+
+fn require_provider(runtime: &Runtime, provider: &str, device: Device) -> Result<()> {
+    if runtime.providers.iter().any(|found| found == provider) {
+        return Ok(());
+    }
+    Err(Error::input(format!(
+        "this ONNX Runtime cannot compute on `{device}`: it has no {provider}, only {}",
+        runtime.providers.join(", ")
+    ))
+    .in_file(&runtime.library)
+    .help("use --device cpu, or name a build for that device with --ort-lib"))
+}

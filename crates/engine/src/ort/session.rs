@@ -1,0 +1,158 @@
+//! A session over one graph, run with its inputs and outputs bound: values stay on the device that they are on.
+
+use super::api::{Api, c_path, c_string};
+use super::options::SessionOptions;
+use super::value::Value;
+use super::weights::Weights;
+use foldhash::HashSet;
+use gnp_base::{Error, Result};
+use gnp_model::onnx::Model;
+use ort::sys::{OrtIoBinding, OrtMemoryInfo, OrtSession, OrtValue};
+use prost::Message as _;
+use std::ffi::CString;
+use std::path::Path;
+use std::{fs, ptr, slice};
+
+/// A graph, compiled for the device.
+pub(super) struct Session {
+    api: &'static Api,
+    pointer: *mut OrtSession,
+    /// What it reads where it lies.
+    _weights: Option<Weights>,
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        // SAFETY: the session is ours, and no binding of it is left.
+        unsafe { (self.api.base.ReleaseSession)(self.pointer) }
+    }
+}
+
+impl Session {
+    /// The graph in `file`, whose external data is beside it.
+    pub(super) fn of_file(api: &'static Api, file: &Path, options: &SessionOptions) -> Result<Self> {
+        fs::metadata(file).map_err(|e| Error::io("read the model", file, &e))?;
+        let path = c_path(file)?;
+        let mut pointer = ptr::null_mut();
+        // SAFETY: the environment lives as long as the process, the path is NUL-terminated, the out pointer valid.
+        let status =
+            unsafe { (api.base.CreateSession)(api.environment(), path.as_ptr(), options.pointer(), &mut pointer) };
+        api.check(status).map_err(|e| Error::input(format!("cannot load the model: {e}")).in_file(file))?;
+        Ok(Self { api, pointer, _weights: None })
+    }
+
+    /// The graph of `model`, in which `fed` is given with every run and so needs no initializer.
+    pub(super) fn of_model(
+        api: &'static Api,
+        model: &Model,
+        fed: &HashSet<&str>,
+        options: &SessionOptions,
+    ) -> Result<Self> {
+        let mut model = model.clone();
+        model.graph.initializer.retain(|tensor| !fed.contains(tensor.name()));
+        let path = model.path().to_owned();
+        let weights = Weights::take_out(&mut model).map_err(|e| e.in_file(&path))?;
+        let options = options.with_files(&weights.names, &weights.maps)?;
+        let mut session = Self::of_bytes(api, &model.into_proto().encode_to_vec(), &options)
+            .map_err(|e| Error::input(format!("cannot load the model: {e}")).in_file(path))?;
+        session._weights = Some(weights);
+        Ok(session)
+    }
+
+    /// The graph in `bytes`, which has no external data.
+    pub(super) fn of_bytes(api: &'static Api, bytes: &[u8], options: &SessionOptions) -> Result<Self> {
+        let mut pointer = ptr::null_mut();
+        // SAFETY: the environment lives as long as the process, the bytes live through the call, the out pointer is
+        // valid.
+        api.check(unsafe {
+            let (model, length) = (bytes.as_ptr().cast(), bytes.len());
+            (api.base.CreateSessionFromArray)(api.environment(), model, length, options.pointer(), &mut pointer)
+        })?;
+        Ok(Self { api, pointer, _weights: None })
+    }
+
+    /// Begins a run of the graph.
+    pub(super) fn bind(&mut self) -> Result<Binding<'_>> {
+        let mut pointer = ptr::null_mut();
+        // SAFETY: the session is valid, and outlives the binding, which borrows it.
+        self.api.check(unsafe { (self.api.base.CreateIoBinding)(self.pointer, &mut pointer) })?;
+        Ok(Binding { session: self, pointer })
+    }
+}
+
+/// One run: what is bound to the graph's inputs, and where its outputs are to be.
+pub(super) struct Binding<'s> {
+    session: &'s mut Session,
+    pointer: *mut OrtIoBinding,
+}
+
+impl Drop for Binding<'_> {
+    fn drop(&mut self) {
+        // SAFETY: the binding is ours; what is bound has owners of its own.
+        unsafe { (self.session.api.base.ReleaseIoBinding)(self.pointer) }
+    }
+}
+
+impl Binding<'_> {
+    /// Has the graph's input `name` be `value`: no copy where it is on the session's device. An input that is left out
+    /// has the value of its initializer. `value` must live until the run is over.
+    pub(super) fn input(&mut self, name: &CString, value: &Value<'_>) -> Result<()> {
+        let api = self.session.api;
+        // SAFETY: the binding, the name and the value are valid.
+        api.check(unsafe { (api.base.BindInput)(self.pointer, name.as_ptr(), value.pointer()) })
+    }
+
+    /// Has the graph's output `name` returned in `memory`.
+    pub(super) fn output(&mut self, name: &CString, memory: &Memory) -> Result<()> {
+        let api = self.session.api;
+        // SAFETY: the binding, the name and the description of the memory are valid.
+        api.check(unsafe { (api.base.BindOutputToDevice)(self.pointer, name.as_ptr(), memory.0) })
+    }
+
+    /// Runs the graph: the values of the outputs that were asked for, in that order.
+    pub(super) fn run(self) -> Result<Vec<Value<'static>>> {
+        let api = self.session.api;
+        let (mut values, mut count): (*mut *mut OrtValue, usize) = (ptr::null_mut(), 0);
+        // SAFETY: session and binding are valid, and so are the out pointers. The array that is returned holds `count`
+        // new values of ours and is freed once, by the allocator that it comes from.
+        unsafe {
+            api.check((api.base.RunWithBinding)(self.session.pointer, ptr::null(), self.pointer))?;
+            api.check((api.base.SynchronizeBoundOutputs)(self.pointer))?;
+            api.check((api.base.GetBoundOutputValues)(self.pointer, api.allocator, &mut values, &mut count))?;
+            if values.is_null() {
+                return Ok(Vec::new());
+            }
+            let taken = slice::from_raw_parts(values, count).iter().map(|&v| Value::from_raw(api, v)).collect();
+            api.check((api.base.AllocatorFree)(api.allocator, values.cast()))?;
+            Ok(taken)
+        }
+    }
+}
+
+/// The memory of a device; it lives as long as the process.
+#[derive(Clone, Copy)]
+pub(super) struct Memory(*const OrtMemoryInfo);
+
+impl Memory {
+    /// What the processor reads.
+    pub(super) fn host(api: &'static Api) -> Self {
+        Self(api.cpu)
+    }
+
+    /// What `device` computes in.
+    pub(super) fn of(api: &'static Api, device: crate::Device) -> Result<Self> {
+        use ort::sys::{OrtAllocatorType, OrtMemType};
+        let crate::Device::Cuda(number) = device else { return Ok(Self::host(api)) };
+        let number = number.try_into().map_err(|_| Error::input(format!("there is no device {device}")))?;
+        let mut pointer = ptr::null_mut();
+        let (allocator, kind) = (OrtAllocatorType::OrtDeviceAllocator, OrtMemType::OrtMemTypeDefault);
+        // SAFETY: the name is NUL-terminated and the out pointer valid. The description is never released.
+        api.check(unsafe { (api.base.CreateMemoryInfo)(c"Cuda".as_ptr(), allocator, number, kind, &mut pointer) })?;
+        Ok(Self(pointer))
+    }
+}
+
+/// Names as ONNX Runtime takes them.
+pub(super) fn c_names<'n>(names: impl IntoIterator<Item = &'n str>) -> Result<Vec<CString>> {
+    names.into_iter().map(c_string).collect()
+}

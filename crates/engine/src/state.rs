@@ -1,0 +1,109 @@
+//! The state of a step model, by name, and its file.
+//!
+//! The file is in the format *safetensors*: a table of names, element types and shapes in JSON, then the elements.
+//! Every engine, and Python, reads it.
+
+use gnp_base::{Error, Result, files};
+use gnp_tensor::{ElementType, Tensor, finite};
+use safetensors::tensor::{TensorView, View};
+use safetensors::{Dtype, SafeTensors};
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// Parameters, statistics, optimizer slots and the count of steps, each under the name of its input in the step model.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct State(BTreeMap<String, Tensor>);
+
+impl FromIterator<(String, Tensor)> for State {
+    fn from_iter<I: IntoIterator<Item = (String, Tensor)>>(tensors: I) -> Self {
+        Self(tensors.into_iter().collect())
+    }
+}
+
+impl State {
+    /// The tensor `name`.
+    pub fn get(&self, name: &str) -> Option<&Tensor> {
+        self.0.get(name)
+    }
+
+    /// The names and tensors, in order of name.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &Tensor)> {
+        self.0.iter().map(|(name, tensor)| (name.as_str(), tensor))
+    }
+
+    /// How many tensors there are.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Checks that all floats are finite: nothing can be gone on with from others, and no run keeps them.
+    ///
+    /// # Errors
+    /// Where one is NaN or infinite; the message names its tensor.
+    pub fn check_finite(&self) -> Result<()> {
+        finite::find(self.iter()).map_or(Ok(()), |found| Err(found.in_state()))
+    }
+
+    /// Writes all tensors to `file`.
+    ///
+    /// # Errors
+    /// Where the file cannot be written.
+    pub fn write(&self, file: &Path) -> Result<()> {
+        let tensors = self.iter().map(|(name, tensor)| (name, Elements(tensor)));
+        safetensors::serialize_to_file(tensors, None, file)
+            .map_err(|e| Error::input(format!("cannot write the state: {e}")).in_file(file))
+    }
+
+    /// Reads a file that [`State::write`] wrote.
+    ///
+    /// # Errors
+    /// Where the file cannot be read, is no safetensors file, or holds elements that no state has.
+    pub fn read(file: &Path) -> Result<Self> {
+        let bytes = files::map(file)?;
+        let tensors = SafeTensors::deserialize(&bytes)
+            .map_err(|e| Error::input(format!("not a state in the format safetensors: {e}")).in_file(file))?;
+        let read = tensors.iter().map(|(name, view)| Ok((name.to_owned(), tensor(name, &view)?)));
+        read.collect::<Result<_>>().map_err(|e| e.in_file(file))
+    }
+}
+
+/// A tensor as the format looks at it.
+struct Elements<'t>(&'t Tensor);
+
+impl View for Elements<'_> {
+    fn dtype(&self) -> Dtype {
+        match self.0.element() {
+            ElementType::F32 => Dtype::F32,
+            ElementType::I32 => Dtype::I32,
+            ElementType::I64 => Dtype::I64,
+        }
+    }
+
+    fn shape(&self) -> &[usize] {
+        self.0.shape()
+    }
+
+    fn data(&self) -> Cow<'_, [u8]> {
+        self.0.to_le_bytes()
+    }
+
+    fn data_len(&self) -> usize {
+        self.0.shape().iter().product::<usize>() * self.0.element().size()
+    }
+}
+
+fn tensor(name: &str, view: &TensorView<'_>) -> Result<Tensor> {
+    let element = match view.dtype() {
+        Dtype::F32 => ElementType::F32,
+        Dtype::I32 => ElementType::I32,
+        Dtype::I64 => ElementType::I64,
+        other => return Err(Error::input(format!("the tensor `{name}` holds elements of type {other:?}"))),
+    };
+    Tensor::from_le_bytes(element, view.shape(), view.data())
+}

@@ -1,0 +1,66 @@
+//! Control flow: gradients through the branches of an If.
+
+use super::{Cotangents, Entry, Op, Rule};
+use gnp_base::Result;
+use crate::autodiff::pull_back;
+use gnp_model::graph::{for_each_subgraph, TypedBuilder, Value};
+use gnp_model::onnx::proto::{GraphProto, AttributeProto, NodeProto};
+
+pub(super) const RULES: &[Entry] = &[("", "If", Rule::VjpMany(branch))];
+
+/// Why an operator has no rule, where more can be said of it.
+pub(in crate::autodiff) fn why_no_rule(operator: &str) -> Option<&'static str> {
+    matches!(operator, "Loop" | "Scan").then_some("gradients through loops are not supported")
+}
+
+/// y = f(x) if c, g(x) if not, x captured ⇒ x̄ = ȳ·∂f/∂x if c, ȳ·∂g/∂x if not: an If on the same condition. Each of its
+/// branches computes again what it needs of the forward branch, and is 0 for what that does not depend on.
+fn branch(op: &Op, dys: &[Option<Value>], g: &mut TypedBuilder<'_>) -> Result<Cotangents> {
+    let mut attributes = Vec::new();
+    for name in ["then_branch", "else_branch"] {
+        let body = op.body(name).ok_or_else(|| op.error(format!("it has no {name}")))?;
+        if draws(body) {
+            return Err(op
+                .error("a branch draws random numbers, and its gradient would draw others")
+                .help("draw them before the branch"));
+        }
+        attributes.push(AttributeProto::graph(name, pull_back_body(body, dys, op.captured(), g)?));
+    }
+    let facts = op.captured().iter().map(|value| g.fact(value).clone()).collect();
+    let cotangents = g.nodes("If", &[op.input(0)?], attributes, facts);
+    Ok(Cotangents::of(std::iter::once(None).chain(cotangents.into_iter().map(Some))))
+}
+
+/// The body that returns the cotangents of `captured`, given those of what `body` returns.
+fn pull_back_body(
+    body: &GraphProto,
+    dys: &[Option<Value>],
+    captured: &[Value],
+    g: &mut TypedBuilder<'_>,
+) -> Result<GraphProto> {
+    g.edit_copy_of_body(body, |copy, facts, pass| {
+        let outputs = copy.proto().output.iter().zip(dys);
+        let cotangents: Vec<_> = outputs.filter_map(|(y, dy)| Some((y.name().into(), dy.clone()?))).collect();
+        let cotangents = pull_back(copy, facts, &cotangents, captured, pass)?;
+        let mut g = TypedBuilder::new(copy, facts, pass);
+        let or_zero = |(value, cotangent): (&Value, Option<Value>)| match cotangent {
+            // A body returns what it makes itself, each value once.
+            Some(cotangent) => g.unary("Identity", &cotangent),
+            None => g.zeros_like(value),
+        };
+        Ok(captured.iter().zip(cotangents).map(or_zero).collect())
+    })
+}
+
+/// Whether a graph draws random numbers.
+fn draws(graph: &GraphProto) -> bool {
+    let draws_itself = |node: &NodeProto| match node.op_type() {
+        "Dropout" => node.input.get(2).is_some_and(|training| !training.is_empty()),
+        operator => operator.starts_with("Random") || matches!(operator, "Bernoulli" | "Multinomial"),
+    };
+    graph.node.iter().any(|node| {
+        let mut inside = draws_itself(node);
+        for_each_subgraph(node, &mut |body| inside |= draws(body));
+        inside
+    })
+}

@@ -1,0 +1,62 @@
+//! The rules, one file a family of operators.
+//!
+//! A rule is a function from the cotangents of a node's outputs to those of its inputs. To add one, write it in the
+//! file of its family and name it in that file's `RULES`.
+
+mod positions;
+mod window;
+
+use super::op::{Cotangents, Op};
+use foldhash::HashMap;
+use gnp_base::Result;
+use gnp_model::graph::{TypedBuilder, Value};
+use gnp_model::onnx::proto::standard_domain;
+use std::sync::LazyLock;
+
+/// How an operator is differentiated.
+#[derive(Clone, Copy, Debug)]
+pub enum Rule {
+    /// A vector-Jacobian product of an operator whose first output alone carries a cotangent.
+    Vjp(fn(&Op, &Value, &mut TypedBuilder<'_>) -> Result<Cotangents>),
+    /// A vector-Jacobian product of an operator with several outputs; there is no cotangent for an output that the loss
+    /// does not depend on.
+    VjpMany(fn(&Op, &[Option<Value>], &mut TypedBuilder<'_>) -> Result<Cotangents>),
+    /// The derivative is zero, or there is none, by definition: the gradient does not go on.
+    Zero,
+}
+
+/// A rule with the operator's domain (empty for the standard operators) and name.
+type Entry = (&'static str, &'static str, Rule);
+
+macro_rules! families {
+    ($($family:ident),* $(,)?) => {
+        $(mod $family;)*
+        static FAMILIES: &[&[Entry]] = &[$($family::RULES),*];
+    };
+}
+
+families!(
+    activation, arithmetic, control, conv, function, index, layout, matmul, norm, pool, reduce, resize, select, slice,
+    softmax, zero
+);
+
+pub(super) use control::why_no_rule;
+
+static TABLE: LazyLock<HashMap<(&str, &str), Rule>> =
+    LazyLock::new(|| registered().map(|(domain, operator, rule)| ((domain, operator), rule)).collect());
+
+/// All rules: domain (empty for the standard operators), operator, rule.
+pub fn registered() -> impl Iterator<Item = (&'static str, &'static str, Rule)> {
+    FAMILIES.iter().copied().flatten().copied()
+}
+
+/// The rule for an operator, if there is one.
+///
+/// ```
+/// use gnp_gradient::autodiff::rule;
+/// assert!(rule("", "MatMul").is_some() || rule("", "Mul").is_some());
+/// assert!(rule("com.example", "Mul").is_none());
+/// ```
+pub fn rule(domain: &str, operator: &str) -> Option<Rule> {
+    TABLE.get(&(standard_domain(domain), operator)).copied()
+}

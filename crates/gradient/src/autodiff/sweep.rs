@@ -1,0 +1,358 @@
+//! The reverse sweep.
+
+use super::op::{Cotangents, Op};
+use super::rules::{Rule, rule, why_no_rule};
+use crate::lowering::{DOMAIN, STRAIGHT_THROUGH, is_step};
+use foldhash::{HashMap, HashSet};
+use gnp_base::{Error, Result};
+use gnp_model::graph::{Facts, Graph, TypedBuilder, Value, for_each_use};
+use gnp_model::onnx::DataType;
+use gnp_model::onnx::proto::NodeProto;
+
+/// Appends to `graph`, in `pass`, the gradient of the scalar `loss` with respect to each of `wrt`: ∂loss/∂wrtᵢ in the
+/// shape and element type of wrtᵢ; none where the loss does not depend on it. `facts` are used and added to.
+///
+/// # Errors
+/// Where an operator on the way has no rule, naming all of them; where a rule does not cover what a node does.
+///
+/// ```
+/// use gnp_gradient::autodiff::gradient;
+/// use gnp_model::graph::{scalar_info, Facts, Graph, TypedBuilder};
+/// use gnp_model::onnx::DataType;
+/// use gnp_model::onnx::proto::GraphProto;
+/// let input = vec![scalar_info("x", DataType::Float)];
+/// let mut graph = Graph::new(GraphProto { input, ..Default::default() })?;
+/// let mut facts = Facts::declared(graph.proto());
+/// let x = "x".into();
+/// let y = TypedBuilder::new(&mut graph, &mut facts, "loss").mul(&x, &x);
+/// let dx = gradient(&mut graph, &mut facts, &y, &[x], "gradient")?;
+/// assert!(dx[0].is_some());
+/// # Ok::<(), gnp_base::Error>(())
+/// ```
+pub fn gradient(
+    graph: &mut Graph,
+    facts: &mut Facts,
+    loss: &Value,
+    wrt: &[Value],
+    pass: &'static str,
+) -> Result<Vec<Option<Value>>> {
+    let seed = TypedBuilder::new(graph, facts, pass).number(1.0, loss);
+    pull_back(graph, facts, &[(loss.clone(), seed)], wrt, pass)
+}
+
+/// Appends to `graph`, in `pass`, the vector-Jacobian product of some values with respect to each of `wrt`: Σₖ
+/// ȳₖ·∂yₖ/∂wrtᵢ for the pairs (yₖ, ȳₖ) of `cotangents`, in the shape and element type of wrtᵢ; none where no yₖ depends
+/// on it.
+///
+/// # Errors
+/// As for [`gradient`], whose cotangents are one: that of the loss.
+pub fn pull_back(
+    graph: &mut Graph,
+    facts: &mut Facts,
+    cotangents: &[(Value, Value)],
+    wrt: &[Value],
+    pass: &'static str,
+) -> Result<Vec<Option<Value>>> {
+    let way = Way::find(graph, facts, cotangents.iter().map(|(y, _)| y), wrt);
+    way.check(graph)?;
+    let seeds = cotangents;
+    let mut cotangents: HashMap<Value, Vec<Value>> = HashMap::default();
+    for (y, dy) in seeds {
+        cotangents.entry(y.clone()).or_default().push(dy.clone());
+    }
+    let mut b = TypedBuilder::new(graph, facts, pass);
+    for &index in way.nodes.iter().rev() {
+        let node = b.graph().nodes()[index].clone();
+        b.set_scope(node.label());
+        let outputs: Vec<_> = node.output.iter().map(|o| add_up(&mut b, cotangents.get_mut(o.as_str()))).collect();
+        let op = Op::new(node, |value| way.active.contains(value));
+        let cotangents_of_inputs = apply(&op, &outputs, &mut b)?;
+        nothing_is_dropped(&op, &outputs, &cotangents_of_inputs)?;
+        b.graph().afford(0).map_err(|error| error.at_node(op.label(), &op.operator()))?;
+        for (position, cotangent) in cotangents_of_inputs.into_iter() {
+            if let Some(input) = op.operand(position)
+                && way.active.contains(input)
+            {
+                cotangents.entry(input.clone()).or_default().push(cotangent);
+            }
+        }
+    }
+    Ok(wrt.iter().map(|value| add_up(&mut b, cotangents.get_mut(value))).collect())
+}
+
+fn apply(op: &Op, outputs: &[Option<Value>], b: &mut TypedBuilder<'_>) -> Result<Cotangents> {
+    let at_node = |e: Error| e.at_node(op.label(), &op.operator());
+    match rule(op.domain(), op.op_type()) {
+        Some(Rule::Vjp(vjp)) => match outputs.first() {
+            Some(Some(dy)) => vjp(op, dy, b).map_err(at_node),
+            _ => Ok(Cotangents::default()),
+        },
+        Some(Rule::VjpMany(vjp)) => vjp(op, outputs, b).map_err(at_node),
+        Some(Rule::Zero) | None => Ok(Cotangents::default()),
+    }
+}
+
+/// An operand that the result depends on differentiably must have a cotangent: a rule that knows none of it would make
+/// the gradient wrong in silence.
+fn nothing_is_dropped(op: &Op, outputs: &[Option<Value>], found: &Cotangents) -> Result<()> {
+    let is_vjp = match rule(op.domain(), op.op_type()) {
+        Some(Rule::Vjp(_)) if outputs.iter().skip(1).any(Option::is_some) => {
+            return Err(op
+                .error("the loss depends on an output of it other than the first, which has no gradient rule")
+                .help(
+                    "freeze the parameters before this node (--freeze), or take the loss of another value (--logits)",
+                ));
+        }
+        Some(Rule::Vjp(_)) => outputs.first().is_some_and(Option::is_some),
+        Some(Rule::VjpMany(_)) => outputs.iter().any(Option::is_some),
+        Some(Rule::Zero) | None => false,
+    };
+    let dropped = (0..op.inputs().len()).find(|&i| op.wants(i) && !found.has(i) && !has_none(op, i));
+    match dropped.filter(|_| is_vjp) {
+        None => Ok(()),
+        Some(input) => Err(op
+            .error(format!(
+                "its input {input} depends on a trained parameter, and there is no gradient with respect to it"
+            ))
+            .help("freeze the parameters before it (--freeze)")),
+    }
+}
+
+/// Whether an input has no cotangent by definition: it gives its element type and nothing of its elements; or it is one
+/// that [`crate::lowering`] gave an operator of its own, whose other inputs have the whole gradient.
+fn has_none(op: &Op, input: usize) -> bool {
+    op.is("", "CastLike") && input == 1 || op.domain() == DOMAIN
+}
+
+/// The nodes at which a gradient ends that would go on to one of `wrt`: the loss depends on their results, and these
+/// change in steps, so that their derivative is zero.
+pub fn ends<'g>(graph: &'g Graph, facts: &Facts, loss: &Value, wrt: &[Value]) -> Vec<&'g NodeProto> {
+    let way = Way::find(graph, facts, [loss].into_iter(), wrt);
+    let mut needed: HashSet<&str> = [&**loss].into_iter().collect();
+    let mut ends = Vec::new();
+    for node in graph.nodes().iter().rev() {
+        if !node.output.iter().any(|output| needed.contains(output.as_str())) {
+            continue;
+        }
+        if is_step(node) && node.input.iter().any(|input| way.active.contains(input.as_str())) {
+            ends.push(node);
+        } else if node.is(DOMAIN, STRAIGHT_THROUGH) {
+            needed.extend(node.input(0));
+        } else {
+            for_each_use(node, &mut |name| _ = needed.insert(name));
+        }
+    }
+    ends.reverse();
+    ends
+}
+
+/// The sum of the cotangents that have come together; it then stands for them.
+fn add_up(b: &mut TypedBuilder<'_>, parts: Option<&mut Vec<Value>>) -> Option<Value> {
+    let parts = parts?;
+    while parts.len() > 1 {
+        let (y, x) = (parts.pop()?, parts.pop()?);
+        let fact = b.fact(&x).clone();
+        parts.push(b.node("Add", &[&x, &y], vec![], fact));
+    }
+    parts.first().cloned()
+}
+
+/// The way of the gradient.
+struct Way {
+    /// The nodes on it, in the graph's order.
+    nodes: Vec<usize>,
+    /// The values that depend, differentiably, on what the gradient is taken of.
+    active: HashSet<Value>,
+}
+
+impl Way {
+    fn find<'v>(graph: &'v Graph, facts: &Facts, of: impl Iterator<Item = &'v Value>, wrt: &[Value]) -> Self {
+        let mut active: HashSet<Value> = wrt.iter().cloned().collect();
+        let mut reached = Vec::new();
+        for (index, node) in graph.nodes().iter().enumerate() {
+            let mut depends = false;
+            for_each_use(node, &mut |name| depends |= active.contains(name));
+            if depends && !matches!(rule(node.domain(), node.op_type()), Some(Rule::Zero)) {
+                let outputs = node.output.iter().filter(|o| !o.is_empty() && may_vary(facts, o));
+                let before = active.len();
+                active.extend(outputs.map(|o| Value::from(o.as_str())));
+                if active.len() > before {
+                    reached.push(index);
+                }
+            }
+        }
+        let mut needed: HashSet<&str> = of.map(|value| &**value).collect();
+        let mut nodes = Vec::new();
+        for &index in reached.iter().rev() {
+            let node = &graph.nodes()[index];
+            if node.output.iter().any(|o| needed.contains(o.as_str())) {
+                nodes.push(index);
+                for_each_use(node, &mut |name| _ = needed.insert(name));
+            }
+        }
+        nodes.reverse();
+        Self { nodes, active }
+    }
+
+    /// Whether every node on the way has a rule.
+    fn check(&self, graph: &Graph) -> Result<()> {
+        let nodes = self.nodes.iter().map(|&i| &graph.nodes()[i]);
+        let missing: Vec<&NodeProto> = nodes.filter(|n| rule(n.domain(), n.op_type()).is_none()).collect();
+        let Some(first) = missing.first() else { return Ok(()) };
+        let list: Vec<_> = missing.iter().map(|n| format!("`{}` ({})", n.label(), n.operator())).collect();
+        let error = if missing.len() == 1 {
+            let why = why_no_rule(first.op_type()).unwrap_or("there is no gradient rule for its operator");
+            Error::input(why).at_node(first.label(), &first.operator())
+        } else {
+            Error::input(format!(
+                "{} nodes on the way of the gradient have no gradient rule: {}",
+                list.len(),
+                list.join(", ")
+            ))
+        };
+        if missing.iter().all(|node| why_no_rule(node.op_type()).is_some()) {
+            return Err(error.help("unroll the loop when you export the model"));
+        }
+        Err(error.help(
+            "freeze the parameters before these nodes (--freeze), or take the loss from a value before them (--logits); \
+             docs/gradients.md lists the operators that have a rule",
+        ))
+    }
+}
+
+/// Whether a value can have a derivative: whole numbers and booleans cannot.
+fn may_vary(facts: &Facts, value: &str) -> bool {
+    facts.get(value).is_none_or(|fact| is_floating(fact.element))
+}
+
+fn is_floating(element: DataType) -> bool {
+    matches!(element, DataType::Float | DataType::Double | DataType::Float16 | DataType::Bfloat16)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use gnp_model::graph::{Fact, for_each_subgraph};
+    use gnp_model::onnx::proto::GraphProto;
+    use gnp_model::testing::{TestNode, body, node};
+
+    /// The gradient of `loss` with respect to `wrt`; every value is a float but `i`, which is a whole number.
+    fn differentiate(nodes: &[TestNode], wrt: &[&str]) -> (Graph, Result<Vec<Option<Value>>>) {
+        let mut graph = Graph::new(body(&["x", "w", "i", "c"], nodes, &["loss"])).unwrap();
+        let mut facts = Facts::default();
+        facts.insert("i".into(), Fact::with_sizes(DataType::Int64, &[]));
+        let made = graph.nodes().iter().flat_map(|n| &n.output).map(String::as_str);
+        for name in ["x", "w"].into_iter().chain(made) {
+            let element = if name.starts_with("int") { DataType::Int64 } else { DataType::Float };
+            facts.insert(name.into(), Fact::with_sizes(element, &[]));
+        }
+        let wrt: Vec<Value> = wrt.iter().map(|&name| name.into()).collect();
+        let gradients = gradient(&mut graph, &mut facts, &"loss".into(), &wrt, "gradient");
+        (graph, gradients)
+    }
+
+    fn operators(graph: &Graph) -> Vec<&str> {
+        graph.added_nodes().map(NodeProto::op_type).collect()
+    }
+
+    #[test]
+    fn cotangents_of_a_value_read_twice_are_added() {
+        let (graph, gradients) = differentiate(&[node("Mul", &["x", "x"], &["loss"])], &["x"]);
+        assert_eq!(operators(&graph), ["Mul", "Mul", "Add"]);
+        assert_eq!(gradients.unwrap(), [Some(Value::from(graph.nodes()[3].output[0].as_str()))]);
+    }
+
+    #[test]
+    fn there_is_no_gradient_of_what_the_loss_does_not_depend_on() {
+        let nodes = [node("Mul", &["w", "w"], &["aside"]), node("Neg", &["x"], &["loss"])];
+        let (graph, gradients) = differentiate(&nodes, &["x", "w"]);
+        assert!(matches!(&gradients.unwrap()[..], [Some(_), None]));
+        assert_eq!(operators(&graph), ["Neg"]);
+    }
+
+    #[test]
+    fn a_gradient_goes_through_no_whole_number_and_no_step() {
+        let nodes = [
+            // An operator without a rule is no error where no gradient comes by.
+            node("Unheard", &["w"], &["int"]),
+            node("Unheard", &["int"], &["scale"]),
+            node("Floor", &["w"], &["step"]),
+            node("Mul", &["scale", "step"], &["factor"]),
+            node("Mul", &["x", "factor"], &["loss"]),
+        ];
+        let (_, gradients) = differentiate(&nodes, &["x", "w"]);
+        assert!(matches!(&gradients.unwrap()[..], [Some(_), None]));
+    }
+
+    #[test]
+    fn all_operators_without_a_rule_are_named() {
+        let nodes = [
+            node("First", &["x"], &["a"]),
+            node("Second", &["a"], &["loss"]),
+            node("Aside", &["x"], &["unused"]),
+            node("Before", &["i"], &["constant"]),
+        ];
+        let error = differentiate(&nodes, &["x"]).1.unwrap_err().to_string();
+        assert!(error.contains("`a` (First)") && error.contains("`loss` (Second)"), "{error}");
+        assert!(!error.contains("Aside") && !error.contains("Before"), "{error}");
+    }
+
+    #[test]
+    fn no_cotangent_is_dropped_in_silence() {
+        let nodes = [node("Mul", &["w", "w"], &["scales"]), node("Resize", &["x", "", "scales"], &["loss"])];
+        let error = differentiate(&nodes, &["w"]).1.unwrap_err().to_string();
+        assert!(error.contains("node `loss` (Resize)"), "{error}");
+    }
+
+    #[test]
+    fn a_gradient_ends_at_a_step_that_the_loss_depends_on() {
+        let nodes = [
+            node("Round", &["w"], &["rounded"]),
+            node("Round", &["x"], &["of the data"]),
+            node("Round", &["w"], &["unused"]),
+            node("Mul", &["rounded", "of the data"], &["loss"]),
+        ];
+        let graph = Graph::new(body(&["x", "w"], &nodes, &["loss"])).unwrap();
+        let found = ends(&graph, &Facts::default(), &"loss".into(), &["w".into()]);
+        assert_eq!(found.iter().map(|node| node.label()).collect::<Vec<_>>(), ["rounded"]);
+    }
+
+    #[test]
+    fn loops_are_refused_with_the_reason() {
+        let inside = body(&["n", "go"], &[node("Mul", &["x", "w"], &["y"])], &["go", "y"]);
+        let nodes = [node("Loop", &["i", ""], &["loss"]).with(inside)];
+        let error = differentiate(&nodes, &["w"]).1.unwrap_err();
+        assert_eq!(error.to_string(), "node `loss` (Loop): gradients through loops are not supported");
+        assert!(error.help_text().is_some_and(|help| help.contains("unroll")));
+    }
+
+    #[test]
+    fn each_branch_returns_a_cotangent_for_what_either_captures() {
+        let mut choice: NodeProto = node("If", &["c"], &["loss"])
+            .with(body(&[], &[node("Mul", &["x", "w"], &["a"])], &["a"]))
+            .with(body(&[], &[node("Exp", &["x"], &["b"])], &["b"]))
+            .into();
+        for (attribute, name) in choice.attribute.iter_mut().zip(["then_branch", "else_branch"]) {
+            attribute.name = Some(name.into());
+        }
+        let mut graph =
+            Graph::new(GraphProto { node: vec![choice], ..body(&["x", "w", "c"], &[], &["loss"]) }).unwrap();
+        let mut facts = Facts::default();
+        for name in ["x", "w", "a", "b", "loss"] {
+            facts.insert(name.into(), Fact::with_sizes(DataType::Float, &[]));
+        }
+        let wrt = ["x".into(), "w".into()];
+        let gradients = gradient(&mut graph, &mut facts, &"loss".into(), &wrt, "gradient").unwrap();
+        let backward = graph.added_nodes().next().unwrap();
+        assert_eq!(backward.op_type(), "If");
+        let outputs: Vec<_> = backward.output.iter().map(|o| Some(Value::from(o.as_str()))).collect();
+        assert_eq!(outputs, gradients);
+        let mut bodies = Vec::new();
+        for_each_subgraph(backward, &mut |body| bodies.push(body));
+        let operators = |body: &GraphProto| body.node.iter().map(|n| n.op_type().to_owned()).collect::<Vec<_>>();
+        // The forward product is not needed for its own gradient, the exponential is.
+        assert_eq!(operators(bodies[0]), ["Mul", "Mul", "Identity", "Identity"]);
+        assert_eq!(operators(bodies[1]), ["Exp", "Mul", "Identity", "Expand"]);
+        assert!(bodies.iter().all(|body| body.output.len() == 2));
+    }
+}

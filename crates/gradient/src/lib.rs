@@ -1,0 +1,5 @@
+//! The gradient of an ONNX graph.
+
+pub mod autodiff;
+pub mod loss;
+pub mod lowering;

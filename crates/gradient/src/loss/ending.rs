@@ -1,0 +1,214 @@
+//! How a forward graph ends, and so what its loss is.
+
+use super::{Loss, LossKind, class_axis};
+use foldhash::HashMap;
+use gnp_base::choice::{Choice, nearest};
+use gnp_base::{Error, Result};
+use gnp_model::graph::{Fact, Facts, Graph, Value};
+use gnp_model::onnx::DataType;
+use gnp_model::onnx::proto::NodeProto;
+
+/// What the user said of the loss; what is left out is inferred.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Wanted {
+    /// The formula.
+    pub loss: Option<LossKind>,
+    /// The value that the loss is taken of.
+    pub logits: Option<String>,
+    /// The scalar of the graph that is the loss already.
+    pub loss_output: Option<String>,
+    /// ε of label smoothing.
+    pub label_smoothing: f32,
+    /// The axis of the classes.
+    pub class_axis: Option<i64>,
+    /// The class number of labels that do not count.
+    pub ignore_index: Option<i64>,
+    /// What each class counts.
+    pub class_weights: Vec<f32>,
+    /// What labels of 1 count in binary cross-entropy.
+    pub pos_weight: Vec<f32>,
+}
+
+impl Wanted {
+    /// The value that is named: what comes after it is of no matter.
+    pub fn value(&self) -> Option<&str> {
+        self.logits.as_deref().or(self.loss_output.as_deref())
+    }
+}
+
+/// Where the loss comes from.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Ending {
+    /// A loss is to be put on this value.
+    Logits {
+        /// The value.
+        value: Value,
+        /// The loss.
+        loss: Loss,
+    },
+    /// The graph computes its loss itself.
+    Scalar(Value),
+}
+
+/// Finds out what the loss of a forward graph is: what `wanted` says, else what the graph's end tells. A Softmax or
+/// Sigmoid at the end is left out, since its loss is computed from what comes before it.
+///
+/// # Errors
+/// Where a named value is not there, the loss is not a scalar, several outputs could be meant, or nothing tells which
+/// loss is wanted.
+pub fn find_ending(graph: &Graph, facts: &Facts, wanted: &Wanted) -> Result<(Ending, Vec<Choice>)> {
+    let producers: HashMap<&str, &NodeProto> =
+        graph.nodes().iter().flat_map(|n| n.output.iter().map(move |o| (o.as_str(), n))).collect();
+    if let Some(name) = &wanted.loss_output {
+        let value = existing(graph, &producers, name, "--loss-output")?;
+        check_scalar(facts, &value)?;
+        return Ok((Ending::Scalar(value), vec![]));
+    }
+    let mut choices = Vec::new();
+    let end = match &wanted.logits {
+        Some(name) => existing(graph, &producers, name, "--logits")?,
+        None => the_output(graph, facts, &mut choices)?,
+    };
+    let last = producer_of_numbers(&producers, &end);
+    let kind = match wanted.loss {
+        Some(kind) => kind,
+        None => match last.map(NodeProto::op_type) {
+            Some("Softmax" | "LogSoftmax") => {
+                choices.push(Choice::new("the loss is cross-entropy, since the graph ends in a softmax", "--loss"));
+                LossKind::CrossEntropy
+            }
+            Some("Sigmoid") => {
+                choices
+                    .push(Choice::new("the loss is binary cross-entropy, since the graph ends in a sigmoid", "--loss"));
+                LossKind::Bce
+            }
+            _ if facts.get(&end).is_some_and(|fact| fact.rank() == Some(0) && fact.element == DataType::Float) => {
+                choices.push(Choice::new(format!("the loss is the graph's own scalar `{end}`"), "--loss-output"));
+                return Ok((Ending::Scalar(end), choices));
+            }
+            _ => return Err(cannot_know(&end, facts.get(&end))),
+        },
+    };
+    let mut loss = Loss {
+        label_smoothing: wanted.label_smoothing,
+        class_axis: wanted.class_axis,
+        class_weights: wanted.class_weights.clone(),
+        pos_weight: wanted.pos_weight.clone(),
+        ignore_index: wanted.ignore_index.or(Loss::new(kind).ignore_index),
+        kind,
+    };
+    loss.validate()?;
+    let mut value = end;
+    let mut softmax = None;
+    if let Some(node) = last
+        && is_its_end(kind, node)
+        && let Some(input) = node.input(0)
+    {
+        let what = format!(
+            "{} `{}` at the end is left out: the loss is computed from its input",
+            node.op_type(),
+            node.label()
+        );
+        choices.push(Choice::new(what, "--logits"));
+        if node.op_type() != "Sigmoid" && loss.class_axis.is_none() {
+            loss.class_axis = Some(node.int("axis", -1));
+            softmax = Some(node);
+        }
+        value = input.into();
+    }
+    if loss.class_axis.is_none()
+        && loss.needs_axis()
+        && let Some((axis, choice)) = class_axis::infer(graph, facts, &producers, &value)?
+    {
+        loss.class_axis = Some(axis);
+        choices.push(choice);
+    }
+    if let (Some(axis), Some(rank)) = (&mut loss.class_axis, facts.get(&value).and_then(Fact::rank))
+        && *axis < 0
+    {
+        *axis += rank as i64;
+    }
+    choices.extend(softmax.and_then(|node| class_axis::of_softmax(&loss, facts.get(&value), node)));
+    Ok((Ending::Logits { value, loss }, choices))
+}
+
+fn is_its_end(kind: LossKind, node: &NodeProto) -> bool {
+    match kind {
+        LossKind::CrossEntropy | LossKind::SoftCrossEntropy => node.is("", "Softmax") || node.is("", "LogSoftmax"),
+        LossKind::Bce => node.is("", "Sigmoid"),
+        _ => false,
+    }
+}
+
+/// The node that makes the numbers of `value`: behind identities, and behind the reshape of a softmax that older
+/// operator sets take over a matrix into which its input is flattened.
+fn producer_of_numbers<'g>(producers: &HashMap<&'g str, &'g NodeProto>, value: &str) -> Option<&'g NodeProto> {
+    let producer = |value: Option<&str>| producers.get(value?).copied();
+    let mut node = producer(Some(value))?;
+    while node.is("", "Identity") {
+        node = producer(node.input(0))?;
+    }
+    let flat_softmax = |node: &&NodeProto| {
+        (node.is("", "Softmax") || node.is("", "LogSoftmax"))
+            && producer(node.input(0)).is_some_and(|flatten| flatten.is("", "Flatten"))
+    };
+    let reshaped = producer(node.input(0)).filter(|_| node.is("", "Reshape")).filter(flat_softmax);
+    Some(reshaped.unwrap_or(node))
+}
+
+fn existing(graph: &Graph, producers: &HashMap<&str, &NodeProto>, name: &str, flag: &str) -> Result<Value> {
+    if producers.contains_key(name) {
+        return Ok(name.into());
+    }
+    let names = graph.proto().output.iter().map(|o| o.name()).chain(producers.keys().copied());
+    Err(Error::input(format!("{flag} {name}: no node of the graph makes a value of this name"))
+        .help(nearest(name, names)))
+}
+
+fn check_scalar(facts: &Facts, value: &Value) -> Result<()> {
+    let Some(fact) = facts.get(value) else { return Ok(()) };
+    let is_float = fact.element == DataType::Float;
+    if is_float
+        && fact.sizes().is_none_or(|sizes| sizes.iter().product::<i64>() == 1)
+        && fact.shape.as_ref().is_none_or(|s| s.is_empty() || fact.sizes().is_some())
+    {
+        return Ok(());
+    }
+    Err(Error::input(format!("the loss `{value}` is {fact}; expected a float scalar")).help(format!(
+        "let a loss be put on it: --logits {value} --loss cross-entropy (or mse, …); or export the model with the mean of it"
+    )))
+}
+
+fn the_output(graph: &Graph, facts: &Facts, choices: &mut Vec<Choice>) -> Result<Value> {
+    let outputs = &graph.proto().output;
+    let floating = |name: &str| facts.get(name).is_none_or(|fact| fact.element == DataType::Float);
+    let candidates: Vec<&str> = outputs.iter().map(|o| o.name()).filter(|name| floating(name)).collect();
+    match (&candidates[..], outputs.len()) {
+        ([one], 1) => Ok((*one).into()),
+        ([one], _) => {
+            choices.push(Choice::new(format!("the loss is taken of `{one}`, the only output of floats"), "--logits"));
+            Ok((*one).into())
+        }
+        ([], _) => Err(Error::input("no output of the graph is of floats, so there is nothing to take a loss of")
+            .help("name a value before the graph turns to whole numbers: --logits NAME")),
+        (several, _) => {
+            let names: Vec<_> = several.iter().map(|name| format!("`{name}`")).collect();
+            Err(Error::input(format!(
+                "the graph has several outputs that a loss could be taken of: {}",
+                names.join(", ")
+            ))
+            .help(
+                several.iter().map(|name| format!("--logits {name}")).collect::<Vec<_>>().join(", or ")
+                    + "; --loss-output NAME where one of them is the loss already",
+            ))
+        }
+    }
+}
+
+fn cannot_know(end: &Value, fact: Option<&Fact>) -> Error {
+    let what = fact.map_or("of unknown type".to_owned(), Fact::to_string);
+    Error::input(format!("nothing tells which loss `{end}`, {what}, is trained with")).help(
+        "where it holds a score per class, and the labels are class numbers: --loss cross-entropy\n\
+         where it holds predictions of numbers: --loss mse",
+    )
+}

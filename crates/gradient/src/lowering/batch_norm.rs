@@ -1,0 +1,203 @@
+//! BatchNormalization that trains.
+
+use super::{BatchNorm, DOMAIN, Lowering, StatePair, required};
+use gnp_base::{Error, Result};
+use gnp_model::graph::{Dim, Fact, Facts, TypedBuilder, Value};
+use gnp_model::onnx::proto::{GraphProto, NodeProto};
+
+/// The operator, in [`DOMAIN`], for y = (x − μ) · s · γ + β with the statistics of the batch. Inputs: x; γ and β, an
+/// element a channel; x − μ; s = (σ² + ε)^−½, which broadcasts with x. Its gradient is that of y as a function of x, γ
+/// and β, in which μ and s are functions of x.
+pub const BATCH_NORM: &str = "BatchNorm";
+
+impl Lowering<'_> {
+    /// μ and σ² (that of the population, as the standard has it: Σ (x − μ)² / n) of the batch normalise, and the
+    /// running statistics become running · momentum + batch · (1 − momentum). A node that infers (`training_mode` 0)
+    /// trains too. Where the graph computes the statistics that the node reads, they are no state: the node does what
+    /// it says, and nothing moves.
+    ///
+    /// [BatchNormalization](https://onnx.ai/onnx/operators/onnx__BatchNormalization.html), operator set 15.
+    pub(super) fn batch_norm(&mut self, node: &NodeProto) -> Result<()> {
+        let inputs = [0, 1, 2, 3, 4].map(|i| required(node, i));
+        let [x, scale, bias, running_mean, running_variance] = inputs;
+        let (x, scale, bias, running) = (x?, scale?, bias?, [running_mean?, running_variance?]);
+        let is_layer = running.iter().all(|statistic| self.held.contains(statistic));
+        let has_frozen_weights = self.frozen.contains(&scale) && self.frozen.contains(&bias);
+        let is_frozen = if is_layer {
+            self.lowered.follows_frozen |= has_frozen_weights && self.choices.batch_norm == BatchNorm::Train;
+            match self.choices.batch_norm {
+                BatchNorm::Train => false,
+                BatchNorm::Frozen => true,
+                BatchNorm::Auto => has_frozen_weights,
+            }
+        } else {
+            node.int("training_mode", 0) == 0
+        };
+        if is_frozen {
+            return self.freeze(node);
+        }
+        let b = &mut self.b;
+        if b.fact(&x).rank().is_some_and(|rank| rank < 2) {
+            return Err(Error::input("its input has no axis of channels"));
+        }
+        if has_one_number_a_sample(b.fact(&x)) {
+            self.lowered.over_samples.get_or_insert_with(|| node.label().to_owned());
+        }
+        let shaped = with_rank(&x, b);
+        let axes = axes_but_channels(&shaped, b);
+        let mean = b.reduce("ReduceMean", &shaped, &axes, true);
+        let centred = b.sub(&shaped, &mean);
+        let square = b.mul(&centred, &centred);
+        let variance = b.reduce("ReduceMean", &square, &axes, true);
+        let shifted = b.plus(&variance, node.float("epsilon", 1e-5).into());
+        let deviation = b.unary("Sqrt", &shifted);
+        let inverse = b.unary("Reciprocal", &deviation);
+        let fact = b.fact(&shaped).clone();
+        let y = b.node_in(DOMAIN, BATCH_NORM, &[&shaped, &scale, &bias, &centred, &inverse], vec![], fact);
+        let y = b.reshape_like(&y, &x);
+        self.define(node, 0, y);
+        let momentum = node.float("momentum", 0.9).into();
+        for (index, (running, batch)) in running.into_iter().zip([mean, variance]).enumerate() {
+            let next = self.follow(&running, &batch, momentum, is_layer)?;
+            let next = self.define(node, index + 1, next);
+            if !is_layer {
+                continue;
+            }
+            let state = &mut self.lowered.state;
+            match state.iter_mut().find(|pair| pair.state == running) {
+                Some(pair) => pair.next = next,
+                None => state.push(StatePair { state: running, next }),
+            }
+        }
+        Ok(())
+    }
+
+    /// running · momentum + batch · (1 − momentum), which is what `running` is after the step. A statistic that several
+    /// nodes have, since the model calls a module more than once, follows one after the other.
+    fn follow(&mut self, running: &Value, batch: &Value, momentum: f64, is_layer: bool) -> Result<Value> {
+        if is_layer && !self.kept.contains(running) {
+            return Err(Error::input(format!(
+                "its running statistic `{running}` cannot move: other nodes read it too"
+            ))
+            .help("keep the statistics as they are (--batch-norm frozen)"));
+        }
+        let before = self.lowered.state.iter().find(|pair| pair.state == *running);
+        let before = before.map_or(running, |pair| &pair.next).clone();
+        let b = &mut self.b;
+        let batch = b.reshape_like(batch, running);
+        let (old, new) = (b.scale(&before, momentum), b.scale(&batch, 1.0 - momentum));
+        Ok(b.add(&old, &new))
+    }
+
+    /// The form that infers.
+    fn freeze(&mut self, node: &NodeProto) -> Result<()> {
+        let mut node = node.clone();
+        node.attribute.retain(|a| a.name() != "training_mode");
+        for (i, output) in std::mem::take(&mut node.output).into_iter().enumerate() {
+            match i {
+                0 => node.output.push(output),
+                // What reads the running statistics after the step reads them as they are.
+                1 | 2 if !output.is_empty() => {
+                    let statistic = required(&node, i + 2)?;
+                    let _ = self.b.define(&output, &statistic);
+                }
+                _ => {}
+            }
+        }
+        self.b.put(node);
+        Ok(())
+    }
+}
+
+/// Whether a sample surely has one number in each channel.
+fn has_one_number_a_sample(x: &Fact) -> bool {
+    x.shape.as_ref().is_some_and(|shape| shape.iter().skip(2).all(|dim| *dim == Dim::Known(1)))
+}
+
+/// The first node of a training model that ONNX Runtime made which takes the statistics of the batch over one number a
+/// sample.
+pub fn trained_over_samples(graph: &GraphProto) -> Option<String> {
+    let facts = Facts::declared(graph);
+    let trains = |node: &&NodeProto| {
+        let is_one = node.is("com.microsoft", "BatchNormInternal") || node.is("", "BatchNormalization");
+        is_one && node.int("training_mode", 0) == 1
+    };
+    let mut nodes = graph.node.iter().filter(trains);
+    let found = nodes.find(|node| node.input(0).and_then(|x| facts.get(x)).is_some_and(has_one_number_a_sample));
+    found.map(|node| node.label().to_owned())
+}
+
+/// y = (x − μ) · (s · γ) + β
+pub(super) fn expand(node: &NodeProto, b: &mut TypedBuilder<'_>) -> Result<()> {
+    let (scale, bias, centred, inverse) =
+        (required(node, 1)?, required(node, 2)?, required(node, 3)?, required(node, 4)?);
+    let (scale, bias) = (along_channels(&scale, &centred, b), along_channels(&bias, &centred, b));
+    let factor = b.mul(&scale, &inverse);
+    let scaled = b.mul(&centred, &factor);
+    let y = b.add(&scaled, &bias);
+    b.define(&node.output[0], &y);
+    Ok(())
+}
+
+/// y = x · (s · γ) + (β − μ · s · γ), s = (σ² + ε)^−½
+pub(super) fn expand_inference(node: &NodeProto, b: &mut TypedBuilder<'_>) -> Result<()> {
+    let (x, scale, bias) = (required(node, 0)?, required(node, 1)?, required(node, 2)?);
+    let (mean, variance) = (required(node, 3)?, required(node, 4)?);
+    let shifted = b.plus(&variance, node.float("epsilon", 1e-5).into());
+    let deviation = b.unary("Sqrt", &shifted);
+    let factor = b.div(&scale, &deviation);
+    let offset = b.mul(&mean, &factor);
+    let offset = b.sub(&bias, &offset);
+    let shaped = with_rank(&x, b);
+    let (factor, offset) = (along_channels(&factor, &shaped, b), along_channels(&offset, &shaped, b));
+    let scaled = b.mul(&shaped, &factor);
+    let y = b.add(&scaled, &offset);
+    let y = b.reshape_like(&y, &x);
+    b.define(&node.output[0], &y);
+    Ok(())
+}
+
+/// `x`, where its rank is known; else as [batch, channels, all else].
+fn with_rank(x: &Value, b: &mut TypedBuilder<'_>) -> Value {
+    if b.fact(x).rank().is_some() { x.clone() } else { b.by_channel(x) }
+}
+
+/// All axes but that of the channels.
+fn axes_but_channels(x: &Value, b: &TypedBuilder<'_>) -> Vec<i64> {
+    (0..b.fact(x).rank().unwrap_or(0) as i64).filter(|axis| *axis != 1).collect()
+}
+
+/// A vector with an element a channel, so that it broadcasts with `x`.
+fn along_channels(vector: &Value, x: &Value, b: &mut TypedBuilder<'_>) -> Value {
+    let axes: Vec<i64> = (1..b.fact(x).rank().unwrap_or(2) as i64 - 1).collect();
+    b.unsqueeze(vector, &axes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lowering::tests::tensor_info;
+    use gnp_model::onnx::proto::AttributeProto;
+    use gnp_model::testing::node;
+
+    #[test]
+    fn one_number_a_sample_is_told_by_the_shape() {
+        let one = |sizes: &[i64]| has_one_number_a_sample(&Fact::with_sizes(gnp_model::onnx::DataType::Float, sizes));
+        assert!(one(&[8, 4]) && one(&[8, 4, 1, 1]) && !one(&[8, 4, 2, 1]));
+        let open = Fact { element: gnp_model::onnx::DataType::Float, shape: Some(vec![Dim::Unknown; 3]) };
+        assert!(!has_one_number_a_sample(&open));
+    }
+
+    #[test]
+    fn an_artifact_tells_whether_its_batch_norm_trains_over_samples() {
+        let graph = |domain: &str, training: i64, sizes: &[i64]| {
+            let mut node = NodeProto::from(node("BatchNormInternal", &["x", "s", "b", "m", "v"], &["y"]));
+            node.domain = Some(domain.into());
+            node.attribute.push(AttributeProto::int("training_mode", training));
+            GraphProto { input: vec![tensor_info("x", sizes)], node: vec![node], ..Default::default() }
+        };
+        assert_eq!(trained_over_samples(&graph("com.microsoft", 1, &[8, 4])).as_deref(), Some("y"));
+        assert_eq!(trained_over_samples(&graph("com.microsoft", 1, &[8, 4, 2, 2])), None);
+        assert_eq!(trained_over_samples(&graph("com.microsoft", 0, &[8, 4])), None);
+    }
+}

@@ -1,0 +1,101 @@
+//! Dropout that drops.
+
+use super::{Dropout, Lowering, Random, required};
+use gnp_base::{Error, Result};
+use gnp_model::graph::{Fact, Value};
+use gnp_model::onnx::DataType;
+use gnp_model::onnx::proto::{AttributeProto, NodeProto};
+
+/// How many numbers of 32 bits there are.
+const RANGE: f64 = 4_294_967_296.0;
+
+/// Lets the Dropout nodes in the bodies of a node pass on what they are given.
+pub(super) fn turn_off_in_bodies(node: &mut NodeProto) {
+    for body in node.attribute.iter_mut().flat_map(|a| a.g.as_deref_mut().into_iter().chain(&mut a.graphs)) {
+        for inner in &mut body.node {
+            if inner.is("", "Dropout") && inner.output.len() == 1 {
+                inner.op_type = Some("Identity".into());
+                inner.input.truncate(1);
+                inner.attribute.clear();
+            }
+            turn_off_in_bodies(inner);
+        }
+    }
+}
+
+impl Lowering<'_> {
+    /// y = x ∘ m / (1 − ratio), with m = 1 where a draw keeps the element, 0 with probability `ratio`. m does not
+    /// depend on x, so that evaluations at other parameters share it.
+    ///
+    /// [Dropout](https://onnx.ai/onnx/operators/onnx__Dropout.html), operator set 13.
+    pub(super) fn dropout(&mut self, node: &NodeProto) -> Result<()> {
+        let x = required(node, 0)?;
+        let ratio = node.input(1).map(Value::from);
+        let known = ratio.as_ref().map_or(Some(0.5), |ratio| self.b.known_number(ratio));
+        if self.choices.dropout == Dropout::Off || known == Some(0.0) {
+            return self.pass_through(node, &x);
+        }
+        if let Some(ratio) = known.filter(|ratio| !(0.0..1.0).contains(ratio)) {
+            return Err(Error::input(format!("its ratio is {ratio}; expected 0 ≤ ratio < 1")));
+        }
+        let keep = match self.choices.random {
+            Random::Counter => self.keep(&x, ratio.as_ref(), known),
+            Random::Engine => self.keep_by_engine(node, &x, ratio.as_ref()),
+        };
+        let b = &mut self.b;
+        let mask = b.mask(&keep, &x);
+        let mask = match (known, &ratio) {
+            (Some(ratio), _) => b.scale(&mask, 1.0 / (1.0 - ratio)),
+            (None, Some(ratio)) => {
+                let ratio = b.cast_like(ratio, &x);
+                let kept = b.minus_from(1.0, &ratio);
+                b.div(&mask, &kept)
+            }
+            (None, None) => mask,
+        };
+        let y = b.mul(&x, &mask);
+        self.define(node, 0, y);
+        self.define(node, 1, keep);
+        Ok(())
+    }
+
+    /// Which elements of a tensor shaped like `x` a draw from the seed and the step keeps: those whose 32 bits are not
+    /// below `ratio` · 2³².
+    fn keep(&mut self, x: &Value, ratio: Option<&Value>, known: Option<f64>) -> Value {
+        let bits = self.random.bits_like(x, &mut self.b);
+        let b = &mut self.b;
+        let threshold = match (known, ratio) {
+            (None, Some(ratio)) => {
+                let ratio = b.cast(ratio, DataType::Float);
+                let threshold = b.scale(&ratio, RANGE);
+                b.cast(&threshold, DataType::Uint32)
+            }
+            _ => b.number_of((known.unwrap_or(0.5) * RANGE).round().min(RANGE - 1.0), DataType::Uint32),
+        };
+        b.compare("GreaterOrEqual", &bits, &threshold)
+    }
+
+    /// The mask of the engine's own Dropout, of zeros: so it does not depend on `x`. A node without a seed is given its
+    /// number, so that a run can be repeated.
+    fn keep_by_engine(&mut self, node: &NodeProto, x: &Value, ratio: Option<&Value>) -> Value {
+        let seed = node.int("seed", self.random.site().into());
+        let b = &mut self.b;
+        let zeros = b.zeros_like(x);
+        let ratio = ratio.cloned().unwrap_or_else(|| b.number_of(0.5, DataType::Float));
+        let training = b.number_of(1.0, DataType::Bool);
+        let (data, mask) = (b.fact(x).clone(), Fact { element: DataType::Bool, shape: b.fact(x).shape.clone() });
+        let attributes = vec![AttributeProto::int("seed", seed)];
+        b.nodes("Dropout", &[&zeros, &ratio, &training], attributes, vec![data, mask]).swap_remove(1)
+    }
+
+    fn pass_through(&mut self, node: &NodeProto, x: &Value) -> Result<()> {
+        self.define(node, 0, x.clone());
+        if node.output.get(1).is_some_and(|mask| !mask.is_empty()) {
+            let b = &mut self.b;
+            let zeros = b.zeros_like(x);
+            let all = b.compare("Equal", &zeros, &zeros);
+            self.define(node, 1, all);
+        }
+        Ok(())
+    }
+}

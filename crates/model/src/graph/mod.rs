@@ -1,0 +1,308 @@
+//! An editable graph over the decoded messages.
+//!
+//! A [`Graph`] is well-formed from the start ([`Graph::new`] checks it) and keeps one invariant: its nodes are in
+//! topological order, and what is added is appended. Whatever is not touched stays the message that was read.
+
+mod branch;
+mod builder;
+mod check;
+mod duplicate;
+mod fact;
+mod index;
+mod names;
+mod order;
+mod ranges;
+mod reach;
+mod rename;
+mod typed;
+mod uses;
+
+pub use branch::Branch;
+pub use builder::{Builder, PASS_KEY, SOURCE_KEY};
+pub use check::well_formed;
+pub use duplicate::Renaming;
+pub(crate) use fact::SMALL;
+pub use fact::{Dim, Fact, Facts, Shape, known_shape};
+pub use index::Index;
+pub use names::Names;
+pub use ranges::ranges;
+pub use reach::NodeSet;
+pub use typed::TypedBuilder;
+pub use uses::{for_each_capture, for_each_subgraph, for_each_use};
+
+use crate::onnx::proto::{GraphProto, NodeProto, TensorProto, TypeProto, ValueInfoProto, type_proto};
+use foldhash::HashSet;
+use gnp_base::limits::Limits;
+use gnp_base::naming::is_ours;
+use gnp_base::{Error, Result};
+use std::fmt;
+use std::ops::Deref;
+use std::sync::Arc;
+
+/// The name of a value of a graph; cheap to clone.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Value(Arc<str>);
+
+impl Deref for Value {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::borrow::Borrow<str> for Value {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<&str> for Value {
+    fn from(name: &str) -> Self {
+        Self(name.into())
+    }
+}
+
+impl fmt::Display for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A graph that is being edited.
+#[derive(Debug)]
+pub struct Graph {
+    proto: GraphProto,
+    names: Names,
+    limits: Limits,
+}
+
+impl Graph {
+    /// Takes a graph as it was read. Nodes are brought into topological order where they are not.
+    ///
+    /// # Errors
+    /// Where a value is defined twice or not at all, two nodes have one name, or the nodes form a cycle.
+    pub fn new(mut proto: GraphProto) -> Result<Self> {
+        well_formed(&proto)?;
+        order::sort(&mut proto)?;
+        // A second pass about doubles a graph; growing step by step would copy it over and over.
+        proto.node.reserve(2 * proto.node.len());
+        Ok(Self { names: Names::of(&proto), proto, limits: Limits::default() })
+    }
+
+    /// The same with other limits than the default ones.
+    #[must_use]
+    pub fn within(self, limits: Limits) -> Self {
+        Self { limits, ..self }
+    }
+
+    /// Asks for room before nodes are added whose number the file says.
+    ///
+    /// # Errors
+    /// Where the graph would have more nodes than are allowed.
+    pub fn afford(&self, more: usize) -> Result<()> {
+        self.limits.check_nodes(self.proto.node.len().saturating_add(more))
+    }
+
+    /// The graph as a message.
+    pub fn proto(&self) -> &GraphProto {
+        &self.proto
+    }
+
+    /// The graph as a message, its nodes in topological order.
+    pub fn into_proto(self) -> GraphProto {
+        debug_assert!(order::is_sorted(&self.proto), "an edit has made a node read a value that comes after it");
+        self.proto
+    }
+
+    /// The nodes, in topological order.
+    pub fn nodes(&self) -> &[NodeProto] {
+        &self.proto.node
+    }
+
+    /// Lets a node read `value`, which must come before it.
+    pub fn set_input(&mut self, node: usize, position: usize, value: &Value) {
+        (**value).clone_into(&mut self.proto.node[node].input[position]);
+    }
+
+    /// Lets go of what the graph declares of types within it.
+    pub fn clear_types(&mut self) {
+        self.proto.value_info.clear();
+    }
+
+    /// Gives `value` a second name, for an output; who does so answers for the name.
+    pub fn append_alias(&mut self, value: &Value, name: &str) {
+        self.proto.node.push(NodeProto {
+            name: Some(self.names.node("output", name)),
+            op_type: Some("Identity".into()),
+            input: vec![value.to_string()],
+            output: vec![name.to_owned()],
+            ..Default::default()
+        });
+    }
+
+    /// The inputs and outputs, to be declared anew. Who does so answers for their names.
+    pub fn interface_mut(&mut self) -> (&mut Vec<ValueInfoProto>, &mut Vec<ValueInfoProto>) {
+        (&mut self.proto.input, &mut self.proto.output)
+    }
+
+    /// Takes the nodes from `begin` on out again, for the body of another.
+    pub fn split_off(&mut self, begin: usize) -> Vec<NodeProto> {
+        self.proto.node.split_off(begin)
+    }
+
+    /// The nodes, to be changed in what they compute; what they read and make stays.
+    pub fn nodes_mut(&mut self) -> &mut [NodeProto] {
+        &mut self.proto.node
+    }
+
+    /// The initializers.
+    pub fn initializers_mut(&mut self) -> &mut Vec<TensorProto> {
+        &mut self.proto.initializer
+    }
+
+    /// Moves the nodes for which `last` holds, and those that depend on them, behind all others, so that they can read
+    /// what was added. Returns where they begin.
+    pub fn move_to_end(&mut self, last: impl Fn(&NodeProto) -> bool) -> usize {
+        let made = self.nodes().iter().filter(|node| last(node)).flat_map(|node| &node.output);
+        let dependents = self.dependents(made.map(String::as_str).filter(|output| !output.is_empty()), |_| false);
+        let mut index = 0..;
+        let moves = |node: &mut NodeProto| index.next().is_some_and(|i| dependents.contains(i)) || last(node);
+        let moved: Vec<_> = self.proto.node.extract_if(.., moves).collect();
+        let begin = self.proto.node.len();
+        self.proto.node.extend(moved);
+        begin
+    }
+
+    /// The nodes that were added, by their mark.
+    pub fn added_nodes(&self) -> impl Iterator<Item = &NodeProto> {
+        self.nodes().iter().filter(|node| is_added(node))
+    }
+
+    /// Takes out the nodes, in topological order, so that they can be put back one by one ([`Self::put`]) with others
+    /// among or in place of them.
+    pub fn take_nodes(&mut self) -> Vec<NodeProto> {
+        std::mem::take(&mut self.proto.node)
+    }
+
+    /// Appends a node that was taken out.
+    pub fn put(&mut self, node: NodeProto) {
+        self.proto.node.push(node);
+    }
+
+    /// Lets `value` have `name`, the name of an output of a node that was taken out and not put back. The newest node,
+    /// if it makes `value`, makes `name` from now on, and nothing `value`; else it is one more name.
+    pub fn define(&mut self, name: &str, value: &Value) {
+        match self.proto.node.last_mut().filter(|node| is_added(node) && node.output == [&**value]) {
+            Some(node) => name.clone_into(&mut node.output[0]),
+            None => Builder::new(self, "define").identity(value, name),
+        }
+        // What makes a value of the model is a node of the model.
+        if let Some(node) = self.proto.node.last_mut().filter(|_| !is_ours(name)) {
+            builder::untag(node);
+        }
+    }
+
+    /// The name of output `position` of a node, given to it now if it has none.
+    pub fn ensure_output(&mut self, index: usize, position: usize, name: &str) -> Value {
+        let node = &mut self.proto.node[index];
+        if node.output.len() <= position {
+            node.output.resize(position + 1, String::new());
+        }
+        let output = &mut node.output[position];
+        if output.is_empty() {
+            *output = self.names.value("output", name);
+        }
+        output.as_str().into()
+    }
+
+    /// Marks the newest node as the stand-in, in another pass, of the node at `index`.
+    pub fn mark_newest_as_copy_of(&mut self, index: usize) {
+        let source = self.proto.node[index].label().to_owned();
+        if let Some(node) = self.proto.node.last_mut() {
+            builder::tag(node, &[(SOURCE_KEY, &source)]);
+        }
+    }
+
+    /// Declares an input, at `position` among the inputs.
+    ///
+    /// # Errors
+    /// Where a value of this name is there already.
+    pub fn insert_input(&mut self, position: usize, input: ValueInfoProto) -> Result<()> {
+        self.take_name(input.name())?;
+        self.proto.input.insert(position, input);
+        Ok(())
+    }
+
+    /// Declares an output, at `position` among the outputs; a value of the graph has its name.
+    pub fn insert_output(&mut self, position: usize, output: ValueInfoProto) {
+        self.proto.output.insert(position, output);
+    }
+
+    /// Takes a given name for a new value.
+    fn take_name(&mut self, name: &str) -> Result<()> {
+        if self.names.take_value(name) {
+            return Ok(());
+        }
+        Err(Error::input(format!("the graph has a value `{name}` already, and needs the name for a new one"))
+            .help("rename that value"))
+    }
+
+    /// Removes every node that no output depends on, and the constants, types and declared values that are then read by
+    /// nobody.
+    pub fn retain_needed(&mut self) {
+        let outputs: Vec<String> = self.proto.output.iter().map(|o| o.name().to_owned()).collect();
+        let needed = self.ancestors(outputs.iter().map(String::as_str));
+        let mut index = 0..;
+        self.proto.node.retain(|_| index.next().is_some_and(|i| needed.contains(i)));
+        let GraphProto { node, initializer, sparse_initializer, value_info, output, .. } = &mut self.proto;
+        let mut used: HashSet<&str> = output.iter().map(|o| o.name()).collect();
+        node.iter().for_each(|node| for_each_use(node, &mut |name| _ = used.insert(name)));
+        initializer.retain(|t| used.contains(t.name()));
+        sparse_initializer.retain(|s| s.values.as_ref().is_some_and(|t| used.contains(t.name())));
+        used.extend(node.iter().flat_map(|node| &node.output).map(String::as_str));
+        value_info.retain(|v| used.contains(v.name()));
+    }
+
+    /// Removes added nodes none of whose outputs is used, and added constants and types that nobody reads.
+    pub fn remove_unused(&mut self) {
+        let GraphProto { node: nodes, output, initializer, value_info, .. } = &mut self.proto;
+        let mut used: HashSet<&str> = output.iter().map(|o| o.name()).collect();
+        // From the last node to the first, each comes after those that read it.
+        let mut kept = vec![true; nodes.len()];
+        for (node, kept) in nodes.iter().zip(&mut kept).rev() {
+            *kept = !is_added(node) || node.output.iter().any(|o| used.contains(o.as_str()));
+            if *kept {
+                for_each_use(node, &mut |name| {
+                    if is_ours(name) {
+                        used.insert(name);
+                    }
+                });
+            }
+        }
+        initializer.retain(|t| !is_ours(t.name()) || used.contains(t.name()));
+        value_info.retain(|v| !is_ours(v.name()) || used.contains(v.name()));
+        let mut kept = kept.into_iter();
+        nodes.retain(|_| kept.next().unwrap_or(true));
+    }
+}
+
+/// Whether a node was added, which its metadata tells.
+pub fn is_added(node: &NodeProto) -> bool {
+    node.metadata_props.iter().any(|entry| entry.key() == PASS_KEY)
+}
+
+/// The dense tensor type of a declared value, if it is one.
+pub fn tensor_type(value: &ValueInfoProto) -> Option<&type_proto::Tensor> {
+    match value.r#type.as_ref()?.value.as_ref()? {
+        type_proto::Value::TensorType(tensor) => Some(tensor),
+        _ => None,
+    }
+}
+
+/// The declaration of a tensor of rank 0.
+pub fn scalar_info(name: &str, element: crate::onnx::DataType) -> ValueInfoProto {
+    let tensor = type_proto::Tensor { elem_type: Some(element as i32), shape: Some(Default::default()) };
+    let r#type = TypeProto { value: Some(type_proto::Value::TensorType(tensor)), ..Default::default() };
+    ValueInfoProto { name: Some(name.into()), r#type: Some(r#type), ..Default::default() }
+}

@@ -1,0 +1,128 @@
+//! Reading: map, check, decode.
+
+use super::proto::{GraphProto, ModelProto, StringStringEntryProto, standard_domain};
+use super::{external, fits, wire};
+use bytes::Bytes;
+use gnp_base::files::{self, folder_of};
+use gnp_base::limits::Limits;
+use gnp_base::{Error, Result};
+use prost::Message as _;
+use std::path::{Path, PathBuf};
+
+pub(super) const NO_MODEL: &str = "expected a protobuf file as exporters write it, with the ending .onnx";
+
+/// A decoded model and the file that it came from.
+///
+/// Tensor payloads are slices of the mapped file; cloning a model clones no weight.
+#[derive(Clone, Debug)]
+pub struct Model {
+    /// Everything but the main graph; its field `graph` is empty.
+    pub header: ModelProto,
+    /// The main graph.
+    pub graph: GraphProto,
+    /// How large what is made of it may become.
+    pub limits: Limits,
+    path: PathBuf,
+}
+
+impl Model {
+    /// A model from its messages; external data is relative to the folder of `path`.
+    ///
+    /// # Errors
+    /// Where the model has no graph.
+    pub fn new(mut proto: ModelProto, path: impl Into<PathBuf>) -> Result<Self> {
+        let path = path.into();
+        match proto.graph.take() {
+            Some(graph) => Ok(Self { header: proto, graph, limits: Limits::default(), path }),
+            None => Err(Error::input("not an ONNX model: it has no graph").help(NO_MODEL).in_file(path)),
+        }
+    }
+
+    /// The messages as they stand in a file.
+    pub fn into_proto(self) -> ModelProto {
+        ModelProto { graph: Some(self.graph), ..self.header }
+    }
+
+    /// The file that the model came from.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The folder that external data is relative to.
+    pub fn folder(&self) -> &Path {
+        folder_of(&self.path)
+    }
+
+    /// The value of an entry of the model's metadata.
+    pub fn metadata(&self, key: &str) -> Option<&str> {
+        self.header.metadata_props.iter().find(|e| e.key() == key).map(|e| e.value())
+    }
+
+    /// Adds an entry to the model's metadata.
+    pub fn add_metadata(&mut self, key: &str, value: impl Into<String>) {
+        self.header.metadata_props.push(StringStringEntryProto { key: Some(key.into()), value: Some(value.into()) });
+    }
+
+    /// The version of the operator set `domain` (empty for `ai.onnx`) that the model is written in.
+    pub fn opset(&self, domain: &str) -> Option<i64> {
+        self.header.opset_import.iter().find(|o| standard_domain(o.domain()) == domain).map(|o| o.version())
+    }
+}
+
+/// Maps and decodes the model at `path`.
+///
+/// # Errors
+/// Where the file cannot be read, is empty, cut short or no ONNX model, has fields that would be lost, or refers to
+/// external data that is missing, too short, or outside the model's folder; where a tensor has other bytes than its dims
+/// say.
+pub fn read(path: impl AsRef<Path>) -> Result<Model> {
+    let path = path.as_ref();
+    let bytes = files::map(path)?;
+    let model = decode(bytes).and_then(|proto| Model::new(proto, path)).map_err(|e| e.in_file(path))?;
+    external::check(&model)?;
+    fits::check(&model)?;
+    Ok(model)
+}
+
+fn decode(bytes: Bytes) -> Result<ModelProto> {
+    if bytes.is_empty() {
+        return Err(Error::input("the file is empty").help(NO_MODEL));
+    }
+    wire::check_model(&bytes)?;
+    ModelProto::decode(bytes).map_err(|e| Error::input(format!("not an ONNX model: {e}")).help(NO_MODEL))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::onnx::proto::TensorProto;
+
+    #[test]
+    fn payloads_are_slices_of_the_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("m.onnx");
+        let raw_data = Some(Bytes::from(vec![7u8; 4096]));
+        let initializer = vec![TensorProto { raw_data, float_data: vec![vec![1u8; 8].into()], ..Default::default() }];
+        let graph = Some(GraphProto { initializer, ..Default::default() });
+        std::fs::write(&path, ModelProto { graph, ..Default::default() }.encode_to_vec()).unwrap();
+
+        let bytes = files::map(&path).unwrap();
+        let range = bytes.as_ptr_range();
+        let proto = decode(bytes.clone()).unwrap();
+        let tensor = &proto.graph.unwrap().initializer[0];
+        assert!(range.contains(&tensor.raw_data.as_ref().unwrap().as_ptr()));
+        assert!(range.contains(&tensor.float_data[0].as_ptr()));
+    }
+
+    #[test]
+    fn what_is_no_model_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("m.onnx");
+        for (bytes, says) in [(&b""[..], "empty"), (b"hello world", "not an ONNX model"), (b"\x08\x08", "no graph")] {
+            std::fs::write(&path, bytes).unwrap();
+            let error = read(&path).unwrap_err();
+            assert!(error.to_string().contains(says), "{error}");
+            assert!(error.to_string().contains("m.onnx"), "{error}");
+        }
+    }
+}

@@ -1,0 +1,40 @@
+//! What is seen of a run: TensorBoard's event files, a report to read, and a sweep's figure.
+//!
+//! [`TensorBoard`] is told of events while they happen; a [`History`] is what `metrics.jsonl` says of them, which
+//! [`write()`] and [`compare`] show. All curves are drawn by one module, `chart`, as SVG in the page. [`NUMBERS`] is
+//! what every table says of an epoch, [`number()`], [`percent`] and [`duration`] how it is written.
+
+mod axis;
+mod chart;
+mod counts;
+mod downsample;
+mod figure;
+mod history;
+mod html;
+mod machine;
+mod means;
+mod metrics;
+mod number;
+mod numbers;
+mod panels;
+mod tensorboard;
+
+pub use counts::Counts;
+pub use figure::{AlphaPoint, AlphaSeries, Reference, alpha_figure};
+pub use history::{History, sharpness};
+pub use html::{About, compare, write};
+pub use machine::Machine;
+pub use means::Means;
+pub use metrics::{EpochReport, Event, Mean, Measures, StepReport};
+pub use number::{duration, number, percent};
+pub use numbers::{NUMBERS, Number};
+pub use tensorboard::TensorBoard;
+
+/// The file of a run's folder with an [`Event`] a line.
+pub const METRICS: &str = "metrics.jsonl";
+/// The file of a run's folder with its choices.
+pub const CONFIG: &str = "config.toml";
+/// The file of a run's folder that shows its course to a reader.
+pub const REPORT: &str = "report.html";
+/// What the names of TensorBoard's files begin with.
+pub const EVENTS: &str = "events.out.tfevents.";

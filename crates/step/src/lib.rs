@@ -1,0 +1,8 @@
+//! From a model to one training step with the Gradient Norm Penalty, as a graph.
+
+pub mod emit;
+pub mod objective;
+pub mod penalty;
+pub mod rewrite;
+pub mod transform;
+pub mod weights;

@@ -1,0 +1,46 @@
+//! The objective of a forward model: a loss in a graph that has no gradients yet.
+
+use super::{Evaluation, Objective, repeat};
+use crate::penalty::pass;
+use gnp_base::Result;
+use gnp_gradient::autodiff;
+use gnp_model::graph::{Facts, Graph, Value};
+
+/// A forward graph with a loss, differentiated at its own parameters.
+#[derive(Clone, Debug)]
+pub struct Forward {
+    parameters: Vec<Value>,
+    here: Evaluation,
+}
+
+impl Forward {
+    /// Appends the gradient of the scalar `loss` to `graph`. The parameters of the objective are those of `candidates`
+    /// that the loss depends on.
+    ///
+    /// # Errors
+    /// As [`autodiff::gradient`].
+    pub fn differentiate(graph: &mut Graph, facts: &mut Facts, loss: &Value, candidates: &[Value]) -> Result<Self> {
+        let gradients = autodiff::gradient(graph, facts, loss, candidates, pass::GRADIENT)?;
+        let pairs = candidates.iter().zip(gradients).filter_map(|(parameter, g)| Some((parameter.clone(), g?)));
+        let (parameters, gradients) = pairs.unzip();
+        Ok(Self { parameters, here: Evaluation { loss: loss.clone(), gradients } })
+    }
+
+    /// The evaluation at the parameters themselves.
+    pub fn here(&self) -> &Evaluation {
+        &self.here
+    }
+}
+
+impl Objective for Forward {
+    fn parameters(&self) -> &[Value] {
+        &self.parameters
+    }
+
+    fn at(&self, graph: &mut Graph, facts: &mut Facts, theta: &[Value], pass: &'static str) -> Result<Evaluation> {
+        if theta == self.parameters {
+            return Ok(self.here.clone());
+        }
+        repeat(graph, facts, &self.parameters, &self.here, theta, pass)
+    }
+}

@@ -1,0 +1,107 @@
+//! From a trained state back to the forward model, and the model that evaluates it on the way.
+
+use super::forward::StepConfig;
+use crate::emit::evaluation::{self, Evaluated};
+use crate::emit::step::{self, Renames};
+use crate::emit::trained::{self, Trained};
+use crate::weights::{self, Edit};
+use foldhash::{HashMap, HashSet};
+use gnp_base::{Error, Result};
+use gnp_gradient::lowering::{self, BatchNorm, Choices, Dropout, Random, StraightThrough};
+use gnp_model::graph::{Graph, TypedBuilder, Value};
+use gnp_model::normalise::{Place, normalise};
+use gnp_model::onnx::Model;
+use gnp_model::{opening, shapes};
+
+/// Makes the evaluation model of a forward model: the loss of `config`, without label smoothing and L2, and the
+/// predictions; nodes that train differently from how they infer infer. `state` names the step model's state.
+///
+/// # Errors
+/// Where the model is not the one that the step model was made of.
+pub fn make_evaluation(mut model: Model, config: &StepConfig, state: &[String]) -> Result<Model> {
+    let path = model.path().to_owned();
+    let state: HashSet<&str> = state.iter().map(String::as_str).collect();
+    evaluation_of(&mut model, config, &state).map_err(|e| e.in_file(path))?;
+    Ok(model)
+}
+
+/// What trains differently from how it infers infers.
+const INFERENCE: Choices = Choices {
+    batch_norm: BatchNorm::Frozen,
+    dropout: Dropout::Off,
+    random: Random::Engine,
+    straight_through: StraightThrough::Off,
+};
+
+fn evaluation_of(model: &mut Model, config: &StepConfig, state: &HashSet<&str>) -> Result<()> {
+    weights::apply(&mut model.graph, &config.edits)?;
+    normalise(model)?;
+    opening::apply(model, &config.dims, Some(&config.logits))?;
+    let mut facts = shapes::analyse(model, &Default::default())?;
+    let mut graph = Graph::new(std::mem::take(&mut model.graph))?;
+    let renamed = step::make_way(&mut graph, &config.renames)?;
+    facts.follow(&renamed);
+    let end = Value::from(renamed.get(&config.logits).unwrap_or(&config.logits).as_str());
+    let Some(fact) = facts.get(&end).cloned() else {
+        return Err(Error::input(format!("the model has no value `{}`, of which the loss is taken", config.logits))
+            .help("name the model that the step model was made of"));
+    };
+    evaluation::infer(&mut graph);
+    lowering::lower(&mut graph, &mut facts, &INFERENCE, &Default::default())?;
+    let appended = match &config.loss {
+        Some(loss) => {
+            let plain = loss.clone().without_smoothing();
+            Some(plain.append(&mut TypedBuilder::new(&mut graph, &mut facts, "loss"), &end)?)
+        }
+        None => None,
+    };
+    lowering::expand(&mut graph, &mut facts)?;
+    let evaluated = match &appended {
+        Some(appended) => Evaluated::Appended(appended, &end, &fact),
+        None => Evaluated::Scalar(&end),
+    };
+    evaluation::assemble(model, graph, evaluated, state);
+    Ok(())
+}
+
+/// Puts trained tensors, by the names that they have in the step model's state, into the forward model `original`;
+/// weights that `edits` give a tensor of their own get one there too. What is of the state but not of the model
+/// (optimizer slots, the number of the step) is left out.
+///
+/// # Errors
+/// As [`trained::replace`]; where the model lacks what `edits` change.
+pub fn restore(original: &mut Model, state: Vec<Trained>, edits: &[Edit], renames: &Renames) -> Result<()> {
+    let path = original.path().to_owned();
+    put_back(original, state, edits, renames).map_err(|e| e.in_file(path))
+}
+
+fn put_back(original: &mut Model, state: Vec<Trained>, edits: &[Edit], renames: &Renames) -> Result<()> {
+    weights::separate(&mut original.graph, edits)?;
+    // The names of the state are those of the normalised model, which knows too what it made into initializers.
+    let mut normalised = original.clone();
+    let moved = normalise(&mut normalised)?.moved;
+    let mut graph = Graph::new(std::mem::take(&mut normalised.graph))?;
+    let renamed = step::make_way(&mut graph, renames)?;
+    let before: HashMap<&str, &str> = renamed.iter().map(|(old, new)| (new.as_str(), old.as_str())).collect();
+    let constants: HashSet<&str> = graph.proto().initializer.iter().map(|t| t.name()).collect();
+    let trained = state.into_iter().filter(|t| constants.contains(t.name.as_str())).map(|mut t| {
+        if let Some(old) = before.get(t.name.as_str()) {
+            t.name = (*old).to_owned();
+        }
+        t
+    });
+    let mut trained: Vec<Trained> = trained.collect();
+    trained::tie(&mut trained, edits);
+    let places: HashMap<&str, &Place> = moved.iter().filter_map(|moved| moved.place()).collect();
+    let mut of_main = Vec::new();
+    for tensor in trained {
+        match places.get(tensor.name.as_str()).map(|place| (place, place.branch(&mut original.graph))) {
+            None => of_main.push(tensor),
+            Some((_, None)) => return Err(Error::internal(format!("the branch of `{}` is not there", tensor.name))),
+            Some((place, Some(branch))) => {
+                trained::replace(branch, vec![Trained { name: place.name.clone(), ..tensor }])?;
+            }
+        }
+    }
+    trained::replace(&mut original.graph, of_main)
+}

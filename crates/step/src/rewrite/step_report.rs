@@ -1,0 +1,97 @@
+//! What became of a forward model, for people and for programs.
+
+use super::StepConfig;
+use crate::transform::Hyperparameter;
+use crate::weights::{self, Lost, Verdict};
+use foldhash::HashSet;
+use gnp_base::choice::Choice;
+use gnp_model::graph::{Fact, for_each_subgraph, is_added};
+use gnp_model::onnx::Model;
+use gnp_model::onnx::proto::NodeProto;
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+/// How often an operator stands in the forward model and in the step model, bodies of control flow included.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct StepCount {
+    /// In the model that was read.
+    pub before: usize,
+    /// In the step model, evaluated in every step.
+    pub always: usize,
+    /// In the step model, evaluated where r and α are above 0.
+    pub second_pass: usize,
+}
+
+/// What a rewrite of a forward model did.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct StepReport {
+    /// The forward model.
+    pub input: PathBuf,
+    /// The step model.
+    pub output: PathBuf,
+    /// Every choice made, by the user or for them.
+    pub config: StepConfig,
+    /// What was inferred.
+    pub choices: Vec<Choice>,
+    /// What the user should know.
+    pub warnings: Vec<String>,
+    /// What is fed in every step, the labels last: `x: FLOAT [batch, 4]`.
+    pub batch: Vec<String>,
+    /// What may be fed in every step, and what is taken where it is not.
+    pub hyperparameters: Vec<Hyperparameter>,
+    /// Every float32 constant of the model: whether it trains, and why.
+    pub constants: Vec<Verdict>,
+    /// The trainable parameters, in the order of the step model's state.
+    pub parameters: Vec<String>,
+    /// Their elements.
+    pub numbers: usize,
+    /// Per operator, before and after.
+    pub operators: BTreeMap<String, StepCount>,
+    /// The bytes of the file; none in a dry run.
+    pub bytes: Option<usize>,
+    /// External data that belongs to it, relative to its folder.
+    pub external: Vec<PathBuf>,
+}
+
+impl StepReport {
+    pub(super) fn new(model: &Model) -> Self {
+        let mut report = Self { input: model.path().to_owned(), ..Self::default() };
+        report.count(&model.graph.node, |count| &mut count.before);
+        report
+    }
+
+    /// What became of each constant, where those called `trained` are what the loss depends on.
+    pub(super) fn judge(&mut self, mut verdicts: Vec<Verdict>, trained: &[String], lost: &Lost) {
+        weights::keep_reached(&mut verdicts, trained);
+        self.warnings.extend(weights::warnings(&verdicts, lost));
+        let trained = verdicts.iter().filter(|verdict| verdict.trains);
+        (self.parameters, self.numbers) =
+            (trained.clone().map(|v| v.name.clone()).collect(), trained.map(Verdict::numbers).sum());
+        self.constants = verdicts;
+    }
+
+    /// Looks at the finished step model.
+    pub(super) fn finish(&mut self, model: &Model) {
+        let initial: HashSet<&str> = model.graph.initializer.iter().map(|t| t.name()).collect();
+        let batch = model.graph.input.iter().filter(|input| !initial.contains(input.name()));
+        self.batch = batch
+            .map(|input| match Fact::declared(input) {
+                Some(fact) => format!("{}: {fact}", input.name()),
+                None => input.name().to_owned(),
+            })
+            .collect();
+        let (branches, always): (Vec<_>, Vec<_>) = model.graph.node.iter().partition(|n| n.is("", "If") && is_added(n));
+        self.count(always, |count| &mut count.always);
+        for node in branches {
+            self.count([node], |count| &mut count.always);
+            for_each_subgraph(node, &mut |body| self.count(&body.node, |count| &mut count.second_pass));
+        }
+    }
+
+    fn count<'n>(&mut self, nodes: impl IntoIterator<Item = &'n NodeProto>, of: fn(&mut StepCount) -> &mut usize) {
+        for node in nodes {
+            *of(self.operators.entry(node.operator()).or_default()) += 1;
+        }
+    }
+}

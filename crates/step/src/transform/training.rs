@@ -1,0 +1,103 @@
+//! What a step needs besides gradients: hyperparameters, state, the number of the step.
+
+use gnp_base::contract::STEP;
+use gnp_model::graph::{Fact, TypedBuilder, Value};
+use gnp_model::onnx::DataType;
+use serde::Serialize;
+
+/// The pass that added nodes are for.
+pub mod pass {
+    /// From the penalised gradient to the new state.
+    pub const UPDATE: &str = "update";
+}
+
+/// A number that is an input of the step model, a float scalar with a default.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Hyperparameter {
+    /// The name of the input.
+    pub name: &'static str,
+    /// The number where none is fed.
+    pub default: f32,
+}
+
+/// A value that is kept from step to step.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct State {
+    /// The name of the input.
+    pub name: Value,
+    /// The value at the end of the step.
+    pub next: Value,
+}
+
+/// A training step under construction.
+#[derive(Debug)]
+pub struct Training<'g> {
+    /// Appends the nodes.
+    pub builder: TypedBuilder<'g>,
+    parameters: Vec<Value>,
+    hyperparameters: Vec<Hyperparameter>,
+    slots: Vec<State>,
+    step: Option<Value>,
+}
+
+impl<'g> Training<'g> {
+    /// A step that trains `parameters`, all of known shapes.
+    pub fn new(builder: TypedBuilder<'g>, parameters: &[Value]) -> Self {
+        Self { builder, parameters: parameters.to_vec(), hyperparameters: vec![], slots: vec![], step: None }
+    }
+
+    /// The trainable parameters.
+    pub fn parameters(&self) -> &[Value] {
+        &self.parameters
+    }
+
+    /// A float scalar that the caller of the step may feed; the same for the same name.
+    pub fn hyperparameter(&mut self, name: &'static str, default: f32) -> Value {
+        if !self.hyperparameters.iter().any(|h| h.name == name) {
+            self.hyperparameters.push(Hyperparameter { name, default });
+            self.builder.declare(name, Fact::with_sizes(DataType::Float, &[]));
+        }
+        name.into()
+    }
+
+    /// State of the shape of parameter `index`, zeros at first, called `<parameter>.<slot>`. `next` gives its value at
+    /// the end of the step, which is returned.
+    pub fn slot(
+        &mut self,
+        index: usize,
+        slot: &str,
+        next: impl FnOnce(&mut TypedBuilder<'g>, &Value) -> Value,
+    ) -> Value {
+        let parameter = &self.parameters[index];
+        let name = Value::from(format!("{parameter}.{slot}").as_str());
+        let fact = self.builder.fact(parameter).clone();
+        self.builder.declare(&name, fact);
+        let next = next(&mut self.builder, &name);
+        self.slots.push(State { name, next: next.clone() });
+        next
+    }
+
+    /// The number of the step from 1 on, a float scalar.
+    pub fn step_number(&mut self) -> Value {
+        let counted = self.steps_done();
+        let counted = self.builder.cast(&counted, DataType::Float);
+        self.builder.plus(&counted, 1.0)
+    }
+
+    /// The number of steps done before this one, an int64 scalar.
+    pub fn steps_done(&mut self) -> Value {
+        if self.step.is_none() {
+            self.builder.declare(STEP, Fact::with_sizes(DataType::Int64, &[]));
+            self.builder.set_scope(STEP);
+            let one = self.builder.int64(1);
+            self.step = Some(self.builder.add(&STEP.into(), &one));
+        }
+        STEP.into()
+    }
+
+    /// What was asked for: hyperparameters and optimizer slots in the order of their first use, and the next number of
+    /// the step where something counts steps.
+    pub fn finish(self) -> (Vec<Hyperparameter>, Vec<State>, Option<Value>) {
+        (self.hyperparameters, self.slots, self.step)
+    }
+}

@@ -1,0 +1,97 @@
+//! ONNX Runtime training artifacts, looked at before they are loaded.
+
+use gnp_base::contract::artifacts::EVAL_MODEL;
+use gnp_base::{Error, Result, contract};
+use gnp_engine::ort_training::Artifacts;
+use gnp_model::onnx;
+use gnp_step::emit::artifact::Settings;
+use std::path::Path;
+
+/// The artifacts in `folder`, all of which a run needs, under the names that `generate_artifacts` gives them.
+///
+/// # Errors
+/// Where some are missing: the message names them.
+pub fn find_artifacts(folder: &Path) -> Result<Artifacts> {
+    let artifacts = Artifacts { eval_model: Some(folder.join(EVAL_MODEL)), ..Artifacts::in_folder(folder) };
+    let needed = [&artifacts.training_model, &artifacts.optimizer_model, &artifacts.checkpoint];
+    let missing: Vec<_> = needed
+        .into_iter()
+        .chain(&artifacts.eval_model)
+        .filter(|file| !file.exists())
+        .filter_map(|file| file.file_name()?.to_str())
+        .collect();
+    if missing.is_empty() {
+        return Ok(artifacts);
+    }
+    Err(Error::input(format!("not a folder of training artifacts: {} missing", missing.join(", "))).in_file(folder).help(
+        "name the folder that onnxruntime.training.artifacts.generate_artifacts wrote, or that gnp-rewrite made of it",
+    ))
+}
+
+/// The r and α that steps are taken with, where the training model has inputs for them: those given, else those that it
+/// was rewritten with.
+///
+/// # Errors
+/// Where one is given in vain, negative or not finite, or neither given nor recorded; where the training model is no
+/// ONNX model.
+pub fn exposed_numbers(
+    training_model: &Path,
+    r: Option<f32>,
+    alpha: Option<f32>,
+) -> Result<(Option<f32>, Option<f32>)> {
+    let model = onnx::read(training_model)?;
+    let recorded = Settings::of(&model)?.map(|settings| settings.penalty);
+    let number = |option: &str, input: &str, given: Option<f32>, recorded: Option<f32>| {
+        let exposed = model.graph.input.iter().any(|port| port.name() == input);
+        match given.or(recorded.filter(|_| exposed)) {
+            None if exposed => {
+                Err(Error::input(format!("the graph has an input `{input}`, but no value is given for it"))
+                    .help(format!("give one with --{option}")))
+            }
+            Some(_) if !exposed => {
+                Err(Error::input(format!("--{option} is of no use: the graph has no input `{input}`"))
+                    .help(format!("rewrite the original artifacts with gnp-rewrite --expose {option}")))
+            }
+            Some(value) if !(value.is_finite() && value >= 0.0) => {
+                Err(Error::input(format!("--{option} must be a number from 0 on, not {value}")))
+            }
+            value => Ok(value),
+        }
+        .map_err(|e| e.in_file(training_model))
+    };
+    Ok((
+        number("r", contract::R, r, recorded.map(|p| p.r))?,
+        number("alpha", contract::ALPHA, alpha, recorded.map(|p| p.alpha))?,
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use gnp_step::rewrite::{Options, rewrite};
+
+    #[test]
+    fn names_the_files_that_are_missing() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("training_model.onnx"), "").unwrap();
+        let error = find_artifacts(folder.path()).unwrap_err().to_string();
+        assert!(error.ends_with("optimizer_model.onnx, checkpoint, eval_model.onnx missing"), "{error}");
+    }
+
+    #[test]
+    fn rates_and_inputs_go_together() {
+        let folder = tempfile::tempdir().unwrap();
+        let plain = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models/mlp/training_model.onnx");
+        let exposed = folder.path().join("exposed.onnx");
+        let settings = Settings { expose_r: true, ..Settings::default() };
+        rewrite(&plain, &exposed, &Options { settings, ..Options::default() }).unwrap();
+
+        assert_eq!(exposed_numbers(&plain, None, None).unwrap(), (None, None));
+        assert_eq!(exposed_numbers(&exposed, Some(0.3), None).unwrap(), (Some(0.3), None));
+        assert_eq!(exposed_numbers(&exposed, None, None).unwrap(), (Some(Settings::default().penalty.r), None));
+        let message = |model, r, alpha| exposed_numbers(model, r, alpha).unwrap_err().to_string();
+        assert!(message(&plain, Some(0.1), None).ends_with("--r is of no use: the graph has no input `gnp.r`"));
+        assert!(message(&exposed, Some(0.1), Some(0.8)).contains("no input `gnp.alpha`"));
+        assert!(message(&exposed, Some(-0.1), None).ends_with("--r must be a number from 0 on, not -0.1"));
+    }
+}
