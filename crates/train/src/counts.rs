@@ -53,14 +53,7 @@ fn by_logits(logits: ArrayView2<'_, f32>, classes: &[i64], ignored: Option<i64>)
 
 /// How many rows of `logits` (`[batch, classes]`) have their label among the `k` largest. A row with a NaN never has;
 /// of equal logits those at other classes count as the larger, so that a model that tells nothing apart is wrong.
-///
-/// ```
-/// use ndarray::array;
-/// let logits = array![[0.1, 0.9, 0.0], [0.8, 0.2, 0.5], [0.5, 0.5, 0.0]];
-/// assert_eq!(gnp_train::count_in_top(1, logits.view(), &[1, 1, 0]), 1);
-/// assert_eq!(gnp_train::count_in_top(2, logits.view(), &[1, 1, 0]), 2);
-/// ```
-pub fn count_in_top(k: usize, logits: ArrayView2<'_, f32>, labels: &[i64]) -> usize {
+fn count_in_top(k: usize, logits: ArrayView2<'_, f32>, labels: &[i64]) -> usize {
     let is_in = |row: ArrayView1<'_, f32>, label: i64| {
         let Some(&own) = usize::try_from(label).ok().and_then(|label| row.get(label)) else { return false };
         let at_least = row.iter().filter(|&&other| other >= own).count();
@@ -113,6 +106,13 @@ mod tests {
         let range = Range { ignored: Some(-100), ..Range::up_to(5) };
         let port = Port { ranges: vec![range], ..Port::new("labels", ElementType::I64, [None]) };
         count(outputs, &names, Some(labels), Some(&port), labels.shape()[0])
+    }
+
+    #[test]
+    fn a_label_is_right_that_is_among_the_largest() {
+        let logits = array![[0.1, 0.9, 0.0], [0.8, 0.2, 0.5], [0.5, 0.5, 0.0]];
+        assert_eq!(count_in_top(1, logits.view(), &[1, 1, 0]), 1);
+        assert_eq!(count_in_top(2, logits.view(), &[1, 1, 0]), 2);
     }
 
     #[test]
