@@ -1,4 +1,4 @@
-"""The oracle of tests/lowering.rs: models with operators that train differently from how they infer, and whether their
+"""The oracle of tests/rewriting/lowering.rs: models with operators that train differently from how they infer, and whether their
 lowered forms compute what these operators do in training.
 
     lowering.py make FOLDER     writes a folder for each case: before.onnx, choices, inputs.npz, expected.npz

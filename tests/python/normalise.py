@@ -1,4 +1,4 @@
-"""The oracle of tests/normalise.rs: models in old forms, and whether their normalised forms compute the same.
+"""The oracle of tests/rewriting/normalise.rs: models in old forms, and whether their normalised forms compute the same.
 
 normalise.py make FOLDER    writes a folder for each case: before.onnx, inputs.npz, and what ONNX Runtime makes of them
 normalise.py check FOLDER   checks each after.onnx, and compares what ONNX Runtime makes of it

@@ -1,6 +1,9 @@
 //! What the end-to-end tests share: the runtime, the example artifacts, batches, and gradients read through the engine.
 #![allow(dead_code, reason = "each test uses what it needs")]
 
+#[macro_use]
+pub mod needs;
+
 pub mod browser;
 pub mod command;
 pub mod forward;

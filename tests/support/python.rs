@@ -1,7 +1,9 @@
 //! Python, where a test needs a package of it.
 
+use super::needs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::{Mutex, PoisonError};
 use std::{env, fs};
 
 /// Runs a command to its end and returns what it prints; fails with what it says where it fails.
@@ -21,18 +23,30 @@ pub fn version() -> Option<String> {
 }
 
 /// The Python of a virtual environment that holds the packages in the file `requirements`, made once and kept in the
-/// build folder.
-pub fn environment(name: &str, requirements: &Path) -> PathBuf {
+/// build folder; none, and the test is skipped, where it cannot be made.
+pub fn environment(name: &str, requirements: &Path) -> Option<PathBuf> {
+    // Tests run at once, and an environment is made once.
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let _made = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
     let python = folder.join(if cfg!(windows) { "Scripts/python.exe" } else { "bin/python" });
     // Written last, so that an environment that was interrupted is made again.
     let done = folder.join("requirements.txt");
     let wanted = fs::read(requirements).unwrap();
     if fs::read(&done).is_ok_and(|found| found == wanted) {
-        return python;
+        return Some(python);
     }
-    run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&folder));
-    run(Command::new(&python).args(["-m", "pip", "install", "--quiet", "--requirement"]).arg(requirements));
+    let made = succeeds(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&folder))
+        && succeeds(Command::new(&python).args(["-m", "pip", "install", "--quiet", "--requirement"]).arg(requirements));
+    if !made {
+        needs::skip("python3 with venv, and the packages that it gets itself with pip and a network");
+        return None;
+    }
     fs::write(done, wanted).unwrap();
-    python
+    Some(python)
+}
+
+/// Whether a command runs to its end and says that it succeeded.
+pub fn succeeds(command: &mut Command) -> bool {
+    command.output().is_ok_and(|output| output.status.success())
 }

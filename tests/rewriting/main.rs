@@ -1,0 +1,27 @@
+//! What `gnp-rewrite` makes of models and artifacts, and what engines make of that.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+#[macro_use]
+#[path = "../support/mod.rs"]
+mod support;
+
+mod bad_input;
+mod cli;
+mod exporting;
+mod exports;
+mod external_data;
+mod forward;
+mod forward_bad_input;
+mod gradients;
+mod hostile;
+mod loading;
+mod lowering;
+mod normalise;
+mod opening;
+mod python_app;
+mod robustness;
+mod schema;
+mod shapes;
+mod step_engines;
+mod step_model;
+mod what_trains;

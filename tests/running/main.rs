@@ -1,0 +1,30 @@
+//! Runs of `gnp-run`, and what holds of both programs: advice, arguments, planted and replaced files.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+#[macro_use]
+#[path = "../support/mod.rs"]
+mod support;
+
+mod advice;
+mod arguments;
+mod bad_input;
+mod checkpoints;
+mod data;
+mod escaped;
+mod examples;
+mod faults;
+mod interrupted;
+mod killed;
+mod labels;
+mod last_resort;
+mod not_finite;
+mod plan;
+mod planted;
+mod recipes;
+mod rehearsal;
+mod replaced;
+mod report;
+mod run;
+mod step;
+mod sweep;
+mod unlucky;

@@ -1,0 +1,13 @@
+//! What is trained in this process by ONNX Runtime's training API: one ONNX Runtime lives in a process.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+#[macro_use]
+#[path = "../support/mod.rs"]
+mod support;
+
+mod check;
+mod determinism;
+mod gradient;
+mod passes;
+mod step_training_runtime;
+mod train;
