@@ -10,7 +10,7 @@ use gnp::onnx::proto::{AttributeProto, GraphProto, ModelProto, NodeProto, ValueI
 use gnp::onnx::{self, WriteOptions};
 use gnp::penalty::Penalty;
 use gnp::rewrite::{Options, StepOptions, rewrite, rewrite_forward};
-use gnp::{ErrorKind, Result};
+use gnp::Result;
 use proptest::prelude::*;
 use proptest::sample::Index;
 use prost::Message as _;
@@ -87,7 +87,7 @@ proptest! {
         damages.iter().for_each(|damage| damage.apply(&mut bytes));
         match rewritten(&bytes, Settings { metrics: true, ..Settings::default() }) {
             Ok(graph) => _ = Graph::new(graph).unwrap(),
-            Err(error) => prop_assert_eq!(error.kind(), ErrorKind::Input, "{}", error),
+            Err(error) => prop_assert_eq!(error.exit_code(), 2, "{}", error),
         }
     }
 }
@@ -112,7 +112,7 @@ proptest! {
                 assert!(StepModel::is_one(&step));
                 Graph::new(step.graph).unwrap();
             }
-            Err(error) => prop_assert_eq!(error.kind(), ErrorKind::Input, "{}", error),
+            Err(error) => prop_assert_eq!(error.exit_code(), 2, "{}", error),
         }
     }
 }

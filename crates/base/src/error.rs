@@ -3,18 +3,32 @@
 use crate::escaped;
 use crate::naming::{in_words, text_in_words};
 use std::fmt;
+use std::io;
 use std::path::{Path, PathBuf};
 
 /// `Result` with the library's [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// Whose fault an error is; decides the exit code of the binaries.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What kind of thing went wrong: for programs, which may go on after some and not after others. It decides the exit
+/// code of the binaries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// The input, a flag or the environment: the user can mend it. Exit code 2.
+    /// What was asked for does not fit, or cannot be had: a choice, or the model and the data together.
     Input,
-    /// A defect of this program. Exit code 1.
+    /// A file is damaged, or not of the format that it should be.
+    Format,
+    /// The model has what gnp or an engine does not know how to train.
+    Unsupported,
+    /// The operating system refused: no such file, no permission, a full disk. [`Error::source`] is its own error.
+    ///
+    /// [`Error::source`]: std::error::Error::source
+    Io,
+    /// An engine is missing, or failed at what it was given.
+    Engine,
+    /// A loss, a gradient or a weight is no longer a finite number.
+    Diverged,
+    /// A defect of gnp.
     Internal,
 }
 
@@ -34,6 +48,7 @@ pub struct Error(Box<Inner>);
 #[derive(Debug)]
 struct Inner {
     kind: ErrorKind,
+    source: Option<io::Error>,
     message: String,
     file: Option<PathBuf>,
     node: Option<String>,
@@ -43,22 +58,60 @@ struct Inner {
 impl Error {
     fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
         let message = text_in_words(&message.into()).into_owned();
-        Self(Box::new(Inner { kind, message, file: None, node: None, help: None }))
+        Self(Box::new(Inner { kind, source: None, message, file: None, node: None, help: None }))
     }
 
-    /// An error that the user can mend.
+    /// What was asked for does not fit ([`ErrorKind::Input`]).
     pub fn input(message: impl Into<String>) -> Self {
         Self::new(ErrorKind::Input, message)
     }
 
-    /// An error that is this program's fault.
+    /// A file is not what it should be ([`ErrorKind::Format`]).
+    pub fn format(message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Format, message)
+    }
+
+    /// A model has what cannot be trained ([`ErrorKind::Unsupported`]).
+    pub fn unsupported(message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Unsupported, message)
+    }
+
+    /// An engine is missing or failed ([`ErrorKind::Engine`]).
+    pub fn engine(message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Engine, message)
+    }
+
+    /// Numbers are no longer finite ([`ErrorKind::Diverged`]).
+    pub fn diverged(message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Diverged, message)
+    }
+
+    /// A defect of gnp ([`ErrorKind::Internal`]).
     pub fn internal(message: impl Into<String>) -> Self {
         Self::new(ErrorKind::Internal, message)
     }
 
-    /// An operation on `file` that the operating system refused; `doing` completes "cannot …".
-    pub fn io(doing: &str, file: impl AsRef<Path>, error: &std::io::Error) -> Self {
-        Self::input(format!("cannot {doing}: {error}")).in_file(file)
+    /// An operation on `file` that the operating system refused ([`ErrorKind::Io`]); `doing` completes "cannot …".
+    ///
+    /// ```
+    /// use gnp_base::{Error, ErrorKind};
+    /// use std::error::Error as _;
+    /// use std::io;
+    /// let error = Error::io("write the file", "m.onnx", &io::ErrorKind::StorageFull.into());
+    /// assert_eq!(error.kind(), ErrorKind::Io);
+    /// let source = error.source().and_then(|source| source.downcast_ref::<io::Error>()).unwrap();
+    /// assert_eq!(source.kind(), io::ErrorKind::StorageFull);
+    /// ```
+    pub fn io(doing: &str, file: impl AsRef<Path>, error: &io::Error) -> Self {
+        Self::os(format!("cannot {doing}: {error}"), error).in_file(file)
+    }
+
+    /// The same with all of its words.
+    pub fn os(message: impl Into<String>, error: &io::Error) -> Self {
+        let mut os = Self::new(ErrorKind::Io, message);
+        let copy = || io::Error::new(error.kind(), error.to_string());
+        os.0.source = Some(error.raw_os_error().map_or_else(copy, io::Error::from_raw_os_error));
+        os
     }
 
     /// Names the file, unless a deeper layer already has.
@@ -108,6 +161,24 @@ impl Error {
         self
     }
 
+    /// Lets message and help name settings as a caller knows them. They stand there as flags of the two programs,
+    /// `--name`; `write` gives each name its other form.
+    ///
+    /// ```
+    /// use gnp_base::Error;
+    /// let error = Error::input("no loss").help("choose one with --loss, or --loss-output");
+    /// let error = error.in_terms_of(|name| format!("{}=", name.replace('-', "_")));
+    /// assert_eq!(error.help_text(), Some("choose one with loss=, or loss_output="));
+    /// ```
+    #[must_use]
+    pub fn in_terms_of(mut self, write: impl Fn(&str) -> String) -> Self {
+        let inner = &mut *self.0;
+        for text in [Some(&mut inner.message), inner.help.as_mut()].into_iter().flatten() {
+            *text = flags_written(text, &write);
+        }
+        self
+    }
+
     /// Adds to what the user can do.
     #[must_use]
     pub fn more_help(mut self, text: &str) -> Self {
@@ -115,7 +186,7 @@ impl Error {
         self
     }
 
-    /// Whose fault it is.
+    /// What kind of thing went wrong.
     pub fn kind(&self) -> ErrorKind {
         self.0.kind
     }
@@ -128,8 +199,8 @@ impl Error {
     /// The exit code of a program that ends with this error: 2 for the user's to mend, 1 for ours.
     pub fn exit_code(&self) -> u8 {
         match self.0.kind {
-            ErrorKind::Input => 2,
             ErrorKind::Internal => 1,
+            _ => 2,
         }
     }
 }
@@ -146,7 +217,25 @@ impl fmt::Display for Error {
     }
 }
 
-impl std::error::Error for Error {}
+impl std::error::Error for Error {
+    /// The operating system's error, where there is one; the message has its words already.
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.0.source.as_ref().map(|source| source as _)
+    }
+}
+
+/// `text` with each flag, `--name`, written otherwise.
+fn flags_written(text: &str, write: &dyn Fn(&str) -> String) -> String {
+    let mut parts = text.split("--");
+    let mut written = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let is_end = |c: char| !(c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-');
+        let (name, rest) = part.split_at(part.find(is_end).unwrap_or(part.len()));
+        written += &if name.is_empty() { "--".to_owned() } else { write(name) };
+        written += rest;
+    }
+    written
+}
 
 #[cfg(test)]
 mod tests {
