@@ -81,7 +81,7 @@ const NEXT_SUFFIX: &str = ".next";
 /// The output that is the state `name` after the step.
 ///
 /// ```
-/// assert_eq!(crate::contract::next("fc1.weight"), "fc1.weight.next");
+/// assert_eq!(gnp_base::contract::next("fc1.weight"), "fc1.weight.next");
 /// ```
 pub fn next(name: &str) -> String {
     format!("{name}{NEXT_SUFFIX}")
