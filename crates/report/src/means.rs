@@ -144,6 +144,14 @@ mod tests {
         assert!(back.measures().grad_norm.is_some_and(f32::is_nan));
     }
 
+    #[test]
+    fn a_checkpoint_of_a_release_with_other_measures_is_read() {
+        let old = r#"{"loss":{"sum":6.0,"weight":3.0},"forgotten":{"sum":1.0,"weight":1.0},"learning_rate":0.5,"r":null,"samples":3}"#;
+        let means: Means = serde_json::from_str(old).unwrap();
+        assert_eq!(means.measures(), Measures { loss: 2.0, learning_rate: 0.5, ..Measures::default() });
+        assert_eq!(means.samples(), 3);
+    }
+
     proptest! {
         #[test]
         fn a_checkpoint_holds_them_to_the_bit(

@@ -377,6 +377,15 @@ mod tests {
     }
 
     #[test]
+    fn a_model_that_warms_the_penalty_up_itself_is_told_nothing_else() {
+        let own = OwnWarmup { what: Warmup::R, length: Some(Span::Steps(3)) };
+        let own = OwnRates { warmup: Some(own), ..OwnRates::default() };
+        let other = TrainingSettings { penalty_warmup: Warmup::Lambda, ..training() };
+        assert!(Plan::new(&other, &own, SEED).unwrap_err().to_string().contains("by the model itself"));
+        assert!(Plan::new(&training(), &own, SEED).is_ok());
+    }
+
+    #[test]
     fn what_is_given_takes_precedence_over_what_the_graph_has() {
         let own = OwnRates { learning_rate: Some(1.0), r: Some(2.0), alpha: Some(0.25), warmup: None };
         let given = TrainingSettings { alpha: None, ..training() };
