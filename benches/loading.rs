@@ -4,7 +4,7 @@
 
 use criterion::{BenchmarkId, Criterion, SamplingMode, Throughput, criterion_group, criterion_main};
 use gnp::data::augment::{Augmentation, ImageAugmentation};
-use gnp::data::{Array, Data, Dataset, Feed, Options, Preparation, Values, epoch_order};
+use gnp::data::{Array, Data, DataSource, Dataset, Feed, Preparation, Values, epoch_order};
 use gnp::tensor::{ElementType, Port};
 use image::RgbImage;
 use std::hint::black_box;
@@ -45,7 +45,7 @@ fn photographs(folder: &Path, count: usize) -> Dataset {
         });
         image.save(class.join(format!("{number:03}.jpg"))).expect("the image is written");
     }
-    Data::load(&Options::new(folder)).expect("a folder of images").train
+    Data::load(&DataSource::new(folder), 0).expect("a folder of images").train
 }
 
 fn loading(criterion: &mut Criterion) {
@@ -67,7 +67,7 @@ fn loading(criterion: &mut Criterion) {
         for workers in [1, cores] {
             let workers = NonZero::new(workers);
             let preparation = Preparation { augmentation: with(image), workers, ..Preparation::default() };
-            let feed = Feed::new(data, &ports(&dims), &preparation).expect("the data fit");
+            let feed = Feed::new(data, &ports(&dims), &preparation, 0).expect("the data fit");
             let order = epoch_order(data.len(), 0, 0);
             group.bench_function(BenchmarkId::new(name, workers.map_or(1, NonZero::get)), |bencher| {
                 bencher.iter(|| {

@@ -5,7 +5,8 @@
 
 use comfy_table::{CellAlignment, Table, presets};
 use gnp::contract::artifacts::TRAINING_MODEL;
-use gnp::engine::ort_training::{Artifacts, Options, OrtTraining};
+use gnp::engine::EngineOptions;
+use gnp::engine::ort_training::{Artifacts, OrtTraining};
 use gnp::engine::runtime::{self, Runtime};
 use gnp::engine::{Engine, Rates};
 use gnp::rewrite;
@@ -80,7 +81,7 @@ struct Cost {
 
 impl Cost {
     fn measure(runtime: &Runtime, plain: &Artifacts, gnp: &Artifacts, threads: Option<NonZero<u16>>) -> Result<Self> {
-        let options = Options { threads, ..Options::default() };
+        let options = EngineOptions { threads, ..EngineOptions::default() };
         let mut plain = OrtTraining::load(runtime, plain, &options)?;
         let mut gnp = OrtTraining::load(runtime, gnp, &options)?;
         let batch = plain.batch_ports().iter().map(noise).collect::<Result<Vec<_>>>()?;

@@ -4,15 +4,15 @@
 //! batches that are there already take turns; the time of a turn is that from its first step to its last.
 
 use gnp::data::{Array, Dataset, Feed, Preparation, Values};
-use gnp::engine::ort_training::Options;
+use gnp::engine::EngineOptions;
 use gnp::engine::runtime;
-use gnp::engine::{Available, Engine, Rates};
+use gnp::engine::{Available, Backend as _, Engine, Rates};
 use gnp::loss::{LossKind, Wanted};
 use gnp::onnx::{self, WriteOptions};
 use gnp::report::Event;
 use gnp::report::TensorBoard;
 use gnp::rewrite::{StepOptions, make_step};
-use gnp::train::{CheckpointPolicy, Config, Fingerprint, Progress, Run, RunFolder, fit};
+use gnp::train::{Fingerprint, Fit, OwnRates, Plan, Progress, RunFolder, TrainingSettings, fit};
 use gnp::{Error, Result};
 use std::num::NonZero;
 use std::path::Path;
@@ -45,11 +45,11 @@ fn measure() -> Result<String> {
     let (step, _) = make_step(forward, &StepOptions { loss, ..StepOptions::default() })?;
     let file = folder.path().join("step.onnx");
     onnx::write(step, &file, &WriteOptions::default())?;
-    let options = Options { threads: NonZero::new(1), ..Options::default() };
+    let options = EngineOptions { threads: NonZero::new(1), ..EngineOptions::default() };
     let mut engine = Available::onnxruntime(None)?.load(&onnx::read(&file)?, None, &options)?;
 
     let data = images(BATCH_SIZE * STEPS)?;
-    let feed = Feed::new(&data, engine.batch_ports(), &Preparation::default())?;
+    let feed = Feed::new(&data, engine.batch_ports(), &Preparation::default(), 0)?;
     let (mut bare, mut loops) = (Vec::new(), Vec::new());
     for turn in 0..=TURNS {
         bare.push(bare_steps(&mut *engine, &feed)?);
@@ -86,17 +86,22 @@ fn bare_steps(engine: &mut dyn Engine, feed: &Feed<'_>) -> Result<f64> {
 
 /// Seconds a step of a training run.
 fn looped_steps(engine: &mut dyn Engine, feed: &Feed<'_>, folder: &Path) -> Result<f64> {
-    let config =
-        Config { batch_size: BATCH_SIZE, learning_rate: 0.01, r: Some(0.1), alpha: Some(0.8), ..Config::default() };
+    let training = TrainingSettings {
+        batch_size: BATCH_SIZE,
+        learning_rate: Some(0.01),
+        r: Some(0.1),
+        alpha: Some(0.8),
+        ..TrainingSettings::default()
+    };
+    let plan = Plan::new(&training, &OwnRates::default(), 0)?;
     let mut run_folder = RunFolder::create(folder, Fingerprint::default(), false)?;
     let mut tensorboard = TensorBoard::create(folder, None)?;
     let (mut times, mut written) = (Vec::with_capacity(STEPS), Ok(()));
-    let run = Run {
+    let run = Fit {
         engine,
         train: feed,
         test: None,
-        config: &config,
-        policy: &CheckpointPolicy::default(),
+        plan: &plan,
         folder: Some(&mut run_folder),
         observe: &mut |event| {
             if written.is_ok() {

@@ -2,8 +2,7 @@
 //!
 //!     cargo run --release --example loop -- models/mlp/model.onnx
 
-use gnp::engine::ort_training::Options;
-use gnp::engine::{Available, Rates};
+use gnp::engine::{Available, Backend as _, EngineOptions, Rates};
 use gnp::loss::{LossKind, Wanted};
 use gnp::onnx::{self, WriteOptions};
 use gnp::rewrite::{StepOptions, make_step};
@@ -20,7 +19,7 @@ fn main() -> gnp::Result<()> {
     // An engine reads a file, for weights may be too large to be anywhere else.
     let file = std::env::temp_dir().join("gnp-example-step.onnx");
     onnx::write(step, &file, &WriteOptions { force: true, ..WriteOptions::default() })?;
-    let mut engine = Available::Tract.load(&onnx::read(&file)?, None, &Options::default())?;
+    let mut engine = Available::Tract.load(&onnx::read(&file)?, None, &EngineOptions::default())?;
 
     // Thirty-two samples of ten classes: which of the first ten numbers is the largest?
     let samples = Array2::from_shape_fn((32, 64), |(i, j)| ((i * 7919 + j * 104_729) % 1009) as f32 / 1009.0);

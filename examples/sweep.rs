@@ -2,14 +2,15 @@
 //!
 //!     cargo run --release --example sweep -- models/mlp/model.onnx models/digits.npz sweeps/example
 
+use gnp::engine::EngineKind;
 use gnp::experiment::sweep::{self, Summary, Sweep, SweepObserver, grid};
-use gnp::experiment::{EngineKind, Experiment, Init};
+use gnp::experiment::{Init, Run};
 use gnp::loss::{LossKind, Wanted};
 use gnp::rewrite::StepOptions;
 use std::num::NonZero;
 use std::sync::atomic::AtomicBool;
 
-/// Whom nothing interests.
+/// Ignores all that happens.
 struct Quiet;
 
 impl SweepObserver for Quiet {}
@@ -25,24 +26,24 @@ fn main() -> gnp::Result<()> {
         jobs: NonZero::<usize>::MIN.saturating_add(1),
         folder: folder.into(),
     };
-    let experiment = |arm: usize, seed: u64| {
-        let mut experiment = Experiment::new(model, data, "");
+    let of = |arm: usize, seed: u64| {
+        let mut run = Run::new(model, data, "");
         let loss = Wanted { loss: Some(LossKind::CrossEntropy), ..Wanted::default() };
-        experiment.step = Some(StepOptions { loss, ..StepOptions::default() });
-        experiment.preparation.divisor = Some(16.0);
-        experiment.label_noise = 0.4;
-        experiment.engine = EngineKind::Tract;
-        experiment.threads = Some(NonZero::<u16>::MIN);
-        experiment.learning_rate = Some(0.05);
-        experiment.init = Init::Shuffle;
+        run.model.step = Some(StepOptions { loss, ..StepOptions::default() });
+        run.data.preparation.divisor = Some(16.0);
+        run.data.label_noise = 0.4;
+        run.engine.engine = EngineKind::Tract.into();
+        run.engine.threads = Some(NonZero::<u16>::MIN);
+        run.training.learning_rate = Some(0.05);
+        run.model.init = Init::Shuffle;
         let point = sweep.arms[arm].point;
-        experiment.config.r = point.map(|point| point.r);
-        experiment.config.alpha = point.map(|point| point.alpha);
-        experiment.config.epochs = 5;
-        experiment.config.seed = seed;
-        Ok(experiment)
+        run.training.r = point.map(|point| point.r);
+        run.training.alpha = point.map(|point| point.alpha);
+        run.training.epochs = 5;
+        run.seed = seed;
+        Ok(run)
     };
-    let Some(results) = sweep::run(&sweep, &experiment, &Quiet, &AtomicBool::new(false))? else { return Ok(()) };
+    let Some(results) = sweep::run(&sweep, &of, &Quiet, &AtomicBool::new(false))? else { return Ok(()) };
     for arm in Summary::of(&sweep, &results).arms {
         if let Some(error) = arm.test_error {
             let margin = error.standard_error.unwrap_or(0.0);

@@ -2,7 +2,8 @@
 //!
 //!     cargo run --release --example train -- models/mlp/model.onnx models/digits.npz runs/example
 
-use gnp::experiment::{EngineKind, Experiment, Observer, run};
+use gnp::engine::EngineKind;
+use gnp::experiment::{Observer, Run, run};
 use gnp::loss::{LossKind, Wanted};
 use gnp::penalty::Penalty;
 use gnp::report::Event;
@@ -26,20 +27,20 @@ fn main() -> gnp::Result<()> {
     let (Some(model), Some(data), Some(folder)) = (arguments.next(), arguments.next(), arguments.next()) else {
         return Err(gnp::Error::input("expected three arguments: MODEL DATA FOLDER"));
     };
-    let mut experiment = Experiment::new(model, data, folder);
-    experiment.step = Some(StepOptions {
+    let mut settings = Run::new(model, data, folder);
+    settings.model.step = Some(StepOptions {
         loss: Wanted { loss: Some(LossKind::CrossEntropy), ..Wanted::default() },
         penalty: Penalty { r: 0.1, alpha: 0.8, ..Penalty::default() },
         ..StepOptions::default()
     });
-    experiment.preparation.divisor = Some(16.0);
-    experiment.config.epochs = 10;
-    experiment.learning_rate = Some(0.05);
-    experiment.engine = EngineKind::Tract;
+    settings.data.preparation.divisor = Some(16.0);
+    settings.training.epochs = 10;
+    settings.training.learning_rate = Some(0.05);
+    settings.engine.engine = EngineKind::Tract.into();
 
     // Another thread, or a signal handler, may set this to have the run stop with a checkpoint.
     let stop = AtomicBool::new(false);
-    let outcome = run(experiment, &mut Console, &stop)?;
+    let outcome = run(settings, &mut Console, &stop)?;
     if let Some((what, file)) = outcome.result {
         println!("{what}: {}", file.display());
     }

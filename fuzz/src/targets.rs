@@ -5,7 +5,7 @@ use crate::mutate::Form;
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, ValueEnum};
 use gnp::cli::arguments::{CheckpointArguments, DataArguments, PenaltyArguments, ScheduleArguments, StepArguments};
 use gnp::cli::config_file;
-use gnp::data::{Data, Dataset, Feed, Labels, Normalize, Options, Preparation};
+use gnp::data::{Data, DataSource, Dataset, Feed, Labels, Normalize, Preparation};
 use gnp::emit::artifact::{self, Settings};
 use gnp::engine::{State, StepModel};
 use gnp::loss::{LossKind, Wanted};
@@ -244,7 +244,7 @@ fn feed(data: &Dataset) -> gnp::Result<()> {
         let ports = [Port::new("x", ElementType::F32, samples.clone()), labels];
         for normalize in [Normalize::None, Normalize::Data] {
             let preparation = Preparation { normalize, ..Preparation::default() };
-            let feed = Feed::new(data, &ports, &preparation)?;
+            let feed = Feed::new(data, &ports, &preparation, 0)?;
             feed.check_samples("training")?;
             feed.check_labels("training", None)?;
             let rows = [0, data.len() - 1];
@@ -255,13 +255,13 @@ fn feed(data: &Dataset) -> gnp::Result<()> {
 }
 
 fn data(bytes: &[u8], folder: &Path, name: &str) -> gnp::Result<()> {
-    use_data(&Data::load(&Options::new(write(bytes, folder.join(name))?))?)
+    use_data(&Data::load(&DataSource::new(write(bytes, folder.join(name))?), 0)?)
 }
 
 /// The input is samples and labels at once.
 fn pair(bytes: &[u8], folder: &Path, name: &str) -> gnp::Result<()> {
     let path = write(bytes, folder.join(name))?;
-    use_data(&Data::load(&Options { labels: Some(path.clone()), ..Options::new(path) })?)
+    use_data(&Data::load(&DataSource { labels: Some(path.clone()), ..DataSource::new(path) }, 0)?)
 }
 
 fn cifar(bytes: &[u8], folder: &Path) -> gnp::Result<()> {
@@ -271,16 +271,16 @@ fn cifar(bytes: &[u8], folder: &Path) -> gnp::Result<()> {
     }
     write(bytes, ten.join("batches.meta.txt"))?;
     write(bytes, hundred.join("train.bin"))?;
-    let use_folder = |folder: &Path| use_data(&Data::load(&Options::new(folder))?);
+    let use_folder = |folder: &Path| use_data(&Data::load(&DataSource::new(folder), 0)?);
     let (ten, hundred) = (use_folder(&ten), use_folder(&hundred));
     ten.or(hundred)
 }
 
 fn table(bytes: &[u8], folder: &Path) -> gnp::Result<()> {
-    let options = Options::new(write(bytes, folder.join("x.csv"))?);
-    let one = Options { targets: vec!["y".to_owned()], test: Some(options.train.clone()), ..options.clone() };
-    let two = Options { targets: vec!["x".to_owned(), "y".to_owned()], ..options };
-    let use_table = |options: &Options| use_data(&Data::load(options)?);
+    let options = DataSource::new(write(bytes, folder.join("x.csv"))?);
+    let one = DataSource { targets: vec!["y".to_owned()], test: Some(options.train.clone()), ..options.clone() };
+    let two = DataSource { targets: vec!["x".to_owned(), "y".to_owned()], ..options };
+    let use_table = |options: &DataSource| use_data(&Data::load(options, 0)?);
     let (one, two) = (use_table(&one), use_table(&two));
     one.or(two)
 }
@@ -289,7 +289,7 @@ fn image_folder(bytes: &[u8], folder: &Path) -> gnp::Result<()> {
     // Which decoder is asked, the content decides.
     write(bytes, folder.join("images/train/a/1.png"))?;
     write(bytes, folder.join("images/train/b/1.jpg"))?;
-    use_data(&Data::load(&Options::new(folder.join("images")))?)
+    use_data(&Data::load(&DataSource::new(folder.join("images")), 0)?)
 }
 
 fn checkpoint(bytes: &[u8], folder: &Path) -> gnp::Result<()> {
@@ -340,10 +340,9 @@ fn config(bytes: &[u8], folder: &Path) -> gnp::Result<()> {
     arguments.schedule.schedule()?;
     arguments.schedule.gr_warmup_length()?;
     arguments.checkpoint.policy();
-    arguments.data.preparation(1);
     let options = arguments.step.options(arguments.penalty.penalty()?, arguments.schedule.lr())?;
     make_step(perceptron()?, &options)?;
-    arguments.data.options(1).map(drop)
+    arguments.data.settings().map(drop)
 }
 
 /// Fails in one of the ways that are watched for.

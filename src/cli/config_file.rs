@@ -15,10 +15,11 @@
 //! file's folder, so that it means the same from everywhere.
 
 use crate::choice::nearest;
+use crate::cli::arguments::InvocationArguments;
 use crate::experiment::Configuration;
 use crate::{Error, Result, files};
 use clap::parser::ValueSource;
-use clap::{Arg, ArgAction, ArgMatches, Command};
+use clap::{Arg, ArgAction, ArgGroup, ArgMatches, Args as _, Command};
 use std::any::TypeId;
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
@@ -60,10 +61,14 @@ fn read(command: &Command, given: &ArgMatches, file: &Path) -> Result<Vec<OsStri
     let typed: Vec<&Arg> = command.get_arguments().filter(|arg| is_given(arg)).collect();
     let mut arguments = Vec::new();
     for (key, value) in &table {
-        let arg = command.get_arguments().find(|arg| is_configurable(arg) && name(arg) == *key).ok_or_else(|| {
-            let names: Vec<String> = command.get_arguments().filter(|arg| is_configurable(arg)).map(name).collect();
-            Error::input(format!("there is no argument `{key}`")).help(nearest(key, names.iter().map(String::as_str)))
-        })?;
+        let arg = command.get_arguments().find(|arg| is_configurable(&command, arg) && name(arg) == *key).ok_or_else(
+            || {
+                let names: Vec<String> =
+                    command.get_arguments().filter(|arg| is_configurable(&command, arg)).map(name).collect();
+                Error::input(format!("there is no argument `{key}`"))
+                    .help(nearest(key, names.iter().map(String::as_str)))
+            },
+        )?;
         if !is_given(arg) && !typed.iter().any(|other| conflict(&command, arg, other)) {
             arguments.extend(to_arguments(arg, value, folder).map_err(|what| Error::input(format!("`{key}` {what}")))?);
         }
@@ -79,9 +84,12 @@ fn conflict(command: &Command, a: &Arg, b: &Arg) -> bool {
 }
 
 /// Whether a file may hold the argument: all but those that concern one invocation only.
-fn is_configurable(arg: &Arg) -> bool {
-    let of_one_invocation = [CONFIG, "help", "version", "generate", "resume", "force", "quiet", "verbose"];
-    !of_one_invocation.contains(&arg.get_id().as_str())
+fn is_configurable(command: &Command, arg: &Arg) -> bool {
+    let asks =
+        matches!(arg.get_action(), ArgAction::Help | ArgAction::HelpShort | ArgAction::HelpLong | ArgAction::Version);
+    let group = InvocationArguments::group_id();
+    let is_of_one = command.get_groups().filter(|found| Some(found.get_id()) == group.as_ref());
+    !asks && arg.get_id() != CONFIG && !is_of_one.flat_map(ArgGroup::get_args).any(|id| id == arg.get_id())
 }
 
 /// The key of an argument.
@@ -149,7 +157,7 @@ pub fn resolved(command: &Command, matches: &ArgMatches) -> Configuration {
     let mut command = command.clone();
     command.build();
     let mut configuration = Configuration::default();
-    for arg in command.get_arguments().filter(|arg| is_configurable(arg)) {
+    for arg in command.get_arguments().filter(|arg| is_configurable(&command, arg)) {
         if let Some(value) = value_of(arg, matches) {
             configuration.set(arg.get_help_heading().unwrap_or("What trains"), &name(arg), value);
         }
@@ -204,8 +212,8 @@ mod tests {
         set: Vec<String>,
         #[arg(long)]
         skip: bool,
-        #[arg(long)]
-        quiet: bool,
+        #[command(flatten)]
+        invocation: InvocationArguments,
     }
 
     fn parse(line: &[&str]) -> Result<Arguments> {
@@ -239,7 +247,7 @@ mod tests {
             milestones: vec![1, 2],
             set: vec!["gnp.momentum=0.5".into()],
             skip: true,
-            quiet: false,
+            invocation: InvocationArguments::default(),
         };
         assert_eq!(found, expected);
     }
@@ -283,7 +291,7 @@ mod tests {
         let (_folder, path) = file(&text);
         let mut expected = Arguments::from_arg_matches(&matches).unwrap();
         expected.model = std::path::absolute("m.onnx").unwrap();
-        (expected.rate, expected.quiet, expected.config) = (0.75, false, Some(path.clone().into()));
+        (expected.rate, expected.invocation.quiet, expected.config) = (0.75, false, Some(path.clone().into()));
         assert_eq!(parse(&["--config", &path]).unwrap(), expected);
         configuration.remove("epochs");
         assert_eq!(configuration.get("epochs"), None);

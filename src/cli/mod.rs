@@ -12,7 +12,6 @@ mod table;
 pub use copying::CopyingBar;
 pub use table::table;
 
-use crate::engine::runtime;
 use crate::experiment::Configuration;
 use crate::{Error, ErrorKind, Result, escaped};
 use clap::Parser;
@@ -115,9 +114,10 @@ pub fn say(text: impl AsRef<str>) {
     let _ = writeln!(io::stderr().lock(), "{}", escaped::text(text.as_ref()));
 }
 
+#[cfg(feature = "ort")]
 /// Has standard error name each ONNX Runtime that is found before it is loaded.
 pub fn name_libraries() {
-    runtime::tell_found(|origin, library| say(format!("loading {} ({origin})", library.display())));
+    crate::engine::runtime::tell_found(|origin, library| say(format!("loading {} ({origin})", library.display())));
 }
 
 /// An error as the user sees it.

@@ -1,7 +1,7 @@
 //! Networks as PyTorch's exporters write them, rewritten by the bare command: one step is what PyTorch computes with
 //! the parameters of `named_parameters()`. `tests/fixtures/exports/make.py` made the files and the numbers.
 use assert_cmd::Command;
-use gnp::engine::ort::Options;
+use gnp::engine::EngineOptions;
 use gnp::engine::{Rates, StepEngine, Tract};
 use gnp::loss::{LossKind, Wanted};
 use gnp::onnx::{self, Model, WriteOptions};
@@ -109,7 +109,7 @@ fn one_step_is_that_of_pytorch() {
             failures.push(format!("{}: {} numbers train, not {}", case.file, report.numbers, case.numbers));
             continue;
         }
-        let mut engine = Tract::load(&written(model, scratch.path()), None, &Options::default()).unwrap();
+        let mut engine = Tract::load(&written(model, scratch.path()), None, &EngineOptions::default()).unwrap();
         let found = step(&mut engine, &case);
         for (name, &expected) in case.outputs.iter().filter(|(name, _)| different.is_none() || *name == "loss") {
             let error = (found[name] - expected).abs() / expected.abs().max(1.0);
@@ -127,7 +127,7 @@ fn shared(file: &str, sharing: Sharing) -> (BTreeMap<String, f64>, usize) {
     let options = StepOptions { sharing, ..options(&case) };
     let (model, report) = make_step(onnx::read(folder().join(file)).unwrap(), &options).unwrap();
     let scratch = tempfile::tempdir().unwrap();
-    let mut engine = Tract::load(&written(model, scratch.path()), None, &Options::default()).unwrap();
+    let mut engine = Tract::load(&written(model, scratch.path()), None, &EngineOptions::default()).unwrap();
     (step(&mut engine, &case), report.numbers)
 }
 

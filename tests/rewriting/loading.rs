@@ -3,8 +3,9 @@
 //! accepts it.
 use crate::support::command::gnp_rewrite;
 use crate::support::python;
-use gnp::engine::ort::Options;
-use gnp::engine::{Available, Rates, State, StepModel, runtime};
+
+use gnp::engine::EngineOptions;
+use gnp::engine::{Available, Backend as _, Rates, State, StepModel, runtime};
 use gnp::tensor::Tensor;
 use ndarray::{Array2, ArrayD};
 use ndarray_npy::WriteNpyExt;
@@ -68,7 +69,7 @@ fn failures(engine: &Available) -> Vec<String> {
     let mut failures = Vec::new();
     for (name, case) in cases() {
         let model = gnp::onnx::read(rewritten(&name, &case, folder.path())).unwrap();
-        let mut loaded = match engine.load(&model, None, &Options::default()) {
+        let mut loaded = match engine.load(&model, None, &EngineOptions::default()) {
             Ok(loaded) => loaded,
             Err(error) => {
                 failures.push(format!("{name}: {error}"));

@@ -3,7 +3,7 @@
 use crate::support::command::gnp_rewrite;
 use crate::support::forward;
 use gnp::contract::{GRAD_NORM, LOSS, LOSS_PERTURBED};
-use gnp::engine::ort::{Options, Ort};
+use gnp::engine::{EngineOptions, Ort};
 use gnp::engine::{Rates, StepEngine, Tract, runtime};
 use gnp::onnx::proto::{AttributeProto, GraphProto, TensorProto};
 use gnp::onnx::{self, DataType, Model};
@@ -50,8 +50,8 @@ fn engines(step: &Path) -> [(&'static str, Box<dyn StepEngine>); 2] {
     let step = onnx::read(step).unwrap();
     let stock = runtime::install_onnxruntime(&mut |_| {}).unwrap();
     [
-        ("tract", Box::new(Tract::load(&step, None, &Options::default()).unwrap())),
-        ("onnxruntime", Box::new(Ort::load(&stock, &step, None, &Options::default()).unwrap())),
+        ("tract", Box::new(Tract::load(&step, None, &EngineOptions::default()).unwrap())),
+        ("onnxruntime", Box::new(Ort::load(&stock, &step, None, &EngineOptions::default()).unwrap())),
     ]
 }
 

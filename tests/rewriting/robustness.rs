@@ -3,6 +3,7 @@
 use crate::support::EXAMPLES;
 use crate::support::command::mlp_proto;
 use crate::support::forward::network;
+use gnp::Result;
 use gnp::emit::artifact::Settings;
 use gnp::engine::StepModel;
 use gnp::graph::{Graph, for_each_use};
@@ -10,7 +11,6 @@ use gnp::onnx::proto::{AttributeProto, GraphProto, ModelProto, NodeProto, ValueI
 use gnp::onnx::{self, WriteOptions};
 use gnp::penalty::Penalty;
 use gnp::rewrite::{Options, StepOptions, rewrite, rewrite_forward};
-use gnp::Result;
 use proptest::prelude::*;
 use proptest::sample::Index;
 use prost::Message as _;

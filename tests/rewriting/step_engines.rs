@@ -1,7 +1,8 @@
 //! One step model on every engine that runs one.
 use crate::support::step::{self, batch, difference, state_names};
 use crate::support::{forward, python};
-use gnp::engine::ort::Options;
+
+use gnp::engine::EngineOptions;
 use gnp::engine::runtime::{self, Runtime};
 use gnp::engine::{Device, Ort, Rates, State, StepEngine, StepModel, Tract};
 use gnp::onnx::proto::tensor_proto::DataLocation;
@@ -27,7 +28,7 @@ fn stock() -> Runtime {
 fn engines(folder: &Path) -> [(&'static str, Box<dyn StepEngine>); 2] {
     let (step, eval) = step::write(folder);
     let (step, eval) = (step::read(&step), step::read(&eval));
-    let options = Options::default();
+    let options = EngineOptions::default();
     [
         ("tract", Box::new(Tract::load(&step, Some(&eval), &options).unwrap())),
         ("onnxruntime", Box::new(Ort::load(&stock(), &step, Some(&eval), &options).unwrap())),
@@ -174,8 +175,8 @@ fn made(forward: &Model, options: &StepOptions, folder: &Path, name: &str) -> [B
     let eval = make_evaluation(forward.clone(), &StepConfig::of(&step).unwrap(), &names).unwrap();
     let eval = write(eval, "eval");
     [
-        Box::new(Tract::load(&step, Some(&eval), &Options::default()).unwrap()),
-        Box::new(Ort::load(&stock(), &step, Some(&eval), &Options::default()).unwrap()),
+        Box::new(Tract::load(&step, Some(&eval), &EngineOptions::default()).unwrap()),
+        Box::new(Ort::load(&stock(), &step, Some(&eval), &EngineOptions::default()).unwrap()),
     ]
 }
 
@@ -400,7 +401,7 @@ fn an_evaluation_model_of_another_model_is_refused() {
     let (step, eval) = step::write(folder.path());
     let (step, mut eval) = (step::read(&step), step::read(&eval));
     eval.graph.input[2].name = Some("w0".into());
-    let error = Tract::load(&step, Some(&eval), &Options::default()).err().unwrap();
+    let error = Tract::load(&step, Some(&eval), &EngineOptions::default()).err().unwrap();
     assert!(
         error.to_string().ends_with("the evaluation model takes `w0`, which the step model does not have"),
         "{error}"
@@ -413,8 +414,8 @@ fn without_an_evaluation_model_there_is_no_evaluation() {
     let folder = tempfile::tempdir().unwrap();
     let step = step::read(&step::write(folder.path()).0);
     let engines: [Box<dyn StepEngine>; 2] = [
-        Box::new(Tract::load(&step, None, &Options::default()).unwrap()),
-        Box::new(Ort::load(&stock(), &step, None, &Options::default()).unwrap()),
+        Box::new(Tract::load(&step, None, &EngineOptions::default()).unwrap()),
+        Box::new(Ort::load(&stock(), &step, None, &EngineOptions::default()).unwrap()),
     ];
     for mut engine in engines {
         assert!(engine.evaluate_outputs().is_empty());
@@ -446,8 +447,8 @@ fn weights_in_a_file_of_their_own_are_found() {
     fs::write(&path, model.encode_to_vec()).unwrap();
     let external = step::read(&path);
     let engines: [Box<dyn StepEngine>; 2] = [
-        Box::new(Tract::load(&external, None, &Options::default()).unwrap()),
-        Box::new(Ort::load(&stock(), &external, None, &Options::default()).unwrap()),
+        Box::new(Tract::load(&external, None, &EngineOptions::default()).unwrap()),
+        Box::new(Ort::load(&stock(), &external, None, &EngineOptions::default()).unwrap()),
     ];
     for (mut engine, (_, mut whole)) in engines.into_iter().zip(self::engines(folder.path())) {
         assert_eq!(engine.state().unwrap(), whole.state().unwrap());
@@ -460,7 +461,7 @@ fn a_device_that_an_engine_does_not_have_is_refused() {
     needs!(engines);
     let folder = tempfile::tempdir().unwrap();
     let step = step::read(&step::write(folder.path()).0);
-    let options = Options { device: Device::Cuda(0), ..Options::default() };
+    let options = EngineOptions { device: Device::Cuda(0), ..EngineOptions::default() };
     let error = Tract::load(&step, None, &options).err().unwrap();
     assert_eq!(error.to_string(), "tract does not compute on `cuda:0`");
     let error = Ort::load(&stock(), &step, None, &options).err().unwrap();
@@ -520,8 +521,8 @@ fn inputs_that_nobody_reads_may_be_given() {
     fs::write(&path, model.encode_to_vec()).unwrap();
     let model = step::read(&path);
     let engines: [Box<dyn StepEngine>; 2] = [
-        Box::new(Tract::load(&model, None, &Options::default()).unwrap()),
-        Box::new(Ort::load(&stock(), &model, None, &Options::default()).unwrap()),
+        Box::new(Tract::load(&model, None, &EngineOptions::default()).unwrap()),
+        Box::new(Ort::load(&stock(), &model, None, &EngineOptions::default()).unwrap()),
     ];
     for mut engine in engines {
         let rates = Rates { others: [("gnp.unread".to_owned(), 3.0)].into(), ..Rates::new(0.1) };

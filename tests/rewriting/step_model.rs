@@ -2,7 +2,7 @@
 //! the standard's own evaluator. The checks are the scripts in `tests/python/step_model/`.
 use crate::support::python;
 use gnp::emit::trained::Trained;
-use gnp::engine::ort::Options;
+use gnp::engine::EngineOptions;
 use gnp::engine::{Engine as _, Rates, State, StepEngine as _, Tract};
 use gnp::onnx::WriteOptions;
 use gnp::rewrite::restore;
@@ -54,7 +54,7 @@ fn engines_agree() {
 /// `tract.safetensors`.
 fn ten_steps_of_tract(folder: &Path) {
     let step = gnp::onnx::read(folder.join("step.onnx")).unwrap();
-    let mut engine = Tract::load(&step, None, &Options::default()).unwrap();
+    let mut engine = Tract::load(&step, None, &EngineOptions::default()).unwrap();
     let names: Vec<String> = engine.batch_ports().iter().map(|port| port.name.clone()).collect();
     for number in 0..10 {
         let tensors = State::read(&folder.join(format!("{number}.safetensors"))).unwrap();

@@ -24,10 +24,10 @@ fn events(from: u64, to: u64, scale: f32) -> Vec<Event> {
             mixed_grad_norm: Some(scale * (1.5 / (1.0 + time) + noise)),
             param_norm: Some(10.0 + time.sqrt()),
             error: Some(0.9 * (-0.5 * time).exp()),
-            top5_error: None,
             learning_rate: 0.1 / (1.0 + time),
             r: Some(0.1),
             alpha: Some(0.8),
+            ..Measures::default()
         };
         let epoch = step.div_ceil(STEPS_AN_EPOCH);
         let (seconds, data_seconds) = (0.01, 0.001);

@@ -13,7 +13,8 @@ pub mod python;
 pub mod run;
 pub mod step;
 
-use gnp::engine::ort_training::{Artifacts, Options, OrtTraining};
+use gnp::engine::EngineOptions;
+use gnp::engine::ort_training::{Artifacts, OrtTraining};
 use gnp::engine::runtime::{self, Runtime};
 use gnp::engine::{Engine as _, Rates};
 use gnp::onnx;
@@ -69,7 +70,8 @@ impl Example {
             optimizer_model: models().join("sgd_optimizer.onnx"),
             ..Artifacts::in_folder(&models().join(self.name))
         };
-        OrtTraining::load(&training_runtime(), &artifacts, &Options { seed: SEED, ..Options::default() }).unwrap()
+        OrtTraining::load(&training_runtime(), &artifacts, &EngineOptions { seed: SEED, ..EngineOptions::default() })
+            .unwrap()
     }
 
     /// A batch of `count` samples of noise with labels from 0 to 9.

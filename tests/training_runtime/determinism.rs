@@ -1,6 +1,7 @@
 //! The seed decides every random draw, though ONNX Runtime draws from one generator a process.
 
-use gnp::engine::ort_training::{Artifacts, Options};
+use gnp::engine::EngineOptions;
+use gnp::engine::ort_training::Artifacts;
 use gnp::engine::{Engine, OrtTraining, Rates, runtime};
 use gnp::tensor::Tensor;
 use ndarray::{ArrayD, IxDyn};
@@ -13,7 +14,7 @@ fn cnn() -> Artifacts {
 
 fn load(artifacts: &Artifacts, seed: i64) -> OrtTraining {
     let runtime = runtime::install_training(&mut |_| {}).unwrap();
-    OrtTraining::load(&runtime, artifacts, &Options { seed, ..Options::default() }).unwrap()
+    OrtTraining::load(&runtime, artifacts, &EngineOptions { seed, ..EngineOptions::default() }).unwrap()
 }
 
 fn steps(engine: &mut OrtTraining, count: usize) {

@@ -1,7 +1,8 @@
 //! The training build of ONNX Runtime runs step models too.
 use crate::support::step::{self, batch, difference};
 use crate::support::training_runtime;
-use gnp::engine::ort::Options;
+
+use gnp::engine::EngineOptions;
 use gnp::engine::{Engine as _, Ort, Rates, StepEngine as _, Tract};
 use std::num::NonZero;
 
@@ -11,7 +12,7 @@ fn the_training_runtime_runs_step_models() {
     let folder = tempfile::tempdir().unwrap();
     let (step, eval) = step::write(folder.path());
     let (step, eval) = (step::read(&step), step::read(&eval));
-    let options = Options { threads: NonZero::new(1), ..Options::default() };
+    let options = EngineOptions { threads: NonZero::new(1), ..EngineOptions::default() };
     let mut ort = Ort::load(&training_runtime(), &step, Some(&eval), &options).unwrap();
     let mut tract = Tract::load(&step, Some(&eval), &options).unwrap();
     for number in 0..3 {

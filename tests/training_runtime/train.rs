@@ -1,14 +1,14 @@
 //! Training runs from data to model, through ONNX Runtime's training API.
 use crate::support::{models, training_runtime};
-use gnp::data::{self, Array, Data, Dataset, Feed, Preparation, Values};
-use gnp::engine::ort_training::Options;
+
+use gnp::data::{Array, Data, DataSource, Dataset, Feed, Preparation, Values};
+use gnp::engine::EngineOptions;
 use gnp::engine::{Engine, OrtTraining};
 use gnp::report::{EpochReport, Event};
 use gnp::train::{
-    Checkpoint, CheckpointPolicy, Config, Ended, Fingerprint, Run, RunFolder, Schedule, Span, find_artifacts, fit,
-    prepare,
+    Checkpoint, Ended, Fingerprint, Fit, OwnRates, Plan, RunFolder, Schedule, Span, TrainingSettings, find_artifacts,
+    fit, prepare,
 };
-use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write;
 use std::num::NonZero;
@@ -16,24 +16,28 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 fn digits() -> Data {
-    Data::load(&data::Options::new(models().join("digits.npz"))).unwrap()
+    Data::load(&DataSource::new(models().join("digits.npz")), 0).unwrap()
 }
 
-fn config(epochs: u64) -> Config {
-    Config {
+const SEED: u64 = 3;
+
+fn training(epochs: u64) -> TrainingSettings {
+    TrainingSettings {
         epochs,
-        batch_size: 64,
-        drop_last: false,
-        learning_rate: 2e-3,
+        learning_rate: Some(2e-3),
         schedule: Schedule::Cosine { final_share: 0.0 },
         warmup: Span::Steps(10),
-        seed: 3,
-        r: None,
-        alpha: None,
-        hybrid: None,
-        gr_warmup: None,
-        others: BTreeMap::new(),
+        ..TrainingSettings::default()
     }
+}
+
+/// The plan of such a training.
+fn plan(training: &TrainingSettings) -> Plan {
+    Plan::new(training, &OwnRates::default(), SEED).unwrap()
+}
+
+fn config(epochs: u64) -> Plan {
+    plan(&training(epochs))
 }
 
 fn mlp(checkpoint: Option<&Checkpoint>) -> OrtTraining {
@@ -41,18 +45,18 @@ fn mlp(checkpoint: Option<&Checkpoint>) -> OrtTraining {
     if let Some(checkpoint) = checkpoint {
         artifacts.checkpoint = checkpoint.engine_file();
     }
-    let options = Options { threads: NonZero::new(1), ..Options::default() };
+    let options = EngineOptions { threads: NonZero::new(1), ..EngineOptions::default() };
     OrtTraining::load(&training_runtime(), &artifacts, &options).unwrap()
 }
 
 /// Trains the MLP on the digits in `root`, from its newest checkpoint on, up to `until` steps in all.
-fn train(root: &Path, config: &Config, until: u64) -> (Ended, Option<EpochReport>) {
+fn train(root: &Path, config: &Plan, until: u64) -> (Ended, Option<EpochReport>) {
     let begun = root.join("metrics.jsonl").is_file();
     let checkpoint = begun.then(|| RunFolder::newest_checkpoint(root).unwrap()).flatten();
     let mut engine = mlp(checkpoint.as_ref());
     let mut data = digits();
     assert_eq!(prepare(&mut engine, &mut data, &Preparation::divide(16.0), 0.0, config).unwrap(), Some(10));
-    let feed = |data| Feed::new(data, engine.batch_ports(), &Preparation::divide(16.0)).unwrap();
+    let feed = |data| Feed::new(data, engine.batch_ports(), &Preparation::divide(16.0), SEED).unwrap();
     let (train, test) = (feed(&data.train), data.test.as_ref().map(feed));
     let mut folder = match &checkpoint {
         Some(checkpoint) => RunFolder::resume(root, config.fingerprint(), checkpoint).unwrap(),
@@ -61,12 +65,11 @@ fn train(root: &Path, config: &Config, until: u64) -> (Ended, Option<EpochReport
     let stop = AtomicBool::new(until == 0);
     let mut last = None;
     let ended = fit(
-        Run {
+        Fit {
             engine: &mut engine,
             train: &train,
             test: test.as_ref(),
-            config,
-            policy: &CheckpointPolicy::default(),
+            plan: config,
             folder: Some(&mut folder),
             observe: &mut |event| match event {
                 Event::Step(report) => stop.store(report.step >= until, Ordering::Relaxed),
@@ -113,13 +116,13 @@ fn a_run_learns_the_digits() {
 fn the_seed_decides_the_run() {
     needs!(engines);
     let folder = tempfile::tempdir().unwrap();
-    let run = |name: &str, config: &Config| {
+    let run = |name: &str, config: &Plan| {
         train(&folder.path().join(name), config, u64::MAX);
         course(&folder.path().join(name))
     };
     let first = run("first", &config(2));
     assert_eq!(first, run("second", &config(2)));
-    assert_ne!(first, run("other", &Config { seed: 4, ..config(2) }));
+    assert_ne!(first, run("other", &Plan::new(&training(2), &OwnRates::default(), 4).unwrap()));
     let model = |name: &str| fs::read(folder.path().join(name).join("model.onnx")).unwrap();
     assert_eq!(model("first"), model("second"));
 }
@@ -159,7 +162,7 @@ fn other_choices_do_not_continue_a_run() {
     let folder = tempfile::tempdir().unwrap();
     train(folder.path(), &config(1), u64::MAX);
     let checkpoint = RunFolder::newest_checkpoint(folder.path()).unwrap().unwrap();
-    let other = Config { batch_size: 32, ..config(1) }.fingerprint();
+    let other = plan(&TrainingSettings { batch_size: 32, ..training(1) }).fingerprint();
     let error = RunFolder::resume(folder.path(), other, &checkpoint).unwrap_err();
     assert!(error.to_string().ends_with("the run was begun otherwise: batch size was 64, is 32"), "{error}");
 }
@@ -170,17 +173,21 @@ fn a_diverged_run_keeps_its_last_checkpoint() {
     let folder = tempfile::tempdir().unwrap();
     let mut engine = mlp(None);
     let data = digits();
-    let feed = Feed::new(&data.train, engine.batch_ports(), &Preparation::divide(16.0)).unwrap();
-    let config = Config { learning_rate: 1e30, schedule: Schedule::Constant, warmup: Span::default(), ..config(2) };
+    let feed = Feed::new(&data.train, engine.batch_ports(), &Preparation::divide(16.0), SEED).unwrap();
+    let config = plan(&TrainingSettings {
+        learning_rate: Some(1e30),
+        schedule: Schedule::Constant,
+        warmup: Span::default(),
+        ..training(2)
+    });
     let mut run_folder = RunFolder::create(folder.path(), Fingerprint::default(), false).unwrap();
-    run_folder.save(&mut engine, &Default::default(), &CheckpointPolicy::default()).unwrap();
+    run_folder.save(&mut engine, &Default::default(), &config.training().checkpoints).unwrap();
     let error = fit(
-        Run {
+        Fit {
             engine: &mut engine,
             train: &feed,
             test: None,
-            config: &config,
-            policy: &CheckpointPolicy::default(),
+            plan: &config,
             folder: Some(&mut run_folder),
             observe: &mut |_| {},
             stop: &AtomicBool::new(false),

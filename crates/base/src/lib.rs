@@ -3,6 +3,7 @@
 
 pub mod choice;
 pub mod contract;
+pub mod digest;
 pub mod error;
 pub mod escaped;
 pub mod files;

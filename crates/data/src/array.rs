@@ -1,9 +1,9 @@
 //! Arrays as data files hold them: narrow integers stay narrow until a batch is made of them.
 
+use gnp_base::digest::Digest;
 use gnp_base::{Error, Result};
 use gnp_tensor::finite::first_not_finite;
 use ndarray::{ArrayD, IxDyn, ShapeBuilder};
-use sha2::{Digest, Sha256};
 
 /// The element types of the files read here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -115,6 +115,10 @@ impl Values {
 }
 
 /// A dense array in row-major order; as many elements as the shape says.
+///
+/// It holds what files hold: a byte stays a byte, any other whole number is an `i64`, and a batch of it becomes a
+/// [`gnp_tensor::Tensor`] of the element type that the graph takes. So the two differ in more than their types of
+/// elements: a tensor has no bytes, since no graph is fed any, and an array has no `i32`, since none needs to be kept.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Array {
     shape: Vec<usize>,
@@ -188,13 +192,13 @@ impl Array {
         Self::new(shape, values)
     }
 
-    /// Adds the shape and the elements to `hash`.
-    pub(super) fn hash(&self, hash: &mut Sha256) {
-        hash.update(format!("{:?}", self.shape));
+    /// Adds the shape and the elements to `digest`.
+    pub(super) fn hash(&self, digest: &mut Digest) {
+        digest.add(format!("{:?}", self.shape));
         match &self.values {
-            Values::U8(values) => hash.update(values),
-            Values::I64(values) => values.iter().for_each(|value| hash.update(value.to_le_bytes())),
-            Values::F32(values) => values.iter().for_each(|value| hash.update(value.to_le_bytes())),
+            Values::U8(values) => digest.add(values),
+            Values::I64(values) => values.iter().for_each(|value| digest.add(value.to_le_bytes())),
+            Values::F32(values) => values.iter().for_each(|value| digest.add(value.to_le_bytes())),
         }
     }
 

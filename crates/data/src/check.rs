@@ -118,7 +118,7 @@ mod tests {
         let samples = Array::new(vec![ids.len() / 2, 2], Values::I64(ids.to_vec())).unwrap();
         let labels = Array::new(shape.to_vec(), Values::I64(labels.to_vec())).unwrap();
         let data = Dataset::new(samples, labels).unwrap().from_files(Path::new("x.npy"), Path::new("y.npy"));
-        let feed = Feed::new(&data, ports, &Preparation::default()).unwrap();
+        let feed = Feed::new(&data, ports, &Preparation::default(), 0).unwrap();
         let error = feed.check_samples("training").and_then(|()| feed.check_labels("training", None)).err()?;
         Some((error.to_string(), error.help_text().unwrap().to_owned()))
     }
@@ -167,7 +167,7 @@ mod tests {
         let data = Dataset::new(samples, Array::new(vec![10], Values::I64(labels)).unwrap()).unwrap();
         let ports = ports(vec![], classes(), &[None]);
         let message = |data: &Dataset| {
-            let feed = Feed::new(data, &ports, &Preparation::default()).unwrap();
+            let feed = Feed::new(data, &ports, &Preparation::default(), 0).unwrap();
             feed.check_labels("test", None).err().map(|error| error.to_string())
         };
         let (rest, drawn) = data.split(0.5, 3).unwrap();

@@ -2,8 +2,8 @@
 
 use super::decode;
 use crate::augment::Region;
+use gnp_base::digest::Digest;
 use gnp_base::{Error, Result};
-use sha2::{Digest, Sha256};
 use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -132,14 +132,14 @@ impl ImageFiles {
         Self { root: self.root.clone(), files: rows.iter().map(|&row| self.files[row].clone()).collect() }
     }
 
-    /// Adds names and sizes to `hash`, not pixels: reading all of them would take as long as an epoch.
-    pub(super) fn hash(&self, hash: &mut Sha256) {
+    /// Adds names and sizes to `digest`, not pixels: reading all of them would take as long as an epoch.
+    pub(super) fn hash(&self, digest: &mut Digest) {
         for file in &self.files {
             for part in &file.path {
-                hash.update(part.as_encoded_bytes());
-                hash.update(b"/");
+                digest.add(part.as_encoded_bytes());
+                digest.add(b"/");
             }
-            hash.update(file.bytes.to_le_bytes());
+            digest.add(file.bytes.to_le_bytes());
         }
     }
 }
@@ -187,9 +187,9 @@ mod tests {
                 write(folder.path(), name);
                 fs::write(folder.path().join(name), text).unwrap();
             }
-            let mut hash = Sha256::new();
-            ClassFolders::scan(folder.path()).unwrap().images.hash(&mut hash);
-            hash.finalize()
+            let mut digest = Digest::default();
+            ClassFolders::scan(folder.path()).unwrap().images.hash(&mut digest);
+            digest.hex()
         };
         assert_eq!(digest(&[("a/x.png", "1")]), digest(&[("a/x.png", "2")]));
         assert_ne!(digest(&[("a/x.png", "1")]), digest(&[("a/x.png", "22")]));

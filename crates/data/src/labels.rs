@@ -1,8 +1,8 @@
 //! What samples are labelled with.
 
 use super::array::{Array, Values};
+use gnp_base::digest::Digest;
 use gnp_base::{Error, Result};
-use sha2::{Digest, Sha256};
 
 /// What a model is to predict of each sample.
 #[derive(Clone, Debug, PartialEq)]
@@ -65,10 +65,10 @@ impl Labels {
         })
     }
 
-    pub(super) fn hash(&self, hash: &mut Sha256) {
+    pub(super) fn hash(&self, digest: &mut Digest) {
         match self {
-            Self::Classes(classes) => classes.iter().for_each(|class| hash.update(class.to_le_bytes())),
-            Self::Targets(array) => array.hash(hash),
+            Self::Classes(classes) => classes.iter().for_each(|class| digest.add(class.to_le_bytes())),
+            Self::Targets(array) => array.hash(digest),
         }
     }
 }

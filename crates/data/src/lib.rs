@@ -3,50 +3,38 @@
 mod array;
 pub mod augment;
 mod check;
-mod cifar;
 mod decode;
 mod feed;
-mod idx;
+mod formats;
 mod image_files;
 mod labels;
 mod layout;
 mod load;
 mod loader;
 mod memory;
-mod named;
 mod normalization;
-mod npy;
-mod npz;
-mod options;
 mod order;
 mod port_shape;
 mod preparation;
 mod resize;
-mod safetensors;
-mod table;
+mod source;
 
 pub use array::{Array, Values};
 pub use feed::Feed;
+pub use formats::{Columns, Format, Formats, Found, Part, Parts};
 pub use image_files::ImageFiles;
 pub use labels::Labels;
 pub use loader::{Batch, Loader};
 pub use normalization::{Normalization, Normalize};
-pub use options::Options;
 pub use order::epoch_order;
 pub use preparation::Preparation;
+pub use source::DataSource;
 
 use gnp_base::choice::nearest;
+use gnp_base::digest::Digest;
 use gnp_base::{Error, Result};
-use sha2::{Digest, Sha256};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-
-/// Which half of a data set is asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Part {
-    Train,
-    Test,
-}
 
 /// What a model looks at.
 #[derive(Clone, Debug, PartialEq)]
@@ -317,13 +305,13 @@ impl Dataset {
     /// The SHA-256 of shape, samples and labels, in hexadecimal: which data these are. Of images in files the names and
     /// sizes stand for the pixels.
     pub fn digest(&self) -> String {
-        let mut hash = Sha256::new();
+        let mut digest = Digest::default();
         match &self.samples {
-            Samples::Array(array) => array.hash(&mut hash),
-            Samples::Images(images) => images.hash(&mut hash),
+            Samples::Array(array) => array.hash(&mut digest),
+            Samples::Images(images) => images.hash(&mut digest),
         }
-        self.labels.hash(&mut hash);
-        hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+        self.labels.hash(&mut digest);
+        digest.hex()
     }
 }
 

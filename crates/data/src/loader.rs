@@ -42,12 +42,12 @@ impl Feed<'_> {
     ///
     /// ```
     /// use gnp_tensor::{Port, ElementType};
-    /// use gnp_data::{Preparation, epoch_order, Data, Feed, Options};
+    /// use gnp_data::{Preparation, epoch_order, Data, DataSource, Feed};
     /// # let digits = concat!(env!("CARGO_MANIFEST_DIR"), "/../../models/digits.npz");
-    /// let data = Data::load(&Options::new(digits))?;
+    /// let data = Data::load(&DataSource::new(digits), 0)?;
     /// let samples = Port::new("x", ElementType::F32, [None, Some(64)]);
     /// let labels = Port::new("labels", ElementType::I64, [None]);
-    /// let feed = Feed::new(&data.train, &[samples, labels], &Preparation::divide(16.0))?;
+    /// let feed = Feed::new(&data.train, &[samples, labels], &Preparation::divide(16.0), 5)?;
     /// let order = epoch_order(data.train.len(), 0, 0);
     /// std::thread::scope(|scope| {
     ///     for batch in feed.load_epoch(scope, &order, 100, 0, 7)? {
@@ -175,9 +175,8 @@ mod tests {
             mixup: Some(0.4),
             cutmix: Some(1.0),
         };
-        let preparation =
-            Preparation { augmentation, seed: 5, workers: NonZero::new(workers), ..Preparation::default() };
-        Feed::new(data, &ports(), &preparation).unwrap()
+        let preparation = Preparation { augmentation, workers: NonZero::new(workers), ..Preparation::default() };
+        Feed::new(data, &ports(), &preparation, 5).unwrap()
     }
 
     /// The tensors of an epoch's batches of five, without the first `skip`.
@@ -263,8 +262,8 @@ mod tests {
             std::fs::create_dir(root.join(class)).unwrap();
             image::RgbImage::from_pixel(8, 8, image::Rgb([value; 3])).save(root.join(class).join("1.png")).unwrap();
         }
-        let options = super::super::Options::new(root);
-        super::super::Data::load(&options).unwrap().train
+        let options = super::super::DataSource::new(root);
+        super::super::Data::load(&options, 0).unwrap().train
     }
 
     #[test]

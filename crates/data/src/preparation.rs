@@ -18,8 +18,6 @@ pub struct Preparation {
     pub image_size: Option<usize>,
     /// What is done to training samples at random.
     pub augmentation: Augmentation,
-    /// Decides the augmentation, and which images are looked at for their mean.
-    pub seed: u64,
     /// The threads that make batches; where none is given, one for arrays that are fed as they are, else one a core.
     pub workers: Option<NonZero<usize>>,
 }

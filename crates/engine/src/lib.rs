@@ -1,28 +1,42 @@
 //! What runs a training graph: load, step, evaluate, state.
 //!
 //! An [`Engine`] holds one training run: the parameters, the optimizer's state and the means to move them. The loop in
-//! `gnp-train` knows nothing else of it. ONNX Runtime's training artifacts have one engine, [`OrtTraining`]; a
-//! step model, which is an ordinary graph, has [`Ort`] and [`Tract`], whose [`State`] moves from one to the other.
+//! `gnp-train` knows nothing else of it. ONNX Runtime's training artifacts have one engine, `OrtTraining`; a step
+//! model, which is an ordinary graph, has `Ort` and `Tract`, whose [`State`] moves from one to the other. What loads
+//! step models is a [`Backend`], so that an engine of another crate trains as these do.
+//!
+//! The features `ort` (ONNX Runtime and its training API), `install` (fetching an ONNX Runtime) and `tract` are all on
+//! by default; any of them does without the others, but for `install`, which needs `ort`.
 
-mod choice;
+mod available;
 mod device;
 mod initializer;
+mod options;
+#[cfg(feature = "ort")]
 pub mod ort;
+#[cfg(feature = "ort")]
 pub mod ort_training;
 mod ports;
+#[cfg(feature = "ort")]
 pub mod runtime;
 mod state;
 pub mod step_model;
+#[cfg(feature = "tract")]
 pub mod tract;
 
+#[cfg(feature = "ort")]
 pub use self::ort::Ort;
+#[cfg(feature = "tract")]
 pub use self::tract::Tract;
-pub use choice::Available;
+pub use available::{Available, Backend, EngineKind};
 pub use device::Device;
-use gnp_tensor::{NotFinite, Port, Tensor};
+pub use options::EngineOptions;
+#[cfg(feature = "ort")]
 pub use ort_training::OrtTraining;
 pub use state::State;
 pub use step_model::StepModel;
+
+use gnp_tensor::{NotFinite, Port, Tensor};
 
 use gnp_base::Result;
 use std::collections::BTreeMap;

@@ -283,6 +283,12 @@ fn no_default(name: &str) -> Error {
     Error::input(format!("the state `{name}` has no initializer, so there is nothing to begin with"))
 }
 
+/// That a step model was loaded without one to evaluate it with.
+#[cfg(any(feature = "ort", feature = "tract"))]
+pub(super) fn no_evaluation() -> Error {
+    Error::input("there is no evaluation model").help("name one, or evaluate with another program")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

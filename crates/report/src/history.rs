@@ -1,6 +1,6 @@
 //! What `metrics.jsonl` says of a run.
 
-use crate::{EpochReport, Event, Measures, StepReport};
+use crate::{EpochReport, Event, StepReport};
 use gnp_base::{Error, Result, files};
 use std::io::{BufRead, BufReader};
 use std::path::Path;
@@ -81,11 +81,6 @@ impl History {
     }
 }
 
-/// L(θ + ε) − L(θ), which follows from the two losses where it was not logged.
-pub fn sharpness(measures: &Measures) -> Option<f32> {
-    measures.sharpness.or_else(|| Some(measures.loss_perturbed? - measures.loss))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -122,14 +117,6 @@ mod tests {
             History { epochs: vec![epoch(1, None, Some(0.5)), epoch(2, None, Some(0.4))], ..History::default() };
         assert_eq!(by_loss.best().map(|epoch| epoch.epoch), Some(2));
         assert_eq!(History { epochs: vec![epoch(1, None, None)], ..History::default() }.best(), None);
-    }
-
-    #[test]
-    fn sharpness_is_the_difference_of_the_losses() {
-        let measures = Measures { loss: 1.0, loss_perturbed: Some(1.5), ..Measures::default() };
-        assert_eq!(sharpness(&measures), Some(0.5));
-        assert_eq!(sharpness(&Measures { sharpness: Some(2.0), ..measures }), Some(2.0));
-        assert_eq!(sharpness(&Measures { loss: 1.0, ..Measures::default() }), None);
     }
 
     #[test]

@@ -4,7 +4,7 @@ use super::chart::{COLOURS, Chart, STYLE};
 use super::history::History;
 use super::machine::Machine;
 use super::number::{duration, number, percent};
-use super::numbers::NUMBERS;
+use super::numbers::numbers;
 use super::panels;
 use crate::EpochReport;
 use gnp_base::{Error, Result, files};
@@ -191,9 +191,9 @@ fn result(run: &History) -> Markup {
         div.scroll { table {
             thead { tr { th {} @for (head, _) in &columns { th scope="col" { (head) } } } }
             tbody {
-                @for (name, value) in &NUMBERS {
-                    @if columns.iter().any(|(_, epoch)| value(epoch).is_some()) {
-                        tr { th scope="row" { (name) } @for (_, epoch) in &columns { td { (value(epoch).unwrap_or_default()) } } }
+                @for number in numbers() {
+                    @if columns.iter().any(|(_, epoch)| number.of(epoch).is_some()) {
+                        tr { th scope="row" { (number.name) } @for (_, epoch) in &columns { td { (number.of(epoch).unwrap_or_default()) } } }
                     }
                 }
             }
@@ -208,7 +208,8 @@ fn result(run: &History) -> Markup {
 /// A row a run.
 fn results(runs: &[(String, History)]) -> Markup {
     let lasts: Vec<_> = runs.iter().map(|(_, run)| run.last()).collect();
-    let known: Vec<_> = NUMBERS.iter().filter(|(_, value)| lasts.iter().any(|last| value(last).is_some())).collect();
+    let all = numbers().into_iter();
+    let known: Vec<_> = all.filter(|number| lasts.iter().any(|last| number.of(last).is_some())).collect();
     let best = |run: &History| match run.best().and_then(|best| Some((best.test_error?, best.epoch))) {
         Some((error, epoch)) => format!("{} (epoch {epoch})", percent(error)),
         None => String::new(),
@@ -217,7 +218,7 @@ fn results(runs: &[(String, History)]) -> Markup {
         div.scroll { table {
             thead { tr {
                 th {} th scope="col" { "best test error" }
-                @for (name, _) in &known { th scope="col" { (name) } }
+                @for known in &known { th scope="col" { (known.name) } }
                 th scope="col" { "epochs" } th scope="col" { "steps" } th scope="col" { "time" }
             } }
             tbody {
@@ -225,7 +226,7 @@ fn results(runs: &[(String, History)]) -> Markup {
                     tr {
                         th scope="row" { span.chart { span class=(swatch(index)) {} } (name) }
                         td { (best(run)) }
-                        @for (_, value) in &known { td { (value(last).unwrap_or_default()) } }
+                        @for known in &known { td { (known.of(last).unwrap_or_default()) } }
                         td { (run.epochs.len()) } td { (number(last.step as f64)) } td { (duration(run.seconds().0)) }
                     }
                 }
@@ -245,17 +246,18 @@ fn curves(charts: &[Chart]) -> Markup {
 fn epochs(run: &History) -> Markup {
     let stride = run.epochs.len().div_ceil(MOST_ROWS).max(1);
     let rows: Vec<_> = run.epochs.iter().rev().step_by(stride).collect();
-    let known: Vec<_> = NUMBERS.iter().filter(|(_, value)| rows.iter().any(|epoch| value(epoch).is_some())).collect();
+    let all = numbers().into_iter();
+    let known: Vec<_> = all.filter(|number| rows.iter().any(|epoch| number.of(epoch).is_some())).collect();
     html! {
         @if !rows.is_empty() {
             h2 { "Epochs" }
             details {
                 summary { @if stride == 1 { "All of them" } @else { "One in " (stride) } ", as numbers" }
                 div.scroll { table {
-                    thead { tr { th scope="col" { "epoch" } @for (name, _) in &known { th scope="col" { (name) } } } }
+                    thead { tr { th scope="col" { "epoch" } @for known in &known { th scope="col" { (known.name) } } } }
                     tbody {
                         @for epoch in rows.iter().rev() {
-                            tr { td { (epoch.epoch) } @for (_, value) in &known { td { (value(epoch).unwrap_or_default()) } } }
+                            tr { td { (epoch.epoch) } @for known in &known { td { (known.of(epoch).unwrap_or_default()) } } }
                         }
                     }
                 } }
@@ -278,7 +280,7 @@ fn machine(machine: &Machine, engine: &str) -> Markup {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Event, Measures, StepReport};
+    use crate::{Event, MEASURES, Measures, StepReport};
     use std::fmt::Write as _;
     use std::fs;
 
@@ -289,19 +291,12 @@ mod tests {
         let mut log = |event: &Event| writeln!(lines, "{}", serde_json::to_string(event).unwrap()).unwrap();
         for step in 1..=epochs * steps {
             let noise = (step * 7919 % 1009) as f32 / 1009.0;
-            let measures = Measures {
-                loss: 1.0 / step as f32 + noise,
-                loss_perturbed: Some(1.5),
-                sharpness: Some(noise),
-                grad_norm: Some(noise),
-                mixed_grad_norm: Some(2.0 * noise),
-                param_norm: Some(noise),
-                error: Some(noise),
-                top5_error: Some(noise),
-                learning_rate: 0.1,
-                r: Some(0.05),
-                alpha: Some(0.5),
-            };
+            let mut measures = Measures::default();
+            MEASURES.iter().for_each(|measure| measure.set(&mut measures, Some(noise)));
+            measures.loss = 1.0 / step as f32 + noise;
+            measures.loss_perturbed = Some(1.5);
+            measures.mixed_grad_norm = Some(2.0 * noise);
+            (measures.learning_rate, measures.r, measures.alpha) = (0.1, Some(0.05), Some(0.5));
             let (epoch, seconds) = (step.div_ceil(steps), 0.01);
             log(&Event::Step(StepReport { epoch, step, measures, seconds, ..StepReport::default() }));
             if step % steps == 0 {

@@ -1,7 +1,8 @@
 //! What is seen of a run: TensorBoard's event files, a report to read, and a sweep's figure.
 //!
+//! What is measured of a step is one table, [`MEASURES`]: a measure is added there, and where its value comes from.
 //! [`TensorBoard`] is told of events while they happen; a [`History`] is what `metrics.jsonl` says of them, which
-//! [`write()`] and [`compare`] show. All curves are drawn by one module, `chart`, as SVG in the page. [`NUMBERS`] is
+//! [`write()`] and [`compare`] show. All curves are drawn by one module, `chart`, as SVG in the page. [`numbers`] is
 //! what every table says of an epoch, [`number()`], [`percent`] and [`duration`] how it is written.
 
 mod axis;
@@ -13,6 +14,7 @@ mod history;
 mod html;
 mod machine;
 mod means;
+mod measures;
 mod metrics;
 mod number;
 mod numbers;
@@ -21,13 +23,14 @@ mod tensorboard;
 
 pub use counts::Counts;
 pub use figure::{AlphaPoint, AlphaSeries, Reference, alpha_figure};
-pub use history::{History, sharpness};
+pub use history::History;
 pub use html::{About, compare, write};
 pub use machine::Machine;
 pub use means::Means;
-pub use metrics::{EpochReport, Event, Mean, Measures, StepReport};
+pub use measures::{Average, Console, Curve, MEASURES, Measure, Measures, Row, SweepColumn, Unit, shown};
+pub use metrics::{EpochReport, Event, Mean, StepReport};
 pub use number::{duration, number, percent};
-pub use numbers::{NUMBERS, Number};
+pub use numbers::{Number, numbers};
 pub use tensorboard::TensorBoard;
 
 /// The file of a run's folder with an [`Event`] a line.

@@ -1,62 +1,40 @@
 //! The means of an epoch.
 
-use crate::Counts;
-use crate::{Mean, Measures};
-use serde::{Deserialize, Serialize};
+use crate::measures::{Average, MEASURES};
+use crate::{Counts, Mean, Measures};
+use serde::de::{IgnoredAny, MapAccess, Visitor};
+use serde::ser::SerializeMap;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::fmt;
 
 /// The means of all [`Measures`] over the steps so far, each over the steps that tell it: of losses by what they weigh,
-/// of errors over the labels that count, of norms over the samples. Of learning rate, r and α there are no means: they
-/// are those of the last step.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+/// of errors over the labels that count, of norms over the samples. Of what is chosen (learning rate, r and α) there are
+/// no means: they are those of the last step.
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Means {
-    loss: Mean,
-    loss_perturbed: Mean,
-    sharpness: Mean,
-    grad_norm: Mean,
-    mixed_grad_norm: Mean,
-    param_norm: Mean,
-    error: Mean,
-    top5_error: Mean,
-    learning_rate: f32,
-    r: Option<f32>,
-    alpha: Option<f32>,
+    means: [Mean; MEASURES.len()],
+    last: Measures,
     samples: u64,
 }
 
 impl Means {
     /// Adds the measures of a step of which `counts` were taken.
     pub fn add(&mut self, step: &Measures, counts: &Counts) {
-        let Measures {
-            loss,
-            loss_perturbed,
-            sharpness,
-            grad_norm,
-            mixed_grad_norm,
-            param_norm,
-            error,
-            top5_error,
-            learning_rate,
-            r,
-            alpha,
-        } = *step;
-        let Counts { weight, labels, .. } = *counts;
-        let samples = counts.samples as f64;
-        for (mean, value, weight) in [
-            (&mut self.loss, Some(loss), weight),
-            (&mut self.loss_perturbed, loss_perturbed, weight),
-            (&mut self.sharpness, sharpness, weight),
-            (&mut self.grad_norm, grad_norm, samples),
-            (&mut self.mixed_grad_norm, mixed_grad_norm, samples),
-            (&mut self.param_norm, param_norm, samples),
-            (&mut self.error, error, labels),
-            (&mut self.top5_error, top5_error, labels),
-        ] {
-            if let Some(value) = value {
+        for (mean, measure) in self.means.iter_mut().zip(&MEASURES) {
+            let weight = match measure.average {
+                Average::OverLosses => counts.weight,
+                Average::OverLabels => counts.labels,
+                Average::OverSamples => counts.samples as f64,
+                Average::Last => {
+                    measure.set(&mut self.last, measure.logged(step));
+                    continue;
+                }
+            };
+            if let Some(value) = measure.logged(step) {
                 mean.add(value, weight);
             }
         }
         self.samples += counts.samples as u64;
-        (self.learning_rate, self.r, self.alpha) = (learning_rate, r, alpha);
     }
 
     /// The number of samples.
@@ -66,20 +44,60 @@ impl Means {
 
     /// The means; the loss of nothing is not a number.
     pub fn measures(&self) -> Measures {
-        let value = |mean: &Mean| mean.value().map(|value| value as f32);
-        Measures {
-            loss: value(&self.loss).unwrap_or(f32::NAN),
-            loss_perturbed: value(&self.loss_perturbed),
-            sharpness: value(&self.sharpness),
-            grad_norm: value(&self.grad_norm),
-            mixed_grad_norm: value(&self.mixed_grad_norm),
-            param_norm: value(&self.param_norm),
-            error: value(&self.error),
-            top5_error: value(&self.top5_error),
-            learning_rate: self.learning_rate,
-            r: self.r,
-            alpha: self.alpha,
+        let mut measures = self.last;
+        for (mean, measure) in self.means.iter().zip(&MEASURES) {
+            if measure.average != Average::Last {
+                measure.set(&mut measures, mean.value().map(|value| value as f32));
+            }
         }
+        measures
+    }
+}
+
+/// The sums by their names, to the bit.
+impl Serialize for Means {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        for (mean, measure) in self.means.iter().zip(&MEASURES) {
+            match measure.average {
+                Average::Last => map.serialize_entry(measure.name, &measure.logged(&self.last))?,
+                _ => map.serialize_entry(measure.name, mean)?,
+            }
+        }
+        map.serialize_entry("samples", &self.samples)?;
+        map.end()
+    }
+}
+
+/// A measure that is not there has no mean yet: an earlier release did not know it.
+impl<'de> Deserialize<'de> for Means {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct OfNames;
+
+        impl<'de> Visitor<'de> for OfNames {
+            type Value = Means;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("the means of an epoch")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Means, A::Error> {
+                let mut means = Means::default();
+                while let Some(name) = map.next_key::<String>()? {
+                    match MEASURES.iter().position(|measure| measure.name == name) {
+                        Some(index) if MEASURES[index].average == Average::Last => {
+                            MEASURES[index].set(&mut means.last, map.next_value()?);
+                        }
+                        Some(index) => means.means[index] = map.next_value()?,
+                        None if name == "samples" => means.samples = map.next_value()?,
+                        None => drop(map.next_value::<IgnoredAny>()?),
+                    }
+                }
+                Ok(means)
+            }
+        }
+
+        deserializer.deserialize_map(OfNames)
     }
 }
 
@@ -124,6 +142,14 @@ mod tests {
         means.add(&Measures { grad_norm: Some(f32::INFINITY), ..Measures::default() }, &samples(1));
         let back: Means = serde_json::from_str(&serde_json::to_string(&means).unwrap()).unwrap();
         assert!(back.measures().grad_norm.is_some_and(f32::is_nan));
+    }
+
+    #[test]
+    fn a_checkpoint_of_a_release_with_other_measures_is_read() {
+        let old = r#"{"loss":{"sum":6.0,"weight":3.0},"forgotten":{"sum":1.0,"weight":1.0},"learning_rate":0.5,"r":null,"samples":3}"#;
+        let means: Means = serde_json::from_str(old).unwrap();
+        assert_eq!(means.measures(), Measures { loss: 2.0, learning_rate: 0.5, ..Measures::default() });
+        assert_eq!(means.samples(), 3);
     }
 
     proptest! {

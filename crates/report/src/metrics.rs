@@ -1,6 +1,6 @@
-//! What is measured while training, and how it is averaged.
+//! What happens in a run, and a mean of it.
 
-use crate::Counts;
+use crate::{Counts, Measures};
 use serde::{Deserialize, Deserializer, Serialize};
 
 /// A weighted mean, summed in double precision.
@@ -38,66 +38,6 @@ impl Mean {
 /// JSON has no number for what is none, and `null` is written in its place.
 fn null_as_nan<'de, D: Deserializer<'de>, T: Deserialize<'de> + From<f32>>(deserializer: D) -> Result<T, D::Error> {
     Ok(Option::deserialize(deserializer)?.unwrap_or(T::from(f32::NAN)))
-}
-
-/// The numbers of one training step, or their means over an epoch. What is not known is left out: the engine does not
-/// return it, or it has no meaning for the loss.
-///
-/// All are taken at θ, the parameters before the step, except where they say otherwise.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Measures {
-    /// L(θ), as the training graph returns it.
-    #[serde(deserialize_with = "null_as_nan")]
-    pub loss: f32,
-    /// L(θ + ε), the loss at the perturbed parameters; L(θ) in a plain step.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub loss_perturbed: Option<f32>,
-    /// L(θ + ε) − L(θ).
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub sharpness: Option<f32>,
-    /// ‖∇L(θ)‖, the true gradient's norm over all trainable parameters.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub grad_norm: Option<f32>,
-    /// The norm of the mix (1 − α)·∇L(θ) + α·∇L(θ + ε), before clipping.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub mixed_grad_norm: Option<f32>,
-    /// ‖θ‖ over all trainable parameters.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub param_norm: Option<f32>,
-    /// The fraction of the labels that count which are wrong, from 0 to 1.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub error: Option<f32>,
-    /// The fraction of them whose class is not among the five largest logits, from 0 to 1; of a class a sample, with
-    /// six classes or more.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub top5_error: Option<f32>,
-    /// The learning rate that the step was taken with.
-    pub learning_rate: f32,
-    /// The radius of the perturbation, after its warm-up; 0 in a plain step.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub r: Option<f32>,
-    /// The weight of the perturbed gradient, after its warm-up.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub alpha: Option<f32>,
-}
-
-impl Measures {
-    /// Each number under the name that it has in `metrics.jsonl`.
-    pub fn named(&self) -> [(&'static str, Option<f32>); 11] {
-        [
-            ("loss", Some(self.loss)),
-            ("loss_perturbed", self.loss_perturbed),
-            ("sharpness", self.sharpness),
-            ("grad_norm", self.grad_norm),
-            ("mixed_grad_norm", self.mixed_grad_norm),
-            ("param_norm", self.param_norm),
-            ("error", self.error),
-            ("top5_error", self.top5_error),
-            ("learning_rate", Some(self.learning_rate)),
-            ("r", self.r),
-            ("alpha", self.alpha),
-        ]
-    }
 }
 
 /// What happens in a run: a line of `metrics.jsonl` each.

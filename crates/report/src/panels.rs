@@ -3,8 +3,9 @@
 use super::axis::Axis;
 use super::chart::{Chart, End, Mark, Point, Series};
 use super::downsample::bins;
-use super::history::{History, sharpness};
-use crate::{EpochReport, Measures};
+use super::history::History;
+use crate::EpochReport;
+use crate::measures::{Average, Curve, Measure, Measures, Unit, shown};
 
 const WIDTH: f64 = 440.0;
 const HEIGHT: f64 = 270.0;
@@ -15,10 +16,11 @@ const MOST_POINTS: usize = 400;
 /// The points of one measure's curves of all runs in a comparison.
 const MOST_TOGETHER: usize = 1600;
 
-/// A measure: the title of the chart that it has for itself in a comparison, and where its points come from.
-struct Curve {
+/// A curve of a report.
+struct Drawn {
     /// What it is called beside others in its chart.
     name: &'static str,
+    /// The title of the chart that it has for itself in a comparison.
     alone: &'static str,
     points: Source,
 }
@@ -26,12 +28,8 @@ struct Curve {
 /// Where the points of a curve come from.
 #[derive(Clone, Copy)]
 enum Source {
-    /// Each step, and the epochs' means.
-    Training(fn(&Measures) -> Option<f32>),
-    /// The epochs' means alone: those of single batches say little.
-    Means(fn(&Measures) -> Option<f32>),
-    /// The steps alone: it was chosen, not measured.
-    Choice(fn(&Measures) -> Option<f32>),
+    /// A measure of the steps.
+    Measure(&'static Measure),
     /// What was evaluated after an epoch.
     Test(fn(&EpochReport) -> Option<f64>),
 }
@@ -39,71 +37,61 @@ enum Source {
 /// A chart of a report: its title and its curves.
 struct Panel {
     title: &'static str,
-    curves: &'static [Curve],
+    curves: Vec<Drawn>,
 }
 
-impl Curve {
-    const fn new(name: &'static str, alone: &'static str, points: Source) -> Self {
-        Self { name, alone, points }
-    }
-
+impl Drawn {
     /// A choice that is warmed up begins near 0, however far that is in decades.
     fn may_be_log(&self) -> bool {
-        !matches!(self.points, Source::Choice(_))
+        !matches!(self.points, Source::Measure(Measure { average: Average::Last, .. }))
     }
 }
 
-const PANELS: &[Panel] = &[
-    Panel {
-        title: "Loss",
-        curves: &[
-            Curve::new("train", "Training loss", Source::Training(|m| Some(m.loss))),
-            Curve::new("test", "Test loss", Source::Test(|epoch| epoch.test_loss)),
-        ],
-    },
-    Panel {
-        title: "Error (%)",
-        curves: &[
-            Curve::new("train", "Training error (%)", Source::Means(|m| m.error.map(|error| 100.0 * error))),
-            Curve::new("test", "Test error (%)", Source::Test(|epoch| epoch.test_error.map(|error| 100.0 * error))),
-            Curve::new(
-                "test, top 5",
-                "Test error, top 5 (%)",
-                Source::Test(|epoch| epoch.test_top5_error.map(|error| 100.0 * error)),
-            ),
-        ],
-    },
-    Panel {
-        title: "Gradient norm",
-        curves: &[
-            Curve::new("‖∇L(θ)‖", "Gradient norm ‖∇L(θ)‖", Source::Training(|m| m.grad_norm)),
-            Curve::new("mixed", "Norm of the mixed gradient", Source::Training(|m| m.mixed_grad_norm)),
-        ],
-    },
-    Panel {
-        title: "Sharpness L(θ + ε) − L(θ)",
-        curves: &[Curve::new("sharpness", "Sharpness L(θ + ε) − L(θ)", Source::Training(sharpness))],
-    },
-    Panel {
-        title: "Parameter norm ‖θ‖",
-        curves: &[Curve::new("‖θ‖", "Parameter norm ‖θ‖", Source::Training(|m| m.param_norm))],
-    },
-    Panel {
-        title: "Learning rate",
-        curves: &[Curve::new("learning rate", "Learning rate", Source::Choice(|m| Some(m.learning_rate)))],
-    },
-    Panel { title: "Radius r", curves: &[Curve::new("r", "Radius r", Source::Choice(|m| m.r))] },
-    Panel { title: "Weight α", curves: &[Curve::new("α", "Weight α", Source::Choice(|m| m.alpha))] },
+/// The curves of evaluations, and the charts that they are in beside measures.
+const TESTS: [(&str, Drawn); 3] = [
+    ("Loss", Drawn { name: "test", alone: "Test loss", points: Source::Test(|epoch| epoch.test_loss) }),
+    (
+        "Error (%)",
+        Drawn {
+            name: "test",
+            alone: "Test error (%)",
+            points: Source::Test(|epoch| epoch.test_error.map(|error| 100.0 * error)),
+        },
+    ),
+    (
+        "Error (%)",
+        Drawn {
+            name: "test, top 5",
+            alone: "Test error, top 5 (%)",
+            points: Source::Test(|epoch| epoch.test_top5_error.map(|error| 100.0 * error)),
+        },
+    ),
 ];
+
+/// The charts of a report: measures in the order of their places, evaluations behind them.
+fn panels() -> Vec<Panel> {
+    let mut panels: Vec<Panel> = Vec::new();
+    let measures = shown(|measure| measure.curve, |curve| curve.place).into_iter().map(|(measure, curve)| {
+        let Curve { chart, name, alone, .. } = curve;
+        (chart, Drawn { name, alone, points: Source::Measure(measure) })
+    });
+    for (title, curve) in measures.chain(TESTS) {
+        match panels.iter_mut().find(|panel| panel.title == title) {
+            Some(panel) => panel.curves.push(curve),
+            None => panels.push(Panel { title, curves: vec![curve] }),
+        }
+    }
+    panels
+}
 
 /// The charts of one run: light the steps, in full the epochs, related measures in one chart. What is not known is left
 /// out.
 pub fn of_run(run: &History) -> Vec<Chart> {
     let time = Time::of(&[run]);
-    let charts = PANELS.iter().map(|panel| {
+    let charts = panels().into_iter().map(|panel| {
         let curves = panel.curves.iter().enumerate();
         let series = curves.flat_map(|(colour, curve)| time.both(run, curve, colour)).collect();
-        time.chart(panel.title, series, panel.curves.iter().all(Curve::may_be_log))
+        time.chart(panel.title, series, panel.curves.iter().all(Drawn::may_be_log))
     });
     charts.filter(|chart| !chart.series.is_empty()).collect()
 }
@@ -111,14 +99,23 @@ pub fn of_run(run: &History) -> Vec<Chart> {
 /// The charts of several runs, named: one measure each, one colour a run; epochs where they are known, otherwise steps.
 pub fn of_runs(runs: &[(String, History)]) -> Vec<Chart> {
     let time = Time::of(&runs.iter().map(|(_, run)| run).collect::<Vec<_>>());
-    let charts = PANELS.iter().flat_map(|panel| panel.curves).map(|curve| {
+    let charts = panels().into_iter().flat_map(|panel| panel.curves).map(|curve| {
         let series = runs.iter().enumerate().filter_map(|(colour, (name, run))| {
-            let series = time.both(run, curve, colour).pop()?;
+            let series = time.both(run, &curve, colour).pop()?;
             Some(Series { name: name.clone(), ..series })
         });
         time.chart(curve.alone, series.collect(), curve.may_be_log())
     });
     charts.filter(|chart| !chart.series.is_empty()).collect()
+}
+
+/// A value of a measure as it is drawn.
+fn drawn(measure: &Measure, measures: &Measures) -> Option<f64> {
+    let value = measure.of(measures)?;
+    Some(f64::from(match measure.unit {
+        Unit::Number => value,
+        Unit::Percent => 100.0 * value,
+    }))
 }
 
 /// The horizontal axis of all charts of a report.
@@ -148,20 +145,20 @@ impl Time {
     }
 
     /// A measure by step and by epoch, as far as it is known; the line in full is the last.
-    fn both(&self, run: &History, curve: &Curve, colour: usize) -> Vec<Series> {
-        let by_step = |value: fn(&Measures) -> Option<f32>| {
-            let known = run.steps.iter().filter_map(|s| Some((self.at(run, s.step), f64::from(value(&s.measures)?))));
-            self.points(known)
-        };
+    fn both(&self, run: &History, curve: &Drawn, colour: usize) -> Vec<Series> {
         let by_epoch = |value: &dyn Fn(&EpochReport) -> Option<f64>| {
             self.points(run.epochs.iter().filter_map(|epoch| Some((self.at(run, epoch.step), value(epoch)?))))
         };
-        let means = |value: fn(&Measures) -> Option<f32>| by_epoch(&|epoch| value(&epoch.measures).map(f64::from));
         let (steps, epochs) = match curve.points {
-            Source::Training(value) => (by_step(value), means(value)),
-            Source::Means(value) => (Vec::new(), means(value)),
-            Source::Choice(value) => (by_step(value), Vec::new()),
             Source::Test(value) => (Vec::new(), by_epoch(&value)),
+            Source::Measure(measure) => {
+                let known = run.steps.iter().filter_map(|s| Some((self.at(run, s.step), drawn(measure, &s.measures)?)));
+                let means_alone = measure.curve.is_some_and(|curve| curve.means_alone);
+                let steps = if means_alone { Vec::new() } else { self.points(known) };
+                let is_choice = measure.average == Average::Last;
+                let means = |epoch: &EpochReport| drawn(measure, &epoch.measures).filter(|_| !is_choice);
+                (steps, by_epoch(&means))
+            }
         };
         let series = |name: String, mark, points| Series { name, colour, mark, points };
         let mut both = if epochs.is_empty() {

@@ -1,6 +1,6 @@
 //! Loss and error on a data set.
 
-use crate::counts::logits;
+use crate::counts::{count, logits};
 use gnp_base::{Error, Result};
 use gnp_data::{Batch, Feed};
 use gnp_engine::Engine;
@@ -45,7 +45,7 @@ pub fn evaluate(
             let outputs = engine.evaluate(&tensors)?;
             // Of a batch the labels are last.
             let (labels, port) = (tensors.last(), engine.batch_ports().last());
-            let batch = crate::counts::count(&outputs, engine.evaluate_outputs(), labels, port, rows.len())?;
+            let batch = count(&outputs, engine.evaluate_outputs(), labels, port, rows.len())?;
             loss.add(loss_of(&outputs)?, batch.weight);
             counts.add(&batch);
         }

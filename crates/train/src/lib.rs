@@ -1,7 +1,6 @@
 //! Training runs: data in batches, learning rates, metrics, checkpoints, and the loop over an
-//! [`gnp_engine::Engine`].
+//! [`gnp_engine::Engine`]. [`experiment`] is a whole run as one call.
 
-mod artifacts;
 mod best;
 pub mod check;
 mod checkpoint;
@@ -9,23 +8,30 @@ mod counts;
 mod divergence;
 mod evaluate;
 pub mod experiment;
+mod fingerprint;
 mod fit;
 mod measure;
 mod plan;
 mod policy;
+mod progress;
 mod rehearsal;
 mod run_folder;
 mod schedule;
 mod span;
+mod training;
 
-pub use artifacts::{exposed_numbers, find_artifacts};
 pub use best::{Best, Metric, Standing};
-pub use checkpoint::{Checkpoint, Fingerprint, Progress};
+pub use checkpoint::Checkpoint;
 pub use evaluate::{Evaluation, class_count, evaluate};
-pub use fit::{Config, Ended, Run, fit, prepare};
-pub use plan::{GrWarmup, Plan, Planned};
+#[cfg(feature = "ort")]
+pub use experiment::{exposed_numbers, find_artifacts};
+pub use fingerprint::Fingerprint;
+pub use fit::{Ended, Fit, fit, prepare};
+pub use plan::{OwnRates, OwnWarmup, Plan, Planned, Steps};
 pub use policy::CheckpointPolicy;
+pub use progress::Progress;
 pub use rehearsal::rehearse;
 pub use run_folder::{RunFolder, is_saving};
 pub use schedule::{LearningRate, Schedule};
 pub use span::Span;
+pub use training::TrainingSettings;

@@ -58,10 +58,10 @@ mod tests {
             mixed_grad_norm: Some(4.0),
             param_norm: Some(3.0),
             error: Some(0.25),
-            top5_error: None,
             learning_rate: 0.1,
             r: Some(0.0),
             alpha: Some(0.75),
+            ..Measures::default()
         };
         assert_eq!(measure(&outputs, &names, &counts, &planned()).unwrap(), expected);
     }

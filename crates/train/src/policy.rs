@@ -1,7 +1,6 @@
 //! When a run evaluates, saves, and ends before its last epoch.
 
-use super::best::{Metric, Standing};
-use super::checkpoint::Fingerprint;
+use crate::{Fingerprint, Metric, Standing};
 use gnp_base::Result;
 use std::num::NonZero;
 

@@ -1,8 +1,7 @@
 //! A look at whether a run will get through: a step and an evaluation of every size of batch that it has, before it
 //! begins.
 
-use super::fit::Config;
-use super::plan::Plan;
+use crate::Plan;
 use gnp_base::{Error, Result};
 use gnp_data::{Feed, epoch_order};
 use gnp_engine::Engine;
@@ -13,11 +12,11 @@ use gnp_engine::Engine;
 ///
 /// # Errors
 /// Where the engine fails: the run would, too.
-pub fn rehearse(engine: &mut dyn Engine, train: &Feed<'_>, test: Option<&Feed<'_>>, config: &Config) -> Result<()> {
-    let steps = config.steps_per_epoch(train)?;
-    let rates = Plan::new(config, steps)?.whole_penalty();
-    let order = epoch_order(train.data().len(), config.seed, 0);
-    let batches: Vec<&[usize]> = train.batches(&order, config.batch_size)?.take(steps as usize).collect();
+pub fn rehearse(engine: &mut dyn Engine, train: &Feed<'_>, test: Option<&Feed<'_>>, plan: &Plan) -> Result<()> {
+    let (steps, batch_size) = (plan.steps_per_epoch(train)?, plan.training().batch_size);
+    let rates = plan.steps(steps)?.whole_penalty();
+    let order = epoch_order(train.data().len(), plan.seed(), 0);
+    let batches: Vec<&[usize]> = train.batches(&order, batch_size)?.take(steps as usize).collect();
     for number in first_and_last(&batches) {
         let rows = batches[number];
         let batch = train.augmented_batch(rows, 0, number)?;
@@ -26,7 +25,7 @@ pub fn rehearse(engine: &mut dyn Engine, train: &Feed<'_>, test: Option<&Feed<'_
     }
     let Some(test) = test else { return Ok(()) };
     let all: Vec<usize> = (0..test.data().len()).collect();
-    let batches: Vec<&[usize]> = test.batches(&all, config.batch_size)?.collect();
+    let batches: Vec<&[usize]> = test.batches(&all, batch_size)?.collect();
     for number in first_and_last(&batches) {
         let rows = batches[number];
         let evaluated = engine.evaluate(&test.batch(rows)?);

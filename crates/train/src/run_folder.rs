@@ -5,8 +5,8 @@
 //! whenever the run was killed. Results are written under another name, flushed, and renamed. A lock on
 //! `metrics.jsonl`, which ends with the process, keeps two runs from writing into one folder.
 
-use super::checkpoint::{Checkpoint, Diverged, Fingerprint, Progress, State, remove_whole, sync_folder};
-use super::policy::CheckpointPolicy;
+use crate::checkpoint::{Checkpoint, Diverged, State, remove_whole};
+use crate::{CheckpointPolicy, Fingerprint, Progress};
 use gnp_base::{Error, Result, files};
 use gnp_engine::Engine;
 use gnp_report::Event;
@@ -88,10 +88,9 @@ impl RunFolder {
             fs::remove_file(&path).map_err(|error| Error::io("remove the earlier run", &path, &error))?;
         }
         run.cut(0)?;
-        let parent = root.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
         fs::create_dir(&checkpoints)
-            .and_then(|()| sync_folder(root))
-            .and_then(|()| sync_folder(parent))
+            .and_then(|()| files::sync_folder(root))
+            .and_then(|()| files::sync_folder(files::folder_of(root)))
             .map_err(|error| Error::io("make the folder", &checkpoints, &error))?;
         Ok(run)
     }
@@ -355,8 +354,7 @@ impl RunFolder {
         let written = write(&unfinished).and_then(|()| {
             File::open(&unfinished)
                 .and_then(|file| file.sync_all())
-                .and_then(|()| fs::rename(&unfinished, &target))
-                .and_then(|()| sync_folder(&self.root))
+                .and_then(|()| files::put_in_place(&unfinished, &target))
                 .map_err(|error| Error::io("write the result", &target, &error))
         });
         if written.is_err() {

@@ -7,7 +7,7 @@ use clap::{Parser, ValueEnum};
 use gnp::check::{Loaded, Trial};
 use gnp::cli;
 use gnp::cli::arguments::named::named;
-use gnp::cli::arguments::{PenaltyArguments, StepArguments};
+use gnp::cli::arguments::{Given, PenaltyArguments, StepArguments};
 use gnp::emit::artifact::Settings;
 use gnp::named::Named as _;
 use gnp::onnx::{self, ExternalData};
@@ -58,7 +58,7 @@ struct Arguments {
     #[command(flatten)]
     penalty: PenaltyArguments,
     #[command(flatten)]
-    step: StepArguments,
+    step: Given<StepArguments>,
 
     /// The learning rate where none is fed [default: 0.001; 0.01 with rmsprop]
     #[arg(long, value_name = "RATE", allow_negative_numbers = true, help_heading = "Optimizer (forward models)")]
@@ -133,7 +133,7 @@ fn run(arguments: Arguments) -> Result<()> {
 
 impl Arguments {
     fn artifact_options(&self) -> Result<Options> {
-        if let Some(flag) = self.step.first_given().or(self.lr.map(|_| "--lr")) {
+        if let Some(flag) = self.step.flags().next().or(self.lr.map(|_| "--lr")) {
             return Err(Error::input(format!(
                 "{flag} is for forward models; a training artifact has its loss, its parameters and its optimizer"
             ))

@@ -3,18 +3,18 @@
 use crate::lab::Lab;
 use comfy_table::Table;
 use gnp::cli::arguments::named::named;
-use gnp::data::{Data, Dataset, Feed, Options, Preparation};
-use gnp::experiment::EngineKind;
-use gnp::experiment::sweep::Estimate;
+use gnp::engine::EngineKind;
+use gnp::experiment::sweep::{self, Estimate};
+use gnp::experiment::{Loaded, Observer, Opened, Rehearsed, Run, Trained};
 use gnp::named::Named as _;
 use gnp::penalty::Penalty;
 use gnp::report::Event;
-use gnp::train::{CheckpointPolicy, Config, Progress, Run, Schedule, Span, evaluate, fit, prepare};
+use gnp::train::{Schedule, evaluate};
 use gnp::{Error, Result, cli};
 use indicatif::{ProgressBar, ProgressStyle};
-use std::collections::BTreeMap;
 use std::fs;
-use std::path::PathBuf;
+use std::num::NonZero;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
 const RADIUS: f32 = 1.0;
@@ -47,118 +47,113 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     fs::write(&digits, include_bytes!("../../../models/digits.npz"))
         .map_err(|error| Error::io("unpack the demo", &digits, &error))?;
     let lab = Lab::new(arguments.engine, arguments.ort_lib.as_deref(), folder.path())?;
-    let mut demo = Demo {
-        data: Data::load(&Options::new(&digits))?,
-        methods: [
-            Method::new("plain", Penalty { r: 0.0, alpha: 0.0, ..Penalty::default() }),
-            Method::new("SAM", Penalty { r: RADIUS, alpha: 1.0, ..Penalty::default() }),
-            Method::new("GNP", Penalty { r: RADIUS, alpha: ALPHA, ..Penalty::default() }),
-        ],
-        lab,
-    };
+    let arms = [
+        ("plain", Penalty { r: 0.0, alpha: 0.0, ..Penalty::default() }),
+        ("SAM", Penalty { r: RADIUS, alpha: 1.0, ..Penalty::default() }),
+        ("GNP", Penalty { r: RADIUS, alpha: ALPHA, ..Penalty::default() }),
+    ];
     cli::print(format!(
         "A small network (64-256-256-10) learns handwritten digits from 1,000 samples, {:.0} % of whose labels are redrawn\n\
          at random: plainly, as SAM (r = {RADIUS}, α = 1) and with the Gradient Norm Penalty (r = {RADIUS}, α = {ALPHA}). Engine: {}.\n\n",
         100.0 * LABEL_NOISE,
-        demo.lab.name()
+        lab.name()
     ))?;
     let style = ProgressStyle::with_template("{prefix} {wide_bar} {pos}/{len} epochs  {eta} left")
         .map_err(|error| Error::internal(format!("a faulty template: {error}")))?;
-    let bar = ProgressBar::new(arguments.seeds * demo.methods.len() as u64 * EPOCHS).with_style(style);
-    for seed in 0..arguments.seeds {
-        for method in 0..demo.methods.len() {
-            bar.set_prefix(format!("{:<5} seed {seed}", demo.methods[method].name));
-            demo.train(method, seed, &bar)?;
-        }
-    }
+    let bar = ProgressBar::new(arguments.seeds * arms.len() as u64 * EPOCHS).with_style(style);
+    let one = |arm: usize, seed: u64| {
+        let (name, penalty) = &arms[arm];
+        bar.set_prefix(format!("{name:<5} seed {seed}"));
+        let out = folder.path().join(format!("{name}-seed{seed}"));
+        let found = train(&lab, penalty, seed, &digits, &out, &bar)?;
+        Ok(Some((arm, found)))
+    };
+    let seeds: Vec<u64> = (0..arguments.seeds).collect();
+    let found = sweep::each(arms.len(), &seeds, NonZero::<usize>::MIN, &one, &NEVER)?.unwrap_or_default();
     bar.finish_and_clear();
-    cli::print(format!("{}\n\n{}\n", table(&demo.methods), conclusion(&demo.methods)))
+    let methods = [0, 1, 2].map(|arm| {
+        let of_arm = found.iter().filter(|(of, _)| *of == arm).map(|(_, found)| found);
+        Method::of(arms[arm].0, of_arm)
+    });
+    cli::print(format!("{}\n\n{}\n", table(&methods), conclusion(&methods)))
 }
 
-/// Everything that the demo needs.
-struct Demo {
-    lab: Lab,
-    data: Data,
-    methods: [Method; 3],
+/// What came of one run.
+struct Found {
+    accuracy: Option<f64>,
+    /// The fraction of the training labels, the redrawn ones among them, that is learnt.
+    fit: Option<f64>,
+    gradient_norm: f64,
+    step_seconds: f64,
 }
 
 /// A way of training, and what came of it with each seed.
 struct Method {
     name: &'static str,
-    penalty: Penalty,
     accuracies: Vec<f64>,
-    gradient_norms: Vec<f64>,
-    /// The fraction of the training labels, the redrawn ones among them, that are learnt.
     fits: Vec<f64>,
+    gradient_norms: Vec<f64>,
     step_seconds: Vec<f64>,
 }
 
-impl Demo {
-    fn train(&mut self, method: usize, seed: u64, bar: &ProgressBar) -> Result<()> {
-        let penalty = self.methods[method].penalty;
-        // An artifact has its numbers as constants.
-        let is_input = matches!(self.lab, Lab::Step { .. });
-        let config = Config {
-            epochs: EPOCHS,
-            batch_size: BATCH_SIZE,
-            drop_last: false,
-            learning_rate: LEARNING_RATE,
-            schedule: Schedule::Cosine { final_share: 0.0 },
-            warmup: Span::default(),
-            seed,
-            r: is_input.then_some(penalty.r),
-            alpha: is_input.then_some(penalty.alpha),
-            hybrid: None,
-            gr_warmup: None,
-            others: BTreeMap::new(),
-        };
-        let mut engine = self.lab.load(&penalty)?;
-        let mut data = self.data.clone();
-        let preparation = Preparation::divide(DIVISOR);
-        prepare(&mut *engine, &mut data, &preparation, LABEL_NOISE, &config)?;
-        let train = Feed::new(&data.train, engine.batch_ports(), &preparation)?;
-        let mut seconds = Vec::new();
-        let run = Run {
-            engine: &mut *engine,
-            train: &train,
-            test: None,
-            config: &config,
-            policy: &CheckpointPolicy::default(),
-            folder: None,
-            observe: &mut |event| match event {
-                Event::Step(step) => seconds.push(step.seconds),
-                _ => bar.inc(1),
-            },
-            stop: &NEVER,
-        };
-        fit(run, Progress::default())?;
+/// Trains the network of `lab` on `digits`, in the folder `out`.
+fn train(lab: &Lab, penalty: &Penalty, seed: u64, digits: &Path, out: &Path, bar: &ProgressBar) -> Result<Found> {
+    let mut run = Run::new("", digits, out);
+    lab.equip(&mut run, penalty)?;
+    run.data.preparation.divisor = Some(DIVISOR);
+    run.data.label_noise = LABEL_NOISE;
+    run.training.epochs = EPOCHS;
+    run.training.batch_size = BATCH_SIZE;
+    run.training.learning_rate = Some(LEARNING_RATE);
+    run.training.schedule = Schedule::Cosine { final_share: 0.0 };
+    run.training.checkpoints.evaluate_every = NonZero::new(EPOCHS).unwrap_or(NonZero::<u64>::MIN);
+    run.training.checkpoints.checkpoint_every = NonZero::new(EPOCHS).unwrap_or(NonZero::<u64>::MIN);
+    run.engine.threads = NonZero::new(1);
+    run.seed = seed;
+    let mut watch = Watch { bar, seconds: Vec::new(), error: None };
+    let opened = Opened::new(run, &mut watch)?;
+    let mut loaded = Loaded::new(opened, &mut watch)?;
+    let mut trained = Trained::new(Rehearsed::new(&mut loaded)?, &mut watch, &NEVER)?;
+    let (engine, train) = trained.parts();
+    let fit = evaluate(engine, train, BATCH_SIZE, &NEVER)?.and_then(|evaluation| Some(1.0 - evaluation.error?));
+    Ok(Found {
+        accuracy: watch.error.map(|error| 1.0 - error),
+        fit,
+        gradient_norm: lab.gradient_norm(&mut trained, out)?,
+        step_seconds: median(&mut watch.seconds),
+    })
+}
 
-        let mut accuracy = |data: &Dataset| -> Result<Option<f64>> {
-            let feed = Feed::new(data, engine.batch_ports(), &preparation)?;
-            Ok(evaluate(&mut *engine, &feed, BATCH_SIZE, &NEVER)?.and_then(|evaluation| Some(1.0 - evaluation.error?)))
-        };
-        let fit = accuracy(&data.train)?;
-        let accuracy = data.test.as_ref().map(accuracy).transpose()?.flatten();
-        let norm = self.lab.gradient_norm(&mut *engine, &train)?;
-        let results = &mut self.methods[method];
-        results.accuracies.extend(accuracy);
-        results.fits.extend(fit);
-        results.gradient_norms.push(norm);
-        results.step_seconds.push(median(&mut seconds));
-        Ok(())
+/// Sees how long steps take, and the last test error.
+struct Watch<'a> {
+    bar: &'a ProgressBar,
+    seconds: Vec<f64>,
+    error: Option<f64>,
+}
+
+impl Observer for Watch<'_> {
+    fn event(&mut self, event: &Event) {
+        match event {
+            Event::Step(step) => self.seconds.push(step.seconds),
+            Event::Epoch(epoch) => {
+                self.error = epoch.test_error;
+                self.bar.inc(1);
+            }
+            _ => {}
+        }
     }
 }
 
 impl Method {
-    fn new(name: &'static str, penalty: Penalty) -> Self {
-        Self {
-            name,
-            penalty,
-            accuracies: Vec::new(),
-            gradient_norms: Vec::new(),
-            fits: Vec::new(),
-            step_seconds: Vec::new(),
+    fn of<'f>(name: &'static str, found: impl Iterator<Item = &'f Found>) -> Self {
+        let mut method = Self { name, accuracies: vec![], fits: vec![], gradient_norms: vec![], step_seconds: vec![] };
+        for found in found {
+            method.accuracies.extend(found.accuracy);
+            method.fits.extend(found.fit);
+            method.gradient_norms.push(found.gradient_norm);
+            method.step_seconds.push(found.step_seconds);
         }
+        method
     }
 }
 

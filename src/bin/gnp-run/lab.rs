@@ -1,27 +1,26 @@
-//! What the demo trains with: its network, as a step model or as artifacts, in an engine.
+//! What the demo trains: its network, as an ordinary model or as artifacts, in an engine.
 
 use crate::engines;
 use gnp::contract::GRAD_NORM;
 use gnp::data::Feed;
 use gnp::emit::artifact::Settings;
-use gnp::engine::ort_training::{Artifacts, Options};
+use gnp::engine::ort_training::Artifacts;
 use gnp::engine::runtime::{self, Package, Runtime};
-use gnp::engine::{Available, Device, Engine, OrtTraining, Rates, StepModel};
-use gnp::experiment::EngineKind;
+use gnp::engine::{Available, Device, Engine, EngineKind, EngineOptions, OrtTraining, Rates};
+use gnp::experiment::{EngineChoice, ModelSettings, Run, Trained};
 use gnp::loss::{LossKind, Wanted};
-use gnp::onnx::{self, Model};
 use gnp::penalty::Penalty;
-use gnp::rewrite::{self, StepConfig, StepOptions, make_evaluation, make_step};
+use gnp::rewrite::{self, StepOptions};
+use gnp::tensor::Tensor;
 use gnp::transform::{Optimizer, OptimizerKind};
 use gnp::{Error, Result};
 use std::fs;
-use std::num::NonZero;
 use std::path::{Path, PathBuf};
 
-/// The demo's network in whatever engine was asked for.
+/// The demo's network, and what trains it.
 pub enum Lab {
-    /// One step model, whose r and α are inputs.
-    Step { engine: Available, step: Box<Model>, eval: Box<Model> },
+    /// An ordinary model: of the step model made of it r and α are inputs.
+    Model { engine: Available, file: PathBuf },
     /// ONNX Runtime's training API, with an artifact for each r and α.
     Artifacts { runtime: Runtime, folder: PathBuf },
 }
@@ -30,24 +29,13 @@ impl Lab {
     /// Unpacks the network into `folder`. tract is within this program; other engines are looked for, ONNX Runtime's
     /// training API is installed where it is missing.
     pub fn new(name: EngineKind, ort_lib: Option<&Path>, folder: &Path) -> Result<Self> {
-        let engine = match name {
-            EngineKind::OrtTraining => return Self::artifacts(ort_lib, folder),
-            EngineKind::Auto => Available::best(ort_lib, Device::Cpu)?,
-            EngineKind::Onnxruntime => Available::onnxruntime(ort_lib)?,
-            EngineKind::Tract => Available::Tract,
-        };
-        let forward = folder.join("model.onnx");
-        unpack(&forward, include_bytes!("../../../models/mlp/model.onnx"))?;
-        let forward = onnx::read(forward)?;
-        let options = StepOptions {
-            loss: Wanted { loss: Some(LossKind::CrossEntropy), ..Wanted::default() },
-            optimizer: Optimizer { kind: OptimizerKind::AdamW, ..Optimizer::default() },
-            ..StepOptions::default()
-        };
-        let (step, _) = make_step(forward.clone(), &options)?;
-        let names: Vec<_> = StepModel::recognise(&step)?.state.into_iter().map(|slot| slot.port.name).collect();
-        let eval = make_evaluation(forward, &StepConfig::of(&step)?, &names)?;
-        Ok(Self::Step { engine, step: Box::new(step), eval: Box::new(eval) })
+        if name == EngineKind::OrtTraining {
+            return Self::artifacts(ort_lib, folder);
+        }
+        let engine = Available::of(name, ort_lib, Device::Cpu)?;
+        let file = folder.join("model.onnx");
+        unpack(&file, include_bytes!("../../../models/mlp/model.onnx"))?;
+        Ok(Self::Model { engine, file })
     }
 
     fn artifacts(ort_lib: Option<&Path>, folder: &Path) -> Result<Self> {
@@ -68,48 +56,60 @@ impl Lab {
     /// What trains, in words.
     pub fn name(&self) -> String {
         match self {
-            Self::Step { engine, .. } => engine.to_string(),
+            Self::Model { engine, .. } => engine.to_string(),
             Self::Artifacts { runtime, .. } => format!("the training API of ONNX Runtime {}", runtime.version),
         }
     }
 
-    /// The network at its beginning, to be trained with `penalty`. The step model takes r and α with every step.
-    pub fn load(&self, penalty: &Penalty) -> Result<Box<dyn Engine>> {
-        let options = Options { threads: NonZero::new(1), ..Options::default() };
+    /// Has `run` train the network with `penalty`.
+    pub fn equip(&self, run: &mut Run, penalty: &Penalty) -> Result<()> {
         match self {
-            Self::Step { engine, step, eval } => Ok(engine.load(step, Some(eval), &options)?),
+            Self::Model { engine, file } => {
+                let step = StepOptions {
+                    loss: Wanted { loss: Some(LossKind::CrossEntropy), ..Wanted::default() },
+                    optimizer: Optimizer { kind: OptimizerKind::AdamW, ..Optimizer::default() },
+                    ..StepOptions::default()
+                };
+                run.model = ModelSettings { path: file.clone(), step: Some(step), ..run.model.clone() };
+                (run.training.r, run.training.alpha) = (Some(penalty.r), Some(penalty.alpha));
+                run.engine.engine = EngineChoice::own(engine.clone());
+            }
             Self::Artifacts { runtime, folder } => {
-                let artifacts = Artifacts::in_folder(&rewritten(folder, penalty, false)?);
-                Ok(Box::new(OrtTraining::load(runtime, &artifacts, &options)?))
+                run.model.path = rewritten(folder, penalty, false)?;
+                run.engine.engine = EngineKind::OrtTraining.into();
+                run.engine.ort_lib = Some(runtime.library.clone());
             }
         }
+        Ok(())
     }
 
-    /// ‖∇L‖ over the whole training set, at the parameters that `engine` ended with: a step that moves no parameter.
-    pub fn gradient_norm(&self, engine: &mut dyn Engine, train: &Feed<'_>) -> Result<f64> {
-        let rows: Vec<usize> = (0..train.data().len()).collect();
-        let batch = train.batch(&rows)?;
-        let still = Rates { r: Some(0.0), ..Rates::new(0.0) };
+    /// ‖∇L‖ over the whole training set, at the parameters that the run ended with: a step that moves no parameter.
+    pub fn gradient_norm(&self, trained: &mut Trained<'_>, scratch: &Path) -> Result<f64> {
+        let (engine, train) = trained.parts();
+        let batch = whole(train)?;
         match self {
-            Self::Step { .. } => norm_of(engine, |engine| engine.step(&batch, &still)),
+            Self::Model { .. } => norm_of(engine, &batch, &Rates { r: Some(0.0), ..Rates::new(0.0) }),
             Self::Artifacts { runtime, folder } => {
-                let checkpoint = folder.join("trained");
+                let checkpoint = scratch.join("trained");
                 engine.save(&checkpoint)?;
                 let probe = rewritten(folder, &Penalty::default(), true)?;
                 let artifacts = Artifacts { checkpoint, ..Artifacts::in_folder(&probe) };
-                let mut engine = OrtTraining::load(runtime, &artifacts, &Options::default())?;
-                norm_of(&mut engine, |engine| engine.step(&batch, &Rates::new(0.0)))
+                let mut engine = OrtTraining::load(runtime, &artifacts, &EngineOptions::default())?;
+                norm_of(&mut engine, &batch, &Rates::new(0.0))
             }
         }
     }
 }
 
-fn norm_of(
-    engine: &mut dyn Engine,
-    step: impl FnOnce(&mut dyn Engine) -> Result<Vec<gnp::tensor::Tensor>>,
-) -> Result<f64> {
+/// All of the data in one batch.
+fn whole(data: &Feed<'_>) -> Result<Vec<Tensor>> {
+    let rows: Vec<usize> = (0..data.data().len()).collect();
+    data.batch(&rows)
+}
+
+fn norm_of(engine: &mut dyn Engine, batch: &[Tensor], rates: &Rates) -> Result<f64> {
     let index = engine.step_outputs().iter().position(|output| output == GRAD_NORM);
-    let outputs = step(engine)?;
+    let outputs = engine.step(batch, rates)?;
     let norm = index.and_then(|index| outputs.get(index)?.to_scalar());
     norm.map(f64::from).ok_or_else(|| Error::internal(format!("the graph does not return {GRAD_NORM}")))
 }

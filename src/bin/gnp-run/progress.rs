@@ -1,7 +1,6 @@
 //! What is seen of a run while it goes on: a line that moves where standard error is a terminal, and a table of epochs.
 
-use gnp::report::{EpochReport, Event, StepReport};
-use gnp::report::{NUMBERS, duration, number, percent, sharpness};
+use gnp::report::{EpochReport, Event, Measure, StepReport, duration, number, numbers, percent, shown};
 use gnp::{Error, Result, cli};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::path::Path;
@@ -17,7 +16,7 @@ pub struct Display {
     /// Means over the epoch so far.
     means: Means,
     /// The columns of the table of epochs, decided by the first.
-    columns: Vec<&'static Column>,
+    columns: Vec<Column>,
     last: Option<EpochReport>,
     /// The first epoch with the smallest test error, or test loss where errors are not known.
     best: Option<EpochReport>,
@@ -60,7 +59,7 @@ impl Display {
         }
         self.means.add(report);
         self.bar.set_prefix(format!("epoch {}/{}", report.epoch, self.epochs));
-        self.bar.set_message(self.means.line(report));
+        self.bar.set_message(self.means.line());
         self.bar.set_position(report.step);
     }
 
@@ -77,8 +76,8 @@ impl Display {
         }
         let mut text = String::new();
         if self.columns.is_empty() {
-            let is_shown = |column: &&Column| column.is_shown(report, self.has_test);
-            self.columns = COLUMNS.iter().filter(is_shown).collect();
+            self.columns = columns();
+            self.columns.retain(|column| column.is_shown(report, self.has_test));
             text = heading(&self.columns, self.epochs);
         }
         text += &row(&self.columns, report, self.epochs, is_best);
@@ -101,57 +100,72 @@ impl Means {
     }
 
     /// The most important first: what does not fit into the terminal is cut off.
-    fn line(&self, report: &StepReport) -> String {
+    fn line(&self) -> String {
         let means = self.means.measures();
         let speed = (self.means.samples() as f64 / self.seconds).round();
-        let parts = [
-            Some(format!("loss {:.4}", means.loss)),
-            means.error.map(|error| format!("error {}", percent(error.into()))),
-            Some(format!("{} samples/s", number(speed))),
-            means.grad_norm.map(|norm| format!("‖∇L‖ {}", number(norm.into()))),
-            sharpness(&means).map(|difference| format!("sharpness {}", number(difference.into()))),
-            Some(format!("lr {}", number(report.measures.learning_rate.into()))),
-        ];
-        parts.into_iter().flatten().collect::<Vec<_>>().join("  ")
+        let told = shown(|measure| measure.console, |console| console.place).into_iter().filter_map(|(measure, at)| {
+            Some((at.place, format!("{} {}", at.name, measure.console_text(measure.of(&means)?))))
+        });
+        let mut parts: Vec<(u8, String)> = told.chain([(SPEED, format!("{} samples/s", number(speed)))]).collect();
+        parts.sort_by_key(|(place, _)| *place);
+        parts.into_iter().map(|(_, part)| part).collect::<Vec<_>>().join("  ")
     }
 }
 
+/// Where the speed stands in the line, among the places of measures.
+const SPEED: u8 = 3;
+
 /// A column of the table of epochs.
 struct Column {
+    place: u8,
     head: &'static str,
     width: usize,
-    value: fn(&EpochReport) -> Option<String>,
+    value: Source,
     /// Whether it is of the test set, which may not be evaluated after each epoch.
     is_test: bool,
 }
 
-impl Column {
-    const fn new(head: &'static str, width: usize, value: fn(&EpochReport) -> Option<String>) -> Self {
-        Self { head, width, value, is_test: false }
-    }
+/// Where the values of a column come from.
+enum Source {
+    Measure(&'static Measure),
+    Epoch(fn(&EpochReport) -> Option<String>),
+}
 
-    const fn of_test(head: &'static str, width: usize, value: fn(&EpochReport) -> Option<String>) -> Self {
-        Self { head, width, value, is_test: true }
+impl Column {
+    fn value(&self, epoch: &EpochReport) -> Option<String> {
+        match self.value {
+            Source::Measure(measure) => measure.of(&epoch.measures).map(|value| measure.console_text(value)),
+            Source::Epoch(value) => value(epoch),
+        }
     }
 
     /// Whether a table has it whose first epoch is `first`.
     fn is_shown(&self, first: &EpochReport, has_test: bool) -> bool {
-        (self.value)(first).is_some() || (self.is_test && has_test && first.test_loss.is_none())
+        self.value(first).is_some() || (self.is_test && has_test && first.test_loss.is_none())
     }
 }
 
-const COLUMNS: [Column; 8] = [
-    Column::new("loss", 8, |epoch| Some(format!("{:.4}", epoch.measures.loss))),
-    Column::new("error", 8, |epoch| epoch.measures.error.map(|error| percent(error.into()))),
-    Column::of_test("test loss", 9, |epoch| epoch.test_loss.map(|loss| format!("{loss:.4}"))),
-    Column::of_test("test error", 10, |epoch| epoch.test_error.map(percent)),
-    Column::new("‖∇L‖", 8, |epoch| epoch.measures.grad_norm.map(|norm| number(norm.into()))),
-    Column::new("sharpness", 9, |epoch| sharpness(&epoch.measures).map(|difference| number(difference.into()))),
-    Column::new("samples/s", 9, |epoch| Some(number(epoch.examples_per_second.round()))),
-    Column::new("time", 12, |epoch| Some(duration(epoch.seconds))),
-];
+/// The columns of measures, and those of evaluations, speed and time among them.
+fn columns() -> Vec<Column> {
+    let of_epoch =
+        |place, head, width, value, is_test| Column { place, head, width, value: Source::Epoch(value), is_test };
+    let others = [
+        of_epoch(3, "test loss", 9, |epoch| epoch.test_loss.map(|loss| format!("{loss:.4}")), true),
+        of_epoch(4, "test error", 10, |epoch| epoch.test_error.map(percent), true),
+        of_epoch(u8::MAX - 1, "samples/s", 9, |epoch| Some(number(epoch.examples_per_second.round())), false),
+        of_epoch(u8::MAX, "time", 12, |epoch| Some(duration(epoch.seconds)), false),
+    ];
+    let measures = shown(|measure| measure.console, |console| console.place).into_iter();
+    let measures = measures.filter_map(|(measure, at)| {
+        let (place, head, width) = (at.place, at.name, at.width?);
+        Some(Column { place, head, width, value: Source::Measure(measure), is_test: false })
+    });
+    let mut columns: Vec<Column> = measures.chain(others).collect();
+    columns.sort_by_key(|column| column.place);
+    columns
+}
 
-fn heading(columns: &[&Column], epochs: u64) -> String {
+fn heading(columns: &[Column], epochs: u64) -> String {
     let line = columns.iter().fold(format!("{:>1$}", "epoch", count_width(epochs)), |line, column| {
         line + &format!("  {:>1$}", column.head, column.width)
     });
@@ -159,10 +173,10 @@ fn heading(columns: &[&Column], epochs: u64) -> String {
 }
 
 /// An epoch; a star marks the best so far.
-fn row(columns: &[&Column], report: &EpochReport, epochs: u64, is_best: bool) -> String {
+fn row(columns: &[Column], report: &EpochReport, epochs: u64, is_best: bool) -> String {
     let epoch = format!("{}/{epochs}", report.epoch);
     let line = columns.iter().fold(format!("{epoch:>0$}", count_width(epochs)), |line, column| {
-        let value = (column.value)(report).unwrap_or_else(|| "–".into());
+        let value = column.value(report).unwrap_or_else(|| "–".into());
         line + &format!("  {value:>0$}", column.width)
     });
     line + if is_best { " *\n" } else { "\n" }
@@ -179,11 +193,11 @@ fn result(last: &EpochReport, best: Option<&EpochReport>) -> String {
         .filter_map(|(name, epoch)| epoch.map(|epoch| (format!("{name} (epoch {})", epoch.epoch), epoch)))
         .collect();
     let mut table = cli::table([""].into_iter().chain(columns.iter().map(|(head, _)| head.as_str())));
-    for (name, value) in NUMBERS {
-        let values: Vec<_> = columns.iter().map(|(_, epoch)| value(epoch)).collect();
+    for number in numbers() {
+        let values: Vec<_> = columns.iter().map(|(_, epoch)| number.of(epoch)).collect();
         if values.iter().any(Option::is_some) {
             let values = values.into_iter().map(|value| value.unwrap_or_else(|| "–".into()));
-            table.add_row([name.to_owned()].into_iter().chain(values));
+            table.add_row([number.name.to_owned()].into_iter().chain(values));
         }
     }
     format!("\n{table}\n")
@@ -202,7 +216,7 @@ mod tests {
     #[test]
     fn columns_are_aligned_and_only_what_is_known_has_one() {
         let first = epoch(1, Some(0.0625));
-        let columns: Vec<_> = COLUMNS.iter().filter(|column| column.is_shown(&first, true)).collect();
+        let columns: Vec<_> = columns().into_iter().filter(|column| column.is_shown(&first, true)).collect();
         let table =
             heading(&columns, 10) + &row(&columns, &first, 10, true) + &row(&columns, &epoch(10, None), 10, false);
         let lines: Vec<_> = table.lines().collect();
@@ -215,7 +229,7 @@ mod tests {
     fn test_columns_wait_for_the_first_evaluation() {
         let first = EpochReport { test_loss: None, ..epoch(1, None) };
         let heads = |has_test| {
-            let shown = COLUMNS.iter().filter(|column| column.is_shown(&first, has_test));
+            let shown = columns().into_iter().filter(|column| column.is_shown(&first, has_test));
             shown.map(|column| column.head).filter(|head| head.starts_with("test")).collect::<Vec<_>>()
         };
         assert_eq!(heads(true), ["test loss", "test error"]);
@@ -232,9 +246,8 @@ mod tests {
         };
         let mut means = Means::default();
         means.add(&step(1.0, 1.0, 64));
-        let last = step(4.0, 1.0, 32);
-        means.add(&last);
-        assert_eq!(means.line(&last), "loss 2.0000  48 samples/s  lr 0.1");
+        means.add(&step(4.0, 1.0, 32));
+        assert_eq!(means.line(), "loss 2.0000  48 samples/s  lr 0.1");
     }
 
     #[test]

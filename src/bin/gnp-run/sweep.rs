@@ -5,8 +5,8 @@ use crate::train;
 use comfy_table::Table;
 use gnp::cli::arguments::bounded::{THREADS, at_most};
 use gnp::experiment::sweep::{self, Arm, ArmSummary, Estimate, Point, Summary, Sweep, SweepObserver, grid};
-use gnp::experiment::{Experiment, Kind, Overview};
-use gnp::report::Event;
+use gnp::experiment::{Kind, Overview, Run};
+use gnp::report::{Event, Unit, shown};
 use gnp::{Error, Result, cli, files};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::ffi::OsString;
@@ -64,10 +64,10 @@ pub struct Arguments {
 pub fn run(arguments: &Arguments) -> Result<()> {
     let common = arguments.line(&[])?;
     let shared = train::parse(common.iter().cloned())?;
-    let is_artifact = Kind::of(&shared.model)? == Kind::Artifacts;
-    let radii = match (&*arguments.r, &shared.step) {
+    let is_artifact = Kind::of(&shared.model.path)? == Kind::Artifacts;
+    let radii = match (&*arguments.r, &shared.model.step) {
         ([], Some(step)) => vec![step.penalty.r],
-        ([], None) => vec![shared.config.r.unwrap_or(0.1)],
+        ([], None) => vec![shared.training.r.unwrap_or(0.1)],
         (given, _) => given.to_vec(),
     };
     let mut arms = grid(&radii, &arguments.alpha)?;
@@ -84,19 +84,19 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let sweep = Sweep { arms, seeds: (0..arguments.seeds).collect(), jobs, folder };
     sweep.validate()?;
 
-    let experiment = |arm: usize, seed: u64| -> Result<Experiment> {
+    let of = |arm: usize, seed: u64| -> Result<Run> {
         let mut line = arguments.line(&flags[arm])?;
         line.push(format!("--seed={seed}").into());
         if !arguments.keep_weights && !is_artifact {
             line.push("--init=shuffle".into());
         }
-        let mut experiment = train::parse(line)?;
-        experiment.threads.get_or_insert(NonZero::<u16>::MIN);
-        Ok(experiment)
+        let mut run = train::parse(line)?;
+        run.engine.threads.get_or_insert(NonZero::<u16>::MIN);
+        Ok(run)
     };
     stop_on_ctrl_c(false)?;
-    let display = Display::new(&sweep, &experiment)?;
-    let results = sweep::run(&sweep, &experiment, &display, &STOP);
+    let display = Display::new(&sweep, &of)?;
+    let results = sweep::run(&sweep, &of, &display, &STOP);
     display.bar.finish_and_clear();
     let Some(results) = results? else {
         return cli::print(format!(
@@ -153,10 +153,10 @@ struct Display {
 }
 
 impl Display {
-    fn new(sweep: &Sweep, experiment: &dyn Fn(usize, u64) -> Result<Experiment>) -> Result<Self> {
+    fn new(sweep: &Sweep, of: &dyn Fn(usize, u64) -> Result<Run>) -> Result<Self> {
         let mut epochs_of = Vec::new();
         for (index, arm) in sweep.arms.iter().enumerate() {
-            epochs_of.push((arm.name.clone(), experiment(index, 0)?.config.epochs));
+            epochs_of.push((arm.name.clone(), of(index, 0)?.training.epochs));
         }
         let epochs = epochs_of.iter().map(|(_, epochs)| epochs).sum::<u64>() * sweep.seeds.len() as u64;
         let style = ProgressStyle::with_template("{wide_bar} {pos}/{len} epochs  {eta} left\n{wide_msg}")
@@ -241,30 +241,36 @@ fn report(summary: &Summary, folder: &Path, has_figure: bool) -> String {
 
 fn table(summary: &Summary) -> Table {
     let difference = format!("less {}", summary.baseline);
-    let mut table =
-        cli::table(["", "test error", &difference, "‖∇L‖", "sharpness", "training error", "training loss", "time"]);
+    let measures = shown(|measure| measure.sweep, |column| column.place);
+    let heads = measures.iter().map(|(_, column)| column.name);
+    let mut table = cli::table(["", "test error", &difference].into_iter().chain(heads).chain(["time"]));
     for arm in &summary.arms {
-        let ArmSummary { test_error, difference, grad_norm, sharpness, error, loss, seconds, .. } = arm;
+        let ArmSummary { test_error, difference, seconds, .. } = arm;
         let interval = |difference: &Estimate| {
             let margin = difference.margin(LEVEL).map(|m| format!(" ± {:.2}", 100.0 * m)).unwrap_or_default();
             format!("{:+.2}{margin}", 100.0 * difference.mean)
         };
-        table.add_row([
+        let first = [
             arm.name.clone(),
-            shown(test_error, |value| format!("{:.2}", 100.0 * value), " %"),
+            written(test_error, Unit::Percent, true),
             difference.as_ref().map(interval).unwrap_or_default(),
-            shown(grad_norm, |value| format!("{value:.4}"), ""),
-            sharpness.map(|estimate| format!("{:.4}", estimate.mean)).unwrap_or_default(),
-            error.map(|estimate| format!("{:.2} %", 100.0 * estimate.mean)).unwrap_or_default(),
-            loss.map(|estimate| format!("{:.4}", estimate.mean)).unwrap_or_default(),
-            seconds.map(|estimate| format!("{:.1} s", estimate.mean)).unwrap_or_default(),
-        ]);
+        ];
+        let of_arm = measures
+            .iter()
+            .map(|(measure, column)| written(&arm.measures.get(measure.name), measure.unit, column.with_error));
+        let time = seconds.map(|estimate| format!("{:.1} s", estimate.mean)).unwrap_or_default();
+        table.add_row(first.into_iter().chain(of_arm).chain([time]));
     }
     table
 }
 
-fn shown(estimate: &Option<Estimate>, number: impl Fn(f64) -> String, unit: &str) -> String {
+/// A mean, and its standard error where `with_error` says so; nothing where it is not known.
+fn written(estimate: &Option<Estimate>, unit: Unit, with_error: bool) -> String {
     let Some(Estimate { mean, standard_error, .. }) = estimate else { return String::new() };
-    let error = standard_error.map(|error| format!(" ± {}", number(error))).unwrap_or_default();
-    format!("{}{error}{unit}", number(*mean))
+    let (number, end): (fn(f64) -> String, _) = match unit {
+        Unit::Number => (|value| format!("{value:.4}"), ""),
+        Unit::Percent => (|value| format!("{:.2}", 100.0 * value), " %"),
+    };
+    let error = standard_error.filter(|_| with_error).map(|error| format!(" ± {}", number(error))).unwrap_or_default();
+    format!("{}{error}{end}", number(*mean))
 }

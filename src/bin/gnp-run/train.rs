@@ -5,17 +5,20 @@ use crate::progress::Display;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, value_parser};
 use gnp::cli::arguments::bounded::{LARGE, MANY, at_most, threads};
 use gnp::cli::arguments::named::named;
-use gnp::cli::arguments::{CheckpointArguments, DataArguments, PenaltyArguments, ScheduleArguments, StepArguments};
+use gnp::cli::arguments::{
+    CheckpointArguments, DataArguments, Given, InvocationArguments, PenaltyArguments, ScheduleArguments, StepArguments,
+};
 use gnp::cli::{CopyingBar, config_file, describe};
-use gnp::engine::Device;
+use gnp::engine::{Device, EngineKind};
 use gnp::experiment::{
-    Configuration, EngineKind, Existing, Experiment, Init, Kind, Notice, Observer, Outcome, Overview,
-    run as run_experiment,
+    Configuration, EngineSettings, Existing, Init, Kind, ModelSettings, Notice, Observer, Outcome, OutputSettings,
+    Overview, Run, run as run_one,
 };
 use gnp::named::Named as _;
 use gnp::onnx::{Copying, ExternalData};
+use gnp::penalty::Warmup;
 use gnp::report::Event;
-use gnp::train::{Config, Ended, Span};
+use gnp::train::{Ended, Span, TrainingSettings};
 use gnp::{Error, Result, cli, escaped, files};
 use std::ffi::OsString;
 use std::num::NonZero;
@@ -60,9 +63,9 @@ pub struct Arguments {
     #[command(flatten)]
     schedule: ScheduleArguments,
     #[command(flatten)]
-    penalty: PenaltyArguments,
+    penalty: Given<PenaltyArguments>,
     #[command(flatten)]
-    step: StepArguments,
+    step: Given<StepArguments>,
     #[command(flatten)]
     checkpoint: CheckpointArguments,
 
@@ -75,23 +78,8 @@ pub struct Arguments {
     /// Folder for metrics, checkpoints, the report and the result [default: runs/ and the name of MODEL]
     #[arg(long, value_name = "FOLDER", help_heading = "Output")]
     out: Option<PathBuf>,
-    /// Go on with the run in the output folder, at the very batch where it was stopped
-    ///
-    /// The other options must be as they were; --epochs may change where the schedule is constant or stepped. The
-    /// result is that of a run that was never stopped, to the bit on one machine; random draws (Dropout) go on where
-    /// they were. A run that diverged goes on from its last good weights, and rates may change: --lr, the schedule,
-    /// --r, --alpha.
-    #[arg(long, help_heading = "Output")]
-    resume: bool,
-    /// Replace the run in the output folder
-    #[arg(long, conflicts_with = "resume", help_heading = "Output")]
-    force: bool,
-    /// Print nothing but errors
-    #[arg(short, long, help_heading = "Output")]
-    quiet: bool,
-    /// Say what is used: runtime, data, model
-    #[arg(short, long, conflicts_with = "quiet", help_heading = "Output")]
-    verbose: bool,
+    #[command(flatten)]
+    invocation: InvocationArguments,
 
     /// What to train with
     #[arg(long, value_parser = named::<EngineKind>(), default_value = EngineKind::Auto.name(), help_heading = "Engine")]
@@ -115,19 +103,19 @@ fn assignment(text: &str) -> Result<(String, f32), String> {
 }
 
 pub fn run(arguments: &Arguments, configuration: Configuration) -> Result<()> {
-    let experiment = arguments.experiment(configuration)?;
+    let settings = arguments.settings(configuration)?;
     if let Some(output) = &arguments.output {
         let others = [arguments.config.as_deref(), arguments.step.class_weights_file()];
         files::ensure_no_input(output, others.into_iter().flatten())?;
     }
-    let folder = experiment.folder.clone();
-    stop_on_ctrl_c(arguments.quiet)?;
-    let (quiet, verbose) = (arguments.quiet, arguments.verbose);
+    let folder = settings.output.folder.clone();
+    stop_on_ctrl_c(arguments.invocation.quiet)?;
+    let (quiet, verbose) = (arguments.invocation.quiet, arguments.invocation.verbose);
     if verbose {
         cli::name_libraries();
     }
     let mut console = Console { quiet, verbose, display: None, copying: CopyingBar::new(quiet) };
-    let outcome = run_experiment(experiment, &mut console, &STOP);
+    let outcome = run_one(settings, &mut console, &STOP);
     if let Some(display) = &console.display {
         display.finish();
     }
@@ -143,7 +131,7 @@ struct RunLine {
 }
 
 /// The run that a command line asks for, without the program's name; it may have a `--config`.
-pub fn parse(line: impl IntoIterator<Item = OsString>) -> Result<Experiment> {
+pub fn parse(line: impl IntoIterator<Item = OsString>) -> Result<Run> {
     let command = RunLine::command();
     let line = config_file::expand(&command, std::iter::once("gnp-run".into()).chain(line).collect())?;
     let usage = |error: clap::Error| {
@@ -153,79 +141,81 @@ pub fn parse(line: impl IntoIterator<Item = OsString>) -> Result<Experiment> {
     };
     let matches = command.clone().try_get_matches_from(line).map_err(usage)?;
     let arguments = RunLine::from_arg_matches(&matches).map_err(usage)?.arguments;
-    arguments.experiment(config_file::resolved(&command, &matches))
+    arguments.settings(config_file::resolved(&command, &matches))
 }
 
 impl Arguments {
     /// The run that is asked for.
-    fn experiment(&self, configuration: Configuration) -> Result<Experiment> {
+    fn settings(&self, configuration: Configuration) -> Result<Run> {
         let missing =
             || Error::input("nothing to train").help("name a model or a folder of artifacts, --data and --epochs");
-        let model = self.model.clone().ok_or_else(missing)?;
-        let seed = self.seed.into();
-        let step = match Kind::of(&model)? {
+        let path = self.model.clone().ok_or_else(missing)?;
+        let kind = Kind::of(&path)?;
+        if let Some(flag) = self.first_of_no_use(kind) {
+            return Err(Error::input(format!("{flag} is of no use: the training is in the model already"))
+                .in_file(path)
+                .help("give it to gnp-rewrite, or to gnp-run with the ordinary model"));
+        }
+        let step = match kind {
             Kind::Forward => Some(self.step.options(self.penalty.penalty()?, self.schedule.lr())?),
-            kind => match self.first_of_no_use(kind) {
-                None => None,
-                Some(flag) => {
-                    return Err(Error::input(format!("{flag} is of no use: the training is in the model already"))
-                        .in_file(model)
-                        .help("give it to gnp-rewrite, or to gnp-run with the ordinary model"));
-                }
-            },
+            Kind::Step | Kind::Artifacts => None,
         };
-        Ok(Experiment {
-            forward: self.forward.clone(),
-            step,
-            init: self.init,
-            data: self.data.options(seed)?,
-            preparation: self.data.preparation(seed),
-            label_noise: self.data.label_noise(),
-            config: self.config(self.epochs.ok_or_else(missing)?)?,
-            learning_rate: self.schedule.lr(),
-            gr_warmup: self.step.gr_warmup(),
-            gr_warmup_length: match self.schedule.gr_warmup_length()? {
-                None => self.step.gr_warmup_steps().map(|steps| Span::Steps(steps.into())),
-                length => length,
+        Ok(Run {
+            data: self.data.settings()?,
+            training: self.training(kind, self.epochs.ok_or_else(missing)?)?,
+            engine: EngineSettings {
+                engine: self.engine.into(),
+                device: self.device,
+                ort_lib: self.ort_lib.clone(),
+                threads: self.threads,
             },
-            policy: self.checkpoint.policy(),
-            engine: self.engine,
-            device: self.device,
-            ort_lib: self.ort_lib.clone(),
-            threads: self.threads,
-            folder: self.out.clone().unwrap_or_else(|| default_out(&model)),
-            existing: match (self.resume, self.force) {
-                (true, _) => Existing::Resume,
-                (_, true) => Existing::Replace,
-                _ => Existing::Refuse,
+            output: OutputSettings {
+                folder: self.out.clone().unwrap_or_else(|| default_out(&path)),
+                existing: match (self.invocation.resume, self.invocation.force) {
+                    (true, _) => Existing::Resume,
+                    (_, true) => Existing::Replace,
+                    _ => Existing::Refuse,
+                },
+                file: self.output.clone(),
+                external_data: self.external_data,
+                configuration: Some(configuration),
             },
-            output: self.output.clone(),
-            external_data: self.external_data,
-            configuration: Some(configuration),
-            model,
+            model: ModelSettings { path, forward: self.forward.clone(), step, init: self.init },
+            seed: self.seed.into(),
         })
     }
 
     /// The first flag that is given and means nothing for what is rewritten already.
-    fn first_of_no_use(&self, kind: Kind) -> Option<&'static str> {
-        // The penalty of artifacts with an input for it can be warmed up by what it is fed.
-        let given = self.step.first_given().filter(|flag| !(kind == Kind::Artifacts && *flag == "--gr-warmup"));
-        given.or(self.penalty.first_fixed())
+    fn first_of_no_use(&self, kind: Kind) -> Option<&str> {
+        // r and α are fed; the penalty of artifacts with an input for it can be warmed up by what it is fed.
+        let fed: &[&str] = match kind {
+            Kind::Forward => return None,
+            Kind::Step => &["--r", "--alpha"],
+            Kind::Artifacts => &["--r", "--alpha", "--gr-warmup", "--gr-warmup-steps"],
+        };
+        self.step.flags().chain(self.penalty.flags()).find(|flag| !fed.contains(flag))
     }
 
-    fn config(&self, epochs: u64) -> Result<Config> {
-        Ok(Config {
+    /// How the model is trained. A step model that is made for the run has its rates in it.
+    fn training(&self, kind: Kind, epochs: u64) -> Result<TrainingSettings> {
+        let is_made = kind == Kind::Forward;
+        Ok(TrainingSettings {
             epochs,
             batch_size: self.batch_size,
             drop_last: self.drop_last,
+            learning_rate: self.schedule.lr().filter(|_| !is_made),
             schedule: self.schedule.schedule()?,
             warmup: self.schedule.warmup(),
-            seed: self.seed.into(),
-            r: self.penalty.r(),
-            alpha: self.penalty.alpha(),
+            r: self.penalty.r().filter(|_| !is_made),
+            alpha: self.penalty.alpha().filter(|_| !is_made),
             hybrid: self.schedule.hybrid(),
+            penalty_warmup: if is_made { Warmup::None } else { self.step.gr_warmup() },
+            penalty_warmup_length: match self.schedule.gr_warmup_length()? {
+                None => self.step.gr_warmup_steps().map(|steps| Span::Steps(steps.into())),
+                length => length,
+            },
             others: self.set.iter().cloned().collect(),
-            ..Config::default()
+            checkpoints: self.checkpoint.policy(),
         })
     }
 }

@@ -3,7 +3,8 @@
 use super::bounded::{LARGE, THREADS, at_most};
 use super::named::named;
 use crate::data::augment::{Augmentation, ImageAugmentation};
-use crate::data::{Normalize, Options, Preparation};
+use crate::data::{DataSource, Normalize, Preparation};
+use crate::experiment::DataSettings;
 use crate::{Error, Result};
 use clap::Args;
 use std::num::NonZero;
@@ -88,14 +89,18 @@ enum NormalizeBy {
 }
 
 impl DataArguments {
-    /// Which data are loaded; `seed` decides what is split off and what of it is used.
+    /// What a model is trained on.
     ///
     /// # Errors
-    /// Where none are named.
-    pub fn options(&self, seed: u64) -> Result<Options> {
+    /// Where no data are named.
+    pub fn settings(&self) -> Result<DataSettings> {
+        Ok(DataSettings { source: self.source()?, preparation: self.preparation(), label_noise: self.label_noise })
+    }
+
+    fn source(&self) -> Result<DataSource> {
         let train =
             self.data.clone().ok_or_else(|| Error::input("no data to train on").help("name them with --data"))?;
-        Ok(Options {
+        Ok(DataSource {
             train,
             test: self.test_data.clone(),
             labels: self.labels.clone(),
@@ -104,12 +109,11 @@ impl DataArguments {
             train_samples: self.train_samples,
             features: self.features.clone(),
             targets: self.target.clone(),
-            seed,
+            ..DataSource::default()
         })
     }
 
-    /// How samples are prepared; `seed` decides what is random.
-    pub fn preparation(&self, seed: u64) -> Preparation {
+    fn preparation(&self) -> Preparation {
         let normalize = match self.normalize {
             Some(NormalizeBy::Data) => Normalize::Data,
             _ if self.mean.is_empty() && self.std.is_empty() => Normalize::None,
@@ -126,14 +130,8 @@ impl DataArguments {
                 cutmix: self.cutmix,
                 ..Augmentation::default()
             },
-            seed,
             workers: self.workers,
         }
-    }
-
-    /// The fraction of the training labels that is redrawn.
-    pub fn label_noise(&self) -> f64 {
-        self.label_noise
     }
 }
 
@@ -155,15 +153,15 @@ mod tests {
     #[test]
     fn lists_are_split_at_commas() {
         let data = parse("--data t.csv --target a,b --features c --mean -0.5,0.25 --std 2").unwrap();
-        let options = data.options(7).unwrap();
-        assert_eq!((options.targets.join(" "), options.features.len(), options.seed), ("a b".to_owned(), 1, 7));
+        let options = data.source().unwrap();
+        assert_eq!((options.targets.join(" "), options.features.len()), ("a b".to_owned(), 1));
         let expected = Normalize::By { mean: vec![-0.5, 0.25], std: vec![2.0] };
-        assert_eq!(data.preparation(0).normalize, expected);
+        assert_eq!(data.preparation().normalize, expected);
     }
 
     #[test]
     fn a_part_of_the_training_data() {
-        let of = |words: &str| parse(words).unwrap().options(7).unwrap();
+        let of = |words: &str| parse(words).unwrap().source().unwrap();
         assert_eq!(of("--data t.npz").train_samples, None);
         let some = of("--data t.npz --test-split 0.1 --train-samples 500");
         assert_eq!((some.test_split, some.train_samples), (Some(0.1), Some(500)));
@@ -171,13 +169,13 @@ mod tests {
 
     #[test]
     fn by_default_nothing_is_done() {
-        assert_eq!(parse("--data t.npz").unwrap().preparation(0), Preparation::default());
+        assert_eq!(parse("--data t.npz").unwrap().preparation(), Preparation::default());
         let data = parse("--data t.npz --augment autoaugment --cutout 8 --normalize data --workers 3").unwrap();
-        let preparation = data.preparation(0);
+        let preparation = data.preparation();
         assert_eq!(preparation.augmentation.image, ImageAugmentation::AutoAugment);
         assert_eq!((preparation.augmentation.cutout, preparation.normalize), (Some(8), Normalize::Data));
         assert_eq!(preparation.workers.map(NonZero::get), Some(3));
-        let crops = parse("--data t.npz --augment random-resized-crop").unwrap().preparation(0);
+        let crops = parse("--data t.npz --augment random-resized-crop").unwrap().preparation();
         assert_eq!(crops.augmentation.image, ImageAugmentation::RandomResizedCrop);
     }
 

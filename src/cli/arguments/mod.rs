@@ -3,6 +3,8 @@
 pub mod bounded;
 mod checkpoint;
 mod data;
+mod given;
+mod invocation;
 pub mod named;
 mod penalty;
 mod schedule;
@@ -10,6 +12,8 @@ mod step;
 
 pub use checkpoint::CheckpointArguments;
 pub use data::DataArguments;
+pub use given::Given;
+pub use invocation::InvocationArguments;
 pub use penalty::PenaltyArguments;
 pub use schedule::ScheduleArguments;
 pub use step::StepArguments;

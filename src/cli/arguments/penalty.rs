@@ -52,13 +52,6 @@ impl PenaltyArguments {
         Ok(Penalty { r, alpha, mix, perturb })
     }
 
-    /// The first of the arguments that is given and cannot change any more once a model is rewritten.
-    pub fn first_fixed(&self) -> Option<&'static str> {
-        let given =
-            [("--lambda", self.lambda.is_some()), ("--mix", self.mix.is_some()), ("--perturb", self.perturb.is_some())];
-        given.into_iter().find_map(|(name, is_given)| is_given.then_some(name))
-    }
-
     /// r, where it is given.
     pub fn r(&self) -> Option<f32> {
         self.r

@@ -298,43 +298,4 @@ impl StepArguments {
     pub fn gr_warmup_steps(&self) -> Option<u32> {
         self.gr_warmup_steps
     }
-
-    /// The first of these arguments that is given: they mean nothing for a training artifact.
-    pub fn first_given(&self) -> Option<&'static str> {
-        let given = [
-            ("--loss", self.loss.is_some()),
-            ("--logits", self.logits.is_some()),
-            ("--loss-output", self.loss_output.is_some()),
-            ("--label-smoothing", self.label_smoothing.is_some()),
-            ("--class-axis", self.class_axis.is_some()),
-            ("--ignore-index", self.ignore_index.is_some()),
-            ("--class-weights", !self.class_weights.is_empty()),
-            ("--class-weights-file", self.class_weights_file.is_some()),
-            ("--pos-weight", !self.pos_weight.is_empty()),
-            ("--l2", self.l2.is_some()),
-            ("--train", !self.train.is_empty()),
-            ("--also-train", !self.also_train.is_empty()),
-            ("--freeze", !self.freeze.is_empty()),
-            ("--tie", !self.tie.is_empty()),
-            ("--untie", !self.untie.is_empty()),
-            ("--batch-norm", self.batch_norm.is_some()),
-            ("--dropout", self.dropout.is_some()),
-            ("--random", self.random.is_some()),
-            ("--straight-through", self.straight_through.is_some()),
-            ("--dim", !self.dim.is_empty()),
-            ("--rename", !self.rename.is_empty()),
-            ("--max-nodes", self.max_nodes.is_some()),
-            ("--max-constant-bytes", self.max_constant_bytes.is_some()),
-            ("--max-depth", self.max_depth.is_some()),
-            ("--optimizer", self.optimizer.is_some()),
-            ("--momentum", self.momentum.is_some()),
-            ("--weight-decay", self.weight_decay.is_some()),
-            ("--decay", self.decay.is_some()),
-            ("--lr-scale", !self.lr_scale.is_empty()),
-            ("--decay-scale", !self.decay_scale.is_empty()),
-            ("--clip-norm", self.clip_norm.is_some()),
-            ("--gr-warmup", self.gr_warmup.is_some()),
-        ];
-        given.into_iter().find_map(|(name, is_given)| is_given.then_some(name))
-    }
 }

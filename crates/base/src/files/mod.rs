@@ -4,8 +4,10 @@
 //! A named pipe never ends, a device may do anything when it is opened, and what a symbolic link leads to is not what
 //! was named. So these are refused, before they are opened or replaced.
 
+mod durable;
 mod staging;
 
+pub use durable::{put_in_place, sync_folder};
 pub use staging::Staging;
 
 use crate::{Error, Result};

@@ -4,25 +4,24 @@
 //! next, in the memory that the device computed them in. [`OrtTraining`](super::OrtTraining) shares what lies beneath.
 
 pub(crate) mod api;
-pub(crate) mod options;
+mod copying;
 mod session;
+pub(crate) mod session_options;
 pub(crate) mod value;
 mod weights;
 
-pub use options::Options;
-
 use super::runtime::Runtime;
-use super::step_model::{EvalModel, read_names};
-use super::{Device, Engine, Rates, State, StepEngine, StepModel};
+use super::step_model::{EvalModel, no_evaluation, read_names};
+use super::{Device, Engine, EngineOptions, Rates, State, StepEngine, StepModel};
 use api::Api;
+use copying::copying_model;
 use foldhash::HashSet;
 use gnp_base::{Error, Result};
 use gnp_model::onnx::Model;
-use gnp_model::onnx::proto::{GraphProto, ModelProto, NodeProto, OperatorSetIdProto, ValueInfoProto};
 use gnp_tensor::{NotFinite, Port, Tensor, check_batch, finite};
-use options::SessionOptions;
 use prost::Message as _;
 use session::{Memory, Session, c_names};
+use session_options::SessionOptions;
 use std::ffi::CString;
 use std::path::Path;
 use value::Value;
@@ -87,7 +86,7 @@ impl Ort {
     /// # Errors
     /// Where the runtime does not load, has no provider for the device, or is not the process's; where `step` is no
     /// step model, or `eval` does not fit it; where the runtime refuses either.
-    pub fn load(runtime: &Runtime, step: &Model, eval: Option<&Model>, options: &Options) -> Result<Self> {
+    pub fn load(runtime: &Runtime, step: &Model, eval: Option<&Model>, options: &EngineOptions) -> Result<Self> {
         let api = Api::load(runtime)?;
         let model = StepModel::recognise(step)?;
         let session_options = SessionOptions::new(api, runtime, options)?;
@@ -108,7 +107,7 @@ impl Ort {
     ///
     /// # Errors
     /// As [`Ort::load`].
-    pub fn load_file(runtime: &Runtime, step: &Model, options: &Options) -> Result<Self> {
+    pub fn load_file(runtime: &Runtime, step: &Model, options: &EngineOptions) -> Result<Self> {
         let api = Api::load(runtime)?;
         let model = StepModel::recognise(step)?;
         let session_options = SessionOptions::new(api, runtime, options)?;
@@ -123,7 +122,7 @@ impl Ort {
         step: Session,
         eval: Option<Eval>,
         session_options: SessionOptions,
-        options: &Options,
+        options: &EngineOptions,
     ) -> Result<Self> {
         let mut engine = Self {
             memory: Memory::of(api, options.device)?,
@@ -281,10 +280,6 @@ impl StepEngine for Ort {
     }
 }
 
-pub(super) fn no_evaluation() -> Error {
-    Error::input("there is no evaluation model").help("name one, or evaluate with another program")
-}
-
 /// The step model without the parts of the state that its graph does not read: ONNX Runtime takes no value for them.
 fn without_unread(step: &Model, model: &StepModel) -> Model {
     let read = read_names(step);
@@ -294,32 +289,4 @@ fn without_unread(step: &Model, model: &StepModel) -> Model {
     rest.graph.input.retain(|input| !unread.contains(input.name()));
     rest.graph.initializer.retain(|tensor| !unread.contains(tensor.name()));
     rest
-}
-
-/// A model that returns each state input as it is. ONNX Runtime before 1.23 has no other way of copying from a device.
-fn copying_model(model: &StepModel) -> ModelProto {
-    let declared =
-        |name: &str, port: &Port| ValueInfoProto { name: Some(name.into()), ..crate::ports::declaration(port) };
-    let graph = GraphProto {
-        name: Some("copy".into()),
-        input: model.state.iter().map(|slot| crate::ports::declaration(&slot.port)).collect(),
-        output: model.state.iter().map(|slot| declared(&slot.next, &slot.port)).collect(),
-        node: model
-            .state
-            .iter()
-            .map(|slot| NodeProto {
-                op_type: Some("Identity".into()),
-                input: vec![slot.port.name.clone()],
-                output: vec![slot.next.clone()],
-                ..Default::default()
-            })
-            .collect(),
-        ..Default::default()
-    };
-    ModelProto {
-        ir_version: Some(8),
-        opset_import: vec![OperatorSetIdProto { domain: None, version: Some(13) }],
-        graph: Some(graph),
-        ..Default::default()
-    }
 }

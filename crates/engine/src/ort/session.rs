@@ -1,7 +1,7 @@
 //! A session over one graph, run with its inputs and outputs bound: values stay on the device that they are on.
 
 use super::api::{Api, c_path, c_string};
-use super::options::SessionOptions;
+use super::session_options::SessionOptions;
 use super::value::Value;
 use super::weights::Weights;
 use foldhash::HashSet;

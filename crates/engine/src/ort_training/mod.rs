@@ -7,14 +7,13 @@ mod api;
 mod checkpoint;
 mod session;
 
-pub use super::ort::Options;
 pub use checkpoint::Property;
 
 use super::ort::api::Api;
-use super::ort::options::SessionOptions;
+use super::ort::session_options::SessionOptions;
 use super::ort::value::Value;
 use super::runtime::Runtime;
-use super::{Engine, Rates};
+use super::{Engine, EngineOptions, Rates};
 use api::TrainingApi;
 use gnp_base::contract::artifacts::{CHECKPOINT, EVAL_MODEL, OPTIMIZER_MODEL, TRAINING_MODEL};
 use gnp_base::contract::{ALPHA, R};
@@ -106,7 +105,7 @@ impl OrtTraining {
     /// Where the runtime does not load, cannot train, has no provider for the device, or is not the process's; where it
     /// refuses the artifacts; where the training model takes data of a type that batches cannot have, or the evaluation
     /// model does not fit it.
-    pub fn load(runtime: &Runtime, artifacts: &Artifacts, options: &Options) -> Result<Self> {
+    pub fn load(runtime: &Runtime, artifacts: &Artifacts, options: &EngineOptions) -> Result<Self> {
         let api = TrainingApi::load(runtime)?;
         artifacts.check_files()?;
         let session_options = SessionOptions::new(api.ort, runtime, options)?;
@@ -322,4 +321,5 @@ fn step_seed(seed: i64, step: i64) -> i64 {
 }
 
 #[cfg(test)]
+#[cfg(feature = "install")]
 mod tests;

@@ -4,7 +4,7 @@ use super::Artifacts;
 use super::api::TrainingApi;
 use super::checkpoint::Checkpoint;
 use crate::ort::api::{c_path, c_string};
-use crate::ort::options::SessionOptions;
+use crate::ort::session_options::SessionOptions;
 use crate::ort::value::Value;
 use gnp_base::{Error, Result};
 use gnp_tensor::Tensor;

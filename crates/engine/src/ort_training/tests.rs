@@ -1,5 +1,5 @@
 use super::*;
-use crate::{Device, runtime};
+use crate::{Device, EngineOptions, runtime};
 use gnp_base::contract::Range;
 use gnp_model::onnx::{self, proto};
 use gnp_tensor::ElementType;
@@ -25,7 +25,7 @@ fn inputs() -> Vec<Port> {
 }
 
 fn try_load(artifacts: &Artifacts) -> Result<OrtTraining> {
-    OrtTraining::load(&training_runtime(), artifacts, &Options::default())
+    OrtTraining::load(&training_runtime(), artifacts, &EngineOptions::default())
 }
 
 fn mlp() -> OrtTraining {
@@ -272,7 +272,7 @@ fn without_an_evaluation_model_there_is_no_evaluation() {
 
 #[test]
 fn a_device_without_provider_is_refused() {
-    let options = Options { device: Device::Cuda(0), ..Options::default() };
+    let options = EngineOptions { device: Device::Cuda(0), ..EngineOptions::default() };
     let error = OrtTraining::load(&training_runtime(), &artifacts("mlp"), &options).err().unwrap();
     assert!(
         error.to_string().contains("`cuda:0`: it has no CUDAExecutionProvider, only CPUExecutionProvider"),
@@ -284,7 +284,7 @@ fn a_device_without_provider_is_refused() {
 fn a_second_runtime_is_refused() {
     let engine = mlp();
     let other = Runtime { library: "other.so".into(), ..training_runtime() };
-    let error = OrtTraining::load(&other, &artifacts("mlp"), &Options::default()).err().unwrap();
+    let error = OrtTraining::load(&other, &artifacts("mlp"), &EngineOptions::default()).err().unwrap();
     assert!(
         error.to_string().starts_with("other.so: cannot load this ONNX Runtime: the process has loaded"),
         "{error}"

@@ -1,6 +1,6 @@
 //! The user's cache folder: where installed runtimes lie, and whether they are whole.
 
-use super::install::Package;
+use super::package::Package;
 use etcetera::BaseStrategy;
 use gnp_base::{Error, Result, files};
 use serde::{Deserialize, Serialize};
@@ -23,6 +23,7 @@ pub(super) struct Manifest {
 
 impl Manifest {
     /// The manifest of what lies in `folder`.
+    #[cfg(feature = "install")]
     pub(super) fn of(folder: &Path, sources: String) -> std::io::Result<Self> {
         let mut files = BTreeMap::new();
         for entry in fs::read_dir(folder)? {
@@ -32,6 +33,7 @@ impl Manifest {
         Ok(Self { sources, files })
     }
 
+    #[cfg(feature = "install")]
     pub(super) fn write(&self, folder: &Path) -> std::io::Result<()> {
         fs::write(folder.join(MANIFEST), serde_json::to_vec_pretty(self)?)
     }
@@ -65,6 +67,7 @@ pub(super) fn folder() -> Result<PathBuf> {
 }
 
 /// Makes a folder, and those on the way to it, for the user alone to write.
+#[cfg(feature = "install")]
 pub(super) fn create(folder: &Path) -> Result<()> {
     let mut builder = fs::DirBuilder::new();
     builder.recursive(true);
@@ -144,6 +147,7 @@ pub(super) fn check(package: Package) -> Result<()> {
 }
 
 #[cfg(test)]
+#[cfg(feature = "install")]
 mod tests {
     use super::*;
 

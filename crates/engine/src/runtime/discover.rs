@@ -1,8 +1,8 @@
 //! Where an ONNX Runtime may be, in the order in which the places are tried.
 
-use super::install::{Package, is_runtime_library};
+use super::package::Package;
 use super::probe::probe;
-use super::{Runtime, cache, program, system};
+use super::{Runtime, cache, is_runtime_library, program, system};
 use gnp_base::{Error, Result};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;

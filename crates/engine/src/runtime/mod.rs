@@ -5,14 +5,17 @@
 
 mod cache;
 mod discover;
+#[cfg(feature = "install")]
 mod install;
+mod package;
 mod probe;
 mod program;
 mod system;
-mod training_wheel;
 
 pub use discover::{Candidate, Origin, discover, for_steps, for_training, tell_found};
-pub use install::{InstallStep, Package, install_onnxruntime, install_training};
+#[cfg(feature = "install")]
+pub use install::{InstallStep, install_onnxruntime, install_training};
+pub use package::Package;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -53,4 +56,10 @@ impl Runtime {
     pub fn can_train(&self) -> bool {
         self.kind == Kind::Training
     }
+}
+
+/// Whether a file name is that of ONNX Runtime's shared library, whose version may stand in it:
+/// `libonnxruntime.so.1.32.0`, `libonnxruntime.1.32.0.dylib`, `onnxruntime.dll`.
+fn is_runtime_library(name: &str) -> bool {
+    name.starts_with("libonnxruntime.") || name == "onnxruntime.dll"
 }

@@ -1,5 +1,6 @@
 //! Running other programs. Nothing in the current folder has a say in it: a model may have come with such files.
 
+#[cfg(feature = "install")]
 use gnp_base::{Error, Result};
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -57,6 +58,7 @@ pub(super) fn python<A: AsRef<OsStr>>(arguments: impl IntoIterator<Item = A>) ->
 ///
 /// # Errors
 /// Where it cannot be run. That it failed is in the output.
+#[cfg(feature = "install")]
 pub(super) fn run<A: AsRef<OsStr>>(
     name: &str,
     arguments: impl IntoIterator<Item = A>,
@@ -70,6 +72,7 @@ pub(super) fn run<A: AsRef<OsStr>>(
 ///
 /// # Errors
 /// Where it did not.
+#[cfg(feature = "install")]
 pub(super) fn succeeded(name: &str, output: io::Result<Output>, doing: &str, help: &str) -> Result<()> {
     let output = output.map_err(|e| Error::input(format!("cannot {doing}: cannot run `{name}`: {e}")).help(help))?;
     if output.status.success() {
@@ -83,6 +86,7 @@ pub(super) fn succeeded(name: &str, output: io::Result<Output>, doing: &str, hel
 
 #[cfg(unix)]
 #[cfg(test)]
+#[cfg(feature = "install")]
 mod tests {
     use super::*;
 

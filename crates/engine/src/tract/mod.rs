@@ -8,9 +8,8 @@ mod log_softmax;
 mod plans;
 mod specialise;
 
-use super::ort::{Options, no_evaluation};
-use super::step_model::EvalModel;
-use super::{Device, Engine, Rates, State, StepEngine, StepModel};
+use super::step_model::{EvalModel, no_evaluation};
+use super::{Device, Engine, EngineOptions, Rates, State, StepEngine, StepModel};
 use crate as engine;
 use gnp_base::{Error, Result};
 use gnp_model::onnx::Model;
@@ -38,7 +37,7 @@ impl Tract {
     /// # Errors
     /// Where the device is not the processor; where `step` is no step model, or `eval` does not fit it. That tract
     /// cannot compute the graph comes out with the first batch.
-    pub fn load(step: &Model, eval: Option<&Model>, options: &Options) -> Result<Self> {
+    pub fn load(step: &Model, eval: Option<&Model>, options: &EngineOptions) -> Result<Self> {
         if options.device != Device::Cpu {
             return Err(Error::input(format!("tract does not compute on `{}`", options.device))
                 .help("use --device cpu, or --engine onnxruntime"));

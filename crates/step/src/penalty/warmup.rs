@@ -75,7 +75,7 @@ impl Warmup {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use gnp_engine::ort::Options;
+    use gnp_engine::EngineOptions;
     use gnp_engine::{Engine as _, Rates, Tract};
     use gnp_model::graph::{Facts, Graph};
     use gnp_model::onnx::proto::{GraphProto, ModelProto, OperatorSetIdProto, StringStringEntryProto, TensorProto};
@@ -124,7 +124,7 @@ mod tests {
         for warmup in [Warmup::None, Warmup::R, Warmup::Lambda, Warmup::Zero] {
             std::fs::write(&path, counting(warmup).encode_to_vec()).unwrap();
             let step = gnp_model::onnx::read(&path).unwrap();
-            let mut engine = Tract::load(&step, None, &Options::default()).unwrap();
+            let mut engine = Tract::load(&step, None, &EngineOptions::default()).unwrap();
             let others = if warmup == Warmup::None { [].into() } else { [("warmup_steps".to_owned(), 0.0)].into() };
             let no_steps = Rates { others, ..Rates::new(0.0) };
             assert_eq!(warmup.at(0, 0.0, 0.3, 0.7), (0.3, 0.7));

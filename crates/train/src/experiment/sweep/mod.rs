@@ -9,15 +9,15 @@ mod summary;
 
 pub use arm::{Arm, Point, grid};
 pub use statistics::{Estimate, paired_difference};
-pub use summary::{ArmSummary, Summary};
+pub use summary::{ArmSummary, MeasureEstimates, Summary};
 
-use super::{Existing, Experiment, Observer, Outcome, Overview, run as run_experiment};
+use super::{Existing, Observer, Outcome, OutputSettings, Overview, Run, run as run_one};
 use crate::Ended;
 use gnp_base::{Error, Result};
 use gnp_report::Event;
 use std::collections::VecDeque;
 use std::num::NonZero;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -91,33 +91,55 @@ impl Sweep {
     }
 }
 
-/// Runs what of the sweep has not been run yet, `experiment` telling what the run of an arm (by its index) with a seed
-/// is. Runs that were stopped go on. Returns none where `stop` was set; the same call goes on then.
+/// Runs what of the sweep has not been run yet, `of` telling what the run of an arm (by its index) with a seed is. Runs
+/// that were stopped go on. Returns none where `stop` was set; the same call goes on then.
 ///
 /// # Errors
 /// Where a run fails before its training begins, or what is in its folder was run otherwise. Others that are under way
 /// are stopped, with a checkpoint.
 pub fn run(
     sweep: &Sweep,
-    experiment: &(dyn Fn(usize, u64) -> Result<Experiment> + Sync),
+    of: &(dyn Fn(usize, u64) -> Result<Run> + Sync),
     observer: &dyn SweepObserver,
     stop: &AtomicBool,
 ) -> Result<Option<Vec<RunResult>>> {
     sweep.validate()?;
+    let one = |arm: usize, seed: u64| {
+        let outcome = one(sweep, arm, of(arm, seed)?, seed, observer, stop)?;
+        if outcome.is_some() {
+            observer.end(&sweep.arms[arm], seed);
+        }
+        Ok(outcome.map(|outcome| RunResult { arm, seed, outcome }))
+    };
+    let results = each(sweep.arms.len(), &sweep.seeds, sweep.jobs, &one, stop)?;
+    Ok(results.map(|mut results| {
+        results.sort_unstable_by_key(|result| (result.arm, result.seed));
+        results
+    }))
+}
+
+/// Has `one` run each of `arms` arms (by its index) with each seed, `jobs` at a time. `one` returns none where it was
+/// stopped. Returns none where `stop` was set.
+///
+/// # Errors
+/// The first that `one` returns. It sets `stop`, so that others that are under way are stopped.
+pub fn each<T: Send>(
+    arms: usize,
+    seeds: &[u64],
+    jobs: NonZero<usize>,
+    one: &(dyn Fn(usize, u64) -> Result<Option<T>> + Sync),
+    stop: &AtomicBool,
+) -> Result<Option<Vec<T>>> {
     // Seed by seed, so that a sweep that is stopped early has compared everything on some seeds.
-    let all = sweep.seeds.iter().flat_map(|&seed| (0..sweep.arms.len()).map(move |arm| (arm, seed)));
+    let all = seeds.iter().flat_map(|&seed| (0..arms).map(move |arm| (arm, seed)));
     let waiting: Mutex<VecDeque<(usize, u64)>> = Mutex::new(all.collect());
-    let results: Mutex<Vec<RunResult>> = Mutex::default();
+    let results: Mutex<Vec<T>> = Mutex::new(Vec::new());
     let failure: Mutex<Option<Error>> = Mutex::default();
     let next = || waiting.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).pop_front();
     let work = || {
         while let Some((arm, seed)) = next().filter(|_| !stop.load(Ordering::Relaxed)) {
-            match one(sweep, arm, seed, experiment, observer, stop) {
-                Ok(Some(outcome)) => {
-                    observer.end(&sweep.arms[arm], seed);
-                    let result = RunResult { arm, seed, outcome };
-                    results.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).push(result);
-                }
+            match one(arm, seed) {
+                Ok(Some(result)) => results.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).push(result),
                 Ok(None) => return,
                 Err(error) => {
                     failure.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).get_or_insert(error);
@@ -127,40 +149,35 @@ pub fn run(
         }
     };
     thread::scope(|scope| {
-        for _ in 0..sweep.jobs.get() {
+        for _ in 0..jobs.get() {
             scope.spawn(work);
         }
     });
     if let Some(error) = failure.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner()) {
         return Err(error);
     }
-    if stop.load(Ordering::Relaxed) {
-        return Ok(None);
-    }
-    let mut results = results.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner());
-    results.sort_unstable_by_key(|result| (result.arm, result.seed));
-    Ok(Some(results))
+    let is_over = !stop.load(Ordering::Relaxed);
+    Ok(is_over.then(|| results.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner())))
 }
 
 /// One run; none where it was stopped.
 fn one(
     sweep: &Sweep,
     arm: usize,
+    mut run: Run,
     seed: u64,
-    experiment: &dyn Fn(usize, u64) -> Result<Experiment>,
     observer: &dyn SweepObserver,
     stop: &AtomicBool,
 ) -> Result<Option<Result<Outcome, String>>> {
-    let arm_of_run = &sweep.arms[arm];
-    let folder = sweep.run_folder(arm_of_run, seed);
+    let arm = &sweep.arms[arm];
     // Every run has its results in its own folder, and nowhere else.
-    let experiment =
-        Experiment { folder: folder.clone(), existing: Existing::Resume, output: None, ..experiment(arm, seed)? };
-    if let Some(outcome) = finished(&experiment, &folder)? {
+    run.output =
+        OutputSettings { folder: sweep.run_folder(arm, seed), existing: Existing::Resume, file: None, ..run.output };
+    if let Some(outcome) = finished(&run.output)? {
         return Ok(Some(Ok(outcome)));
     }
-    let mut watch = Watch { arm: arm_of_run, seed, observer, has_begun: false };
-    match run_experiment(experiment, &mut watch, stop) {
+    let mut watch = Watch { arm, seed, observer, has_begun: false };
+    match run_one(run, &mut watch, stop) {
         Ok(Outcome { ended: Ended::Stopped, .. }) => Ok(None),
         Ok(outcome) => Ok(Some(Ok(outcome))),
         Err(error) if watch.has_begun => Ok(Some(Err(error.to_string()))),
@@ -168,13 +185,13 @@ fn one(
     }
 }
 
-/// What came of the run that is in `folder`, where it is over.
-fn finished(experiment: &Experiment, folder: &Path) -> Result<Option<Outcome>> {
-    let Some(outcome) = Outcome::read(folder)? else { return Ok(None) };
-    let now = experiment.configuration.as_ref().map(ToString::to_string);
+/// What came of the run that is in its folder, where it is over.
+fn finished(output: &OutputSettings) -> Result<Option<Outcome>> {
+    let Some(outcome) = Outcome::read(&output.folder)? else { return Ok(None) };
+    let now = output.configuration.as_ref().map(ToString::to_string);
     if outcome.configuration != now {
         return Err(Error::input("the run in this folder was made with another configuration")
-            .in_file(folder)
+            .in_file(&output.folder)
             .help("name another folder with --out, or remove this one to run it anew"));
     }
     Ok(Some(outcome))

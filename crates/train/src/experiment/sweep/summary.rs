@@ -1,9 +1,11 @@
 //! What the runs of a sweep come to.
 
 use super::{Estimate, Point, RunResult, Sweep, paired_difference};
-use gnp_report::EpochReport;
-use gnp_report::{AlphaPoint, AlphaSeries, Reference, alpha_figure};
-use serde::Serialize;
+use gnp_report::{AlphaPoint, AlphaSeries, EpochReport, Measure, Reference, alpha_figure, shown};
+use serde::{Serialize, Serializer};
+
+/// The measure in the figure beside the test error.
+const GRAD_NORM: &str = "grad_norm";
 
 /// What one arm comes to, over its seeds. The numbers are those of the runs' last epochs.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -18,18 +20,37 @@ pub struct ArmSummary {
     pub difference: Option<Estimate>,
     /// The mean loss over the test set.
     pub test_loss: Option<Estimate>,
-    /// The fraction of the training set that is classified wrong, at the parameters of each step.
-    pub error: Option<Estimate>,
-    /// The training loss.
-    pub loss: Option<Estimate>,
-    /// ‖∇L(θ)‖ of a batch.
-    pub grad_norm: Option<Estimate>,
-    /// L(θ + ε) − L(θ) of a batch.
-    pub sharpness: Option<Estimate>,
+    /// The measures of the training steps that a sweep shows.
+    #[serde(flatten)]
+    pub measures: MeasureEstimates,
     /// The duration of a whole run's steps, in seconds.
     pub seconds: Option<Estimate>,
     /// The seeds whose runs failed, and why.
     pub failed: Vec<(u64, String)>,
+}
+
+/// What measures of the training steps come to: those that have a column in a sweep.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MeasureEstimates(Vec<(&'static str, Option<Estimate>)>);
+
+impl MeasureEstimates {
+    fn of(estimate: impl Fn(&Measure) -> Option<Estimate>) -> Self {
+        let measures = shown(|measure| measure.row, |row| row.place).into_iter().map(|(measure, _)| measure);
+        let of_sweeps = measures.filter(|measure| measure.sweep.is_some());
+        Self(of_sweeps.map(|measure| (measure.name, estimate(measure))).collect())
+    }
+
+    /// What the measure `name` comes to, where that is known.
+    pub fn get(&self, name: &str) -> Option<Estimate> {
+        self.0.iter().find(|(of, _)| *of == name).and_then(|(_, estimate)| *estimate)
+    }
+}
+
+/// An entry a measure, under its name.
+impl Serialize for MeasureEstimates {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().copied())
+    }
 }
 
 /// What a sweep comes to.
@@ -47,7 +68,7 @@ impl Summary {
         let baseline = sweep.arms.iter().position(super::Arm::is_plain).unwrap_or(0);
         let errors = |arm| values(results, arm, |report| report.test_error);
         let summarise = |(index, arm): (usize, &super::Arm)| {
-            let estimate = |measure: fn(&EpochReport) -> Option<f64>| {
+            let estimate = |measure: &dyn Fn(&EpochReport) -> Option<f64>| {
                 let values: Vec<f64> = values(results, index, measure).into_iter().map(|(_, value)| value).collect();
                 Estimate::of(&values)
             };
@@ -56,13 +77,12 @@ impl Summary {
             ArmSummary {
                 name: arm.name.clone(),
                 point: arm.point,
-                test_error: estimate(|report| report.test_error),
+                test_error: estimate(&|report| report.test_error),
                 difference: if index == baseline { None } else { paired_difference(&errors(index), &errors(baseline)) },
-                test_loss: estimate(|report| report.test_loss),
-                error: estimate(|report| report.measures.error.map(f64::from)),
-                loss: estimate(|report| Some(report.measures.loss.into())),
-                grad_norm: estimate(|report| report.measures.grad_norm.map(f64::from)),
-                sharpness: estimate(|report| report.measures.sharpness.map(f64::from)),
+                test_loss: estimate(&|report| report.test_loss),
+                measures: MeasureEstimates::of(|measure| {
+                    estimate(&|report| measure.logged(&report.measures).map(f64::from))
+                }),
                 seconds: Estimate::of(&seconds),
                 failed: of_arm
                     .filter_map(|result| Some((result.seed, result.outcome.as_ref().err()?.clone())))
@@ -81,7 +101,7 @@ impl Summary {
     /// point of the grid. None where the grid has fewer than two values of α, or errors are not known.
     pub fn figure(&self) -> Option<String> {
         let on_grid = |arm: &ArmSummary| {
-            let (error, norm) = (arm.test_error?, arm.grad_norm?);
+            let (error, norm) = (arm.test_error?, arm.measures.get(GRAD_NORM)?);
             let pair = |estimate: Estimate| (estimate.mean, estimate.standard_error.unwrap_or(0.0));
             let Point { r, alpha } = arm.point?;
             Some((r, AlphaPoint { alpha: alpha.into(), error: pair(error), grad_norm: pair(norm) }))
@@ -99,7 +119,7 @@ impl Summary {
             series.points.sort_unstable_by(|a, b| a.alpha.total_cmp(&b.alpha));
         }
         let reference = |arm: &ArmSummary| {
-            let grad_norm = arm.grad_norm.map(|norm| norm.mean);
+            let grad_norm = arm.measures.get(GRAD_NORM).map(|norm| norm.mean);
             let error = arm.test_error.filter(|_| arm.point.is_none())?.mean;
             Some(Reference { label: arm.name.clone(), error, grad_norm })
         };

@@ -4,8 +4,9 @@
 //! image of 32 × 32 pixels, the red, the green and the blue plane, each row by row.
 //! Source: <https://www.cs.toronto.edu/~kriz/cifar.html>.
 
-use super::array::{Array, Values};
-use super::{Dataset, Part, memory};
+use super::{Columns, Format, Found, Part, Parts};
+use crate::array::{Array, Values};
+use crate::{Dataset, memory};
 use gnp_base::{Error, Result, files};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,6 +14,37 @@ use std::path::{Path, PathBuf};
 const IMAGE: [usize; 3] = [3, 32, 32];
 const PIXELS: usize = IMAGE[0] * IMAGE[1] * IMAGE[2];
 const BATCHES: usize = 5;
+
+/// Folders of CIFAR's binary version.
+pub(super) struct CifarFolders;
+
+impl Format for CifarFolders {
+    fn name(&self) -> &str {
+        "a folder of CIFAR's .bin files"
+    }
+
+    fn recognises(&self, found: &Found<'_>) -> bool {
+        found.is_folder() && Cifar::in_folder(found.path()).is_some()
+    }
+
+    fn open(&self, path: &Path) -> Result<Box<dyn Parts>> {
+        let cifar = Cifar::in_folder(path).ok_or_else(|| Error::internal("the folder has no files of CIFAR"))?;
+        Ok(Box::new(CifarFolder(cifar, path.to_owned())))
+    }
+}
+
+/// A folder with one of the two data sets.
+struct CifarFolder(Cifar, PathBuf);
+
+impl Parts for CifarFolder {
+    fn part(&mut self, part: Part, _: Option<&Columns>) -> Result<Option<Dataset>> {
+        self.0.load(&self.1, part)
+    }
+
+    fn is_single_set(&self) -> bool {
+        false
+    }
+}
 
 /// One of the two data sets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -115,8 +147,8 @@ fn batch_name(number: usize) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Samples;
     use super::*;
+    use crate::Samples;
 
     fn record(labels: &[u8], pixel: u8) -> Vec<u8> {
         [labels, &[pixel; PIXELS]].concat()

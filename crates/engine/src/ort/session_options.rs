@@ -1,28 +1,15 @@
-//! How a session computes: device, threads, determinism.
+//! The options of an engine in ONNX Runtime's own form.
 
 use super::api::{Api, c_string};
-use crate::Device;
 use crate::runtime::Runtime;
+use crate::{Device, EngineOptions};
 use bytes::Bytes;
 use gnp_base::{Error, Result};
 use ort::sys::{OrtLoggingLevel, OrtSessionOptions, os_char};
 use std::ffi::c_int;
-use std::num::NonZero;
 use std::ptr;
 
 const CUDA_PROVIDER: &str = "CUDAExecutionProvider";
-
-/// How an engine computes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Options {
-    /// Where it computes.
-    pub device: Device,
-    /// What the random draws of every step follow from, together with the number of the step: the same seed gives the
-    /// same run, stopped and resumed or not, whatever other engines do.
-    pub seed: i64,
-    /// The number of threads that one operator may use; one a core where absent.
-    pub threads: Option<NonZero<u16>>,
-}
 
 /// Options in ONNX Runtime's own form.
 pub(crate) struct SessionOptions {
@@ -40,7 +27,7 @@ impl Drop for SessionOptions {
 impl SessionOptions {
     /// # Errors
     /// Where `runtime` has no provider for the device, or the provider does not start.
-    pub(crate) fn new(api: &'static Api, runtime: &Runtime, options: &Options) -> Result<Self> {
+    pub(crate) fn new(api: &'static Api, runtime: &Runtime, options: &EngineOptions) -> Result<Self> {
         let base = api.base;
         let mut pointer = ptr::null_mut();
         // SAFETY: the out pointer is valid.

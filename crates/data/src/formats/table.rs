@@ -1,7 +1,8 @@
 //! CSV files: a row for each sample, columns by name.
 
-use super::array::{Array, Values, element_count};
-use super::{Dataset, Options, memory};
+use super::{Columns, Format, Found, Part, Parts};
+use crate::array::{Array, Values, element_count};
+use crate::{Dataset, memory};
 use gnp_base::choice::{listed, nearest};
 use gnp_base::{Error, Result, files};
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -17,13 +18,36 @@ pub(super) struct Table {
     rows: Vec<csv::StringRecord>,
 }
 
-/// What of a table is fed to a model.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Columns {
-    features: Vec<String>,
-    targets: Vec<String>,
-    /// The classes of a target that is text, sorted.
-    classes: Option<Vec<String>>,
+/// `.csv` files.
+pub(super) struct CsvFiles;
+
+impl Format for CsvFiles {
+    fn name(&self) -> &str {
+        "a .csv file"
+    }
+
+    fn recognises(&self, found: &Found<'_>) -> bool {
+        !found.is_folder() && found.has_extension("csv")
+    }
+
+    fn open(&self, path: &Path) -> Result<Box<dyn Parts>> {
+        Ok(Box::new(Table::read(path)?))
+    }
+}
+
+impl Parts for Table {
+    fn columns(&self, features: &[String], targets: &[String]) -> Result<Option<Columns>> {
+        self.choose(features, targets).map(Some).map_err(|error| error.in_file(&self.path))
+    }
+
+    fn part(&mut self, _: Part, columns: Option<&Columns>) -> Result<Option<Dataset>> {
+        let unknown = "the test data are a table, and the training data are none: what are its columns?";
+        self.dataset(columns.ok_or_else(|| Error::input(unknown))?).map(Some)
+    }
+
+    fn is_single_set(&self) -> bool {
+        true
+    }
 }
 
 impl Table {
@@ -72,15 +96,11 @@ impl Table {
         Ok(Self { path: path.to_owned(), names, rows })
     }
 
-    /// The columns that `options` ask for. Features by default are all columns but the targets whose first entry is a
+    /// The columns that are asked for. Features by default are all columns but the targets whose first entry is a
     /// number.
     ///
     /// # Errors
     /// Where no target is named, a column is not there, or there is no feature.
-    pub(super) fn columns(&self, options: &Options) -> Result<Columns> {
-        self.choose(&options.features, &options.targets).map_err(|error| error.in_file(&self.path))
-    }
-
     fn choose(&self, features: &[String], targets: &[String]) -> Result<Columns> {
         if targets.is_empty() {
             return Err(Error::input("which column is to be predicted?")
@@ -217,8 +237,8 @@ fn number(text: &str) -> Option<f32> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Labels, Samples};
     use super::*;
+    use crate::{Labels, Samples};
 
     const IRIS: &str = "id,length,width,note,species\n\
                         1,5.1,3.5,,setosa\n\
@@ -236,10 +256,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("iris.csv");
         std::fs::write(&path, text).unwrap();
-        let owned = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
-        let options = Options { features: owned(features), targets: owned(targets), ..Options::new(&path) };
+        let owned = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
         let table = Table::read(&path)?;
-        table.dataset(&table.columns(&options)?)
+        table.dataset(&table.columns(&owned(features), &owned(targets))?.unwrap())
     }
 
     fn floats(data: &Dataset) -> Vec<f32> {
@@ -312,8 +331,7 @@ mod tests {
 
     #[test]
     fn a_test_table_has_the_columns_and_classes_of_the_training_table() {
-        let names = |text: &str| Options { targets: vec![text.to_owned()], ..Options::new("") };
-        let columns = table(IRIS).columns(&names("species")).unwrap();
+        let columns = table(IRIS).columns(&[], &["species".to_owned()]).unwrap().unwrap();
         let test = table("species,width,length,id\nversicolor,1,2,3\n").dataset(&columns).unwrap();
         assert_eq!((floats(&test), test.labels().classes().unwrap()), (vec![3.0, 2.0, 1.0], &[1][..]));
         let error = table("species,width,length,id\nvirginica,1,2,3\n").dataset(&columns).unwrap_err().to_string();

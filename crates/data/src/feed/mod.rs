@@ -1,19 +1,18 @@
-//! Batches of a data set in the form that a graph takes.
+//! Batches of a data set in the form that a graph takes: joined to its inputs here, cut in [`batches`], made in
+//! [`make`].
 
-use super::array::Values;
-use super::labels::Labels;
-use super::layout::{Axes, Channels, Layout};
-use super::order::{Draws, draws};
-use super::port_shape::PortShape;
-use super::resize::resize_in_place;
-use super::{Dataset, Normalization, Normalize, Preparation, Samples, memory};
-use crate::augment::{Augmentation, ImageAugmentation};
+mod batches;
+mod fits;
+mod make;
+
+use crate::augment::Augmentation;
+use crate::layout::{Axes, Channels, Layout};
+use crate::port_shape::PortShape;
+use crate::{Dataset, Normalization, Normalize, Preparation, Samples};
+use fits::{check_element, label_port, probabilities, sample_port};
 use gnp_base::{Error, Result};
-use gnp_tensor::finite::first_not_finite;
-use gnp_tensor::{ElementType, Port, Tensor};
-use rand_chacha::ChaCha8Rng;
+use gnp_tensor::Port;
 use std::num::NonZero;
-use std::slice::Chunks;
 use std::thread;
 
 /// A data set beside the two inputs of a graph that it feeds: the samples and the labels.
@@ -22,6 +21,8 @@ pub struct Feed<'a> {
     data: &'a Dataset,
     ports: [Port; 2],
     preparation: Preparation,
+    /// Decides all that is drawn.
+    seed: u64,
     sample_port: PortShape,
     label_port: PortShape,
     /// The number of classes, where each label becomes the probabilities of all.
@@ -29,13 +30,6 @@ pub struct Feed<'a> {
     /// Where the samples are images.
     layout: Option<Layout>,
     normalization: Normalization,
-}
-
-/// What decides the draws of a batch.
-#[derive(Clone, Copy, Debug)]
-struct Place {
-    epoch: u64,
-    batch: usize,
 }
 
 impl<'a> Feed<'a> {
@@ -46,12 +40,13 @@ impl<'a> Feed<'a> {
     /// Samples for a float input are divided and normalised as `preparation` says; the statistics are taken of `data`,
     /// which is why it should be the training set ([`Feed::for_test`] makes the other's). Labels are neither scaled nor
     /// rounded; classes become the probabilities of all classes where the input takes floats of shape `[?, classes]`.
+    /// `seed` decides the augmentation, and which images are looked at for their mean.
     ///
     /// # Errors
     /// Where the graph does not take one array of samples and one of labels, or of other sizes, or whole numbers where
     /// the data are not; where the preparation is none for such samples or labels.
-    pub fn new(data: &'a Dataset, ports: &[Port], preparation: &Preparation) -> Result<Self> {
-        Self::join(data, ports, preparation, None)
+    pub fn new(data: &'a Dataset, ports: &[Port], preparation: &Preparation, seed: u64) -> Result<Self> {
+        Self::join(data, ports, preparation, seed, None)
     }
 
     /// Feeds `data` to the same graph: divided and normalised by the same numbers, not augmented.
@@ -61,10 +56,16 @@ impl<'a> Feed<'a> {
     pub fn for_test<'b>(&self, data: &'b Dataset) -> Result<Feed<'b>> {
         let augmentation = Augmentation::default();
         let preparation = Preparation { augmentation, ..self.preparation.clone() };
-        Feed::join(data, &self.ports, &preparation, Some(self))
+        Feed::join(data, &self.ports, &preparation, self.seed, Some(self))
     }
 
-    fn join(data: &'a Dataset, ports: &[Port], preparation: &Preparation, like: Option<&Feed<'_>>) -> Result<Self> {
+    fn join(
+        data: &'a Dataset,
+        ports: &[Port],
+        preparation: &Preparation,
+        seed: u64,
+        like: Option<&Feed<'_>>,
+    ) -> Result<Self> {
         let [samples, labels] = ports else {
             let names: Vec<_> = ports.iter().map(|port| format!("`{}`", port.name)).collect();
             return Err(Error::input(format!(
@@ -73,38 +74,12 @@ impl<'a> Feed<'a> {
                 names.join(", ")
             )));
         };
-        let (sample_port, layout) = match data.sample_shape() {
-            Some(shape) => {
-                let port = PortShape::fit(samples, shape, "samples")
-                    .map_err(|e| e.help("use data of the size that the model was exported for"))?;
-                let layout = Layout::of_array(shape, &port.rest);
-                (port, layout)
-            }
-            None => {
-                let layout = Layout::of_files(samples, preparation.image_size)?;
-                let shape = layout.port.order(layout.shape);
-                let shape = if samples.dims.len() == 3 { &shape[1..] } else { &shape };
-                (PortShape::fit(samples, shape, "images")?, Some(layout))
-            }
-        };
+        let (sample_port, layout) = sample_port(data, samples, preparation)?;
         check_element(samples, data.samples(), preparation)?;
         let classes =
             like.and_then(|like| like.one_hot).unwrap_or_else(|| data.label_bound().max(data.class_names().len()));
         let one_hot = probabilities(labels, data.labels(), classes).map_err(|error| data.in_labels_file(error))?;
-        let label_shape = one_hot.map_or_else(|| data.labels().shape().to_vec(), |classes| vec![classes]);
-        let label_port =
-            PortShape::fit(labels, &label_shape, "labels").map_err(|e| match (&*labels.dims, data.labels()) {
-                ([_], Labels::Targets(_)) => e.help("turn one-hot labels into class indices, e.g. with .argmax(1)"),
-                _ => e.help("use the labels that the model's loss is made for"),
-            })?;
-        if let Labels::Targets(targets) = data.labels()
-            && matches!(targets.values(), Values::F32(_))
-            && label_port.element != ElementType::F32
-        {
-            let message =
-                format!("input `{}` takes labels of {}, but those of the data are floats", labels.name, labels.element);
-            return Err(Error::input(message).help("save class indices as integers, e.g. with .astype(numpy.int64)"));
-        }
+        let label_port = label_port(data, labels, one_hot)?;
         if preparation.divisor.is_some_and(|divisor| !divisor.is_finite() || divisor == 0.0) {
             return Err(Error::input("the divisor of the samples must be a number other than 0"));
         }
@@ -113,6 +88,7 @@ impl<'a> Feed<'a> {
             data,
             ports: [samples.clone(), labels.clone()],
             preparation: preparation.clone(),
+            seed,
             sample_port,
             label_port,
             one_hot,
@@ -137,38 +113,9 @@ impl<'a> Feed<'a> {
             (Normalize::Data, Samples::Array(array)) => Ok(Normalization::of_array(divisor, array, channels)),
             (Normalize::Data, Samples::Images(files)) => {
                 let shape = self.image_shape()?;
-                Normalization::of_files(divisor, files, shape, self.preparation.seed, self.workers())
+                Normalization::of_files(divisor, files, shape, self.seed, self.workers())
             }
         }
-    }
-
-    fn check_augmentation(&self) -> Result<()> {
-        let augmentation = &self.preparation.augmentation;
-        augmentation.validate()?;
-        let [samples, labels] = &self.ports;
-        if !augmentation.is_none() && samples.element != ElementType::F32 {
-            return Err(Error::input(format!(
-                "input `{}` is {}: it cannot be augmented",
-                samples.name, samples.element
-            )));
-        }
-        let of_images = augmentation.image != ImageAugmentation::None
-            || augmentation.cutout.is_some()
-            || augmentation.cutmix.is_some();
-        if of_images && self.layout.is_none() {
-            return Err(Error::input("the samples are no images: only mixup can augment them"));
-        }
-        augmentation.image.check_elements(self.data.samples().are_bytes())?;
-        let takes_mixed =
-            labels.element == ElementType::F32 && matches!(self.label_port.rest[..], [classes] if classes >= 2);
-        if (augmentation.mixup.is_some() || augmentation.cutmix.is_some()) && !takes_mixed {
-            return Err(Error::input(format!(
-                "mixup and CutMix make labels of several classes, but input `{}` takes {labels}",
-                labels.name
-            ))
-            .help("train with --loss soft-cross-entropy"));
-        }
-        Ok(())
     }
 
     /// What the samples are normalised by: what must be done to samples when the trained model is used.
@@ -218,197 +165,6 @@ impl<'a> Feed<'a> {
         self.sample_port.fixed_batch.or(self.label_port.fixed_batch)
     }
 
-    /// The number of batches that [`Feed::batches`] makes of the whole data set.
-    ///
-    /// # Errors
-    /// As [`Feed::batches`].
-    pub fn batch_count(&self, size: usize) -> Result<usize> {
-        self.check_batch_size(size)?;
-        let samples = self.data.len();
-        Ok(if self.fixed_batch().is_some() { samples / size } else { samples.div_ceil(size) })
-    }
-
-    /// Cuts `order` into batches of `size` samples. The last has what is left, unless the graph's batch is fixed: then
-    /// what is left is left out.
-    ///
-    /// # Errors
-    /// Where the graph's batch is fixed at another size, or there are not enough samples for it.
-    pub fn batches<'r>(&self, order: &'r [usize], size: usize) -> Result<Chunks<'r, usize>> {
-        self.check_batch_size(size)?;
-        let whole = if self.fixed_batch().is_some() { order.len() - order.len() % size } else { order.len() };
-        Ok(order[..whole].chunks(size))
-    }
-
-    fn check_batch_size(&self, size: usize) -> Result<()> {
-        match self.fixed_batch() {
-            _ if size == 0 => Err(Error::input("the batch size must be at least 1")),
-            Some(fixed) if fixed != size => {
-                Err(Error::input(format!("the graph is made for batches of {fixed}, not of {size}")))
-            }
-            Some(fixed) if fixed > self.data.len() => Err(Error::input(format!(
-                "the graph takes batches of {fixed}, but there are {} samples",
-                self.data.len()
-            ))),
-            _ => self.check_memory(size.min(self.data.len())),
-        }
-    }
-
-    /// Checks that there is memory for a batch of so many samples: of labels that are class numbers a batch may hold the
-    /// probabilities of all classes.
-    fn check_memory(&self, rows: usize) -> Result<()> {
-        /// Bytes of a number, at most.
-        const WIDEST: u64 = 8;
-        let numbers = self.sample_port.size().checked_add(self.label_port.size());
-        let bytes = numbers.and_then(|numbers| (numbers as u64).checked_mul(rows as u64)?.checked_mul(WIDEST));
-        memory::ensure(format!("a batch of {rows} samples and their labels"), bytes)
-    }
-
-    /// The samples `rows`, in that order, and their labels: one tensor a port. Nothing is augmented.
-    ///
-    /// # Errors
-    /// Where an image cannot be decoded, or an element is NaN or infinite once it is normalised.
-    pub fn batch(&self, rows: &[usize]) -> Result<Vec<Tensor>> {
-        self.make(rows, None)
-    }
-
-    /// The samples `rows` as batch `number` (from 0) of epoch `epoch` (from 0), augmented: a function of its arguments
-    /// and the seed alone. A sample's draws depend on the epoch and its own number, the mix of the batch on that of the
-    /// batch.
-    ///
-    /// # Errors
-    /// As [`Feed::batch`]; where an image cannot be augmented.
-    pub fn augmented_batch(&self, rows: &[usize], epoch: u64, number: usize) -> Result<Vec<Tensor>> {
-        self.make(rows, Some(Place { epoch, batch: number }).filter(|_| !self.preparation.augmentation.is_none()))
-    }
-
-    /// The samples `rows` with labels of 0, which every classifier has: for a look at what a model returns.
-    ///
-    /// # Errors
-    /// Where an image cannot be decoded.
-    pub fn batch_without_labels(&self, rows: &[usize]) -> Result<Vec<Tensor>> {
-        let zeros = Values::U8(vec![0; self.label_port.size()]);
-        let [samples, _] = self.samples_and_labels(rows, None)?;
-        Ok(vec![samples, self.label_port.select(&zeros, &vec![0; rows.len()])?])
-    }
-
-    fn make(&self, rows: &[usize], place: Option<Place>) -> Result<Vec<Tensor>> {
-        self.samples_and_labels(rows, place).map(Vec::from)
-    }
-
-    fn samples_and_labels(&self, rows: &[usize], place: Option<Place>) -> Result<[Tensor; 2]> {
-        let mut labels = self.labels(rows)?;
-        if self.sample_port.element != ElementType::F32 {
-            let Samples::Array(array) = self.data.samples() else {
-                return Err(Error::internal("images are fed to an input of integers"));
-            };
-            return Ok([self.sample_port.select(array.values(), rows)?, labels]);
-        }
-        let size = self.sample_port.size();
-        let mut floats = vec![0.0; rows.len() * size];
-        for (&row, out) in rows.iter().zip(floats.chunks_exact_mut(size.max(1))) {
-            self.sample(row, place, out)?;
-        }
-        if let Some(place) = place {
-            self.mix(&mut floats, &mut labels, rows.len(), place)?;
-        }
-        let axes = if place.is_some() { Axes::ChannelsFirst } else { self.source_axes() };
-        if let Some(layout) = self.layout.filter(|layout| layout.port != axes) {
-            let mut turned = vec![0.0; size];
-            for sample in floats.chunks_exact_mut(size.max(1)) {
-                layout.swap_axes(axes, sample, &mut turned);
-                sample.copy_from_slice(&turned);
-            }
-        }
-        if let Some(at) = first_not_finite(&floats) {
-            return Err(self.not_finite(rows[at / size.max(1)], floats[at]));
-        }
-        Ok([Tensor::F32(self.sample_port.array(rows.len(), floats)?), labels])
-    }
-
-    /// That `sample` has no numbers any more once it is divided, normalised and augmented. In the data all are numbers.
-    fn not_finite(&self, sample: usize, value: f32) -> Error {
-        let Normalization { divisor, mean, std } = &self.normalization;
-        let small = std.iter().copied().fold(f32::INFINITY, f32::min);
-        let sample = self.data.number_of(sample);
-        let error = Error::input(format!(
-            "sample {sample} holds {value} once it is divided by {divisor:e} and normalised (means from {:e}, deviations from {small:e})",
-            mean.iter().copied().fold(f32::INFINITY, f32::min),
-        ));
-        let error = self.data.in_samples_file(error);
-        error.help("give a divisor, means and deviations that suit the data (--divisor, --normalize), or bring the data to numbers near 1")
-    }
-
-    /// Writes sample `row` to `out`, normalised: augmented and channels first where there is a `place`, as the data
-    /// have it otherwise.
-    fn sample(&self, row: usize, place: Option<Place>, out: &mut [f32]) -> Result<()> {
-        let size = out.len();
-        let Preparation { augmentation, seed, .. } = &self.preparation;
-        let mut generator = place.map(|place| draws(*seed, place.epoch, Draws::Sample, row));
-        match self.data.samples() {
-            Samples::Images(files) => {
-                let region = |size| generator.as_mut().and_then(|generator| augmentation.region(size, generator));
-                let pixels = files.decode(row, self.image_shape()?, region)?;
-                self.write(&pixels, generator, out, f32::from, Augmentation::bytes)
-            }
-            Samples::Array(array) => match array.values() {
-                Values::U8(values) => {
-                    let pixels = &values[row * size..][..size];
-                    self.write(pixels, generator, out, f32::from, |augmentation, pixels, shape, generator| {
-                        let [_, height, width] = shape;
-                        if let Some(region) = augmentation.region([height, width], generator) {
-                            resize_in_place(pixels, [height, width], &region)?;
-                        }
-                        augmentation.bytes(pixels, shape, generator)
-                    })
-                }
-                Values::I64(values) => {
-                    let numbers: Vec<f32> = values[row * size..][..size].iter().map(|&value| value as f32).collect();
-                    self.write(&numbers, generator, out, |value| value, Augmentation::floats)
-                }
-                Values::F32(values) => {
-                    self.write(&values[row * size..][..size], generator, out, |value| value, Augmentation::floats)
-                }
-            },
-        }
-    }
-
-    /// Writes the elements `from` to `out`, normalised: augmented and channels first where there is a generator of
-    /// draws, else as they lie.
-    fn write<T: Copy>(
-        &self,
-        from: &[T],
-        generator: Option<ChaCha8Rng>,
-        out: &mut [f32],
-        float: impl Fn(T) -> f32 + Copy,
-        augment: impl FnOnce(&Augmentation, &mut [T], [usize; 3], &mut ChaCha8Rng) -> Result<()>,
-    ) -> Result<()> {
-        let (Some(mut generator), Some(layout)) = (generator, self.layout) else {
-            self.normalization.apply(from, out, self.channels(self.source_axes()), float);
-            return Ok(());
-        };
-        let mut pixels = from.to_vec();
-        if layout.source != Axes::ChannelsFirst {
-            layout.swap_axes(layout.source, from, &mut pixels);
-        }
-        let augmentation = &self.preparation.augmentation;
-        augment(augmentation, &mut pixels, layout.shape, &mut generator)?;
-        self.normalization.apply(&pixels, out, self.channels(Axes::ChannelsFirst), float);
-        augmentation.cut_out(out, layout.shape, &mut generator);
-        Ok(())
-    }
-
-    fn mix(&self, samples: &mut [f32], labels: &mut Tensor, rows: usize, place: Place) -> Result<()> {
-        let Preparation { augmentation, seed, .. } = &self.preparation;
-        if augmentation.mixup.is_none() && augmentation.cutmix.is_none() {
-            return Ok(());
-        }
-        let Tensor::F32(labels) = labels else { return Err(Error::internal("labels that are no floats are mixed")) };
-        let labels = labels.as_slice_mut().ok_or_else(|| Error::internal("the labels are not contiguous"))?;
-        let [channels, height, width] = self.layout.map_or([1, 1, self.sample_port.size()], |layout| layout.shape);
-        let mut generator = draws(*seed, place.epoch, Draws::Batch, place.batch);
-        augmentation.mix(samples, [rows, channels, height, width], labels, &mut generator)
-    }
-
     fn source_axes(&self) -> Axes {
         self.layout.map_or(Axes::ChannelsFirst, |layout| layout.source)
     }
@@ -421,78 +177,16 @@ impl<'a> Feed<'a> {
     fn image_shape(&self) -> Result<[usize; 3]> {
         self.layout.map(|layout| layout.shape).ok_or_else(|| Error::internal("images have no layout"))
     }
-
-    fn labels(&self, rows: &[usize]) -> Result<Tensor> {
-        match (self.data.labels(), self.one_hot) {
-            (Labels::Classes(classes), Some(count)) => {
-                let mut probabilities = vec![0.0; rows.len() * count];
-                for (at, &row) in rows.iter().enumerate() {
-                    let class = usize::try_from(classes[row]).ok().filter(|class| *class < count).ok_or_else(|| {
-                        let (sample, label) = (self.data.number_of(row), classes[row]);
-                        Error::input(format!("sample {sample} has the label {label}; expected 0 to {}", count - 1))
-                    })?;
-                    probabilities[at * count + class] = 1.0;
-                }
-                Ok(Tensor::F32(self.label_port.array(rows.len(), probabilities)?))
-            }
-            (Labels::Classes(classes), None) => self.classes(rows.iter().map(|&row| classes[row])),
-            (Labels::Targets(targets), _) => self.label_port.select(targets.values(), rows),
-        }
-    }
-
-    /// One class a sample, in the element type and shape that the graph wants.
-    fn classes(&self, classes: impl ExactSizeIterator<Item = i64>) -> Result<Tensor> {
-        let (port, rows) = (&self.label_port, classes.len());
-        Ok(match port.element {
-            ElementType::F32 => Tensor::F32(port.array(rows, classes.map(|class| class as f32).collect())?),
-            ElementType::I32 => Tensor::I32(port.array(rows, classes.map(|class| class as i32).collect())?),
-            ElementType::I64 => Tensor::I64(port.array(rows, classes.collect())?),
-        })
-    }
-}
-
-/// Checks that the input `port` can take such samples, prepared so.
-fn check_element(port: &Port, samples: &Samples, preparation: &Preparation) -> Result<()> {
-    if port.element == ElementType::F32 {
-        return Ok(());
-    }
-    let cannot = |what: &str| Err(Error::input(format!("input `{}` is {}{what}", port.name, port.element)));
-    match samples {
-        _ if preparation.divisor.is_some() => cannot(": it cannot be scaled"),
-        _ if preparation.normalize != Normalize::None => cannot(": it cannot be normalised"),
-        Samples::Images(_) => cannot(", but images are fed as floats"),
-        Samples::Array(array) if matches!(array.values(), Values::F32(_)) => cannot(", but the data are floats"),
-        Samples::Array(_) => Ok(()),
-    }
-}
-
-/// The number of classes whose probabilities the input `port` takes, where the labels are classes; `classes` where it
-/// is open.
-///
-/// # Errors
-/// Where it is the data alone that say how many there are, and they say more than there can be.
-fn probabilities(port: &Port, labels: &Labels, classes: usize) -> Result<Option<usize>> {
-    /// More make no row of numbers that a model could learn.
-    const MOST: usize = 1 << 20;
-    let (Labels::Classes(_), ElementType::F32, [_, dim]) = (labels, port.element, &port.dims[..]) else {
-        return Ok(None);
-    };
-    if dim.is_none() && classes > MOST {
-        let message = format!(
-            "there are labels up to {}, and input `{}` takes the probabilities of all classes; expected at most {MOST} classes",
-            classes - 1,
-            port.name
-        );
-        return Err(Error::input(message).help("number the classes from 0"));
-    }
-    Ok(Some(dim.unwrap_or(classes)).filter(|&count| count >= 2))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::resize::resize;
-    use super::super::{Array, Data, Options};
     use super::*;
+    use crate::augment::ImageAugmentation;
+    use crate::order::{Draws, draws};
+    use crate::resize::resize;
+    use crate::{Array, Data, DataSource, Values};
+    use gnp_tensor::{ElementType, Tensor};
     use ndarray::array;
 
     fn data(values: Values) -> Dataset {
@@ -511,7 +205,7 @@ mod tests {
     #[test]
     fn reshapes_scales_and_reorders() {
         let data = u8s();
-        let feed = Feed::new(&data, &ports(&[None, Some(1), Some(2), Some(2)]), &Preparation::default()).unwrap();
+        let feed = Feed::new(&data, &ports(&[None, Some(1), Some(2), Some(2)]), &Preparation::default(), 0).unwrap();
         let batch = feed.batch(&[1, 0]).unwrap();
         assert_eq!(batch[0].shape(), [2, 1, 2, 2]);
         let values: Vec<f32> = batch[0].as_f32().unwrap().iter().copied().collect();
@@ -523,15 +217,15 @@ mod tests {
     #[test]
     fn a_divisor_of_ones_own() {
         let data = u8s();
-        let feed = Feed::new(&data, &ports(&[None, Some(4)]), &Preparation::divide(51.0)).unwrap();
+        let feed = Feed::new(&data, &ports(&[None, Some(4)]), &Preparation::divide(51.0), 0).unwrap();
         assert_eq!(feed.batch(&[0]).unwrap()[0], Tensor::F32(array![[0.0, 1.0, 2.0, 3.0]].into_dyn()));
-        assert!(Feed::new(&data, &ports(&[None, Some(4)]), &Preparation::divide(0.0)).is_err());
+        assert!(Feed::new(&data, &ports(&[None, Some(4)]), &Preparation::divide(0.0), 0).is_err());
     }
 
     #[test]
     fn floats_are_taken_as_they_are() {
         let data = data(Values::F32(vec![0.5, 300.0, 0.0, -1.0, 0.0, 0.0, 0.0, 0.0]));
-        let feed = Feed::new(&data, &ports(&[None, Some(2), Some(2)]), &Preparation::default()).unwrap();
+        let feed = Feed::new(&data, &ports(&[None, Some(2), Some(2)]), &Preparation::default(), 0).unwrap();
         assert_eq!(feed.batch(&[0]).unwrap()[0], Tensor::F32(array![[[0.5, 300.0], [0.0, -1.0]]].into_dyn()));
     }
 
@@ -539,7 +233,7 @@ mod tests {
     fn an_open_dimension_takes_what_is_left() {
         let data = u8s();
         let shape = |dims: &[Option<usize>]| {
-            Feed::new(&data, &ports(dims), &Preparation::default()).map(|feed| feed.sample_port.rest)
+            Feed::new(&data, &ports(dims), &Preparation::default(), 0).map(|feed| feed.sample_port.rest)
         };
         assert_eq!(shape(&[None, None, None]).unwrap(), [2, 2]);
         assert_eq!(shape(&[None, None]).unwrap(), [4]);
@@ -551,16 +245,17 @@ mod tests {
     fn a_misfit_names_both_shapes() {
         let data = u8s();
         let error =
-            Feed::new(&data, &ports(&[None, Some(3), Some(28)]), &Preparation::default()).unwrap_err().to_string();
+            Feed::new(&data, &ports(&[None, Some(3), Some(28)]), &Preparation::default(), 0).unwrap_err().to_string();
         assert_eq!(error, "input `x` takes batches of shape [?, 3, 28], which samples of shape [2, 2] do not fit");
-        let error = Feed::new(&data, &ports(&[None, Some(4)])[..1], &Preparation::default()).unwrap_err().to_string();
+        let error =
+            Feed::new(&data, &ports(&[None, Some(4)])[..1], &Preparation::default(), 0).unwrap_err().to_string();
         assert!(error.starts_with("the graph takes 1 batch inputs (`x`)"), "{error}");
     }
 
     #[test]
     fn the_last_batch_has_what_is_left() {
         let data = u8s();
-        let feed = Feed::new(&data, &ports(&[None, Some(4)]), &Preparation::default()).unwrap();
+        let feed = Feed::new(&data, &ports(&[None, Some(4)]), &Preparation::default(), 0).unwrap();
         let batches: Vec<_> = feed.batches(&[4, 3, 2, 1, 0], 2).unwrap().collect();
         assert_eq!(batches, [&[4, 3][..], &[2, 1], &[0]]);
         assert_eq!(feed.batch_count(64).unwrap(), 1);
@@ -570,7 +265,7 @@ mod tests {
     #[test]
     fn a_fixed_batch_is_always_full() {
         let data = u8s();
-        let feed = |batch| Feed::new(&data, &ports(&[Some(batch), Some(4)]), &Preparation::default()).unwrap();
+        let feed = |batch| Feed::new(&data, &ports(&[Some(batch), Some(4)]), &Preparation::default(), 0).unwrap();
         assert_eq!(feed(2).fixed_batch(), Some(2));
         assert_eq!(feed(2).batches(&[2, 1, 0], 2).unwrap().collect::<Vec<_>>(), [&[2, 1]]);
         let message = |batch, size| feed(batch).batch_count(size).unwrap_err().to_string();
@@ -585,7 +280,7 @@ mod tests {
             |shape: &[usize], values| Dataset::new(samples(), Array::new(shape.to_vec(), values).unwrap()).unwrap();
         let label = |element, dims: &[Option<usize>], data: &Dataset| {
             let port = Port::new("labels", element, dims);
-            let feed = Feed::new(data, &[ports(&[None, Some(4)])[0].clone(), port], &Preparation::default())?;
+            let feed = Feed::new(data, &[ports(&[None, Some(4)])[0].clone(), port], &Preparation::default(), 0)?;
             assert_eq!(feed.batch_without_labels(&[1, 0])?[1].shape(), feed.batch(&[1, 0])?[1].shape());
             Ok::<_, Error>(feed.batch(&[1, 0])?[1].clone())
         };
@@ -629,7 +324,7 @@ mod tests {
         let data = colours();
         let samples = ports(&[None, Some(30)])[0].clone();
         let batch = |dims: &[Option<usize>]| {
-            let feed = Feed::new(&data, &[samples.clone(), float_labels(dims)], &Preparation::default())?;
+            let feed = Feed::new(&data, &[samples.clone(), float_labels(dims)], &Preparation::default(), 0)?;
             feed.batch(&[1, 0]).map(|batch| batch[1].clone())
         };
         let expected = Tensor::F32(array![[1.0, 0.0, 0.0, 0.0], [0.0, 0.0, 1.0, 0.0]].into_dyn());
@@ -645,14 +340,14 @@ mod tests {
         let whole = Preparation::divide(1.0);
         let batch = |dims: &[usize]| {
             let dims: Vec<_> = [None].into_iter().chain(dims.iter().map(|&dim| Some(dim))).collect();
-            floats(&Feed::new(&data, &ports(&dims), &whole).unwrap().batch(&[0]).unwrap()[0])
+            floats(&Feed::new(&data, &ports(&dims), &whole, 0).unwrap().batch(&[0]).unwrap()[0])
         };
         let last: Vec<f32> = (0..30u8).map(f32::from).collect();
         let first: Vec<f32> = (0..3).flat_map(|channel| last.iter().copied().skip(channel).step_by(3)).collect();
         assert_eq!(batch(&[5, 2, 3]), last);
         assert_eq!(batch(&[3, 5, 2]), first);
         assert_eq!(batch(&[30]), last);
-        let open = Feed::new(&data, &ports(&[None, Some(3), None, None]), &whole).unwrap();
+        let open = Feed::new(&data, &ports(&[None, Some(3), None, None]), &whole, 0).unwrap();
         assert_eq!((open.sample_shape(), floats(&open.batch(&[0]).unwrap()[0])), (&[3, 5, 2][..], first));
     }
 
@@ -662,7 +357,7 @@ mod tests {
         for dims in [[5, 2, 3], [3, 5, 2]] {
             let dims: Vec<_> = [None].into_iter().chain(dims.map(Some)).collect();
             let preparation = Preparation { normalize: Normalize::Data, ..Preparation::default() };
-            let feed = Feed::new(&data, &ports(&dims), &preparation).unwrap();
+            let feed = Feed::new(&data, &ports(&dims), &preparation, 0).unwrap();
             // Of 0, 3, …, 57 the mean is 28.5 and the variance 9·(20² − 1)/12; the other channels are 1 and 2 above.
             let std = (9.0 * 399.0 / 12.0f32).sqrt() / 255.0;
             let found = feed.normalization();
@@ -688,8 +383,8 @@ mod tests {
             ..Augmentation::default()
         };
         let preparation = Preparation { augmentation, ..Preparation::default() };
-        let feed = Feed::new(&data, &ports, &preparation).unwrap();
-        let plain = Feed::new(&data, &ports, &Preparation::default()).unwrap().batch(&[0, 1]).unwrap();
+        let feed = Feed::new(&data, &ports, &preparation, 0).unwrap();
+        let plain = Feed::new(&data, &ports, &Preparation::default(), 0).unwrap().batch(&[0, 1]).unwrap();
         assert_eq!(feed.batch(&[0, 1]).unwrap(), plain);
         let test = feed.for_test(&data).unwrap();
         assert_eq!(test.augmented_batch(&[0, 1], 0, 0).unwrap(), plain);
@@ -711,12 +406,12 @@ mod tests {
             image.save(folder.join("all").join(format!("{number}.png"))).unwrap();
             image.into_raw()
         });
-        (Data::load(&Options::new(folder)).unwrap().train, pixels)
+        (Data::load(&DataSource::new(folder), 0).unwrap().train, pixels)
     }
 
     fn resized_crops() -> Preparation {
         let augmentation = Augmentation { image: ImageAugmentation::RandomResizedCrop, ..Augmentation::default() };
-        Preparation { augmentation, seed: 11, ..Preparation::divide(1.0) }
+        Preparation { augmentation, ..Preparation::divide(1.0) }
     }
 
     #[test]
@@ -724,7 +419,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (data, pixels) = image_files(folder.path());
         let ports = ports(&[None, Some(8), Some(8), Some(3)]);
-        let feed = Feed::new(&data, &ports, &resized_crops()).unwrap();
+        let feed = Feed::new(&data, &ports, &resized_crops(), 11).unwrap();
         let mut flipped = 0;
         for epoch in 0..50 {
             let found = floats(&feed.augmented_batch(&[2], epoch, 0).unwrap()[0]);
@@ -751,7 +446,7 @@ mod tests {
         let arrays = Dataset::new(samples, Array::new(vec![2], Values::U8(vec![0, 0])).unwrap()).unwrap();
         for dims in [[None, Some(8), Some(8), Some(3)], [None, Some(3), Some(8), Some(8)]] {
             let [of_files, of_arrays] =
-                [&files, &arrays].map(|data| Feed::new(data, &ports(&dims), &resized_crops()).unwrap());
+                [&files, &arrays].map(|data| Feed::new(data, &ports(&dims), &resized_crops(), 11).unwrap());
             let plain = of_arrays.batch(&[0, 1]).unwrap();
             assert_eq!(of_files.batch(&[0, 1]).unwrap(), plain);
             assert_eq!(of_arrays.for_test(&files).unwrap().augmented_batch(&[0, 1], 0, 0).unwrap(), plain);
@@ -769,7 +464,7 @@ mod tests {
         let data = data(Values::F32(vec![0.0; 8]));
         let message = |augmentation: Augmentation, dims: &[Option<usize>]| {
             let preparation = Preparation { augmentation, ..Preparation::default() };
-            Feed::new(&data, &ports(dims), &preparation).unwrap_err()
+            Feed::new(&data, &ports(dims), &preparation, 0).unwrap_err()
         };
         let mixup = Augmentation { mixup: Some(0.2), ..Augmentation::default() };
         let error = message(mixup, &[None, Some(4)]);
@@ -786,7 +481,7 @@ mod tests {
         );
         let cutout = Augmentation { cutout: Some(2), ..Augmentation::default() };
         let preparation = Preparation { augmentation: cutout, ..Preparation::default() };
-        let error = Feed::new(&table.unwrap(), &ports(&[None, Some(4)]), &preparation).unwrap_err();
+        let error = Feed::new(&table.unwrap(), &ports(&[None, Some(4)]), &preparation, 0).unwrap_err();
         assert!(error.to_string().contains("the samples are no images"), "{error}");
     }
 
@@ -797,7 +492,7 @@ mod tests {
         let ports = [Port::new("x", ElementType::F32, [None, None]), Port::new("y", ElementType::F32, [None, None])];
         let join = |largest| {
             let data = Dataset::new(samples.clone(), labels(largest)).unwrap();
-            Feed::new(&data, &ports, &Preparation::default()).map(drop).map_err(|error| error.to_string())
+            Feed::new(&data, &ports, &Preparation::default(), 0).map(drop).map_err(|error| error.to_string())
         };
         assert_eq!(join(9), Ok(()));
         let error = join(i64::MAX).unwrap_err();
@@ -814,10 +509,10 @@ mod tests {
         let data = data.unwrap();
         let ports =
             [Port::new("x", ElementType::F32, [None, None]), Port::new("y", ElementType::F32, [None, Some(1 << 50)])];
-        let feed = Feed::new(&data, &ports, &Preparation::default()).unwrap();
+        let feed = Feed::new(&data, &ports, &Preparation::default(), 0).unwrap();
         let error = feed.batches(&[0, 1], 2).unwrap_err().to_string();
         assert!(error.starts_with("a batch of 2 samples and their labels takes 18.0 PB, and "), "{error}");
         let wide = [Port::new("x", ElementType::F32, [None, Some(1 << 40), Some(1 << 40)]), ports[1].clone()];
-        assert!(Feed::new(&data, &wide, &Preparation::default()).is_err());
+        assert!(Feed::new(&data, &wide, &Preparation::default(), 0).is_err());
     }
 }

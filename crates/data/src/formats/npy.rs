@@ -1,8 +1,9 @@
 //! `.npy` files, as `numpy.save` writes them, alone or in a folder.
 
-use super::array::{Array, ByteOrder, Dtype, Values};
-use super::memory;
 use super::named::NamedArrays;
+use super::{Format, Found, Parts};
+use crate::array::{Array, ByteOrder, Dtype, Values};
+use crate::memory;
 use gnp_base::{Error, Result, files};
 use ndarray_npy::npy::header::Header;
 use std::cmp::Ordering;
@@ -10,7 +11,7 @@ use std::fmt::Display;
 use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
 
-pub(super) const MAGIC: [u8; 6] = *b"\x93NUMPY";
+pub(crate) const MAGIC: [u8; 6] = *b"\x93NUMPY";
 
 /// The longest header that is read, in bytes: what NumPy's own reader takes (`max_header_size` of `numpy.load`).
 const LONGEST_HEADER: u64 = 10_000;
@@ -21,21 +22,52 @@ const DEEPEST_HEADER: usize = 4;
 ///
 /// # Errors
 /// Where the file cannot be read, is damaged, or has elements that cannot be trained on.
-pub(super) fn read(path: &Path) -> Result<Array> {
+pub(crate) fn read(path: &Path) -> Result<Array> {
     let file = files::open(path).map_err(|error| Error::io("open the file", path, &error))?;
     let length = file.metadata().map_err(|error| Error::io("look at the file", path, &error))?.len();
     decode(BufReader::new(file), length, "the array")
         .map_err(|error| error.in_file(path).help("save the array again with numpy.save, or download the file again"))
 }
 
-/// A folder whose `.npy` files are arrays with names.
-pub(super) struct NpyFolder(PathBuf);
+/// Folders of `.npy` files.
+pub(super) struct NpyFolders;
 
-impl NpyFolder {
-    pub(super) fn open(path: &Path) -> Self {
-        Self(path.to_owned())
+impl Format for NpyFolders {
+    fn name(&self) -> &str {
+        "a folder of .npy files"
+    }
+
+    fn recognises(&self, found: &Found<'_>) -> bool {
+        let has = |name: &str| found.path().join(name).is_file();
+        found.is_folder() && (has("x_train.npy") || has("x_test.npy") || has("x.npy"))
+    }
+
+    fn open(&self, path: &Path) -> Result<Box<dyn Parts>> {
+        Ok(Box::new(NpyFolder(path.to_owned())))
     }
 }
+
+/// `.npy` files by themselves, which are half a data set.
+pub(super) struct NpyAlone;
+
+impl Format for NpyAlone {
+    fn name(&self) -> &str {
+        "an .npy file"
+    }
+
+    fn recognises(&self, found: &Found<'_>) -> bool {
+        !found.is_folder() && (found.start().starts_with(&MAGIC) || found.has_extension("npy"))
+    }
+
+    fn open(&self, path: &Path) -> Result<Box<dyn Parts>> {
+        Err(Error::input("an .npy file holds one array: where are the labels?")
+            .in_file(path)
+            .help("name their file with --labels (of test data: --test-labels)"))
+    }
+}
+
+/// A folder whose `.npy` files are arrays with names.
+struct NpyFolder(PathBuf);
 
 impl NamedArrays for NpyFolder {
     fn path(&self) -> &Path {
@@ -164,7 +196,7 @@ mod tests {
             std::fs::write(folder.path().join(format!("{name}.npy")), bytes).unwrap();
         }
         std::fs::write(folder.path().join("notes.txt"), "").unwrap();
-        let mut arrays = NpyFolder::open(folder.path());
+        let mut arrays = NpyFolder(folder.path().to_owned());
         assert_eq!(arrays.names(), ["x", "y"]);
         assert_eq!(arrays.read("y").unwrap(), Array::new(vec![1], Values::U8(vec![7])).unwrap());
     }

@@ -7,215 +7,32 @@
 //! for is durable before. One is removed by renaming it first. `state.json` has the length and checksum of the engine's
 //! files: what is damaged later is found out, and passed over.
 
-use super::best::Standing;
+mod disk;
+mod moment;
+mod state;
+
+pub(crate) use disk::remove_whole;
+pub(crate) use state::{Diverged, State};
+
+use crate::{Fingerprint, Progress};
+use disk::{DAMAGED, UNFINISHED, beside, complete, prune, remove_if_there};
 use gnp_base::{Error, Result, files};
-use gnp_report::Means;
-use gnp_report::StepReport;
-use serde::{Deserialize, Serialize};
-use serde_json::Value;
-use std::collections::{BTreeMap, BTreeSet};
+use moment::Moment;
+use state::Sum;
+use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::{self, BufRead, BufReader, Read as _, Write};
+use std::io;
 use std::num::NonZero;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 const STATE_FILE: &str = "state.json";
 const ENGINE_FILE: &str = "checkpoint";
-const UNFINISHED: &str = ".unfinished-";
-const REMOVED: &str = ".removed-";
-const DAMAGED: &str = "damaged-";
-
-/// The longest `state.json` that is read, in bytes: it holds some dozen numbers, and the choices of a run.
-const LONGEST_STATE: u64 = 16 << 20;
-/// The largest count that JSON carries whole; no run comes as far.
-const LARGEST_COUNT: u64 = 1 << 53;
-
-/// How far a run has come.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Progress {
-    /// The epochs that are over.
-    pub epoch: u64,
-    /// The batches of the current epoch that are done.
-    pub batch: u64,
-    /// The steps taken in all.
-    pub step: u64,
-    /// What was measured in the current epoch so far.
-    pub means: Means,
-    /// The duration of the current epoch's steps so far, in seconds.
-    pub seconds: f64,
-    /// How much of it was spent waiting for data, in seconds.
-    pub data_seconds: f64,
-    /// How the epochs that are over compare.
-    pub standing: Standing,
-}
-
-impl Progress {
-    /// Adds a step to the epoch.
-    pub(super) fn add(&mut self, step: &StepReport) {
-        self.means.add(&step.measures, &step.counts);
-        self.seconds += step.seconds;
-        self.data_seconds += step.data_seconds;
-    }
-
-    /// The beginning of the next epoch.
-    pub(super) fn next_epoch(self) -> Self {
-        let Self { epoch, step, standing, .. } = self;
-        Self { epoch: epoch + 1, step, standing, ..Self::default() }
-    }
-}
-
-/// The choices that a run's course depends on, by name. A run can go on only with the same; one that has diverged also
-/// with other rates.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Fingerprint {
-    choices: BTreeMap<String, Value>,
-    rates: BTreeMap<String, Value>,
-}
-
-impl Fingerprint {
-    /// Adds a choice.
-    #[must_use]
-    pub fn with(mut self, name: &str, value: impl Into<Value>) -> Self {
-        self.choices.insert(name.to_owned(), value.into());
-        self
-    }
-
-    /// Adds a choice of how far steps go.
-    #[must_use]
-    pub fn with_rate(mut self, name: &str, value: impl Into<Value>) -> Self {
-        self.rates.insert(name.to_owned(), value.into());
-        self
-    }
-
-    /// Checks that this run may go on from one that was begun with `begun`, and has diverged or has not.
-    ///
-    /// # Errors
-    /// Where they differ: the message says in what.
-    ///
-    /// ```
-    /// use gnp_train::Fingerprint;
-    /// let begun = Fingerprint::default().with("seed", 0).with_rate("learning rate", 1);
-    /// let now = Fingerprint::default().with("seed", 1).with_rate("learning rate", 1);
-    /// let error = now.check_continues(&begun, false).unwrap_err();
-    /// assert_eq!(error.to_string(), "the run was begun otherwise: seed was 0, is 1");
-    /// let lower = begun.clone().with_rate("learning rate", 0);
-    /// assert!(lower.check_continues(&begun, false).is_err());
-    /// lower.check_continues(&begun, true)?;
-    /// # Ok::<(), gnp_base::Error>(())
-    /// ```
-    pub fn check_continues(&self, begun: &Self, has_diverged: bool) -> Result<()> {
-        let mut different = differences(&begun.choices, &self.choices);
-        if !has_diverged {
-            different.append(&mut differences(&begun.rates, &self.rates));
-        }
-        if different.is_empty() {
-            return Ok(());
-        }
-        Err(Error::input(format!("the run was begun otherwise: {}", different.join("; ")))
-            .help("resume with the same options, or begin another run in another folder"))
-    }
-}
-
-fn differences(begun: &BTreeMap<String, Value>, now: &BTreeMap<String, Value>) -> Vec<String> {
-    let names: BTreeSet<_> = now.keys().chain(begun.keys()).collect();
-    let different = names.into_iter().filter(|name| now.get(*name) != begun.get(*name));
-    different.map(|name| format!("{name} was {}, is {}", show(begun.get(name)), show(now.get(name)))).collect()
-}
-
-fn show(value: Option<&Value>) -> String {
-    match value {
-        None | Some(Value::Null) => "not given".to_owned(),
-        // Rates have 32 bits.
-        Some(Value::Number(number)) if number.is_f64() => {
-            number.as_f64().map_or_else(|| number.to_string(), |number| (number as f32).to_string())
-        }
-        Some(value) => value.to_string(),
-    }
-}
-
-/// How a run has diverged at a checkpoint.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub(super) enum Diverged {
-    /// A step that was taken from here led, sooner or later, to numbers that are none: with other rates another may
-    /// not.
-    Later,
-    /// What these weights come to is no number: they are of no use.
-    Already,
-}
-
-/// What `state.json` holds.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(super) struct State {
-    pub progress: Progress,
-    /// The length of `metrics.jsonl` in bytes.
-    pub metrics_length: u64,
-    pub fingerprint: Fingerprint,
-    /// How the run has diverged here, if it has.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub diverged: Option<Diverged>,
-    /// The files beside it.
-    #[serde(default)]
-    pub files: BTreeMap<String, Sum>,
-}
-
-impl State {
-    /// What is wrong with the state of the checkpoint `folder`, where it can be read but no run wrote it.
-    fn flaw(&self, folder: &Path) -> Option<String> {
-        let Progress { epoch, batch, step, .. } = self.progress;
-        let name = folder.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        if Moment::parse(name) != Some(Moment::of(&self.progress)) {
-            return Some(format!("it says that it is of epoch {epoch} and batch {batch}"));
-        }
-        if [epoch, batch, step, self.progress.means.samples()].iter().any(|&count| count > LARGEST_COUNT) {
-            return Some("it counts more than any run does".to_owned());
-        }
-        // Nothing outside of the folder is read.
-        let is_within = |name: &String| {
-            let mut parts = Path::new(name).components();
-            matches!((parts.next(), parts.next()), (Some(Component::Normal(_)), None))
-        };
-        let outside = self.files.keys().find(|name| !is_within(name))?;
-        Some(format!("it names the file {outside:?}, which is not beside it"))
-    }
-}
-
-/// What `file` holds, which is damaged where it is longer than `most` bytes.
-fn read_at_most(file: &Path, most: u64) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    files::open(file)?.take(most).read_to_end(&mut bytes)?;
-    Ok(bytes)
-}
-
-/// What tells a file from a damaged one.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub(super) struct Sum {
-    bytes: u64,
-    crc32: u32,
-}
-
-impl Sum {
-    fn of(file: &File) -> io::Result<Self> {
-        let mut reader = BufReader::with_capacity(1 << 16, file);
-        let (mut hasher, mut bytes) = (crc32fast::Hasher::new(), 0);
-        loop {
-            let chunk = reader.fill_buf()?;
-            if chunk.is_empty() {
-                return Ok(Self { bytes, crc32: hasher.finalize() });
-            }
-            hasher.update(chunk);
-            let length = chunk.len();
-            bytes += length as u64;
-            reader.consume(length);
-        }
-    }
-}
 
 /// A checkpoint on the disk.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Checkpoint {
     folder: PathBuf,
-    pub(super) state: State,
+    pub(crate) state: State,
     damaged: Vec<String>,
     /// Whether a newer one was passed over because its weights have diverged.
     passed_over: bool,
@@ -252,7 +69,7 @@ impl Checkpoint {
     ///
     /// # Errors
     /// Where one cannot be read, or all are damaged.
-    pub(super) fn newest(folder: &Path) -> Result<Option<Self>> {
+    pub(crate) fn newest(folder: &Path) -> Result<Option<Self>> {
         let mut damaged = Vec::new();
         for (_, path) in complete(folder)?.into_iter().rev() {
             match Self::open(&path)? {
@@ -273,7 +90,7 @@ impl Checkpoint {
     ///
     /// # Errors
     /// As [`Checkpoint::newest`].
-    pub(super) fn newest_of_use(folder: &Path) -> Result<(Option<Self>, bool)> {
+    pub(crate) fn newest_of_use(folder: &Path) -> Result<(Option<Self>, bool)> {
         let Some(newest) = Self::newest(folder)? else { return Ok((None, false)) };
         if newest.state.diverged != Some(Diverged::Already) {
             return Ok((Some(newest), false));
@@ -294,7 +111,7 @@ impl Checkpoint {
     ///
     /// # Errors
     /// Where it cannot be written.
-    pub(super) fn note_diverged(folder: &Path, progress: &Progress) -> Result<()> {
+    pub(crate) fn note_diverged(folder: &Path, progress: &Progress) -> Result<()> {
         let here = folder.join(Moment::of(progress).name());
         let (path, how) = match complete(folder)?.pop() {
             _ if here.is_dir() => (here, Diverged::Already),
@@ -308,7 +125,7 @@ impl Checkpoint {
     ///
     /// # Errors
     /// Where it cannot be read or is damaged.
-    pub(super) fn of_epoch(folder: &Path, epoch: u64) -> Result<Option<Self>> {
+    pub(crate) fn of_epoch(folder: &Path, epoch: u64) -> Result<Option<Self>> {
         let path = folder.join(Moment { epoch, batch: 0 }.name());
         if path.is_dir() { Self::open(&path)?.map(Some) } else { Ok(None) }
     }
@@ -317,7 +134,7 @@ impl Checkpoint {
     fn open(folder: &Path) -> Result<Result<Self>> {
         let flaw = |file: &Path, what: String| Error::input(format!("the checkpoint is damaged: {what}")).in_file(file);
         let file = folder.join(STATE_FILE);
-        let text = match read_at_most(&file, LONGEST_STATE) {
+        let text = match state::read(&file) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Err(flaw(&file, error.to_string()))),
             text => text.map_err(|error| Error::io("read the checkpoint", &file, &error))?,
         };
@@ -352,7 +169,7 @@ impl Checkpoint {
     ///
     /// # Errors
     /// Where the folder cannot be written.
-    pub(super) fn set_aside_newer(&self, folder: &Path) -> Result<()> {
+    pub(crate) fn set_aside_newer(&self, folder: &Path) -> Result<()> {
         let own = Moment::of(&self.state.progress);
         for (_, path) in complete(folder)?.into_iter().filter(|(moment, _)| *moment > own) {
             if let Ok(Ok(Self { state: State { diverged: Some(_), .. }, .. })) = Self::open(&path) {
@@ -373,7 +190,7 @@ impl Checkpoint {
     ///
     /// # Errors
     /// Where a file cannot be written. What was there before still is.
-    pub(super) fn write(
+    pub(crate) fn write(
         folder: &Path,
         state: &State,
         (keep, best): (NonZero<usize>, Option<u64>),
@@ -402,20 +219,10 @@ impl Checkpoint {
 /// Notes in a checkpoint that is there how the run has diverged.
 fn mark(folder: &Path, how: Diverged) -> io::Result<()> {
     let file = folder.join(STATE_FILE);
-    let state: State = serde_json::from_slice(&files::read(&file)?)?;
+    let state: State = serde_json::from_slice(&state::read(&file)?)?;
     let unfinished = beside(&file, UNFINISHED);
-    write_state(&unfinished, &State { diverged: Some(how), ..state })?;
-    fs::rename(unfinished, file)?;
-    sync_folder(folder)
-}
-
-/// Writes what `state.json` holds, durably.
-fn write_state(file: &Path, state: &State) -> io::Result<()> {
-    let mut text = serde_json::to_vec_pretty(state)?;
-    text.push(b'\n');
-    let mut file = File::create(file)?;
-    file.write_all(&text)?;
-    file.sync_all()
+    state::write(&unfinished, &State { diverged: Some(how), ..state })?;
+    files::put_in_place(&unfinished, &file)
 }
 
 fn finish(unfinished: &Path, target: &Path, state: &State) -> io::Result<()> {
@@ -427,104 +234,9 @@ fn finish(unfinished: &Path, target: &Path, state: &State) -> io::Result<()> {
         files.insert(entry.file_name().to_string_lossy().into_owned(), Sum::of(&file)?);
         file.sync_all()?;
     }
-    write_state(&unfinished.join(STATE_FILE), &State { files, ..state.clone() })?;
-    sync_folder(unfinished)?;
-    fs::rename(unfinished, target)?;
-    target.parent().map_or(Ok(()), sync_folder)
-}
-
-/// Makes the names in a folder durable. Only Unix lets a folder be opened for that.
-pub(super) fn sync_folder(folder: &Path) -> io::Result<()> {
-    if cfg!(unix) { File::open(folder)?.sync_all() } else { Ok(()) }
-}
-
-/// When a checkpoint is written, in the order of time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Moment {
-    /// The epochs that are over.
-    epoch: u64,
-    /// The batches of the next one that are done.
-    batch: u64,
-}
-
-impl Moment {
-    fn of(progress: &Progress) -> Self {
-        Self { epoch: progress.epoch, batch: progress.batch }
-    }
-
-    fn name(self) -> String {
-        match self {
-            Self { epoch, batch: 0 } => format!("epoch-{epoch:05}"),
-            Self { epoch, batch } => format!("epoch-{epoch:05}-batch-{batch:06}"),
-        }
-    }
-
-    fn parse(name: &str) -> Option<Self> {
-        let name = name.strip_prefix("epoch-")?;
-        let (epoch, batch) = name.split_once("-batch-").unwrap_or((name, "0"));
-        Some(Self { epoch: epoch.parse().ok()?, batch: batch.parse().ok()? })
-    }
-}
-
-/// A name beside `path`'s.
-fn beside(path: &Path, prefix: &str) -> PathBuf {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    path.with_file_name(format!("{prefix}{name}"))
-}
-
-/// What is in `folder`; nothing where it is missing.
-fn entries(folder: &Path) -> Result<Vec<PathBuf>> {
-    let cannot = |error: io::Error| Error::io("list the checkpoints", folder, &error);
-    match fs::read_dir(folder) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
-        Err(error) => Err(cannot(error)),
-        Ok(entries) => entries.map(|entry| entry.map(|entry| entry.path()).map_err(cannot)).collect(),
-    }
-}
-
-/// The complete checkpoints in `folder`, oldest first.
-fn complete(folder: &Path) -> Result<Vec<(Moment, PathBuf)>> {
-    let moment = |path: PathBuf| Some((Moment::parse(path.file_name()?.to_str()?)?, path));
-    let mut found: Vec<_> = entries(folder)?.into_iter().filter_map(moment).collect();
-    found.sort_unstable();
-    Ok(found)
-}
-
-/// Removes what a killed run left unfinished, and all but the `keep` newest and that of the end of epoch `best`.
-fn prune(folder: &Path, keep: NonZero<usize>, best: Option<u64>) -> Result<()> {
-    let cannot = |path: &Path, error: io::Error| Error::io("remove the old checkpoint", path, &error);
-    let is_left = |path: &PathBuf| {
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        name.starts_with(REMOVED) || name.starts_with(UNFINISHED)
-    };
-    for path in entries(folder)?.into_iter().filter(is_left) {
-        remove_if_there(&path).map_err(|error| cannot(&path, error))?;
-    }
-    let best = best.map(|epoch| Moment { epoch, batch: 0 });
-    let mut old = complete(folder)?;
-    old.truncate(old.len().saturating_sub(keep.get()));
-    for (_, path) in old.into_iter().filter(|(moment, _)| Some(*moment) != best) {
-        remove_whole(&path).map_err(|error| cannot(&path, error))?;
-    }
-    Ok(())
-}
-
-/// Removes a folder, where there is one, under another name: no part of it ever looks like all of it.
-pub(super) fn remove_whole(folder: &Path) -> io::Result<()> {
-    let removed = beside(folder, REMOVED);
-    remove_if_there(&removed)?;
-    match fs::rename(folder, &removed) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(error),
-        Ok(()) => remove_if_there(&removed),
-    }
-}
-
-fn remove_if_there(folder: &Path) -> io::Result<()> {
-    match fs::remove_dir_all(folder) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
-    }
+    state::write(&unfinished.join(STATE_FILE), &State { files, ..state.clone() })?;
+    files::sync_folder(unfinished)?;
+    files::put_in_place(unfinished, target)
 }
 
 #[cfg(test)]
@@ -704,7 +416,7 @@ mod tests {
         let flaw = |name: &str, state: &State| {
             let path = folder.path().join(name);
             fs::create_dir_all(&path).unwrap();
-            write_state(&path.join(STATE_FILE), state).unwrap();
+            state::write(&path.join(STATE_FILE), state).unwrap();
             Checkpoint::open(&path).unwrap().err().map(|error| error.to_string()).unwrap_or_default()
         };
         assert_eq!(flaw("epoch-00001", &state(1, 0)), "");

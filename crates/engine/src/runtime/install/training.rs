@@ -4,22 +4,15 @@
 //! export its entry point, so a small library compiled here (`shim.c`) stands before it. That needs the entry point's
 //! place in the module, hence the exact wheel: any other is refused.
 
-use super::install::{InstallStep, Package, Wheel, download, require_sha256, sha256};
-use super::probe::probe;
-use super::{Kind, cache, program};
+use super::super::package::{API_BASE, SHIM};
+use super::super::probe::probe;
+use super::super::{Kind, Package, cache, program};
+use super::wheel::{InstallStep, Wheel, download, require_sha256};
 use gnp_base::{Error, Result};
 use std::fs;
 use std::path::Path;
 
-/// The Python package, as pip names it.
-pub(super) const REQUIREMENT: &str = "onnxruntime-training-cpu==1.19.2";
-
-/// The sha256 of the wheel.
-pub(super) const WHEEL_SHA256: &str = "9b3cde497eb76af75ecae2eb2a4e3a8b2477da0b833315a3d5e2c63f0dc8d5d6";
 const WHEEL_BYTES: u64 = 8_932_358;
-/// The Python and the platform that the wheel is for.
-pub(super) const TAGS: [&str; 8] =
-    ["--implementation", "cp", "--python-version", "3.11", "--abi", "cp311", "--platform", "manylinux_2_28_x86_64"];
 /// The wheel's files that are installed, with their sha256.
 const MODULE: (&str, &str) = (
     "onnxruntime_pybind11_state.cpython-311-x86_64-linux-gnu.so",
@@ -27,10 +20,6 @@ const MODULE: (&str, &str) = (
 );
 const PROVIDERS: (&str, &str) =
     ("libonnxruntime_providers_shared.so", "ee7bf6d4d32f523dbdebf9dec70a1b3287a1a60d019192490732750dc385f98c");
-/// Where [`MODULE`] keeps its `OrtApiBase`, from the address that it is loaded at.
-const API_BASE: &str = "0x140cdf0";
-const SHIM: &str = include_str!("shim.c");
-
 /// Refuses machines that there is no training package for.
 pub(super) fn check_platform() -> Result<()> {
     if cfg!(all(target_os = "linux", target_arch = "x86_64", target_env = "gnu")) {
@@ -49,11 +38,6 @@ pub(super) fn build(staging: &Path, built: &Path, progress: &mut dyn FnMut(Insta
     progress(InstallStep::Compile);
     compile_shim(built)?;
     require_training(built)
-}
-
-/// The sha256 of what an installation is made from.
-pub(super) fn sources_digest() -> String {
-    sha256([WHEEL_SHA256, API_BASE, SHIM].concat().as_bytes())
 }
 
 /// Takes the libraries out of `wheel` into the folder `into`, where everything has the sha256 it should have.

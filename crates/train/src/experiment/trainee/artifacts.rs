@@ -1,8 +1,14 @@
-//! ONNX Runtime training artifacts, looked at before they are loaded.
+//! A folder of ONNX Runtime's training artifacts.
 
+use super::InEngine;
+use crate::experiment::{EngineChoice, Init, ModelSettings, Notice, Observer, Run};
+use crate::{Checkpoint, OwnRates, TrainingSettings};
 use gnp_base::contract::artifacts::EVAL_MODEL;
-use gnp_base::{Error, Result, contract};
+use gnp_base::digest::sha256;
+use gnp_base::{Error, Result, contract, files};
 use gnp_engine::ort_training::Artifacts;
+use gnp_engine::{EngineKind, EngineOptions, OrtTraining, runtime};
+use gnp_gradient::lowering;
 use gnp_model::onnx;
 use gnp_step::emit::artifact::Settings;
 use std::path::Path;
@@ -63,6 +69,68 @@ pub fn exposed_numbers(
         number("r", contract::R, r, recorded.map(|p| p.r))?,
         number("alpha", contract::ALPHA, alpha, recorded.map(|p| p.alpha))?,
     ))
+}
+
+/// What artifacts, which have no learning rate of their own, are trained with.
+const LEARNING_RATE: f32 = 1e-3;
+
+/// Artifacts that are trained.
+pub(in crate::experiment) struct OfArtifacts(Artifacts);
+
+impl OfArtifacts {
+    pub(super) fn open(settings: &ModelSettings) -> Result<Self> {
+        if settings.forward.is_some() {
+            return Err(Error::input("a forward model is of no use: artifacts have their own evaluation model")
+                .in_file(&settings.path)
+                .help("leave --forward out"));
+        }
+        find_artifacts(&settings.path).map(Self)
+    }
+
+    /// What is fed where the training gives nothing, checked against what it gives.
+    pub(super) fn own_rates(&self, training: &TrainingSettings) -> Result<OwnRates> {
+        if let Some(name) = training.others.keys().next() {
+            return Err(Error::input(format!("--set {name} is of no use: artifacts have no such input")));
+        }
+        let (r, alpha) = exposed_numbers(&self.0.training_model, training.r, training.alpha)?;
+        Ok(OwnRates { learning_rate: Some(LEARNING_RATE), r, alpha, warmup: None })
+    }
+
+    pub(super) fn over_samples(&self) -> Result<Option<String>> {
+        Ok(lowering::trained_over_samples(&onnx::read(&self.0.training_model)?.graph))
+    }
+
+    pub(super) fn digest(&self) -> Result<String> {
+        let file = &self.0.training_model;
+        files::read(file).map(sha256).map_err(|error| Error::io("read the file", file, &error))
+    }
+
+    pub(super) fn load(
+        self,
+        run: &Run,
+        options: EngineOptions,
+        checkpoint: Option<&Checkpoint>,
+        observer: &mut dyn Observer,
+    ) -> Result<InEngine> {
+        let Self(mut artifacts) = self;
+        if !matches!(run.engine.engine, EngineChoice::Of(EngineKind::Auto | EngineKind::OrtTraining)) {
+            return Err(Error::input("a folder of artifacts is trained by the engine ort-training only")
+                .help("leave --engine out"));
+        }
+        if run.model.init != Init::Keep {
+            return Err(Error::input("--init is for models and step models: artifacts begin as they are")
+                .help("leave --init out, or make the artifacts with other weights"));
+        }
+        let runtime = runtime::for_training(run.engine.ort_lib.as_deref())?;
+        let (version, library) = (&runtime.version, runtime.library.display());
+        let name = format!("the training API of ONNX Runtime {version}");
+        observer.notice(Notice::Detail(&format!("{name} on {}: {library}", run.engine.device)));
+        if let Some(checkpoint) = checkpoint {
+            artifacts.checkpoint = checkpoint.engine_file();
+        }
+        let engine = Box::new(OrtTraining::load(&runtime, &artifacts, &options)?);
+        Ok(InEngine::of_artifacts(name, engine, runtime, artifacts, options))
+    }
 }
 
 #[cfg(test)]

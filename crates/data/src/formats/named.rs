@@ -1,7 +1,8 @@
 //! Arrays with names: the parts of a data set in one archive or folder.
 
-use super::array::Array;
-use super::{Dataset, Part};
+use super::{Columns, Part, Parts};
+use crate::Dataset;
+use crate::array::Array;
 use gnp_base::choice::listed;
 use gnp_base::{Error, Result};
 use std::path::Path;
@@ -54,20 +55,17 @@ pub(super) trait NamedArrays {
             Part::Train => Some(named),
         }
     }
+}
 
-    /// Whether this is one unnamed set, which cannot be both training and test data.
-    fn is_single_set(&self) -> bool {
-        !self.contains("x_train")
-    }
-
-    /// A part of the data set; none where there is no test set.
-    ///
-    /// # Errors
-    /// Where an array is missing or damaged, or samples and labels do not match.
-    fn part(&mut self, part: Part) -> Result<Option<Dataset>> {
+impl<T: NamedArrays> Parts for T {
+    fn part(&mut self, part: Part, _: Option<&Columns>) -> Result<Option<Dataset>> {
         let Some([x, y]) = self.names_of(part) else { return Ok(None) };
         let data = Dataset::new(self.read(x)?, self.read(y)?);
         let path = self.path();
         data.map(|data| Some(data.from_files(path, path))).map_err(|error| error.in_file(path))
+    }
+
+    fn is_single_set(&self) -> bool {
+        !self.contains("x_train")
     }
 }

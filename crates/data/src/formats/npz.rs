@@ -1,13 +1,31 @@
 //! `.npz` archives, as `numpy.savez` writes them.
 
-use super::array::Array;
 use super::named::NamedArrays;
-use super::{memory, npy};
+use super::{Format, Found, Parts, npy};
+use crate::array::Array;
+use crate::memory;
 use gnp_base::{Error, Result, files};
 use std::fs::File;
 use std::io::BufReader;
 use std::path::{Path, PathBuf};
 use zip::ZipArchive;
+
+/// `.npz` archives.
+pub(super) struct NpzArchives;
+
+impl Format for NpzArchives {
+    fn name(&self) -> &str {
+        "an .npz archive"
+    }
+
+    fn recognises(&self, found: &Found<'_>) -> bool {
+        !found.is_folder() && (found.start().starts_with(b"PK") || found.has_extension("npz"))
+    }
+
+    fn open(&self, path: &Path) -> Result<Box<dyn Parts>> {
+        Ok(Box::new(Npz::open(path)?))
+    }
+}
 
 /// An archive of named arrays, opened.
 pub struct Npz {
@@ -63,9 +81,9 @@ impl NamedArrays for Npz {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
-    use super::super::Values;
+pub(crate) mod tests {
     use super::*;
+    use crate::Values;
     use ndarray::{Array2, ArrayD, ShapeBuilder, array};
     use ndarray_npy::{WritableElement, WriteNpyExt};
     use std::io::Write;

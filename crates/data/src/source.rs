@@ -1,10 +1,11 @@
-//! Which data are loaded.
+//! Where data lie.
 
+use crate::formats::Formats;
 use std::path::PathBuf;
 
 /// Where the data of a run lie, and what of them is used.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Options {
+#[derive(Clone, Debug, Default)]
+pub struct DataSource {
     /// The training data; the module's loader says what that can be.
     pub train: PathBuf,
     /// The test data, in place of those found with the training data.
@@ -22,11 +23,11 @@ pub struct Options {
     pub features: Vec<String>,
     /// The columns of a table that a model predicts.
     pub targets: Vec<String>,
-    /// Decides the split, and which training samples are used.
-    pub seed: u64,
+    /// The formats that data are looked for in.
+    pub formats: Formats,
 }
 
-impl Options {
+impl DataSource {
     /// The data at `train` with everything that is found there.
     pub fn new(train: impl Into<PathBuf>) -> Self {
         Self { train: train.into(), ..Self::default() }

@@ -1,13 +1,31 @@
 //! Files in the format *safetensors* with the arrays of a data set.
 
-use super::array::{Array, ByteOrder, Dtype, Values};
-use super::memory;
 use super::named::NamedArrays;
+use super::{Format, Found, Parts};
+use crate::array::{Array, ByteOrder, Dtype, Values};
+use crate::memory;
 use bytes::Bytes;
 use gnp_base::files;
 use gnp_base::{Error, Result};
 use safetensors::{Dtype as StoredDtype, SafeTensors};
 use std::path::{Path, PathBuf};
+
+/// `.safetensors` files.
+pub(super) struct SafetensorsFiles;
+
+impl Format for SafetensorsFiles {
+    fn name(&self) -> &str {
+        "a .safetensors file"
+    }
+
+    fn recognises(&self, found: &Found<'_>) -> bool {
+        !found.is_folder() && found.has_extension("safetensors")
+    }
+
+    fn open(&self, path: &Path) -> Result<Box<dyn Parts>> {
+        Ok(Box::new(SafetensorsFile::open(path)?))
+    }
+}
 
 /// A file of named arrays, mapped.
 pub(super) struct SafetensorsFile {
@@ -103,10 +121,10 @@ mod tests {
         let (_folder, opened) = open(&file(StoredDtype::U8));
         let mut opened = opened.unwrap();
         assert_eq!(opened.names(), ["x_train", "y_train"]);
-        let data = opened.part(Part::Train).unwrap().unwrap();
+        let data = opened.part(Part::Train, None).unwrap().unwrap();
         assert_eq!(data.labels().classes().unwrap(), [3, 1]);
         assert_eq!(data.sample_shape().unwrap(), [2]);
-        assert_eq!(opened.part(Part::Test).unwrap(), None);
+        assert_eq!(opened.part(Part::Test, None).unwrap(), None);
     }
 
     #[test]

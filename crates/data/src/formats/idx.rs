@@ -3,14 +3,78 @@
 //! Two zero bytes, a type code, the number of dimensions; each dimension as a big-endian u32; the elements, big-endian,
 //! row-major. Source: <http://yann.lecun.com/exdb/mnist/>.
 
-use super::array::{Array, ByteOrder, Dtype, Values};
-use super::memory;
+use super::{Columns, Format, Found, LAYOUTS, Part, Parts};
+use crate::array::{Array, ByteOrder, Dtype, Values};
+use crate::{Dataset, memory};
 use flate2::bufread::MultiGzDecoder;
 use gnp_base::{Error, Result, files};
 use std::io::{BufRead, BufReader, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 pub(super) const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
+
+/// Folders of IDX files that are named like MNIST's.
+pub(super) struct IdxFolders;
+
+impl Format for IdxFolders {
+    fn name(&self) -> &str {
+        "a folder of IDX files"
+    }
+
+    fn recognises(&self, found: &Found<'_>) -> bool {
+        let has = |stem| find_idx(found.path(), stem, "images", 3).is_some();
+        found.is_folder() && (has("train") || has("t10k"))
+    }
+
+    fn open(&self, path: &Path) -> Result<Box<dyn Parts>> {
+        Ok(Box::new(IdxFolder(path.to_owned())))
+    }
+}
+
+/// IDX files of images, with the labels beside them. What is no file of another format is taken for one.
+pub(super) struct IdxFiles;
+
+impl Format for IdxFiles {
+    fn name(&self) -> &str {
+        "an IDX file"
+    }
+
+    fn recognises(&self, found: &Found<'_>) -> bool {
+        !found.is_folder()
+    }
+
+    fn open(&self, path: &Path) -> Result<Box<dyn Parts>> {
+        Ok(Box::new(IdxFile(path.to_owned())))
+    }
+}
+
+struct IdxFolder(PathBuf);
+
+impl Parts for IdxFolder {
+    fn part(&mut self, part: Part, _: Option<&Columns>) -> Result<Option<Dataset>> {
+        let stem = match part {
+            Part::Train => "train",
+            Part::Test => "t10k",
+        };
+        find_idx(&self.0, stem, "images", 3).map(|images| load_idx_pair(&images)).transpose()
+    }
+
+    fn is_single_set(&self) -> bool {
+        false
+    }
+}
+
+struct IdxFile(PathBuf);
+
+impl Parts for IdxFile {
+    fn part(&mut self, _: Part, _: Option<&Columns>) -> Result<Option<Dataset>> {
+        load_idx_pair(&self.0).map(Some)
+    }
+
+    fn is_single_set(&self) -> bool {
+        true
+    }
+}
 
 /// Reads an IDX file.
 ///
@@ -82,6 +146,38 @@ fn unreadable(error: &std::io::Error) -> Error {
         std::io::ErrorKind::UnexpectedEof => "the IDX file is truncated".to_owned(),
         _ => format!("cannot read the IDX file: {error}"),
     })
+}
+
+/// The IDX file `<stem>-<kind>-idx<rank>-ubyte` in `folder`, under one of the names in use.
+fn find_idx(folder: &Path, stem: &str, kind: &str, rank: u8) -> Option<PathBuf> {
+    let names = ["-", "."].into_iter().flat_map(|separator| {
+        ["", ".gz"].into_iter().map(move |end| format!("{stem}-{kind}{separator}idx{rank}-ubyte{end}"))
+    });
+    names.map(|name| folder.join(name)).find(|path| path.is_file())
+}
+
+fn load_idx_pair(images: &Path) -> Result<Dataset> {
+    let labels = labels_beside(images)?;
+    let data = Dataset::new(read(images)?, read(&labels)?).map_err(|error| error.in_file(images))?;
+    Ok(data.from_files(images, &labels))
+}
+
+/// The labels that belong to a file of images, compressed or not.
+fn labels_beside(images: &Path) -> Result<PathBuf> {
+    let name = images.file_name().unwrap_or_default().to_string_lossy();
+    let plain = name.strip_suffix(".gz").unwrap_or(&name).replacen("images", "labels", 1).replacen("idx3", "idx1", 1);
+    if !name.contains("images") {
+        return Err(Error::input(
+            "no file of a known format, or a file of images whose labels cannot be found by its name",
+        )
+        .in_file(images)
+        .help(LAYOUTS));
+    }
+    let found = [plain.clone(), format!("{plain}.gz")].map(|name| images.with_file_name(name));
+    found
+        .into_iter()
+        .find(|path| path.is_file())
+        .ok_or_else(|| Error::input(format!("the labels are missing: expected {plain}[.gz] beside it")).in_file(images))
 }
 
 #[cfg(test)]

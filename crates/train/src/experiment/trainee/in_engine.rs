@@ -1,0 +1,135 @@
+//! A trainee in its engine, and what is written of it.
+
+use crate::experiment::OutputSettings;
+use crate::{Checkpoint, RunFolder};
+use gnp_base::Result;
+use gnp_engine::{Engine, State, StepEngine};
+#[cfg(feature = "ort")]
+use gnp_engine::{EngineOptions, OrtTraining, ort_training::Artifacts, runtime::Runtime};
+use gnp_model::onnx::{self, Model, Watch, WriteOptions};
+use gnp_step::emit::step::Renames;
+use gnp_step::emit::trained::Trained;
+use gnp_step::rewrite;
+use gnp_step::weights::Edit;
+use gnp_tensor::Tensor;
+use std::path::{Path, PathBuf};
+
+/// A trainee in its engine.
+pub(in crate::experiment) struct InEngine {
+    /// The engine's name.
+    pub name: String,
+    what: What,
+}
+
+enum What {
+    /// With what it was loaded from.
+    #[cfg(feature = "ort")]
+    Artifacts { engine: Box<OrtTraining>, runtime: Runtime, artifacts: Artifacts, options: EngineOptions },
+    /// With the model that its trained weights go into.
+    Step { engine: Box<dyn StepEngine>, forward: Option<Box<Original>> },
+}
+
+/// The model that trained weights go into.
+pub(super) struct Original {
+    pub model: Model,
+    /// What is changed in it first.
+    pub edits: Vec<Edit>,
+    /// What of its values is called otherwise in the step model.
+    pub renames: Renames,
+}
+
+impl InEngine {
+    #[cfg(feature = "ort")]
+    pub(super) fn of_artifacts(
+        name: String,
+        engine: Box<OrtTraining>,
+        runtime: Runtime,
+        artifacts: Artifacts,
+        options: EngineOptions,
+    ) -> Self {
+        Self { name, what: What::Artifacts { engine, runtime, artifacts, options } }
+    }
+
+    pub(super) fn of_step(name: String, engine: Box<dyn StepEngine>, forward: Option<Box<Original>>) -> Self {
+        Self { name, what: What::Step { engine, forward } }
+    }
+
+    pub fn engine(&mut self) -> &mut dyn Engine {
+        match &mut self.what {
+            #[cfg(feature = "ort")]
+            What::Artifacts { engine, .. } => &mut **engine,
+            What::Step { engine, .. } => &mut **engine,
+        }
+    }
+
+    /// Writes what came of the training into the run's folder, and what the parameters were at the checkpoint `best`,
+    /// where there is one; of these the best to the output's file too, where it is a model. Returns what that is, and
+    /// where it lies.
+    pub fn write(
+        &mut self,
+        folder: &RunFolder,
+        best: Option<&Checkpoint>,
+        output: &OutputSettings,
+        watch: Watch<'_>,
+    ) -> Result<(String, PathBuf)> {
+        let (what, name) = match best {
+            None => ("model", RunFolder::MODEL),
+            Some(_) => ("best model", RunFolder::BEST_MODEL),
+        };
+        let written = folder.path_of(name);
+        let (output, external_data) = (output.file.as_deref(), output.external_data);
+        let options = WriteOptions { force: true, external_data, ..WriteOptions::default() };
+        match &mut self.what {
+            #[cfg(feature = "ort")]
+            What::Artifacts { engine, runtime, artifacts, options: engine_options } => {
+                folder.write_model(|file| engine.export(file))?;
+                if let Some(best) = best {
+                    let artifacts = Artifacts { checkpoint: best.engine_file(), ..artifacts.clone() };
+                    let mut engine = OrtTraining::load(runtime, &artifacts, engine_options)?;
+                    folder.write_result(RunFolder::BEST_MODEL, |file| engine.export(file))?;
+                }
+                if let Some(output) = output {
+                    onnx::write_watched(onnx::read(&written)?, output, &options, watch)?;
+                }
+            }
+            What::Step { engine, forward: Some(forward) } => {
+                let last = engine.state()?;
+                let mut write = |state: &State, file: &Path| forward.write(state, file, &options, watch);
+                write(&last, &folder.path_of(RunFolder::MODEL))?;
+                let best = best.map(|best| State::read(&best.engine_file())).transpose()?;
+                if let Some(best) = &best {
+                    write(best, &written)?;
+                }
+                if let Some(output) = output {
+                    write(best.as_ref().unwrap_or(&last), output)?;
+                }
+            }
+            // There is no model to write: `Trainee::check_output`.
+            What::Step { engine, forward: None } => {
+                return Ok(("state".into(), folder.write_state(|file| engine.save(file))?));
+            }
+        }
+        Ok((what.into(), output.map_or(written, Path::to_owned)))
+    }
+}
+
+impl Original {
+    /// Writes a model with the weights of `state`: whole or not at all.
+    fn write(&self, state: &State, file: &Path, options: &WriteOptions, watch: Watch<'_>) -> Result<()> {
+        state.check_finite()?;
+        let mut trained = self.model.clone();
+        rewrite::restore(&mut trained, trained_tensors(state), &self.edits, &self.renames)?;
+        onnx::write_watched(trained, file, options, watch).map(drop)
+    }
+}
+
+/// The float tensors of a state.
+fn trained_tensors(state: &State) -> Vec<Trained> {
+    let tensors = state.iter().filter_map(|(name, tensor)| {
+        let Tensor::F32(array) = tensor else { return None };
+        let payload: Vec<u8> = array.iter().flat_map(|x| x.to_le_bytes()).collect();
+        let dims = array.shape().iter().map(|&size| size as i64).collect();
+        Some(Trained { name: name.to_owned(), dims, payload: payload.into() })
+    });
+    tensors.collect()
+}

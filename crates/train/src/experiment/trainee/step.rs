@@ -1,0 +1,154 @@
+//! A step model, made for the run or before.
+
+use super::in_engine::{InEngine, Original};
+use crate::experiment::{EngineChoice, Init, Notice, Observer, Run};
+use crate::{Checkpoint, OwnRates, OwnWarmup, Span, TrainingSettings};
+use gnp_base::contract::{ALPHA, LEARNING_RATE, R, WARMUP_STEPS};
+use gnp_base::digest::Digest;
+use gnp_base::{Error, Result, files};
+use gnp_engine::{Available, Backend, EngineKind, EngineOptions, Rates, State, StepModel};
+use gnp_model::onnx::{self, Model};
+use gnp_step::penalty::Warmup;
+use gnp_step::rewrite::{self, StepConfig};
+use std::path::Path;
+use std::sync::Arc;
+
+/// A step model, and what it was made of where that is known.
+pub(in crate::experiment) struct Step {
+    step: Model,
+    /// Whether it was made for this run.
+    is_made: bool,
+    /// What it is evaluated with.
+    eval: Option<Model>,
+    forward: Option<Model>,
+}
+
+impl Step {
+    /// The step model `step`, made of the model `forward`, or of that of its name beside it.
+    pub(super) fn open(step: Model, forward: Option<&Path>) -> Result<Self> {
+        let beside = StepConfig::of(&step).ok().map(|config| step.folder().join(&config.model));
+        let forward = forward.map(Path::to_owned).or(beside.filter(|file| file.is_file()));
+        Self::new(step, false, forward.map(onnx::read).transpose()?)
+    }
+
+    /// The step model that is made of `forward` for the run.
+    pub(super) fn make(forward: Model, run: &Run, observer: &mut dyn Observer) -> Result<Self> {
+        let mut options = run.model.step.clone().unwrap_or_default();
+        if run.training.penalty_warmup_length.is_some() && options.warmup != Warmup::None {
+            // The length is fed; the input needs a value all the same.
+            options.warmup_steps = options.warmup_steps.max(1);
+        }
+        let (step, report) = rewrite::make_step(forward.clone(), &options)?;
+        observer.notice(Notice::Made(&report));
+        Self::new(step, true, Some(forward))
+    }
+
+    fn new(step: Model, is_made: bool, forward: Option<Model>) -> Result<Self> {
+        let eval = forward.as_ref().map(|forward| {
+            let names = StepModel::recognise(&step)?.state.into_iter().map(|slot| slot.port.name).collect::<Vec<_>>();
+            rewrite::make_evaluation(forward.clone(), &StepConfig::of(&step)?, &names)
+        });
+        let eval = eval.transpose()?;
+        Ok(Self { step, is_made, eval, forward })
+    }
+
+    /// What is fed where the training gives nothing, checked against what it gives.
+    pub(super) fn own_rates(&self, training: &TrainingSettings) -> Result<OwnRates> {
+        let model = StepModel::recognise(&self.step)?;
+        let own_rate = model.default_of(LEARNING_RATE);
+        if training.learning_rate.is_some() && own_rate.is_none() {
+            return Err(Error::input(format!("--lr is of no use: the step model has no input `{LEARNING_RATE}`")));
+        }
+        let (r, alpha, others) = (training.r, training.alpha, training.others.clone());
+        let rate = training.learning_rate.or(own_rate).unwrap_or(0.0);
+        model.given(&Rates { r, alpha, others, ..Rates::new(rate) }, 0).map_err(|e| e.in_file(self.step.path()))?;
+        for (option, value) in [("r", r), ("alpha", alpha)] {
+            if let Some(value) = value.filter(|value| !(value.is_finite() && *value >= 0.0)) {
+                return Err(Error::input(format!("--{option} must be a number from 0 on, not {value}")));
+            }
+        }
+        let what = self.config().map_or(Warmup::None, |config| config.warmup);
+        let length = model.default_of(WARMUP_STEPS).map(|steps| Span::Steps(steps as u64));
+        Ok(OwnRates {
+            learning_rate: own_rate,
+            r: model.default_of(R),
+            alpha: model.default_of(ALPHA),
+            warmup: Some(OwnWarmup { what, length }),
+        })
+    }
+
+    pub(super) fn check_output(&self, output: &Path) -> Result<()> {
+        if self.forward.is_none() {
+            return Err(Error::input(
+                "the trained model cannot be written: the model that the step model was made of is not known",
+            )
+            .in_file(output)
+            .help("name it with --forward"));
+        }
+        let models = self.forward.iter().chain([&self.step]);
+        let mut inputs = models.clone().map(onnx::external_files).collect::<Result<Vec<_>>>()?.concat();
+        inputs.extend(models.map(|model| model.path().to_owned()));
+        files::ensure_no_input(output, inputs)
+    }
+
+    /// What it was made with, where it says.
+    pub(super) fn config(&self) -> Option<StepConfig> {
+        StepConfig::of(&self.step).ok()
+    }
+
+    pub(super) fn opens_with(&self) -> &'static str {
+        if self.is_made { "open it with" } else { "make the step model anew with gnp-rewrite" }
+    }
+
+    /// The rates that its inputs have by default are left out, and what it says of itself: a run is told by those that
+    /// it has.
+    pub(super) fn digest(&self) -> Result<String> {
+        let mut step = self.step.clone();
+        step.header.metadata_props.clear();
+        step.graph.initializer.retain(|tensor| ![LEARNING_RATE, R, ALPHA].contains(&tensor.name()));
+        let mut digest = Digest::default();
+        onnx::encode(step, &mut digest)?;
+        Ok(digest.hex())
+    }
+
+    pub(super) fn load(
+        self,
+        run: &Run,
+        options: &EngineOptions,
+        checkpoint: Option<&Checkpoint>,
+        observer: &mut dyn Observer,
+    ) -> Result<InEngine> {
+        let (backend, why) = backend(run)?;
+        let (description, device) = (backend.description(), run.engine.device);
+        observer.notice(Notice::Info(&format!("training with {description} on {device}{why}")));
+        let mut engine = backend.load(&self.step, self.eval.as_ref(), options)?;
+        match checkpoint {
+            Some(checkpoint) => engine.set_state(&State::read(&checkpoint.engine_file())?)?,
+            None if run.model.init != Init::Keep => {
+                let begin = run.model.init.apply(engine.state()?, run.seed);
+                engine.set_state(&begin)?;
+            }
+            None => {}
+        }
+        let (edits, renames) = self.config().map(|c| (c.edits, c.renames)).unwrap_or_default();
+        let forward = self.forward.map(|model| Box::new(Original { model, edits, renames }));
+        Ok(InEngine::of_step(backend.name(), engine, forward))
+    }
+}
+
+/// The engine that the run asks for, and why it is that one where it was chosen here.
+fn backend(run: &Run) -> Result<(Arc<dyn Backend>, &'static str)> {
+    let kind = match &run.engine.engine {
+        EngineChoice::Own(backend) => return Ok((backend.clone(), "")),
+        EngineChoice::Of(kind) => *kind,
+    };
+    let found = Available::of(kind, run.engine.ort_lib.as_deref(), run.engine.device)?;
+    let why = match kind {
+        EngineKind::Auto if found.is_built_in() => {
+            ": no ONNX Runtime was found; `gnp-run engines install onnxruntime` gets one, which is faster"
+        }
+        EngineKind::Auto => ": the fastest engine that is here",
+        _ => "",
+    };
+    Ok((Arc::new(found), why))
+}
