@@ -91,11 +91,11 @@ fn exceptions(path: &Path) -> BTreeMap<String, String> {
 fn differentiate(folder: &Path, case: &Case, kind: &str) -> gnp::Result<()> {
     let mut model = onnx::read(folder.join(format!("{}.{kind}.onnx", case.case)))?;
     normalise(&mut model)?;
-    let mut facts = analyse(&model, &BTreeMap::new())?;
-    let mut graph = Graph::new(std::mem::take(&mut model.graph))?;
-    lower(&mut graph, &mut facts, &case.choices(), &Default::default())?;
+    let facts = analyse(&model, &BTreeMap::new())?;
+    let mut graph = Graph::knowing(std::mem::take(&mut model.graph), facts)?;
+    lower(&mut graph, &case.choices(), &Default::default())?;
     let wrt: Vec<Value> = case.wrt.iter().map(|name| name.as_str().into()).collect();
-    let gradients = gradient(&mut graph, &mut facts, &"check/loss".into(), &wrt, "gradient")?;
+    let gradients = gradient(&mut graph, &"check/loss".into(), &wrt, "gradient")?;
     for (input, gradient) in wrt.iter().zip(gradients) {
         if let Some(gradient) = gradient {
             let name = format!("gradient:{input}");
@@ -103,7 +103,7 @@ fn differentiate(folder: &Path, case: &Case, kind: &str) -> gnp::Result<()> {
             graph.insert_output(0, ValueInfoProto { name: Some(name), ..Default::default() });
         }
     }
-    expand(&mut graph, &mut facts)?;
+    expand(&mut graph)?;
     graph.remove_unused();
     model.graph = graph.into_proto();
     let path = folder.join(format!("{}.{kind}.gradient.onnx", case.case));

@@ -30,9 +30,9 @@ fn lower_case(case: &Path) -> gnp::Result<()> {
     };
     let mut model = onnx::read(case.join("before.onnx"))?;
     normalise(&mut model)?;
-    let mut facts = analyse(&model, &BTreeMap::new())?;
-    let mut graph = Graph::new(std::mem::take(&mut model.graph))?;
-    let lowered = lower(&mut graph, &mut facts, &choices, &Default::default())?;
+    let facts = analyse(&model, &BTreeMap::new())?;
+    let mut graph = Graph::knowing(std::mem::take(&mut model.graph), facts)?;
+    let lowered = lower(&mut graph, &choices, &Default::default())?;
     for name in [SEED, STEP].into_iter().filter(|_| lowered.draws) {
         graph.insert_input(0, scalar_info(name, DataType::Int64))?;
     }
@@ -41,7 +41,7 @@ fn lower_case(case: &Path) -> gnp::Result<()> {
         Builder::new(&mut graph, "output").alias(&pair.next, &name)?;
         graph.insert_output(0, ValueInfoProto { name: Some(name), ..Default::default() });
     }
-    expand(&mut graph, &mut facts)?;
+    expand(&mut graph)?;
     graph.remove_unused();
     model.graph = graph.into_proto();
     onnx::write(model, case.join("after.onnx"), &WriteOptions::default()).map(|_| ())

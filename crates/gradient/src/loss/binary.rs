@@ -1,14 +1,14 @@
 //! Binary cross-entropy: each output for itself.
 
 use super::{Loss, Tally};
-use gnp_model::graph::{TypedBuilder, Value};
+use gnp_model::graph::{Builder, Value};
 use gnp_model::onnx::DataType;
 use gnp_model::onnx::proto::TensorProto;
 
 /// mean of (1 − t)·x + (1 + (p − 1)·t)·log(1 + e⁻ˣ), the binary cross-entropy of sigmoid(x) and t, whose positive part
 /// counts p times (`torch.nn.functional.binary_cross_entropy_with_logits` with `pos_weight`). An output is right where
 /// it and the label are on the same side of one half.
-pub(super) fn append(loss: &Loss, b: &mut TypedBuilder<'_>, x: &Value, t: &Value) -> (Value, Tally) {
+pub(super) fn append(loss: &Loss, b: &Builder<'_>, x: &Value, t: &Value) -> (Value, Tally) {
     let elements = match positive_weight(loss, b, x) {
         // log(1 + eˣ) − t·x, the same with p = 1.
         None => {
@@ -40,7 +40,7 @@ pub(super) fn append(loss: &Loss, b: &mut TypedBuilder<'_>, x: &Value, t: &Value
 }
 
 /// p, so that it broadcasts with `x`; none where it is 1.
-fn positive_weight(loss: &Loss, b: &mut TypedBuilder<'_>, x: &Value) -> Option<Value> {
+fn positive_weight(loss: &Loss, b: &Builder<'_>, x: &Value) -> Option<Value> {
     let weight = match &loss.pos_weight[..] {
         [] => return None,
         [one] => return Some(b.number((*one).into(), x)),

@@ -12,12 +12,12 @@
 //! mᵢ is 0 where yᵢ is to be ignored, and 1 elsewhere.
 
 use super::{Loss, LossKind, Tally};
-use gnp_model::graph::{Dim, Fact, TypedBuilder, Value};
+use gnp_model::graph::{Builder, Dim, Fact, Value};
 use gnp_model::onnx::DataType;
 use gnp_model::onnx::proto::{AttributeProto, TensorProto};
 
 /// Appends L, a scalar, and what is counted of the batch.
-pub(super) fn append(loss: &Loss, b: &mut TypedBuilder<'_>, logits: &Value, labels: &Value) -> (Value, Tally) {
+pub(super) fn append(loss: &Loss, b: &Builder<'_>, logits: &Value, labels: &Value) -> (Value, Tally) {
     let axis = loss.axis();
     let fact = b.fact(logits).clone();
     let log_probabilities = b.node("LogSoftmax", &[logits], vec![AttributeProto::int("axis", axis)], fact);
@@ -29,7 +29,7 @@ pub(super) fn append(loss: &Loss, b: &mut TypedBuilder<'_>, logits: &Value, labe
 }
 
 /// The weights of the classes, a vector; none where all weigh alike.
-fn weights(loss: &Loss, b: &mut TypedBuilder<'_>, logits: &Value) -> Option<Value> {
+fn weights(loss: &Loss, b: &Builder<'_>, logits: &Value) -> Option<Value> {
     if loss.class_weights.is_empty() {
         return None;
     }
@@ -51,7 +51,7 @@ struct Classes<'a> {
 impl Classes<'_> {
     /// A label that is neither a class nor to be ignored makes L and its gradient NaN, since a graph has no other way
     /// of saying so.
-    fn of_numbers(&self, loss: &Loss, b: &mut TypedBuilder<'_>, labels: &Value) -> (Value, Tally) {
+    fn of_numbers(&self, loss: &Loss, b: &Builder<'_>, labels: &Value) -> (Value, Tally) {
         let logits = self.logits;
         let labels = self.column(b, labels);
         let (first, last) = (b.int64(0), self.last(b));
@@ -95,7 +95,7 @@ impl Classes<'_> {
         (value, Tally { counted, wrong, weight: self.weights.is_some().then_some(total) })
     }
 
-    fn of_distributions(&self, loss: &Loss, b: &mut TypedBuilder<'_>, labels: &Value) -> (Value, Tally) {
+    fn of_distributions(&self, loss: &Loss, b: &Builder<'_>, labels: &Value) -> (Value, Tally) {
         let mut target = labels.clone();
         if loss.label_smoothing != 0.0 {
             let epsilon = f64::from(loss.label_smoothing);
@@ -117,7 +117,7 @@ impl Classes<'_> {
 
     /// The labels as a column. That there is one for each place of the logits is for the engine to see:
     /// `GatherElements` would leave out what is missing.
-    fn column(&self, b: &mut TypedBuilder<'_>, labels: &Value) -> Value {
+    fn column(&self, b: &Builder<'_>, labels: &Value) -> Value {
         let fact = Fact { element: b.fact(labels).element, shape: self.column_shape(b) };
         if let Some(sizes) = fact.sizes() {
             return b.reshape(labels, &sizes);
@@ -134,7 +134,7 @@ impl Classes<'_> {
         b.reshape_to(labels, &shape, fact)
     }
 
-    fn column_shape(&self, b: &TypedBuilder<'_>) -> gnp_model::graph::Shape {
+    fn column_shape(&self, b: &Builder<'_>) -> gnp_model::graph::Shape {
         let mut shape = b.fact(self.logits).shape.clone()?;
         let index = if self.axis < 0 { self.axis + shape.len() as i64 } else { self.axis };
         *shape.get_mut(usize::try_from(index).ok()?)? = Dim::Known(1);
@@ -142,7 +142,7 @@ impl Classes<'_> {
     }
 
     /// The last class, a scalar of int64.
-    fn last(&self, b: &mut TypedBuilder<'_>) -> Value {
+    fn last(&self, b: &Builder<'_>) -> Value {
         if let Some(count) = self.known_count(b) {
             return b.int64(count - 1);
         }
@@ -152,12 +152,12 @@ impl Classes<'_> {
         b.sub(&count, &one)
     }
 
-    fn known_count(&self, b: &TypedBuilder<'_>) -> Option<i64> {
+    fn known_count(&self, b: &Builder<'_>) -> Option<i64> {
         b.fact(self.logits).dim(self.axis).and_then(Dim::known)
     }
 
     /// ε/C
-    fn share_of_each(&self, b: &mut TypedBuilder<'_>, epsilon: f64) -> Value {
+    fn share_of_each(&self, b: &Builder<'_>, epsilon: f64) -> Value {
         if let Some(count) = self.known_count(b) {
             return b.number(epsilon / count as f64, self.logits);
         }
@@ -166,7 +166,7 @@ impl Classes<'_> {
     }
 
     /// `x`, each class times its weight.
-    fn weighted(&self, b: &mut TypedBuilder<'_>, x: &Value) -> Value {
+    fn weighted(&self, b: &Builder<'_>, x: &Value) -> Value {
         let Some(weights) = &self.weights else { return x.clone() };
         let rank = b.fact(self.logits).rank().unwrap_or(2) as i64;
         let after = rank - 1 - if self.axis < 0 { self.axis + rank } else { self.axis };
@@ -175,14 +175,14 @@ impl Classes<'_> {
     }
 
     /// The element of `x` at the class `place`, a column.
-    fn pick(&self, b: &mut TypedBuilder<'_>, x: &Value, place: &Value) -> Value {
+    fn pick(&self, b: &Builder<'_>, x: &Value, place: &Value) -> Value {
         let fact = Fact { element: b.fact(x).element, shape: b.fact(place).shape.clone() };
         b.node("GatherElements", &[x, place], vec![AttributeProto::int("axis", self.axis)], fact)
     }
 
     /// 1 where another class than `place` has a logit at least as large, 0 elsewhere: a model that tells nothing apart
     /// is wrong.
-    fn is_wrong(&self, b: &mut TypedBuilder<'_>, place: &Value) -> Value {
+    fn is_wrong(&self, b: &Builder<'_>, place: &Value) -> Value {
         b.set_scope("loss/wrong");
         let own = self.pick(b, self.logits, place);
         let at_least = b.compare("GreaterOrEqual", self.logits, &own);

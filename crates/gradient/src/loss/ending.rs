@@ -4,7 +4,7 @@ use super::{Loss, LossKind, class_axis};
 use foldhash::HashMap;
 use gnp_base::choice::{Choice, nearest};
 use gnp_base::{Error, Result};
-use gnp_model::graph::{Fact, Facts, Graph, Value};
+use gnp_model::graph::{Fact, Graph, Value};
 use gnp_model::onnx::DataType;
 use gnp_model::onnx::proto::NodeProto;
 
@@ -56,18 +56,18 @@ pub enum Ending {
 /// # Errors
 /// Where a named value is not there, the loss is not a scalar, several outputs could be meant, or nothing tells which
 /// loss is wanted.
-pub fn find_ending(graph: &Graph, facts: &Facts, wanted: &Wanted) -> Result<(Ending, Vec<Choice>)> {
+pub fn find_ending(graph: &Graph, wanted: &Wanted) -> Result<(Ending, Vec<Choice>)> {
     let producers: HashMap<&str, &NodeProto> =
         graph.nodes().iter().flat_map(|n| n.output.iter().map(move |o| (o.as_str(), n))).collect();
     if let Some(name) = &wanted.loss_output {
         let value = existing(graph, &producers, name, "--loss-output")?;
-        check_scalar(facts, &value)?;
+        check_scalar(graph, &value)?;
         return Ok((Ending::Scalar(value), vec![]));
     }
     let mut choices = Vec::new();
     let end = match &wanted.logits {
         Some(name) => existing(graph, &producers, name, "--logits")?,
-        None => the_output(graph, facts, &mut choices)?,
+        None => the_output(graph, &mut choices)?,
     };
     let last = producer_of_numbers(&producers, &end);
     let kind = match wanted.loss {
@@ -82,11 +82,15 @@ pub fn find_ending(graph: &Graph, facts: &Facts, wanted: &Wanted) -> Result<(End
                     .push(Choice::new("the loss is binary cross-entropy, since the graph ends in a sigmoid", "--loss"));
                 LossKind::Bce
             }
-            _ if facts.get(&end).is_some_and(|fact| fact.rank() == Some(0) && fact.element == DataType::Float) => {
+            _ if graph
+                .facts()
+                .get(&end)
+                .is_some_and(|fact| fact.rank() == Some(0) && fact.element == DataType::Float) =>
+            {
                 choices.push(Choice::new(format!("the loss is the graph's own scalar `{end}`"), "--loss-output"));
                 return Ok((Ending::Scalar(end), choices));
             }
-            _ => return Err(cannot_know(&end, facts.get(&end))),
+            _ => return Err(cannot_know(&end, graph.facts().get(&end))),
         },
     };
     let mut loss = Loss {
@@ -118,17 +122,17 @@ pub fn find_ending(graph: &Graph, facts: &Facts, wanted: &Wanted) -> Result<(End
     }
     if loss.class_axis.is_none()
         && loss.needs_axis()
-        && let Some((axis, choice)) = class_axis::infer(graph, facts, &producers, &value)?
+        && let Some((axis, choice)) = class_axis::infer(graph, &producers, &value)?
     {
         loss.class_axis = Some(axis);
         choices.push(choice);
     }
-    if let (Some(axis), Some(rank)) = (&mut loss.class_axis, facts.get(&value).and_then(Fact::rank))
+    if let (Some(axis), Some(rank)) = (&mut loss.class_axis, graph.facts().get(&value).and_then(Fact::rank))
         && *axis < 0
     {
         *axis += rank as i64;
     }
-    choices.extend(softmax.and_then(|node| class_axis::of_softmax(&loss, facts.get(&value), node)));
+    choices.extend(softmax.and_then(|node| class_axis::of_softmax(&loss, graph.facts().get(&value), node)));
     Ok((Ending::Logits { value, loss }, choices))
 }
 
@@ -165,8 +169,8 @@ fn existing(graph: &Graph, producers: &HashMap<&str, &NodeProto>, name: &str, fl
         .help(nearest(name, names)))
 }
 
-fn check_scalar(facts: &Facts, value: &Value) -> Result<()> {
-    let Some(fact) = facts.get(value) else { return Ok(()) };
+fn check_scalar(graph: &Graph, value: &Value) -> Result<()> {
+    let Some(fact) = graph.facts().get(value) else { return Ok(()) };
     let is_float = fact.element == DataType::Float;
     if is_float
         && fact.sizes().is_none_or(|sizes| sizes.iter().product::<i64>() == 1)
@@ -179,9 +183,9 @@ fn check_scalar(facts: &Facts, value: &Value) -> Result<()> {
     )))
 }
 
-fn the_output(graph: &Graph, facts: &Facts, choices: &mut Vec<Choice>) -> Result<Value> {
+fn the_output(graph: &Graph, choices: &mut Vec<Choice>) -> Result<Value> {
     let outputs = &graph.proto().output;
-    let floating = |name: &str| facts.get(name).is_none_or(|fact| fact.element == DataType::Float);
+    let floating = |name: &str| graph.facts().get(name).is_none_or(|fact| fact.element == DataType::Float);
     let candidates: Vec<&str> = outputs.iter().map(|o| o.name()).filter(|name| floating(name)).collect();
     match (&candidates[..], outputs.len()) {
         ([one], 1) => Ok((*one).into()),

@@ -33,7 +33,7 @@ impl Lowering<'_> {
     /// PyTorch.
     fn likelihood(&mut self, node: &NodeProto, log_probability: &Value) -> Result<Value> {
         let (mut target, weights) = (required(node, 1)?, node.input(2).map(Value::from));
-        let b = &mut self.b;
+        let b = self.b;
         let counted = node.attribute("ignore_index").map(|ignored| {
             let ignored = b.number(ignored.i() as f64, &target);
             let same = b.compare("Equal", &target, &ignored);

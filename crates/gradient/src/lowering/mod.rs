@@ -27,7 +27,7 @@ pub use straight_through::{STRAIGHT_THROUGH, StraightThrough};
 use foldhash::HashSet;
 use gnp_base::contract::{SEED, STEP};
 use gnp_base::{Error, Result};
-use gnp_model::graph::{Fact, Facts, Graph, TypedBuilder, Value, for_each_subgraph, for_each_use};
+use gnp_model::graph::{Builder, Fact, Graph, Value, for_each_use};
 use gnp_model::onnx::DataType;
 use gnp_model::onnx::proto::NodeProto;
 use serde::{Deserialize, Serialize};
@@ -121,15 +121,14 @@ pub struct Lowered {
     pub over_samples: Option<String>,
 }
 
-/// Lowers BatchNormalization, Dropout, random draws and losses in `graph`, which has been normalised. `facts` are used
-/// and added to; `frozen` are the constants that the user froze, which is what [`BatchNorm::Auto`] goes by.
+/// Lowers BatchNormalization, Dropout, random draws and losses in `graph`, which has been normalised. `frozen` are the constants that the user froze, which is what [`BatchNorm::Auto`] goes by.
 ///
 /// # Errors
 /// Where a form of an operator is not covered, a node of these is inside the body of an If, Loop or Scan, or other
 /// nodes read a running statistic.
 ///
 /// ```
-/// use gnp_model::graph::{Facts, Graph};
+/// use gnp_model::graph::Graph;
 /// use gnp_gradient::lowering::{lower, Choices};
 /// use gnp_model::onnx::proto::{GraphProto, NodeProto};
 /// let node = NodeProto {
@@ -140,36 +139,35 @@ pub struct Lowered {
 /// };
 /// let input = vec![gnp_model::graph::scalar_info("x", gnp_model::onnx::DataType::Float)];
 /// let mut graph = Graph::new(GraphProto { input, node: vec![node], ..Default::default() })?;
-/// let mut facts = Facts::declared(graph.proto());
-/// let lowered = lower(&mut graph, &mut facts, &Choices::default(), &Default::default())?;
+/// let lowered = lower(&mut graph, &Choices::default(), &Default::default())?;
 /// assert!(lowered.draws && graph.nodes().iter().all(|node| node.op_type() != "Dropout"));
 /// # Ok::<(), gnp_base::Error>(())
 /// ```
-pub fn lower(graph: &mut Graph, facts: &mut Facts, choices: &Choices, frozen: &HashSet<Value>) -> Result<Lowered> {
+pub fn lower(graph: &mut Graph, choices: &Choices, frozen: &HashSet<Value>) -> Result<Lowered> {
     for name in [SEED, STEP] {
-        facts.insert(name.into(), Fact::with_sizes(DataType::Int64, &[]));
+        graph.declare(name, Fact::with_sizes(DataType::Int64, &[]));
     }
-    let passed = straight_through::mark(graph, facts, choices.straight_through);
+    let passed = straight_through::mark(graph, choices.straight_through)?;
     let held = held(graph);
     let kept = can_be_state(graph, &held);
-    let nodes = graph.take_nodes();
+    let b = Builder::new(graph, PASS);
     let mut lowering = Lowering {
         choices,
-        b: TypedBuilder::new(graph, facts, PASS),
+        b: &b,
         random: random::Generator::default(),
         frozen,
         held,
         kept,
         lowered: Lowered { passed, ..Lowered::default() },
     };
-    for mut node in nodes {
+    b.replace_nodes(|mut node| {
         lowering.check_bodies(&node)?;
         if choices.dropout == Dropout::Off {
             dropout::turn_off_in_bodies(&mut node);
         }
-        lowering.b.set_scope(node.label());
-        lowering.node(node)?;
-    }
+        b.set_scope(node.label());
+        lowering.node(node)
+    })?;
     let Lowering { random, mut lowered, .. } = lowering;
     lowered.draws = random.is_used();
     Ok(lowered)
@@ -181,38 +179,28 @@ pub fn lower(graph: &mut Graph, facts: &mut Facts, choices: &Choices, frozen: &H
 ///
 /// # Errors
 /// Where such a node lacks an input.
-pub fn expand(graph: &mut Graph, facts: &mut Facts) -> Result<()> {
-    let nodes = graph.take_nodes();
-    let mut b = TypedBuilder::new(graph, facts, PASS);
-    nodes.into_iter().try_for_each(|node| expand_node(&mut b, node))
+pub fn expand(graph: &mut Graph) -> Result<()> {
+    let b = Builder::new(graph, PASS);
+    b.replace_nodes_and_inner(|node| expand_node(&b, node))
 }
 
-fn expand_node(b: &mut TypedBuilder<'_>, mut node: NodeProto) -> Result<()> {
-    for body in node.attribute.iter_mut().flat_map(|a| a.g.as_deref_mut().into_iter().chain(&mut a.graphs)) {
-        let begin = b.graph().nodes().len();
-        std::mem::take(&mut body.node).into_iter().try_for_each(|inner| expand_node(b, inner))?;
-        body.node = b.graph_mut().split_off(begin);
-    }
+/// The node as it stays, if it does.
+fn expand_node(b: &Builder<'_>, node: NodeProto) -> Result<Option<NodeProto>> {
     b.set_scope(node.label());
     match (node.domain(), node.op_type()) {
-        (DOMAIN, BATCH_NORM) => batch_norm::expand(&node, b),
-        (DOMAIN, STRAIGHT_THROUGH) => {
-            straight_through::expand(&node, b);
-            Ok(())
-        }
-        ("", "BatchNormalization") if node.int("training_mode", 0) == 0 => batch_norm::expand_inference(&node, b),
-        ("", "Pad") if node.input(3).is_some() => pad::expand(node, b),
-        _ => {
-            b.put(node);
-            Ok(())
-        }
+        (DOMAIN, BATCH_NORM) => batch_norm::expand(&node, b)?,
+        (DOMAIN, STRAIGHT_THROUGH) => straight_through::expand(&node, b),
+        ("", "BatchNormalization") if node.int("training_mode", 0) == 0 => batch_norm::expand_inference(&node, b)?,
+        ("", "Pad") if node.input(3).is_some() => return pad::expand(node, b),
+        _ => return Ok(Some(node)),
     }
+    Ok(None)
 }
 
 /// The walk over the nodes.
 struct Lowering<'a> {
     choices: &'a Choices,
-    b: TypedBuilder<'a>,
+    b: &'a Builder<'a>,
     random: random::Generator,
     /// The constants that the user froze.
     frozen: &'a HashSet<Value>,
@@ -224,13 +212,15 @@ struct Lowering<'a> {
 }
 
 impl Lowering<'_> {
-    fn node(&mut self, node: NodeProto) -> Result<()> {
+    /// The node as it stays, if it does.
+    fn node(&mut self, node: NodeProto) -> Result<Option<NodeProto>> {
+        let at_node = |e: Error| e.at_node(node.label(), &node.operator());
+        if node.is("", "BatchNormalization") && self.infers(&node).map_err(at_node)? {
+            return self.freeze(&node).map(Some).map_err(at_node);
+        }
         match self.lowers(&node) {
-            None => {
-                self.b.put(node);
-                Ok(())
-            }
-            Some(way) => way(self, &node).map_err(|e| e.at_node(node.label(), &node.operator())),
+            None => Ok(Some(node)),
+            Some(way) => way(self, &node).map(|()| None).map_err(at_node),
         }
     }
 
@@ -256,15 +246,9 @@ impl Lowering<'_> {
 
     /// Refuses bodies with nodes that train differently from how they infer.
     fn check_bodies(&self, node: &NodeProto) -> Result<()> {
-        let mut found = Ok(());
-        for_each_subgraph(node, &mut |body| {
-            for inner in &body.node {
-                if found.is_ok() {
-                    found = self.check_inner(inner).and_then(|()| self.check_bodies(inner));
-                }
-            }
-        });
-        found.map_err(|e| e.at_node(node.label(), &node.operator()))
+        let mut inner = node.subgraphs().flat_map(|body| &body.node);
+        let checked = inner.try_for_each(|inner| self.check_inner(inner).and_then(|()| self.check_bodies(inner)));
+        checked.map_err(|e| e.at_node(node.label(), &node.operator()))
     }
 
     fn check_inner(&self, inner: &NodeProto) -> Result<()> {
@@ -312,9 +296,9 @@ fn can_be_state(graph: &Graph, held: &HashSet<Value>) -> HashSet<Value> {
         let statistics = if node.is("", "BatchNormalization") { 3..5 } else { 0..0 };
         let others = node.input.iter().enumerate().filter(|(i, _)| !statistics.contains(i));
         others.for_each(|(_, name)| _ = kept.remove(name.as_str()));
-        for_each_subgraph(node, &mut |body| {
-            body.node.iter().for_each(|inner| for_each_use(inner, &mut |name| _ = kept.remove(name)))
-        });
+        for inner in node.subgraphs().flat_map(|body| &body.node) {
+            for_each_use(inner, &mut |name| _ = kept.remove(name));
+        }
     }
     kept
 }
@@ -404,18 +388,17 @@ pub(crate) mod tests {
     #[test]
     fn tract_computes_the_gradient_of_what_was_lowered() {
         let mut graph = model();
-        let mut facts = Facts::declared(graph.proto());
-        facts.insert("loss".into(), Fact::with_sizes(DataType::Float, &[]));
-        let lowered = lower(&mut graph, &mut facts, &Choices::default(), &HashSet::default()).unwrap();
+        graph.declare("loss", Fact::with_sizes(DataType::Float, &[]));
+        let lowered = lower(&mut graph, &Choices::default(), &HashSet::default()).unwrap();
         let states: Vec<&str> = lowered.state.iter().map(|pair| &*pair.state).collect();
         assert_eq!(states, ["mean", "var"]);
         for (i, name) in [SEED, STEP].into_iter().enumerate() {
             graph.insert_input(2 + i, scalar_info(name, DataType::Int64)).unwrap();
         }
-        let gradients = gradient(&mut graph, &mut facts, &"loss".into(), &["x".into()], "gradient").unwrap();
+        let gradients = gradient(&mut graph, &"loss".into(), &["x".into()], "gradient").unwrap();
         Builder::new(&mut graph, "test").alias(gradients[0].as_ref().unwrap(), "dx").unwrap();
         graph.insert_output(1, tensor_info("dx", &SIZES));
-        expand(&mut graph, &mut facts).unwrap();
+        expand(&mut graph).unwrap();
         graph.remove_unused();
         assert!(graph.nodes().iter().all(|node| node.domain().is_empty() && node.op_type() != "BatchNormalization"));
 
@@ -436,10 +419,10 @@ pub(crate) mod tests {
 
     #[test]
     fn a_statistic_that_is_read_as_something_else_is_refused() {
-        let mut graph = model();
-        graph.nodes_mut()[0].input[2] = "mean".into();
-        let mut facts = Facts::declared(graph.proto());
-        let error = lower(&mut graph, &mut facts, &Choices::default(), &HashSet::default()).unwrap_err();
+        let mut proto = model().into_proto();
+        proto.node[0].input[2] = "mean".into();
+        let mut graph = Graph::new(proto).unwrap();
+        let error = lower(&mut graph, &Choices::default(), &HashSet::default()).unwrap_err();
         assert!(error.to_string().contains("its running statistic `mean` cannot move"), "{error}");
         assert!(error.help_text().is_some());
     }
@@ -448,10 +431,9 @@ pub(crate) mod tests {
     fn layers_whose_weights_are_frozen_are_frozen_automatically() {
         let lowered = |choice, frozen: &[&str]| {
             let mut graph = model();
-            let mut facts = Facts::declared(graph.proto());
             let choices = Choices { batch_norm: choice, ..Choices::default() };
             let frozen = frozen.iter().map(|&name| name.into()).collect();
-            lower(&mut graph, &mut facts, &choices, &frozen).unwrap()
+            lower(&mut graph, &choices, &frozen).unwrap()
         };
         assert_eq!(lowered(BatchNorm::Auto, &["scale", "bias"]).state, []);
         assert_eq!(lowered(BatchNorm::Auto, &["bias"]).state.len(), 2);
@@ -462,20 +444,15 @@ pub(crate) mod tests {
     #[test]
     fn statistics_that_the_graph_computes_are_no_state() {
         for (mode, operator) in [(0, "BatchNormalization"), (1, BATCH_NORM)] {
-            let mut graph = model();
-            let mut statistics: NodeProto = node("Abs", &["scale"], &["computed"]).into();
-            statistics.name = Some("statistics".into());
-            let nodes = graph.take_nodes();
-            graph.put(statistics);
-            nodes.into_iter().for_each(|node| graph.put(node));
-            graph.nodes_mut()[1].input[4] = "computed".into();
-            graph.nodes_mut()[1].attribute = vec![gnp_model::onnx::proto::AttributeProto::int("training_mode", mode)];
-            let mut facts = Facts::declared(graph.proto());
+            let mut proto = model().into_proto();
+            proto.node.insert(0, node("Abs", &["scale"], &["computed"]).named("statistics").into());
+            proto.node[1].input[4] = "computed".into();
+            proto.node[1].attribute = vec![gnp_model::onnx::proto::AttributeProto::int("training_mode", mode)];
             // Whatever the choice, the node does what it says.
             for choice in [BatchNorm::Train, BatchNorm::Frozen, BatchNorm::Auto] {
                 let choices = Choices { batch_norm: choice, ..Choices::default() };
-                let mut graph = Graph::new(graph.proto().clone()).unwrap();
-                let lowered = lower(&mut graph, &mut facts, &choices, &HashSet::default()).unwrap();
+                let mut graph = Graph::new(proto.clone()).unwrap();
+                let lowered = lower(&mut graph, &choices, &HashSet::default()).unwrap();
                 assert_eq!(lowered.state, []);
                 assert!(graph.nodes().iter().any(|node| node.op_type() == operator), "{mode} {choice:?}");
             }
@@ -487,7 +464,7 @@ pub(crate) mod tests {
         let body = gnp_model::testing::body(&[], &[node("Dropout", &["x"], &["z"])], &["z"]);
         let branch = node("If", &["go"], &["y"]).with(body);
         let mut graph = Graph::new(gnp_model::testing::body(&["x", "go"], &[branch], &["y"])).unwrap();
-        let error = lower(&mut graph, &mut Facts::default(), &Choices::default(), &HashSet::default()).unwrap_err();
+        let error = lower(&mut graph, &Choices::default(), &HashSet::default()).unwrap_err();
         assert!(error.to_string().contains("node `y` (If): its body has a Dropout node"), "{error}");
     }
 }

@@ -11,7 +11,7 @@ use super::{Lowering, required};
 use foldhash::HashMap;
 use gnp_base::contract::{SEED, STEP};
 use gnp_base::{Error, Result};
-use gnp_model::graph::{Dim, Fact, TypedBuilder, Value};
+use gnp_model::graph::{Builder, Dim, Fact, Value};
 use gnp_model::onnx::DataType;
 use gnp_model::onnx::proto::{AttributeProto, NodeProto, TensorProto};
 
@@ -44,7 +44,7 @@ impl Generator {
     }
 
     /// 32 random bits for each element of a tensor of the shape of `x`.
-    pub(super) fn bits_like(&mut self, x: &Value, b: &mut TypedBuilder<'_>) -> Value {
+    pub(super) fn bits_like(&mut self, x: &Value, b: &Builder<'_>) -> Value {
         let index = self.indices(x, b);
         let key = self.key(b);
         let [first, second] = [0, 1].map(|half| {
@@ -62,14 +62,14 @@ impl Generator {
     }
 
     /// Numbers from 0 to 1 (exclusive), multiples of 2⁻²⁴, in float32 and the shape of `x`.
-    fn uniform_like(&mut self, x: &Value, b: &mut TypedBuilder<'_>) -> Value {
+    fn uniform_like(&mut self, x: &Value, b: &Builder<'_>) -> Value {
         let whole = self.whole_like(x, b);
         b.scale(&whole, 2f64.powi(-24))
     }
 
     /// Numbers of the standard normal distribution, in float32 and the shape of `x`: √(−2 log u) · cos 2πv of uniform u
     /// and v (Box and Muller, 1958).
-    fn normal_like(&mut self, x: &Value, b: &mut TypedBuilder<'_>) -> Value {
+    fn normal_like(&mut self, x: &Value, b: &Builder<'_>) -> Value {
         let u = self.whole_like(x, b);
         // Never 0.
         let u = b.plus(&u, 0.5);
@@ -84,14 +84,14 @@ impl Generator {
     }
 
     /// Whole numbers from 0 to 2²⁴ (exclusive), in float32.
-    fn whole_like(&mut self, x: &Value, b: &mut TypedBuilder<'_>) -> Value {
+    fn whole_like(&mut self, x: &Value, b: &Builder<'_>) -> Value {
         let bits = self.bits_like(x, b);
         let bits = shift_right(&bits, 8, b);
         b.cast(&bits, DataType::Float)
     }
 
     /// 0, 1, 2, … for the elements of `x`.
-    fn indices(&mut self, x: &Value, b: &mut TypedBuilder<'_>) -> Value {
+    fn indices(&mut self, x: &Value, b: &Builder<'_>) -> Value {
         let shape = b.fact(x).shape.clone().filter(|shape| !shape.contains(&Dim::Unknown));
         if let Some(index) = shape.as_ref().and_then(|shape| self.indices.get(shape)) {
             return index.clone();
@@ -113,7 +113,7 @@ impl Generator {
     }
 
     /// The key of the next draw, two numbers.
-    fn key(&mut self, b: &mut TypedBuilder<'_>) -> Value {
+    fn key(&mut self, b: &Builder<'_>) -> Value {
         let draw = f64::from(self.site());
         let step = self.key.get_or_insert_with(|| step_key(b)).clone();
         let draw = b.number_of(draw, DataType::Uint32);
@@ -123,7 +123,7 @@ impl Generator {
 }
 
 /// A hash of seed and step, two numbers.
-fn step_key(b: &mut TypedBuilder<'_>) -> Value {
+fn step_key(b: &Builder<'_>) -> Value {
     let payload: Vec<u8> = HALVES.iter().flat_map(|half| half.to_le_bytes()).collect();
     let mut key = b.constant(TensorProto::raw("", DataType::Uint32, &[2], payload.into()), "constant/halves");
     for number in [SEED, STEP].map(Value::from) {
@@ -140,7 +140,7 @@ fn step_key(b: &mut TypedBuilder<'_>) -> Value {
 }
 
 /// `lowbias32`.
-fn hash(x: &Value, b: &mut TypedBuilder<'_>) -> Value {
+fn hash(x: &Value, b: &Builder<'_>) -> Value {
     let x = xor_shift(x, 16, b);
     let x = b.scale(&x, FIRST);
     let x = xor_shift(&x, 15, b);
@@ -149,13 +149,13 @@ fn hash(x: &Value, b: &mut TypedBuilder<'_>) -> Value {
 }
 
 /// x ^ (x >> by)
-fn xor_shift(x: &Value, by: u8, b: &mut TypedBuilder<'_>) -> Value {
+fn xor_shift(x: &Value, by: u8, b: &Builder<'_>) -> Value {
     let shifted = shift_right(x, by, b);
     b.binary("BitwiseXor", x, &shifted)
 }
 
 /// x >> by
-fn shift_right(x: &Value, by: u8, b: &mut TypedBuilder<'_>) -> Value {
+fn shift_right(x: &Value, by: u8, b: &Builder<'_>) -> Value {
     let by = b.number(by.into(), x);
     let fact = b.fact(x).clone();
     b.node("BitShift", &[x, &by], vec![AttributeProto::string("direction", "RIGHT")], fact)
@@ -164,7 +164,7 @@ fn shift_right(x: &Value, by: u8, b: &mut TypedBuilder<'_>) -> Value {
 impl Lowering<'_> {
     /// RandomNormal, RandomUniform, both `Like` another tensor, and Bernoulli; their attribute `seed` is not used.
     pub(super) fn random(&mut self, node: &NodeProto) -> Result<()> {
-        let (random, b) = (&mut self.random, &mut self.b);
+        let (random, b) = (&mut self.random, self.b);
         let like = match node.op_type() {
             "RandomNormal" | "RandomUniform" => {
                 let sizes = node.ints("shape").ok_or_else(|| Error::input("expected the attribute `shape`"))?;
@@ -210,7 +210,7 @@ mod tests {
     use super::*;
     use crate::lowering::tests::{infer, tensor_info};
     use crate::lowering::{Choices, lower};
-    use gnp_model::graph::{Facts, Graph, scalar_info};
+    use gnp_model::graph::{Graph, scalar_info};
     use gnp_model::onnx::proto::GraphProto;
     use tract_onnx::prelude::tensor0;
 
@@ -250,8 +250,7 @@ mod tests {
             ..Default::default()
         };
         let mut graph = Graph::new(proto).unwrap();
-        let mut facts = Facts::declared(graph.proto());
-        assert!(lower(&mut graph, &mut facts, &Choices::default(), &Default::default()).unwrap().draws);
+        assert!(lower(&mut graph, &Choices::default(), &Default::default()).unwrap().draws);
         for (i, name) in [SEED, STEP].into_iter().enumerate() {
             graph.insert_input(i + 1, scalar_info(name, DataType::Int64)).unwrap();
         }

@@ -13,6 +13,7 @@ impl Graph {
                 self.names.take_value(name);
             }
             rename(&mut self.proto, names);
+            self.facts.follow(names);
         }
     }
 }
@@ -29,9 +30,7 @@ fn rename(graph: &mut GraphProto, names: &HashMap<String, String>) {
     graph.initializer.iter_mut().chain(sparse).filter_map(|t| t.name.as_mut()).for_each(set);
     for node in &mut graph.node {
         node.input.iter_mut().chain(&mut node.output).for_each(set);
-        for attribute in &mut node.attribute {
-            attribute.g.as_deref_mut().into_iter().chain(&mut attribute.graphs).for_each(|body| rename(body, names));
-        }
+        node.subgraphs_mut().for_each(|body| rename(body, names));
     }
 }
 

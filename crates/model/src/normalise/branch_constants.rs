@@ -3,7 +3,7 @@
 
 use super::constant::is_floating;
 use super::{Moved, Origin, constant};
-use crate::graph::{Renaming, for_each_subgraph};
+use crate::graph::Renaming;
 use crate::onnx::proto::{GraphProto, NodeProto, TensorProto};
 use foldhash::HashMap;
 
@@ -54,7 +54,7 @@ impl Hoisting {
         for name in inputs.chain(initializers).chain(made) {
             *self.defined.entry(name.to_owned()).or_default() += 1;
         }
-        graph.node.iter().for_each(|node| for_each_subgraph(node, &mut |body| self.count(body)));
+        graph.node.iter().flat_map(NodeProto::subgraphs).for_each(|body| self.count(body));
     }
 
     /// Moves what is in the branches of `nodes`, which are those inside of `branches`.
@@ -131,11 +131,9 @@ impl Hoisting {
 fn rename_reads(nodes: &mut [NodeProto], renaming: &Renaming) {
     for node in nodes {
         node.input.iter_mut().for_each(|name| renaming.rename(name));
-        for attribute in &mut node.attribute {
-            for body in attribute.g.as_deref_mut().into_iter().chain(&mut attribute.graphs) {
-                rename_reads(&mut body.node, renaming);
-                body.output.iter_mut().filter_map(|output| output.name.as_mut()).for_each(|name| renaming.rename(name));
-            }
+        for body in node.subgraphs_mut() {
+            rename_reads(&mut body.node, renaming);
+            body.output.iter_mut().filter_map(|output| output.name.as_mut()).for_each(|name| renaming.rename(name));
         }
     }
 }

@@ -70,7 +70,7 @@ impl<'f, 'm> Expansion<'f, 'm> {
                 .map_err(|error| error.at_node(node.label(), &node.operator()))?
                 .into_iter()
                 .for_each(&mut add);
-            for body in node.attribute.iter().flat_map(|a| a.g.as_deref().into_iter().chain(&a.graphs)) {
+            for body in node.subgraphs() {
                 add(self.measure(&body.node, depth + 1)?);
             }
         }
@@ -168,8 +168,8 @@ fn arguments(function: &FunctionProto, call: &NodeProto) -> HashMap<String, Attr
 fn substitute(node: &mut NodeProto, arguments: &HashMap<String, AttributeProto>) {
     node.attribute.retain_mut(|attribute| {
         if attribute.ref_attr_name().is_empty() {
-            let bodies = attribute.g.as_deref_mut().into_iter().chain(&mut attribute.graphs);
-            bodies.flat_map(|body| &mut body.node).for_each(|node| substitute(node, arguments));
+            let inner = attribute.subgraphs_mut().flat_map(|body| &mut body.node);
+            inner.for_each(|node| substitute(node, arguments));
             return true;
         }
         let Some(argument) = arguments.get(attribute.ref_attr_name()) else { return false };

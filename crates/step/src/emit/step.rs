@@ -133,16 +133,15 @@ pub fn assemble(model: &mut Model, mut graph: Graph, parts: &Parts, config: &imp
     check_names(&graph, parts, &state, &results)?;
 
     for (slot, fact) in &parts.slots {
-        graph.initializers_mut().push(zero_tensor(&slot.name, fact, zeros <= INLINE_ZEROS));
+        graph.add_initializer(zero_tensor(&slot.name, fact, zeros <= INLINE_ZEROS));
     }
     for number in &parts.hyperparameters {
         let payload = number.default.to_le_bytes().to_vec().into();
-        graph.initializers_mut().push(TensorProto::raw(number.name, DataType::Float, &[], payload));
+        graph.add_initializer(TensorProto::raw(number.name, DataType::Float, &[], payload));
     }
     let whole = |name: &str| TensorProto::raw(name, DataType::Int64, &[], 0i64.to_le_bytes().to_vec().into());
-    graph
-        .initializers_mut()
-        .extend(parts.seeded.then(|| whole(SEED)).into_iter().chain(parts.step.as_ref().map(|_| whole(STEP))));
+    let counters = parts.seeded.then_some(SEED).into_iter().chain(parts.step.as_ref().map(|_| STEP));
+    counters.for_each(|name| graph.add_initializer(whole(name)));
 
     let initial: HashMap<&str, Fact> = graph
         .proto()
@@ -164,11 +163,9 @@ pub fn assemble(model: &mut Model, mut graph: Graph, parts: &Parts, config: &imp
     let scalar = Fact::with_sizes(DataType::Float, &[]);
 
     name_results(&mut graph, &results);
-    let (input, output) = graph.interface_mut();
-    input.extend(parts.labels.iter().map(|labels| labels.info(LABELS)));
-    input.extend(fed);
+    graph.declare_inputs(parts.labels.iter().map(|labels| labels.info(LABELS)).chain(fed));
     let logits = parts.logits.iter().map(|(value, fact)| fact.info(value));
-    *output = scalars().map(|(name, _)| scalar.info(name)).chain(logits).chain(following).collect();
+    graph.declare_outputs(scalars().map(|(name, _)| scalar.info(name)).chain(logits).chain(following));
     graph.clear_types();
     graph.retain_needed();
 

@@ -13,7 +13,7 @@ use gnp_base::{Error, Result, files};
 use gnp_gradient::autodiff;
 use gnp_gradient::loss::{self, Appended, Ending, Wanted, find_ending};
 use gnp_gradient::lowering::{self, Lowered};
-use gnp_model::graph::{self, Dim, Facts, Graph, TypedBuilder, Value, ranges};
+use gnp_model::graph::{self, Builder, Dim, Fact, Graph, Value, ranges};
 use gnp_model::normalise::{self, normalise};
 use gnp_model::onnx::{self, Model, Watch, WriteOptions};
 use gnp_model::opening::{self, Dims, Opened};
@@ -148,62 +148,61 @@ fn build(model: &mut Model, options: &StepOptions) -> Result<StepReport> {
     report.warnings = [restored.warnings, normalise(model)?.warnings].concat();
     refuse_what_is_quantised(model)?;
     let opened = opening::apply(model, &options.dims, options.loss.value())?;
-    let mut facts = shapes::analyse(model, &BTreeMap::new())?;
+    let facts = shapes::analyse(model, &BTreeMap::new())?;
     normalise::simplify(&mut model.graph, &facts);
-    let mut graph = Graph::new(std::mem::take(&mut model.graph))?.within(model.limits);
-    graph.proto().input.iter().try_for_each(|input| require_axes(&graph, &facts, input.name()))?;
-    let mut ranges = ranges(graph.proto(), &facts);
+    let mut graph = Graph::knowing(std::mem::take(&mut model.graph), facts)?.within(model.limits);
+    graph.proto().input.iter().try_for_each(|input| require_axes(&graph, input.name()))?;
+    let mut ranges = ranges(graph.proto(), graph.facts());
 
-    let ending = find_ending(&graph, &facts, &options.loss);
+    let ending = find_ending(&graph, &options.loss);
     let evidence = Evidence {
         record: record.as_ref(),
         producer: model.header.producer_name(),
         folder: model.folder(),
         loss: if let Ok((Ending::Scalar(loss), _)) = &ending { Some(&**loss) } else { None },
     };
-    let verdicts = weights::decide(&graph, &facts, &evidence, &options.selection)?;
+    let verdicts = weights::decide(&graph, &evidence, &options.selection)?;
     let (ending, loss) = ending?;
     if let Ending::Logits { value, .. } = &ending {
-        require_axes(&graph, &facts, value)?;
+        require_axes(&graph, value)?;
     }
-    let sizes = sizes(&graph, &facts, &opened, options);
+    let sizes = sizes(&graph, &opened, options);
     report.choices = [loss, what_trains(record.is_some(), &verdicts), restored.choices, sizes].concat();
     // What the exporter recorded tells merged weights from those that the network shares.
     if record.is_none() {
         report.choices.extend(weights::several_readers(&verdicts, &graph));
     }
     let candidates: Vec<Value> = verdicts.iter().filter(|v| v.trains).map(|v| v.name.as_str().into()).collect();
-    facts.vary(graph.nodes(), &candidates);
+    graph.vary(&candidates);
 
     // The user has been told of everything by the names in the file; from here on values may have others.
     let renamed = step::make_way(&mut graph, &options.renames)?;
-    facts.follow(&renamed);
     let in_step = |value: &Value| renamed.get(&**value).map_or_else(|| value.clone(), |name| name.as_str().into());
 
     let is_frozen = |v: &&Verdict| matches!(v.reason, Reason::Flag(_)) && !v.trains;
     let frozen = verdicts.iter().filter(is_frozen).map(|v| in_step(&v.name.as_str().into())).collect();
-    let lowered = lowering::lower(&mut graph, &mut facts, &options.lowering, &frozen)?;
+    let lowered = lowering::lower(&mut graph, &options.lowering, &frozen)?;
     report.choices.extend(what_was_lowered(&lowered));
     let is_statistic = |value: &Value| lowered.state.iter().any(|pair| pair.state == *value);
     let candidates: Vec<_> = candidates.iter().map(in_step).filter(|value| !is_statistic(value)).collect();
 
-    let mut b = TypedBuilder::new(&mut graph, &mut facts, LOSS_PASS);
+    let b = Builder::new(&mut graph, LOSS_PASS);
     let mut returned_logits = None;
     let (loss, labels, tally, wanted, logits) = match &ending {
         Ending::Logits { value, loss } => {
-            refuse_labels(b.graph())?;
+            refuse_labels(&b.graph())?;
             let in_step = in_step(value);
-            let fact = b.fact(&in_step).clone();
-            let Appended { loss: scalar, labels, range, tally } = loss.append(&mut b, &in_step)?;
+            let fact = Fact::clone(&b.fact(&in_step));
+            let Appended { loss: scalar, labels, range, tally } = loss.append(&b, &in_step)?;
             ranges.extend(range.map(|range| (LABELS.to_owned(), vec![range])));
             returned_logits = loss.is_of_a_table(&fact).then_some((in_step, fact));
             (scalar, Some(labels), tally, Some(loss.clone()), value.clone())
         }
-        Ending::Scalar(value) => (scalar(&mut b, &in_step(value)), None, None, None, value.clone()),
+        Ending::Scalar(value) => (scalar(&b, &in_step(value)), None, None, None, value.clone()),
     };
-    let loss = loss::append_l2(&mut b, &loss, &candidates, options.l2, options.l2_skip_vectors);
-    report.warnings.extend(where_gradients_end(b.graph(), b.facts(), &loss, &candidates));
-    let objective = Forward::differentiate(&mut graph, &mut facts, &loss, &candidates)?;
+    let loss = loss::append_l2(&b, &loss, &candidates, options.l2, options.l2_skip_vectors);
+    report.warnings.extend(where_gradients_end(&graph, &loss, &candidates));
+    let objective = Forward::differentiate(&mut graph, &loss, &candidates)?;
     let parameters = objective.parameters().to_vec();
     if parameters.is_empty() {
         return Err(Error::input(format!("the loss `{logits}` depends on no trainable parameter")).help(
@@ -217,23 +216,21 @@ fn build(model: &mut Model, options: &StepOptions) -> Result<StepReport> {
     report.judge(verdicts, &names, &restored.lost);
     let factors = options.optimizer.factors(&names.iter().map(String::as_str).collect::<Vec<_>>())?;
 
-    let mut training = Training::new(TypedBuilder::new(&mut graph, &mut facts, pass::UPDATE), &parameters);
+    let mut training = Training::new(Builder::new(&mut graph, pass::UPDATE), &parameters);
     training.hyperparameter(LEARNING_RATE, options.optimizer.default_learning_rate());
     let coefficients = coefficients(&mut training, options);
     if lowered.draws {
         training.steps_done();
     }
-    let (graph_now, facts_now) = training.builder.parts_mut();
-    let penalised = penalty::apply(graph_now, facts_now, &objective, &options.penalty, &coefficients)?;
+    let penalised = penalty::apply(training.builder.graph_mut(), &objective, &options.penalty, &coefficients)?;
     for (parameter, gradient) in parameters.iter().zip(&penalised.gradients) {
-        let fact = training.builder.fact(parameter).clone();
-        training.builder.declare(gradient, fact);
+        training.builder.declare(gradient, training.builder.fact(parameter));
     }
     let updated = options.optimizer.update(&mut training, penalised.gradients, &factors);
     let (hyperparameters, slots, step) = training.finish();
-    lowering::expand(&mut graph, &mut facts)?;
+    lowering::expand(&mut graph)?;
     let slots = slots.into_iter().map(|slot| {
-        let fact = facts.get(&slot.name).cloned();
+        let fact = graph.facts().get(&slot.name).cloned();
         fact.map(|fact| (slot, fact)).ok_or_else(|| Error::internal("a slot without a shape"))
     });
     let state = |(name, next): (&Value, Value)| State { name: name.clone(), next };
@@ -282,16 +279,16 @@ fn what_trains(is_recorded: bool, verdicts: &[Verdict]) -> Vec<Choice> {
 }
 
 /// What sizes the step model takes: axes that were opened, batches of one size, and what may differ from step to step.
-fn sizes(graph: &Graph, facts: &Facts, opened: &[Opened], options: &StepOptions) -> Vec<Choice> {
+fn sizes(graph: &Graph, opened: &[Opened], options: &StepOptions) -> Vec<Choice> {
     let opened = opened.iter().map(|opened| Choice::new(opened.to_string(), "--dim"));
-    let fixed = if options.dims.is_empty() { fixed_batches(graph, facts) } else { vec![] };
-    opened.chain(fixed).chain(open_sizes(graph, facts)).collect()
+    let fixed = if options.dims.is_empty() { fixed_batches(graph) } else { vec![] };
+    opened.chain(fixed).chain(open_sizes(graph)).collect()
 }
 
 /// The inputs that take batches of one size only.
-fn fixed_batches(graph: &Graph, facts: &Facts) -> Vec<Choice> {
+fn fixed_batches(graph: &Graph) -> Vec<Choice> {
     let fixed = graph.proto().input.iter().filter_map(|input| {
-        let size = facts.get(input.name())?.dim(0)?.known()?;
+        let size = graph.facts().get(input.name())?.dim(0)?.known()?;
         let open = format!("--dim '{}[0]=batch' opens it", input.name());
         Some(Choice::new(
             format!("`{}` takes batches of {size} only, as the model has it ({open})", input.name()),
@@ -302,8 +299,8 @@ fn fixed_batches(graph: &Graph, facts: &Facts) -> Vec<Choice> {
 }
 
 /// The sizes of the inputs that may differ from step to step.
-fn open_sizes(graph: &Graph, facts: &Facts) -> Vec<Choice> {
-    let shapes = graph.proto().input.iter().filter_map(|input| facts.get(input.name())?.shape.as_ref());
+fn open_sizes(graph: &Graph) -> Vec<Choice> {
+    let shapes = graph.proto().input.iter().filter_map(|input| graph.facts().get(input.name())?.shape.as_ref());
     let symbols: BTreeSet<String> = shapes
         .flatten()
         .filter_map(|dim| if let Dim::Symbol(symbol) = dim { Some(format!("`{symbol}`")) } else { None })
@@ -334,8 +331,8 @@ fn what_was_lowered(lowered: &Lowered) -> Vec<Choice> {
 }
 
 /// What a user may not know who trained with an estimator that the export lost.
-fn where_gradients_end(graph: &Graph, facts: &Facts, loss: &Value, wrt: &[Value]) -> Option<String> {
-    let ends = autodiff::ends(graph, facts, loss, wrt);
+fn where_gradients_end(graph: &Graph, loss: &Value, wrt: &[Value]) -> Option<String> {
+    let ends = autodiff::ends(graph, loss, wrt);
     let first = ends.first()?;
     let others = if ends.len() > 1 { format!(" and at {} more nodes", ends.len() - 1) } else { String::new() };
     Some(format!(
@@ -355,19 +352,19 @@ fn coefficients(training: &mut Training<'_>, options: &StepOptions) -> Coefficie
     } else {
         let steps = training.hyperparameter(WARMUP_STEPS, options.warmup_steps as f32);
         let done = training.steps_done();
-        options.warmup.append(&mut training.builder, &r, &alpha, &done, &steps)
+        options.warmup.append(&training.builder, &r, &alpha, &done, &steps)
     };
     Coefficients { r: Coefficient::Value(r), alpha: Coefficient::Value(alpha), skip: true }
 }
 
 /// A loss of one element as a scalar.
-fn scalar(b: &mut TypedBuilder<'_>, loss: &Value) -> Value {
+fn scalar(b: &Builder<'_>, loss: &Value) -> Value {
     if b.fact(loss).rank() == Some(0) { loss.clone() } else { b.reduce_all("ReduceSum", loss) }
 }
 
 /// Every input of a step model declares its axes, the labels too, as the standard asks for.
-fn require_axes(graph: &Graph, facts: &Facts, value: &str) -> Result<()> {
-    if facts.get(value).is_some_and(|fact| fact.shape.is_some()) {
+fn require_axes(graph: &Graph, value: &str) -> Result<()> {
+    if graph.facts().get(value).is_some_and(|fact| fact.shape.is_some()) {
         return Ok(());
     }
     let proto = graph.proto();

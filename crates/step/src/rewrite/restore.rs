@@ -8,7 +8,7 @@ use crate::weights::{self, Edit};
 use foldhash::{HashMap, HashSet};
 use gnp_base::{Error, Result};
 use gnp_gradient::lowering::{self, BatchNorm, Choices, Dropout, Random, StraightThrough};
-use gnp_model::graph::{Graph, TypedBuilder, Value};
+use gnp_model::graph::{Builder, Graph, Value};
 use gnp_model::normalise::{Place, normalise};
 use gnp_model::onnx::Model;
 use gnp_model::{opening, shapes};
@@ -37,25 +37,24 @@ fn evaluation_of(model: &mut Model, config: &StepConfig, state: &HashSet<&str>) 
     weights::apply(&mut model.graph, &config.edits)?;
     normalise(model)?;
     opening::apply(model, &config.dims, Some(&config.logits))?;
-    let mut facts = shapes::analyse(model, &Default::default())?;
-    let mut graph = Graph::new(std::mem::take(&mut model.graph))?;
+    let facts = shapes::analyse(model, &Default::default())?;
+    let mut graph = Graph::knowing(std::mem::take(&mut model.graph), facts)?;
     let renamed = step::make_way(&mut graph, &config.renames)?;
-    facts.follow(&renamed);
     let end = Value::from(renamed.get(&config.logits).unwrap_or(&config.logits).as_str());
-    let Some(fact) = facts.get(&end).cloned() else {
+    let Some(fact) = graph.facts().get(&end).cloned() else {
         return Err(Error::input(format!("the model has no value `{}`, of which the loss is taken", config.logits))
             .help("name the model that the step model was made of"));
     };
-    evaluation::infer(&mut graph);
-    lowering::lower(&mut graph, &mut facts, &INFERENCE, &Default::default())?;
+    evaluation::infer(&mut graph)?;
+    lowering::lower(&mut graph, &INFERENCE, &Default::default())?;
     let appended = match &config.loss {
         Some(loss) => {
             let plain = loss.clone().without_smoothing();
-            Some(plain.append(&mut TypedBuilder::new(&mut graph, &mut facts, "loss"), &end)?)
+            Some(plain.append(&Builder::new(&mut graph, "loss"), &end)?)
         }
         None => None,
     };
-    lowering::expand(&mut graph, &mut facts)?;
+    lowering::expand(&mut graph)?;
     let evaluated = match &appended {
         Some(appended) => Evaluated::Appended(appended, &end, &fact),
         None => Evaluated::Scalar(&end),

@@ -182,13 +182,12 @@ impl Optimizer {
         let chain = self.chain(factors);
         let updates = chain.iter().fold(gradients, |gradients, transform| transform.apply(training, gradients));
         let parameters = training.parameters().to_vec();
-        let b = &mut training.builder;
+        let b = &training.builder;
         b.set_scope(LEARNING_RATE);
         let rates = scaled(b, &rate, &factors.lr);
         let step = |((theta, update), rate): ((&Value, &Value), &Value)| {
             b.set_scope(theta);
-            let step = b.mul(update, rate);
-            b.sub(theta, &step)
+            b.sub(theta, b.mul(update, rate))
         };
         parameters.iter().zip(&updates).zip(&rates).map(step).collect()
     }

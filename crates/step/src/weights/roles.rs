@@ -6,7 +6,7 @@
 //! is made of sizes is no data.
 
 use foldhash::{HashMap, HashSet};
-use gnp_model::graph::{Facts, Graph, for_each_subgraph};
+use gnp_model::graph::{Facts, Graph};
 use gnp_model::onnx::DataType;
 use gnp_model::onnx::proto::NodeProto;
 use std::rc::Rc;
@@ -93,9 +93,9 @@ pub(super) struct Roles<'g> {
 
 impl<'g> Roles<'g> {
     /// Where the constants of `graph` stand. `loss` is the scalar that the graph computes itself, where it does.
-    pub fn of(graph: &'g Graph, facts: &Facts, loss: Option<&str>) -> Self {
+    pub fn of(graph: &'g Graph, loss: Option<&str>) -> Self {
         let mut walk = Walk {
-            facts,
+            facts: graph.facts(),
             states: HashMap::default(),
             uses: HashMap::default(),
             weighing: vec![],
@@ -179,14 +179,14 @@ struct Walk<'g, 'f> {
 impl<'g> Walk<'g, '_> {
     fn node(&mut self, node: &'g NodeProto) {
         let mut inner = None;
-        for_each_subgraph(node, &mut |body| {
+        for body in node.subgraphs() {
             for tensor in &body.initializer {
                 self.states.insert(tensor.name(), State::Constant([].into()));
             }
             body.node.iter().for_each(|inner| self.node(inner));
             let results = body.output.iter().map(|o| self.states.get(o.name()).cloned());
             inner = results.flatten().fold(inner.take(), merge);
-        });
+        }
         if matches!(node.op_type(), "Shape" | "Size") {
             return self.set(node, &State::Constant([].into()));
         }
@@ -480,14 +480,14 @@ mod tests {
 
     fn graph(inputs: &[&str], nodes: &[TestNode], constants: Vec<TensorProto>, outputs: &[&str]) -> Graph {
         let proto = GraphProto { initializer: constants, ..body(inputs, nodes, outputs) };
-        Graph::new(proto).unwrap()
+        let mut graph = Graph::new(proto).unwrap();
+        graph.declare("x", Fact::of(DataType::Float));
+        graph
     }
 
     /// The role of each constant, and whether it is in the loss.
     fn roles(graph: &Graph, loss: Option<&str>) -> Vec<(String, Role, InLoss)> {
-        let mut facts = Facts::declared(graph.proto());
-        facts.insert("x".into(), Fact::of(DataType::Float));
-        let roles = Roles::of(graph, &facts, loss);
+        let roles = Roles::of(graph, loss);
         let floats = graph.proto().initializer.iter().filter(|t| t.element() == Some(DataType::Float));
         let found = floats.flat_map(|t| roles.of_constant(t.name()).iter().map(|place| (t.name(), place)));
         found.map(|(name, place)| (name.to_owned(), place.role, place.in_loss)).collect()
@@ -577,7 +577,7 @@ mod tests {
             constant("w", &[2, 2]),
         ];
         let graph = graph(&["x"], &nodes, constants, &["z"]);
-        let roles = Roles::of(&graph, &Facts::declared(graph.proto()), None);
+        let roles = Roles::of(&graph, None);
         for name in ["v", "epsilon"] {
             let [place] = roles.of_constant(name) else { panic!("{name}") };
             assert_eq!((place.role, place.through, place.is_a_weights()), (Role::Weight, Some("Add"), false));
@@ -602,7 +602,7 @@ mod tests {
         let graph = graph(&["x", "y"], &nodes, constants, &["loss"]);
         let in_loss: Vec<InLoss> = roles(&graph, Some("loss")).into_iter().map(|(.., in_loss)| in_loss).collect();
         assert_eq!(in_loss, [InLoss::No, InLoss::No, InLoss::Yes, InLoss::Yes]);
-        assert_eq!(Roles::of(&graph, &Facts::declared(graph.proto()), Some("loss")).labels, ["y"]);
+        assert_eq!(Roles::of(&graph, Some("loss")).labels, ["y"]);
         // Of a model without a loss of its own every input is data.
         assert!(roles(&graph, None).iter().all(|(.., in_loss)| *in_loss == InLoss::No));
     }

@@ -2,7 +2,7 @@
 
 use super::{Cotangents, Entry, Op, Rule};
 use gnp_base::Result;
-use gnp_model::graph::{TypedBuilder, Value, Fact};
+use gnp_model::graph::{Builder, Value, Fact};
 use gnp_model::onnx::DataType;
 
 pub(super) const RULES: &[Entry] = &[
@@ -19,32 +19,32 @@ pub(super) const RULES: &[Entry] = &[
 ];
 
 /// y = Σᵢ xᵢ  ⇒  x̄ᵢ = ȳ
-fn sum(op: &Op, dy: &Value, g: &mut TypedBuilder<'_>) -> Result<Cotangents> {
+fn sum(op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Cotangents> {
     Ok(Cotangents::of(op.inputs().iter().map(|x| Some(g.sum_to(dy, x.as_ref()?)))))
 }
 
 /// y = Σᵢ xᵢ / n  ⇒  x̄ᵢ = ȳ / n
-fn mean(op: &Op, dy: &Value, g: &mut TypedBuilder<'_>) -> Result<Cotangents> {
+fn mean(op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Cotangents> {
     let dx = g.scale(dy, 1.0 / op.inputs().len() as f64);
     sum(op, &dx, g)
 }
 
 /// y = a − b  ⇒  ā = ȳ,  b̄ = −ȳ
-fn sub(op: &Op, dy: &Value, g: &mut TypedBuilder<'_>) -> Result<Cotangents> {
+fn sub(op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Cotangents> {
     let (a, b) = (op.input(0)?, op.input(1)?);
     let db = g.sum_to(dy, b);
     Ok([g.sum_to(dy, a), g.neg(&db)].into())
 }
 
 /// y = a · b  ⇒  ā = ȳ · b,  b̄ = ȳ · a
-fn mul(op: &Op, dy: &Value, g: &mut TypedBuilder<'_>) -> Result<Cotangents> {
+fn mul(op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Cotangents> {
     let (a, b) = (op.input(0)?, op.input(1)?);
     let (da, db) = (g.mul_by(dy, b), g.mul_by(dy, a));
     Ok([g.sum_to(&da, a), g.sum_to(&db, b)].into())
 }
 
 /// y = a / b  ⇒  ā = ȳ / b,  b̄ = −ȳ · y / b
-fn div(op: &Op, dy: &Value, g: &mut TypedBuilder<'_>) -> Result<Cotangents> {
+fn div(op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Cotangents> {
     let (a, b, y) = (op.input(0)?, op.input(1)?, op.output(0)?);
     let da = g.div_by(dy, b);
     let db = g.mul_by(&da, y);
@@ -53,13 +53,13 @@ fn div(op: &Op, dy: &Value, g: &mut TypedBuilder<'_>) -> Result<Cotangents> {
 }
 
 /// y = −x  ⇒  x̄ = −ȳ
-fn neg(_: &Op, dy: &Value, g: &mut TypedBuilder<'_>) -> Result<Cotangents> {
+fn neg(_: &Op, dy: &Value, g: &Builder<'_>) -> Result<Cotangents> {
     Ok([g.neg(dy)].into())
 }
 
 /// y = aᵇ ⇒ ā = ȳ · b · aᵇ⁻¹ (0 where b = 0), b̄ = ȳ · y · ln a (0 where a = 0 and b ≥ 0). The exponent may be of
 /// another type.
-fn pow(op: &Op, dy: &Value, g: &mut TypedBuilder<'_>) -> Result<Cotangents> {
+fn pow(op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Cotangents> {
     let (a, b, y) = (op.input(0)?, op.input(1)?, op.output(0)?);
     if let Some(exponent) = g.known_number(b)
         && !op.wants(1)
@@ -94,7 +94,7 @@ fn pow(op: &Op, dy: &Value, g: &mut TypedBuilder<'_>) -> Result<Cotangents> {
 }
 
 /// The cotangent of a in y = aᶜ for a number c, not yet summed to a's shape; powers with a faster form take it.
-fn power_of_number(c: f64, [a, y, dy]: [&Value; 3], g: &mut TypedBuilder<'_>) -> Option<Value> {
+fn power_of_number(c: f64, [a, y, dy]: [&Value; 3], g: &Builder<'_>) -> Option<Value> {
     let scaled = g.scale(dy, c);
     Some(if c == 0.0 {
         return None;
@@ -112,7 +112,7 @@ fn power_of_number(c: f64, [a, y, dy]: [&Value; 3], g: &mut TypedBuilder<'_>) ->
 }
 
 /// y = a − b · q, q the quotient without its fraction  ⇒  ā = ȳ,  b̄ = −ȳ · q
-fn modulo(op: &Op, dy: &Value, g: &mut TypedBuilder<'_>) -> Result<Cotangents> {
+fn modulo(op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Cotangents> {
     let (a, b, y) = (op.input(0)?, op.input(1)?, op.output(0)?);
     let rest = g.sub(y, a);
     let minus_quotient = g.div(&rest, b);
@@ -122,12 +122,12 @@ fn modulo(op: &Op, dy: &Value, g: &mut TypedBuilder<'_>) -> Result<Cotangents> {
 
 /// y\[i\] = start + i · step ⇒ start̄ = Σᵢ ȳ\[i\], step̄ = Σᵢ i · ȳ\[i\]; the limit only decides how many elements
 /// there are
-fn range(op: &Op, dy: &Value, g: &mut TypedBuilder<'_>) -> Result<Cotangents> {
+fn range(op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Cotangents> {
     let start = op.input(0)?;
     let (element, fact) = (g.fact(start).element, g.fact(dy).clone());
     let count = g.node("Size", &[dy], vec![], Fact::with_sizes(DataType::Int64, &[]));
     let (zero, one) = (g.int64(0), g.int64(1));
-    let steps = g.node("Range", &[&zero, &count, &one], vec![], Fact { element: DataType::Int64, ..fact });
+    let steps = g.node("Range", &[&zero, &count, &one], vec![], fact.with_element(DataType::Int64));
     let steps = g.cast(&steps, element);
     let weighted = g.mul_by(dy, &steps);
     let scalars = [g.reduce_all("ReduceSum", dy), g.reduce_all("ReduceSum", &weighted)];

@@ -7,7 +7,7 @@
 use super::window::{Padding, Window, spatial_sizes};
 use super::{Cotangents, Entry, Op, Rule};
 use gnp_base::Result;
-use gnp_model::graph::{TypedBuilder, Value, Fact, Dim};
+use gnp_model::graph::{Builder, Value, Fact, Dim};
 use gnp_model::onnx::proto::AttributeProto;
 
 pub(super) const RULES: &[Entry] =
@@ -19,7 +19,7 @@ const MOST_COPIES: i64 = 256;
 const MOST_DIVIDED: usize = 8;
 
 /// y = w ∗ x + b  ⇒  x̄ = wᵀ ∗ ȳ,  w̄ = Σ ȳ x over all places of the window,  b̄ = Σ ȳ
-fn conv(op: &Op, dy: &Value, g: &mut TypedBuilder<'_>) -> Result<Cotangents> {
+fn conv(op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Cotangents> {
     let (x, w) = (op.input(0)?, op.input(1)?);
     let (channels, kernel) = Channels::of(op, w, g)?;
     let (window, padding) = Window::over(op, kernel, x, g)?;
@@ -31,7 +31,7 @@ fn conv(op: &Op, dy: &Value, g: &mut TypedBuilder<'_>) -> Result<Cotangents> {
 }
 
 /// y = wᵀ ∗ x + b  ⇒  x̄ = w ∗ ȳ,  w̄ = Σ x ȳ over all places of the window,  b̄ = Σ ȳ
-fn conv_transpose(op: &Op, dy: &Value, g: &mut TypedBuilder<'_>) -> Result<Cotangents> {
+fn conv_transpose(op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Cotangents> {
     let (x, w) = (op.input(0)?, op.input(1)?);
     let (channels, kernel) = Channels::of(op, w, g)?;
     let (window, padding) = transposed_window(op, kernel, x, g)?;
@@ -42,7 +42,7 @@ fn conv_transpose(op: &Op, dy: &Value, g: &mut TypedBuilder<'_>) -> Result<Cotan
     Ok(Cotangents::of([Some(dx), Some(dw), bias(op, dy, &conv.window, g)]))
 }
 
-fn bias(op: &Op, dy: &Value, window: &Window, g: &mut TypedBuilder<'_>) -> Option<Value> {
+fn bias(op: &Op, dy: &Value, window: &Window, g: &Builder<'_>) -> Option<Value> {
     let axes: Vec<i64> = [0].into_iter().chain(2..2 + window.rank() as i64).collect();
     op.optional(2).map(|_| g.reduce("ReduceSum", dy, &axes, false))
 }
@@ -50,7 +50,7 @@ fn bias(op: &Op, dy: &Value, window: &Window, g: &mut TypedBuilder<'_>) -> Optio
 /// The window with which the output of a ConvTranspose is read to give exactly its input, and the padding that is only
 /// known when the graph runs. Where more was asked for than any input reaches, the padding at the end is negative: it
 /// cuts that off.
-fn transposed_window(op: &Op, kernel: Vec<i64>, x: &Value, g: &mut TypedBuilder<'_>) -> Result<(Window, Padding)> {
+fn transposed_window(op: &Op, kernel: Vec<i64>, x: &Value, g: &Builder<'_>) -> Result<(Window, Padding)> {
     let rank = kernel.len();
     let mut window = Window::with_pads(op, kernel)?;
     let list = |name: &str| match op.ints(name) {
@@ -103,7 +103,7 @@ fn cut_at_run_time(
     extra: &[i64],
     odd_to_begin: bool,
     x: &Value,
-    g: &mut TypedBuilder<'_>,
+    g: &Builder<'_>,
 ) -> Padding {
     let sizes = spatial_sizes(x, window.rank(), g);
     let (strides, rest, extra, zero) = (g.int64s(&window.strides), g.int64s(rest), g.int64s(extra), g.int64s(&[0]));
@@ -125,7 +125,7 @@ struct Channels {
 
 impl Channels {
     /// From the shape of the weights, with the sizes of the kernel.
-    fn of(op: &Op, w: &Value, g: &TypedBuilder<'_>) -> Result<(Self, Vec<i64>)> {
+    fn of(op: &Op, w: &Value, g: &Builder<'_>) -> Result<(Self, Vec<i64>)> {
         let sizes = g.fact(w).sizes().ok_or_else(|| op.error("the shape of its weights is not known"))?;
         let groups = op.int("group", 1);
         match sizes.as_slice() {
@@ -146,7 +146,7 @@ struct Convolution {
 
 impl Convolution {
     /// The convolution of `x`, which is as large as `like`.
-    fn forward(&self, x: &Value, w: &Value, like: &Value, g: &mut TypedBuilder<'_>) -> Value {
+    fn forward(&self, x: &Value, w: &Value, like: &Value, g: &Builder<'_>) -> Value {
         let (x, window) = self.window.cut(x, g);
         let fact = g.fact(like).clone();
         g.node("Conv", &[&x, w], self.attributes(&window), fact)
@@ -154,7 +154,7 @@ impl Convolution {
 
     /// The adjoint of the convolution of `x`, applied to `dy`: as a convolution with the weights turned around where
     /// all strides are one, since that is what engines have made fastest.
-    fn transposed(&self, dy: &Value, w: &Value, padding: &Padding, x: &Value, g: &mut TypedBuilder<'_>) -> Value {
+    fn transposed(&self, dy: &Value, w: &Value, padding: &Padding, x: &Value, g: &Builder<'_>) -> Value {
         let fact = g.fact(x).clone();
         if self.window.is_dense() {
             let w = self.turned(w, g);
@@ -176,12 +176,12 @@ impl Convolution {
         }
         let zeros = vec![0; window.rank()];
         let padded = window.with(window.strides.clone(), zeros.clone(), zeros);
-        let full = g.node("ConvTranspose", &[dy, w], self.attributes(&padded), Fact { shape: None, ..fact });
+        let full = g.node("ConvTranspose", &[dy, w], self.attributes(&padded), Fact::of(fact.element));
         window.unpad(&full, padding, x, g)
     }
 
     /// The weights of the adjoint: input and output exchanged in each group, the kernel back to front.
-    fn turned(&self, w: &Value, g: &mut TypedBuilder<'_>) -> Value {
+    fn turned(&self, w: &Value, g: &Builder<'_>) -> Value {
         let Channels { groups, outer, inner } = self.channels;
         let kernel = &self.window.kernel;
         let spatial: Vec<i64> = (0..kernel.len() as i64).collect();
@@ -211,7 +211,7 @@ impl Convolution {
     /// and all shifted dy have every element of the kernel in them, and 3 + 3 shifted copies do for a kernel of 3 × 3,
     /// where shifting x alone takes 9. The copies of the side that has more become one matrix; each of the other is
     /// multiplied by it as it is, if it is not split into groups.
-    fn weights(&self, x: &Value, dy: &Value, g: &mut TypedBuilder<'_>) -> Value {
+    fn weights(&self, x: &Value, dy: &Value, g: &Builder<'_>) -> Value {
         let Channels { groups, outer, inner } = self.channels;
         let moves_dy = self.division();
         if self.copies(&moves_dy, true).max(self.copies(&moves_dy, false)) > MOST_COPIES {
@@ -244,7 +244,7 @@ impl Convolution {
     /// The gradient of the weights in as many nodes whatever the size of the kernel: a convolution of x with dy, batch
     /// and channels exchanged, that steps where the window is dilated and is dilated where that steps. It is some three
     /// times slower than products of matrices.
-    fn weights_of_large(&self, x: &Value, dy: &Value, g: &mut TypedBuilder<'_>) -> Value {
+    fn weights_of_large(&self, x: &Value, dy: &Value, g: &Builder<'_>) -> Value {
         let Channels { groups, outer, inner } = self.channels;
         let (x, window) = self.window.cut(x, g);
         let (x, dy) = (self.batch_behind(&x, inner, false, g), self.batch_behind(dy, outer, true, g));
@@ -267,14 +267,14 @@ impl Convolution {
     }
 
     /// `value`, [batch, groups · channels, …], as [channels, groups · batch, …], or [groups · channels, batch, …].
-    fn batch_behind(&self, value: &Value, channels: i64, groups_first: bool, g: &mut TypedBuilder<'_>) -> Value {
+    fn batch_behind(&self, value: &Value, channels: i64, groups_first: bool, g: &Builder<'_>) -> Value {
         let (groups, rank) = (self.channels.groups, self.window.rank());
         let spatial = 2..2 + rank as i64;
         if groups == 1 {
             let order: Vec<i64> = [1, 0].into_iter().chain(spatial).collect();
             return g.transpose(value, &order);
         }
-        let dim = |axis: i64, g: &TypedBuilder<'_>| g.fact(value).dim(axis).cloned().unwrap_or(Dim::Unknown);
+        let dim = |axis: i64, g: &Builder<'_>| g.fact(value).dim(axis).cloned().unwrap_or(Dim::Unknown);
         let element = g.fact(value).element;
         let (batch, sizes) = (g.size_of(value, 0), spatial_sizes(value, rank, g));
         let dims: Vec<Dim> = spatial.map(|axis| dim(axis, g)).collect();
@@ -319,7 +319,7 @@ impl Convolution {
 
     /// The shifted copies of `x`, or of dy, channels first: each a matrix [channels, places], for each group where
     /// there are several.
-    fn shifted(&self, x: &Value, moves_dy: &[bool], is_dy: bool, g: &mut TypedBuilder<'_>) -> Vec<Value> {
+    fn shifted(&self, x: &Value, moves_dy: &[bool], is_dy: bool, g: &Builder<'_>) -> Vec<Value> {
         let Channels { groups, outer, inner } = self.channels;
         let window = if is_dy { self.window.mirrored() } else { self.window.clone() };
         let axes: Vec<usize> = (0..window.rank()).filter(|&axis| moves_dy[axis] == is_dy).collect();
@@ -353,7 +353,7 @@ impl Convolution {
 
     /// What [`Self::shifted`] makes of x, in one matrix, where the windows lie side by side: then it is `x` in another
     /// order.
-    fn patches(&self, x: &Value, g: &mut TypedBuilder<'_>) -> Option<Value> {
+    fn patches(&self, x: &Value, g: &Builder<'_>) -> Option<Value> {
         let Channels { groups, inner, .. } = self.channels;
         let Window { kernel, strides, dilations, begin, end } = &self.window;
         let rank = kernel.len();
@@ -375,7 +375,7 @@ impl Convolution {
 
     /// The elements of the product in the order of the weights: from [groups, kernel along the axes that move the high
     /// side, its channels, kernel along the others, channels of the low side], where dy is high or low.
-    fn sorted(&self, product: &Value, moves_dy: &[bool], dy_first: bool, g: &mut TypedBuilder<'_>) -> Value {
+    fn sorted(&self, product: &Value, moves_dy: &[bool], dy_first: bool, g: &Builder<'_>) -> Value {
         let Channels { groups, outer, inner } = self.channels;
         let kernel = &self.window.kernel;
         let moves = |high: bool| (0..kernel.len()).filter(move |&axis| (moves_dy[axis] == dy_first) == high);
@@ -419,7 +419,7 @@ fn places(sizes: impl Iterator<Item = i64>) -> Vec<Vec<i64>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use gnp_model::graph::{Facts, Graph};
+    use gnp_model::graph::Graph;
     use gnp_model::onnx::DataType;
 
     fn convolution(kernel: &[i64], strides: &[i64], outer: i64, inner: i64) -> Convolution {
@@ -441,15 +441,14 @@ mod tests {
     #[test]
     fn weights_of_three_by_three_take_two_slices_a_side_and_three_products() {
         let mut graph = Graph::new(Default::default()).unwrap();
-        let mut facts = Facts::default();
         let (x, dy) = (Value::from("x"), Value::from("dy"));
         for value in [&x, &dy] {
-            facts.insert(value.clone(), Fact::with_sizes(DataType::Float, &[2, 8, 5, 5]));
+            graph.declare(value, Fact::with_sizes(DataType::Float, &[2, 8, 5, 5]));
         }
         let mut conv = convolution(&[3, 3], &[1, 1], 8, 8);
         conv.window.set_pads(&[2, 2], false);
-        let mut g = TypedBuilder::new(&mut graph, &mut facts, "test");
-        let dw = conv.weights(&x, &dy, &mut g);
+        let g = Builder::new(&mut graph, "test");
+        let dw = conv.weights(&x, &dy, &g);
         assert_eq!(g.fact(&dw).sizes(), Some(vec![8, 8, 3, 3]));
         let count = |operator: &str| graph.nodes().iter().filter(|node| node.op_type() == operator).count();
         assert_eq!((count("Slice"), count("Gemm"), count("Pad")), (4, 3, 2));

@@ -2,7 +2,7 @@
 
 use super::{Cotangents, Entry, Op, Rule};
 use gnp_base::Result;
-use gnp_model::graph::{TypedBuilder, Value};
+use gnp_model::graph::{Builder, Value};
 use std::f64::consts::FRAC_2_SQRT_PI;
 
 pub(super) const RULES: &[Entry] = &[
@@ -26,19 +26,19 @@ pub(super) const RULES: &[Entry] = &[
 ];
 
 /// y = |x|  ⇒  x̄ = ȳ · sign x (0 at 0)
-fn abs(op: &Op, dy: &Value, g: &mut TypedBuilder<'_>) -> Result<Cotangents> {
+fn abs(op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Cotangents> {
     let sign = g.unary("Sign", op.input(0)?);
     Ok([g.mul(dy, &sign)].into())
 }
 
 /// y = √x  ⇒  x̄ = ȳ / 2y
-fn sqrt(op: &Op, dy: &Value, g: &mut TypedBuilder<'_>) -> Result<Cotangents> {
+fn sqrt(op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Cotangents> {
     let half = g.scale(dy, 0.5);
     Ok([g.div(&half, op.output(0)?)].into())
 }
 
 /// y = 1 / x  ⇒  x̄ = −ȳ · y²
-fn reciprocal(op: &Op, dy: &Value, g: &mut TypedBuilder<'_>) -> Result<Cotangents> {
+fn reciprocal(op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Cotangents> {
     let y = op.output(0)?;
     let square = g.mul(y, y);
     let dx = g.mul(dy, &square);
@@ -46,17 +46,17 @@ fn reciprocal(op: &Op, dy: &Value, g: &mut TypedBuilder<'_>) -> Result<Cotangent
 }
 
 /// y = eˣ  ⇒  x̄ = ȳ · y
-fn exp(op: &Op, dy: &Value, g: &mut TypedBuilder<'_>) -> Result<Cotangents> {
+fn exp(op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Cotangents> {
     Ok([g.mul(dy, op.output(0)?)].into())
 }
 
 /// y = ln x  ⇒  x̄ = ȳ / x
-fn log(op: &Op, dy: &Value, g: &mut TypedBuilder<'_>) -> Result<Cotangents> {
+fn log(op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Cotangents> {
     Ok([g.div(dy, op.input(0)?)].into())
 }
 
 /// y = erf x  ⇒  x̄ = ȳ · 2/√π · e^(−x²)
-fn erf(op: &Op, dy: &Value, g: &mut TypedBuilder<'_>) -> Result<Cotangents> {
+fn erf(op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Cotangents> {
     let square = square(op, g)?;
     let minus = g.neg(&square);
     let bell = g.unary("Exp", &minus);
@@ -65,20 +65,20 @@ fn erf(op: &Op, dy: &Value, g: &mut TypedBuilder<'_>) -> Result<Cotangents> {
 }
 
 /// y = sin x  ⇒  x̄ = ȳ · cos x
-fn sin(op: &Op, dy: &Value, g: &mut TypedBuilder<'_>) -> Result<Cotangents> {
+fn sin(op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Cotangents> {
     let cos = g.unary("Cos", op.input(0)?);
     Ok([g.mul(dy, &cos)].into())
 }
 
 /// y = cos x  ⇒  x̄ = −ȳ · sin x
-fn cos(op: &Op, dy: &Value, g: &mut TypedBuilder<'_>) -> Result<Cotangents> {
+fn cos(op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Cotangents> {
     let sin = g.unary("Sin", op.input(0)?);
     let dx = g.mul(dy, &sin);
     Ok([g.neg(&dx)].into())
 }
 
 /// y = tan x  ⇒  x̄ = ȳ · (1 + y²)
-fn tan(op: &Op, dy: &Value, g: &mut TypedBuilder<'_>) -> Result<Cotangents> {
+fn tan(op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Cotangents> {
     let y = op.output(0)?;
     let square = g.mul(y, y);
     let slope = g.plus(&square, 1.0);
@@ -86,7 +86,7 @@ fn tan(op: &Op, dy: &Value, g: &mut TypedBuilder<'_>) -> Result<Cotangents> {
 }
 
 /// y = arcsin x  ⇒  x̄ = ȳ / √(1 − x²)
-fn asin(op: &Op, dy: &Value, g: &mut TypedBuilder<'_>) -> Result<Cotangents> {
+fn asin(op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Cotangents> {
     let square = square(op, g)?;
     let rest = g.minus_from(1.0, &square);
     let root = g.unary("Sqrt", &rest);
@@ -94,32 +94,32 @@ fn asin(op: &Op, dy: &Value, g: &mut TypedBuilder<'_>) -> Result<Cotangents> {
 }
 
 /// y = arccos x  ⇒  x̄ = −ȳ / √(1 − x²)
-fn acos(op: &Op, dy: &Value, g: &mut TypedBuilder<'_>) -> Result<Cotangents> {
+fn acos(op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Cotangents> {
     let minus = g.neg(dy);
     asin(op, &minus, g)
 }
 
 /// y = arctan x  ⇒  x̄ = ȳ / (1 + x²)
-fn atan(op: &Op, dy: &Value, g: &mut TypedBuilder<'_>) -> Result<Cotangents> {
+fn atan(op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Cotangents> {
     let square = square(op, g)?;
     let sum = g.plus(&square, 1.0);
     Ok([g.div(dy, &sum)].into())
 }
 
 /// y = sinh x  ⇒  x̄ = ȳ · cosh x
-fn sinh(op: &Op, dy: &Value, g: &mut TypedBuilder<'_>) -> Result<Cotangents> {
+fn sinh(op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Cotangents> {
     let cosh = g.unary("Cosh", op.input(0)?);
     Ok([g.mul(dy, &cosh)].into())
 }
 
 /// y = cosh x  ⇒  x̄ = ȳ · sinh x
-fn cosh(op: &Op, dy: &Value, g: &mut TypedBuilder<'_>) -> Result<Cotangents> {
+fn cosh(op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Cotangents> {
     let sinh = g.unary("Sinh", op.input(0)?);
     Ok([g.mul(dy, &sinh)].into())
 }
 
 /// y = arsinh x  ⇒  x̄ = ȳ / √(x² + 1)
-fn asinh(op: &Op, dy: &Value, g: &mut TypedBuilder<'_>) -> Result<Cotangents> {
+fn asinh(op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Cotangents> {
     let square = square(op, g)?;
     let sum = g.plus(&square, 1.0);
     let root = g.unary("Sqrt", &sum);
@@ -127,7 +127,7 @@ fn asinh(op: &Op, dy: &Value, g: &mut TypedBuilder<'_>) -> Result<Cotangents> {
 }
 
 /// y = arcosh x  ⇒  x̄ = ȳ / √(x² − 1)
-fn acosh(op: &Op, dy: &Value, g: &mut TypedBuilder<'_>) -> Result<Cotangents> {
+fn acosh(op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Cotangents> {
     let square = square(op, g)?;
     let rest = g.plus(&square, -1.0);
     let root = g.unary("Sqrt", &rest);
@@ -135,14 +135,14 @@ fn acosh(op: &Op, dy: &Value, g: &mut TypedBuilder<'_>) -> Result<Cotangents> {
 }
 
 /// y = artanh x  ⇒  x̄ = ȳ / (1 − x²)
-fn atanh(op: &Op, dy: &Value, g: &mut TypedBuilder<'_>) -> Result<Cotangents> {
+fn atanh(op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Cotangents> {
     let square = square(op, g)?;
     let rest = g.minus_from(1.0, &square);
     Ok([g.div(dy, &rest)].into())
 }
 
 /// x²
-fn square(op: &Op, g: &mut TypedBuilder<'_>) -> Result<Value> {
+fn square(op: &Op, g: &Builder<'_>) -> Result<Value> {
     let x = op.input(0)?;
     Ok(g.mul(x, x))
 }

@@ -5,7 +5,7 @@
 
 use super::positions::{self, scatter_add};
 use super::{Cotangents, Entry, Op, Rule};
-use gnp_model::graph::{TypedBuilder, Value, Fact, Dim};
+use gnp_model::graph::{Builder, Value, Fact, Dim};
 use gnp_model::onnx::DataType;
 use gnp_model::onnx::proto::AttributeProto;
 use gnp_base::{Error, Result};
@@ -25,7 +25,7 @@ const SHORT: i64 = 256;
 
 /// y = the slices of x at i along an axis ⇒ x̄ = ȳ added up at i. One slice is put among zeros; a table of few rows is
 /// multiplied, x̄ = onehot(i) ȳ.
-fn gather(op: &Op, dy: &Value, g: &mut TypedBuilder<'_>) -> Result<Cotangents> {
+fn gather(op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Cotangents> {
     let (x, indices) = (op.input(0)?, op.input(1)?);
     let (Some(rank), Some(picked)) = (g.fact(x).rank(), g.fact(indices).rank()) else {
         return Ok([positions::pull_back(op, &[indices], DataType::Int64, dy, g)?].into());
@@ -33,7 +33,7 @@ fn gather(op: &Op, dy: &Value, g: &mut TypedBuilder<'_>) -> Result<Cotangents> {
     let axis = op.int("axis", 0);
     let axis = if axis < 0 { axis + rank as i64 } else { axis };
     let size = g.fact(x).dim(axis).and_then(Dim::known);
-    let only = g.ints(indices).and_then(|indices| if let [index] = indices { Some(*index) } else { None });
+    let only = g.ints(indices).and_then(|indices| if let [index] = *indices { Some(index) } else { None });
     let indices = g.cast(indices, DataType::Int64);
     let indices = g.reshape(&indices, &[-1]);
     let dy = flat_axis(x, &indices, dy, axis, picked, g);
@@ -55,7 +55,7 @@ fn gather(op: &Op, dy: &Value, g: &mut TypedBuilder<'_>) -> Result<Cotangents> {
 }
 
 /// `dy`, with the `picked` axes that the indices have in place of the one of `x`, with a single axis for them.
-fn flat_axis(x: &Value, indices: &Value, dy: &Value, axis: i64, picked: usize, g: &mut TypedBuilder<'_>) -> Value {
+fn flat_axis(x: &Value, indices: &Value, dy: &Value, axis: i64, picked: usize, g: &Builder<'_>) -> Value {
     match picked {
         0 => return g.unsqueeze(dy, &[axis]),
         1 => return dy.clone(),
@@ -80,7 +80,7 @@ fn flat_axis(x: &Value, indices: &Value, dy: &Value, axis: i64, picked: usize, g
 }
 
 /// onehot(i) ȳ with `size` rows, in the shape of `like`
-fn by_product(indices: &Value, dy: &Value, like: &Value, size: i64, g: &mut TypedBuilder<'_>) -> Value {
+fn by_product(indices: &Value, dy: &Value, like: &Value, size: i64, g: &Builder<'_>) -> Value {
     let rows = match g.fact(like).rank() {
         Some(1 | 2) => dy.clone(),
         _ => {
@@ -104,14 +104,14 @@ fn by_product(indices: &Value, dy: &Value, like: &Value, size: i64, g: &mut Type
 }
 
 /// y = the elements of x at i along an axis  ⇒  x̄ = ȳ added up at i
-fn gather_elements(op: &Op, dy: &Value, g: &mut TypedBuilder<'_>) -> Result<Cotangents> {
+fn gather_elements(op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Cotangents> {
     let x = op.input(0)?;
     let zeros = g.zeros_like(x);
     Ok([scatter_add(&zeros, op.input(1)?, dy, op.int("axis", 0), g)].into())
 }
 
 /// y = the elements or slices of x at i, a tuple of indices each  ⇒  x̄ = ȳ added up at i
-fn gather_nd(op: &Op, dy: &Value, g: &mut TypedBuilder<'_>) -> Result<Cotangents> {
+fn gather_nd(op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Cotangents> {
     let indices = g.cast(op.input(1)?, DataType::Int64);
     Ok([positions::pull_back(op, &[&indices], DataType::Int64, dy, g)?].into())
 }
@@ -119,10 +119,10 @@ fn gather_nd(op: &Op, dy: &Value, g: &mut TypedBuilder<'_>) -> Result<Cotangents
 /// y = x with u written, or added, at i along an axis ⇒ ū = ȳ at i; x̄ = ȳ, with zeros at i where u replaced x. With
 /// `reduction` max or min, ȳ goes to the elements that are the extremum in equal shares, as in PyTorch's
 /// `scatter_reduce`.
-fn scatter_elements(op: &Op, dy: &Value, g: &mut TypedBuilder<'_>) -> Result<Cotangents> {
+fn scatter_elements(op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Cotangents> {
     let (x, indices, updates) = (op.input(0)?, op.input(1)?, op.input(2)?);
     let axis = op.int("axis", 0);
-    let read = |x: &Value, g: &mut TypedBuilder<'_>| {
+    let read = |x: &Value, g: &Builder<'_>| {
         let fact = g.fact(updates).clone();
         g.node("GatherElements", &[x, indices], vec![AttributeProto::int("axis", axis)], fact)
     };
@@ -153,7 +153,7 @@ fn scatter_elements(op: &Op, dy: &Value, g: &mut TypedBuilder<'_>) -> Result<Cot
 
 /// y = x with the slices u written, or added, at i, a tuple of indices each ⇒ ū = ȳ at i; x̄ = ȳ, with zeros at i where
 /// u replaced x
-fn scatter_nd(op: &Op, dy: &Value, g: &mut TypedBuilder<'_>) -> Result<Cotangents> {
+fn scatter_nd(op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Cotangents> {
     let (x, indices, updates) = (op.input(0)?, op.input(1)?, op.input(2)?);
     let fact = g.fact(updates).clone();
     let read = g.node("GatherND", &[dy, indices], vec![], fact);
@@ -175,7 +175,7 @@ fn unsupported(op: &Op, reduction: &str) -> Error {
 }
 
 /// y, i = the k largest or smallest elements of x along an axis, and where they are  ⇒  x̄ = ȳ at i, zeros elsewhere
-fn top_k(op: &Op, dy: &Value, g: &mut TypedBuilder<'_>) -> Result<Cotangents> {
+fn top_k(op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Cotangents> {
     let zeros = g.zeros_like(op.input(0)?);
     Ok([scatter_add(&zeros, op.output(1)?, dy, op.int("axis", -1), g)].into())
 }

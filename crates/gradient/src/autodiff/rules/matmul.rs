@@ -6,14 +6,14 @@
 
 use super::{Cotangents, Entry, Op, Rule};
 use gnp_base::Result;
-use gnp_model::graph::{TypedBuilder, Value, Fact, Dim};
+use gnp_model::graph::{Builder, Value, Fact, Dim};
 use gnp_model::onnx::DataType;
 
 pub(super) const RULES: &[Entry] = &[("", "MatMul", Rule::Vjp(matmul)), ("", "Gemm", Rule::Vjp(gemm))];
 
 /// y = a b ⇒ ā = ȳ bᵀ, b̄ = aᵀ ȳ, each summed over the axes along which its operand was broadcast. A vector is a row on
 /// the left and a column on the right.
-fn matmul(op: &Op, dy: &Value, g: &mut TypedBuilder<'_>) -> Result<Cotangents> {
+fn matmul(op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Cotangents> {
     let (a, b) = (op.input(0)?, op.input(1)?);
     match (g.fact(a).rank(), g.fact(b).rank()) {
         (_, Some(1)) => {
@@ -34,7 +34,7 @@ fn matmul(op: &Op, dy: &Value, g: &mut TypedBuilder<'_>) -> Result<Cotangents> {
 }
 
 /// The gradients of a b where b is a matrix, with the rows of the whole batch in one; b̄ in the shape of `like`.
-fn shared(a: &Value, b: &Value, dy: &Value, like: &Value, g: &mut TypedBuilder<'_>) -> Result<Cotangents> {
+fn shared(a: &Value, b: &Value, dy: &Value, like: &Value, g: &Builder<'_>) -> Result<Cotangents> {
     let (a_rows, dy_rows) = (g.flatten_rows(a), g.flatten_rows(dy));
     let da = g.gemm(&dy_rows, b, false, true, 1.0);
     let db = g.gemm(&a_rows, &dy_rows, true, false, 1.0);
@@ -42,7 +42,7 @@ fn shared(a: &Value, b: &Value, dy: &Value, like: &Value, g: &mut TypedBuilder<'
 }
 
 /// The gradients of a b for batches of matrices, in the shapes of `like`.
-fn batched(a: &Value, b: &Value, dy: &Value, like: [&Value; 2], g: &mut TypedBuilder<'_>) -> Result<Cotangents> {
+fn batched(a: &Value, b: &Value, dy: &Value, like: [&Value; 2], g: &Builder<'_>) -> Result<Cotangents> {
     let (a_t, b_t) = (g.transpose_last(a), g.transpose_last(b));
     let (da, db) = (g.matmul(dy, &b_t), g.matmul(&a_t, dy));
     let (da, db) = (g.sum_to(&da, a), g.sum_to(&db, b));
@@ -50,11 +50,11 @@ fn batched(a: &Value, b: &Value, dy: &Value, like: [&Value; 2], g: &mut TypedBui
 }
 
 /// `a`, `b` and the cotangent of their product as batches of matrices, where it is not known whether they are vectors.
-fn as_matrices(a: &Value, b: &Value, dy: &Value, g: &mut TypedBuilder<'_>) -> [Value; 3] {
+fn as_matrices(a: &Value, b: &Value, dy: &Value, g: &Builder<'_>) -> [Value; 3] {
     let (one, two) = (g.int64s(&[1]), g.int64s(&[2]));
     let vector = || Fact { element: DataType::Int64, shape: Some(vec![Dim::Unknown]) };
     // What is missing to two axes, as ones.
-    let missing = |x: &Value, g: &mut TypedBuilder<'_>| {
+    let missing = |x: &Value, g: &Builder<'_>| {
         let shape = g.shape_of(x);
         let rank = g.shape_of(&shape);
         let axes = g.sub(&two, &rank);
@@ -65,7 +65,7 @@ fn as_matrices(a: &Value, b: &Value, dy: &Value, g: &mut TypedBuilder<'_>) -> [V
     let (ones_a, missing_a, shape_a) = missing(a, g);
     let (ones_b, missing_b, shape_b) = missing(b, g);
     let (shape_a, shape_b) = (g.concat(&[&ones_a, &shape_a], 0), g.concat(&[&shape_b, &ones_b], 0));
-    let reshape = |x: &Value, shape: &Value, g: &mut TypedBuilder<'_>| {
+    let reshape = |x: &Value, shape: &Value, g: &Builder<'_>| {
         let fact = Fact::of(g.fact(x).element);
         g.reshape_to(x, shape, fact)
     };
@@ -86,7 +86,7 @@ fn as_matrices(a: &Value, b: &Value, dy: &Value, g: &mut TypedBuilder<'_>) -> [V
 
 /// y = α a b + β c ⇒ ā = α ȳ bᵀ, b̄ = α aᵀ ȳ, c̄ = β ȳ summed to c; where `transA` or `transB` is set, that gradient is
 /// transposed.
-fn gemm(op: &Op, dy: &Value, g: &mut TypedBuilder<'_>) -> Result<Cotangents> {
+fn gemm(op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Cotangents> {
     let (a, b) = (op.input(0)?, op.input(1)?);
     let (trans_a, trans_b) = (op.int("transA", 0) != 0, op.int("transB", 0) != 0);
     let (alpha, beta) = (op.float("alpha", 1.0), op.float("beta", 1.0));

@@ -9,7 +9,7 @@ mod window;
 use super::op::{Cotangents, Op};
 use foldhash::HashMap;
 use gnp_base::Result;
-use gnp_model::graph::{TypedBuilder, Value};
+use gnp_model::graph::{Builder, Value};
 use gnp_model::onnx::proto::standard_domain;
 use std::sync::LazyLock;
 
@@ -17,10 +17,10 @@ use std::sync::LazyLock;
 #[derive(Clone, Copy, Debug)]
 pub enum Rule {
     /// A vector-Jacobian product of an operator whose first output alone carries a cotangent.
-    Vjp(fn(&Op, &Value, &mut TypedBuilder<'_>) -> Result<Cotangents>),
+    Vjp(fn(&Op, &Value, &Builder<'_>) -> Result<Cotangents>),
     /// A vector-Jacobian product of an operator with several outputs; there is no cotangent for an output that the loss
     /// does not depend on.
-    VjpMany(fn(&Op, &[Option<Value>], &mut TypedBuilder<'_>) -> Result<Cotangents>),
+    VjpMany(fn(&Op, &[Option<Value>], &Builder<'_>) -> Result<Cotangents>),
     /// The derivative is zero, or there is none, by definition: the gradient does not go on.
     Zero,
 }

@@ -6,7 +6,7 @@
 
 use super::{Cotangents, Entry, Op, Rule};
 use gnp_base::{Error, Result};
-use gnp_model::graph::{TypedBuilder, Value, Dim};
+use gnp_model::graph::{Builder, Value, Dim};
 use crate::lowering::{DOMAIN, BATCH_NORM};
 use gnp_model::onnx::proto::AttributeProto;
 
@@ -24,7 +24,7 @@ pub(super) const RULES: &[Entry] = &[
 
 /// y = (x − μ) · s · γ + β per channel, with given statistics, s = (σ² + ε)^−½ ⇒ x̄ = ȳ · s · γ, γ̄ = s · Σ ȳ · (x −
 /// μ), β̄ = Σ ȳ, μ̄ = −s · γ · β̄, σ̄² = −½ · s² · γ · γ̄
-fn batch(op: &Op, dy: &[Option<Value>], g: &mut TypedBuilder<'_>) -> Result<Cotangents> {
+fn batch(op: &Op, dy: &[Option<Value>], g: &Builder<'_>) -> Result<Cotangents> {
     if op.int("training_mode", 0) != 0 {
         return Err(op.error("it normalises with the statistics of the batch, and has not been lowered"));
     }
@@ -56,7 +56,7 @@ fn batch(op: &Op, dy: &[Option<Value>], g: &mut TypedBuilder<'_>) -> Result<Cota
 /// y = (x − μ) · s · γ + β per channel, μ and s those of x itself ⇒ γ̄ = s · Σ ȳ · (x − μ), β̄ = Σ ȳ, x̄ = γ · s · (ȳ −
 /// Σ ȳ / n − (x − μ) · s² · Σ ȳ · (x − μ) / n), which is a · ȳ + b · (x − μ) + c with numbers a, b, c for each channel.
 /// This is the whole gradient: none goes by the inputs x − μ and s.
-fn batch_by_itself(op: &Op, dy: &Value, g: &mut TypedBuilder<'_>) -> Result<Cotangents> {
+fn batch_by_itself(op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Cotangents> {
     let (x, scale, bias, centred, s) = (op.input(0)?, op.input(1)?, op.input(2)?, op.input(3)?, op.input(4)?);
     let rank = g.fact(centred).rank().ok_or_else(|| Error::internal("its input has no rank").at_node(op.label(), BATCH_NORM))?;
     let axes: Vec<i64> = (0..rank as i64).filter(|axis| *axis != 1).collect();
@@ -80,7 +80,7 @@ fn batch_by_itself(op: &Op, dy: &Value, g: &mut TypedBuilder<'_>) -> Result<Cota
 }
 
 /// y = x̂ · γ + β, normalised over all axes from `axis` on  ⇒  x̂̄ = ȳ · γ,  γ̄ = Σ ȳ · x̂,  β̄ = Σ ȳ
-fn layer(op: &Op, dy: &[Option<Value>], g: &mut TypedBuilder<'_>) -> Result<Cotangents> {
+fn layer(op: &Op, dy: &[Option<Value>], g: &Builder<'_>) -> Result<Cotangents> {
     if dy.iter().skip(1).any(Option::is_some) {
         return Err(op
             .error("the loss depends on its output Mean or InvStdDev, which has no gradient rule")
@@ -97,7 +97,7 @@ fn layer(op: &Op, dy: &[Option<Value>], g: &mut TypedBuilder<'_>) -> Result<Cota
 }
 
 /// y = x̂ · γ + β, normalised for each example and channel  ⇒  x̂̄ = ȳ · γ,  γ̄ = Σ ȳ · x̂,  β̄ = Σ ȳ
-fn instance(op: &Op, dy: &Value, g: &mut TypedBuilder<'_>) -> Result<Cotangents> {
+fn instance(op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Cotangents> {
     let (x, scale, bias) = (op.input(0)?, op.input(1)?, op.input(2)?);
     let (dy3, x3) = (g.by_channel(dy), g.by_channel(x));
     let normal = Normal::of(&x3, &[2], epsilon(op), g);
@@ -113,7 +113,7 @@ fn instance(op: &Op, dy: &Value, g: &mut TypedBuilder<'_>) -> Result<Cotangents>
 
 /// y = x̂ · γ + β, normalised for each example and group of channels ⇒ x̂̄ = ȳ · γ, γ̄ = Σ ȳ · x̂, β̄ = Σ ȳ. γ and β
 /// have an element for each channel; one for each group, where that is their size (operator set 18).
-fn group(op: &Op, dy: &Value, g: &mut TypedBuilder<'_>) -> Result<Cotangents> {
+fn group(op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Cotangents> {
     let (x, scale, bias) = (op.input(0)?, op.input(1)?, op.input(2)?);
     let groups = op.int("num_groups", 0);
     if groups < 1 {
@@ -122,7 +122,7 @@ fn group(op: &Op, dy: &Value, g: &mut TypedBuilder<'_>) -> Result<Cotangents> {
     let grouped = g.by_group(x, groups);
     let normal = Normal::of(&grouped, &[2], epsilon(op), g);
     let scaled_by_group = g.fact(scale).dim(0).and_then(Dim::known) == Some(groups);
-    let as_scaled = |value: &Value, g: &mut TypedBuilder<'_>| {
+    let as_scaled = |value: &Value, g: &Builder<'_>| {
         if scaled_by_group { g.by_group(value, groups) } else { g.by_channel(value) }
     };
     let dy = as_scaled(dy, g);
@@ -141,7 +141,7 @@ fn group(op: &Op, dy: &Value, g: &mut TypedBuilder<'_>) -> Result<Cotangents> {
 
 /// y = x · s · γ, s = (mean x² + ε)^−½ over all axes from `axis` on ⇒ x̂̄ = ȳ · γ, x̄ = s · (x̂̄ − x̂ · mean (x̂̄ ·
 /// x̂)), γ̄ = Σ ȳ · x̂
-fn root_mean_square(op: &Op, dy: &Value, g: &mut TypedBuilder<'_>) -> Result<Cotangents> {
+fn root_mean_square(op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Cotangents> {
     let (x, scale) = (op.input(0)?, op.input(1)?);
     let normal = Normal::of_centred(x, &trailing_axes(op, x, g)?, epsilon(op), g);
     let dnormal = g.mul(dy, scale);
@@ -152,7 +152,7 @@ fn root_mean_square(op: &Op, dy: &Value, g: &mut TypedBuilder<'_>) -> Result<Cot
 
 /// y = (x − μ) / (σ + ε) ⇒ x̄ = (ȳ − mean ȳ − y · mean (ȳ · (x − μ)) / σ) / (σ + ε), with ε = 10⁻⁹ as in the standard;
 /// where σ = 0 the term with it is 0
-fn mean_variance(op: &Op, dy: &Value, g: &mut TypedBuilder<'_>) -> Result<Cotangents> {
+fn mean_variance(op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Cotangents> {
     let (x, y) = (op.input(0)?, op.output(0)?);
     let axes = op.ints("axes").unwrap_or(&[0, 2, 3]);
     let mean = g.reduce("ReduceMean", x, axes, true);
@@ -172,7 +172,7 @@ fn mean_variance(op: &Op, dy: &Value, g: &mut TypedBuilder<'_>) -> Result<Cotang
 
 /// y = x / n, n = ‖x‖ₚ along an axis ⇒ x̄ = (ȳ − u · Σ ȳ · y) / n, with u = y for p = 2 and sign x for p = 1; 0 where n
 /// = 0
-fn lp(op: &Op, dy: &Value, g: &mut TypedBuilder<'_>) -> Result<Cotangents> {
+fn lp(op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Cotangents> {
     let (x, y, axis) = (op.input(0)?, op.output(0)?, op.int("axis", -1));
     let (norm, direction) = match op.int("p", 2) {
         1 => (g.reduce("ReduceL1", x, &[axis], true), g.unary("Sign", x)),
@@ -190,7 +190,7 @@ fn lp(op: &Op, dy: &Value, g: &mut TypedBuilder<'_>) -> Result<Cotangents> {
 
 /// y = x · s^−β, s = k + α · mean of x² over a window of channels (with zeros around them)  ⇒
 /// x̄ = ȳ · s^−β − 2αβ · x · mean of (ȳ · y / s) over the mirrored window
-fn local_response(op: &Op, dy: &Value, g: &mut TypedBuilder<'_>) -> Result<Cotangents> {
+fn local_response(op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Cotangents> {
     let (x, y) = (op.input(0)?, op.output(0)?);
     let (alpha, beta) = (f64::from(op.float("alpha", 1e-4)), f64::from(op.float("beta", 0.75)));
     let size = op.int("size", 0);
@@ -216,7 +216,7 @@ fn local_response(op: &Op, dy: &Value, g: &mut TypedBuilder<'_>) -> Result<Cotan
 }
 
 /// The mean over windows of `size` channels of a tensor of rank 3, with `pads` zeros before and behind them.
-fn channel_mean(x: &Value, size: i64, pads: [i64; 2], g: &mut TypedBuilder<'_>) -> Value {
+fn channel_mean(x: &Value, size: i64, pads: [i64; 2], g: &Builder<'_>) -> Value {
     let image = g.unsqueeze(x, &[1]);
     let fact = g.fact(&image).clone();
     let attributes = vec![
@@ -237,14 +237,14 @@ struct Normal {
 }
 
 impl Normal {
-    fn of(x: &Value, axes: &[i64], epsilon: f64, g: &mut TypedBuilder<'_>) -> Self {
+    fn of(x: &Value, axes: &[i64], epsilon: f64, g: &Builder<'_>) -> Self {
         let mean = g.reduce("ReduceMean", x, axes, true);
         let centred = g.sub(x, &mean);
         Self::of_centred(&centred, axes, epsilon, g)
     }
 
     /// Of a tensor whose mean is 0, or which is taken for one.
-    fn of_centred(x: &Value, axes: &[i64], epsilon: f64, g: &mut TypedBuilder<'_>) -> Self {
+    fn of_centred(x: &Value, axes: &[i64], epsilon: f64, g: &Builder<'_>) -> Self {
         let square = g.mul(x, x);
         let variance = g.reduce("ReduceMean", &square, axes, true);
         let variance = g.plus(&variance, epsilon);
@@ -254,14 +254,14 @@ impl Normal {
     }
 
     /// s · (x̂̄ − mean x̂̄ − x̂ · mean (x̂̄ · x̂))
-    fn cotangent(&self, dnormal: &Value, g: &mut TypedBuilder<'_>) -> Value {
+    fn cotangent(&self, dnormal: &Value, g: &Builder<'_>) -> Value {
         let mean = g.reduce("ReduceMean", dnormal, &self.axes, true);
         let centred = g.sub(dnormal, &mean);
         self.cotangent_of_centred(&centred, g)
     }
 
     /// s · (x̂̄ − x̂ · mean (x̂̄ · x̂))
-    fn cotangent_of_centred(&self, dnormal: &Value, g: &mut TypedBuilder<'_>) -> Value {
+    fn cotangent_of_centred(&self, dnormal: &Value, g: &Builder<'_>) -> Value {
         let product = g.mul(dnormal, &self.value);
         let along = g.reduce("ReduceMean", &product, &self.axes, true);
         let along = g.mul(&self.value, &along);
@@ -275,7 +275,7 @@ fn epsilon(op: &Op) -> f64 {
 }
 
 /// The axes from the attribute `axis` to the last, counted from the end.
-fn trailing_axes(op: &Op, x: &Value, g: &TypedBuilder<'_>) -> Result<Vec<i64>> {
+fn trailing_axes(op: &Op, x: &Value, g: &Builder<'_>) -> Result<Vec<i64>> {
     let first = match op.int("axis", -1) {
         axis if axis < 0 => axis,
         axis => {

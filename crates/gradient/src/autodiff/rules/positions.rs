@@ -6,19 +6,13 @@
 
 use super::Op;
 use gnp_base::Result;
-use gnp_model::graph::{Dim, Fact, TypedBuilder, Value, known_shape};
+use gnp_model::graph::{Builder, Dim, Fact, Value, known_shape};
 use gnp_model::onnx::DataType;
 use gnp_model::onnx::proto::AttributeProto;
 
 /// x̄ of a node that puts elements of its first input x, each any number of times, into y along with zeros. The
 /// operator must take whole numbers of the type `element`; `others` are its inputs after x.
-pub(super) fn pull_back(
-    op: &Op,
-    others: &[&Value],
-    element: DataType,
-    dy: &Value,
-    g: &mut TypedBuilder<'_>,
-) -> Result<Value> {
+pub(super) fn pull_back(op: &Op, others: &[&Value], element: DataType, dy: &Value, g: &Builder<'_>) -> Result<Value> {
     let x = op.input(0)?;
     let ints = |shape| Fact { element: DataType::Int64, shape };
     let total = g.fact(x).sizes().map(|sizes| sizes.iter().product::<i64>());
@@ -51,7 +45,7 @@ pub(super) fn pull_back(
 
 /// `x` with `updates` added at `indices` along `axis`. (`ScatterND` would be faster, but ONNX Runtime runs it in
 /// several threads that lose updates to the same place.)
-pub(super) fn scatter_add(x: &Value, indices: &Value, updates: &Value, axis: i64, g: &mut TypedBuilder<'_>) -> Value {
+pub(super) fn scatter_add(x: &Value, indices: &Value, updates: &Value, axis: i64, g: &Builder<'_>) -> Value {
     let fact = g.fact(x).clone();
     let attributes = vec![AttributeProto::int("axis", axis), AttributeProto::string("reduction", "add")];
     g.node("ScatterElements", &[x, indices, updates], attributes, fact)

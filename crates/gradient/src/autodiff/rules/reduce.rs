@@ -4,7 +4,7 @@
 
 use super::{Cotangents, Entry, Op, Rule};
 use gnp_base::Result;
-use gnp_model::graph::{TypedBuilder, Value, Fact};
+use gnp_model::graph::{Builder, Value, Fact};
 use gnp_model::onnx::DataType;
 use gnp_model::onnx::proto::AttributeProto;
 
@@ -23,13 +23,13 @@ pub(super) const RULES: &[Entry] = &[
 ];
 
 /// y = Σ x  ⇒  x̄ = ȳ
-fn sum(op: &Op, dy: &Value, g: &mut TypedBuilder<'_>) -> Result<Cotangents> {
+fn sum(op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Cotangents> {
     let dy = Over::of(op, g)?.restore(dy, g);
     Ok([g.expand_like(&dy, op.input(0)?)].into())
 }
 
 /// y = Σ x / n  ⇒  x̄ = ȳ / n
-fn mean(op: &Op, dy: &Value, g: &mut TypedBuilder<'_>) -> Result<Cotangents> {
+fn mean(op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Cotangents> {
     let (over, x) = (Over::of(op, g)?, op.input(0)?);
     let n = over.count(x, op.output(0)?, g);
     let dy = g.div(dy, &n);
@@ -39,7 +39,7 @@ fn mean(op: &Op, dy: &Value, g: &mut TypedBuilder<'_>) -> Result<Cotangents> {
 
 /// y = max x, or min x ⇒ x̄ = ȳ · \[x = y\] / n, with n the elements that are the extremum: ties share evenly, as in
 /// PyTorch's `amax`.
-fn extremum(op: &Op, dy: &Value, g: &mut TypedBuilder<'_>) -> Result<Cotangents> {
+fn extremum(op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Cotangents> {
     let (over, x) = (Over::of(op, g)?, op.input(0)?);
     let (dy, y) = (over.restore(dy, g), over.restore(op.output(0)?, g));
     let equal = g.compare("Equal", x, &y);
@@ -51,7 +51,7 @@ fn extremum(op: &Op, dy: &Value, g: &mut TypedBuilder<'_>) -> Result<Cotangents>
 
 /// y = Π x ⇒ x̄ᵢ = ȳ · Π over the others. With p the product of the elements that are not 0: p / xᵢ where none is 0; p
 /// for the one that is; 0 where there are more.
-fn product(op: &Op, dy: &Value, g: &mut TypedBuilder<'_>) -> Result<Cotangents> {
+fn product(op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Cotangents> {
     let (over, x) = (Over::of(op, g)?, op.input(0)?);
     let dy = over.restore(dy, g);
     let (none, one) = (g.number(0.0, x), g.number(1.0, x));
@@ -61,7 +61,7 @@ fn product(op: &Op, dy: &Value, g: &mut TypedBuilder<'_>) -> Result<Cotangents> 
     let p = over.reduce("ReduceProd", &others, g);
     let dy = g.mul(&dy, &p);
     let zeros = over.reduce("ReduceSum", &zero, g);
-    let where_zeros = |n: &Value, g: &mut TypedBuilder<'_>| {
+    let where_zeros = |n: &Value, g: &Builder<'_>| {
         let holds = g.compare("Equal", &zeros, n);
         let holds = g.mask(&holds, x);
         g.mul(&dy, &holds)
@@ -72,14 +72,14 @@ fn product(op: &Op, dy: &Value, g: &mut TypedBuilder<'_>) -> Result<Cotangents> 
 }
 
 /// y = Σ |x|  ⇒  x̄ = ȳ · sign x; 0 at x = 0
-fn l1(op: &Op, dy: &Value, g: &mut TypedBuilder<'_>) -> Result<Cotangents> {
+fn l1(op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Cotangents> {
     let dy = Over::of(op, g)?.restore(dy, g);
     let sign = g.unary("Sign", op.input(0)?);
     Ok([g.mul(&sign, &dy)].into())
 }
 
 /// y = √Σ x²  ⇒  x̄ = ȳ · x / y; 0 at y = 0
-fn l2(op: &Op, dy: &Value, g: &mut TypedBuilder<'_>) -> Result<Cotangents> {
+fn l2(op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Cotangents> {
     let y = op.output(0)?;
     let zero = g.number(0.0, y);
     let is_zero = g.compare("Equal", y, &zero);
@@ -91,7 +91,7 @@ fn l2(op: &Op, dy: &Value, g: &mut TypedBuilder<'_>) -> Result<Cotangents> {
 }
 
 /// y = log Σ x  ⇒  x̄ = ȳ · e⁻ʸ
-fn log_sum(op: &Op, dy: &Value, g: &mut TypedBuilder<'_>) -> Result<Cotangents> {
+fn log_sum(op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Cotangents> {
     let exponent = g.neg(op.output(0)?);
     let inverse = g.unary("Exp", &exponent);
     let dy = g.mul(dy, &inverse);
@@ -100,7 +100,7 @@ fn log_sum(op: &Op, dy: &Value, g: &mut TypedBuilder<'_>) -> Result<Cotangents> 
 }
 
 /// y = log Σ eˣ  ⇒  x̄ = ȳ · eˣ⁻ʸ
-fn log_sum_exp(op: &Op, dy: &Value, g: &mut TypedBuilder<'_>) -> Result<Cotangents> {
+fn log_sum_exp(op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Cotangents> {
     let over = Over::of(op, g)?;
     let (dy, y) = (over.restore(dy, g), over.restore(op.output(0)?, g));
     let exponent = g.sub(op.input(0)?, &y);
@@ -109,14 +109,14 @@ fn log_sum_exp(op: &Op, dy: &Value, g: &mut TypedBuilder<'_>) -> Result<Cotangen
 }
 
 /// y = Σ x²  ⇒  x̄ = 2 ȳ · x
-fn sum_square(op: &Op, dy: &Value, g: &mut TypedBuilder<'_>) -> Result<Cotangents> {
+fn sum_square(op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Cotangents> {
     let dy = g.scale(dy, 2.0);
     let dy = Over::of(op, g)?.restore(&dy, g);
     Ok([g.mul(op.input(0)?, &dy)].into())
 }
 
 /// yᵢ = Σ over j ≤ i of xⱼ  ⇒  x̄ⱼ = Σ over i ≥ j of ȳᵢ: the running sum in the other direction
-fn cumulative_sum(op: &Op, dy: &Value, g: &mut TypedBuilder<'_>) -> Result<Cotangents> {
+fn cumulative_sum(op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Cotangents> {
     let attributes = vec![
         AttributeProto::int("exclusive", op.int("exclusive", 0)),
         AttributeProto::int("reverse", 1 - op.int("reverse", 0)),
@@ -144,7 +144,7 @@ enum Axes {
 }
 
 impl Over {
-    fn of(op: &Op, g: &TypedBuilder<'_>) -> Result<Self> {
+    fn of(op: &Op, g: &Builder<'_>) -> Result<Self> {
         let noop = op.int("noop_with_empty_axes", 0) != 0;
         let axes = match op.optional(1).map(|axes| (axes, g.ints(axes), g.fact(axes).sizes())) {
             None if noop => Axes::Known(vec![]),
@@ -160,7 +160,7 @@ impl Over {
     }
 
     /// `y`, in the shape of the result, in one that broadcasts with the input.
-    fn restore(&self, y: &Value, g: &mut TypedBuilder<'_>) -> Value {
+    fn restore(&self, y: &Value, g: &Builder<'_>) -> Value {
         match &self.axes {
             _ if !self.drops => y.clone(),
             // A scalar broadcasts as it is.
@@ -175,7 +175,7 @@ impl Over {
     }
 
     /// Another reduction of `x` over the same axes, in a shape that broadcasts with `x`.
-    fn reduce(&self, operator: &str, x: &Value, g: &mut TypedBuilder<'_>) -> Value {
+    fn reduce(&self, operator: &str, x: &Value, g: &Builder<'_>) -> Value {
         match &self.axes {
             Axes::All => g.reduce_all(operator, x),
             Axes::Known(axes) => g.reduce(operator, x, axes, true),
@@ -191,7 +191,7 @@ impl Over {
     }
 
     /// How many elements of `x` make one of `y`, a scalar.
-    fn count(&self, x: &Value, y: &Value, g: &mut TypedBuilder<'_>) -> Value {
+    fn count(&self, x: &Value, y: &Value, g: &Builder<'_>) -> Value {
         match &self.axes {
             Axes::All => g.count(x, None),
             Axes::Known(axes) if axes.is_empty() => g.number(1.0, x),

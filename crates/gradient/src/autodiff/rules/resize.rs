@@ -8,14 +8,14 @@
 
 use super::{Cotangents, Entry, Op, Rule};
 use gnp_base::Result;
-use gnp_model::graph::{TypedBuilder, Value, Fact, Dim};
+use gnp_model::graph::{Builder, Value, Fact, Dim};
 use gnp_model::onnx::DataType;
 use gnp_model::onnx::proto::AttributeProto;
 
 pub(super) const RULES: &[Entry] = &[("", "Resize", Rule::Vjp(resize))];
 
 /// y = W x along each axis  ⇒  x̄ = Wᵀ ȳ along each axis.
-fn resize(op: &Op, dy: &Value, g: &mut TypedBuilder<'_>) -> Result<Cotangents> {
+fn resize(op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Cotangents> {
     let resize = Resize::of(op, g)?;
     let axes: Vec<usize> = (0..resize.axes.len()).filter(|&i| !resize.keeps(i, g)).collect();
     let (repeated, weighted): (Vec<_>, Vec<_>) = axes.into_iter().partition(|&i| resize.repetitions(i, g).is_some());
@@ -46,7 +46,7 @@ struct Resize<'o> {
 }
 
 impl<'o> Resize<'o> {
-    fn of(op: &'o Op, g: &TypedBuilder<'_>) -> Result<Self> {
+    fn of(op: &'o Op, g: &Builder<'_>) -> Result<Self> {
         let (x, y) = (op.input(0)?, op.output(0)?);
         let Some(rank) = g.fact(x).rank().or(g.fact(y).rank()) else {
             return Err(op.error("the number of axes of its input is not known, and its gradient needs it").help(
@@ -58,7 +58,7 @@ impl<'o> Resize<'o> {
         let axes: Vec<usize> = axes.iter().map(|axis| axis.rem_euclid(rank.max(1) as i64) as usize).collect();
         let numbers = |input, count| {
             let numbers = op.optional(input).and_then(|value| g.floats(value));
-            numbers.filter(|numbers| numbers.len() == count).map(<[f64]>::to_vec)
+            numbers.filter(|numbers| numbers.len() == count).map(|numbers| numbers.to_vec())
         };
         let scales = numbers(2, axes.len());
         let crops = op.string("coordinate_transformation_mode", "half_pixel") == "tf_crop_and_resize";
@@ -72,7 +72,7 @@ impl<'o> Resize<'o> {
     }
 
     /// The factor of an axis, where it is known.
-    fn scale(&self, i: usize, g: &TypedBuilder<'_>) -> Option<f64> {
+    fn scale(&self, i: usize, g: &Builder<'_>) -> Option<f64> {
         if self.keeps_ratio {
             return None;
         }
@@ -84,7 +84,7 @@ impl<'o> Resize<'o> {
     }
 
     /// Whether an axis surely stays as it is.
-    fn keeps(&self, i: usize, g: &TypedBuilder<'_>) -> bool {
+    fn keeps(&self, i: usize, g: &Builder<'_>) -> bool {
         // Where one symbol is the size before and after, the factor is 1 for every number.
         let dim = |value: &Value| g.fact(value).dim(self.axes[i] as i64).filter(|dim| dim.known().is_none()).cloned();
         let is_same = || dim(self.x).zip(dim(self.y)).is_some_and(|(from, to)| from.is(&to));
@@ -98,7 +98,7 @@ impl<'o> Resize<'o> {
 
     /// How many times y has each element along an axis, in a row, where it surely has them so: the element that counts
     /// as nearest to the places of its copies.
-    fn repetitions(&self, i: usize, g: &TypedBuilder<'_>) -> Option<i64> {
+    fn repetitions(&self, i: usize, g: &Builder<'_>) -> Option<i64> {
         let times = self.scale(i, g).filter(|scale| *scale >= 2.0 && scale.fract() == 0.0)?;
         let nearest = self.op.string("nearest_mode", "round_prefer_floor");
         let is_repeated = match self.op.string("coordinate_transformation_mode", "half_pixel") {
@@ -110,7 +110,7 @@ impl<'o> Resize<'o> {
     }
 
     /// `dy` summed over the repetitions along axes, which are given with how many there are.
-    fn sum_repetitions(&self, dy: &Value, repeated: &[(usize, i64)], g: &mut TypedBuilder<'_>) -> Value {
+    fn sum_repetitions(&self, dy: &Value, repeated: &[(usize, i64)], g: &Builder<'_>) -> Value {
         if repeated.is_empty() {
             return dy.clone();
         }
@@ -135,7 +135,7 @@ impl<'o> Resize<'o> {
     }
 
     /// Wᵀ of an axis, [its size in x, its size in y].
-    fn transposed_weights(&self, i: usize, g: &mut TypedBuilder<'_>) -> Value {
+    fn transposed_weights(&self, i: usize, g: &Builder<'_>) -> Value {
         // The unit vectors are channels of images with one row. Where all axes have a part in the factor, they are all
         // there, and along the others a unit vector is repeated.
         let along: Vec<usize> = if self.keeps_ratio { (0..self.axes.len()).collect() } else { vec![i] };
@@ -157,7 +157,7 @@ impl<'o> Resize<'o> {
         }
 
         let left_out = Value::from("");
-        let take = |input: Option<&Value>, indices: &[i64], g: &mut TypedBuilder<'_>| match input {
+        let take = |input: Option<&Value>, indices: &[i64], g: &Builder<'_>| match input {
             Some(input) => {
                 let indices = g.int64s(indices);
                 g.gather(input, &indices, 0)
@@ -186,7 +186,7 @@ impl<'o> Resize<'o> {
 }
 
 /// The identity matrix as large as axis `axis` of `x`.
-fn identity(x: &Value, axis: usize, element: DataType, g: &mut TypedBuilder<'_>) -> Value {
+fn identity(x: &Value, axis: usize, element: DataType, g: &Builder<'_>) -> Value {
     let dim = g.fact(x).dim(axis as i64).cloned().unwrap_or(Dim::Unknown);
     let size = g.size_of(x, axis as i64);
     let size = match dim.known() {
@@ -202,7 +202,7 @@ fn identity(x: &Value, axis: usize, element: DataType, g: &mut TypedBuilder<'_>)
 }
 
 /// `weights`, [n, m], times `dy` along one axis.
-fn multiply(weights: &Value, dy: &Value, axis: usize, rank: usize, g: &mut TypedBuilder<'_>) -> Value {
+fn multiply(weights: &Value, dy: &Value, axis: usize, rank: usize, g: &Builder<'_>) -> Value {
     if axis + 2 == rank {
         return g.matmul(weights, dy);
     }
