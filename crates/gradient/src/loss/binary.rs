@@ -11,21 +11,11 @@ use gnp_model::onnx::proto::TensorProto;
 pub(super) fn append(loss: &Loss, b: &Builder<'_>, x: &Value, t: &Value) -> (Value, Tally) {
     let elements = match positive_weight(loss, b, x) {
         // log(1 + eˣ) − t·x, the same with p = 1.
-        None => {
-            let softplus = b.unary("Softplus", x);
-            let product = b.mul(t, x);
-            b.sub(&softplus, &product)
-        }
+        None => b.sub(b.unary("Softplus", x), b.mul(t, x)),
         Some(weight) => {
             let more = b.plus(&weight, -1.0);
-            let more = b.mul_by(t, &more);
-            let weight = b.plus(&more, 1.0);
-            let opposite = b.neg(x);
-            let softplus = b.unary("Softplus", &opposite);
-            let positive = b.mul(&weight, &softplus);
-            let rest = b.minus_from(1.0, t);
-            let negative = b.mul(&rest, x);
-            b.add(&negative, &positive)
+            let positive = b.mul(b.plus(b.mul_by(t, &more), 1.0), b.unary("Softplus", b.neg(x)));
+            b.add(b.mul(b.minus_from(1.0, t), x), &positive)
         }
     };
     let value = b.reduce_all("ReduceMean", &elements);
@@ -33,9 +23,7 @@ pub(super) fn append(loss: &Loss, b: &Builder<'_>, x: &Value, t: &Value) -> (Val
     b.set_scope("loss/wrong");
     let (zero, half) = (b.number(0.0, x), b.number(0.5, t));
     let (said, is_so) = (b.compare("Greater", x, &zero), b.compare("Greater", t, &half));
-    let differs = b.compare("Xor", &said, &is_so);
-    let differs = b.mask(&differs, x);
-    let wrong = b.reduce_all("ReduceSum", &differs);
+    let wrong = b.reduce_all("ReduceSum", b.mask(b.compare("Xor", &said, &is_so), x));
     (value, Tally { counted: b.count(x, None), wrong, weight: None })
 }
 

@@ -55,15 +55,12 @@ impl Lowering<'_> {
         let axes = axes_but_channels(&shaped, b);
         let mean = b.reduce("ReduceMean", &shaped, &axes, true);
         let centred = b.sub(&shaped, &mean);
-        let square = b.mul(&centred, &centred);
-        let variance = b.reduce("ReduceMean", &square, &axes, true);
+        let variance = b.reduce("ReduceMean", b.mul(&centred, &centred), &axes, true);
         let shifted = b.plus(&variance, node.float("epsilon", 1e-5).into());
-        let deviation = b.unary("Sqrt", &shifted);
-        let inverse = b.unary("Reciprocal", &deviation);
+        let inverse = b.unary("Reciprocal", b.unary("Sqrt", &shifted));
         let fact = b.fact(&shaped).clone();
         let y = b.node_in(DOMAIN, BATCH_NORM, &[&shaped, &scale, &bias, &centred, &inverse], vec![], fact);
-        let y = b.reshape_like(&y, &x);
-        self.define(node, 0, y);
+        self.define(node, 0, b.reshape_like(&y, &x));
         let momentum = node.float("momentum", 0.9).into();
         for (index, (running, batch)) in running.into_iter().zip([mean, variance]).enumerate() {
             let next = self.follow(&running, &batch, momentum, is_layer)?;
@@ -140,9 +137,7 @@ pub(super) fn expand(node: &NodeProto, b: &Builder<'_>) -> Result<()> {
         (required(node, 1)?, required(node, 2)?, required(node, 3)?, required(node, 4)?);
     let (scale, bias) = (along_channels(&scale, &centred, b), along_channels(&bias, &centred, b));
     let factor = b.mul(&scale, &inverse);
-    let scaled = b.mul(&centred, &factor);
-    let y = b.add(&scaled, &bias);
-    b.define(&node.output[0], &y);
+    b.define(&node.output[0], b.add(b.mul(&centred, &factor), &bias));
     Ok(())
 }
 
@@ -151,16 +146,12 @@ pub(super) fn expand_inference(node: &NodeProto, b: &Builder<'_>) -> Result<()> 
     let (x, scale, bias) = (required(node, 0)?, required(node, 1)?, required(node, 2)?);
     let (mean, variance) = (required(node, 3)?, required(node, 4)?);
     let shifted = b.plus(&variance, node.float("epsilon", 1e-5).into());
-    let deviation = b.unary("Sqrt", &shifted);
-    let factor = b.div(&scale, &deviation);
-    let offset = b.mul(&mean, &factor);
-    let offset = b.sub(&bias, &offset);
+    let factor = b.div(&scale, b.unary("Sqrt", &shifted));
+    let offset = b.sub(&bias, b.mul(&mean, &factor));
     let shaped = with_rank(&x, b);
     let (factor, offset) = (along_channels(&factor, &shaped, b), along_channels(&offset, &shaped, b));
     let scaled = b.mul(&shaped, &factor);
-    let y = b.add(&scaled, &offset);
-    let y = b.reshape_like(&y, &x);
-    b.define(&node.output[0], &y);
+    b.define(&node.output[0], b.reshape_like(b.add(&scaled, &offset), &x));
     Ok(())
 }
 

@@ -46,15 +46,10 @@ impl Lowering<'_> {
         let mask = b.mask(&keep, &x);
         let mask = match (known, &ratio) {
             (Some(ratio), _) => b.scale(&mask, 1.0 / (1.0 - ratio)),
-            (None, Some(ratio)) => {
-                let ratio = b.cast_like(ratio, &x);
-                let kept = b.minus_from(1.0, &ratio);
-                b.div(&mask, &kept)
-            }
+            (None, Some(ratio)) => b.div(&mask, b.minus_from(1.0, b.cast_like(ratio, &x))),
             (None, None) => mask,
         };
-        let y = b.mul(&x, &mask);
-        self.define(node, 0, y);
+        self.define(node, 0, b.mul(&x, &mask));
         self.define(node, 1, keep);
         Ok(())
     }
@@ -65,11 +60,7 @@ impl Lowering<'_> {
         let bits = self.random.bits_like(x, self.b);
         let b = self.b;
         let threshold = match (known, ratio) {
-            (None, Some(ratio)) => {
-                let ratio = b.cast(ratio, DataType::Float);
-                let threshold = b.scale(&ratio, RANGE);
-                b.cast(&threshold, DataType::Uint32)
-            }
+            (None, Some(ratio)) => b.cast(b.scale(b.cast(ratio, DataType::Float), RANGE), DataType::Uint32),
             _ => b.number_of((known.unwrap_or(0.5) * RANGE).round().min(RANGE - 1.0), DataType::Uint32),
         };
         b.compare("GreaterOrEqual", &bits, &threshold)
@@ -94,8 +85,7 @@ impl Lowering<'_> {
         if node.output.get(1).is_some_and(|mask| !mask.is_empty()) {
             let b = self.b;
             let zeros = b.zeros_like(x);
-            let all = b.compare("Equal", &zeros, &zeros);
-            self.define(node, 1, all);
+            self.define(node, 1, b.compare("Equal", &zeros, &zeros));
         }
         Ok(())
     }

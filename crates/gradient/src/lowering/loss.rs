@@ -35,22 +35,19 @@ impl Lowering<'_> {
         let (mut target, weights) = (required(node, 1)?, node.input(2).map(Value::from));
         let b = self.b;
         let counted = node.attribute("ignore_index").map(|ignored| {
-            let ignored = b.number(ignored.i() as f64, &target);
-            let same = b.compare("Equal", &target, &ignored);
+            let same = b.compare("Equal", &target, b.number(ignored.i() as f64, &target));
             let fact = b.fact(&same).clone();
             b.node("Not", &[&same], vec![], fact)
         });
         if let Some(counted) = &counted {
             // Any class will do where it does not count.
-            let mask = b.mask(counted, &target);
-            target = b.mul(&target, &mask);
+            target = b.mul(&target, b.mask(counted, &target));
         }
         let index = b.unsqueeze(&target, &[1]);
         let fact = Fact { element: b.fact(log_probability).element, shape: b.fact(&index).shape.clone() };
         let axis = vec![AttributeProto::int("axis", 1)];
         let picked = b.node("GatherElements", &[log_probability, &index], axis, fact);
-        let picked = b.squeeze(&picked, &[1]);
-        let loss = b.neg(&picked);
+        let loss = b.neg(b.squeeze(&picked, &[1]));
         let mask = counted.map(|counted| b.mask(&counted, log_probability));
         let weight = match (weights.map(|weights| b.gather(&weights, &target, 0)), mask) {
             (Some(weight), Some(mask)) => Some(b.mul(&weight, &mask)),

@@ -44,16 +44,11 @@ fn of_places(pads: &Value, places: &[Option<usize>], b: &Builder<'_>) -> Value {
 /// The same for axes, or a number of axes, that are known as the graph runs.
 fn of_axes(x: &Value, pads: &Value, axes: &Value, b: &Builder<'_>) -> Value {
     let vector = || Fact { element: DataType::Int64, shape: Some(vec![gnp_model::graph::Dim::Unknown]) };
-    let sizes = b.shape_of(x);
-    let rank = b.shape_of(&sizes);
+    let rank = b.shape_of(b.shape_of(x));
     let zero = b.int64(0);
-    let is_from_end = b.compare("Less", axes, &zero);
-    let from_front = b.add(axes, &rank);
-    let begin = b.select(&is_from_end, &from_front, axes);
-    let end = b.add(&begin, &rank);
-    let places = b.concat(&[&begin, &end], 0);
-    let length = b.add(&rank, &rank);
-    let zeros = b.node("Expand", &[&zero, &length], vec![], vector());
+    let begin = b.select(b.compare("Less", axes, &zero), b.add(axes, &rank), axes);
+    let places = b.concat(&[&begin, &b.add(&begin, &rank)], 0);
+    let zeros = b.node("Expand", &[&zero, &b.add(&rank, &rank)], vec![], vector());
     b.node("ScatterElements", &[&zeros, &places, pads], vec![], vector())
 }
 

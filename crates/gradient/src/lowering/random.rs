@@ -47,24 +47,16 @@ impl Generator {
     pub(super) fn bits_like(&mut self, x: &Value, b: &Builder<'_>) -> Value {
         let index = self.indices(x, b);
         let key = self.key(b);
-        let [first, second] = [0, 1].map(|half| {
-            let half = b.int64(half);
-            b.gather(&key, &half, 0)
-        });
-        let bits = b.binary("BitwiseXor", &index, &first);
-        let bits = xor_shift(&bits, 16, b);
-        let bits = b.scale(&bits, FIRST);
-        let bits = b.binary("BitwiseXor", &bits, &second);
-        let bits = xor_shift(&bits, 15, b);
-        let bits = b.scale(&bits, SECOND);
+        let [first, second] = [0, 1].map(|half| b.gather(&key, b.int64(half), 0));
+        let bits = b.scale(xor_shift(&b.binary("BitwiseXor", &index, &first), 16, b), FIRST);
+        let bits = b.scale(xor_shift(&b.binary("BitwiseXor", &bits, &second), 15, b), SECOND);
         // The last xor-shift of the hash would leave the high half as it is, and the low half matters to nobody.
         b.reshape_like(&bits, x)
     }
 
     /// Numbers from 0 to 1 (exclusive), multiples of 2⁻²⁴, in float32 and the shape of `x`.
     fn uniform_like(&mut self, x: &Value, b: &Builder<'_>) -> Value {
-        let whole = self.whole_like(x, b);
-        b.scale(&whole, 2f64.powi(-24))
+        b.scale(self.whole_like(x, b), 2f64.powi(-24))
     }
 
     /// Numbers of the standard normal distribution, in float32 and the shape of `x`: √(−2 log u) · cos 2πv of uniform u
@@ -72,22 +64,15 @@ impl Generator {
     fn normal_like(&mut self, x: &Value, b: &Builder<'_>) -> Value {
         let u = self.whole_like(x, b);
         // Never 0.
-        let u = b.plus(&u, 0.5);
-        let u = b.scale(&u, 2f64.powi(-24));
-        let log = b.unary("Log", &u);
-        let radius = b.scale(&log, -2.0);
-        let radius = b.unary("Sqrt", &radius);
+        let u = b.scale(b.plus(&u, 0.5), 2f64.powi(-24));
+        let radius = b.unary("Sqrt", b.scale(b.unary("Log", &u), -2.0));
         let angle = self.whole_like(x, b);
-        let angle = b.scale(&angle, std::f64::consts::TAU * 2f64.powi(-24));
-        let cosine = b.unary("Cos", &angle);
-        b.mul(&radius, &cosine)
+        b.mul(&radius, b.unary("Cos", b.scale(&angle, std::f64::consts::TAU * 2f64.powi(-24))))
     }
 
     /// Whole numbers from 0 to 2²⁴ (exclusive), in float32.
     fn whole_like(&mut self, x: &Value, b: &Builder<'_>) -> Value {
-        let bits = self.bits_like(x, b);
-        let bits = shift_right(&bits, 8, b);
-        b.cast(&bits, DataType::Float)
+        b.cast(shift_right(&self.bits_like(x, b), 8, b), DataType::Float)
     }
 
     /// 0, 1, 2, … for the elements of `x`.
@@ -116,9 +101,7 @@ impl Generator {
     fn key(&mut self, b: &Builder<'_>) -> Value {
         let draw = f64::from(self.site());
         let step = self.key.get_or_insert_with(|| step_key(b)).clone();
-        let draw = b.number_of(draw, DataType::Uint32);
-        let draw = b.binary("BitwiseXor", &step, &draw);
-        hash(&draw, b)
+        hash(&b.binary("BitwiseXor", &step, b.number_of(draw, DataType::Uint32)), b)
     }
 }
 
@@ -131,8 +114,7 @@ fn step_key(b: &Builder<'_>) -> Value {
         let number = b.cast(&number, DataType::Uint64);
         let high = shift_right(&number, 32, b);
         for word in [number, high] {
-            let word = b.cast(&word, DataType::Uint32);
-            key = b.binary("BitwiseXor", &key, &word);
+            key = b.binary("BitwiseXor", &key, b.cast(&word, DataType::Uint32));
             key = hash(&key, b);
         }
     }
@@ -141,17 +123,12 @@ fn step_key(b: &Builder<'_>) -> Value {
 
 /// `lowbias32`.
 fn hash(x: &Value, b: &Builder<'_>) -> Value {
-    let x = xor_shift(x, 16, b);
-    let x = b.scale(&x, FIRST);
-    let x = xor_shift(&x, 15, b);
-    let x = b.scale(&x, SECOND);
-    xor_shift(&x, 16, b)
+    xor_shift(&b.scale(xor_shift(&b.scale(xor_shift(x, 16, b), FIRST), 15, b), SECOND), 16, b)
 }
 
 /// x ^ (x >> by)
 fn xor_shift(x: &Value, by: u8, b: &Builder<'_>) -> Value {
-    let shifted = shift_right(x, by, b);
-    b.binary("BitwiseXor", x, &shifted)
+    b.binary("BitwiseXor", x, shift_right(x, by, b))
 }
 
 /// x >> by
@@ -182,25 +159,17 @@ impl Lowering<'_> {
             }
         };
         let drawn = match node.op_type() {
-            "Bernoulli" => {
-                let uniform = random.uniform_like(&like, b);
-                let probability = b.cast(&like, DataType::Float);
-                b.compare("Less", &uniform, &probability)
-            }
+            "Bernoulli" => b.compare("Less", random.uniform_like(&like, b), b.cast(&like, DataType::Float)),
             "RandomNormal" | "RandomNormalLike" => {
-                let normal = random.normal_like(&like, b);
-                let scaled = b.scale(&normal, node.float("scale", 1.0).into());
+                let scaled = b.scale(random.normal_like(&like, b), node.float("scale", 1.0).into());
                 b.plus(&scaled, node.float("mean", 0.0).into())
             }
             _ => {
                 let (low, high) = (f64::from(node.float("low", 0.0)), f64::from(node.float("high", 1.0)));
-                let uniform = random.uniform_like(&like, b);
-                let scaled = b.scale(&uniform, high - low);
-                b.plus(&scaled, low)
+                b.plus(b.scale(random.uniform_like(&like, b), high - low), low)
             }
         };
-        let drawn = b.cast(&drawn, element);
-        self.define(node, 0, drawn);
+        self.define(node, 0, b.cast(&drawn, element));
         Ok(())
     }
 }

@@ -60,8 +60,7 @@ pub(super) fn mark(graph: &mut Graph, choice: StraightThrough) -> Result<Vec<Str
         let inputs: Vec<Value> = node.input.iter().map(|input| input.as_str().into()).collect();
         let inputs: Vec<&Value> = inputs.iter().collect();
         let q = b.node(node.op_type(), &inputs, node.attribute.clone(), fact.clone());
-        let y = b.node_in(DOMAIN, STRAIGHT_THROUGH, &[&x, &q], vec![], fact);
-        b.define(&node.output[0], &y);
+        b.define(&node.output[0], b.node_in(DOMAIN, STRAIGHT_THROUGH, &[&x, &q], vec![], fact));
         marked.push(node.label().to_owned());
         Ok(None)
     })?;

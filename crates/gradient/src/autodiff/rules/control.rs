@@ -1,10 +1,10 @@
 //! Control flow: gradients through the branches of an If.
 
 use super::{Cotangents, Entry, Op, Rule};
-use gnp_base::Result;
 use crate::autodiff::pull_back;
+use gnp_base::Result;
 use gnp_model::graph::{Builder, Value};
-use gnp_model::onnx::proto::{GraphProto, AttributeProto, NodeProto};
+use gnp_model::onnx::proto::{AttributeProto, GraphProto, NodeProto};
 
 pub(super) const RULES: &[Entry] = &[("", "If", Rule::VjpMany(branch))];
 
@@ -32,12 +32,7 @@ fn branch(op: &Op, dys: &[Option<Value>], g: &Builder<'_>) -> Result<Cotangents>
 }
 
 /// The body that returns the cotangents of `captured`, given those of what `body` returns.
-fn pull_back_body(
-    body: &GraphProto,
-    dys: &[Option<Value>],
-    captured: &[Value],
-    g: &Builder<'_>,
-) -> Result<GraphProto> {
+fn pull_back_body(body: &GraphProto, dys: &[Option<Value>], captured: &[Value], g: &Builder<'_>) -> Result<GraphProto> {
     g.edit_copy_of_body(body, |copy, pass| {
         let outputs = copy.proto().output.iter().zip(dys);
         let cotangents: Vec<_> = outputs.filter_map(|(y, dy)| Some((y.name().into(), dy.clone()?))).collect();

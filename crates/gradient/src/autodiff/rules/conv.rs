@@ -7,11 +7,10 @@
 use super::window::{Padding, Window, spatial_sizes};
 use super::{Cotangents, Entry, Op, Rule};
 use gnp_base::Result;
-use gnp_model::graph::{Builder, Value, Fact, Dim};
+use gnp_model::graph::{Builder, Dim, Fact, Value};
 use gnp_model::onnx::proto::AttributeProto;
 
-pub(super) const RULES: &[Entry] =
-    &[("", "Conv", Rule::Vjp(conv)), ("", "ConvTranspose", Rule::Vjp(conv_transpose))];
+pub(super) const RULES: &[Entry] = &[("", "Conv", Rule::Vjp(conv)), ("", "ConvTranspose", Rule::Vjp(conv_transpose))];
 
 /// More shifted copies than this are one convolution instead.
 const MOST_COPIES: i64 = 256;
@@ -38,8 +37,7 @@ fn conv_transpose(op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Cotangents> {
     let conv = Convolution { window, channels };
     let padded = padding.apply(dy, g);
     let dx = conv.forward(&padded, w, x, g);
-    let dw = conv.weights(&padded, x, g);
-    Ok(Cotangents::of([Some(dx), Some(dw), bias(op, dy, &conv.window, g)]))
+    Ok(Cotangents::of([Some(dx), Some(conv.weights(&padded, x, g)), bias(op, dy, &conv.window, g)]))
 }
 
 fn bias(op: &Op, dy: &Value, window: &Window, g: &Builder<'_>) -> Option<Value> {
@@ -107,11 +105,9 @@ fn cut_at_run_time(
 ) -> Padding {
     let sizes = spatial_sizes(x, window.rank(), g);
     let (strides, rest, extra, zero) = (g.int64s(&window.strides), g.int64s(rest), g.int64s(extra), g.int64s(&[0]));
-    let full = g.mul(&sizes, &strides);
-    let cut = g.add(&full, &rest);
+    let cut = g.add(g.mul(&sizes, &strides), &rest);
     let pads = g.add(&cut, &extra);
-    let pads = g.binary("Max", &pads, &zero);
-    Padding::divided(&pads, odd_to_begin, g).with_total(&cut, g)
+    Padding::divided(&g.binary("Max", &pads, &zero), odd_to_begin, g).with_total(&cut, g)
 }
 
 /// How the weights [groups · outer, inner, kernel…] connect channels: each of the groups has `outer` on the side of a
@@ -165,7 +161,10 @@ impl Convolution {
         // What the strides leave over at the end of the input.
         let left = |axis: usize| {
             let size = g.fact(x).dim(axis as i64 + 2).and_then(Dim::known)?;
-            Some((size + window.begin[axis] + window.end[axis] - window.reach(axis) - 1).rem_euclid(window.strides[axis]))
+            Some(
+                (size + window.begin[axis] + window.end[axis] - window.reach(axis) - 1)
+                    .rem_euclid(window.strides[axis]),
+            )
         };
         if let Some(left) = (0..window.rank()).map(left).collect::<Option<Vec<_>>>() {
             let mut attributes = self.attributes(window);
@@ -218,13 +217,11 @@ impl Convolution {
             return self.weights_of_large(x, dy, g);
         }
         let first_channels: Vec<i64> = [1, 0].into_iter().chain(2..2 + self.window.rank() as i64).collect();
-        let dy = g.transpose(dy, &first_channels);
-        let dy = self.shifted(&dy, &moves_dy, true, g);
+        let dy = self.shifted(&g.transpose(dy, &first_channels), &moves_dy, true, g);
         let x = if let Some(patches) = self.patches(x, g) {
             vec![patches]
         } else {
-            let x = g.transpose(x, &first_channels);
-            self.shifted(&x, &moves_dy, false, g)
+            self.shifted(&g.transpose(x, &first_channels), &moves_dy, false, g)
         };
 
         let dy_first = dy.len() > x.len() || (dy.len() == x.len() && outer >= inner);
@@ -234,9 +231,7 @@ impl Convolution {
             let products: Vec<Value> = low.iter().map(|low| g.gemm(&rows, low, false, true, 1.0)).collect();
             g.concat(&products.iter().collect::<Vec<_>>(), 1)
         } else {
-            let columns = g.concat(&low.iter().collect::<Vec<_>>(), 1);
-            let columns = g.transpose_last(&columns);
-            g.matmul(&rows, &columns)
+            g.matmul(&rows, g.transpose_last(g.concat(&low.iter().collect::<Vec<_>>(), 1)))
         };
         self.sorted(&product, &moves_dy, dy_first, g)
     }
@@ -274,19 +269,18 @@ impl Convolution {
             let order: Vec<i64> = [1, 0].into_iter().chain(spatial).collect();
             return g.transpose(value, &order);
         }
-        let dim = |axis: i64, g: &Builder<'_>| g.fact(value).dim(axis).cloned().unwrap_or(Dim::Unknown);
+        let dim = |axis: i64| g.fact(value).dim(axis).cloned().unwrap_or(Dim::Unknown);
         let element = g.fact(value).element;
         let (batch, sizes) = (g.size_of(value, 0), spatial_sizes(value, rank, g));
-        let dims: Vec<Dim> = spatial.map(|axis| dim(axis, g)).collect();
-        let parts = g.int64s(&[groups, channels]);
-        let shape = g.concat_ints(&[&batch, &parts, &sizes]);
-        let apart = [&[dim(0, g), Dim::Known(groups), Dim::Known(channels)], dims.as_slice()].concat();
+        let dims: Vec<Dim> = spatial.map(|axis| dim(axis)).collect();
+        let shape = g.concat_ints(&[&batch, &g.int64s(&[groups, channels]), &sizes]);
+        let apart = [&[dim(0), Dim::Known(groups), Dim::Known(channels)], dims.as_slice()].concat();
         let apart = g.reshape_to(value, &shape, Fact { element, shape: Some(apart) });
         let order = if groups_first { [1, 2, 0] } else { [2, 1, 0] };
         let order: Vec<i64> = order.into_iter().chain(3..3 + rank as i64).collect();
         let turned = g.transpose(&apart, &order);
         let (first, rest) = if groups_first { (groups * channels, 1) } else { (channels, groups) };
-        let behind = match dim(0, g) {
+        let behind = match dim(0) {
             Dim::Known(batch) => Dim::Known(rest * batch),
             other if rest == 1 => other,
             _ => Dim::Unknown,
@@ -345,8 +339,7 @@ impl Convolution {
                 return g.reshape(x, matrix);
             }
             let ends: Vec<i64> = behind.iter().map(|&cut| if cut == 0 { i64::MAX } else { -cut }).collect();
-            let copy = g.slice(&padded, &before, &ends, &spatial, &steps);
-            g.reshape(&copy, matrix)
+            g.reshape(g.slice(&padded, &before, &ends, &spatial, &steps), matrix)
         };
         places(axes.iter().map(|&axis| window.kernel[axis])).into_iter().map(copy).collect()
     }
@@ -358,7 +351,8 @@ impl Convolution {
         let Window { kernel, strides, dilations, begin, end } = &self.window;
         let rank = kernel.len();
         let side_by_side = kernel == strides && dilations.iter().all(|d| *d == 1);
-        let sizes: Vec<i64> = (0..rank).map(|axis| g.fact(x).dim(axis as i64 + 2).and_then(Dim::known)).collect::<Option<_>>()?;
+        let sizes: Vec<i64> =
+            (0..rank).map(|axis| g.fact(x).dim(axis as i64 + 2).and_then(Dim::known)).collect::<Option<_>>()?;
         let whole = sizes.iter().zip(kernel).all(|(size, kernel)| size % kernel == 0);
         if self.window.size() == 1 || !side_by_side || !whole || begin.iter().chain(end).any(|pad| *pad != 0) {
             return None;
@@ -367,8 +361,7 @@ impl Convolution {
         let split: Vec<i64> = [-1, groups, inner].into_iter().chain(counts).collect();
         let spatial = |within: i64| (0..rank as i64).map(move |axis| 3 + 2 * axis + within);
         let order: Vec<i64> = [1].into_iter().chain(spatial(1)).chain([2, 0]).chain(spatial(0)).collect();
-        let split = g.reshape(x, &split);
-        let patches = g.transpose(&split, &order);
+        let patches = g.transpose(g.reshape(x, &split), &order);
         let matrix = [groups, inner * self.window.size(), -1];
         Some(g.reshape(&patches, if groups == 1 { &matrix[1..] } else { &matrix }))
     }
@@ -395,8 +388,7 @@ impl Convolution {
             channels.reverse();
         }
         let order = [&[0], channels.as_slice(), &order].concat();
-        let split = g.reshape(product, &sizes);
-        let sorted = g.transpose(&split, &order);
+        let sorted = g.transpose(g.reshape(product, &sizes), &order);
         g.reshape(&sorted, &[&[groups * outer, inner], kernel.as_slice()].concat())
     }
 

@@ -27,22 +27,18 @@ pub(super) const RULES: &[Entry] = &[
 
 /// y = |x|  ⇒  x̄ = ȳ · sign x (0 at 0)
 fn abs(op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Cotangents> {
-    let sign = g.unary("Sign", op.input(0)?);
-    Ok([g.mul(dy, &sign)].into())
+    Ok([g.mul(dy, g.unary("Sign", op.input(0)?))].into())
 }
 
 /// y = √x  ⇒  x̄ = ȳ / 2y
 fn sqrt(op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Cotangents> {
-    let half = g.scale(dy, 0.5);
-    Ok([g.div(&half, op.output(0)?)].into())
+    Ok([g.div(g.scale(dy, 0.5), op.output(0)?)].into())
 }
 
 /// y = 1 / x  ⇒  x̄ = −ȳ · y²
 fn reciprocal(op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Cotangents> {
     let y = op.output(0)?;
-    let square = g.mul(y, y);
-    let dx = g.mul(dy, &square);
-    Ok([g.neg(&dx)].into())
+    Ok([g.neg(g.mul(dy, g.mul(y, y)))].into())
 }
 
 /// y = eˣ  ⇒  x̄ = ȳ · y
@@ -59,86 +55,68 @@ fn log(op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Cotangents> {
 fn erf(op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Cotangents> {
     let square = square(op, g)?;
     let minus = g.neg(&square);
-    let bell = g.unary("Exp", &minus);
-    let slope = g.scale(&bell, FRAC_2_SQRT_PI);
-    Ok([g.mul(dy, &slope)].into())
+    Ok([g.mul(dy, g.scale(g.unary("Exp", &minus), FRAC_2_SQRT_PI))].into())
 }
 
 /// y = sin x  ⇒  x̄ = ȳ · cos x
 fn sin(op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Cotangents> {
-    let cos = g.unary("Cos", op.input(0)?);
-    Ok([g.mul(dy, &cos)].into())
+    Ok([g.mul(dy, g.unary("Cos", op.input(0)?))].into())
 }
 
 /// y = cos x  ⇒  x̄ = −ȳ · sin x
 fn cos(op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Cotangents> {
-    let sin = g.unary("Sin", op.input(0)?);
-    let dx = g.mul(dy, &sin);
-    Ok([g.neg(&dx)].into())
+    Ok([g.neg(g.mul(dy, g.unary("Sin", op.input(0)?)))].into())
 }
 
 /// y = tan x  ⇒  x̄ = ȳ · (1 + y²)
 fn tan(op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Cotangents> {
     let y = op.output(0)?;
-    let square = g.mul(y, y);
-    let slope = g.plus(&square, 1.0);
-    Ok([g.mul(dy, &slope)].into())
+    Ok([g.mul(dy, g.plus(g.mul(y, y), 1.0))].into())
 }
 
 /// y = arcsin x  ⇒  x̄ = ȳ / √(1 − x²)
 fn asin(op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Cotangents> {
     let square = square(op, g)?;
-    let rest = g.minus_from(1.0, &square);
-    let root = g.unary("Sqrt", &rest);
-    Ok([g.div(dy, &root)].into())
+    Ok([g.div(dy, g.unary("Sqrt", g.minus_from(1.0, &square)))].into())
 }
 
 /// y = arccos x  ⇒  x̄ = −ȳ / √(1 − x²)
 fn acos(op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Cotangents> {
-    let minus = g.neg(dy);
-    asin(op, &minus, g)
+    asin(op, &g.neg(dy), g)
 }
 
 /// y = arctan x  ⇒  x̄ = ȳ / (1 + x²)
 fn atan(op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Cotangents> {
     let square = square(op, g)?;
-    let sum = g.plus(&square, 1.0);
-    Ok([g.div(dy, &sum)].into())
+    Ok([g.div(dy, g.plus(&square, 1.0))].into())
 }
 
 /// y = sinh x  ⇒  x̄ = ȳ · cosh x
 fn sinh(op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Cotangents> {
-    let cosh = g.unary("Cosh", op.input(0)?);
-    Ok([g.mul(dy, &cosh)].into())
+    Ok([g.mul(dy, g.unary("Cosh", op.input(0)?))].into())
 }
 
 /// y = cosh x  ⇒  x̄ = ȳ · sinh x
 fn cosh(op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Cotangents> {
-    let sinh = g.unary("Sinh", op.input(0)?);
-    Ok([g.mul(dy, &sinh)].into())
+    Ok([g.mul(dy, g.unary("Sinh", op.input(0)?))].into())
 }
 
 /// y = arsinh x  ⇒  x̄ = ȳ / √(x² + 1)
 fn asinh(op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Cotangents> {
     let square = square(op, g)?;
-    let sum = g.plus(&square, 1.0);
-    let root = g.unary("Sqrt", &sum);
-    Ok([g.div(dy, &root)].into())
+    Ok([g.div(dy, g.unary("Sqrt", g.plus(&square, 1.0)))].into())
 }
 
 /// y = arcosh x  ⇒  x̄ = ȳ / √(x² − 1)
 fn acosh(op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Cotangents> {
     let square = square(op, g)?;
-    let rest = g.plus(&square, -1.0);
-    let root = g.unary("Sqrt", &rest);
-    Ok([g.div(dy, &root)].into())
+    Ok([g.div(dy, g.unary("Sqrt", g.plus(&square, -1.0)))].into())
 }
 
 /// y = artanh x  ⇒  x̄ = ȳ / (1 − x²)
 fn atanh(op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Cotangents> {
     let square = square(op, g)?;
-    let rest = g.minus_from(1.0, &square);
-    Ok([g.div(dy, &rest)].into())
+    Ok([g.div(dy, g.minus_from(1.0, &square))].into())
 }
 
 /// x²

@@ -5,10 +5,10 @@
 
 use super::positions::{self, scatter_add};
 use super::{Cotangents, Entry, Op, Rule};
-use gnp_model::graph::{Builder, Value, Fact, Dim};
+use gnp_base::{Error, Result};
+use gnp_model::graph::{Builder, Dim, Fact, Value};
 use gnp_model::onnx::DataType;
 use gnp_model::onnx::proto::AttributeProto;
-use gnp_base::{Error, Result};
 
 pub(super) const RULES: &[Entry] = &[
     ("", "Gather", Rule::Vjp(gather)),
@@ -34,8 +34,7 @@ fn gather(op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Cotangents> {
     let axis = if axis < 0 { axis + rank as i64 } else { axis };
     let size = g.fact(x).dim(axis).and_then(Dim::known);
     let only = g.ints(indices).and_then(|indices| if let [index] = *indices { Some(index) } else { None });
-    let indices = g.cast(indices, DataType::Int64);
-    let indices = g.reshape(&indices, &[-1]);
+    let indices = g.reshape(g.cast(indices, DataType::Int64), &[-1]);
     let dy = flat_axis(x, &indices, dy, axis, picked, g);
     if let (Some(size), Some(index)) = (size, only) {
         let index = if index < 0 { index + size } else { index };
@@ -45,10 +44,8 @@ fn gather(op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Cotangents> {
         Some(size) if size <= SHORT && axis == 0 => by_product(&indices, &dy, x, size, g),
         _ => {
             let after: Vec<i64> = (1..rank as i64 - axis).collect();
-            let column = g.unsqueeze(&indices, &after);
-            let everywhere = g.expand_like(&column, &dy);
-            let zeros = g.zeros_like(x);
-            scatter_add(&zeros, &everywhere, &dy, axis, g)
+            let everywhere = g.expand_like(g.unsqueeze(&indices, &after), &dy);
+            scatter_add(&g.zeros_like(x), &everywhere, &dy, axis, g)
         }
     };
     Ok([dx].into())
@@ -84,30 +81,22 @@ fn by_product(indices: &Value, dy: &Value, like: &Value, size: i64, g: &Builder<
     let rows = match g.fact(like).rank() {
         Some(1 | 2) => dy.clone(),
         _ => {
-            let count = g.shape_of(indices);
-            let left = g.int64s(&[-1]);
-            let shape = g.concat_ints(&[&count, &left]);
+            let shape = g.concat_ints(&[&g.shape_of(indices), &g.int64s(&[-1])]);
             let fact = Fact { element: g.fact(dy).element, shape: Some(vec![Dim::Unknown; 2]) };
             g.reshape_to(dy, &shape, fact)
         }
     };
     let (zero, depth) = (g.int64(0), g.int64(size));
-    let negative = g.compare("Less", indices, &zero);
-    let from_end = g.add(indices, &depth);
-    let indices = g.select(&negative, &from_end, indices);
+    let indices = g.select(g.compare("Less", indices, &zero), g.add(indices, &depth), indices);
     let column = g.int64s(&(0..size).collect::<Vec<_>>());
-    let column = g.reshape(&column, &[-1, 1]);
-    let equal = g.compare("Equal", &column, &indices);
-    let one_hot = g.mask(&equal, dy);
-    let dx = g.matmul(&one_hot, &rows);
-    g.reshape_like(&dx, like)
+    let equal = g.compare("Equal", g.reshape(&column, &[-1, 1]), &indices);
+    g.reshape_like(g.matmul(g.mask(&equal, dy), &rows), like)
 }
 
 /// y = the elements of x at i along an axis  ⇒  x̄ = ȳ added up at i
 fn gather_elements(op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Cotangents> {
     let x = op.input(0)?;
-    let zeros = g.zeros_like(x);
-    Ok([scatter_add(&zeros, op.input(1)?, dy, op.int("axis", 0), g)].into())
+    Ok([scatter_add(&g.zeros_like(x), op.input(1)?, dy, op.int("axis", 0), g)].into())
 }
 
 /// y = the elements or slices of x at i, a tuple of indices each  ⇒  x̄ = ȳ added up at i
@@ -122,7 +111,7 @@ fn gather_nd(op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Cotangents> {
 fn scatter_elements(op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Cotangents> {
     let (x, indices, updates) = (op.input(0)?, op.input(1)?, op.input(2)?);
     let axis = op.int("axis", 0);
-    let read = |x: &Value, g: &Builder<'_>| {
+    let read = |x: &Value| {
         let fact = g.fact(updates).clone();
         g.node("GatherElements", &[x, indices], vec![AttributeProto::int("axis", axis)], fact)
     };
@@ -132,19 +121,16 @@ fn scatter_elements(op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Cotangents> 
             let fact = g.fact(x).clone();
             let inputs = [dy, indices, &zeros];
             let dx = g.node("ScatterElements", &inputs, vec![AttributeProto::int("axis", axis)], fact);
-            Ok(Cotangents::of([Some(dx), None, Some(read(dy, g))]))
+            Ok(Cotangents::of([Some(dx), None, Some(read(dy))]))
         }
-        "add" => Ok(Cotangents::of([Some(dy.clone()), None, Some(read(dy, g))])),
+        "add" => Ok(Cotangents::of([Some(dy.clone()), None, Some(read(dy))])),
         "max" | "min" => {
             let y = op.output(0)?;
-            let y_read = read(y, g);
-            let [kept, taken] = [(x, y), (updates, &y_read)].map(|(value, y)| {
-                let equal = g.compare("Equal", value, y);
-                g.mask(&equal, value)
-            });
-            let ties = scatter_add(&kept, indices, &taken, axis, g);
-            let share = g.div(dy, &ties);
-            let share_read = read(&share, g);
+            let y_read = read(y);
+            let [kept, taken] =
+                [(x, y), (updates, &y_read)].map(|(value, y)| g.mask(g.compare("Equal", value, y), value));
+            let share = g.div(dy, scatter_add(&kept, indices, &taken, axis, g));
+            let share_read = read(&share);
             Ok(Cotangents::of([Some(g.mul(&share, &kept)), None, Some(g.mul(&share_read, &taken))]))
         }
         reduction => Err(unsupported(op, reduction)),
@@ -176,6 +162,5 @@ fn unsupported(op: &Op, reduction: &str) -> Error {
 
 /// y, i = the k largest or smallest elements of x along an axis, and where they are  ⇒  x̄ = ȳ at i, zeros elsewhere
 fn top_k(op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Cotangents> {
-    let zeros = g.zeros_like(op.input(0)?);
-    Ok([scatter_add(&zeros, op.output(1)?, dy, op.int("axis", -1), g)].into())
+    Ok([scatter_add(&g.zeros_like(op.input(0)?), op.output(1)?, dy, op.int("axis", -1), g)].into())
 }

@@ -2,7 +2,7 @@
 
 use super::{Cotangents, Entry, Op, Rule};
 use gnp_base::Result;
-use gnp_model::graph::{Builder, Value, Fact, Dim};
+use gnp_model::graph::{Builder, Dim, Fact, Value};
 use gnp_model::onnx::DataType;
 use gnp_model::onnx::proto::AttributeProto;
 
@@ -76,8 +76,7 @@ fn tile(op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Cotangents> {
     let rank = g.fact(x).rank().map_or(Dim::Unknown, |rank| Dim::Known(rank as i64));
     let columns = [repeats, &shape]
         .map(|v| g.node("Unsqueeze", &[v, &last], vec![], ints(Some(vec![rank.clone(), Dim::Known(1)]))));
-    let pairs = g.concat(&[&columns[0], &columns[1]], 1);
-    let pairs = g.reshape(&pairs, &[-1]);
+    let pairs = g.reshape(g.concat(&[&columns[0], &columns[1]], 1), &[-1]);
     let split = g.reshape_to(dy, &pairs, Fact { element: g.fact(dy).element, shape: None });
     let [zero, two] = [0, 2].map(|i| g.int64(i));
     let count = g.node("Size", &[&pairs], vec![], ints(Some(vec![])));
@@ -96,12 +95,10 @@ fn depth_to_space(op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Cotangents> {
         "DCR" => Ok([dx].into()),
         "CRD" => {
             let [kept, block, left] = [0, size * size, -1].map(|i| g.int64s(&[i]));
-            let channels = g.size_of(dy, 1);
-            let shape = g.concat_ints(&[&kept, &block, &channels, &left]);
+            let shape = g.concat_ints(&[&kept, &block, &g.size_of(dy, 1), &left]);
             let fact = Fact { element: g.fact(x).element, shape: Some(vec![Dim::Unknown; 4]) };
             let split = g.reshape_to(&dx, &shape, fact);
-            let dx = g.transpose(&split, &[0, 2, 1, 3]);
-            Ok([g.reshape_like(&dx, x)].into())
+            Ok([g.reshape_like(g.transpose(&split, &[0, 2, 1, 3]), x)].into())
         }
         mode => Err(op.error(format!("its mode {mode} is none of DCR and CRD"))),
     }

@@ -6,7 +6,7 @@
 
 use super::{Cotangents, Entry, Op, Rule};
 use gnp_base::Result;
-use gnp_model::graph::{Builder, Value, Fact, Dim};
+use gnp_model::graph::{Builder, Dim, Fact, Value};
 use gnp_model::onnx::DataType;
 
 pub(super) const RULES: &[Entry] = &[("", "MatMul", Rule::Vjp(matmul)), ("", "Gemm", Rule::Vjp(gemm))];
@@ -54,34 +54,25 @@ fn as_matrices(a: &Value, b: &Value, dy: &Value, g: &Builder<'_>) -> [Value; 3] 
     let (one, two) = (g.int64s(&[1]), g.int64s(&[2]));
     let vector = || Fact { element: DataType::Int64, shape: Some(vec![Dim::Unknown]) };
     // What is missing to two axes, as ones.
-    let missing = |x: &Value, g: &Builder<'_>| {
+    let missing = |x: &Value| {
         let shape = g.shape_of(x);
-        let rank = g.shape_of(&shape);
-        let axes = g.sub(&two, &rank);
-        let zero = g.int64s(&[0]);
-        let axes = g.binary("Max", &axes, &zero);
+        let axes = g.binary("Max", g.sub(&two, g.shape_of(&shape)), g.int64s(&[0]));
         (g.node("Expand", &[&one, &axes], vec![], vector()), axes, shape)
     };
-    let (ones_a, missing_a, shape_a) = missing(a, g);
-    let (ones_b, missing_b, shape_b) = missing(b, g);
+    let (ones_a, missing_a, shape_a) = missing(a);
+    let (ones_b, missing_b, shape_b) = missing(b);
     let (shape_a, shape_b) = (g.concat(&[&ones_a, &shape_a], 0), g.concat(&[&shape_b, &ones_b], 0));
-    let reshape = |x: &Value, shape: &Value, g: &Builder<'_>| {
+    let reshape = |x: &Value, shape: &Value| {
         let fact = Fact::of(g.fact(x).element);
         g.reshape_to(x, shape, fact)
     };
-    let (rows, columns) = (reshape(a, &shape_a, g), reshape(b, &shape_b, g));
+    let (rows, columns) = (reshape(a, &shape_a), reshape(b, &shape_b));
     // The batch is what y has before its matrix, of which vectors lack an axis each.
     let shape = g.shape_of(dy);
-    let end = g.add(&missing_a, &missing_b);
-    let end = g.sub(&end, &two);
-    let rank = g.shape_of(&shape);
-    let end = g.add(&end, &rank);
-    let zero = g.int64s(&[0]);
-    let batch = g.node("Slice", &[&shape, &zero, &end], vec![], vector());
+    let end = g.add(g.sub(g.add(&missing_a, &missing_b), &two), g.shape_of(&shape));
+    let batch = g.node("Slice", &[&shape, &g.int64s(&[0]), &end], vec![], vector());
     let (m, n) = (g.size_of(&rows, -2), g.size_of(&columns, -1));
-    let shape = g.concat(&[&batch, &m, &n], 0);
-    let dy = reshape(dy, &shape, g);
-    [rows, columns, dy]
+    [rows, columns, reshape(dy, &g.concat(&[&batch, &m, &n], 0))]
 }
 
 /// y = α a b + β c ⇒ ā = α ȳ bᵀ, b̄ = α aᵀ ȳ, c̄ = β ȳ summed to c; where `transA` or `transB` is set, that gradient is
@@ -98,9 +89,6 @@ fn gemm(op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Cotangents> {
         false => g.gemm(a, dy, !trans_a, false, alpha),
         true => g.gemm(dy, a, true, trans_a, alpha),
     };
-    let dc = op.optional(2).map(|c| {
-        let dc = g.sum_to(dy, c);
-        g.scale(&dc, beta.into())
-    });
+    let dc = op.optional(2).map(|c| g.scale(g.sum_to(dy, c), beta.into()));
     Ok(Cotangents::of([Some(da), Some(db), dc]))
 }

@@ -3,7 +3,7 @@
 use super::window::{Padding, Window, spatial_sizes};
 use super::{Cotangents, Entry, Op, Rule};
 use gnp_base::Result;
-use gnp_model::graph::{Builder, Value, Fact, Dim};
+use gnp_model::graph::{Builder, Dim, Fact, Value};
 use gnp_model::onnx::DataType;
 use gnp_model::onnx::proto::AttributeProto;
 
@@ -34,8 +34,7 @@ fn max_pool(op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Cotangents> {
     let outputs = g.nodes("MaxPool", &[x], attributes, vec![fact, indices]);
     let (indices, dy, zeros) = (g.reshape(&outputs[1], &[-1]), g.reshape(dy, &[-1]), g.zeros_like(x));
     let zeros = g.reshape(&zeros, &[-1]);
-    let dx = scatter(&zeros, &indices, &dy, 0, overlaps, g);
-    Ok([g.reshape_like(&dx, x)].into())
+    Ok([g.reshape_like(scatter(&zeros, &indices, &dy, 0, overlaps, g), x)].into())
 }
 
 /// `x` with `updates` at `indices` along `axis`, in its place or added to it.
@@ -56,8 +55,7 @@ fn average_pool(op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Cotangents> {
     let (with_pads, ceil) = (op.int("count_include_pad", 0) != 0, op.int("ceil_mode", 0) != 0);
     let is_padded = !padding.is_empty() || window.begin.iter().chain(&window.end).any(|pad| *pad != 0);
     let dy = if ceil || (is_padded && !with_pads) {
-        let filled = filled(&window, &padding, with_pads, x, dy, g);
-        g.div(dy, &filled)
+        g.div(dy, filled(&window, &padding, with_pads, x, dy, g))
     } else {
         dy.clone()
     };
@@ -69,11 +67,8 @@ fn lp_pool(op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Cotangents> {
     let (x, y) = (op.input(0)?, op.output(0)?);
     let (window, padding) = window(op, x, g)?;
     let (p, count) = (op.int("p", 2), window.size());
-    let per_power = over_power(dy, y, p, g);
-    let spread = spread(&window, &padding, &per_power, x, g);
-    let sum = g.scale(&spread, count as f64);
-    let inner = signed_power(x, p - 1, g);
-    Ok([g.mul(&sum, &inner)].into())
+    let spread = spread(&window, &padding, &over_power(dy, y, p, g), x, g);
+    Ok([g.mul(g.scale(&spread, count as f64), signed_power(x, p - 1, g))].into())
 }
 
 /// The window of a pool over `x`.
@@ -87,19 +82,18 @@ fn window(op: &Op, x: &Value, g: &Builder<'_>) -> Result<(Window, Padding)> {
 fn filled(window: &Window, padding: &Padding, with_pads: bool, x: &Value, y: &Value, g: &Builder<'_>) -> Value {
     let rank = window.rank();
     let axes: Vec<i64> = (2..2 + rank as i64).collect();
-    let plane = Fact { element: g.fact(x).element, shape: Some([vec![Dim::Known(1); 2], vec![Dim::Unknown; rank]].concat()) };
+    let plane =
+        Fact { element: g.fact(x).element, shape: Some([vec![Dim::Known(1); 2], vec![Dim::Unknown; rank]].concat()) };
     let (one, ones, mut size) = (g.number(1.0, x), g.int64s(&[1, 1]), spatial_sizes(x, rank, g));
     let beyond = || window.strides.iter().map(|s| s - 1);
     let (begin, end): (Vec<i64>, Vec<i64>) = if with_pads {
         let pads: Vec<i64> = window.begin.iter().zip(&window.end).map(|(b, e)| b + e).collect();
-        let pads = g.int64s(&pads);
-        size = g.add(&size, &pads);
+        size = g.add(&size, g.int64s(&pads));
         (vec![0; rank], beyond().collect())
     } else {
         (window.begin.clone(), window.end.iter().zip(beyond()).map(|(end, beyond)| end + beyond).collect())
     };
-    let shape = g.concat(&[&ones, &size], 0);
-    let all = g.node("Expand", &[&one, &shape], vec![], plane.clone());
+    let all = g.node("Expand", &[&one, &g.concat(&[&ones, &size], 0)], vec![], plane.clone());
     let all = if with_pads { all } else { padding.apply(&all, g) };
     let all = g.pad(&all, &[&[0, 0], begin.as_slice()].concat(), &[&[0, 0], end.as_slice()].concat());
     let zeros = vec![0; rank];
@@ -117,8 +111,7 @@ fn spread(window: &Window, padding: &Padding, dy: &Value, x: &Value, g: &Builder
     let ones = vec![1; rank];
     if window.kernel == window.strides && window.dilations == ones {
         let share = g.scale(dy, 1.0 / window.size() as f64);
-        let repeated = stretch(&share, &window.strides, true, g);
-        return window.unpad(&repeated, padding, x, g);
+        return window.unpad(&stretch(&share, &window.strides, true, g), padding, x, g);
     }
     let apart = stretch(dy, &window.strides, false, g);
     let reach: Vec<i64> = (0..rank).map(|axis| window.reach(axis)).collect();
@@ -127,8 +120,7 @@ fn spread(window: &Window, padding: &Padding, dy: &Value, x: &Value, g: &Builder
     let padded = g.pad(&apart, &around, &around);
     let backward = window.with(ones, zeros.clone(), zeros);
     let fact = Fact::of(g.fact(x).element);
-    let full = g.node("AveragePool", &[&padded], backward.attributes(), fact);
-    window.unpad(&full, padding, x, g)
+    window.unpad(&g.node("AveragePool", &[&padded], backward.attributes(), fact), padding, x, g)
 }
 
 /// `x` with each spatial axis longer by a factor: its elements repeated, or with zeros behind each.
@@ -160,26 +152,23 @@ fn stretch(x: &Value, factors: &[i64], repeat: bool, g: &Builder<'_>) -> Value {
     let shape = dims.map(|dims| dims.iter().zip(&times).map(longer).collect());
     let fact = Fact { element: g.fact(x).element, shape };
     let (sizes, times) = (g.shape_of(x), g.int64s(&times));
-    let shape = g.mul(&sizes, &times);
-    g.reshape_to(&filled, &shape, fact)
+    g.reshape_to(&filled, g.mul(&sizes, &times), fact)
 }
 
 /// y = the greatest element of each plane  ⇒  x̄ = ȳ there. Among equals the first has it all, as in PyTorch.
 fn global_max_pool(op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Cotangents> {
     let x = op.input(0)?;
-    let planes = |value: &Value, g: &Builder<'_>| {
-        let dims = g.fact(value).shape.as_ref().and_then(|shape| Some(vec![shape.first()?.clone(), shape.get(1)?.clone()]));
+    let planes = |value: &Value| {
+        let dims =
+            g.fact(value).shape.as_ref().and_then(|shape| Some(vec![shape.first()?.clone(), shape.get(1)?.clone()]));
         let dims = dims.unwrap_or(vec![Dim::Unknown; 2]);
         let fact = Fact { element: g.fact(value).element, shape: Some([dims, vec![Dim::Unknown]].concat()) };
-        let shape = g.int64s(&[0, 0, -1]);
-        g.reshape_to(value, &shape, fact)
+        g.reshape_to(value, g.int64s(&[0, 0, -1]), fact)
     };
-    let (flat, dy) = (planes(x, g), planes(dy, g));
+    let (flat, dy) = (planes(x), planes(dy));
     let index = g.fact(&dy).with_element(DataType::Int64);
     let index = g.node("ArgMax", &[&flat], vec![AttributeProto::int("axis", 2)], index);
-    let zeros = g.zeros_like(&flat);
-    let dx = scatter(&zeros, &index, &dy, 2, false, g);
-    Ok([g.reshape_like(&dx, x)].into())
+    Ok([g.reshape_like(scatter(&g.zeros_like(&flat), &index, &dy, 2, false, g), x)].into())
 }
 
 /// y = Σ x / n over each plane of n elements  ⇒  x̄ = ȳ / n
@@ -192,8 +181,7 @@ fn global_average_pool(op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Cotangent
             g.div(&all, &planes)
         }
     };
-    let share = g.div(dy, &count);
-    Ok([g.expand_like(&share, x)].into())
+    Ok([g.expand_like(g.div(dy, &count), x)].into())
 }
 
 /// y = (Σ |x|ᵖ)¹ᐟᵖ over each plane  ⇒  x̄ = x |x|ᵖ⁻² ȳ y¹⁻ᵖ; 0 where y is.
@@ -209,12 +197,8 @@ fn over_power(dy: &Value, y: &Value, p: i64, g: &Builder<'_>) -> Value {
     if p == 1 {
         return dy.clone();
     }
-    let zero = g.number(0.0, y);
-    let is_zero = g.compare("Equal", y, &zero);
-    let one = g.mask(&is_zero, y);
-    let base = g.add(y, &one);
-    let power = signed_power(&base, p - 1, g);
-    g.div(dy, &power)
+    let is_zero = g.compare("Equal", y, g.number(0.0, y));
+    g.div(dy, signed_power(&g.add(y, g.mask(&is_zero, y)), p - 1, g))
 }
 
 /// |x|ⁿ with the sign of x; the sign alone for n = 0.
@@ -224,9 +208,7 @@ fn signed_power(x: &Value, n: i64, g: &Builder<'_>) -> Value {
         1 => x.clone(),
         _ => {
             let (size, sign) = (g.unary("Abs", x), g.unary("Sign", x));
-            let exponent = g.number(n as f64, x);
-            let power = g.binary("Pow", &size, &exponent);
-            g.mul(&power, &sign)
+            g.mul(g.binary("Pow", &size, g.number(n as f64, x)), &sign)
         }
     }
 }

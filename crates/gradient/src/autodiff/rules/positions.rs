@@ -21,26 +21,19 @@ pub(super) fn pull_back(op: &Op, others: &[&Value], element: DataType, dy: &Valu
     let one = g.int64(1);
     let end = match total {
         Some(total) => g.int64(total + 1),
-        None => {
-            let total = g.node("Size", &[x], vec![], ints(known_shape(&[])));
-            g.add(&total, &one)
-        }
+        None => g.add(g.node("Size", &[x], vec![], ints(known_shape(&[]))), &one),
     };
     let positions = g.node("Range", &[&one, &end, &one], vec![], ints(vector(0)));
-    let positions = g.reshape_like(&positions, x);
-    let positions = g.cast(&positions, element);
+    let positions = g.cast(g.reshape_like(&positions, x), element);
     let shape = g.fact(op.output(0)?).shape.clone();
     let inputs: Vec<&Value> = [&positions].into_iter().chain(others.iter().copied()).collect();
     let moved = g.node(op.op_type(), &inputs, op.attribute.clone(), Fact { element, shape });
-    let moved = g.cast(&moved, DataType::Int64);
-    let (moved, dy) = (g.reshape(&moved, &[-1]), g.reshape(dy, &[-1]));
+    let (moved, dy) = (g.reshape(g.cast(&moved, DataType::Int64), &[-1]), g.reshape(dy, &[-1]));
     let end = g.reshape(&end, &[1]);
     let fact = Fact { element: g.fact(x).element, shape: vector(1) };
     let zero = g.number(0.0, x);
-    let zeros = g.node("Expand", &[&zero, &end], vec![], fact);
-    let sum = scatter_add(&zeros, &moved, &dy, 0, g);
-    let sum = g.slice(&sum, &[1], &[i64::MAX], &[0], &[1]);
-    Ok(g.reshape_like(&sum, x))
+    let sum = scatter_add(&g.node("Expand", &[&zero, &end], vec![], fact), &moved, &dy, 0, g);
+    Ok(g.reshape_like(g.slice(&sum, &[1], &[i64::MAX], &[0], &[1]), x))
 }
 
 /// `x` with `updates` added at `indices` along `axis`. (`ScatterND` would be faster, but ONNX Runtime runs it in

@@ -8,7 +8,7 @@
 
 use super::{Cotangents, Entry, Op, Rule};
 use gnp_base::Result;
-use gnp_model::graph::{Builder, Value, Fact, Dim};
+use gnp_model::graph::{Builder, Dim, Fact, Value};
 use gnp_model::onnx::DataType;
 use gnp_model::onnx::proto::AttributeProto;
 
@@ -19,11 +19,11 @@ fn resize(op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Cotangents> {
     let resize = Resize::of(op, g)?;
     let axes: Vec<usize> = (0..resize.axes.len()).filter(|&i| !resize.keeps(i, g)).collect();
     let (repeated, weighted): (Vec<_>, Vec<_>) = axes.into_iter().partition(|&i| resize.repetitions(i, g).is_some());
-    let repeated: Vec<_> = repeated.into_iter().filter_map(|i| Some((resize.axes[i], resize.repetitions(i, g)?))).collect();
+    let repeated: Vec<_> =
+        repeated.into_iter().filter_map(|i| Some((resize.axes[i], resize.repetitions(i, g)?))).collect();
     let mut dx = resize.sum_repetitions(dy, &repeated, g);
     for i in weighted {
-        let weights = resize.transposed_weights(i, g);
-        dx = multiply(&weights, &dx, resize.axes[i], resize.rank, g);
+        dx = multiply(&resize.transposed_weights(i, g), &dx, resize.axes[i], resize.rank, g);
     }
     Ok([dx].into())
 }
@@ -65,7 +65,8 @@ impl<'o> Resize<'o> {
         let region = crops.then(|| numbers(1, 2 * axes.len()));
         let keeps_ratio = op.optional(3).is_some() && op.string("keep_aspect_ratio_policy", "stretch") != "stretch";
         if crops && keeps_ratio {
-            return Err(op.error("there is no gradient of tf_crop_and_resize with a keep_aspect_ratio_policy")
+            return Err(op
+                .error("there is no gradient of tf_crop_and_resize with a keep_aspect_ratio_policy")
                 .help("resize with the policy `stretch`, or freeze the parameters before this node (--freeze)"));
         }
         Ok(Self { op, x, y, rank, axes, scales, region, keeps_ratio })
@@ -157,17 +158,14 @@ impl<'o> Resize<'o> {
         }
 
         let left_out = Value::from("");
-        let take = |input: Option<&Value>, indices: &[i64], g: &Builder<'_>| match input {
-            Some(input) => {
-                let indices = g.int64s(indices);
-                g.gather(input, &indices, 0)
-            }
+        let take = |input: Option<&Value>, indices: &[i64]| match input {
+            Some(input) => g.gather(input, g.int64s(indices), 0),
             None => left_out.clone(),
         };
         let which: Vec<i64> = along.iter().map(|&k| k as i64).collect();
         let region = [i as i64, (self.axes.len() + i) as i64];
-        let roi = take(self.op.optional(1).filter(|_| self.region.is_some()), &region, g);
-        let (scales, sizes) = (take(self.op.optional(2), &which, g), take(self.op.optional(3), &which, g));
+        let roi = take(self.op.optional(1).filter(|_| self.region.is_some()), &region);
+        let (scales, sizes) = (take(self.op.optional(2), &which), take(self.op.optional(3), &which));
         let mut attributes = self.op.attribute.clone();
         attributes.retain(|a| !["axes", "extrapolation_value"].contains(&a.name()));
         attributes.push(AttributeProto::ints("axes", &axes));
@@ -196,9 +194,7 @@ fn identity(x: &Value, axis: usize, element: DataType, g: &Builder<'_>) -> Value
     let (zero, one) = (g.int64(0), g.int64(1));
     let count = Fact { element: DataType::Int64, shape: Some(vec![dim]) };
     let row = g.node("Range", &[&zero, &size, &one], vec![], count);
-    let column = g.unsqueeze(&row, &[1]);
-    let equal = g.compare("Equal", &row, &column);
-    g.cast(&equal, element)
+    g.cast(g.compare("Equal", &row, g.unsqueeze(&row, &[1])), element)
 }
 
 /// `weights`, [n, m], times `dy` along one axis.
@@ -209,7 +205,5 @@ fn multiply(weights: &Value, dy: &Value, axis: usize, rank: usize, g: &Builder<'
     let weights = g.transpose_last(weights);
     let mut order: Vec<i64> = (0..rank as i64).collect();
     order.swap(axis, rank - 1);
-    let turned = g.transpose(dy, &order);
-    let product = g.matmul(&turned, &weights);
-    g.transpose(&product, &order)
+    g.transpose(g.matmul(g.transpose(dy, &order), &weights), &order)
 }

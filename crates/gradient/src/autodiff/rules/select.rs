@@ -1,9 +1,9 @@
 //! Operators that hand on one of their operands.
 
 use super::{Cotangents, Entry, Op, Rule};
+use crate::lowering::{DOMAIN, STRAIGHT_THROUGH};
 use gnp_base::Result;
 use gnp_model::graph::{Builder, Value};
-use crate::lowering::{DOMAIN, STRAIGHT_THROUGH};
 use gnp_model::onnx::proto::AttributeProto;
 
 pub(super) const RULES: &[Entry] = &[
@@ -51,18 +51,14 @@ fn extreme(op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Cotangents> {
     }
     let mut masks = Vec::with_capacity(operands.len());
     for x in &operands {
-        let chosen = g.compare("Equal", y, x);
-        masks.push(g.mask(&chosen, dy));
+        masks.push(g.mask(g.compare("Equal", y, x), dy));
     }
     let mut count = masks[0].clone();
     for mask in &masks[1..] {
         count = g.add(&count, mask);
     }
     let share = g.div_by(dy, &count);
-    Ok(Cotangents::of(operands.iter().zip(&masks).map(|(x, mask)| {
-        let dx = g.mul_by(&share, mask);
-        Some(g.sum_to(&dx, x))
-    })))
+    Ok(Cotangents::of(operands.iter().zip(&masks).map(|(x, mask)| Some(g.sum_to(g.mul_by(&share, mask), x)))))
 }
 
 /// y = min(max(x, low), high) ⇒ x̄ = ȳ where low < x < high (0 at the bounds); the cotangent of low is Σ ȳ where x <
@@ -71,7 +67,8 @@ fn clip(op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Cotangents> {
     let x = op.input(0)?;
     let mut sides = [(op.optional(1), "Greater", "Less"), (op.optional(2), "Less", "Greater")]
         .map(|(bound, inner, outer)| bound.map(|bound| [inner, outer].map(|than| g.compare(than, x, bound))));
-    if let ([Some([_, below]), Some([_, above])], Some(low), Some(high)) = (&mut sides, op.optional(1), op.optional(2)) {
+    if let ([Some([_, below]), Some([_, above])], Some(low), Some(high)) = (&mut sides, op.optional(1), op.optional(2))
+    {
         let room = g.compare("Less", low, high);
         let none = g.unary("Not", &room);
         *below = g.compare("And", &*below, &room);
@@ -82,10 +79,7 @@ fn clip(op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Cotangents> {
         [Some([inside, _]), None] | [None, Some([inside, _])] => inside.clone(),
         [None, None] => return Ok([dy.clone()].into()),
     };
-    let part = |condition: &Value| {
-        let mask = g.mask(condition, dy);
-        g.mul_by(dy, &mask)
-    };
+    let part = |condition: &Value| g.mul_by(dy, g.mask(condition, dy));
     let dx = part(&inside);
     let shares = sides.map(|side| side.map(|[_, outside]| part(&outside)));
     let [low, high] = shares.map(|share| share.map(|share| g.reduce_all("ReduceSum", &share)));
@@ -100,8 +94,7 @@ fn one_hot(op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Cotangents> {
     let values = g.concat(&[&zero, &one], 0);
     let axis = AttributeProto::int("axis", op.int("axis", -1));
     let hot = g.node("OneHot", &[indices, depth, &values], vec![axis], fact);
-    let hot_part = g.mul_by(dy, &hot);
-    let (on, all) = (g.reduce_all("ReduceSum", &hot_part), g.reduce_all("ReduceSum", dy));
+    let (on, all) = (g.reduce_all("ReduceSum", g.mul_by(dy, &hot)), g.reduce_all("ReduceSum", dy));
     let off = g.sub(&all, &on);
     let [off, on] = [off, on].map(|sum| g.unsqueeze(&sum, &[0]));
     Ok(Cotangents::of([None, None, Some(g.concat(&[&off, &on], 0))]))

@@ -3,7 +3,7 @@
 use super::positions;
 use super::{Cotangents, Entry, Op, Rule};
 use gnp_base::Result;
-use gnp_model::graph::{Value, Fact, known_shape, Builder, Dim};
+use gnp_model::graph::{Builder, Dim, Fact, Value, known_shape};
 use gnp_model::onnx::DataType;
 use gnp_model::onnx::proto::AttributeProto;
 
@@ -70,14 +70,9 @@ fn slice(op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Cotangents> {
     let sizes = sizes_at(x, &axes, g);
     let lengths = sizes_at(dy, &axes, g);
     let zero = g.int64(0);
-    let negative = g.compare("Less", &starts, &zero);
-    let from_end = g.add(&starts, &sizes);
-    let begin = g.select(&negative, &from_end, &starts);
-    let begin = g.binary("Max", &begin, &zero);
-    let begin = g.binary("Min", &begin, &sizes);
-    let end = g.sub(&sizes, &begin);
-    let end = g.sub(&end, &lengths);
-    let pads = g.concat(&[&begin, &end], 0);
+    let begin = g.select(g.compare("Less", &starts, &zero), g.add(&starts, &sizes), &starts);
+    let begin = g.binary("Min", g.binary("Max", &begin, &zero), &sizes);
+    let pads = g.concat(&[&begin, &g.sub(g.sub(&sizes, &begin), &lengths)], 0);
     let fact = g.fact(x).clone();
     Ok([g.node("Pad", &[dy, &pads, &Value::from(""), &axes], vec![], fact)].into())
 }
@@ -146,9 +141,7 @@ fn spread(x: &Value, axis: i64, step: i64, count: i64, g: &Builder<'_>) -> Optio
     let mut shape = g.fact(x).shape.clone()?;
     let axis = if axis < 0 { axis + shape.len() as i64 } else { axis };
     *shape.get_mut(axis as usize)? = Dim::Known(count * step);
-    let apart = g.unsqueeze(x, &[axis + 1]);
-    let filled = g.pad_along(&apart, &[0], &[step - 1], &[axis + 1]);
-    g.reshape_dims(&filled, shape)
+    g.reshape_dims(g.pad_along(g.unsqueeze(x, &[axis + 1]), &[0], &[step - 1], &[axis + 1]), shape)
 }
 
 /// y = x between margins ⇒ x̄ = ȳ without the margins that are constant; margins that repeat x fold back onto what they
@@ -182,8 +175,7 @@ fn pad(op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Cotangents> {
     let constant = op.optional(2).filter(|_| op.wants(2) && mode == "constant");
     let constant = constant.map(|value| {
         let [all, inside] = [dy, &dx].map(|d| g.reduce_all("ReduceSum", d));
-        let margin = g.sub(&all, &inside);
-        g.reshape_like(&margin, value)
+        g.reshape_like(g.sub(&all, &inside), value)
     });
     Ok(Cotangents::of([Some(dx), None, constant]))
 }
@@ -230,8 +222,7 @@ fn fold(mode: &str, dy: &Value, axis: i64, size: i64, pads: [i64; 2], g: &Builde
                 (g.reduce("ReduceSum", &margin, &[axis], true), 1)
             }
         };
-        let margin = g.pad_along(&margin, &[at], &[size - at - length], &[axis]);
-        dx = g.add(&dx, &margin);
+        dx = g.add(&dx, g.pad_along(&margin, &[at], &[size - at - length], &[axis]));
     }
     Some(dx)
 }
@@ -263,6 +254,5 @@ fn leading_axes(like: &Value, g: &Builder<'_>) -> Value {
 
 /// The sizes of `x` along `axes`.
 fn sizes_at(x: &Value, axes: &Value, g: &Builder<'_>) -> Value {
-    let shape = g.shape_of(x);
-    g.gather(&shape, axes, 0)
+    g.gather(g.shape_of(x), axes, 0)
 }

@@ -75,12 +75,8 @@ impl Window {
         let reach: Vec<i64> = (0..self.rank()).map(|axis| self.reach(axis) + 1).collect();
         let (one, zero) = (g.int64s(&[1]), g.int64s(&[0]));
         let (strides, reach) = (g.int64s(&self.strides), g.int64s(&reach));
-        let last = g.sub(&sizes, &one);
-        let steps = g.div(&last, &strides);
-        let last = g.mul(&steps, &strides);
-        let covered = g.add(&last, &reach);
-        let missing = g.sub(&covered, &sizes);
-        g.binary("Max", &missing, &zero)
+        let last = g.mul(g.div(g.sub(&sizes, &one), &strides), &strides);
+        g.binary("Max", g.sub(g.add(&last, &reach), &sizes), &zero)
     }
 
     /// Divides padding among both sides; what is odd goes to the end, or to the begin.
@@ -160,8 +156,7 @@ impl Window {
             Some([begin, _]) => begin.clone(),
             None => g.int64s(&self.begin),
         };
-        let sizes = spatial_sizes(x, rank, g);
-        let ends = g.add(&starts, &sizes);
+        let ends = g.add(&starts, spatial_sizes(x, rank, g));
         let axes = g.int64s(&(2..2 + rank as i64).collect::<Vec<_>>());
         let fact = g.fact(x).clone();
         g.node("Slice", &[&full, &starts, &ends, &axes], vec![], fact)
@@ -177,8 +172,7 @@ impl Padding {
     /// The given padding divided among both sides; what is odd goes to the end, or to the begin.
     pub(super) fn divided(total: &Value, odd_to_begin: bool, g: &Builder<'_>) -> Self {
         let (odd, two) = (g.int64s(&[i64::from(odd_to_begin)]), g.int64s(&[2]));
-        let twice = g.add(total, &odd);
-        let begin = g.div(&twice, &two);
+        let begin = g.div(g.add(total, &odd), &two);
         let end = g.sub(total, &begin);
         Self(Some([begin, end]))
     }
