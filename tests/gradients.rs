@@ -18,7 +18,7 @@ mod support;
 
 use gnp::autodiff::{Rule, gradient, registered};
 use gnp::graph::{Builder, Graph, Value};
-use gnp::lowering::{self, BatchNorm, Choices, Dropout, Random, expand, lower};
+use gnp::lowering::{BatchNorm, Dropout, Random, Settings, expand, lower};
 use gnp::normalise::normalise;
 use gnp::onnx::proto::ValueInfoProto;
 use gnp::onnx::{self, WriteOptions};
@@ -52,12 +52,12 @@ struct Case {
 
 impl Case {
     /// What the model does as it is. Masks are the engine's, drawn with the node's own seed, as in the model itself.
-    fn choices(&self) -> Choices {
+    fn choices(&self) -> Settings {
         let random = Random::Engine;
         if self.training {
-            Choices { batch_norm: BatchNorm::Train, dropout: Dropout::Keep, random, ..Choices::default() }
+            Settings { batch_norm: BatchNorm::Train, dropout: Dropout::Keep, random, ..Settings::default() }
         } else {
-            Choices { batch_norm: BatchNorm::Frozen, dropout: Dropout::Off, random, ..Choices::default() }
+            Settings { batch_norm: BatchNorm::Frozen, dropout: Dropout::Off, random, ..Settings::default() }
         }
     }
 }
@@ -238,7 +238,7 @@ fn every_rule_agrees_with_finite_differences() {
     for (domain, operator, rule) in registered() {
         let name = if domain.is_empty() { operator.to_owned() } else { format!("{domain}.{operator}") };
         // What is lowered to operators of its own is checked as what it was.
-        if domain != lowering::DOMAIN && !promised.contains(&name) && !matches!(rule, Rule::Zero) {
+        if domain != gnp::whole::DOMAIN && !promised.contains(&name) && !matches!(rule, Rule::Zero) {
             writeln!(failed, "{name}: has a rule, and is not checked: list it in operators.txt").unwrap();
         }
     }

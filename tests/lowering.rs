@@ -6,7 +6,7 @@ mod support;
 
 use gnp::contract::{SEED, STEP};
 use gnp::graph::{Builder, Graph, scalar_info};
-use gnp::lowering::{BatchNorm, Choices, Dropout, Random, expand, lower};
+use gnp::lowering::{BatchNorm, Dropout, Random, Settings, expand, lower};
 use gnp::normalise::normalise;
 use gnp::onnx::proto::ValueInfoProto;
 use gnp::onnx::{self, DataType, WriteOptions};
@@ -22,11 +22,11 @@ use support::python;
 fn lower_case(case: &Path) -> gnp::Result<()> {
     let words = fs::read_to_string(case.join("choices")).unwrap();
     let chosen = |word: &str| words.split_whitespace().any(|w| w == word);
-    let choices = Choices {
+    let choices = Settings {
         batch_norm: if chosen("frozen") { BatchNorm::Frozen } else { BatchNorm::Train },
         dropout: if chosen("off") { Dropout::Off } else { Dropout::Keep },
         random: if chosen("engine") { Random::Engine } else { Random::Counter },
-        ..Choices::default()
+        ..Settings::default()
     };
     let mut model = onnx::read(case.join("before.onnx"))?;
     normalise(&mut model)?;

@@ -2,7 +2,7 @@
 
 use super::op::{Cotangents, Op};
 use super::rules::{Rule, rule, why_no_rule};
-use crate::lowering::{DOMAIN, STRAIGHT_THROUGH, is_step};
+use crate::whole::{DOMAIN, STRAIGHT_THROUGH, is_step};
 use foldhash::{HashMap, HashSet};
 use gnp_base::{Error, Result};
 use gnp_model::graph::{Builder, Facts, Graph, Value, for_each_use};
@@ -112,7 +112,7 @@ fn nothing_is_dropped(op: &Op, outputs: &[Option<Value>], found: &Cotangents) ->
 }
 
 /// Whether an input has no cotangent by definition: it gives its element type and nothing of its elements; or it is one
-/// that [`crate::lowering`] gave an operator of its own, whose other inputs have the whole gradient.
+/// that has an operator of [`crate::whole`], whose other inputs have the whole gradient.
 fn has_none(op: &Op, input: usize) -> bool {
     op.is("", "CastLike") && input == 1 || op.domain() == DOMAIN
 }

@@ -19,8 +19,7 @@ use gnp_model::onnx::proto::{AttributeProto, TensorProto};
 /// Appends L, a scalar, and what is counted of the batch.
 pub(super) fn append(loss: &Loss, b: &Builder<'_>, logits: &Value, labels: &Value) -> (Value, Tally) {
     let axis = loss.axis();
-    let fact = b.fact(logits).clone();
-    let log_probabilities = b.node("LogSoftmax", &[logits], vec![AttributeProto::int("axis", axis)], fact);
+    let log_probabilities = b.node("LogSoftmax", &[logits], vec![AttributeProto::int("axis", axis)], b.fact(logits));
     let classes = Classes { logits, log_probabilities: &log_probabilities, axis, weights: weights(loss, b, logits) };
     match loss.kind {
         LossKind::CrossEntropy => classes.of_numbers(loss, b, labels),

@@ -1,14 +1,10 @@
 //! BatchNormalization that trains.
 
-use super::{BatchNorm, DOMAIN, Lowering, StatePair, required};
+use super::{BatchNorm, Lowering, StatePair, required};
+use crate::whole::{BATCH_NORM, DOMAIN};
 use gnp_base::{Error, Result};
 use gnp_model::graph::{Builder, Dim, Fact, Facts, Value};
 use gnp_model::onnx::proto::{GraphProto, NodeProto};
-
-/// The operator, in [`DOMAIN`], for y = (x − μ) · s · γ + β with the statistics of the batch. Inputs: x; γ and β, an
-/// element a channel; x − μ; s = (σ² + ε)^−½, which broadcasts with x. Its gradient is that of y as a function of x, γ
-/// and β, in which μ and s are functions of x.
-pub const BATCH_NORM: &str = "BatchNorm";
 
 impl Lowering<'_> {
     /// Whether a node normalises with statistics that it is given. Where these are computed by the graph, the node does
@@ -21,8 +17,8 @@ impl Lowering<'_> {
             return Ok(node.int("training_mode", 0) == 0);
         }
         let has_frozen_weights = self.frozen.contains(&scale) && self.frozen.contains(&bias);
-        self.lowered.follows_frozen |= has_frozen_weights && self.choices.batch_norm == BatchNorm::Train;
-        Ok(match self.choices.batch_norm {
+        self.lowered.follows_frozen |= has_frozen_weights && self.settings.batch_norm == BatchNorm::Train;
+        Ok(match self.settings.batch_norm {
             BatchNorm::Train => false,
             BatchNorm::Frozen => true,
             BatchNorm::Auto => has_frozen_weights,
@@ -58,8 +54,7 @@ impl Lowering<'_> {
         let variance = b.reduce("ReduceMean", b.mul(&centred, &centred), &axes, true);
         let shifted = b.plus(&variance, node.float("epsilon", 1e-5).into());
         let inverse = b.unary("Reciprocal", b.unary("Sqrt", &shifted));
-        let fact = b.fact(&shaped).clone();
-        let y = b.node_in(DOMAIN, BATCH_NORM, &[&shaped, &scale, &bias, &centred, &inverse], vec![], fact);
+        let y = b.node_in(DOMAIN, BATCH_NORM, &[&shaped, &scale, &bias, &centred, &inverse], vec![], b.fact(&shaped));
         self.define(node, 0, b.reshape_like(&y, &x));
         let momentum = node.float("momentum", 0.9).into();
         for (index, (running, batch)) in running.into_iter().zip([mean, variance]).enumerate() {

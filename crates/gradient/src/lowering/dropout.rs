@@ -32,13 +32,13 @@ impl Lowering<'_> {
         let x = required(node, 0)?;
         let ratio = node.input(1).map(Value::from);
         let known = ratio.as_ref().map_or(Some(0.5), |ratio| self.b.known_number(ratio));
-        if self.choices.dropout == Dropout::Off || known == Some(0.0) {
+        if self.settings.dropout == Dropout::Off || known == Some(0.0) {
             return self.pass_through(node, &x);
         }
         if let Some(ratio) = known.filter(|ratio| !(0.0..1.0).contains(ratio)) {
             return Err(Error::input(format!("its ratio is {ratio}; expected 0 ≤ ratio < 1")));
         }
-        let keep = match self.choices.random {
+        let keep = match self.settings.random {
             Random::Counter => self.keep(&x, ratio.as_ref(), known),
             Random::Engine => self.keep_by_engine(node, &x, ratio.as_ref()),
         };

@@ -11,7 +11,7 @@ impl Lowering<'_> {
     /// [SoftmaxCrossEntropyLoss](https://onnx.ai/onnx/operators/onnx__SoftmaxCrossEntropyLoss.html), operator set 13.
     pub(super) fn cross_entropy(&mut self, node: &NodeProto) -> Result<()> {
         let scores = required(node, 0)?;
-        let fact = self.b.fact(&scores).clone();
+        let fact = self.b.fact(&scores);
         let log_probability = self.b.node("LogSoftmax", &[&scores], vec![AttributeProto::int("axis", 1)], fact);
         let loss = self.likelihood(node, &log_probability)?;
         self.define(node, 0, loss);
@@ -36,8 +36,7 @@ impl Lowering<'_> {
         let b = self.b;
         let counted = node.attribute("ignore_index").map(|ignored| {
             let same = b.compare("Equal", &target, b.number(ignored.i() as f64, &target));
-            let fact = b.fact(&same).clone();
-            b.node("Not", &[&same], vec![], fact)
+            b.node("Not", &[&same], vec![], b.fact(&same))
         });
         if let Some(counted) = &counted {
             // Any class will do where it does not count.

@@ -9,7 +9,7 @@
 //! A straight-through estimator, whose detach an export loses, is marked for its gradient.
 //!
 //! It comes after [`gnp_model::normalise`] and the analysis of shapes, and before a gradient. BatchNormalization stays one
-//! node until then, in the domain [`DOMAIN`] where it has the statistics of the batch, since its gradient as a whole
+//! node until then ([`crate::whole`]) where it has the statistics of the batch, since its gradient as a whole
 //! takes half of the time that the gradients of its parts take. [`expand`] writes its parts down, once all gradients
 //! are there.
 
@@ -20,10 +20,10 @@ mod pad;
 mod random;
 mod straight_through;
 
-pub use batch_norm::{BATCH_NORM, trained_over_samples};
-pub(crate) use straight_through::is_step;
-pub use straight_through::{STRAIGHT_THROUGH, StraightThrough};
+pub use batch_norm::trained_over_samples;
+pub use straight_through::StraightThrough;
 
+use crate::whole::{BATCH_NORM, DOMAIN, STRAIGHT_THROUGH};
 use foldhash::HashSet;
 use gnp_base::contract::{SEED, STEP};
 use gnp_base::{Error, Result};
@@ -32,9 +32,6 @@ use gnp_model::onnx::DataType;
 use gnp_model::onnx::proto::NodeProto;
 use serde::{Deserialize, Serialize};
 use strum::{EnumMessage, IntoStaticStr, VariantArray};
-
-/// The domain of operators that [`expand`] replaces: no model that is written has any.
-pub const DOMAIN: &str = "gnp";
 
 const PASS: &str = "lowering";
 
@@ -84,7 +81,7 @@ pub enum Random {
 
 /// What the user chose.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Choices {
+pub struct Settings {
     /// How BatchNormalization trains.
     pub batch_norm: BatchNorm,
     /// Whether Dropout drops.
@@ -129,7 +126,7 @@ pub struct Lowered {
 ///
 /// ```
 /// use gnp_model::graph::Graph;
-/// use gnp_gradient::lowering::{lower, Choices};
+/// use gnp_gradient::lowering::{lower, Settings};
 /// use gnp_model::onnx::proto::{GraphProto, NodeProto};
 /// let node = NodeProto {
 ///     op_type: Some("Dropout".into()),
@@ -139,20 +136,20 @@ pub struct Lowered {
 /// };
 /// let input = vec![gnp_model::graph::scalar_info("x", gnp_model::onnx::DataType::Float)];
 /// let mut graph = Graph::new(GraphProto { input, node: vec![node], ..Default::default() })?;
-/// let lowered = lower(&mut graph, &Choices::default(), &Default::default())?;
+/// let lowered = lower(&mut graph, &Settings::default(), &Default::default())?;
 /// assert!(lowered.draws && graph.nodes().iter().all(|node| node.op_type() != "Dropout"));
 /// # Ok::<(), gnp_base::Error>(())
 /// ```
-pub fn lower(graph: &mut Graph, choices: &Choices, frozen: &HashSet<Value>) -> Result<Lowered> {
+pub fn lower(graph: &mut Graph, settings: &Settings, frozen: &HashSet<Value>) -> Result<Lowered> {
     for name in [SEED, STEP] {
         graph.declare(name, Fact::with_sizes(DataType::Int64, &[]));
     }
-    let passed = straight_through::mark(graph, choices.straight_through)?;
+    let passed = straight_through::mark(graph, settings.straight_through)?;
     let held = held(graph);
     let kept = can_be_state(graph, &held);
     let b = Builder::new(graph, PASS);
     let mut lowering = Lowering {
-        choices,
+        settings,
         b: &b,
         random: random::Generator::default(),
         frozen,
@@ -162,7 +159,7 @@ pub fn lower(graph: &mut Graph, choices: &Choices, frozen: &HashSet<Value>) -> R
     };
     b.replace_nodes(|mut node| {
         lowering.check_bodies(&node)?;
-        if choices.dropout == Dropout::Off {
+        if settings.dropout == Dropout::Off {
             dropout::turn_off_in_bodies(&mut node);
         }
         b.set_scope(node.label());
@@ -199,7 +196,7 @@ fn expand_node(b: &Builder<'_>, node: NodeProto) -> Result<Option<NodeProto>> {
 
 /// The walk over the nodes.
 struct Lowering<'a> {
-    choices: &'a Choices,
+    settings: &'a Settings,
     b: &'a Builder<'a>,
     random: random::Generator,
     /// The constants that the user froze.
@@ -225,7 +222,7 @@ impl Lowering<'_> {
     }
 
     fn lowers(&self, node: &NodeProto) -> Option<fn(&mut Self, &NodeProto) -> Result<()>> {
-        let counter = self.choices.random == Random::Counter;
+        let counter = self.settings.random == Random::Counter;
         match (node.domain(), node.op_type()) {
             ("", "BatchNormalization") => Some(Self::batch_norm),
             ("", "Dropout") => Some(Self::dropout),
@@ -254,9 +251,9 @@ impl Lowering<'_> {
     fn check_inner(&self, inner: &NodeProto) -> Result<()> {
         let infers_as_it_is = match (inner.domain(), inner.op_type()) {
             ("", "BatchNormalization") => {
-                self.choices.batch_norm == BatchNorm::Frozen && inner.int("training_mode", 0) == 0
+                self.settings.batch_norm == BatchNorm::Frozen && inner.int("training_mode", 0) == 0
             }
-            ("", "Dropout") => self.choices.dropout == Dropout::Off && inner.input(2).is_none(),
+            ("", "Dropout") => self.settings.dropout == Dropout::Off && inner.input(2).is_none(),
             ("", "SoftmaxCrossEntropyLoss" | "NegativeLogLikelihoodLoss") => true,
             _ => self.lowers(inner).is_none(),
         };
@@ -389,7 +386,7 @@ pub(crate) mod tests {
     fn tract_computes_the_gradient_of_what_was_lowered() {
         let mut graph = model();
         graph.declare("loss", Fact::with_sizes(DataType::Float, &[]));
-        let lowered = lower(&mut graph, &Choices::default(), &HashSet::default()).unwrap();
+        let lowered = lower(&mut graph, &Settings::default(), &HashSet::default()).unwrap();
         let states: Vec<&str> = lowered.state.iter().map(|pair| &*pair.state).collect();
         assert_eq!(states, ["mean", "var"]);
         for (i, name) in [SEED, STEP].into_iter().enumerate() {
@@ -422,7 +419,7 @@ pub(crate) mod tests {
         let mut proto = model().into_proto();
         proto.node[0].input[2] = "mean".into();
         let mut graph = Graph::new(proto).unwrap();
-        let error = lower(&mut graph, &Choices::default(), &HashSet::default()).unwrap_err();
+        let error = lower(&mut graph, &Settings::default(), &HashSet::default()).unwrap_err();
         assert!(error.to_string().contains("its running statistic `mean` cannot move"), "{error}");
         assert!(error.help_text().is_some());
     }
@@ -431,9 +428,9 @@ pub(crate) mod tests {
     fn layers_whose_weights_are_frozen_are_frozen_automatically() {
         let lowered = |choice, frozen: &[&str]| {
             let mut graph = model();
-            let choices = Choices { batch_norm: choice, ..Choices::default() };
+            let settings = Settings { batch_norm: choice, ..Settings::default() };
             let frozen = frozen.iter().map(|&name| name.into()).collect();
-            lower(&mut graph, &choices, &frozen).unwrap()
+            lower(&mut graph, &settings, &frozen).unwrap()
         };
         assert_eq!(lowered(BatchNorm::Auto, &["scale", "bias"]).state, []);
         assert_eq!(lowered(BatchNorm::Auto, &["bias"]).state.len(), 2);
@@ -450,9 +447,9 @@ pub(crate) mod tests {
             proto.node[1].attribute = vec![gnp_model::onnx::proto::AttributeProto::int("training_mode", mode)];
             // Whatever the choice, the node does what it says.
             for choice in [BatchNorm::Train, BatchNorm::Frozen, BatchNorm::Auto] {
-                let choices = Choices { batch_norm: choice, ..Choices::default() };
+                let settings = Settings { batch_norm: choice, ..Settings::default() };
                 let mut graph = Graph::new(proto.clone()).unwrap();
-                let lowered = lower(&mut graph, &choices, &HashSet::default()).unwrap();
+                let lowered = lower(&mut graph, &settings, &HashSet::default()).unwrap();
                 assert_eq!(lowered.state, []);
                 assert!(graph.nodes().iter().any(|node| node.op_type() == operator), "{mode} {choice:?}");
             }
@@ -464,7 +461,7 @@ pub(crate) mod tests {
         let body = gnp_model::testing::body(&[], &[node("Dropout", &["x"], &["z"])], &["z"]);
         let branch = node("If", &["go"], &["y"]).with(body);
         let mut graph = Graph::new(gnp_model::testing::body(&["x", "go"], &[branch], &["y"])).unwrap();
-        let error = lower(&mut graph, &Choices::default(), &HashSet::default()).unwrap_err();
+        let error = lower(&mut graph, &Settings::default(), &HashSet::default()).unwrap_err();
         assert!(error.to_string().contains("node `y` (If): its body has a Dropout node"), "{error}");
     }
 }

@@ -134,8 +134,7 @@ fn xor_shift(x: &Value, by: u8, b: &Builder<'_>) -> Value {
 /// x >> by
 fn shift_right(x: &Value, by: u8, b: &Builder<'_>) -> Value {
     let by = b.number(by.into(), x);
-    let fact = b.fact(x).clone();
-    b.node("BitShift", &[x, &by], vec![AttributeProto::string("direction", "RIGHT")], fact)
+    b.node("BitShift", &[x, &by], vec![AttributeProto::string("direction", "RIGHT")], b.fact(x))
 }
 
 impl Lowering<'_> {
@@ -178,7 +177,7 @@ impl Lowering<'_> {
 mod tests {
     use super::*;
     use crate::lowering::tests::{infer, tensor_info};
-    use crate::lowering::{Choices, lower};
+    use crate::lowering::{Settings, lower};
     use gnp_model::graph::{Graph, scalar_info};
     use gnp_model::onnx::proto::GraphProto;
     use tract_onnx::prelude::tensor0;
@@ -219,7 +218,7 @@ mod tests {
             ..Default::default()
         };
         let mut graph = Graph::new(proto).unwrap();
-        assert!(lower(&mut graph, &Choices::default(), &Default::default()).unwrap().draws);
+        assert!(lower(&mut graph, &Settings::default(), &Default::default()).unwrap().draws);
         for (i, name) in [SEED, STEP].into_iter().enumerate() {
             graph.insert_input(i + 1, scalar_info(name, DataType::Int64)).unwrap();
         }

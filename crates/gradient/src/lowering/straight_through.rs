@@ -5,8 +5,9 @@
 //! has the derivative of q: zero where q rounds. No one writes that for another reason, so the pattern tells what was
 //! meant.
 
-use super::{DOMAIN, PASS};
+use super::PASS;
 use crate::autodiff::{Rule, rule};
+use crate::whole::{DOMAIN, STRAIGHT_THROUGH, is_step};
 use foldhash::HashMap;
 use gnp_base::Result;
 use gnp_model::graph::{Builder, Graph, Value};
@@ -14,9 +15,6 @@ use gnp_model::onnx::DataType;
 use gnp_model::onnx::proto::NodeProto;
 use serde::{Deserialize, Serialize};
 use strum::{EnumMessage, IntoStaticStr, VariantArray};
-
-/// The operator, in [`DOMAIN`], for y = q with the gradient of x: inputs x and q, of one shape.
-pub const STRAIGHT_THROUGH: &str = "StraightThrough";
 
 /// Where the gradient passes straight through an operator whose derivative is zero.
 #[derive(
@@ -32,11 +30,6 @@ pub enum StraightThrough {
     All,
     /// Nowhere
     Off,
-}
-
-/// Whether a node makes steps of its input: it has the derivative zero, and a slope that one may want in place of it.
-pub(crate) fn is_step(node: &NodeProto) -> bool {
-    ["Round", "Floor", "Ceil", "Sign"].iter().any(|op| node.is("", op))
 }
 
 /// Lets gradients pass where `choice` says; returns the labels of the nodes behind which they do.

@@ -39,7 +39,7 @@ pub struct StepOptions {
     /// Which weights are one.
     pub sharing: Sharing,
     /// How what trains differently from how it infers trains.
-    pub lowering: lowering::Choices,
+    pub lowering: lowering::Settings,
     /// The penalty; its r and α are the defaults of the inputs.
     pub penalty: Penalty,
     /// What of the penalty is warmed up.
@@ -95,7 +95,7 @@ pub struct StepConfig {
     pub l2: f32,
     /// How BatchNormalization, Dropout and random draws train.
     #[serde(flatten)]
-    pub lowering: lowering::Choices,
+    pub lowering: lowering::Settings,
     /// A BatchNormalization whose statistics are of one number a sample, where there is one: batches need two samples.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub over_samples: Option<String>,

@@ -7,7 +7,7 @@ use crate::emit::trained::{self, Trained};
 use crate::weights::{self, Edit};
 use foldhash::{HashMap, HashSet};
 use gnp_base::{Error, Result};
-use gnp_gradient::lowering::{self, BatchNorm, Choices, Dropout, Random, StraightThrough};
+use gnp_gradient::lowering::{self, BatchNorm, Dropout, Random, Settings, StraightThrough};
 use gnp_model::graph::{Builder, Graph, Value};
 use gnp_model::normalise::{Place, normalise};
 use gnp_model::onnx::Model;
@@ -26,7 +26,7 @@ pub fn make_evaluation(mut model: Model, config: &StepConfig, state: &[String]) 
 }
 
 /// What trains differently from how it infers infers.
-const INFERENCE: Choices = Choices {
+const INFERENCE: Settings = Settings {
     batch_norm: BatchNorm::Frozen,
     dropout: Dropout::Off,
     random: Random::Engine,

@@ -116,7 +116,7 @@ fn hard_swish(op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Cotangents> {
     let x = op.input(0)?;
     let sixth = g.scale(x, 1.0 / 6.0);
     let (zero, one, three) = (g.number(0.0, x), g.number(1.0, x), g.number(3.0, x));
-    let gate = g.node("Clip", &[&g.plus(&sixth, 0.5), &zero, &one], vec![], g.fact(x).clone());
+    let gate = g.node("Clip", &[&g.plus(&sixth, 0.5), &zero, &one], vec![], g.fact(x));
     let between = g.mask(g.compare("Less", g.unary("Abs", x), &three), x);
     Ok([g.mul(dy, g.add(&gate, g.mul(&sixth, &between)))].into())
 }

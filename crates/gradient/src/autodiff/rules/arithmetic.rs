@@ -108,7 +108,7 @@ fn modulo(op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Cotangents> {
 /// there are
 fn range(op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Cotangents> {
     let start = op.input(0)?;
-    let (element, fact) = (g.fact(start).element, g.fact(dy).clone());
+    let (element, fact) = (g.fact(start).element, g.fact(dy));
     let count = g.node("Size", &[dy], vec![], Fact::with_sizes(DataType::Int64, &[]));
     let (zero, one) = (g.int64(0), g.int64(1));
     let steps = g.node("Range", &[&zero, &count, &one], vec![], fact.with_element(DataType::Int64));

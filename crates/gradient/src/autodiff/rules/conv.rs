@@ -144,14 +144,13 @@ impl Convolution {
     /// The convolution of `x`, which is as large as `like`.
     fn forward(&self, x: &Value, w: &Value, like: &Value, g: &Builder<'_>) -> Value {
         let (x, window) = self.window.cut(x, g);
-        let fact = g.fact(like).clone();
-        g.node("Conv", &[&x, w], self.attributes(&window), fact)
+        g.node("Conv", &[&x, w], self.attributes(&window), g.fact(like))
     }
 
     /// The adjoint of the convolution of `x`, applied to `dy`: as a convolution with the weights turned around where
     /// all strides are one, since that is what engines have made fastest.
     fn transposed(&self, dy: &Value, w: &Value, padding: &Padding, x: &Value, g: &Builder<'_>) -> Value {
-        let fact = g.fact(x).clone();
+        let fact = g.fact(x);
         if self.window.is_dense() {
             let w = self.turned(w, g);
             let (dy, window) = self.window.mirrored().cut(dy, g);

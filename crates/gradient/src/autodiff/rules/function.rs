@@ -53,9 +53,8 @@ fn log(op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Cotangents> {
 
 /// y = erf x  ⇒  x̄ = ȳ · 2/√π · e^(−x²)
 fn erf(op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Cotangents> {
-    let square = square(op, g)?;
-    let minus = g.neg(&square);
-    Ok([g.mul(dy, g.scale(g.unary("Exp", &minus), FRAC_2_SQRT_PI))].into())
+    let bell = g.unary("Exp", g.neg(square(op, g)?));
+    Ok([g.mul(dy, g.scale(bell, FRAC_2_SQRT_PI))].into())
 }
 
 /// y = sin x  ⇒  x̄ = ȳ · cos x
@@ -76,8 +75,7 @@ fn tan(op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Cotangents> {
 
 /// y = arcsin x  ⇒  x̄ = ȳ / √(1 − x²)
 fn asin(op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Cotangents> {
-    let square = square(op, g)?;
-    Ok([g.div(dy, g.unary("Sqrt", g.minus_from(1.0, &square)))].into())
+    Ok([g.div(dy, g.unary("Sqrt", g.minus_from(1.0, square(op, g)?)))].into())
 }
 
 /// y = arccos x  ⇒  x̄ = −ȳ / √(1 − x²)
@@ -87,8 +85,7 @@ fn acos(op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Cotangents> {
 
 /// y = arctan x  ⇒  x̄ = ȳ / (1 + x²)
 fn atan(op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Cotangents> {
-    let square = square(op, g)?;
-    Ok([g.div(dy, g.plus(&square, 1.0))].into())
+    Ok([g.div(dy, g.plus(square(op, g)?, 1.0))].into())
 }
 
 /// y = sinh x  ⇒  x̄ = ȳ · cosh x
@@ -103,20 +100,17 @@ fn cosh(op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Cotangents> {
 
 /// y = arsinh x  ⇒  x̄ = ȳ / √(x² + 1)
 fn asinh(op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Cotangents> {
-    let square = square(op, g)?;
-    Ok([g.div(dy, g.unary("Sqrt", g.plus(&square, 1.0)))].into())
+    Ok([g.div(dy, g.unary("Sqrt", g.plus(square(op, g)?, 1.0)))].into())
 }
 
 /// y = arcosh x  ⇒  x̄ = ȳ / √(x² − 1)
 fn acosh(op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Cotangents> {
-    let square = square(op, g)?;
-    Ok([g.div(dy, g.unary("Sqrt", g.plus(&square, -1.0)))].into())
+    Ok([g.div(dy, g.unary("Sqrt", g.plus(square(op, g)?, -1.0)))].into())
 }
 
 /// y = artanh x  ⇒  x̄ = ȳ / (1 − x²)
 fn atanh(op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Cotangents> {
-    let square = square(op, g)?;
-    Ok([g.div(dy, g.minus_from(1.0, &square))].into())
+    Ok([g.div(dy, g.minus_from(1.0, square(op, g)?))].into())
 }
 
 /// x²

@@ -111,14 +111,12 @@ fn gather_nd(op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Cotangents> {
 fn scatter_elements(op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Cotangents> {
     let (x, indices, updates) = (op.input(0)?, op.input(1)?, op.input(2)?);
     let axis = op.int("axis", 0);
-    let read = |x: &Value| {
-        let fact = g.fact(updates).clone();
-        g.node("GatherElements", &[x, indices], vec![AttributeProto::int("axis", axis)], fact)
-    };
+    let read =
+        |x: &Value| g.node("GatherElements", &[x, indices], vec![AttributeProto::int("axis", axis)], g.fact(updates));
     match op.string("reduction", "none") {
         "none" => {
             let zeros = g.zeros_like(updates);
-            let fact = g.fact(x).clone();
+            let fact = g.fact(x);
             let inputs = [dy, indices, &zeros];
             let dx = g.node("ScatterElements", &inputs, vec![AttributeProto::int("axis", axis)], fact);
             Ok(Cotangents::of([Some(dx), None, Some(read(dy))]))
@@ -141,13 +139,11 @@ fn scatter_elements(op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Cotangents> 
 /// u replaced x
 fn scatter_nd(op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Cotangents> {
     let (x, indices, updates) = (op.input(0)?, op.input(1)?, op.input(2)?);
-    let fact = g.fact(updates).clone();
-    let read = g.node("GatherND", &[dy, indices], vec![], fact);
+    let read = g.node("GatherND", &[dy, indices], vec![], g.fact(updates));
     let dx = match op.string("reduction", "none") {
         "none" => {
             let zeros = g.zeros_like(updates);
-            let fact = g.fact(x).clone();
-            g.node("ScatterND", &[dy, indices, &zeros], vec![], fact)
+            g.node("ScatterND", &[dy, indices, &zeros], vec![], g.fact(x))
         }
         "add" => dy.clone(),
         reduction => return Err(unsupported(op, reduction)),

@@ -37,10 +37,7 @@ fn transpose(op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Cotangents> {
             }
             g.transpose(dy, &inverse)
         }
-        None => {
-            let fact = g.fact(x).clone();
-            g.node("Transpose", &[dy], vec![], fact)
-        }
+        None => g.node("Transpose", &[dy], vec![], g.fact(x)),
     };
     Ok([dx].into())
 }
@@ -81,16 +78,14 @@ fn tile(op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Cotangents> {
     let [zero, two] = [0, 2].map(|i| g.int64(i));
     let count = g.node("Size", &[&pairs], vec![], ints(Some(vec![])));
     let axes = g.node("Range", &[&zero, &count, &two], vec![], ints(Some(vec![rank])));
-    let fact = g.fact(x).clone();
-    Ok([g.node("ReduceSum", &[&split, &axes], vec![AttributeProto::int("keepdims", 0)], fact)].into())
+    Ok([g.node("ReduceSum", &[&split, &axes], vec![AttributeProto::int("keepdims", 0)], g.fact(x))].into())
 }
 
 /// y = blocks of channels laid out in space ⇒ x̄ = ȳ with the blocks back in channels. `SpaceToDepth` has the order of
 /// channels of the mode DCR, (block, channel); CRD is (channel, block).
 fn depth_to_space(op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Cotangents> {
     let (x, size) = (op.input(0)?, op.int("blocksize", 1));
-    let fact = g.fact(x).clone();
-    let dx = g.node("SpaceToDepth", &[dy], vec![AttributeProto::int("blocksize", size)], fact);
+    let dx = g.node("SpaceToDepth", &[dy], vec![AttributeProto::int("blocksize", size)], g.fact(x));
     match op.string("mode", "DCR") {
         "DCR" => Ok([dx].into()),
         "CRD" => {

@@ -5,7 +5,7 @@
 //! x̄ = s · (x̂̄ − mean x̂̄ − x̂ · mean (x̂̄ · x̂)).
 
 use super::{Cotangents, Entry, Op, Rule};
-use crate::lowering::{BATCH_NORM, DOMAIN};
+use crate::whole::{BATCH_NORM, DOMAIN};
 use gnp_base::{Error, Result};
 use gnp_model::graph::{Builder, Dim, Value};
 use gnp_model::onnx::proto::AttributeProto;
@@ -170,7 +170,7 @@ fn local_response(op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Cotangents> {
 /// The mean over windows of `size` channels of a tensor of rank 3, with `pads` zeros before and behind them.
 fn channel_mean(x: &Value, size: i64, pads: [i64; 2], g: &Builder<'_>) -> Value {
     let image = g.unsqueeze(x, &[1]);
-    let fact = g.fact(&image).clone();
+    let fact = g.fact(&image);
     let attributes = vec![
         AttributeProto::ints("kernel_shape", &[size, 1]),
         AttributeProto::ints("pads", &[pads[0], 0, pads[1], 0]),

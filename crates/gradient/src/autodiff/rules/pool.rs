@@ -29,7 +29,7 @@ fn max_pool(op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Cotangents> {
         None => return Err(op.error("it has no `kernel_shape`")),
     };
     let attributes = op.attribute.iter().filter(|a| a.name() != "storage_order").cloned().collect();
-    let fact = g.fact(dy).clone();
+    let fact = g.fact(dy);
     let indices = fact.with_element(DataType::Int64).into();
     let outputs = g.nodes("MaxPool", &[x], attributes, vec![fact, indices]);
     let (indices, dy, zeros) = (g.reshape(&outputs[1], &[-1]), g.reshape(dy, &[-1]), g.zeros_like(x));
@@ -43,8 +43,7 @@ fn scatter(x: &Value, indices: &Value, updates: &Value, axis: i64, adds: bool, g
     if adds {
         attributes.push(AttributeProto::string("reduction", "add"));
     }
-    let fact = g.fact(x).clone();
-    g.node("ScatterElements", &[x, indices, updates], attributes, fact)
+    g.node("ScatterElements", &[x, indices, updates], attributes, g.fact(x))
 }
 
 /// y = Σ x / n over each window ⇒ x̄ = Σ ȳ / n over the windows that an element is in, where n is the size of the

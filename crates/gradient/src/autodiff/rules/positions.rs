@@ -39,7 +39,7 @@ pub(super) fn pull_back(op: &Op, others: &[&Value], element: DataType, dy: &Valu
 /// `x` with `updates` added at `indices` along `axis`. (`ScatterND` would be faster, but ONNX Runtime runs it in
 /// several threads that lose updates to the same place.)
 pub(super) fn scatter_add(x: &Value, indices: &Value, updates: &Value, axis: i64, g: &Builder<'_>) -> Value {
-    let fact = g.fact(x).clone();
+    let fact = g.fact(x);
     let attributes = vec![AttributeProto::int("axis", axis), AttributeProto::string("reduction", "add")];
     g.node("ScatterElements", &[x, indices, updates], attributes, fact)
 }

@@ -1,7 +1,7 @@
 //! Operators that hand on one of their operands.
 
 use super::{Cotangents, Entry, Op, Rule};
-use crate::lowering::{DOMAIN, STRAIGHT_THROUGH};
+use crate::whole::{DOMAIN, STRAIGHT_THROUGH};
 use gnp_base::Result;
 use gnp_model::graph::{Builder, Value};
 use gnp_model::onnx::proto::AttributeProto;

@@ -24,7 +24,7 @@ fn concat(op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Cotangents> {
     if parts.len() == 1 {
         return Ok([dy.clone()].into());
     }
-    let facts = parts.iter().map(|part| g.fact(part).clone()).collect();
+    let facts = parts.iter().map(|part| g.fact(part)).collect();
     let sizes: Vec<Value> = parts.iter().map(|part| g.size_of(part, axis)).collect();
     let sizes = g.concat_ints(&sizes.iter().collect::<Vec<_>>());
     let pieces = g.nodes("Split", &[dy, &sizes], vec![AttributeProto::int("axis", axis)], facts);
@@ -73,8 +73,7 @@ fn slice(op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Cotangents> {
     let begin = g.select(g.compare("Less", &starts, &zero), g.add(&starts, &sizes), &starts);
     let begin = g.binary("Min", g.binary("Max", &begin, &zero), &sizes);
     let pads = g.concat(&[&begin, &g.sub(g.sub(&sizes, &begin), &lengths)], 0);
-    let fact = g.fact(x).clone();
-    Ok([g.node("Pad", &[dy, &pads, &Value::from(""), &axes], vec![], fact)].into())
+    Ok([g.node("Pad", &[dy, &pads, &Value::from(""), &axes], vec![], g.fact(x))].into())
 }
 
 /// What a `Slice` takes along one axis: `count` elements from `start` on in steps of `step`, of `size`.

@@ -158,8 +158,7 @@ impl Window {
         };
         let ends = g.add(&starts, spatial_sizes(x, rank, g));
         let axes = g.int64s(&(2..2 + rank as i64).collect::<Vec<_>>());
-        let fact = g.fact(x).clone();
-        g.node("Slice", &[&full, &starts, &ends, &axes], vec![], fact)
+        g.node("Slice", &[&full, &starts, &ends, &axes], vec![], g.fact(x))
     }
 }
 
