@@ -258,6 +258,7 @@ impl StepArguments {
             penalty,
             warmup: self.gr_warmup.unwrap_or_default(),
             warmup_steps: self.gr_warmup_steps.unwrap_or(0),
+            chain: None,
             optimizer: Optimizer {
                 kind: self.optimizer.unwrap_or_default(),
                 learning_rate,

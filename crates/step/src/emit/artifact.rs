@@ -2,7 +2,8 @@
 //! accumulators.
 
 use crate::objective::Artifact;
-use crate::penalty::{self, Coefficient, Coefficients, Metrics, Penalty, pass};
+use crate::pass;
+use crate::penalty::{self, Coefficient, Coefficients, Metrics, Penalty};
 use gnp_base::contract::{ALPHA, CONFIG_KEY, R, VERSION_KEY};
 use gnp_base::{Error, Result};
 use gnp_model::graph::{Builder, Graph, scalar_info};

@@ -4,6 +4,7 @@
 //! forward model has under the same name: parameters and statistics, each with its initializer. Outputs: [`LOSS`], then
 //! the value that the loss is taken of, then what is counted of the batch ([`Tally::named`]).
 
+use crate::pass;
 use foldhash::HashSet;
 use gnp_base::Result;
 use gnp_base::contract::{LABELS, LOSS};
@@ -53,7 +54,7 @@ pub fn assemble(model: &mut Model, mut graph: Graph, evaluated: Evaluated<'_>, s
 /// graph computes has no others.
 pub fn infer(graph: &mut Graph) -> Result<()> {
     let made: HashSet<String> = graph.nodes().iter().flat_map(|node| node.output.iter().cloned()).collect();
-    Builder::new(graph, "inference").replace_nodes(|mut node| {
+    Builder::new(graph, pass::INFERENCE).replace_nodes(|mut node| {
         let is_layer = [3, 4].iter().all(|&i| node.input(i).is_none_or(|statistic| !made.contains(statistic)));
         if node.is("", "BatchNormalization") && is_layer {
             node.attribute.retain(|a| a.name() != "training_mode");

@@ -52,14 +52,39 @@ pub struct Parts {
 /// Other names for values of a model, by the names in its file.
 pub type Renames = BTreeMap<String, String>;
 
-/// Gives way to the names of the step model: values are renamed as `renames` say, and inner values that have one of its
-/// names by a name of ours. Returns the new names by the old ones. An input may be called [`LABELS`], where the model
-/// has its own loss.
-///
-/// # Errors
-/// Where an input of the model has another of these names; where the graph has no value to be renamed, or one of the
-/// new name.
-pub fn make_way(graph: &mut Graph, renames: &Renames) -> Result<HashMap<String, String>> {
+/// The names of values that have another one in a step model than in the model's file.
+#[derive(Clone, Debug, Default)]
+pub struct Names {
+    in_step: HashMap<String, String>,
+    in_file: HashMap<String, String>,
+}
+
+impl Names {
+    /// Gives way to the names of the step model: values are renamed as `renames` say, and inner values that have one of
+    /// its names by a name of ours. An input may be called [`LABELS`], where the model has its own loss.
+    ///
+    /// # Errors
+    /// Where an input of the model has another of these names; where the graph has no value to be renamed, or one of
+    /// the new name.
+    pub fn make_way(graph: &mut Graph, renames: &Renames) -> Result<Self> {
+        let in_step = make_way(graph, renames)?;
+        let in_file = in_step.iter().map(|(old, new)| (new.clone(), old.clone())).collect();
+        Ok(Self { in_step, in_file })
+    }
+
+    /// What the value `name` of the file is called in the step model.
+    pub fn in_step(&self, name: &str) -> Value {
+        self.in_step.get(name).map_or(name, String::as_str).into()
+    }
+
+    /// What the value `name` of the step model is called in the file.
+    pub fn in_file<'n>(&'n self, name: &'n str) -> &'n str {
+        self.in_file.get(name).map_or(name, String::as_str)
+    }
+}
+
+/// Renames; returns the new names by the old ones.
+fn make_way(graph: &mut Graph, renames: &Renames) -> Result<HashMap<String, String>> {
     let inputs: HashSet<&str> = graph.proto().input.iter().map(|i| i.name()).collect();
     let outputs = graph.proto().node.iter().flat_map(|n| &n.output).map(String::as_str);
     let made: Vec<&str> = outputs.chain(graph.proto().initializer.iter().map(|t| t.name())).collect();

@@ -1,7 +1,7 @@
 //! The objective of a forward model: a loss in a graph that has no gradients yet.
 
 use super::{Evaluation, Objective, repeat};
-use crate::penalty::pass;
+use crate::pass;
 use gnp_base::Result;
 use gnp_gradient::autodiff;
 use gnp_model::graph::{Graph, Value};

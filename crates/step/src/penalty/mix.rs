@@ -1,7 +1,8 @@
 //! The α-weighted mix of the two gradients.
 
 use super::perturbation::over_norm;
-use super::{Coefficient, condition, pass, scalar};
+use super::{Coefficient, condition, scalar};
+use crate::pass;
 use gnp_model::graph::{Builder, Graph, Value};
 use serde::{Deserialize, Serialize};
 use strum::{EnumMessage, IntoStaticStr, VariantArray};

@@ -18,26 +18,13 @@ pub use perturbation::Perturbation;
 pub use warmup::Warmup;
 
 use crate::objective::Objective;
+use crate::pass;
 use gnp_base::contract::{GRAD_NORM, LOSS_PERTURBED, MIXED_GRAD_NORM, PARAM_NORM};
 use gnp_base::{Error, Result};
 use gnp_model::graph::{Branch, Builder, Fact, Graph, Value};
 use gnp_model::onnx::DataType;
 use perturbation::norm;
 use serde::{Deserialize, Serialize};
-
-/// The passes that added nodes are for, as their names and metadata tell.
-pub mod pass {
-    /// The objective at θ, where the graph did not have it.
-    pub const GRADIENT: &str = "gradient";
-    /// θ + ε, from θ and ∇L(θ).
-    pub const PERTURBATION: &str = "perturbation";
-    /// The objective at θ + ε.
-    pub const PERTURBED: &str = "perturbed";
-    /// The mix of both gradients.
-    pub const MIX: &str = "mix";
-    /// What is returned and nothing else depends on.
-    pub const METRICS: &str = "metrics";
-}
 
 /// The penalty's settings. All numbers are dimensionless, the radius in the units of the parameters.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]

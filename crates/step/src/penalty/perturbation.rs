@@ -1,6 +1,7 @@
 //! θ + ε: where the second gradient is taken.
 
-use super::{Coefficient, condition, pass, scalar};
+use super::{Coefficient, condition, scalar};
+use crate::pass;
 use gnp_model::graph::{Builder, Graph, Value};
 use gnp_model::onnx::proto::AttributeProto;
 use serde::{Deserialize, Serialize};

@@ -5,12 +5,6 @@ use gnp_model::graph::{Builder, Fact, Value};
 use gnp_model::onnx::DataType;
 use serde::Serialize;
 
-/// The pass that added nodes are for.
-pub mod pass {
-    /// From the penalised gradient to the new state.
-    pub const UPDATE: &str = "update";
-}
-
 /// A number that is an input of the step model, a float scalar with a default.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Hyperparameter {
