@@ -70,28 +70,8 @@ pub fn find_ending(graph: &Graph, wanted: &Wanted) -> Result<(Ending, Vec<Choice
         None => the_output(graph, &mut choices)?,
     };
     let last = producer_of_numbers(&producers, &end);
-    let kind = match wanted.loss {
-        Some(kind) => kind,
-        None => match last.map(NodeProto::op_type) {
-            Some("Softmax" | "LogSoftmax") => {
-                choices.push(Choice::new("the loss is cross-entropy, since the graph ends in a softmax", "--loss"));
-                LossKind::CrossEntropy
-            }
-            Some("Sigmoid") => {
-                choices
-                    .push(Choice::new("the loss is binary cross-entropy, since the graph ends in a sigmoid", "--loss"));
-                LossKind::Bce
-            }
-            _ if graph
-                .facts()
-                .get(&end)
-                .is_some_and(|fact| fact.rank() == Some(0) && fact.element == DataType::Float) =>
-            {
-                choices.push(Choice::new(format!("the loss is the graph's own scalar `{end}`"), "--loss-output"));
-                return Ok((Ending::Scalar(end), choices));
-            }
-            _ => return Err(cannot_know(&end, graph.facts().get(&end))),
-        },
+    let Some(kind) = kind_of_loss(graph, wanted, &end, last, &mut choices)? else {
+        return Ok((Ending::Scalar(end), choices));
     };
     let mut loss = Loss {
         label_smoothing: wanted.label_smoothing,
@@ -102,38 +82,76 @@ pub fn find_ending(graph: &Graph, wanted: &Wanted) -> Result<(Ending, Vec<Choice
         kind,
     };
     loss.validate()?;
-    let mut value = end;
-    let mut softmax = None;
-    if let Some(node) = last
-        && is_its_end(kind, node)
-        && let Some(input) = node.input(0)
-    {
-        let what = format!(
-            "{} `{}` at the end is left out: the loss is computed from its input",
-            node.op_type(),
-            node.label()
-        );
+    let left_out = last.filter(|node| is_its_end(kind, node)).and_then(|node| Some((node, node.input(0)?)));
+    let value = left_out.map_or(end, |(_, input)| input.into());
+    if let Some((node, _)) = left_out {
+        let (operator, label) = (node.op_type(), node.label());
+        let what = format!("{operator} `{label}` at the end is left out: the loss is computed from its input");
         choices.push(Choice::new(what, "--logits"));
-        if node.op_type() != "Sigmoid" && loss.class_axis.is_none() {
-            loss.class_axis = Some(node.int("axis", -1));
-            softmax = Some(node);
+    }
+    let softmax = left_out.map(|(node, _)| node).filter(|node| node.op_type() != "Sigmoid");
+    find_class_axis(graph, &producers, &mut loss, &value, softmax, &mut choices)?;
+    Ok((Ending::Logits { value, loss }, choices))
+}
+
+/// The kind of loss that is wanted, or that the last node tells; none where the graph's end is a loss itself.
+fn kind_of_loss(
+    graph: &Graph,
+    wanted: &Wanted,
+    end: &Value,
+    last: Option<&NodeProto>,
+    choices: &mut Vec<Choice>,
+) -> Result<Option<LossKind>> {
+    if wanted.loss.is_some() {
+        return Ok(wanted.loss);
+    }
+    let fact = graph.facts().get(end);
+    match last.map(NodeProto::op_type) {
+        Some("Softmax" | "LogSoftmax") => {
+            choices.push(Choice::new("the loss is cross-entropy, since the graph ends in a softmax", "--loss"));
+            Ok(Some(LossKind::CrossEntropy))
         }
-        value = input.into();
+        Some("Sigmoid") => {
+            choices.push(Choice::new("the loss is binary cross-entropy, since the graph ends in a sigmoid", "--loss"));
+            Ok(Some(LossKind::Bce))
+        }
+        _ if fact.is_some_and(|fact| fact.rank() == Some(0) && fact.element == DataType::Float) => {
+            choices.push(Choice::new(format!("the loss is the graph's own scalar `{end}`"), "--loss-output"));
+            Ok(None)
+        }
+        _ => Err(cannot_know(end, fact)),
+    }
+}
+
+/// Gives `loss`, of `value`, the axis of its classes, where it needs one and was given none: that of the `softmax` at
+/// the end, else what the graph tells. It is counted from the front, where the number of axes is known.
+fn find_class_axis(
+    graph: &Graph,
+    producers: &HashMap<&str, &NodeProto>,
+    loss: &mut Loss,
+    value: &Value,
+    softmax: Option<&NodeProto>,
+    choices: &mut Vec<Choice>,
+) -> Result<()> {
+    let softmax = softmax.filter(|_| loss.class_axis.is_none());
+    if let Some(node) = softmax {
+        loss.class_axis = Some(node.int("axis", -1));
     }
     if loss.class_axis.is_none()
         && loss.needs_axis()
-        && let Some((axis, choice)) = class_axis::infer(graph, &producers, &value)?
+        && let Some((axis, choice)) = class_axis::infer(graph, producers, value)?
     {
         loss.class_axis = Some(axis);
         choices.push(choice);
     }
-    if let (Some(axis), Some(rank)) = (&mut loss.class_axis, graph.facts().get(&value).and_then(Fact::rank))
+    let fact = graph.facts().get(value);
+    if let (Some(axis), Some(rank)) = (&mut loss.class_axis, fact.and_then(Fact::rank))
         && *axis < 0
     {
         *axis += rank as i64;
     }
-    choices.extend(softmax.and_then(|node| class_axis::of_softmax(&loss, graph.facts().get(&value), node)));
-    Ok((Ending::Logits { value, loss }, choices))
+    choices.extend(softmax.and_then(|node| class_axis::of_softmax(loss, fact, node)));
+    Ok(())
 }
 
 fn is_its_end(kind: LossKind, node: &NodeProto) -> bool {

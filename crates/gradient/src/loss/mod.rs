@@ -177,6 +177,21 @@ impl Loss {
             ))
             .help("0.1 is common"));
         }
+        self.check_kind()?;
+        for (flag, weights) in [("--class-weights", &self.class_weights), ("--pos-weight", &self.pos_weight)] {
+            if let Some(weight) = weights.iter().find(|weight| !(weight.is_finite() && **weight >= 0.0)) {
+                return Err(Error::input(format!("{flag} has {weight}; expected finite numbers, zero or above"))
+                    .help("a weight of 2 lets a label count twice, one of 0 not at all"));
+            }
+        }
+        if !self.class_weights.is_empty() && self.class_weights.iter().all(|weight| *weight == 0.0) {
+            return Err(Error::input("all weights of classes are 0: there is nothing to train for"));
+        }
+        Ok(())
+    }
+
+    /// Whether all that is given is of use for this kind of loss.
+    fn check_kind(&self) -> Result<()> {
         let over_classes = "use it with --loss cross-entropy or soft-cross-entropy, or leave it out";
         let for_weights = match self.kind {
             LossKind::Bce => "name the weight of the labels of 1 with --pos-weight",
@@ -217,15 +232,6 @@ impl Loss {
             if is_given && !fits {
                 return Err(Error::input(format!("{what}, and the loss is {}", self.kind.name())).help(help));
             }
-        }
-        for (flag, weights) in [("--class-weights", &self.class_weights), ("--pos-weight", &self.pos_weight)] {
-            if let Some(weight) = weights.iter().find(|weight| !(weight.is_finite() && **weight >= 0.0)) {
-                return Err(Error::input(format!("{flag} has {weight}; expected finite numbers, zero or above"))
-                    .help("a weight of 2 lets a label count twice, one of 0 not at all"));
-            }
-        }
-        if !self.class_weights.is_empty() && self.class_weights.iter().all(|weight| *weight == 0.0) {
-            return Err(Error::input("all weights of classes are 0: there is nothing to train for"));
         }
         Ok(())
     }

@@ -1,30 +1,11 @@
 //! Floating constants inside the branches of an `If` become initializers of the main graph, which the branches read:
 //! they may be weights, and train like others.
 
-use super::constant::is_floating;
-use super::{Moved, Origin, constant};
+use super::constant::{self, is_floating};
+use super::origin::{Moved, Origin, Place};
 use crate::graph::Renaming;
 use crate::onnx::proto::{GraphProto, NodeProto, TensorProto};
 use foldhash::HashMap;
-
-/// A branch of an `If`, and a name inside of it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Place {
-    /// From the main graph inwards: the first output of each `If`, and the attribute that holds the branch.
-    branches: Vec<(String, String)>,
-    /// The name that the constant has there.
-    pub name: String,
-}
-
-impl Place {
-    /// The branch, in a graph as it was before it was normalised.
-    pub fn branch<'g>(&self, graph: &'g mut GraphProto) -> Option<&'g mut GraphProto> {
-        self.branches.iter().try_fold(graph, |graph, (output, branch)| {
-            let node = graph.node.iter_mut().find(|node| node.is("", "If") && node.output.first() == Some(output))?;
-            node.attribute.iter_mut().find(|attribute| attribute.name() == branch)?.g.as_deref_mut()
-        })
-    }
-}
 
 /// Moves them. A constant keeps its name where no other value of the model has it.
 pub(super) fn hoist(graph: &mut GraphProto) -> Vec<Moved> {

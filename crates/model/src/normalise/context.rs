@@ -1,9 +1,10 @@
 //! What an adapter sees and can do: what is known of values, fresh names, new nodes and constants.
 
-use super::function::Functions;
+use super::functions::Functions;
 use super::imports::Versions;
-use super::sequence::Split;
-use super::{Moved, Origin, types};
+use super::origin::{Moved, Origin};
+use super::split::Split;
+use super::types;
 use crate::graph::{Fact, Facts, Names, Renaming, for_each_use};
 use crate::onnx::DataType;
 use crate::onnx::proto::{AttributeProto, FunctionProto, GraphProto, NodeProto, TensorProto};

@@ -1,10 +1,12 @@
 //! The versions that a model is written in: which they are, and which they become.
 
-use super::OPSET;
 use crate::onnx::Model;
 use crate::onnx::proto::{FunctionProto, GraphProto, NodeProto, OperatorSetIdProto, standard_domain};
 use foldhash::HashSet;
 use gnp_base::{Error, Result};
+
+/// The version of the standard operators that models are brought to, at least.
+pub const OPSET: i64 = 18;
 
 /// The oldest operator set that is understood; the one before it broadcast in another way.
 const OLDEST: i64 = 7;

@@ -193,57 +193,68 @@ impl<'g> Walk<'g, '_> {
         let given = (0..node.input.len()).filter_map(|i| Some((i, self.states.get(node.input(i)?).cloned())));
         let states: Vec<(usize, Option<State>)> = given.collect();
         let is_constant = |(_, state): &(usize, Option<State>)| matches!(state, Some(State::Constant(_)));
-        let carries_elements = |i: usize| node.op_type() != "ConstantOfShape" && !says_how(node, i);
         if inner.is_none() && states.iter().all(is_constant) && !is_draw(node) {
-            let mut roots: Vec<Root> = Vec::new();
-            for (i, state) in &states {
-                let Some(State::Constant(own)) = state else { continue };
-                // A weight is one beside a constant too: that is how a learned state begins.
-                match role(node, *i) {
-                    Some(Role::Weight) if *i == 0 => self.note(node, own, Role::Input),
-                    Some(Role::Table) => {}
-                    Some(role) if role.is_strong() => self.note(node, own, role),
-                    _ => {}
-                }
-                if carries_elements(*i) {
-                    roots.extend(own.iter());
-                }
-            }
-            if !moves(node) {
-                for root in &mut roots {
-                    let is_variance = node.op_type() == SQRT && root.through.is_none_or(|through| through == "Add");
-                    match &mut root.through {
-                        through if is_variance => *through = Some(SQRT),
-                        through => _ = through.get_or_insert(node.op_type()),
-                    }
-                }
-            }
-            if roots.len() > 1 {
-                let mut seen = HashSet::default();
-                roots.retain(|root| seen.insert(*root));
-            }
-            if roots.len() > MOST_ROOTS {
-                let beyond = roots.split_off(MOST_ROOTS);
-                self.note(node, &beyond, Role::Operand);
-            }
-            return self.set(node, &State::Constant(roots.into()));
+            self.constant(node, &states);
+        } else {
+            self.data(node, &states, inner.as_ref());
         }
+    }
+
+    /// A node that computes a constant from constants.
+    fn constant(&mut self, node: &'g NodeProto, states: &[(usize, Option<State<'g>>)]) {
+        let carries_elements = |i: usize| node.op_type() != "ConstantOfShape" && !says_how(node, i);
+        let mut roots: Vec<Root> = Vec::new();
+        for (i, state) in states {
+            let Some(State::Constant(own)) = state else { continue };
+            // A weight is one beside a constant too: that is how a learned state begins.
+            match role(node, *i) {
+                Some(Role::Weight) if *i == 0 => self.note(node, own, Role::Input),
+                Some(Role::Table) => {}
+                Some(role) if role.is_strong() => self.note(node, own, role),
+                _ => {}
+            }
+            if carries_elements(*i) {
+                roots.extend(own.iter());
+            }
+        }
+        if !moves(node) {
+            for root in &mut roots {
+                let is_variance = node.op_type() == SQRT && root.through.is_none_or(|through| through == "Add");
+                match &mut root.through {
+                    through if is_variance => *through = Some(SQRT),
+                    through => _ = through.get_or_insert(node.op_type()),
+                }
+            }
+        }
+        if roots.len() > 1 {
+            let mut seen = HashSet::default();
+            roots.retain(|root| seen.insert(*root));
+        }
+        if roots.len() > MOST_ROOTS {
+            let beyond = roots.split_off(MOST_ROOTS);
+            self.note(node, &beyond, Role::Operand);
+        }
+        self.set(node, &State::Constant(roots.into()));
+    }
+
+    /// A node that computes data; `inner` is what comes of its bodies.
+    fn data(&mut self, node: &'g NodeProto, states: &[(usize, Option<State<'g>>)], inner: Option<&State<'g>>) {
         let is_learned = |state: &State| matches!(state, State::Data { learned: true, .. });
-        let mut learned = states.iter().filter_map(|(_, state)| state.as_ref()).chain(&inner).any(is_learned);
+        let mut learned = states.iter().filter_map(|(_, state)| state.as_ref()).chain(inner).any(is_learned);
         let strong = |i: usize| role(node, i).filter(|role| role.is_strong());
         let behind = states.iter().find_map(|(_, state)| match state {
             Some(State::Data { features, .. }) => *features,
             _ => None,
         });
-        for (i, state) in &states {
+        for (i, state) in states {
             let Some(State::Constant(roots)) = state else { continue };
             if let Some(role) = strong(*i) {
                 learned |= !roots.is_empty();
                 self.note(node, roots, role);
             }
         }
-        self.moments(node, &states);
-        for (i, state) in &states {
+        self.moments(node, states);
+        for (i, state) in states {
             let Some(State::Constant(roots)) = state else { continue };
             if strong(*i).is_some() {
                 continue;

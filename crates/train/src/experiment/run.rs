@@ -309,7 +309,7 @@ fn method(config: &Config, step: Option<&StepConfig>) -> String {
     let (Some(r), Some(alpha)) = (config.r, config.alpha) else { return "ONNX Runtime training artifacts".to_owned() };
     let penalty = Penalty { r, alpha, ..step.map(|step| step.penalty).unwrap_or_default() };
     let numbers = if penalty.is_plain() { String::new() } else { format!(" (r = {r}, α = {alpha})") };
-    let optimizer = step.map(|step| format!(", {}", step.optimizer.kind.name())).unwrap_or_default();
+    let optimizer = step.map(|step| format!(", {}", step.optimizer_name())).unwrap_or_default();
     format!("{}{numbers}{optimizer}", penalty.method())
 }
 

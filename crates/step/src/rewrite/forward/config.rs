@@ -51,6 +51,11 @@ pub struct StepConfig {
 }
 
 impl StepConfig {
+    /// What the optimizer is called: its name, or what the transformations in its place say of themselves.
+    pub fn optimizer_name(&self) -> String {
+        if self.chain.is_empty() { self.optimizer.kind.name().to_owned() } else { self.chain.join(", ") }
+    }
+
     /// What `options` ask for; what was found out of the model is left out.
     pub(super) fn asked(model: &Model, options: &StepOptions) -> Self {
         Self {

@@ -33,7 +33,8 @@ pub struct StepOptions {
     pub warmup_steps: u32,
     /// From the gradient to the parameters.
     pub optimizer: Optimizer,
-    /// Gradient transformations of one's own, in place of the optimizer's; its learning rates stay ([`Chain`]).
+    /// Gradient transformations of a program's own, in place of those that the optimizer is: of `optimizer` the learning
+    /// rate and its factors are then all that counts.
     pub chain: Option<Chain>,
     /// What axes of the inputs are to be.
     pub dims: Dims,
@@ -44,11 +45,6 @@ pub struct StepOptions {
 }
 
 impl StepOptions {
-    /// What the optimizer is called.
-    pub fn optimizer_name(&self) -> String {
-        self.chain.as_ref().map_or_else(|| self.optimizer.kind.name().to_owned(), |chain| chain.names().join(", "))
-    }
-
     pub(super) fn validate(&self) -> Result<()> {
         self.penalty.validate()?;
         self.optimizer.validate()?;
