@@ -10,7 +10,7 @@ use foldhash::{HashMap, HashMapExt as _};
 ///
 /// ```
 /// use gnp_model::graph::Index;
-/// let model = crate::onnx::read("../../models/mlp/training_model.onnx")?;
+/// let model = gnp_model::onnx::read("../../models/mlp/training_model.onnx")?;
 /// let index = Index::new(&model.graph);
 /// let loss = index.producer("logits").unwrap();
 /// assert_eq!(model.graph.node[loss].op_type(), "Gemm");

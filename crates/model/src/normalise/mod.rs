@@ -5,8 +5,8 @@
 //! begin with `gnp/normalise/`. Weights are not copied.
 //!
 //! ```no_run
-//! let mut model = crate::onnx::read("model.onnx")?;
-//! for warning in crate::normalise::normalise(&mut model)?.warnings {
+//! let mut model = gnp_model::onnx::read("model.onnx")?;
+//! for warning in gnp_model::normalise::normalise(&mut model)?.warnings {
 //!     eprintln!("{warning}");
 //! }
 //! # Ok::<(), gnp_base::Error>(())

@@ -4,9 +4,9 @@
 //! model back, payloads from the map straight to the file, and replaces an existing file atomically or not at all.
 //!
 //! ```no_run
-//! let model = crate::onnx::read("model.onnx")?;
+//! let model = gnp_model::onnx::read("model.onnx")?;
 //! println!("{} nodes", model.graph.node.len());
-//! crate::onnx::write(model, "copy.onnx", &crate::onnx::WriteOptions::default())?;
+//! gnp_model::onnx::write(model, "copy.onnx", &gnp_model::onnx::WriteOptions::default())?;
 //! # Ok::<(), gnp_base::Error>(())
 //! ```
 

@@ -29,10 +29,11 @@ use crate::onnx::Model;
 use crate::onnx::proto::tensor_shape_proto::dimension::Value as DimValue;
 use crate::onnx::proto::{ValueInfoProto, type_proto};
 use crate::shapes;
-use attempt::{Attempt, Misfit, Opening, PROBE};
+use attempt::{Attempt, Misfit, Opening};
 use dims::{Axis, Target};
 use foldhash::HashSet;
 use gnp_base::{Error, Result};
+use places::PROBE;
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -76,10 +77,10 @@ impl fmt::Display for Opened {
 ///
 /// ```
 /// use gnp_model::opening::{self, Size, Dims};
-/// let mut model = crate::onnx::read("../../models/cnn/model.onnx")?;
+/// let mut model = gnp_model::onnx::read("../../models/cnn/model.onnx")?;
 /// let dims = Dims::from([("input[0]".to_owned(), Size::Number(32))]);
 /// assert!(opening::apply(&mut model, &dims, None)?.is_empty(), "it is open already");
-/// let images = crate::graph::Fact::declared(&model.graph.input[0]).unwrap();
+/// let images = gnp_model::graph::Fact::declared(&model.graph.input[0]).unwrap();
 /// assert_eq!(images.sizes().unwrap()[0], 32);
 /// # Ok::<(), gnp_base::Error>(())
 /// ```

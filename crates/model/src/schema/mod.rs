@@ -94,7 +94,7 @@ fn kind_of(code: &str) -> Option<AttributeType> {
 /// ```
 /// use gnp_model::onnx::proto::NodeProto;
 /// let node = NodeProto { op_type: Some("Relu".into()), output: vec!["y".into()], ..Default::default() };
-/// assert_eq!(crate::schema::check(&node, 18).unwrap_err().to_string(), "node `y` (Relu): it has 0 inputs; expected 1");
+/// assert_eq!(gnp_model::schema::check(&node, 18).unwrap_err().to_string(), "node `y` (Relu): it has 0 inputs; expected 1");
 /// ```
 pub fn check(node: &NodeProto, version: i64) -> Result<()> {
     if !standard_domain(node.domain()).is_empty() {

@@ -15,9 +15,9 @@ use std::collections::{BTreeMap, BTreeSet};
 ///
 /// ```
 /// # use std::collections::BTreeMap;
-/// let mut model = crate::onnx::read("../../models/cnn/eval_model.onnx")?;
-/// crate::shapes::bind(&mut model, &BTreeMap::from([("batch".to_owned(), 32)]))?;
-/// let images = crate::graph::Fact::declared(&model.graph.input[0]).unwrap();
+/// let mut model = gnp_model::onnx::read("../../models/cnn/eval_model.onnx")?;
+/// gnp_model::shapes::bind(&mut model, &BTreeMap::from([("batch".to_owned(), 32)]))?;
+/// let images = gnp_model::graph::Fact::declared(&model.graph.input[0]).unwrap();
 /// assert_eq!(images.sizes().unwrap()[0], 32);
 /// # Ok::<(), gnp_base::Error>(())
 /// ```

@@ -43,10 +43,10 @@ use std::collections::BTreeMap;
 /// ```
 /// use gnp_model::graph::Dim;
 /// use std::collections::BTreeMap;
-/// let model = crate::onnx::read("../../models/cnn/eval_model.onnx")?;
-/// let facts = crate::shapes::analyse(&model, &BTreeMap::from([("batch".to_owned(), 32)]))?;
+/// let model = gnp_model::onnx::read("../../models/cnn/eval_model.onnx")?;
+/// let facts = gnp_model::shapes::analyse(&model, &BTreeMap::from([("batch".to_owned(), 32)]))?;
 /// assert_eq!(facts.get("logits").unwrap().sizes(), Some(vec![32, 10]));
-/// let facts = crate::shapes::analyse(&model, &BTreeMap::new())?;
+/// let facts = gnp_model::shapes::analyse(&model, &BTreeMap::new())?;
 /// assert_eq!(facts.get("logits").unwrap().shape, Some(vec![Dim::Symbol("batch".into()), Dim::Known(10)]));
 /// # Ok::<(), gnp_base::Error>(())
 /// ```

@@ -101,12 +101,12 @@ fn depth_to_space(op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Cotangents> {
 
 /// y = blocks of space laid out in channels  ⇒  x̄ = ȳ with the blocks back in space, by the same order of channels
 fn space_to_depth(op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Cotangents> {
-    let fact = g.fact(op.input(0)?).clone();
+    let fact = g.fact(op.input(0)?);
     Ok([g.node("DepthToSpace", &[dy], op.attribute.clone(), fact)].into())
 }
 
 /// y = x with the first nᵢ steps of sequence i reversed  ⇒  x̄ = ȳ with them reversed again
 fn reverse_sequence(op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Cotangents> {
-    let fact = g.fact(op.input(0)?).clone();
+    let fact = g.fact(op.input(0)?);
     Ok([g.node("ReverseSequence", &[dy, op.input(1)?], op.attribute.clone(), fact)].into())
 }

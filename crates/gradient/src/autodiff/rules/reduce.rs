@@ -98,7 +98,7 @@ fn cumulative_sum(op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Cotangents> {
         AttributeProto::int("exclusive", op.int("exclusive", 0)),
         AttributeProto::int("reverse", 1 - op.int("reverse", 0)),
     ];
-    let fact = g.fact(op.input(0)?).clone();
+    let fact = g.fact(op.input(0)?);
     Ok([g.node("CumSum", &[dy, op.input(1)?], attributes, fact)].into())
 }
 

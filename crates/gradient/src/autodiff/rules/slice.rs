@@ -228,7 +228,7 @@ fn fold(mode: &str, dy: &Value, axis: i64, size: i64, pads: [i64; 2], g: &Builde
 
 /// y = x where a triangle is, zeros elsewhere  ⇒  x̄ = ȳ there, zeros elsewhere
 fn trilu(op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Cotangents> {
-    let fact = g.fact(op.input(0)?).clone();
+    let fact = g.fact(op.input(0)?);
     let inputs: Vec<&Value> = [dy].into_iter().chain(op.optional(1)).collect();
     Ok([g.node("Trilu", &inputs, op.attribute.clone(), fact)].into())
 }
