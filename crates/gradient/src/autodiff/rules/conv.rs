@@ -271,7 +271,7 @@ impl Convolution {
         let dim = |axis: i64| g.fact(value).dim(axis).cloned().unwrap_or(Dim::Unknown);
         let element = g.fact(value).element;
         let (batch, sizes) = (g.size_of(value, 0), spatial_sizes(value, rank, g));
-        let dims: Vec<Dim> = spatial.map(|axis| dim(axis)).collect();
+        let dims: Vec<Dim> = spatial.map(dim).collect();
         let shape = g.concat_ints(&[&batch, &g.int64s(&[groups, channels]), &sizes]);
         let apart = [&[dim(0), Dim::Known(groups), Dim::Known(channels)], dims.as_slice()].concat();
         let apart = g.reshape_to(value, &shape, Fact { element, shape: Some(apart) });
