@@ -125,6 +125,8 @@ impl Names {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::graph::Fact;
+    use crate::onnx::DataType;
     use crate::testing::{body, node};
 
     #[test]
@@ -132,11 +134,14 @@ mod tests {
         let branch = body(&["i"], &[node("Add", &["b", "i"], &["t"]), node("Mul", &["t", "x"], &["z"])], &["z"]);
         let nodes = [node("Mul", &["x", "w"], &["b"]), node("Loop", &["x", ""], &["c_grad"]).with(branch)];
         let mut graph = Graph::new(body(&["x", "w"], &nodes, &["c_grad"])).unwrap();
+        graph.declare("b", Fact::with_sizes(DataType::Double, &[3]));
         let mut renaming = Renaming::new([("w", Value::from("gnp/w"))]);
         for i in 0..2 {
             graph.duplicate(i, &mut renaming, "perturbed");
         }
         assert_eq!(&*renaming.apply("c_grad"), "gnp/perturbed/c.grad");
+        assert_eq!(graph.facts().get("gnp/perturbed/b"), graph.facts().get("b"));
+        assert!(graph.facts().get("b").is_some());
         let [_, original, mul, repeat] = graph.nodes() else { panic!() };
         assert_eq!(mul.input, ["x", "gnp/w"]);
         assert_eq!(repeat.input, ["x", ""]);

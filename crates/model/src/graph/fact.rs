@@ -219,7 +219,7 @@ impl Facts {
     }
 
     /// Learns what a graph itself declares.
-    pub fn learn(&mut self, graph: &GraphProto) {
+    fn learn(&mut self, graph: &GraphProto) {
         for info in graph.value_info.iter().chain(&graph.output).chain(&graph.input) {
             if let Some(fact) = Fact::declared(info) {
                 self.insert(info.name().into(), fact);
@@ -313,7 +313,7 @@ impl Facts {
 
     /// Takes back the numbers of `values` and of all that `nodes`, in order, make of their elements: what trains is no
     /// constant.
-    pub fn vary(&mut self, nodes: &[NodeProto], values: &[Value]) {
+    pub(super) fn vary(&mut self, nodes: &[NodeProto], values: &[Value]) {
         values.iter().for_each(|value| self.forget_numbers(value));
         self.vary_in(nodes, &mut values.iter().map(|value| &**value).collect());
     }

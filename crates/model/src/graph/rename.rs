@@ -37,7 +37,22 @@ fn rename(graph: &mut GraphProto, names: &HashMap<String, String>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::graph::Fact;
+    use crate::onnx::DataType;
     use crate::testing::{body, node};
+
+    #[test]
+    fn what_is_known_goes_with_the_name() {
+        let nodes = [node("Neg", &["a"], &["b"]), node("Neg", &["b"], &["c"])];
+        let mut graph = Graph::new(body(&["a"], &nodes, &["c"])).unwrap();
+        for (name, size) in [("a", 1), ("b", 2)] {
+            graph.declare(name, Fact::with_sizes(DataType::Float, &[size]));
+        }
+        let names = [("a", "b"), ("b", "d")].map(|(from, to)| (from.to_owned(), to.to_owned()));
+        graph.rename(&names.into_iter().collect());
+        let sizes = ["a", "b", "c", "d"].map(|name| graph.facts().get(name).and_then(Fact::sizes));
+        assert_eq!(sizes, [None, Some(vec![1]), None, Some(vec![2])]);
+    }
 
     #[test]
     fn a_value_is_renamed_wherever_it_stands() {

@@ -67,3 +67,39 @@ impl Builder<'_> {
         name.into()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::graph::{Graph, Value};
+    use crate::testing::{body, node};
+
+    #[test]
+    fn what_is_appended_meanwhile_is_in_the_place_of_a_node() {
+        let branch = body(&[], &[node("Swish", &["b"], &["z"])], &["z"]);
+        let nodes =
+            [node("Swish", &["x"], &["a"]), node("Neg", &["a"], &["b"]), node("If", &["c"], &["y"]).with(branch)];
+        let replaced = |inner: bool| {
+            let mut graph = Graph::new(body(&["x", "c"], &nodes, &["y"])).unwrap();
+            let b = Builder::new(&mut graph, "test");
+            let each = |node: NodeProto| {
+                if !node.is("", "Swish") {
+                    return Ok(Some(node));
+                }
+                let x = Value::from(node.input(0).unwrap());
+                b.define(&node.output[0], b.mul(&x, b.unary("Sigmoid", &x)));
+                Ok(None)
+            };
+            if inner { b.replace_nodes_and_inner(each) } else { b.replace_nodes(each) }.unwrap();
+            Graph::new(graph.into_proto()).expect("the graph is well-formed")
+        };
+        let operators = |nodes: &[NodeProto]| nodes.iter().map(|n| n.op_type().to_owned()).collect::<Vec<_>>();
+        for (inner, in_branch) in [(false, &["Swish"][..]), (true, &["Sigmoid", "Mul"])] {
+            let graph = replaced(inner);
+            assert_eq!(operators(graph.nodes()), ["Sigmoid", "Mul", "Neg", "If"]);
+            let body = graph.nodes()[3].subgraphs().next().unwrap();
+            assert_eq!(operators(&body.node), in_branch);
+            assert_eq!(body.node.last().unwrap().output, ["z"]);
+        }
+    }
+}
