@@ -1,17 +1,14 @@
-//! The third stage: a graph with its gradient; and the last, which the step model is assembled of.
+//! The third stage: a graph with its gradient.
 
-use super::updated::Updated;
 use super::with_loss::{Labelled, WithLoss};
-use super::{StepConfig, StepOptions, StepReport};
-use crate::emit::step::{self, Parts};
+use super::{StepOptions, StepReport};
 use crate::objective::{Forward, Objective as _};
-use crate::transform::{Factors, State};
+use crate::transform::Factors;
 use crate::weights::Edit;
 use gnp_base::contract::Ranges;
 use gnp_base::{Error, Result};
-use gnp_gradient::lowering::{self, Lowered};
+use gnp_gradient::lowering::Lowered;
 use gnp_model::graph::Graph;
-use gnp_model::onnx::Model;
 
 /// A graph with L(θ) and ∇L(θ), of one trainable parameter at least. The report says what trains.
 pub(super) struct Differentiated {
@@ -20,10 +17,11 @@ pub(super) struct Differentiated {
     /// Those of the learning rate and of the weight decay, for each parameter.
     pub factors: Factors,
     pub lowered: Lowered,
-    labelled: Labelled,
-    ranges: Ranges,
-    edits: Vec<Edit>,
-    report: StepReport,
+    pub labelled: Labelled,
+    pub ranges: Ranges,
+    /// What was changed in the forward model before it was normalised.
+    pub edits: Vec<Edit>,
+    pub report: StepReport,
 }
 
 impl WithLoss {
@@ -47,47 +45,5 @@ impl WithLoss {
         let factors = options.optimizer.factors(&in_file.iter().map(String::as_str).collect::<Vec<_>>())?;
         let edits = restored.edits;
         Ok(Differentiated { graph, objective, factors, lowered, labelled, ranges, edits, report })
-    }
-}
-
-impl Differentiated {
-    /// Puts the step model, whose update has been appended, into `model`.
-    ///
-    /// # Errors
-    /// Where a name of the state is taken already.
-    pub fn assemble(self, updated: Updated, model: &mut Model, options: &StepOptions) -> Result<StepReport> {
-        let Self { mut graph, objective, lowered, labelled, ranges, edits, mut report, .. } = self;
-        lowering::expand(&mut graph)?;
-        let slots = updated.slots.into_iter().map(|slot| {
-            let fact = graph.facts().get(&slot.name).cloned();
-            fact.map(|fact| (slot, fact)).ok_or_else(|| Error::internal("a slot without a shape"))
-        });
-        let slots = slots.collect::<Result<_>>()?;
-        let parts = Parts {
-            labels: labelled.labels,
-            loss: objective.here().loss.clone(),
-            metrics: updated.metrics,
-            tally: labelled.tally,
-            logits: labelled.logits,
-            hyperparameters: updated.hyperparameters,
-            seeded: lowered.draws,
-            parameters: updated.parameters,
-            statistics: lowered.state.into_iter().map(|pair| State { name: pair.state, next: pair.next }).collect(),
-            slots,
-            step: updated.step,
-            ranges,
-        };
-        let config = StepConfig {
-            loss: labelled.loss,
-            logits: labelled.of.to_string(),
-            over_samples: lowered.over_samples,
-            edits,
-            ..StepConfig::asked(model, options)
-        };
-        step::assemble(model, graph, &parts, &config)?;
-        report.config = config;
-        report.hyperparameters = parts.hyperparameters;
-        report.finish(model);
-        Ok(report)
     }
 }
