@@ -78,3 +78,29 @@ pub fn rewrite_forward(
     }
     Ok(report)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::transform::{Chain, Momentum, Optimizer, OptimizerKind};
+    use gnp_base::contract::CONFIG_KEY;
+    use gnp_gradient::loss::{LossKind, Wanted};
+
+    fn step(optimizer: Optimizer, chain: Option<Chain>) -> Model {
+        let loss = Wanted { loss: Some(LossKind::CrossEntropy), ..Wanted::default() };
+        let options = StepOptions { loss, optimizer, chain, ..StepOptions::default() };
+        make_step(onnx::read("../../models/mlp/model.onnx").unwrap(), &options).unwrap().0
+    }
+
+    #[test]
+    fn an_optimizer_is_settings_for_a_chain() {
+        let named = Optimizer { kind: OptimizerKind::Nesterov, ..Optimizer::default() };
+        let by_name = step(named, None);
+        let chain = Chain::default().then(Momentum { momentum: 0.9, nesterov: true });
+        let by_chain = step(Optimizer::default(), Some(chain));
+        assert_eq!(by_name.graph, by_chain.graph);
+        assert!(!by_name.metadata(CONFIG_KEY).unwrap().contains("chain"));
+        assert_eq!(StepConfig::of(&by_name).unwrap().optimizer_name(), "nesterov");
+        assert_eq!(StepConfig::of(&by_chain).unwrap().optimizer_name(), "Momentum { momentum: 0.9, nesterov: true }");
+    }
+}
