@@ -55,8 +55,7 @@ impl Classes<'_> {
         let (first, last) = (b.int64(0), self.last(b));
         let place = b.binary("Min", b.binary("Max", &labels, &first), &last);
         let is_class = b.compare("Equal", &labels, &place);
-        let (one, none) = (b.number(1.0, logits), b.number(f64::NAN, logits));
-        let mut counts = b.select(&is_class, &one, &none);
+        let mut counts = b.select(&is_class, b.number(1.0, logits), b.number(f64::NAN, logits));
         if let Some(ignored) = loss.ignore_index {
             let (ignored, zero) = (b.int64(ignored), b.number(0.0, logits));
             counts = b.select(b.compare("Equal", &labels, &ignored), &zero, &counts);
@@ -73,8 +72,7 @@ impl Classes<'_> {
             let everywhere = self.weighted(b, self.log_probabilities);
             let everywhere = b.mul(b.reduce("ReduceSum", &everywhere, &[self.axis], true), &counts);
             let share = self.share_of_each(b, epsilon);
-            let (kept, spread) = (b.scale(&sums, 1.0 - epsilon), b.mul(&everywhere, &share));
-            sums = b.add(&kept, &spread);
+            sums = b.add(b.scale(&sums, 1.0 - epsilon), b.mul(&everywhere, &share));
         }
         let value = b.neg(b.div_or_zero(b.reduce_all("ReduceSum", &sums), &total));
 
@@ -144,8 +142,7 @@ impl Classes<'_> {
         if let Some(count) = self.known_count(b) {
             return b.number(epsilon / count as f64, self.logits);
         }
-        let (epsilon, count) = (b.number(epsilon, self.logits), b.count(self.logits, Some(&[self.axis])));
-        b.div(&epsilon, &count)
+        b.div(b.number(epsilon, self.logits), b.count(self.logits, Some(&[self.axis])))
     }
 
     /// `x`, each class times its weight.

@@ -85,8 +85,7 @@ impl Lowering<'_> {
         let before = before.map_or(running, |pair| &pair.next).clone();
         let b = self.b;
         let batch = b.reshape_like(batch, running);
-        let (old, new) = (b.scale(&before, momentum), b.scale(&batch, 1.0 - momentum));
-        Ok(b.add(&old, &new))
+        Ok(b.add(b.scale(&before, momentum), b.scale(&batch, 1.0 - momentum)))
     }
 
     /// The form that infers.

@@ -82,8 +82,7 @@ fn sigmoid(op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Cotangents> {
 fn hard_sigmoid(op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Cotangents> {
     let y = op.output(0)?;
     let (zero, one) = (g.number(0.0, y), g.number(1.0, y));
-    let (above, below) = (g.compare("Greater", y, &zero), g.compare("Less", y, &one));
-    let inside = g.compare("And", &above, &below);
+    let inside = g.compare("And", g.compare("Greater", y, &zero), g.compare("Less", y, &one));
     Ok([g.mul(dy, g.scale(g.mask(&inside, y), op.float("alpha", 0.2).into()))].into())
 }
 

@@ -284,8 +284,7 @@ impl Convolution {
             other if rest == 1 => other,
             _ => Dim::Unknown,
         };
-        let (first_size, left) = (g.int64s(&[first]), g.int64s(&[-1]));
-        let shape = g.concat_ints(&[&first_size, &left, &sizes]);
+        let shape = g.concat_ints(&[&g.int64s(&[first]), &g.int64s(&[-1]), &sizes]);
         let together = [&[Dim::Known(first), behind], dims.as_slice()].concat();
         g.reshape_to(&turned, &shape, Fact { element, shape: Some(together) })
     }

@@ -16,15 +16,9 @@ pub(super) const RULES: &[Entry] = &[("", "MatMul", Rule::Vjp(matmul)), ("", "Ge
 fn matmul(op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Cotangents> {
     let (a, b) = (op.input(0)?, op.input(1)?);
     match (g.fact(a).rank(), g.fact(b).rank()) {
-        (_, Some(1)) => {
-            let (column, dy) = (g.unsqueeze(b, &[-1]), g.unsqueeze(dy, &[-1]));
-            shared(a, &column, &dy, b, g)
-        }
+        (_, Some(1)) => shared(a, &g.unsqueeze(b, &[-1]), &g.unsqueeze(dy, &[-1]), b, g),
         (_, Some(2)) => shared(a, b, dy, b, g),
-        (Some(1), Some(_)) => {
-            let (row, dy) = (g.unsqueeze(a, &[0]), g.unsqueeze(dy, &[-2]));
-            batched(&row, b, &dy, [a, b], g)
-        }
+        (Some(1), Some(_)) => batched(&g.unsqueeze(a, &[0]), b, &g.unsqueeze(dy, &[-2]), [a, b], g),
         (Some(_), Some(_)) => batched(a, b, dy, [a, b], g),
         _ => {
             let [rows, columns, dy] = as_matrices(a, b, dy, g);

@@ -61,8 +61,7 @@ fn batch_by_itself(op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Cotangents> {
     let scaled = g.neg(g.div(&a, g.count(centred, Some(&axes))));
     let c = g.mul(&scaled, &sum);
     let b = g.mul(g.mul(&scaled, &dscale), s);
-    let (direct, by_variance) = (g.mul(dy, &a), g.mul(centred, &b));
-    let dx = g.add(g.add(&direct, &by_variance), &c);
+    let dx = g.add(g.add(g.mul(dy, &a), g.mul(centred, &b)), &c);
     Ok([g.reshape_like(&dx, x), g.reshape_like(&dscale, scale), g.reshape_like(&sum, bias)].into())
 }
 

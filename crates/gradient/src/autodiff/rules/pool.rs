@@ -150,8 +150,7 @@ fn stretch(x: &Value, factors: &[i64], repeat: bool, g: &Builder<'_>) -> Value {
     };
     let shape = dims.map(|dims| dims.iter().zip(&times).map(longer).collect());
     let fact = Fact { element: g.fact(x).element, shape };
-    let (sizes, times) = (g.shape_of(x), g.int64s(&times));
-    g.reshape_to(&filled, g.mul(&sizes, &times), fact)
+    g.reshape_to(&filled, g.mul(g.shape_of(x), g.int64s(&times)), fact)
 }
 
 /// y = the greatest element of each plane  ⇒  x̄ = ȳ there. Among equals the first has it all, as in PyTorch.
@@ -175,10 +174,7 @@ fn global_average_pool(op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Cotangent
     let x = op.input(0)?;
     let count = match g.fact(x).rank() {
         Some(rank) => g.count(x, Some(&(2..rank as i64).collect::<Vec<_>>())),
-        None => {
-            let (all, planes) = (g.count(x, None), g.count(dy, None));
-            g.div(&all, &planes)
-        }
+        None => g.div(g.count(x, None), g.count(dy, None)),
     };
     Ok([g.expand_like(g.div(dy, &count), x)].into())
 }
@@ -187,8 +183,7 @@ fn global_average_pool(op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Cotangent
 fn global_lp_pool(op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Cotangents> {
     let (x, y) = (op.input(0)?, op.output(0)?);
     let p = op.int("p", 2);
-    let (inner, outer) = (signed_power(x, p - 1, g), over_power(dy, y, p, g));
-    Ok([g.mul(&inner, &outer)].into())
+    Ok([g.mul(signed_power(x, p - 1, g), over_power(dy, y, p, g))].into())
 }
 
 /// ȳ y¹⁻ᵖ for y ≥ 0, and ȳ where y is 0.

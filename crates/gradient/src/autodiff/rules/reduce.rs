@@ -38,8 +38,8 @@ fn mean(op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Cotangents> {
 /// PyTorch's `amax`.
 fn extremum(op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Cotangents> {
     let (over, x) = (Over::of(op, g)?, op.input(0)?);
-    let (dy, y) = (over.restore(dy, g), over.restore(op.output(0)?, g));
-    let mask = g.mask(g.compare("Equal", x, &y), x);
+    let dy = over.restore(dy, g);
+    let mask = g.mask(g.compare("Equal", x, over.restore(op.output(0)?, g)), x);
     Ok([g.mul(&mask, g.div(&dy, over.reduce("ReduceSum", &mask, g)))].into())
 }
 
@@ -55,8 +55,7 @@ fn product(op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Cotangents> {
     let zeros = over.reduce("ReduceSum", &zero, g);
     let where_zeros = |n: &Value| g.mul(&dy, g.mask(g.compare("Equal", &zeros, n), x));
     let (dy_none, dy_one) = (where_zeros(&none), where_zeros(&one));
-    let (nonzero, zero) = (g.div(&dy_none, &others), g.mul(&dy_one, &zero));
-    Ok([g.add(&nonzero, &zero)].into())
+    Ok([g.add(g.div(&dy_none, &others), g.mul(&dy_one, &zero))].into())
 }
 
 /// y = Σ |x|  ⇒  x̄ = ȳ · sign x; 0 at x = 0
