@@ -29,7 +29,7 @@ pub use ::gnp_train as train;
 pub use gnp_base::{Error, ErrorKind, Result, choice, contract, error, escaped, files, limits, named};
 pub use gnp_data as data;
 pub use gnp_engine as engine;
-pub use gnp_gradient::{autodiff, loss, lowering};
+pub use gnp_gradient::{autodiff, loss, lowering, whole};
 pub use gnp_model::{graph, normalise, onnx, opening, schema, shapes};
 pub use gnp_report as report;
 pub use gnp_step::{emit, objective, penalty, rewrite, transform, weights};

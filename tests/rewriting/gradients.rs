@@ -15,7 +15,7 @@
 use crate::support::python;
 use gnp::autodiff::{Rule, gradient, registered};
 use gnp::graph::{Builder, Graph, Value};
-use gnp::lowering::{self, BatchNorm, Choices, Dropout, Random, expand, lower};
+use gnp::lowering::{BatchNorm, Dropout, Random, Settings, expand, lower};
 use gnp::normalise::normalise;
 use gnp::onnx::proto::ValueInfoProto;
 use gnp::onnx::{self, WriteOptions};
@@ -48,12 +48,12 @@ struct Case {
 
 impl Case {
     /// What the model does as it is. Masks are the engine's, drawn with the node's own seed, as in the model itself.
-    fn choices(&self) -> Choices {
+    fn choices(&self) -> Settings {
         let random = Random::Engine;
         if self.training {
-            Choices { batch_norm: BatchNorm::Train, dropout: Dropout::Keep, random, ..Choices::default() }
+            Settings { batch_norm: BatchNorm::Train, dropout: Dropout::Keep, random, ..Settings::default() }
         } else {
-            Choices { batch_norm: BatchNorm::Frozen, dropout: Dropout::Off, random, ..Choices::default() }
+            Settings { batch_norm: BatchNorm::Frozen, dropout: Dropout::Off, random, ..Settings::default() }
         }
     }
 }
@@ -87,11 +87,11 @@ fn exceptions(path: &Path) -> BTreeMap<String, String> {
 fn differentiate(folder: &Path, case: &Case, kind: &str) -> gnp::Result<()> {
     let mut model = onnx::read(folder.join(format!("{}.{kind}.onnx", case.case)))?;
     normalise(&mut model)?;
-    let mut facts = analyse(&model, &BTreeMap::new())?;
-    let mut graph = Graph::new(std::mem::take(&mut model.graph))?;
-    lower(&mut graph, &mut facts, &case.choices(), &Default::default())?;
+    let facts = analyse(&model, &BTreeMap::new())?;
+    let mut graph = Graph::knowing(std::mem::take(&mut model.graph), facts)?;
+    lower(&mut graph, &case.choices(), &Default::default())?;
     let wrt: Vec<Value> = case.wrt.iter().map(|name| name.as_str().into()).collect();
-    let gradients = gradient(&mut graph, &mut facts, &"check/loss".into(), &wrt, "gradient")?;
+    let gradients = gradient(&mut graph, &"check/loss".into(), &wrt, "gradient")?;
     for (input, gradient) in wrt.iter().zip(gradients) {
         if let Some(gradient) = gradient {
             let name = format!("gradient:{input}");
@@ -99,7 +99,7 @@ fn differentiate(folder: &Path, case: &Case, kind: &str) -> gnp::Result<()> {
             graph.insert_output(0, ValueInfoProto { name: Some(name), ..Default::default() });
         }
     }
-    expand(&mut graph, &mut facts)?;
+    expand(&mut graph)?;
     graph.remove_unused();
     model.graph = graph.into_proto();
     let path = folder.join(format!("{}.{kind}.gradient.onnx", case.case));
@@ -233,7 +233,7 @@ fn every_rule_agrees_with_finite_differences() {
     for (domain, operator, rule) in registered() {
         let name = if domain.is_empty() { operator.to_owned() } else { format!("{domain}.{operator}") };
         // What is lowered to operators of its own is checked as what it was.
-        if domain != lowering::DOMAIN && !promised.contains(&name) && !matches!(rule, Rule::Zero) {
+        if domain != gnp::whole::DOMAIN && !promised.contains(&name) && !matches!(rule, Rule::Zero) {
             writeln!(failed, "{name}: has a rule, and is not checked: list it in operators.txt").unwrap();
         }
     }

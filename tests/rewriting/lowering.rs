@@ -3,7 +3,7 @@
 use crate::support::python;
 use gnp::contract::{SEED, STEP};
 use gnp::graph::{Builder, Graph, scalar_info};
-use gnp::lowering::{BatchNorm, Choices, Dropout, Random, expand, lower};
+use gnp::lowering::{BatchNorm, Dropout, Random, Settings, expand, lower};
 use gnp::normalise::normalise;
 use gnp::onnx::proto::ValueInfoProto;
 use gnp::onnx::{self, DataType, WriteOptions};
@@ -18,17 +18,17 @@ use std::process::Command;
 fn lower_case(case: &Path) -> gnp::Result<()> {
     let words = fs::read_to_string(case.join("choices")).unwrap();
     let chosen = |word: &str| words.split_whitespace().any(|w| w == word);
-    let choices = Choices {
+    let choices = Settings {
         batch_norm: if chosen("frozen") { BatchNorm::Frozen } else { BatchNorm::Train },
         dropout: if chosen("off") { Dropout::Off } else { Dropout::Keep },
         random: if chosen("engine") { Random::Engine } else { Random::Counter },
-        ..Choices::default()
+        ..Settings::default()
     };
     let mut model = onnx::read(case.join("before.onnx"))?;
     normalise(&mut model)?;
-    let mut facts = analyse(&model, &BTreeMap::new())?;
-    let mut graph = Graph::new(std::mem::take(&mut model.graph))?;
-    let lowered = lower(&mut graph, &mut facts, &choices, &Default::default())?;
+    let facts = analyse(&model, &BTreeMap::new())?;
+    let mut graph = Graph::knowing(std::mem::take(&mut model.graph), facts)?;
+    let lowered = lower(&mut graph, &choices, &Default::default())?;
     for name in [SEED, STEP].into_iter().filter(|_| lowered.draws) {
         graph.insert_input(0, scalar_info(name, DataType::Int64))?;
     }
@@ -37,7 +37,7 @@ fn lower_case(case: &Path) -> gnp::Result<()> {
         Builder::new(&mut graph, "output").alias(&pair.next, &name)?;
         graph.insert_output(0, ValueInfoProto { name: Some(name), ..Default::default() });
     }
-    expand(&mut graph, &mut facts)?;
+    expand(&mut graph)?;
     graph.remove_unused();
     model.graph = graph.into_proto();
     onnx::write(model, case.join("after.onnx"), &WriteOptions::default()).map(|_| ())

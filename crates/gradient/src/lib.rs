@@ -3,3 +3,4 @@
 pub mod autodiff;
 pub mod loss;
 pub mod lowering;
+pub mod whole;

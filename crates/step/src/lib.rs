@@ -2,6 +2,7 @@
 
 pub mod emit;
 pub mod objective;
+pub mod pass;
 pub mod penalty;
 pub mod rewrite;
 pub mod transform;

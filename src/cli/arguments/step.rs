@@ -249,7 +249,7 @@ impl StepArguments {
                 freeze: self.freeze.clone(),
             },
             sharing: Sharing { tie: self.tie.clone(), untie: self.untie.clone() },
-            lowering: lowering::Choices {
+            lowering: lowering::Settings {
                 batch_norm: self.batch_norm.unwrap_or_default(),
                 dropout: self.dropout.unwrap_or_default(),
                 random: self.random.unwrap_or_default(),
@@ -258,6 +258,7 @@ impl StepArguments {
             penalty,
             warmup: self.gr_warmup.unwrap_or_default(),
             warmup_steps: self.gr_warmup_steps.unwrap_or(0),
+            chain: None,
             optimizer: Optimizer {
                 kind: self.optimizer.unwrap_or_default(),
                 learning_rate,

@@ -6,8 +6,8 @@ pub use weights::weights;
 
 use crate::escaped;
 use crate::named::Named;
-use crate::rewrite::StepReport;
-use crate::transform::{Optimizer, Scale};
+use crate::rewrite::{StepConfig, StepReport};
+use crate::transform::Scale;
 use indicatif::HumanCount;
 use std::fmt::Write as _;
 
@@ -57,7 +57,7 @@ fn choices(report: &StepReport) -> [(&'static str, String); 6] {
     [
         ("loss", loss),
         ("penalty", penalty),
-        ("optimizer", optimizer(&config.optimizer)),
+        ("optimizer", optimizer(config)),
         ("trains", trains(report)),
         ("batch", report.batch.join("; ")),
         ("may be fed", numbers.join(", ")),
@@ -77,12 +77,12 @@ fn share(part: usize, all: usize) -> String {
 }
 
 /// Its name, and the factors of some parameters.
-fn optimizer(optimizer: &Optimizer) -> String {
+fn optimizer(config: &StepConfig) -> String {
+    let optimizer = &config.optimizer;
     let of = |what: &str, scales: &[Scale]| {
         scales.iter().map(|scale| format!("; {what} of {} times {}", scale.glob, scale.factor)).collect::<String>()
     };
-    let name = value_name(optimizer.kind);
-    name + &of("learning rate", &optimizer.lr_scale) + &of("decay", &optimizer.decay_scale)
+    config.optimizer_name() + &of("learning rate", &optimizer.lr_scale) + &of("decay", &optimizer.decay_scale)
 }
 
 fn count(number: usize, what: &str) -> String {

@@ -28,10 +28,7 @@ pub(super) fn write_out(model: &mut Model) {
 
 fn write_out_in(graph: &mut GraphProto, opset: i64, names: &mut Names) {
     for mut node in take(&mut graph.node) {
-        for attribute in &mut node.attribute {
-            let bodies = attribute.g.as_deref_mut().into_iter().chain(&mut attribute.graphs);
-            bodies.for_each(|body| write_out_in(body, opset, names));
-        }
+        node.subgraphs_mut().for_each(|body| write_out_in(body, opset, names));
         if node.is("", "LogSoftmax") {
             shifted(node, graph, opset, names);
         } else {
@@ -77,7 +74,7 @@ fn shifted(node: NodeProto, graph: &mut GraphProto, opset: i64, names: &mut Name
 mod tests {
     use super::super::plans::Plans;
     use super::*;
-    use gnp_model::graph::{Fact, for_each_subgraph};
+    use gnp_model::graph::Fact;
     use gnp_model::onnx::DataType;
     use gnp_model::onnx::proto::{ModelProto, OperatorSetIdProto};
     use gnp_model::testing::{body, node};
@@ -149,9 +146,9 @@ mod tests {
             let mut model = model(graph, 18);
             assert_eq!(computed(&model), expected);
             write_out(&mut model);
-            for_each_subgraph(&model.graph.node[2], &mut |body| {
+            for body in model.graph.node[2].subgraphs() {
                 assert_eq!(operators(body), ["ReduceMax", "Sub", "Exp", "ReduceSum", "Log", "Sub"]);
-            });
+            }
         }
     }
 

@@ -90,10 +90,7 @@ impl Plans {
 fn name_apart(nodes: &mut [NodeProto]) {
     for node in nodes {
         node.name = Some(format!("node {}", node.label()));
-        for attribute in &mut node.attribute {
-            let bodies = attribute.g.as_deref_mut().into_iter().chain(&mut attribute.graphs);
-            bodies.for_each(|body| name_apart(&mut body.node));
-        }
+        node.subgraphs_mut().for_each(|body| name_apart(&mut body.node));
     }
 }
 

@@ -39,10 +39,7 @@ fn fold(graph: &mut GraphProto, facts: &Facts) {
     let mut constants: HashMap<String, TensorProto> = HashMap::default();
     let returned: foldhash::HashSet<String> = graph.output.iter().map(|o| o.name().to_owned()).collect();
     graph.node.retain_mut(|node| {
-        for attribute in &mut node.attribute {
-            let bodies = attribute.g.as_deref_mut().into_iter().chain(&mut attribute.graphs);
-            bodies.for_each(|body| fold(body, facts));
-        }
+        node.subgraphs_mut().for_each(|body| fold(body, facts));
         match &node.output[..] {
             [output] if !returned.contains(output) => match constant(output, facts) {
                 Some(tensor) => {

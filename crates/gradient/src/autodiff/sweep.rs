@@ -2,42 +2,36 @@
 
 use super::op::{Cotangents, Op};
 use super::rules::{Rule, rule, why_no_rule};
-use crate::lowering::{DOMAIN, STRAIGHT_THROUGH, is_step};
+use crate::whole::{DOMAIN, STRAIGHT_THROUGH, is_step};
 use foldhash::{HashMap, HashSet};
 use gnp_base::{Error, Result};
-use gnp_model::graph::{Facts, Graph, TypedBuilder, Value, for_each_use};
+use gnp_model::graph::{Builder, Facts, Graph, Value, for_each_use};
 use gnp_model::onnx::DataType;
 use gnp_model::onnx::proto::NodeProto;
 
 /// Appends to `graph`, in `pass`, the gradient of the scalar `loss` with respect to each of `wrt`: ∂loss/∂wrtᵢ in the
-/// shape and element type of wrtᵢ; none where the loss does not depend on it. `facts` are used and added to.
+/// shape and element type of wrtᵢ; none where the loss does not depend on it. What the graph
+/// knows of its values is used and added to.
 ///
 /// # Errors
 /// Where an operator on the way has no rule, naming all of them; where a rule does not cover what a node does.
 ///
 /// ```
 /// use gnp_gradient::autodiff::gradient;
-/// use gnp_model::graph::{scalar_info, Facts, Graph, TypedBuilder};
+/// use gnp_model::graph::{Builder, Graph, Value, scalar_info};
 /// use gnp_model::onnx::DataType;
 /// use gnp_model::onnx::proto::GraphProto;
 /// let input = vec![scalar_info("x", DataType::Float)];
 /// let mut graph = Graph::new(GraphProto { input, ..Default::default() })?;
-/// let mut facts = Facts::declared(graph.proto());
-/// let x = "x".into();
-/// let y = TypedBuilder::new(&mut graph, &mut facts, "loss").mul(&x, &x);
-/// let dx = gradient(&mut graph, &mut facts, &y, &[x], "gradient")?;
+/// let x = Value::from("x");
+/// let y = Builder::new(&mut graph, "loss").mul(&x, &x);
+/// let dx = gradient(&mut graph, &y, &[x], "gradient")?;
 /// assert!(dx[0].is_some());
 /// # Ok::<(), gnp_base::Error>(())
 /// ```
-pub fn gradient(
-    graph: &mut Graph,
-    facts: &mut Facts,
-    loss: &Value,
-    wrt: &[Value],
-    pass: &'static str,
-) -> Result<Vec<Option<Value>>> {
-    let seed = TypedBuilder::new(graph, facts, pass).number(1.0, loss);
-    pull_back(graph, facts, &[(loss.clone(), seed)], wrt, pass)
+pub fn gradient(graph: &mut Graph, loss: &Value, wrt: &[Value], pass: &'static str) -> Result<Vec<Option<Value>>> {
+    let seed = Builder::new(graph, pass).number(1.0, loss);
+    pull_back(graph, &[(loss.clone(), seed)], wrt, pass)
 }
 
 /// Appends to `graph`, in `pass`, the vector-Jacobian product of some values with respect to each of `wrt`: Σₖ
@@ -48,25 +42,24 @@ pub fn gradient(
 /// As for [`gradient`], whose cotangents are one: that of the loss.
 pub fn pull_back(
     graph: &mut Graph,
-    facts: &mut Facts,
     cotangents: &[(Value, Value)],
     wrt: &[Value],
     pass: &'static str,
 ) -> Result<Vec<Option<Value>>> {
-    let way = Way::find(graph, facts, cotangents.iter().map(|(y, _)| y), wrt);
+    let way = Way::find(graph, cotangents.iter().map(|(y, _)| y), wrt);
     way.check(graph)?;
     let seeds = cotangents;
     let mut cotangents: HashMap<Value, Vec<Value>> = HashMap::default();
     for (y, dy) in seeds {
         cotangents.entry(y.clone()).or_default().push(dy.clone());
     }
-    let mut b = TypedBuilder::new(graph, facts, pass);
+    let b = Builder::new(graph, pass);
     for &index in way.nodes.iter().rev() {
         let node = b.graph().nodes()[index].clone();
         b.set_scope(node.label());
-        let outputs: Vec<_> = node.output.iter().map(|o| add_up(&mut b, cotangents.get_mut(o.as_str()))).collect();
+        let outputs: Vec<_> = node.output.iter().map(|o| add_up(&b, cotangents.get_mut(o.as_str()))).collect();
         let op = Op::new(node, |value| way.active.contains(value));
-        let cotangents_of_inputs = apply(&op, &outputs, &mut b)?;
+        let cotangents_of_inputs = apply(&op, &outputs, &b)?;
         nothing_is_dropped(&op, &outputs, &cotangents_of_inputs)?;
         b.graph().afford(0).map_err(|error| error.at_node(op.label(), &op.operator()))?;
         for (position, cotangent) in cotangents_of_inputs.into_iter() {
@@ -77,10 +70,10 @@ pub fn pull_back(
             }
         }
     }
-    Ok(wrt.iter().map(|value| add_up(&mut b, cotangents.get_mut(value))).collect())
+    Ok(wrt.iter().map(|value| add_up(&b, cotangents.get_mut(value))).collect())
 }
 
-fn apply(op: &Op, outputs: &[Option<Value>], b: &mut TypedBuilder<'_>) -> Result<Cotangents> {
+fn apply(op: &Op, outputs: &[Option<Value>], b: &Builder<'_>) -> Result<Cotangents> {
     let at_node = |e: Error| e.at_node(op.label(), &op.operator());
     match rule(op.domain(), op.op_type()) {
         Some(Rule::Vjp(vjp)) => match outputs.first() {
@@ -119,15 +112,15 @@ fn nothing_is_dropped(op: &Op, outputs: &[Option<Value>], found: &Cotangents) ->
 }
 
 /// Whether an input has no cotangent by definition: it gives its element type and nothing of its elements; or it is one
-/// that [`crate::lowering`] gave an operator of its own, whose other inputs have the whole gradient.
+/// that has an operator of [`crate::whole`], whose other inputs have the whole gradient.
 fn has_none(op: &Op, input: usize) -> bool {
     op.is("", "CastLike") && input == 1 || op.domain() == DOMAIN
 }
 
 /// The nodes at which a gradient ends that would go on to one of `wrt`: the loss depends on their results, and these
 /// change in steps, so that their derivative is zero.
-pub fn ends<'g>(graph: &'g Graph, facts: &Facts, loss: &Value, wrt: &[Value]) -> Vec<&'g NodeProto> {
-    let way = Way::find(graph, facts, [loss].into_iter(), wrt);
+pub fn ends<'g>(graph: &'g Graph, loss: &Value, wrt: &[Value]) -> Vec<&'g NodeProto> {
+    let way = Way::find(graph, [loss].into_iter(), wrt);
     let mut needed: HashSet<&str> = [&**loss].into_iter().collect();
     let mut ends = Vec::new();
     for node in graph.nodes().iter().rev() {
@@ -147,12 +140,11 @@ pub fn ends<'g>(graph: &'g Graph, facts: &Facts, loss: &Value, wrt: &[Value]) ->
 }
 
 /// The sum of the cotangents that have come together; it then stands for them.
-fn add_up(b: &mut TypedBuilder<'_>, parts: Option<&mut Vec<Value>>) -> Option<Value> {
+fn add_up(b: &Builder<'_>, parts: Option<&mut Vec<Value>>) -> Option<Value> {
     let parts = parts?;
     while parts.len() > 1 {
         let (y, x) = (parts.pop()?, parts.pop()?);
-        let fact = b.fact(&x).clone();
-        parts.push(b.node("Add", &[&x, &y], vec![], fact));
+        parts.push(b.node("Add", &[&x, &y], vec![], b.fact(&x)));
     }
     parts.first().cloned()
 }
@@ -166,14 +158,14 @@ struct Way {
 }
 
 impl Way {
-    fn find<'v>(graph: &'v Graph, facts: &Facts, of: impl Iterator<Item = &'v Value>, wrt: &[Value]) -> Self {
+    fn find<'v>(graph: &'v Graph, of: impl Iterator<Item = &'v Value>, wrt: &[Value]) -> Self {
         let mut active: HashSet<Value> = wrt.iter().cloned().collect();
         let mut reached = Vec::new();
         for (index, node) in graph.nodes().iter().enumerate() {
             let mut depends = false;
             for_each_use(node, &mut |name| depends |= active.contains(name));
             if depends && !matches!(rule(node.domain(), node.op_type()), Some(Rule::Zero)) {
-                let outputs = node.output.iter().filter(|o| !o.is_empty() && may_vary(facts, o));
+                let outputs = node.output.iter().filter(|o| !o.is_empty() && may_vary(graph.facts(), o));
                 let before = active.len();
                 active.extend(outputs.map(|o| Value::from(o.as_str())));
                 if active.len() > before {
@@ -232,22 +224,21 @@ fn is_floating(element: DataType) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use gnp_model::graph::{Fact, for_each_subgraph};
+    use gnp_model::graph::Fact;
     use gnp_model::onnx::proto::GraphProto;
     use gnp_model::testing::{TestNode, body, node};
 
     /// The gradient of `loss` with respect to `wrt`; every value is a float but `i`, which is a whole number.
     fn differentiate(nodes: &[TestNode], wrt: &[&str]) -> (Graph, Result<Vec<Option<Value>>>) {
         let mut graph = Graph::new(body(&["x", "w", "i", "c"], nodes, &["loss"])).unwrap();
-        let mut facts = Facts::default();
-        facts.insert("i".into(), Fact::with_sizes(DataType::Int64, &[]));
-        let made = graph.nodes().iter().flat_map(|n| &n.output).map(String::as_str);
-        for name in ["x", "w"].into_iter().chain(made) {
+        graph.declare("i", Fact::with_sizes(DataType::Int64, &[]));
+        let made: Vec<String> = graph.nodes().iter().flat_map(|n| n.output.clone()).collect();
+        for name in ["x", "w"].into_iter().chain(made.iter().map(String::as_str)) {
             let element = if name.starts_with("int") { DataType::Int64 } else { DataType::Float };
-            facts.insert(name.into(), Fact::with_sizes(element, &[]));
+            graph.declare(name, Fact::with_sizes(element, &[]));
         }
         let wrt: Vec<Value> = wrt.iter().map(|&name| name.into()).collect();
-        let gradients = gradient(&mut graph, &mut facts, &"loss".into(), &wrt, "gradient");
+        let gradients = gradient(&mut graph, &"loss".into(), &wrt, "gradient");
         (graph, gradients)
     }
 
@@ -313,7 +304,7 @@ mod tests {
             node("Mul", &["rounded", "of the data"], &["loss"]),
         ];
         let graph = Graph::new(body(&["x", "w"], &nodes, &["loss"])).unwrap();
-        let found = ends(&graph, &Facts::default(), &"loss".into(), &["w".into()]);
+        let found = ends(&graph, &"loss".into(), &["w".into()]);
         assert_eq!(found.iter().map(|node| node.label()).collect::<Vec<_>>(), ["rounded"]);
     }
 
@@ -337,18 +328,16 @@ mod tests {
         }
         let mut graph =
             Graph::new(GraphProto { node: vec![choice], ..body(&["x", "w", "c"], &[], &["loss"]) }).unwrap();
-        let mut facts = Facts::default();
         for name in ["x", "w", "a", "b", "loss"] {
-            facts.insert(name.into(), Fact::with_sizes(DataType::Float, &[]));
+            graph.declare(name, Fact::with_sizes(DataType::Float, &[]));
         }
         let wrt = ["x".into(), "w".into()];
-        let gradients = gradient(&mut graph, &mut facts, &"loss".into(), &wrt, "gradient").unwrap();
+        let gradients = gradient(&mut graph, &"loss".into(), &wrt, "gradient").unwrap();
         let backward = graph.added_nodes().next().unwrap();
         assert_eq!(backward.op_type(), "If");
         let outputs: Vec<_> = backward.output.iter().map(|o| Some(Value::from(o.as_str()))).collect();
         assert_eq!(outputs, gradients);
-        let mut bodies = Vec::new();
-        for_each_subgraph(backward, &mut |body| bodies.push(body));
+        let bodies: Vec<_> = backward.subgraphs().collect();
         let operators = |body: &GraphProto| body.node.iter().map(|n| n.op_type().to_owned()).collect::<Vec<_>>();
         // The forward product is not needed for its own gradient, the exponential is.
         assert_eq!(operators(bodies[0]), ["Mul", "Mul", "Identity", "Identity"]);

@@ -29,10 +29,10 @@ const FARTHEST: usize = 500;
 /// Where several are possible.
 pub(super) fn infer(
     graph: &Graph,
-    facts: &Facts,
     producers: &HashMap<&str, &NodeProto>,
     logits: &Value,
 ) -> Result<Option<(i64, Choice)>> {
+    let facts = graph.facts();
     let Some(fact) = facts.get(logits).filter(|fact| fact.rank().is_some_and(|rank| rank > 2)) else { return Ok(None) };
     let shape = fact.shape.as_deref().unwrap_or_default();
     let choose = |axis: usize, why: &str| {
@@ -42,7 +42,7 @@ pub(super) fn infer(
     if let Some(axis) = (0..shape.len()).find(|&axis| is_named(&shape[axis])) {
         return choose(axis, ", as the name says");
     }
-    let inputs = Inputs::of(graph, facts);
+    let inputs = Inputs::of(graph);
     let axes: Vec<usize> = (1..shape.len()).filter(|&axis| shape[axis] != Dim::Known(1)).collect();
     let fixed: Vec<usize> = axes.iter().copied().filter(|&axis| !inputs.leave_open(&shape[axis])).collect();
     match fixed[..] {
@@ -92,8 +92,8 @@ struct Inputs<'g> {
 }
 
 impl<'g> Inputs<'g> {
-    fn of(graph: &'g Graph, facts: &'g Facts) -> Self {
-        let shape = |name: &str| facts.get(name).and_then(|fact| fact.shape.as_deref());
+    fn of(graph: &'g Graph) -> Self {
+        let shape = |name: &str| graph.facts().get(name).and_then(|fact| fact.shape.as_deref());
         let names = graph.proto().input.iter().map(|input| input.name());
         let shapes: Vec<&[Dim]> = names.clone().filter_map(shape).collect();
         Self { names: names.collect(), shapes }
@@ -292,15 +292,13 @@ mod tests {
             initializer: constants.to_vec(),
             ..Default::default()
         };
-        let graph = Graph::new(proto).unwrap();
-        let mut facts = Facts::default();
-        facts.insert("x".into(), fact(input));
+        let mut graph = Graph::new(proto).unwrap();
         for (name, sizes) in shapes {
-            facts.insert((*name).into(), fact(sizes));
+            graph.declare(name, fact(sizes));
         }
-        facts.insert("w".into(), Fact { element: DataType::Float, shape: known_shape(&[8, 8]) });
+        graph.declare("w", Fact { element: DataType::Float, shape: known_shape(&[8, 8]) });
         let producers = graph.nodes().iter().map(|node| (node.output[0].as_str(), node)).collect();
-        Ok(infer(&graph, &facts, &producers, &"y".into())?.map(|(axis, choice)| (axis, choice.what)))
+        Ok(infer(&graph, &producers, &"y".into())?.map(|(axis, choice)| (axis, choice.what)))
     }
 
     fn axis(input: &[&str], nodes: &[NodeProto], shapes: Shapes<'_>) -> Option<i64> {

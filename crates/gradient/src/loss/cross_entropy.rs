@@ -12,15 +12,14 @@
 //! mᵢ is 0 where yᵢ is to be ignored, and 1 elsewhere.
 
 use super::{Loss, LossKind, Tally};
-use gnp_model::graph::{Dim, Fact, TypedBuilder, Value};
+use gnp_model::graph::{Builder, Dim, Fact, Value};
 use gnp_model::onnx::DataType;
 use gnp_model::onnx::proto::{AttributeProto, TensorProto};
 
 /// Appends L, a scalar, and what is counted of the batch.
-pub(super) fn append(loss: &Loss, b: &mut TypedBuilder<'_>, logits: &Value, labels: &Value) -> (Value, Tally) {
+pub(super) fn append(loss: &Loss, b: &Builder<'_>, logits: &Value, labels: &Value) -> (Value, Tally) {
     let axis = loss.axis();
-    let fact = b.fact(logits).clone();
-    let log_probabilities = b.node("LogSoftmax", &[logits], vec![AttributeProto::int("axis", axis)], fact);
+    let log_probabilities = b.node("LogSoftmax", &[logits], vec![AttributeProto::int("axis", axis)], b.fact(logits));
     let classes = Classes { logits, log_probabilities: &log_probabilities, axis, weights: weights(loss, b, logits) };
     match loss.kind {
         LossKind::CrossEntropy => classes.of_numbers(loss, b, labels),
@@ -29,14 +28,13 @@ pub(super) fn append(loss: &Loss, b: &mut TypedBuilder<'_>, logits: &Value, labe
 }
 
 /// The weights of the classes, a vector; none where all weigh alike.
-fn weights(loss: &Loss, b: &mut TypedBuilder<'_>, logits: &Value) -> Option<Value> {
+fn weights(loss: &Loss, b: &Builder<'_>, logits: &Value) -> Option<Value> {
     if loss.class_weights.is_empty() {
         return None;
     }
     let payload: Vec<u8> = loss.class_weights.iter().flat_map(|weight| weight.to_le_bytes()).collect();
     let tensor = TensorProto::raw("", DataType::Float, &[loss.class_weights.len() as i64], payload.into());
-    let weights = b.constant(tensor, "class_weights");
-    Some(b.cast_like(&weights, logits))
+    Some(b.cast_like(b.constant(tensor, "class_weights"), logits))
 }
 
 /// The axis of the classes of some logits. A *column* has the shape of the logits, with a single element along that
@@ -51,26 +49,20 @@ struct Classes<'a> {
 impl Classes<'_> {
     /// A label that is neither a class nor to be ignored makes L and its gradient NaN, since a graph has no other way
     /// of saying so.
-    fn of_numbers(&self, loss: &Loss, b: &mut TypedBuilder<'_>, labels: &Value) -> (Value, Tally) {
+    fn of_numbers(&self, loss: &Loss, b: &Builder<'_>, labels: &Value) -> (Value, Tally) {
         let logits = self.logits;
         let labels = self.column(b, labels);
         let (first, last) = (b.int64(0), self.last(b));
-        let place = b.binary("Max", &labels, &first);
-        let place = b.binary("Min", &place, &last);
+        let place = b.binary("Min", b.binary("Max", &labels, &first), &last);
         let is_class = b.compare("Equal", &labels, &place);
-        let (one, none) = (b.number(1.0, logits), b.number(f64::NAN, logits));
-        let mut counts = b.select(&is_class, &one, &none);
+        let mut counts = b.select(&is_class, b.number(1.0, logits), b.number(f64::NAN, logits));
         if let Some(ignored) = loss.ignore_index {
             let (ignored, zero) = (b.int64(ignored), b.number(0.0, logits));
-            let is_ignored = b.compare("Equal", &labels, &ignored);
-            counts = b.select(&is_ignored, &zero, &counts);
+            counts = b.select(b.compare("Equal", &labels, &ignored), &zero, &counts);
         }
         let weight = match &self.weights {
             None => counts.clone(),
-            Some(weights) => {
-                let weight = b.gather(weights, &place, 0);
-                b.mul(&counts, &weight)
-            }
+            Some(weights) => b.mul(&counts, b.gather(weights, &place, 0)),
         };
         let total = b.reduce_all("ReduceSum", &weight);
         let picked = self.pick(b, self.log_probabilities, &place);
@@ -78,24 +70,19 @@ impl Classes<'_> {
         if loss.label_smoothing != 0.0 {
             let epsilon = f64::from(loss.label_smoothing);
             let everywhere = self.weighted(b, self.log_probabilities);
-            let everywhere = b.reduce("ReduceSum", &everywhere, &[self.axis], true);
-            let everywhere = b.mul(&everywhere, &counts);
+            let everywhere = b.mul(b.reduce("ReduceSum", &everywhere, &[self.axis], true), &counts);
             let share = self.share_of_each(b, epsilon);
-            let (kept, spread) = (b.scale(&sums, 1.0 - epsilon), b.mul(&everywhere, &share));
-            sums = b.add(&kept, &spread);
+            sums = b.add(b.scale(&sums, 1.0 - epsilon), b.mul(&everywhere, &share));
         }
-        let sum = b.reduce_all("ReduceSum", &sums);
-        let mean = b.div_or_zero(&sum, &total);
-        let value = b.neg(&mean);
+        let value = b.neg(b.div_or_zero(b.reduce_all("ReduceSum", &sums), &total));
 
         let wrong = self.is_wrong(b, &place);
-        let wrong = b.mul(&wrong, &counts);
-        let wrong = b.reduce_all("ReduceSum", &wrong);
+        let wrong = b.reduce_all("ReduceSum", b.mul(&wrong, &counts));
         let counted = b.reduce_all("ReduceSum", &counts);
         (value, Tally { counted, wrong, weight: self.weights.is_some().then_some(total) })
     }
 
-    fn of_distributions(&self, loss: &Loss, b: &mut TypedBuilder<'_>, labels: &Value) -> (Value, Tally) {
+    fn of_distributions(&self, loss: &Loss, b: &Builder<'_>, labels: &Value) -> (Value, Tally) {
         let mut target = labels.clone();
         if loss.label_smoothing != 0.0 {
             let epsilon = f64::from(loss.label_smoothing);
@@ -105,8 +92,7 @@ impl Classes<'_> {
         let target = self.weighted(b, &target);
         let products = b.mul(&target, self.log_probabilities);
         let sums = b.reduce("ReduceSum", &products, &[self.axis], true);
-        let mean = b.reduce_all("ReduceMean", &sums);
-        let value = b.neg(&mean);
+        let value = b.neg(b.reduce_all("ReduceMean", &sums));
 
         let fact = Fact { element: DataType::Int64, shape: self.column_shape(b) };
         let likeliest = b.node("ArgMax", &[labels], vec![AttributeProto::int("axis", self.axis)], fact);
@@ -117,24 +103,22 @@ impl Classes<'_> {
 
     /// The labels as a column. That there is one for each place of the logits is for the engine to see:
     /// `GatherElements` would leave out what is missing.
-    fn column(&self, b: &mut TypedBuilder<'_>, labels: &Value) -> Value {
+    fn column(&self, b: &Builder<'_>, labels: &Value) -> Value {
         let fact = Fact { element: b.fact(labels).element, shape: self.column_shape(b) };
         if let Some(sizes) = fact.sizes() {
             return b.reshape(labels, &sizes);
         }
         let shape = Fact::of(DataType::Int64);
         let before = b.node("Shape", &[self.logits], vec![AttributeProto::int("end", self.axis)], shape.clone());
-        let one = b.int64s(&[1]);
-        let mut parts = vec![before, one];
+        let mut parts = vec![before, b.int64s(&[1])];
         let is_last = self.axis == -1 || b.fact(self.logits).rank().is_some_and(|rank| self.axis == rank as i64 - 1);
         if !is_last {
             parts.push(b.node("Shape", &[self.logits], vec![AttributeProto::int("start", self.axis + 1)], shape));
         }
-        let shape = b.concat(&parts.iter().collect::<Vec<_>>(), 0);
-        b.reshape_to(labels, &shape, fact)
+        b.reshape_to(labels, b.concat(&parts.iter().collect::<Vec<_>>(), 0), fact)
     }
 
-    fn column_shape(&self, b: &TypedBuilder<'_>) -> gnp_model::graph::Shape {
+    fn column_shape(&self, b: &Builder<'_>) -> gnp_model::graph::Shape {
         let mut shape = b.fact(self.logits).shape.clone()?;
         let index = if self.axis < 0 { self.axis + shape.len() as i64 } else { self.axis };
         *shape.get_mut(usize::try_from(index).ok()?)? = Dim::Known(1);
@@ -142,55 +126,47 @@ impl Classes<'_> {
     }
 
     /// The last class, a scalar of int64.
-    fn last(&self, b: &mut TypedBuilder<'_>) -> Value {
+    fn last(&self, b: &Builder<'_>) -> Value {
         if let Some(count) = self.known_count(b) {
             return b.int64(count - 1);
         }
-        let count = b.size_of(self.logits, self.axis);
-        let count = b.squeeze(&count, &[0]);
-        let one = b.int64(1);
-        b.sub(&count, &one)
+        b.sub(b.squeeze(b.size_of(self.logits, self.axis), &[0]), b.int64(1))
     }
 
-    fn known_count(&self, b: &TypedBuilder<'_>) -> Option<i64> {
+    fn known_count(&self, b: &Builder<'_>) -> Option<i64> {
         b.fact(self.logits).dim(self.axis).and_then(Dim::known)
     }
 
     /// ε/C
-    fn share_of_each(&self, b: &mut TypedBuilder<'_>, epsilon: f64) -> Value {
+    fn share_of_each(&self, b: &Builder<'_>, epsilon: f64) -> Value {
         if let Some(count) = self.known_count(b) {
             return b.number(epsilon / count as f64, self.logits);
         }
-        let (epsilon, count) = (b.number(epsilon, self.logits), b.count(self.logits, Some(&[self.axis])));
-        b.div(&epsilon, &count)
+        b.div(b.number(epsilon, self.logits), b.count(self.logits, Some(&[self.axis])))
     }
 
     /// `x`, each class times its weight.
-    fn weighted(&self, b: &mut TypedBuilder<'_>, x: &Value) -> Value {
+    fn weighted(&self, b: &Builder<'_>, x: &Value) -> Value {
         let Some(weights) = &self.weights else { return x.clone() };
         let rank = b.fact(self.logits).rank().unwrap_or(2) as i64;
         let after = rank - 1 - if self.axis < 0 { self.axis + rank } else { self.axis };
-        let weights = b.unsqueeze(weights, &(1..=after).collect::<Vec<_>>());
-        b.mul_by(x, &weights)
+        b.mul_by(x, b.unsqueeze(weights, &(1..=after).collect::<Vec<_>>()))
     }
 
     /// The element of `x` at the class `place`, a column.
-    fn pick(&self, b: &mut TypedBuilder<'_>, x: &Value, place: &Value) -> Value {
+    fn pick(&self, b: &Builder<'_>, x: &Value, place: &Value) -> Value {
         let fact = Fact { element: b.fact(x).element, shape: b.fact(place).shape.clone() };
         b.node("GatherElements", &[x, place], vec![AttributeProto::int("axis", self.axis)], fact)
     }
 
     /// 1 where another class than `place` has a logit at least as large, 0 elsewhere: a model that tells nothing apart
     /// is wrong.
-    fn is_wrong(&self, b: &mut TypedBuilder<'_>, place: &Value) -> Value {
+    fn is_wrong(&self, b: &Builder<'_>, place: &Value) -> Value {
         b.set_scope("loss/wrong");
         let own = self.pick(b, self.logits, place);
         let at_least = b.compare("GreaterOrEqual", self.logits, &own);
-        let at_least = b.mask(&at_least, self.logits);
-        let at_least = b.reduce("ReduceSum", &at_least, &[self.axis], true);
+        let at_least = b.reduce("ReduceSum", b.mask(&at_least, self.logits), &[self.axis], true);
         let one = b.number(1.0, self.logits);
-        let is_right = b.compare("Equal", &at_least, &one);
-        let is_right = b.mask(&is_right, self.logits);
-        b.minus_from(1.0, &is_right)
+        b.minus_from(1.0, b.mask(b.compare("Equal", &at_least, &one), self.logits))
     }
 }

@@ -4,7 +4,7 @@ use super::{Loss, LossKind, class_axis};
 use foldhash::HashMap;
 use gnp_base::choice::{Choice, nearest};
 use gnp_base::{Error, Result};
-use gnp_model::graph::{Fact, Facts, Graph, Value};
+use gnp_model::graph::{Fact, Graph, Value};
 use gnp_model::onnx::DataType;
 use gnp_model::onnx::proto::NodeProto;
 
@@ -56,38 +56,22 @@ pub enum Ending {
 /// # Errors
 /// Where a named value is not there, the loss is not a scalar, several outputs could be meant, or nothing tells which
 /// loss is wanted.
-pub fn find_ending(graph: &Graph, facts: &Facts, wanted: &Wanted) -> Result<(Ending, Vec<Choice>)> {
+pub fn find_ending(graph: &Graph, wanted: &Wanted) -> Result<(Ending, Vec<Choice>)> {
     let producers: HashMap<&str, &NodeProto> =
         graph.nodes().iter().flat_map(|n| n.output.iter().map(move |o| (o.as_str(), n))).collect();
     if let Some(name) = &wanted.loss_output {
         let value = existing(graph, &producers, name, "--loss-output")?;
-        check_scalar(facts, &value)?;
+        check_scalar(graph, &value)?;
         return Ok((Ending::Scalar(value), vec![]));
     }
     let mut choices = Vec::new();
     let end = match &wanted.logits {
         Some(name) => existing(graph, &producers, name, "--logits")?,
-        None => the_output(graph, facts, &mut choices)?,
+        None => the_output(graph, &mut choices)?,
     };
     let last = producer_of_numbers(&producers, &end);
-    let kind = match wanted.loss {
-        Some(kind) => kind,
-        None => match last.map(NodeProto::op_type) {
-            Some("Softmax" | "LogSoftmax") => {
-                choices.push(Choice::new("the loss is cross-entropy, since the graph ends in a softmax", "--loss"));
-                LossKind::CrossEntropy
-            }
-            Some("Sigmoid") => {
-                choices
-                    .push(Choice::new("the loss is binary cross-entropy, since the graph ends in a sigmoid", "--loss"));
-                LossKind::Bce
-            }
-            _ if facts.get(&end).is_some_and(|fact| fact.rank() == Some(0) && fact.element == DataType::Float) => {
-                choices.push(Choice::new(format!("the loss is the graph's own scalar `{end}`"), "--loss-output"));
-                return Ok((Ending::Scalar(end), choices));
-            }
-            _ => return Err(cannot_know(&end, facts.get(&end))),
-        },
+    let Some(kind) = kind_of_loss(graph, wanted, &end, last, &mut choices)? else {
+        return Ok((Ending::Scalar(end), choices));
     };
     let mut loss = Loss {
         label_smoothing: wanted.label_smoothing,
@@ -98,38 +82,76 @@ pub fn find_ending(graph: &Graph, facts: &Facts, wanted: &Wanted) -> Result<(End
         kind,
     };
     loss.validate()?;
-    let mut value = end;
-    let mut softmax = None;
-    if let Some(node) = last
-        && is_its_end(kind, node)
-        && let Some(input) = node.input(0)
-    {
-        let what = format!(
-            "{} `{}` at the end is left out: the loss is computed from its input",
-            node.op_type(),
-            node.label()
-        );
+    let left_out = last.filter(|node| is_its_end(kind, node)).and_then(|node| Some((node, node.input(0)?)));
+    let value = left_out.map_or(end, |(_, input)| input.into());
+    if let Some((node, _)) = left_out {
+        let (operator, label) = (node.op_type(), node.label());
+        let what = format!("{operator} `{label}` at the end is left out: the loss is computed from its input");
         choices.push(Choice::new(what, "--logits"));
-        if node.op_type() != "Sigmoid" && loss.class_axis.is_none() {
-            loss.class_axis = Some(node.int("axis", -1));
-            softmax = Some(node);
+    }
+    let softmax = left_out.map(|(node, _)| node).filter(|node| node.op_type() != "Sigmoid");
+    find_class_axis(graph, &producers, &mut loss, &value, softmax, &mut choices)?;
+    Ok((Ending::Logits { value, loss }, choices))
+}
+
+/// The kind of loss that is wanted, or that the last node tells; none where the graph's end is a loss itself.
+fn kind_of_loss(
+    graph: &Graph,
+    wanted: &Wanted,
+    end: &Value,
+    last: Option<&NodeProto>,
+    choices: &mut Vec<Choice>,
+) -> Result<Option<LossKind>> {
+    if wanted.loss.is_some() {
+        return Ok(wanted.loss);
+    }
+    let fact = graph.facts().get(end);
+    match last.map(NodeProto::op_type) {
+        Some("Softmax" | "LogSoftmax") => {
+            choices.push(Choice::new("the loss is cross-entropy, since the graph ends in a softmax", "--loss"));
+            Ok(Some(LossKind::CrossEntropy))
         }
-        value = input.into();
+        Some("Sigmoid") => {
+            choices.push(Choice::new("the loss is binary cross-entropy, since the graph ends in a sigmoid", "--loss"));
+            Ok(Some(LossKind::Bce))
+        }
+        _ if fact.is_some_and(|fact| fact.rank() == Some(0) && fact.element == DataType::Float) => {
+            choices.push(Choice::new(format!("the loss is the graph's own scalar `{end}`"), "--loss-output"));
+            Ok(None)
+        }
+        _ => Err(cannot_know(end, fact)),
+    }
+}
+
+/// Gives `loss`, of `value`, the axis of its classes, where it needs one and was given none: that of the `softmax` at
+/// the end, else what the graph tells. It is counted from the front, where the number of axes is known.
+fn find_class_axis(
+    graph: &Graph,
+    producers: &HashMap<&str, &NodeProto>,
+    loss: &mut Loss,
+    value: &Value,
+    softmax: Option<&NodeProto>,
+    choices: &mut Vec<Choice>,
+) -> Result<()> {
+    let softmax = softmax.filter(|_| loss.class_axis.is_none());
+    if let Some(node) = softmax {
+        loss.class_axis = Some(node.int("axis", -1));
     }
     if loss.class_axis.is_none()
         && loss.needs_axis()
-        && let Some((axis, choice)) = class_axis::infer(graph, facts, &producers, &value)?
+        && let Some((axis, choice)) = class_axis::infer(graph, producers, value)?
     {
         loss.class_axis = Some(axis);
         choices.push(choice);
     }
-    if let (Some(axis), Some(rank)) = (&mut loss.class_axis, facts.get(&value).and_then(Fact::rank))
+    let fact = graph.facts().get(value);
+    if let (Some(axis), Some(rank)) = (&mut loss.class_axis, fact.and_then(Fact::rank))
         && *axis < 0
     {
         *axis += rank as i64;
     }
-    choices.extend(softmax.and_then(|node| class_axis::of_softmax(&loss, facts.get(&value), node)));
-    Ok((Ending::Logits { value, loss }, choices))
+    choices.extend(softmax.and_then(|node| class_axis::of_softmax(loss, fact, node)));
+    Ok(())
 }
 
 fn is_its_end(kind: LossKind, node: &NodeProto) -> bool {
@@ -165,8 +187,8 @@ fn existing(graph: &Graph, producers: &HashMap<&str, &NodeProto>, name: &str, fl
         .help(nearest(name, names)))
 }
 
-fn check_scalar(facts: &Facts, value: &Value) -> Result<()> {
-    let Some(fact) = facts.get(value) else { return Ok(()) };
+fn check_scalar(graph: &Graph, value: &Value) -> Result<()> {
+    let Some(fact) = graph.facts().get(value) else { return Ok(()) };
     let is_float = fact.element == DataType::Float;
     if is_float
         && fact.sizes().is_none_or(|sizes| sizes.iter().product::<i64>() == 1)
@@ -179,9 +201,9 @@ fn check_scalar(facts: &Facts, value: &Value) -> Result<()> {
     )))
 }
 
-fn the_output(graph: &Graph, facts: &Facts, choices: &mut Vec<Choice>) -> Result<Value> {
+fn the_output(graph: &Graph, choices: &mut Vec<Choice>) -> Result<Value> {
     let outputs = &graph.proto().output;
-    let floating = |name: &str| facts.get(name).is_none_or(|fact| fact.element == DataType::Float);
+    let floating = |name: &str| graph.facts().get(name).is_none_or(|fact| fact.element == DataType::Float);
     let candidates: Vec<&str> = outputs.iter().map(|o| o.name()).filter(|name| floating(name)).collect();
     match (&candidates[..], outputs.len()) {
         ([one], 1) => Ok((*one).into()),

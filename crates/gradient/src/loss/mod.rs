@@ -16,7 +16,7 @@ pub use ending::{Ending, Wanted, find_ending};
 use gnp_base::contract::Range;
 use gnp_base::contract::{COUNTED, LABELS, WEIGHT, WRONG};
 use gnp_base::{Error, Result};
-use gnp_model::graph::{Dim, Fact, TypedBuilder, Value};
+use gnp_model::graph::{Builder, Dim, Fact, Value};
 use gnp_model::onnx::DataType;
 use serde::{Deserialize, Serialize};
 use strum::{EnumMessage, IntoStaticStr, VariantArray};
@@ -177,6 +177,21 @@ impl Loss {
             ))
             .help("0.1 is common"));
         }
+        self.check_kind()?;
+        for (flag, weights) in [("--class-weights", &self.class_weights), ("--pos-weight", &self.pos_weight)] {
+            if let Some(weight) = weights.iter().find(|weight| !(weight.is_finite() && **weight >= 0.0)) {
+                return Err(Error::input(format!("{flag} has {weight}; expected finite numbers, zero or above"))
+                    .help("a weight of 2 lets a label count twice, one of 0 not at all"));
+            }
+        }
+        if !self.class_weights.is_empty() && self.class_weights.iter().all(|weight| *weight == 0.0) {
+            return Err(Error::input("all weights of classes are 0: there is nothing to train for"));
+        }
+        Ok(())
+    }
+
+    /// Whether all that is given is of use for this kind of loss.
+    fn check_kind(&self) -> Result<()> {
         let over_classes = "use it with --loss cross-entropy or soft-cross-entropy, or leave it out";
         let for_weights = match self.kind {
             LossKind::Bce => "name the weight of the labels of 1 with --pos-weight",
@@ -218,15 +233,6 @@ impl Loss {
                 return Err(Error::input(format!("{what}, and the loss is {}", self.kind.name())).help(help));
             }
         }
-        for (flag, weights) in [("--class-weights", &self.class_weights), ("--pos-weight", &self.pos_weight)] {
-            if let Some(weight) = weights.iter().find(|weight| !(weight.is_finite() && **weight >= 0.0)) {
-                return Err(Error::input(format!("{flag} has {weight}; expected finite numbers, zero or above"))
-                    .help("a weight of 2 lets a label count twice, one of 0 not at all"));
-            }
-        }
-        if !self.class_weights.is_empty() && self.class_weights.iter().all(|weight| *weight == 0.0) {
-            return Err(Error::input("all weights of classes are 0: there is nothing to train for"));
-        }
         Ok(())
     }
 
@@ -236,11 +242,11 @@ impl Loss {
     ///
     /// # Errors
     /// Where the logits have too few axes for the loss, or weights are not as many as they have classes.
-    pub fn append(&self, b: &mut TypedBuilder<'_>, logits: &Value) -> Result<Appended> {
+    pub fn append(&self, b: &Builder<'_>, logits: &Value) -> Result<Appended> {
         self.validate()?;
-        let labels = self.labels(b.fact(logits))?;
-        self.check_weights(b.fact(logits))?;
-        let range = self.range(b.fact(logits));
+        let labels = self.labels(&b.fact(logits))?;
+        self.check_weights(&b.fact(logits))?;
+        let range = self.range(&b.fact(logits));
         b.declare(LABELS, labels.clone());
         b.set_scope("loss");
         let target = Value::from(LABELS);
@@ -342,7 +348,7 @@ impl LossKind {
 
 /// Appends loss + ½·c·Σ‖w‖² over `parameters`, without those of rank 1 and below where `skip_vectors` says so. In the
 /// loss, and so in both passes, as the reference implementation of the penalty has it.
-pub fn append_l2(b: &mut TypedBuilder<'_>, loss: &Value, parameters: &[Value], c: f32, skip_vectors: bool) -> Value {
+pub fn append_l2(b: &Builder<'_>, loss: &Value, parameters: &[Value], c: f32, skip_vectors: bool) -> Value {
     b.set_scope("loss/l2");
     let decayed = |w: &&Value| !skip_vectors || b.fact(w).rank().is_none_or(|rank| rank >= 2);
     let parameters: Vec<_> = parameters.iter().filter(decayed).cloned().collect();

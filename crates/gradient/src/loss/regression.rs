@@ -1,29 +1,22 @@
 //! Losses between predictions and targets of one shape, averaged over all elements.
 
-use gnp_model::graph::{TypedBuilder, Value};
+use gnp_model::graph::{Builder, Value};
 
 /// mean (y − t)²
-pub(super) fn mse(b: &mut TypedBuilder<'_>, y: &Value, t: &Value) -> Value {
+pub(super) fn mse(b: &Builder<'_>, y: &Value, t: &Value) -> Value {
     let difference = b.sub(y, t);
-    let square = b.mul(&difference, &difference);
-    b.reduce_all("ReduceMean", &square)
+    b.reduce_all("ReduceMean", b.mul(&difference, &difference))
 }
 
 /// mean |y − t|
-pub(super) fn l1(b: &mut TypedBuilder<'_>, y: &Value, t: &Value) -> Value {
-    let difference = b.sub(y, t);
-    let distance = b.unary("Abs", &difference);
-    b.reduce_all("ReduceMean", &distance)
+pub(super) fn l1(b: &Builder<'_>, y: &Value, t: &Value) -> Value {
+    b.reduce_all("ReduceMean", b.unary("Abs", b.sub(y, t)))
 }
 
 /// mean of ½d² where d = |y − t| ≤ 1, of d − ½ beyond: c·(d − ½c) with c = min(d, 1)
-pub(super) fn huber(b: &mut TypedBuilder<'_>, y: &Value, t: &Value) -> Value {
-    let difference = b.sub(y, t);
-    let distance = b.unary("Abs", &difference);
-    let one = b.number(1.0, y);
-    let clipped = b.binary("Min", &distance, &one);
+pub(super) fn huber(b: &Builder<'_>, y: &Value, t: &Value) -> Value {
+    let distance = b.unary("Abs", b.sub(y, t));
+    let clipped = b.binary("Min", &distance, b.number(1.0, y));
     let half = b.scale(&clipped, 0.5);
-    let rest = b.sub(&distance, &half);
-    let loss = b.mul(&clipped, &rest);
-    b.reduce_all("ReduceMean", &loss)
+    b.reduce_all("ReduceMean", b.mul(&clipped, b.sub(&distance, &half)))
 }

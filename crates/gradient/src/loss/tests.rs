@@ -4,7 +4,7 @@
 use super::*;
 use crate::autodiff::gradient;
 use crate::lowering::tests::{infer, tensor_info};
-use gnp_model::graph::{Builder, Facts, Graph, scalar_info};
+use gnp_model::graph::{Builder, Graph, scalar_info};
 use gnp_model::onnx::proto::GraphProto;
 use tract_onnx::prelude::Tensor;
 
@@ -39,10 +39,9 @@ fn cases() -> Vec<Case> {
 fn computed(case: &Case, open: bool) -> Vec<Vec<f32>> {
     let input = vec![tensor_info("logits", &case.shape)];
     let mut graph = Graph::new(GraphProto { input, ..Default::default() }).unwrap();
-    let mut facts = Facts::declared(graph.proto());
     if open {
         let shape = Some((0..case.shape.len()).map(|axis| Dim::Symbol(format!("d{axis}").as_str().into())).collect());
-        facts.insert("logits".into(), Fact { element: DataType::Float, shape });
+        graph.declare("logits", Fact { element: DataType::Float, shape });
     }
     let plain = Loss::new(case.kind);
     let loss = Loss {
@@ -54,8 +53,8 @@ fn computed(case: &Case, open: bool) -> Vec<Vec<f32>> {
         ..plain
     };
     let logits = Value::from("logits");
-    let appended = loss.append(&mut TypedBuilder::new(&mut graph, &mut facts, "loss"), &logits).unwrap();
-    let gradients = gradient(&mut graph, &mut facts, &appended.loss, &[logits], "gradient").unwrap();
+    let appended = loss.append(&Builder::new(&mut graph, "loss"), &logits).unwrap();
+    let gradients = gradient(&mut graph, &appended.loss, &[logits], "gradient").unwrap();
     graph.insert_input(1, appended.labels.info("labels")).unwrap();
     let mut outputs = vec![(&appended.loss, "out"), (gradients[0].as_ref().unwrap(), "dlogits")];
     outputs.extend(appended.tally.iter().flat_map(Tally::named).map(|(name, value)| (value, name)));

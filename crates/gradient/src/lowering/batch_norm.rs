@@ -1,16 +1,35 @@
 //! BatchNormalization that trains.
 
-use super::{BatchNorm, DOMAIN, Lowering, StatePair, required};
+use super::{BatchNorm, Lowering, StatePair, required};
+use crate::whole::{BATCH_NORM, DOMAIN};
 use gnp_base::{Error, Result};
-use gnp_model::graph::{Dim, Fact, Facts, TypedBuilder, Value};
+use gnp_model::graph::{Builder, Dim, Fact, Facts, Value};
 use gnp_model::onnx::proto::{GraphProto, NodeProto};
 
-/// The operator, in [`DOMAIN`], for y = (x − μ) · s · γ + β with the statistics of the batch. Inputs: x; γ and β, an
-/// element a channel; x − μ; s = (σ² + ε)^−½, which broadcasts with x. Its gradient is that of y as a function of x, γ
-/// and β, in which μ and s are functions of x.
-pub const BATCH_NORM: &str = "BatchNorm";
-
 impl Lowering<'_> {
+    /// Whether a node normalises with statistics that it is given. Where these are computed by the graph, the node does
+    /// what it says.
+    pub(super) fn infers(&mut self, node: &NodeProto) -> Result<bool> {
+        let inputs = [0, 1, 2, 3, 4].map(|i| required(node, i));
+        let [x, scale, bias, running_mean, running_variance] = inputs;
+        let (_, scale, bias, running) = (x?, scale?, bias?, [running_mean?, running_variance?]);
+        if !self.is_layer(&running) {
+            return Ok(node.int("training_mode", 0) == 0);
+        }
+        let has_frozen_weights = self.frozen.contains(&scale) && self.frozen.contains(&bias);
+        self.lowered.follows_frozen |= has_frozen_weights && self.settings.batch_norm == BatchNorm::Train;
+        Ok(match self.settings.batch_norm {
+            BatchNorm::Train => false,
+            BatchNorm::Frozen => true,
+            BatchNorm::Auto => has_frozen_weights,
+        })
+    }
+
+    /// Whether the model keeps the statistics from step to step.
+    fn is_layer(&self, running: &[Value; 2]) -> bool {
+        running.iter().all(|statistic| self.held.contains(statistic))
+    }
+
     /// μ and σ² (that of the population, as the standard has it: Σ (x − μ)² / n) of the batch normalise, and the
     /// running statistics become running · momentum + batch · (1 − momentum). A node that infers (`training_mode` 0)
     /// trains too. Where the graph computes the statistics that the node reads, they are no state: the node does what
@@ -18,44 +37,25 @@ impl Lowering<'_> {
     ///
     /// [BatchNormalization](https://onnx.ai/onnx/operators/onnx__BatchNormalization.html), operator set 15.
     pub(super) fn batch_norm(&mut self, node: &NodeProto) -> Result<()> {
-        let inputs = [0, 1, 2, 3, 4].map(|i| required(node, i));
-        let [x, scale, bias, running_mean, running_variance] = inputs;
-        let (x, scale, bias, running) = (x?, scale?, bias?, [running_mean?, running_variance?]);
-        let is_layer = running.iter().all(|statistic| self.held.contains(statistic));
-        let has_frozen_weights = self.frozen.contains(&scale) && self.frozen.contains(&bias);
-        let is_frozen = if is_layer {
-            self.lowered.follows_frozen |= has_frozen_weights && self.choices.batch_norm == BatchNorm::Train;
-            match self.choices.batch_norm {
-                BatchNorm::Train => false,
-                BatchNorm::Frozen => true,
-                BatchNorm::Auto => has_frozen_weights,
-            }
-        } else {
-            node.int("training_mode", 0) == 0
-        };
-        if is_frozen {
-            return self.freeze(node);
-        }
-        let b = &mut self.b;
+        let (x, scale, bias) = (required(node, 0)?, required(node, 1)?, required(node, 2)?);
+        let running = [required(node, 3)?, required(node, 4)?];
+        let is_layer = self.is_layer(&running);
+        let b = self.b;
         if b.fact(&x).rank().is_some_and(|rank| rank < 2) {
             return Err(Error::input("its input has no axis of channels"));
         }
-        if has_one_number_a_sample(b.fact(&x)) {
+        if has_one_number_a_sample(&b.fact(&x)) {
             self.lowered.over_samples.get_or_insert_with(|| node.label().to_owned());
         }
         let shaped = with_rank(&x, b);
         let axes = axes_but_channels(&shaped, b);
         let mean = b.reduce("ReduceMean", &shaped, &axes, true);
         let centred = b.sub(&shaped, &mean);
-        let square = b.mul(&centred, &centred);
-        let variance = b.reduce("ReduceMean", &square, &axes, true);
+        let variance = b.reduce("ReduceMean", b.mul(&centred, &centred), &axes, true);
         let shifted = b.plus(&variance, node.float("epsilon", 1e-5).into());
-        let deviation = b.unary("Sqrt", &shifted);
-        let inverse = b.unary("Reciprocal", &deviation);
-        let fact = b.fact(&shaped).clone();
-        let y = b.node_in(DOMAIN, BATCH_NORM, &[&shaped, &scale, &bias, &centred, &inverse], vec![], fact);
-        let y = b.reshape_like(&y, &x);
-        self.define(node, 0, y);
+        let inverse = b.unary("Reciprocal", b.unary("Sqrt", &shifted));
+        let y = b.node_in(DOMAIN, BATCH_NORM, &[&shaped, &scale, &bias, &centred, &inverse], vec![], b.fact(&shaped));
+        self.define(node, 0, b.reshape_like(&y, &x));
         let momentum = node.float("momentum", 0.9).into();
         for (index, (running, batch)) in running.into_iter().zip([mean, variance]).enumerate() {
             let next = self.follow(&running, &batch, momentum, is_layer)?;
@@ -83,14 +83,13 @@ impl Lowering<'_> {
         }
         let before = self.lowered.state.iter().find(|pair| pair.state == *running);
         let before = before.map_or(running, |pair| &pair.next).clone();
-        let b = &mut self.b;
+        let b = self.b;
         let batch = b.reshape_like(batch, running);
-        let (old, new) = (b.scale(&before, momentum), b.scale(&batch, 1.0 - momentum));
-        Ok(b.add(&old, &new))
+        Ok(b.add(b.scale(&before, momentum), b.scale(&batch, 1.0 - momentum)))
     }
 
     /// The form that infers.
-    fn freeze(&mut self, node: &NodeProto) -> Result<()> {
+    pub(super) fn freeze(&mut self, node: &NodeProto) -> Result<NodeProto> {
         let mut node = node.clone();
         node.attribute.retain(|a| a.name() != "training_mode");
         for (i, output) in std::mem::take(&mut node.output).into_iter().enumerate() {
@@ -104,8 +103,7 @@ impl Lowering<'_> {
                 _ => {}
             }
         }
-        self.b.put(node);
-        Ok(())
+        Ok(node)
     }
 }
 
@@ -128,47 +126,41 @@ pub fn trained_over_samples(graph: &GraphProto) -> Option<String> {
 }
 
 /// y = (x − μ) · (s · γ) + β
-pub(super) fn expand(node: &NodeProto, b: &mut TypedBuilder<'_>) -> Result<()> {
+pub(super) fn expand(node: &NodeProto, b: &Builder<'_>) -> Result<()> {
     let (scale, bias, centred, inverse) =
         (required(node, 1)?, required(node, 2)?, required(node, 3)?, required(node, 4)?);
     let (scale, bias) = (along_channels(&scale, &centred, b), along_channels(&bias, &centred, b));
     let factor = b.mul(&scale, &inverse);
-    let scaled = b.mul(&centred, &factor);
-    let y = b.add(&scaled, &bias);
-    b.define(&node.output[0], &y);
+    b.define(&node.output[0], b.add(b.mul(&centred, &factor), &bias));
     Ok(())
 }
 
 /// y = x · (s · γ) + (β − μ · s · γ), s = (σ² + ε)^−½
-pub(super) fn expand_inference(node: &NodeProto, b: &mut TypedBuilder<'_>) -> Result<()> {
+pub(super) fn expand_inference(node: &NodeProto, b: &Builder<'_>) -> Result<()> {
     let (x, scale, bias) = (required(node, 0)?, required(node, 1)?, required(node, 2)?);
     let (mean, variance) = (required(node, 3)?, required(node, 4)?);
     let shifted = b.plus(&variance, node.float("epsilon", 1e-5).into());
-    let deviation = b.unary("Sqrt", &shifted);
-    let factor = b.div(&scale, &deviation);
-    let offset = b.mul(&mean, &factor);
-    let offset = b.sub(&bias, &offset);
+    let factor = b.div(&scale, b.unary("Sqrt", &shifted));
+    let offset = b.sub(&bias, b.mul(&mean, &factor));
     let shaped = with_rank(&x, b);
     let (factor, offset) = (along_channels(&factor, &shaped, b), along_channels(&offset, &shaped, b));
     let scaled = b.mul(&shaped, &factor);
-    let y = b.add(&scaled, &offset);
-    let y = b.reshape_like(&y, &x);
-    b.define(&node.output[0], &y);
+    b.define(&node.output[0], b.reshape_like(b.add(&scaled, &offset), &x));
     Ok(())
 }
 
 /// `x`, where its rank is known; else as [batch, channels, all else].
-fn with_rank(x: &Value, b: &mut TypedBuilder<'_>) -> Value {
+fn with_rank(x: &Value, b: &Builder<'_>) -> Value {
     if b.fact(x).rank().is_some() { x.clone() } else { b.by_channel(x) }
 }
 
 /// All axes but that of the channels.
-fn axes_but_channels(x: &Value, b: &TypedBuilder<'_>) -> Vec<i64> {
+fn axes_but_channels(x: &Value, b: &Builder<'_>) -> Vec<i64> {
     (0..b.fact(x).rank().unwrap_or(0) as i64).filter(|axis| *axis != 1).collect()
 }
 
 /// A vector with an element a channel, so that it broadcasts with `x`.
-fn along_channels(vector: &Value, x: &Value, b: &mut TypedBuilder<'_>) -> Value {
+fn along_channels(vector: &Value, x: &Value, b: &Builder<'_>) -> Value {
     let axes: Vec<i64> = (1..b.fact(x).rank().unwrap_or(2) as i64 - 1).collect();
     b.unsqueeze(vector, &axes)
 }

@@ -11,7 +11,7 @@ const RANGE: f64 = 4_294_967_296.0;
 
 /// Lets the Dropout nodes in the bodies of a node pass on what they are given.
 pub(super) fn turn_off_in_bodies(node: &mut NodeProto) {
-    for body in node.attribute.iter_mut().flat_map(|a| a.g.as_deref_mut().into_iter().chain(&mut a.graphs)) {
+    for body in node.subgraphs_mut() {
         for inner in &mut body.node {
             if inner.is("", "Dropout") && inner.output.len() == 1 {
                 inner.op_type = Some("Identity".into());
@@ -32,29 +32,24 @@ impl Lowering<'_> {
         let x = required(node, 0)?;
         let ratio = node.input(1).map(Value::from);
         let known = ratio.as_ref().map_or(Some(0.5), |ratio| self.b.known_number(ratio));
-        if self.choices.dropout == Dropout::Off || known == Some(0.0) {
+        if self.settings.dropout == Dropout::Off || known == Some(0.0) {
             return self.pass_through(node, &x);
         }
         if let Some(ratio) = known.filter(|ratio| !(0.0..1.0).contains(ratio)) {
             return Err(Error::input(format!("its ratio is {ratio}; expected 0 ≤ ratio < 1")));
         }
-        let keep = match self.choices.random {
+        let keep = match self.settings.random {
             Random::Counter => self.keep(&x, ratio.as_ref(), known),
             Random::Engine => self.keep_by_engine(node, &x, ratio.as_ref()),
         };
-        let b = &mut self.b;
+        let b = self.b;
         let mask = b.mask(&keep, &x);
         let mask = match (known, &ratio) {
             (Some(ratio), _) => b.scale(&mask, 1.0 / (1.0 - ratio)),
-            (None, Some(ratio)) => {
-                let ratio = b.cast_like(ratio, &x);
-                let kept = b.minus_from(1.0, &ratio);
-                b.div(&mask, &kept)
-            }
+            (None, Some(ratio)) => b.div(&mask, b.minus_from(1.0, b.cast_like(ratio, &x))),
             (None, None) => mask,
         };
-        let y = b.mul(&x, &mask);
-        self.define(node, 0, y);
+        self.define(node, 0, b.mul(&x, &mask));
         self.define(node, 1, keep);
         Ok(())
     }
@@ -62,14 +57,10 @@ impl Lowering<'_> {
     /// Which elements of a tensor shaped like `x` a draw from the seed and the step keeps: those whose 32 bits are not
     /// below `ratio` · 2³².
     fn keep(&mut self, x: &Value, ratio: Option<&Value>, known: Option<f64>) -> Value {
-        let bits = self.random.bits_like(x, &mut self.b);
-        let b = &mut self.b;
+        let bits = self.random.bits_like(x, self.b);
+        let b = self.b;
         let threshold = match (known, ratio) {
-            (None, Some(ratio)) => {
-                let ratio = b.cast(ratio, DataType::Float);
-                let threshold = b.scale(&ratio, RANGE);
-                b.cast(&threshold, DataType::Uint32)
-            }
+            (None, Some(ratio)) => b.cast(b.scale(b.cast(ratio, DataType::Float), RANGE), DataType::Uint32),
             _ => b.number_of((known.unwrap_or(0.5) * RANGE).round().min(RANGE - 1.0), DataType::Uint32),
         };
         b.compare("GreaterOrEqual", &bits, &threshold)
@@ -79,11 +70,12 @@ impl Lowering<'_> {
     /// number, so that a run can be repeated.
     fn keep_by_engine(&mut self, node: &NodeProto, x: &Value, ratio: Option<&Value>) -> Value {
         let seed = node.int("seed", self.random.site().into());
-        let b = &mut self.b;
+        let b = self.b;
         let zeros = b.zeros_like(x);
         let ratio = ratio.cloned().unwrap_or_else(|| b.number_of(0.5, DataType::Float));
         let training = b.number_of(1.0, DataType::Bool);
-        let (data, mask) = (b.fact(x).clone(), Fact { element: DataType::Bool, shape: b.fact(x).shape.clone() });
+        let data = b.fact(x);
+        let mask = Fact { element: DataType::Bool, shape: data.shape.clone() }.into();
         let attributes = vec![AttributeProto::int("seed", seed)];
         b.nodes("Dropout", &[&zeros, &ratio, &training], attributes, vec![data, mask]).swap_remove(1)
     }
@@ -91,10 +83,9 @@ impl Lowering<'_> {
     fn pass_through(&mut self, node: &NodeProto, x: &Value) -> Result<()> {
         self.define(node, 0, x.clone());
         if node.output.get(1).is_some_and(|mask| !mask.is_empty()) {
-            let b = &mut self.b;
+            let b = self.b;
             let zeros = b.zeros_like(x);
-            let all = b.compare("Equal", &zeros, &zeros);
-            self.define(node, 1, all);
+            self.define(node, 1, b.compare("Equal", &zeros, &zeros));
         }
         Ok(())
     }

@@ -11,7 +11,7 @@ impl Lowering<'_> {
     /// [SoftmaxCrossEntropyLoss](https://onnx.ai/onnx/operators/onnx__SoftmaxCrossEntropyLoss.html), operator set 13.
     pub(super) fn cross_entropy(&mut self, node: &NodeProto) -> Result<()> {
         let scores = required(node, 0)?;
-        let fact = self.b.fact(&scores).clone();
+        let fact = self.b.fact(&scores);
         let log_probability = self.b.node("LogSoftmax", &[&scores], vec![AttributeProto::int("axis", 1)], fact);
         let loss = self.likelihood(node, &log_probability)?;
         self.define(node, 0, loss);
@@ -33,24 +33,20 @@ impl Lowering<'_> {
     /// PyTorch.
     fn likelihood(&mut self, node: &NodeProto, log_probability: &Value) -> Result<Value> {
         let (mut target, weights) = (required(node, 1)?, node.input(2).map(Value::from));
-        let b = &mut self.b;
+        let b = self.b;
         let counted = node.attribute("ignore_index").map(|ignored| {
-            let ignored = b.number(ignored.i() as f64, &target);
-            let same = b.compare("Equal", &target, &ignored);
-            let fact = b.fact(&same).clone();
-            b.node("Not", &[&same], vec![], fact)
+            let same = b.compare("Equal", &target, b.number(ignored.i() as f64, &target));
+            b.node("Not", &[&same], vec![], b.fact(&same))
         });
         if let Some(counted) = &counted {
             // Any class will do where it does not count.
-            let mask = b.mask(counted, &target);
-            target = b.mul(&target, &mask);
+            target = b.mul(&target, b.mask(counted, &target));
         }
         let index = b.unsqueeze(&target, &[1]);
         let fact = Fact { element: b.fact(log_probability).element, shape: b.fact(&index).shape.clone() };
         let axis = vec![AttributeProto::int("axis", 1)];
         let picked = b.node("GatherElements", &[log_probability, &index], axis, fact);
-        let picked = b.squeeze(&picked, &[1]);
-        let loss = b.neg(&picked);
+        let loss = b.neg(b.squeeze(&picked, &[1]));
         let mask = counted.map(|counted| b.mask(&counted, log_probability));
         let weight = match (weights.map(|weights| b.gather(&weights, &target, 0)), mask) {
             (Some(weight), Some(mask)) => Some(b.mul(&weight, &mask)),

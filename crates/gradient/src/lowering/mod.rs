@@ -9,7 +9,7 @@
 //! A straight-through estimator, whose detach an export loses, is marked for its gradient.
 //!
 //! It comes after [`gnp_model::normalise`] and the analysis of shapes, and before a gradient. BatchNormalization stays one
-//! node until then, in the domain [`DOMAIN`] where it has the statistics of the batch, since its gradient as a whole
+//! node until then ([`crate::whole`]) where it has the statistics of the batch, since its gradient as a whole
 //! takes half of the time that the gradients of its parts take. [`expand`] writes its parts down, once all gradients
 //! are there.
 
@@ -20,21 +20,18 @@ mod pad;
 mod random;
 mod straight_through;
 
-pub use batch_norm::{BATCH_NORM, trained_over_samples};
-pub(crate) use straight_through::is_step;
-pub use straight_through::{STRAIGHT_THROUGH, StraightThrough};
+pub use batch_norm::trained_over_samples;
+pub use straight_through::StraightThrough;
 
+use crate::whole::{BATCH_NORM, DOMAIN, STRAIGHT_THROUGH};
 use foldhash::HashSet;
 use gnp_base::contract::{SEED, STEP};
 use gnp_base::{Error, Result};
-use gnp_model::graph::{Fact, Facts, Graph, TypedBuilder, Value, for_each_subgraph, for_each_use};
+use gnp_model::graph::{Builder, Fact, Graph, Value, for_each_use};
 use gnp_model::onnx::DataType;
 use gnp_model::onnx::proto::NodeProto;
 use serde::{Deserialize, Serialize};
 use strum::{EnumMessage, IntoStaticStr, VariantArray};
-
-/// The domain of operators that [`expand`] replaces: no model that is written has any.
-pub const DOMAIN: &str = "gnp";
 
 const PASS: &str = "lowering";
 
@@ -84,7 +81,7 @@ pub enum Random {
 
 /// What the user chose.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Choices {
+pub struct Settings {
     /// How BatchNormalization trains.
     pub batch_norm: BatchNorm,
     /// Whether Dropout drops.
@@ -121,16 +118,15 @@ pub struct Lowered {
     pub over_samples: Option<String>,
 }
 
-/// Lowers BatchNormalization, Dropout, random draws and losses in `graph`, which has been normalised. `facts` are used
-/// and added to; `frozen` are the constants that the user froze, which is what [`BatchNorm::Auto`] goes by.
+/// Lowers BatchNormalization, Dropout, random draws and losses in `graph`, which has been normalised. `frozen` are the constants that the user froze, which is what [`BatchNorm::Auto`] goes by.
 ///
 /// # Errors
 /// Where a form of an operator is not covered, a node of these is inside the body of an If, Loop or Scan, or other
 /// nodes read a running statistic.
 ///
 /// ```
-/// use gnp_model::graph::{Facts, Graph};
-/// use gnp_gradient::lowering::{lower, Choices};
+/// use gnp_model::graph::Graph;
+/// use gnp_gradient::lowering::{lower, Settings};
 /// use gnp_model::onnx::proto::{GraphProto, NodeProto};
 /// let node = NodeProto {
 ///     op_type: Some("Dropout".into()),
@@ -140,36 +136,35 @@ pub struct Lowered {
 /// };
 /// let input = vec![gnp_model::graph::scalar_info("x", gnp_model::onnx::DataType::Float)];
 /// let mut graph = Graph::new(GraphProto { input, node: vec![node], ..Default::default() })?;
-/// let mut facts = Facts::declared(graph.proto());
-/// let lowered = lower(&mut graph, &mut facts, &Choices::default(), &Default::default())?;
+/// let lowered = lower(&mut graph, &Settings::default(), &Default::default())?;
 /// assert!(lowered.draws && graph.nodes().iter().all(|node| node.op_type() != "Dropout"));
 /// # Ok::<(), gnp_base::Error>(())
 /// ```
-pub fn lower(graph: &mut Graph, facts: &mut Facts, choices: &Choices, frozen: &HashSet<Value>) -> Result<Lowered> {
+pub fn lower(graph: &mut Graph, settings: &Settings, frozen: &HashSet<Value>) -> Result<Lowered> {
     for name in [SEED, STEP] {
-        facts.insert(name.into(), Fact::with_sizes(DataType::Int64, &[]));
+        graph.declare(name, Fact::with_sizes(DataType::Int64, &[]));
     }
-    let passed = straight_through::mark(graph, facts, choices.straight_through);
+    let passed = straight_through::mark(graph, settings.straight_through)?;
     let held = held(graph);
     let kept = can_be_state(graph, &held);
-    let nodes = graph.take_nodes();
+    let b = Builder::new(graph, PASS);
     let mut lowering = Lowering {
-        choices,
-        b: TypedBuilder::new(graph, facts, PASS),
+        settings,
+        b: &b,
         random: random::Generator::default(),
         frozen,
         held,
         kept,
         lowered: Lowered { passed, ..Lowered::default() },
     };
-    for mut node in nodes {
+    b.replace_nodes(|mut node| {
         lowering.check_bodies(&node)?;
-        if choices.dropout == Dropout::Off {
+        if settings.dropout == Dropout::Off {
             dropout::turn_off_in_bodies(&mut node);
         }
-        lowering.b.set_scope(node.label());
-        lowering.node(node)?;
-    }
+        b.set_scope(node.label());
+        lowering.node(node)
+    })?;
     let Lowering { random, mut lowered, .. } = lowering;
     lowered.draws = random.is_used();
     Ok(lowered)
@@ -181,38 +176,28 @@ pub fn lower(graph: &mut Graph, facts: &mut Facts, choices: &Choices, frozen: &H
 ///
 /// # Errors
 /// Where such a node lacks an input.
-pub fn expand(graph: &mut Graph, facts: &mut Facts) -> Result<()> {
-    let nodes = graph.take_nodes();
-    let mut b = TypedBuilder::new(graph, facts, PASS);
-    nodes.into_iter().try_for_each(|node| expand_node(&mut b, node))
+pub fn expand(graph: &mut Graph) -> Result<()> {
+    let b = Builder::new(graph, PASS);
+    b.replace_nodes_and_inner(|node| expand_node(&b, node))
 }
 
-fn expand_node(b: &mut TypedBuilder<'_>, mut node: NodeProto) -> Result<()> {
-    for body in node.attribute.iter_mut().flat_map(|a| a.g.as_deref_mut().into_iter().chain(&mut a.graphs)) {
-        let begin = b.graph().nodes().len();
-        std::mem::take(&mut body.node).into_iter().try_for_each(|inner| expand_node(b, inner))?;
-        body.node = b.graph_mut().split_off(begin);
-    }
+/// The node as it stays, if it does.
+fn expand_node(b: &Builder<'_>, node: NodeProto) -> Result<Option<NodeProto>> {
     b.set_scope(node.label());
     match (node.domain(), node.op_type()) {
-        (DOMAIN, BATCH_NORM) => batch_norm::expand(&node, b),
-        (DOMAIN, STRAIGHT_THROUGH) => {
-            straight_through::expand(&node, b);
-            Ok(())
-        }
-        ("", "BatchNormalization") if node.int("training_mode", 0) == 0 => batch_norm::expand_inference(&node, b),
-        ("", "Pad") if node.input(3).is_some() => pad::expand(node, b),
-        _ => {
-            b.put(node);
-            Ok(())
-        }
+        (DOMAIN, BATCH_NORM) => batch_norm::expand(&node, b)?,
+        (DOMAIN, STRAIGHT_THROUGH) => straight_through::expand(&node, b),
+        ("", "BatchNormalization") if node.int("training_mode", 0) == 0 => batch_norm::expand_inference(&node, b)?,
+        ("", "Pad") if node.input(3).is_some() => return pad::expand(node, b),
+        _ => return Ok(Some(node)),
     }
+    Ok(None)
 }
 
 /// The walk over the nodes.
 struct Lowering<'a> {
-    choices: &'a Choices,
-    b: TypedBuilder<'a>,
+    settings: &'a Settings,
+    b: &'a Builder<'a>,
     random: random::Generator,
     /// The constants that the user froze.
     frozen: &'a HashSet<Value>,
@@ -224,18 +209,20 @@ struct Lowering<'a> {
 }
 
 impl Lowering<'_> {
-    fn node(&mut self, node: NodeProto) -> Result<()> {
+    /// The node as it stays, if it does.
+    fn node(&mut self, node: NodeProto) -> Result<Option<NodeProto>> {
+        let at_node = |e: Error| e.at_node(node.label(), &node.operator());
+        if node.is("", "BatchNormalization") && self.infers(&node).map_err(at_node)? {
+            return self.freeze(&node).map(Some).map_err(at_node);
+        }
         match self.lowers(&node) {
-            None => {
-                self.b.put(node);
-                Ok(())
-            }
-            Some(way) => way(self, &node).map_err(|e| e.at_node(node.label(), &node.operator())),
+            None => Ok(Some(node)),
+            Some(way) => way(self, &node).map(|()| None).map_err(at_node),
         }
     }
 
     fn lowers(&self, node: &NodeProto) -> Option<fn(&mut Self, &NodeProto) -> Result<()>> {
-        let counter = self.choices.random == Random::Counter;
+        let counter = self.settings.random == Random::Counter;
         match (node.domain(), node.op_type()) {
             ("", "BatchNormalization") => Some(Self::batch_norm),
             ("", "Dropout") => Some(Self::dropout),
@@ -256,23 +243,17 @@ impl Lowering<'_> {
 
     /// Refuses bodies with nodes that train differently from how they infer.
     fn check_bodies(&self, node: &NodeProto) -> Result<()> {
-        let mut found = Ok(());
-        for_each_subgraph(node, &mut |body| {
-            for inner in &body.node {
-                if found.is_ok() {
-                    found = self.check_inner(inner).and_then(|()| self.check_bodies(inner));
-                }
-            }
-        });
-        found.map_err(|e| e.at_node(node.label(), &node.operator()))
+        let mut inner = node.subgraphs().flat_map(|body| &body.node);
+        let checked = inner.try_for_each(|inner| self.check_inner(inner).and_then(|()| self.check_bodies(inner)));
+        checked.map_err(|e| e.at_node(node.label(), &node.operator()))
     }
 
     fn check_inner(&self, inner: &NodeProto) -> Result<()> {
         let infers_as_it_is = match (inner.domain(), inner.op_type()) {
             ("", "BatchNormalization") => {
-                self.choices.batch_norm == BatchNorm::Frozen && inner.int("training_mode", 0) == 0
+                self.settings.batch_norm == BatchNorm::Frozen && inner.int("training_mode", 0) == 0
             }
-            ("", "Dropout") => self.choices.dropout == Dropout::Off && inner.input(2).is_none(),
+            ("", "Dropout") => self.settings.dropout == Dropout::Off && inner.input(2).is_none(),
             ("", "SoftmaxCrossEntropyLoss" | "NegativeLogLikelihoodLoss") => true,
             _ => self.lowers(inner).is_none(),
         };
@@ -312,9 +293,9 @@ fn can_be_state(graph: &Graph, held: &HashSet<Value>) -> HashSet<Value> {
         let statistics = if node.is("", "BatchNormalization") { 3..5 } else { 0..0 };
         let others = node.input.iter().enumerate().filter(|(i, _)| !statistics.contains(i));
         others.for_each(|(_, name)| _ = kept.remove(name.as_str()));
-        for_each_subgraph(node, &mut |body| {
-            body.node.iter().for_each(|inner| for_each_use(inner, &mut |name| _ = kept.remove(name)))
-        });
+        for inner in node.subgraphs().flat_map(|body| &body.node) {
+            for_each_use(inner, &mut |name| _ = kept.remove(name));
+        }
     }
     kept
 }
@@ -404,18 +385,17 @@ pub(crate) mod tests {
     #[test]
     fn tract_computes_the_gradient_of_what_was_lowered() {
         let mut graph = model();
-        let mut facts = Facts::declared(graph.proto());
-        facts.insert("loss".into(), Fact::with_sizes(DataType::Float, &[]));
-        let lowered = lower(&mut graph, &mut facts, &Choices::default(), &HashSet::default()).unwrap();
+        graph.declare("loss", Fact::with_sizes(DataType::Float, &[]));
+        let lowered = lower(&mut graph, &Settings::default(), &HashSet::default()).unwrap();
         let states: Vec<&str> = lowered.state.iter().map(|pair| &*pair.state).collect();
         assert_eq!(states, ["mean", "var"]);
         for (i, name) in [SEED, STEP].into_iter().enumerate() {
             graph.insert_input(2 + i, scalar_info(name, DataType::Int64)).unwrap();
         }
-        let gradients = gradient(&mut graph, &mut facts, &"loss".into(), &["x".into()], "gradient").unwrap();
+        let gradients = gradient(&mut graph, &"loss".into(), &["x".into()], "gradient").unwrap();
         Builder::new(&mut graph, "test").alias(gradients[0].as_ref().unwrap(), "dx").unwrap();
         graph.insert_output(1, tensor_info("dx", &SIZES));
-        expand(&mut graph, &mut facts).unwrap();
+        expand(&mut graph).unwrap();
         graph.remove_unused();
         assert!(graph.nodes().iter().all(|node| node.domain().is_empty() && node.op_type() != "BatchNormalization"));
 
@@ -436,10 +416,10 @@ pub(crate) mod tests {
 
     #[test]
     fn a_statistic_that_is_read_as_something_else_is_refused() {
-        let mut graph = model();
-        graph.nodes_mut()[0].input[2] = "mean".into();
-        let mut facts = Facts::declared(graph.proto());
-        let error = lower(&mut graph, &mut facts, &Choices::default(), &HashSet::default()).unwrap_err();
+        let mut proto = model().into_proto();
+        proto.node[0].input[2] = "mean".into();
+        let mut graph = Graph::new(proto).unwrap();
+        let error = lower(&mut graph, &Settings::default(), &HashSet::default()).unwrap_err();
         assert!(error.to_string().contains("its running statistic `mean` cannot move"), "{error}");
         assert!(error.help_text().is_some());
     }
@@ -448,10 +428,9 @@ pub(crate) mod tests {
     fn layers_whose_weights_are_frozen_are_frozen_automatically() {
         let lowered = |choice, frozen: &[&str]| {
             let mut graph = model();
-            let mut facts = Facts::declared(graph.proto());
-            let choices = Choices { batch_norm: choice, ..Choices::default() };
+            let settings = Settings { batch_norm: choice, ..Settings::default() };
             let frozen = frozen.iter().map(|&name| name.into()).collect();
-            lower(&mut graph, &mut facts, &choices, &frozen).unwrap()
+            lower(&mut graph, &settings, &frozen).unwrap()
         };
         assert_eq!(lowered(BatchNorm::Auto, &["scale", "bias"]).state, []);
         assert_eq!(lowered(BatchNorm::Auto, &["bias"]).state.len(), 2);
@@ -462,20 +441,15 @@ pub(crate) mod tests {
     #[test]
     fn statistics_that_the_graph_computes_are_no_state() {
         for (mode, operator) in [(0, "BatchNormalization"), (1, BATCH_NORM)] {
-            let mut graph = model();
-            let mut statistics: NodeProto = node("Abs", &["scale"], &["computed"]).into();
-            statistics.name = Some("statistics".into());
-            let nodes = graph.take_nodes();
-            graph.put(statistics);
-            nodes.into_iter().for_each(|node| graph.put(node));
-            graph.nodes_mut()[1].input[4] = "computed".into();
-            graph.nodes_mut()[1].attribute = vec![gnp_model::onnx::proto::AttributeProto::int("training_mode", mode)];
-            let mut facts = Facts::declared(graph.proto());
+            let mut proto = model().into_proto();
+            proto.node.insert(0, node("Abs", &["scale"], &["computed"]).named("statistics").into());
+            proto.node[1].input[4] = "computed".into();
+            proto.node[1].attribute = vec![gnp_model::onnx::proto::AttributeProto::int("training_mode", mode)];
             // Whatever the choice, the node does what it says.
             for choice in [BatchNorm::Train, BatchNorm::Frozen, BatchNorm::Auto] {
-                let choices = Choices { batch_norm: choice, ..Choices::default() };
-                let mut graph = Graph::new(graph.proto().clone()).unwrap();
-                let lowered = lower(&mut graph, &mut facts, &choices, &HashSet::default()).unwrap();
+                let settings = Settings { batch_norm: choice, ..Settings::default() };
+                let mut graph = Graph::new(proto.clone()).unwrap();
+                let lowered = lower(&mut graph, &settings, &HashSet::default()).unwrap();
                 assert_eq!(lowered.state, []);
                 assert!(graph.nodes().iter().any(|node| node.op_type() == operator), "{mode} {choice:?}");
             }
@@ -487,7 +461,7 @@ pub(crate) mod tests {
         let body = gnp_model::testing::body(&[], &[node("Dropout", &["x"], &["z"])], &["z"]);
         let branch = node("If", &["go"], &["y"]).with(body);
         let mut graph = Graph::new(gnp_model::testing::body(&["x", "go"], &[branch], &["y"])).unwrap();
-        let error = lower(&mut graph, &mut Facts::default(), &Choices::default(), &HashSet::default()).unwrap_err();
+        let error = lower(&mut graph, &Settings::default(), &HashSet::default()).unwrap_err();
         assert!(error.to_string().contains("node `y` (If): its body has a Dropout node"), "{error}");
     }
 }

@@ -2,24 +2,23 @@
 
 use super::required;
 use gnp_base::Result;
-use gnp_model::graph::{Fact, TypedBuilder, Value};
+use gnp_model::graph::{Builder, Fact, Value};
 use gnp_model::onnx::DataType;
 use gnp_model::onnx::proto::NodeProto;
 
 /// The same margins, said for every axis. Where ONNX Runtime (1.19 to 1.32) moves a Transpose through a Pad, it
 /// permutes `pads` as if there were a pair for every axis, whatever `axes` says.
-pub(super) fn expand(mut node: NodeProto, b: &mut TypedBuilder<'_>) -> Result<()> {
+pub(super) fn expand(mut node: NodeProto, b: &Builder<'_>) -> Result<Option<NodeProto>> {
     let (x, pads, axes) = (required(&node, 0)?, required(&node, 1)?, required(&node, 3)?);
     let rank = b.fact(&x).rank().or_else(|| b.fact(&node.output[0].as_str().into()).rank());
-    let places = rank.zip(b.ints(&axes)).map(|(rank, axes)| places(axes, rank));
+    let places = rank.zip(b.ints(&axes)).map(|(rank, axes)| places(&axes, rank));
     let pads = match places {
         Some(places) => of_places(&pads, &places, b),
         None => of_axes(&x, &pads, &axes, b),
     };
     node.input.truncate(3);
     pads.to_string().clone_into(&mut node.input[1]);
-    b.put(node);
-    Ok(())
+    Ok(Some(node))
 }
 
 /// For each axis its place among `axes`, if it has one.
@@ -29,7 +28,7 @@ fn places(axes: &[i64], rank: usize) -> Vec<Option<usize>> {
 }
 
 /// The margins in the order of all axes; 0 where there is none.
-fn of_places(pads: &Value, places: &[Option<usize>], b: &mut TypedBuilder<'_>) -> Value {
+fn of_places(pads: &Value, places: &[Option<usize>], b: &Builder<'_>) -> Value {
     let count = places.iter().flatten().count();
     let of_side = |side: usize| places.iter().map(move |place| place.map(|place| place + side * count));
     let all = of_side(0).chain(of_side(1));
@@ -39,23 +38,17 @@ fn of_places(pads: &Value, places: &[Option<usize>], b: &mut TypedBuilder<'_>) -
     }
     let at: Vec<i64> = all.map(|at| at.unwrap_or(2 * count) as i64).collect();
     let (zero, at) = (b.int64s(&[0]), b.int64s(&at));
-    let pads = b.concat(&[pads, &zero], 0);
-    b.gather(&pads, &at, 0)
+    b.gather(b.concat(&[pads, &zero], 0), at, 0)
 }
 
 /// The same for axes, or a number of axes, that are known as the graph runs.
-fn of_axes(x: &Value, pads: &Value, axes: &Value, b: &mut TypedBuilder<'_>) -> Value {
+fn of_axes(x: &Value, pads: &Value, axes: &Value, b: &Builder<'_>) -> Value {
     let vector = || Fact { element: DataType::Int64, shape: Some(vec![gnp_model::graph::Dim::Unknown]) };
-    let sizes = b.shape_of(x);
-    let rank = b.shape_of(&sizes);
+    let rank = b.shape_of(b.shape_of(x));
     let zero = b.int64(0);
-    let is_from_end = b.compare("Less", axes, &zero);
-    let from_front = b.add(axes, &rank);
-    let begin = b.select(&is_from_end, &from_front, axes);
-    let end = b.add(&begin, &rank);
-    let places = b.concat(&[&begin, &end], 0);
-    let length = b.add(&rank, &rank);
-    let zeros = b.node("Expand", &[&zero, &length], vec![], vector());
+    let begin = b.select(b.compare("Less", axes, &zero), b.add(axes, &rank), axes);
+    let places = b.concat(&[&begin, &b.add(&begin, &rank)], 0);
+    let zeros = b.node("Expand", &[&zero, &b.add(&rank, &rank)], vec![], vector());
     b.node("ScatterElements", &[&zeros, &places, pads], vec![], vector())
 }
 
@@ -82,8 +75,8 @@ mod tests {
             ..Default::default()
         };
         let mut graph = Graph::new(graph).unwrap();
-        let mut facts = Facts::declared(graph.proto());
-        expand_all(&mut graph, &mut facts).unwrap();
+        expand_all(&mut graph).unwrap();
+        let facts = graph.facts().clone();
         (graph.into_proto(), facts)
     }
 

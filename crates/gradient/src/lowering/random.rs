@@ -11,7 +11,7 @@ use super::{Lowering, required};
 use foldhash::HashMap;
 use gnp_base::contract::{SEED, STEP};
 use gnp_base::{Error, Result};
-use gnp_model::graph::{Dim, Fact, TypedBuilder, Value};
+use gnp_model::graph::{Builder, Dim, Fact, Value};
 use gnp_model::onnx::DataType;
 use gnp_model::onnx::proto::{AttributeProto, NodeProto, TensorProto};
 
@@ -44,54 +44,39 @@ impl Generator {
     }
 
     /// 32 random bits for each element of a tensor of the shape of `x`.
-    pub(super) fn bits_like(&mut self, x: &Value, b: &mut TypedBuilder<'_>) -> Value {
+    pub(super) fn bits_like(&mut self, x: &Value, b: &Builder<'_>) -> Value {
         let index = self.indices(x, b);
         let key = self.key(b);
-        let [first, second] = [0, 1].map(|half| {
-            let half = b.int64(half);
-            b.gather(&key, &half, 0)
-        });
-        let bits = b.binary("BitwiseXor", &index, &first);
-        let bits = xor_shift(&bits, 16, b);
-        let bits = b.scale(&bits, FIRST);
-        let bits = b.binary("BitwiseXor", &bits, &second);
-        let bits = xor_shift(&bits, 15, b);
-        let bits = b.scale(&bits, SECOND);
+        let [first, second] = [0, 1].map(|half| b.gather(&key, b.int64(half), 0));
+        let bits = b.scale(xor_shift(&b.binary("BitwiseXor", &index, &first), 16, b), FIRST);
+        let bits = b.scale(xor_shift(&b.binary("BitwiseXor", &bits, &second), 15, b), SECOND);
         // The last xor-shift of the hash would leave the high half as it is, and the low half matters to nobody.
         b.reshape_like(&bits, x)
     }
 
     /// Numbers from 0 to 1 (exclusive), multiples of 2⁻²⁴, in float32 and the shape of `x`.
-    fn uniform_like(&mut self, x: &Value, b: &mut TypedBuilder<'_>) -> Value {
-        let whole = self.whole_like(x, b);
-        b.scale(&whole, 2f64.powi(-24))
+    fn uniform_like(&mut self, x: &Value, b: &Builder<'_>) -> Value {
+        b.scale(self.whole_like(x, b), 2f64.powi(-24))
     }
 
     /// Numbers of the standard normal distribution, in float32 and the shape of `x`: √(−2 log u) · cos 2πv of uniform u
     /// and v (Box and Muller, 1958).
-    fn normal_like(&mut self, x: &Value, b: &mut TypedBuilder<'_>) -> Value {
+    fn normal_like(&mut self, x: &Value, b: &Builder<'_>) -> Value {
         let u = self.whole_like(x, b);
         // Never 0.
-        let u = b.plus(&u, 0.5);
-        let u = b.scale(&u, 2f64.powi(-24));
-        let log = b.unary("Log", &u);
-        let radius = b.scale(&log, -2.0);
-        let radius = b.unary("Sqrt", &radius);
+        let u = b.scale(b.plus(&u, 0.5), 2f64.powi(-24));
+        let radius = b.unary("Sqrt", b.scale(b.unary("Log", &u), -2.0));
         let angle = self.whole_like(x, b);
-        let angle = b.scale(&angle, std::f64::consts::TAU * 2f64.powi(-24));
-        let cosine = b.unary("Cos", &angle);
-        b.mul(&radius, &cosine)
+        b.mul(&radius, b.unary("Cos", b.scale(&angle, std::f64::consts::TAU * 2f64.powi(-24))))
     }
 
     /// Whole numbers from 0 to 2²⁴ (exclusive), in float32.
-    fn whole_like(&mut self, x: &Value, b: &mut TypedBuilder<'_>) -> Value {
-        let bits = self.bits_like(x, b);
-        let bits = shift_right(&bits, 8, b);
-        b.cast(&bits, DataType::Float)
+    fn whole_like(&mut self, x: &Value, b: &Builder<'_>) -> Value {
+        b.cast(shift_right(&self.bits_like(x, b), 8, b), DataType::Float)
     }
 
     /// 0, 1, 2, … for the elements of `x`.
-    fn indices(&mut self, x: &Value, b: &mut TypedBuilder<'_>) -> Value {
+    fn indices(&mut self, x: &Value, b: &Builder<'_>) -> Value {
         let shape = b.fact(x).shape.clone().filter(|shape| !shape.contains(&Dim::Unknown));
         if let Some(index) = shape.as_ref().and_then(|shape| self.indices.get(shape)) {
             return index.clone();
@@ -113,17 +98,15 @@ impl Generator {
     }
 
     /// The key of the next draw, two numbers.
-    fn key(&mut self, b: &mut TypedBuilder<'_>) -> Value {
+    fn key(&mut self, b: &Builder<'_>) -> Value {
         let draw = f64::from(self.site());
         let step = self.key.get_or_insert_with(|| step_key(b)).clone();
-        let draw = b.number_of(draw, DataType::Uint32);
-        let draw = b.binary("BitwiseXor", &step, &draw);
-        hash(&draw, b)
+        hash(&b.binary("BitwiseXor", &step, b.number_of(draw, DataType::Uint32)), b)
     }
 }
 
 /// A hash of seed and step, two numbers.
-fn step_key(b: &mut TypedBuilder<'_>) -> Value {
+fn step_key(b: &Builder<'_>) -> Value {
     let payload: Vec<u8> = HALVES.iter().flat_map(|half| half.to_le_bytes()).collect();
     let mut key = b.constant(TensorProto::raw("", DataType::Uint32, &[2], payload.into()), "constant/halves");
     for number in [SEED, STEP].map(Value::from) {
@@ -131,8 +114,7 @@ fn step_key(b: &mut TypedBuilder<'_>) -> Value {
         let number = b.cast(&number, DataType::Uint64);
         let high = shift_right(&number, 32, b);
         for word in [number, high] {
-            let word = b.cast(&word, DataType::Uint32);
-            key = b.binary("BitwiseXor", &key, &word);
+            key = b.binary("BitwiseXor", &key, b.cast(&word, DataType::Uint32));
             key = hash(&key, b);
         }
     }
@@ -140,31 +122,25 @@ fn step_key(b: &mut TypedBuilder<'_>) -> Value {
 }
 
 /// `lowbias32`.
-fn hash(x: &Value, b: &mut TypedBuilder<'_>) -> Value {
-    let x = xor_shift(x, 16, b);
-    let x = b.scale(&x, FIRST);
-    let x = xor_shift(&x, 15, b);
-    let x = b.scale(&x, SECOND);
-    xor_shift(&x, 16, b)
+fn hash(x: &Value, b: &Builder<'_>) -> Value {
+    xor_shift(&b.scale(xor_shift(&b.scale(xor_shift(x, 16, b), FIRST), 15, b), SECOND), 16, b)
 }
 
 /// x ^ (x >> by)
-fn xor_shift(x: &Value, by: u8, b: &mut TypedBuilder<'_>) -> Value {
-    let shifted = shift_right(x, by, b);
-    b.binary("BitwiseXor", x, &shifted)
+fn xor_shift(x: &Value, by: u8, b: &Builder<'_>) -> Value {
+    b.binary("BitwiseXor", x, shift_right(x, by, b))
 }
 
 /// x >> by
-fn shift_right(x: &Value, by: u8, b: &mut TypedBuilder<'_>) -> Value {
+fn shift_right(x: &Value, by: u8, b: &Builder<'_>) -> Value {
     let by = b.number(by.into(), x);
-    let fact = b.fact(x).clone();
-    b.node("BitShift", &[x, &by], vec![AttributeProto::string("direction", "RIGHT")], fact)
+    b.node("BitShift", &[x, &by], vec![AttributeProto::string("direction", "RIGHT")], b.fact(x))
 }
 
 impl Lowering<'_> {
     /// RandomNormal, RandomUniform, both `Like` another tensor, and Bernoulli; their attribute `seed` is not used.
     pub(super) fn random(&mut self, node: &NodeProto) -> Result<()> {
-        let (random, b) = (&mut self.random, &mut self.b);
+        let (random, b) = (&mut self.random, self.b);
         let like = match node.op_type() {
             "RandomNormal" | "RandomUniform" => {
                 let sizes = node.ints("shape").ok_or_else(|| Error::input("expected the attribute `shape`"))?;
@@ -182,25 +158,17 @@ impl Lowering<'_> {
             }
         };
         let drawn = match node.op_type() {
-            "Bernoulli" => {
-                let uniform = random.uniform_like(&like, b);
-                let probability = b.cast(&like, DataType::Float);
-                b.compare("Less", &uniform, &probability)
-            }
+            "Bernoulli" => b.compare("Less", random.uniform_like(&like, b), b.cast(&like, DataType::Float)),
             "RandomNormal" | "RandomNormalLike" => {
-                let normal = random.normal_like(&like, b);
-                let scaled = b.scale(&normal, node.float("scale", 1.0).into());
+                let scaled = b.scale(random.normal_like(&like, b), node.float("scale", 1.0).into());
                 b.plus(&scaled, node.float("mean", 0.0).into())
             }
             _ => {
                 let (low, high) = (f64::from(node.float("low", 0.0)), f64::from(node.float("high", 1.0)));
-                let uniform = random.uniform_like(&like, b);
-                let scaled = b.scale(&uniform, high - low);
-                b.plus(&scaled, low)
+                b.plus(b.scale(random.uniform_like(&like, b), high - low), low)
             }
         };
-        let drawn = b.cast(&drawn, element);
-        self.define(node, 0, drawn);
+        self.define(node, 0, b.cast(&drawn, element));
         Ok(())
     }
 }
@@ -209,8 +177,8 @@ impl Lowering<'_> {
 mod tests {
     use super::*;
     use crate::lowering::tests::{infer, tensor_info};
-    use crate::lowering::{Choices, lower};
-    use gnp_model::graph::{Facts, Graph, scalar_info};
+    use crate::lowering::{Settings, lower};
+    use gnp_model::graph::{Graph, scalar_info};
     use gnp_model::onnx::proto::GraphProto;
     use tract_onnx::prelude::tensor0;
 
@@ -250,8 +218,7 @@ mod tests {
             ..Default::default()
         };
         let mut graph = Graph::new(proto).unwrap();
-        let mut facts = Facts::declared(graph.proto());
-        assert!(lower(&mut graph, &mut facts, &Choices::default(), &Default::default()).unwrap().draws);
+        assert!(lower(&mut graph, &Settings::default(), &Default::default()).unwrap().draws);
         for (i, name) in [SEED, STEP].into_iter().enumerate() {
             graph.insert_input(i + 1, scalar_info(name, DataType::Int64)).unwrap();
         }

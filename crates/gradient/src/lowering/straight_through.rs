@@ -5,17 +5,16 @@
 //! has the derivative of q: zero where q rounds. No one writes that for another reason, so the pattern tells what was
 //! meant.
 
-use super::{DOMAIN, PASS};
+use super::PASS;
 use crate::autodiff::{Rule, rule};
+use crate::whole::{DOMAIN, STRAIGHT_THROUGH, is_step};
 use foldhash::HashMap;
-use gnp_model::graph::{Facts, Graph, TypedBuilder, Value};
+use gnp_base::Result;
+use gnp_model::graph::{Builder, Graph, Value};
 use gnp_model::onnx::DataType;
 use gnp_model::onnx::proto::NodeProto;
 use serde::{Deserialize, Serialize};
 use strum::{EnumMessage, IntoStaticStr, VariantArray};
-
-/// The operator, in [`DOMAIN`], for y = q with the gradient of x: inputs x and q, of one shape.
-pub const STRAIGHT_THROUGH: &str = "StraightThrough";
 
 /// Where the gradient passes straight through an operator whose derivative is zero.
 #[derive(
@@ -33,40 +32,32 @@ pub enum StraightThrough {
     Off,
 }
 
-/// Whether a node makes steps of its input: it has the derivative zero, and a slope that one may want in place of it.
-pub(crate) fn is_step(node: &NodeProto) -> bool {
-    ["Round", "Floor", "Ceil", "Sign"].iter().any(|op| node.is("", op))
-}
-
 /// Lets gradients pass where `choice` says; returns the labels of the nodes behind which they do.
-pub(super) fn mark(graph: &mut Graph, facts: &mut Facts, choice: StraightThrough) -> Vec<String> {
+pub(super) fn mark(graph: &mut Graph, choice: StraightThrough) -> Result<Vec<String>> {
     if choice == StraightThrough::Off {
-        return vec![];
+        return Ok(vec![]);
     }
     let estimators = estimators(graph);
-    let nodes = graph.take_nodes();
-    let mut b = TypedBuilder::new(graph, facts, PASS);
-    let mut marked = Vec::new();
-    for (index, node) in nodes.into_iter().enumerate() {
+    let b = Builder::new(graph, PASS);
+    let (mut marked, mut indices) = (Vec::new(), 0..);
+    b.replace_nodes(|node| {
+        let index = indices.next().unwrap_or_default();
         let source = match estimators.get(&index) {
             Some(source) => Some(source.clone()),
             None if choice == StraightThrough::All && is_step(&node) => node.input(0).map(Value::from),
             None => None,
         };
-        let Some(x) = source else {
-            b.put(node);
-            continue;
-        };
+        let Some(x) = source else { return Ok(Some(node)) };
         b.set_scope(node.label());
-        let fact = b.fact(&node.output[0].as_str().into()).clone();
+        let fact = b.fact(&node.output[0].as_str().into());
         let inputs: Vec<Value> = node.input.iter().map(|input| input.as_str().into()).collect();
         let inputs: Vec<&Value> = inputs.iter().collect();
         let q = b.node(node.op_type(), &inputs, node.attribute.clone(), fact.clone());
-        let y = b.node_in(DOMAIN, STRAIGHT_THROUGH, &[&x, &q], vec![], fact);
-        b.define(&node.output[0], &y);
+        b.define(&node.output[0], b.node_in(DOMAIN, STRAIGHT_THROUGH, &[&x, &q], vec![], fact));
         marked.push(node.label().to_owned());
-    }
-    marked
+        Ok(None)
+    })?;
+    Ok(marked)
 }
 
 /// Nodes that compute x + (q − x), where q depends on x through an operator whose derivative is zero; with the x.
@@ -97,7 +88,7 @@ fn stops(node: &NodeProto) -> bool {
 }
 
 /// y = q
-pub(super) fn expand(node: &NodeProto, b: &mut TypedBuilder<'_>) {
+pub(super) fn expand(node: &NodeProto, b: &Builder<'_>) {
     if let (Some(q), Some(name)) = (node.input(1).map(Value::from), node.output.first()) {
         b.define(name, &q);
     }
@@ -110,7 +101,7 @@ mod tests {
 
     fn marked(nodes: &[TestNode], choice: StraightThrough) -> (Vec<String>, Graph) {
         let mut graph = Graph::new(body(&["x"], nodes, &["y"])).unwrap();
-        let passed = mark(&mut graph, &mut Facts::default(), choice);
+        let passed = mark(&mut graph, choice).unwrap();
         (passed, graph)
     }
 

@@ -1,6 +1,6 @@
 //! Putting appended nodes into the branches of an `If`.
 
-use super::builder::{PASS_KEY, tag};
+use super::mark::{PASS_KEY, tag};
 use super::{Graph, Value};
 use crate::onnx::proto::{AttributeProto, GraphProto, NodeProto, ValueInfoProto};
 use foldhash::HashSet;
@@ -24,6 +24,9 @@ impl Graph {
         let else_nodes = self.proto.node.split_off(otherwise.begin);
         let then_nodes = self.proto.node.split_off(then.begin);
         let outputs: Vec<_> = then.outputs.iter().map(|value| self.names.value(pass, last_part(value))).collect();
+        for (value, name) in then.outputs.iter().zip(&outputs) {
+            self.facts.equate_fact(value, name);
+        }
         let values = outputs.iter().map(|name| name.as_str().into()).collect();
         let bodies = [("then_branch", then_nodes, then.outputs), ("else_branch", else_nodes, otherwise.outputs)];
         let attribute = bodies
@@ -76,7 +79,7 @@ fn last_part(name: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::graph::{Builder, scalar_info};
+    use crate::graph::{Builder, Fact, scalar_info};
     use crate::onnx::DataType;
     use crate::testing::{body, node};
 
@@ -84,9 +87,9 @@ mod tests {
     fn branches_return_what_is_theirs() {
         let mut graph = Graph::new(body(&["x", "c"], &[node("Neg", &["x"], &["y"])], &["y"])).unwrap();
         let y = Value::from("y");
-        let mut b = Builder::new(&mut graph, "mix");
-        let a = b.op("Exp", &[&y], "a");
-        let then = Branch { begin: 1, outputs: vec![b.op("Neg", &[&a], "b"), y.clone()] };
+        let b = Builder::new(&mut graph, "mix");
+        let a = b.unary("Exp", &y);
+        let then = Branch { begin: 1, outputs: vec![b.named("b", "Neg", &[&a], Fact::of(DataType::Float)), y.clone()] };
         let otherwise = Branch { begin: 3, outputs: vec![y.clone(), y] };
         let outputs = graph.branch(&"c".into(), then, otherwise, "mix");
         graph.insert_output(0, scalar_info(&outputs[0], DataType::Float));

@@ -1,6 +1,6 @@
 //! Whether a graph is well-formed: every value defined once and before nobody else, every name that is read defined.
 
-use super::uses::{for_each_initializer, for_each_subgraph};
+use super::uses::for_each_initializer;
 use crate::onnx::proto::GraphProto;
 use foldhash::{HashSet, HashSetExt as _};
 use gnp_base::{Error, Result};
@@ -33,9 +33,7 @@ fn scope<'g>(graph: &'g GraphProto, scopes: &mut Vec<HashSet<&'g str>>) -> Resul
                     .help("the model is damaged; export it again"));
             }
         }
-        let mut bodies = Vec::new();
-        for_each_subgraph(node, &mut |body| bodies.push(body));
-        for body in bodies {
+        for body in node.subgraphs() {
             scopes.push(HashSet::new());
             scope(body, scopes).map_err(|e| e.at_node(node.label(), &node.operator()))?;
             scopes.pop();

@@ -1,7 +1,7 @@
 //! Cloning nodes with other names.
 
+use super::mark::{PASS_KEY, SOURCE_KEY, tag};
 use super::{Graph, Names, Value};
-use crate::graph::builder::{PASS_KEY, SOURCE_KEY, tag};
 use crate::onnx::proto::{AttributeProto, GraphProto};
 use foldhash::HashMap;
 
@@ -25,11 +25,6 @@ impl Renaming {
         self.0.insert(from.to_owned(), to);
     }
 
-    /// All pairs, in no order.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&str, &Value)> {
-        self.0.iter().map(|(from, to)| (from.as_str(), to))
-    }
-
     /// Puts in place of `name` what it stands for in the copy.
     pub(crate) fn rename(&self, name: &mut String) {
         if let Some(to) = self.0.get(name) {
@@ -42,21 +37,35 @@ impl Graph {
     /// Appends a copy of the node at `index` that reads what `renaming` says, under fresh names in `pass`; the renaming
     /// learns the names of its outputs. Bodies are copied with the names that they define and capture renamed.
     ///
-    /// Returns the index of the copy.
-    pub fn duplicate(&mut self, index: usize, renaming: &mut Renaming, pass: &'static str) -> usize {
+    /// The copy has the types and shapes of the original; of the values inside its bodies nothing is known.
+    pub fn duplicate(&mut self, index: usize, renaming: &mut Renaming, pass: &'static str) {
+        self.duplicate_reading(index, &[], renaming, pass);
+    }
+
+    /// The same; at the positions in `instead` the copy reads other inputs.
+    pub fn duplicate_reading(
+        &mut self,
+        index: usize,
+        instead: &[(usize, Value)],
+        renaming: &mut Renaming,
+        pass: &'static str,
+    ) {
         let mut node = self.proto.node[index].clone();
         let source = node.label().to_owned();
         node.name = Some(self.names.node(pass, &source));
         node.input.iter_mut().for_each(|name| renaming.rename(name));
+        for (position, value) in instead {
+            (**value).clone_into(&mut node.input[*position]);
+        }
         self.names.rename_bodies(&mut node.attribute, renaming, pass);
         for output in node.output.iter_mut().filter(|o| !o.is_empty()) {
             let fresh = self.names.value(pass, output);
+            self.facts.equate_fact(output, &fresh);
             renaming.insert(output, fresh.as_str().into());
             *output = fresh;
         }
         tag(&mut node, &[(PASS_KEY, pass), (SOURCE_KEY, &source)]);
         self.proto.node.push(node);
-        self.proto.node.len() - 1
     }
 
     /// Declares for every renamed value the type that the original has.
@@ -77,10 +86,8 @@ impl Graph {
 impl Names {
     /// Renames what the bodies among `attributes` read, and gives what they define fresh names.
     pub(crate) fn rename_bodies(&mut self, attributes: &mut [AttributeProto], renaming: &mut Renaming, pass: &str) {
-        for attribute in attributes {
-            for body in attribute.g.as_deref_mut().into_iter().chain(&mut attribute.graphs) {
-                self.rename_body(body, renaming, pass);
-            }
+        for body in attributes.iter_mut().flat_map(AttributeProto::subgraphs_mut) {
+            self.rename_body(body, renaming, pass);
         }
     }
 
@@ -118,6 +125,8 @@ impl Names {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::graph::Fact;
+    use crate::onnx::DataType;
     use crate::testing::{body, node};
 
     #[test]
@@ -125,11 +134,14 @@ mod tests {
         let branch = body(&["i"], &[node("Add", &["b", "i"], &["t"]), node("Mul", &["t", "x"], &["z"])], &["z"]);
         let nodes = [node("Mul", &["x", "w"], &["b"]), node("Loop", &["x", ""], &["c_grad"]).with(branch)];
         let mut graph = Graph::new(body(&["x", "w"], &nodes, &["c_grad"])).unwrap();
+        graph.declare("b", Fact::with_sizes(DataType::Double, &[3]));
         let mut renaming = Renaming::new([("w", Value::from("gnp/w"))]);
         for i in 0..2 {
             graph.duplicate(i, &mut renaming, "perturbed");
         }
         assert_eq!(&*renaming.apply("c_grad"), "gnp/perturbed/c.grad");
+        assert_eq!(graph.facts().get("gnp/perturbed/b"), graph.facts().get("b"));
+        assert!(graph.facts().get("b").is_some());
         let [_, original, mul, repeat] = graph.nodes() else { panic!() };
         assert_eq!(mul.input, ["x", "gnp/w"]);
         assert_eq!(repeat.input, ["x", ""]);

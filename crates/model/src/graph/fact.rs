@@ -1,13 +1,14 @@
 //! What is known of values before the graph runs: element types, shapes, and the numbers of small constants.
 
-use super::{Renaming, Value, for_each_subgraph, for_each_use, tensor_type};
+use super::uses::for_each_definition;
+use super::{Value, for_each_use, tensor_type};
 use crate::onnx::DataType;
 use crate::onnx::proto::tensor_shape_proto::Dimension;
 use crate::onnx::proto::tensor_shape_proto::dimension::Value as DimValue;
 use crate::onnx::proto::{GraphProto, NodeProto, TensorProto, TensorShapeProto, TypeProto, ValueInfoProto, type_proto};
 use foldhash::{HashMap, HashSet};
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 /// The size of one axis.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -110,6 +111,12 @@ impl Fact {
         Self { element, shape: known_shape(sizes) }
     }
 
+    /// A tensor of the same shape and other elements.
+    #[must_use]
+    pub fn with_element(&self, element: DataType) -> Self {
+        Self { element, shape: self.shape.clone() }
+    }
+
     /// How many axes there are.
     pub fn rank(&self) -> Option<usize> {
         self.shape.as_ref().map(Vec::len)
@@ -192,10 +199,13 @@ impl Fact {
 /// What is known of the values of a graph.
 #[derive(Clone, Debug, Default)]
 pub struct Facts {
-    facts: HashMap<Value, Fact>,
-    ints: HashMap<Value, Vec<i64>>,
-    floats: HashMap<Value, Vec<f64>>,
+    facts: HashMap<Value, Arc<Fact>>,
+    ints: HashMap<Value, Arc<[i64]>>,
+    floats: HashMap<Value, Arc<[f64]>>,
 }
+
+/// Of a value that nobody declared: a float tensor.
+static UNKNOWN: LazyLock<Arc<Fact>> = LazyLock::new(|| Fact::of(DataType::Float).into());
 
 /// Constants of up to so many elements (shapes, axes, pads, scales) are known by their numbers.
 pub(crate) const SMALL: usize = 64;
@@ -209,7 +219,7 @@ impl Facts {
     }
 
     /// Learns what a graph itself declares.
-    pub fn learn(&mut self, graph: &GraphProto) {
+    fn learn(&mut self, graph: &GraphProto) {
         for info in graph.value_info.iter().chain(&graph.output).chain(&graph.input) {
             if let Some(fact) = Fact::declared(info) {
                 self.insert(info.name().into(), fact);
@@ -220,9 +230,7 @@ impl Facts {
 
     /// Learns that `to` is the same as `from`, its numbers too.
     pub fn equate(&mut self, from: &str, to: &str) {
-        if let Some(fact) = self.get(from).cloned() {
-            self.insert(to.into(), fact);
-        }
+        self.equate_fact(from, to);
         if let Some(ints) = self.ints.get(from).cloned() {
             self.ints.insert(to.into(), ints);
         }
@@ -231,28 +239,63 @@ impl Facts {
         }
     }
 
+    /// Learns that `to` has the type and the shape of `from`; of its numbers nothing.
+    pub(super) fn equate_fact(&mut self, from: &str, to: &str) {
+        if let Some(fact) = self.facts.get(from).cloned() {
+            self.facts.insert(to.into(), fact);
+        }
+    }
+
     /// Follows a renaming of the graph, given as the new names by the old ones.
-    pub fn follow(&mut self, names: &HashMap<String, String>) {
-        for (from, to) in names {
-            self.equate(from, to);
-            self.forget(from);
+    pub(super) fn follow(&mut self, names: &HashMap<String, String>) {
+        fn moved<T>(known: &mut HashMap<Value, T>, names: &HashMap<String, String>) {
+            let renamed =
+                names.iter().filter_map(|(from, to)| Some((to.as_str().into(), known.remove(from.as_str())?)));
+            let renamed: Vec<_> = renamed.collect();
+            known.extend(renamed);
+        }
+        moved(&mut self.facts, names);
+        moved(&mut self.ints, names);
+        moved(&mut self.floats, names);
+    }
+
+    /// Lets what is known of the values in a body, and in those inside it, be known of those in its copy.
+    pub(super) fn learn_copy(&mut self, body: &GraphProto, copy: &GraphProto) {
+        self.learn(copy);
+        let (mut from, mut to) = (Vec::new(), Vec::new());
+        for_each_definition(body, &mut |name| from.push(name));
+        for_each_definition(copy, &mut |name| to.push(name));
+        from.into_iter().zip(to).for_each(|(from, to)| self.equate(from, to));
+        for (node, copy) in body.node.iter().zip(&copy.node) {
+            node.subgraphs().zip(copy.subgraphs()).for_each(|(body, copy)| self.learn_copy(body, copy));
         }
     }
 
     /// What is known of a value.
     pub fn get(&self, value: &str) -> Option<&Fact> {
-        self.facts.get(value)
+        self.facts.get(value).map(|fact| &**fact)
+    }
+
+    /// What is known of a value; of an unknown one, that it is a float tensor.
+    pub(super) fn of(&self, value: &str) -> Arc<Fact> {
+        self.facts.get(value).unwrap_or(&UNKNOWN).clone()
     }
 
     /// What is known of every value, in no order.
     pub fn iter(&self) -> impl Iterator<Item = (&Value, &Fact)> {
-        self.facts.iter()
+        self.facts.iter().map(|(value, fact)| (value, &**fact))
     }
 
     /// Learns a fact, in place of what was known. Sizes that no tensor has count as unknown.
-    pub fn insert(&mut self, value: Value, mut fact: Fact) {
+    pub fn insert(&mut self, value: Value, fact: impl Into<Arc<Fact>>) {
+        let mut fact = fact.into();
         if fact.impossible().is_some() {
-            fact.shape.iter_mut().flatten().filter(|dim| dim.known().is_some()).for_each(|dim| *dim = Dim::Unknown);
+            Arc::make_mut(&mut fact)
+                .shape
+                .iter_mut()
+                .flatten()
+                .filter(|dim| dim.known().is_some())
+                .for_each(|dim| *dim = Dim::Unknown);
         }
         self.facts.insert(value, fact);
     }
@@ -270,28 +313,19 @@ impl Facts {
 
     /// Takes back the numbers of `values` and of all that `nodes`, in order, make of their elements: what trains is no
     /// constant.
-    pub fn vary(&mut self, nodes: &[NodeProto], values: &[Value]) {
+    pub(super) fn vary(&mut self, nodes: &[NodeProto], values: &[Value]) {
         values.iter().for_each(|value| self.forget_numbers(value));
         self.vary_in(nodes, &mut values.iter().map(|value| &**value).collect());
     }
 
     fn vary_in<'n>(&mut self, nodes: &'n [NodeProto], varying: &mut HashSet<&'n str>) {
         for node in nodes {
-            for_each_subgraph(node, &mut |body| self.vary_in(&body.node, varying));
+            node.subgraphs().for_each(|body| self.vary_in(&body.node, varying));
             let mut varies = false;
             for_each_use(node, &mut |name| varies |= varying.contains(name));
             if varies && !matches!(node.op_type(), "Shape" | "Size") {
                 varying.extend(node.output.iter().map(String::as_str));
                 node.output.iter().for_each(|output| self.forget_numbers(output));
-            }
-        }
-    }
-
-    /// Learns of every renamed value what is known of the original.
-    pub fn rename(&mut self, renaming: &Renaming) {
-        for (from, to) in renaming.iter() {
-            if let Some(fact) = self.facts.get(from).cloned() {
-                self.facts.insert(to.clone(), fact);
             }
         }
     }
@@ -308,9 +342,9 @@ impl Facts {
         let (name, Some(element)) = (Value::from(tensor.name()), tensor.element()) else { return };
         if tensor.element_count() <= SMALL {
             if let Some(ints) = tensor.ints() {
-                self.ints.insert(name.clone(), ints);
+                self.ints.insert(name.clone(), ints.into());
             } else if let Some(floats) = tensor.floats() {
-                self.floats.insert(name.clone(), floats);
+                self.floats.insert(name.clone(), floats.into());
             }
         }
         self.insert(name, Fact::with_sizes(element, &tensor.dims));
@@ -318,12 +352,20 @@ impl Facts {
 
     /// The elements of a small constant of whole numbers, flattened.
     pub fn ints(&self, value: &str) -> Option<&[i64]> {
-        self.ints.get(value).map(Vec::as_slice)
+        self.ints.get(value).map(|ints| &**ints)
     }
 
     /// The elements of a small constant of floating-point numbers, flattened.
     pub fn floats(&self, value: &str) -> Option<&[f64]> {
-        self.floats.get(value).map(Vec::as_slice)
+        self.floats.get(value).map(|floats| &**floats)
+    }
+
+    pub(super) fn shared_ints(&self, value: &str) -> Option<Arc<[i64]>> {
+        self.ints.get(value).cloned()
+    }
+
+    pub(super) fn shared_floats(&self, value: &str) -> Option<Arc<[f64]>> {
+        self.floats.get(value).cloned()
     }
 
     /// The number that a constant with one element is.
@@ -338,14 +380,14 @@ impl Facts {
     /// Learns the elements of a constant of whole numbers.
     pub fn insert_ints(&mut self, value: Value, ints: Vec<i64>) {
         if ints.len() <= SMALL {
-            self.ints.insert(value, ints);
+            self.ints.insert(value, ints.into());
         }
     }
 
     /// Learns the elements of a constant of floating-point numbers.
     pub fn insert_floats(&mut self, value: Value, floats: Vec<f64>) {
         if floats.len() <= SMALL {
-            self.floats.insert(value, floats);
+            self.floats.insert(value, floats.into());
         }
     }
 }

@@ -9,26 +9,26 @@ mod check;
 mod duplicate;
 mod fact;
 mod index;
+mod mark;
 mod names;
 mod order;
 mod ranges;
 mod reach;
 mod rename;
-mod typed;
 mod uses;
 
 pub use branch::Branch;
-pub use builder::{Builder, PASS_KEY, SOURCE_KEY};
+pub use builder::Builder;
 pub use check::well_formed;
 pub use duplicate::Renaming;
 pub(crate) use fact::SMALL;
 pub use fact::{Dim, Fact, Facts, Shape, known_shape};
 pub use index::Index;
+pub use mark::{PASS_KEY, SOURCE_KEY, is_added};
 pub use names::Names;
 pub use ranges::ranges;
 pub use reach::NodeSet;
-pub use typed::TypedBuilder;
-pub use uses::{for_each_capture, for_each_subgraph, for_each_use};
+pub use uses::{for_each_capture, for_each_use};
 
 use crate::onnx::proto::{GraphProto, NodeProto, TensorProto, TypeProto, ValueInfoProto, type_proto};
 use foldhash::HashSet;
@@ -63,31 +63,48 @@ impl From<&str> for Value {
     }
 }
 
+impl AsRef<Self> for Value {
+    fn as_ref(&self) -> &Self {
+        self
+    }
+}
+
 impl fmt::Display for Value {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
 }
 
-/// A graph that is being edited.
+/// A graph that is being edited, with what is known of its values.
 #[derive(Debug)]
 pub struct Graph {
     proto: GraphProto,
+    facts: Facts,
     names: Names,
     limits: Limits,
 }
 
 impl Graph {
-    /// Takes a graph as it was read. Nodes are brought into topological order where they are not.
+    /// Takes a graph as it was read. Nodes are brought into topological order where they are not. Of its values is known
+    /// what it declares.
     ///
     /// # Errors
     /// Where a value is defined twice or not at all, two nodes have one name, or the nodes form a cycle.
-    pub fn new(mut proto: GraphProto) -> Result<Self> {
+    pub fn new(proto: GraphProto) -> Result<Self> {
+        let facts = Facts::declared(&proto);
+        Self::knowing(proto, facts)
+    }
+
+    /// The same, where more is known of the values than the graph declares.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn knowing(mut proto: GraphProto, facts: Facts) -> Result<Self> {
         well_formed(&proto)?;
         order::sort(&mut proto)?;
         // A second pass about doubles a graph; growing step by step would copy it over and over.
         proto.node.reserve(2 * proto.node.len());
-        Ok(Self { names: Names::of(&proto), proto, limits: Limits::default() })
+        Ok(Self { names: Names::of(&proto), proto, facts, limits: Limits::default() })
     }
 
     /// The same with other limits than the default ones.
@@ -102,6 +119,21 @@ impl Graph {
     /// Where the graph would have more nodes than are allowed.
     pub fn afford(&self, more: usize) -> Result<()> {
         self.limits.check_nodes(self.proto.node.len().saturating_add(more))
+    }
+
+    /// What is known of the values.
+    pub fn facts(&self) -> &Facts {
+        &self.facts
+    }
+
+    /// Tells what is known of a value, in place of what was known: of an input that is to be declared, say.
+    pub fn declare(&mut self, value: &str, fact: impl Into<Arc<Fact>>) {
+        self.facts.insert(value.into(), fact);
+    }
+
+    /// Takes back the numbers of `values` and of all that is made of their elements: what trains is no constant.
+    pub fn vary(&mut self, values: &[Value]) {
+        self.facts.vary(&self.proto.node, values);
     }
 
     /// The graph as a message.
@@ -120,18 +152,29 @@ impl Graph {
         &self.proto.node
     }
 
-    /// Lets a node read `value`, which must come before it.
-    pub fn set_input(&mut self, node: usize, position: usize, value: &Value) {
-        (**value).clone_into(&mut self.proto.node[node].input[position]);
-    }
-
     /// Lets go of what the graph declares of types within it.
     pub fn clear_types(&mut self) {
         self.proto.value_info.clear();
     }
 
+    /// Declares inputs behind those that there are; who does so answers for their names.
+    pub fn declare_inputs(&mut self, inputs: impl IntoIterator<Item = ValueInfoProto>) {
+        self.proto.input.extend(inputs);
+    }
+
+    /// Declares the outputs anew; values of the graph have their names.
+    pub fn declare_outputs(&mut self, outputs: impl IntoIterator<Item = ValueInfoProto>) {
+        self.proto.output = outputs.into_iter().collect();
+    }
+
+    /// Adds an initializer; who does so answers for its name.
+    pub fn add_initializer(&mut self, tensor: TensorProto) {
+        self.proto.initializer.push(tensor);
+    }
+
     /// Gives `value` a second name, for an output; who does so answers for the name.
     pub fn append_alias(&mut self, value: &Value, name: &str) {
+        self.facts.equate(value, name);
         self.proto.node.push(NodeProto {
             name: Some(self.names.node("output", name)),
             op_type: Some("Identity".into()),
@@ -141,29 +184,26 @@ impl Graph {
         });
     }
 
-    /// The inputs and outputs, to be declared anew. Who does so answers for their names.
-    pub fn interface_mut(&mut self) -> (&mut Vec<ValueInfoProto>, &mut Vec<ValueInfoProto>) {
-        (&mut self.proto.input, &mut self.proto.output)
+    /// Moves the nodes for which `last` holds, and those that depend on them, behind all others, and lets each of the
+    /// former read, at `position`, the value that `reads` names for it, which may have been added. No such value depends
+    /// on a node that is moved.
+    pub fn read_last<'v>(
+        &mut self,
+        last: impl Fn(&NodeProto) -> bool,
+        position: usize,
+        reads: impl Fn(&NodeProto) -> Option<&'v Value>,
+    ) {
+        let begin = self.move_to_end(&last);
+        for node in self.proto.node[begin..].iter_mut().filter(|node| last(node)) {
+            if let Some(value) = reads(node) {
+                (**value).clone_into(&mut node.input[position]);
+            }
+        }
     }
 
-    /// Takes the nodes from `begin` on out again, for the body of another.
-    pub fn split_off(&mut self, begin: usize) -> Vec<NodeProto> {
-        self.proto.node.split_off(begin)
-    }
-
-    /// The nodes, to be changed in what they compute; what they read and make stays.
-    pub fn nodes_mut(&mut self) -> &mut [NodeProto] {
-        &mut self.proto.node
-    }
-
-    /// The initializers.
-    pub fn initializers_mut(&mut self) -> &mut Vec<TensorProto> {
-        &mut self.proto.initializer
-    }
-
-    /// Moves the nodes for which `last` holds, and those that depend on them, behind all others, so that they can read
-    /// what was added. Returns where they begin.
-    pub fn move_to_end(&mut self, last: impl Fn(&NodeProto) -> bool) -> usize {
+    /// Moves the nodes for which `last` holds, and those that depend on them, behind all others. Returns where they
+    /// begin.
+    fn move_to_end(&mut self, last: impl Fn(&NodeProto) -> bool) -> usize {
         let made = self.nodes().iter().filter(|node| last(node)).flat_map(|node| &node.output);
         let dependents = self.dependents(made.map(String::as_str).filter(|output| !output.is_empty()), |_| false);
         let mut index = 0..;
@@ -177,30 +217,6 @@ impl Graph {
     /// The nodes that were added, by their mark.
     pub fn added_nodes(&self) -> impl Iterator<Item = &NodeProto> {
         self.nodes().iter().filter(|node| is_added(node))
-    }
-
-    /// Takes out the nodes, in topological order, so that they can be put back one by one ([`Self::put`]) with others
-    /// among or in place of them.
-    pub fn take_nodes(&mut self) -> Vec<NodeProto> {
-        std::mem::take(&mut self.proto.node)
-    }
-
-    /// Appends a node that was taken out.
-    pub fn put(&mut self, node: NodeProto) {
-        self.proto.node.push(node);
-    }
-
-    /// Lets `value` have `name`, the name of an output of a node that was taken out and not put back. The newest node,
-    /// if it makes `value`, makes `name` from now on, and nothing `value`; else it is one more name.
-    pub fn define(&mut self, name: &str, value: &Value) {
-        match self.proto.node.last_mut().filter(|node| is_added(node) && node.output == [&**value]) {
-            Some(node) => name.clone_into(&mut node.output[0]),
-            None => Builder::new(self, "define").identity(value, name),
-        }
-        // What makes a value of the model is a node of the model.
-        if let Some(node) = self.proto.node.last_mut().filter(|_| !is_ours(name)) {
-            builder::untag(node);
-        }
     }
 
     /// The name of output `position` of a node, given to it now if it has none.
@@ -220,7 +236,7 @@ impl Graph {
     pub fn mark_newest_as_copy_of(&mut self, index: usize) {
         let source = self.proto.node[index].label().to_owned();
         if let Some(node) = self.proto.node.last_mut() {
-            builder::tag(node, &[(SOURCE_KEY, &source)]);
+            mark::tag(node, &[(SOURCE_KEY, &source)]);
         }
     }
 
@@ -285,11 +301,6 @@ impl Graph {
         let mut kept = kept.into_iter();
         nodes.retain(|_| kept.next().unwrap_or(true));
     }
-}
-
-/// Whether a node was added, which its metadata tells.
-pub fn is_added(node: &NodeProto) -> bool {
-    node.metadata_props.iter().any(|entry| entry.key() == PASS_KEY)
 }
 
 /// The dense tensor type of a declared value, if it is one.

@@ -3,7 +3,7 @@
 //! Every name that is added begins with `gnp/` (inputs and outputs that a caller sees: `gnp.`) and none ends in `_grad`
 //! or another suffix by which ONNX Runtime's training API sorts the inputs and outputs of a training model.
 
-use super::uses::{for_each_definition, for_each_subgraph};
+use super::uses::for_each_definition;
 use crate::onnx::proto::GraphProto;
 use foldhash::fast::FixedState;
 use foldhash::{HashMap, HashSet};
@@ -71,7 +71,7 @@ impl Names {
         for_each_definition(graph, &mut |name| _ = self.take_value(name));
         for node in &graph.node {
             self.nodes.take(node.name());
-            for_each_subgraph(node, &mut |body| self.collect(body));
+            node.subgraphs().for_each(|body| self.collect(body));
         }
     }
 

@@ -13,9 +13,7 @@ use std::collections::BinaryHeap;
 /// # Errors
 /// Where the nodes form a cycle; a node on it is named.
 pub(super) fn sort(graph: &mut GraphProto) -> Result<()> {
-    for attribute in graph.node.iter_mut().flat_map(|n| &mut n.attribute) {
-        attribute.g.as_deref_mut().into_iter().chain(&mut attribute.graphs).try_for_each(sort)?;
-    }
+    graph.node.iter_mut().flat_map(NodeProto::subgraphs_mut).try_for_each(sort)?;
     let index = Index::new(graph);
     if in_order(&index) {
         return Ok(());

@@ -13,6 +13,7 @@ impl Graph {
                 self.names.take_value(name);
             }
             rename(&mut self.proto, names);
+            self.facts.follow(names);
         }
     }
 }
@@ -29,16 +30,29 @@ fn rename(graph: &mut GraphProto, names: &HashMap<String, String>) {
     graph.initializer.iter_mut().chain(sparse).filter_map(|t| t.name.as_mut()).for_each(set);
     for node in &mut graph.node {
         node.input.iter_mut().chain(&mut node.output).for_each(set);
-        for attribute in &mut node.attribute {
-            attribute.g.as_deref_mut().into_iter().chain(&mut attribute.graphs).for_each(|body| rename(body, names));
-        }
+        node.subgraphs_mut().for_each(|body| rename(body, names));
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::graph::Fact;
+    use crate::onnx::DataType;
     use crate::testing::{body, node};
+
+    #[test]
+    fn what_is_known_goes_with_the_name() {
+        let nodes = [node("Neg", &["a"], &["b"]), node("Neg", &["b"], &["c"])];
+        let mut graph = Graph::new(body(&["a"], &nodes, &["c"])).unwrap();
+        for (name, size) in [("a", 1), ("b", 2)] {
+            graph.declare(name, Fact::with_sizes(DataType::Float, &[size]));
+        }
+        let names = [("a", "b"), ("b", "d")].map(|(from, to)| (from.to_owned(), to.to_owned()));
+        graph.rename(&names.into_iter().collect());
+        let sizes = ["a", "b", "c", "d"].map(|name| graph.facts().get(name).and_then(Fact::sizes));
+        assert_eq!(sizes, [None, Some(vec![1]), None, Some(vec![2])]);
+    }
 
     #[test]
     fn a_value_is_renamed_wherever_it_stands() {

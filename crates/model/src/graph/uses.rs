@@ -12,12 +12,7 @@ pub fn for_each_use<'n>(node: &'n NodeProto, f: &mut impl FnMut(&'n str)) {
 
 /// Calls `f` on every name that the bodies of `node` capture from around them; a name may come more than once.
 pub fn for_each_capture<'n>(node: &'n NodeProto, f: &mut impl FnMut(&'n str)) {
-    for_each_subgraph(node, &mut |body| captures(body).into_iter().for_each(&mut *f));
-}
-
-/// Calls `f` on the graphs among the attributes of `node`; not on those nested inside them.
-pub fn for_each_subgraph<'n>(node: &'n NodeProto, f: &mut impl FnMut(&'n GraphProto)) {
-    node.attribute.iter().flat_map(|a| a.g.as_deref().into_iter().chain(&a.graphs)).for_each(f);
+    node.subgraphs().for_each(|body| captures(body).into_iter().for_each(&mut *f));
 }
 
 /// The names that `body` reads and does not define, in order of first use.

@@ -1,7 +1,7 @@
 //! An `If` whose condition is constant is the branch that it takes.
 
-use super::Origin;
 use super::context::Context;
+use super::origin::Origin;
 use crate::graph::{Facts, Renaming};
 use crate::onnx::proto::{GraphProto, NodeProto};
 use gnp_base::Result;

@@ -1,30 +1,11 @@
 //! Floating constants inside the branches of an `If` become initializers of the main graph, which the branches read:
 //! they may be weights, and train like others.
 
-use super::constant::is_floating;
-use super::{Moved, Origin, constant};
-use crate::graph::{Renaming, for_each_subgraph};
+use super::constant::{self, is_floating};
+use super::origin::{Moved, Origin, Place};
+use crate::graph::Renaming;
 use crate::onnx::proto::{GraphProto, NodeProto, TensorProto};
 use foldhash::HashMap;
-
-/// A branch of an `If`, and a name inside of it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Place {
-    /// From the main graph inwards: the first output of each `If`, and the attribute that holds the branch.
-    branches: Vec<(String, String)>,
-    /// The name that the constant has there.
-    pub name: String,
-}
-
-impl Place {
-    /// The branch, in a graph as it was before it was normalised.
-    pub fn branch<'g>(&self, graph: &'g mut GraphProto) -> Option<&'g mut GraphProto> {
-        self.branches.iter().try_fold(graph, |graph, (output, branch)| {
-            let node = graph.node.iter_mut().find(|node| node.is("", "If") && node.output.first() == Some(output))?;
-            node.attribute.iter_mut().find(|attribute| attribute.name() == branch)?.g.as_deref_mut()
-        })
-    }
-}
 
 /// Moves them. A constant keeps its name where no other value of the model has it.
 pub(super) fn hoist(graph: &mut GraphProto) -> Vec<Moved> {
@@ -54,7 +35,7 @@ impl Hoisting {
         for name in inputs.chain(initializers).chain(made) {
             *self.defined.entry(name.to_owned()).or_default() += 1;
         }
-        graph.node.iter().for_each(|node| for_each_subgraph(node, &mut |body| self.count(body)));
+        graph.node.iter().flat_map(NodeProto::subgraphs).for_each(|body| self.count(body));
     }
 
     /// Moves what is in the branches of `nodes`, which are those inside of `branches`.
@@ -131,11 +112,9 @@ impl Hoisting {
 fn rename_reads(nodes: &mut [NodeProto], renaming: &Renaming) {
     for node in nodes {
         node.input.iter_mut().for_each(|name| renaming.rename(name));
-        for attribute in &mut node.attribute {
-            for body in attribute.g.as_deref_mut().into_iter().chain(&mut attribute.graphs) {
-                rename_reads(&mut body.node, renaming);
-                body.output.iter_mut().filter_map(|output| output.name.as_mut()).for_each(|name| renaming.rename(name));
-            }
+        for body in node.subgraphs_mut() {
+            rename_reads(&mut body.node, renaming);
+            body.output.iter_mut().filter_map(|output| output.name.as_mut()).for_each(|name| renaming.rename(name));
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Constants that are nodes become initializers under the name of the node's output: exporters keep weights there too.
 
-use super::Origin;
 use super::context::Context;
+use super::origin::Origin;
 use crate::onnx::DataType;
 use crate::onnx::proto::{NodeProto, TensorProto};
 use bytes::Bytes;

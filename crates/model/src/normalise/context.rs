@@ -1,10 +1,11 @@
 //! What an adapter sees and can do: what is known of values, fresh names, new nodes and constants.
 
-use super::function::Functions;
+use super::functions::Functions;
 use super::imports::Versions;
-use super::sequence::Split;
-use super::{Moved, Origin, types};
-use crate::graph::{Fact, Facts, Names, Renaming, for_each_subgraph, for_each_use};
+use super::origin::{Moved, Origin};
+use super::split::Split;
+use super::types;
+use crate::graph::{Fact, Facts, Names, Renaming, for_each_use};
 use crate::onnx::DataType;
 use crate::onnx::proto::{AttributeProto, FunctionProto, GraphProto, NodeProto, TensorProto};
 use foldhash::{HashMap, HashSet};
@@ -240,7 +241,7 @@ fn collect_uses(graph: &GraphProto, used: &mut HashSet<String>) {
     for node in &graph.node {
         for_each_use(node, &mut |name| _ = used.insert(name.to_owned()));
         // What a body reads of itself is not captured.
-        for_each_subgraph(node, &mut |body| collect_uses(body, used));
+        node.subgraphs().for_each(|body| collect_uses(body, used));
     }
 }
 

@@ -1,8 +1,8 @@
 //! Weights that the file holds in another type: quantised, or in half precision. What a `DequantizeLinear` or `Cast`
 //! makes of them is the weight that the network computes with; it becomes a float32 initializer, so that it can train.
 
-use super::Origin;
 use super::context::Context;
+use super::origin::Origin;
 use crate::onnx::DataType;
 use crate::onnx::proto::{NodeProto, TensorProto};
 

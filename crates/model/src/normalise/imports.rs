@@ -1,11 +1,12 @@
 //! The versions that a model is written in: which they are, and which they become.
 
-use super::OPSET;
-use crate::graph::for_each_subgraph;
 use crate::onnx::Model;
-use crate::onnx::proto::{FunctionProto, GraphProto, OperatorSetIdProto, standard_domain};
+use crate::onnx::proto::{FunctionProto, GraphProto, NodeProto, OperatorSetIdProto, standard_domain};
 use foldhash::HashSet;
 use gnp_base::{Error, Result};
+
+/// The version of the standard operators that models are brought to, at least.
+pub const OPSET: i64 = 18;
 
 /// The oldest operator set that is understood; the one before it broadcast in another way.
 const OLDEST: i64 = 7;
@@ -61,7 +62,5 @@ fn domains<'g>(graph: &'g GraphProto, used: &mut HashSet<&'g str>) {
     for node in graph.node.iter().filter(|node| !standard_domain(node.domain()).is_empty()) {
         used.insert(node.domain());
     }
-    for node in &graph.node {
-        for_each_subgraph(node, &mut |body| domains(body, used));
-    }
+    graph.node.iter().flat_map(NodeProto::subgraphs).for_each(|body| domains(body, used));
 }

@@ -17,29 +17,30 @@ mod branch_constants;
 mod constant;
 mod context;
 mod converted;
-mod function;
+mod functions;
 mod imports;
 mod indices;
+mod inline;
 mod inputs;
 mod microsoft;
 pub mod opset;
+mod origin;
 mod sequence;
+mod split;
 #[cfg(test)]
 mod tests;
 mod types;
 mod walk;
 
-pub use branch_constants::Place;
+pub use imports::OPSET;
+pub use origin::{Moved, Origin, Place};
 
 use crate::graph::Facts;
 use crate::onnx::Model;
 use crate::onnx::proto::GraphProto;
 use context::Context;
-use function::Expansion;
+use functions::Expansion;
 use gnp_base::Result;
-
-/// The version of the standard operators that models are brought to, at least.
-pub const OPSET: i64 = 18;
 
 /// What the caller should know of a model that has been normalised.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -48,37 +49,6 @@ pub struct Normalised {
     pub warnings: Vec<String>,
     /// The initializers of the main graph that were nodes before.
     pub moved: Vec<Moved>,
-}
-
-/// An initializer that was a node before.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Moved {
-    /// The name of the initializer.
-    pub initializer: String,
-    /// Where its elements came from.
-    pub origin: Origin,
-}
-
-impl Moved {
-    /// The initializer's name and the branch that it came from, where it came from one.
-    pub fn place(&self) -> Option<(&str, &Place)> {
-        if let Origin::Branch(place) = &self.origin { Some((&self.initializer, place)) } else { None }
-    }
-}
-
-/// Where the elements of an initializer came from.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Origin {
-    /// A `Constant` node of the main graph, whose output has the initializer's name.
-    Constant,
-    /// A `ConstantOfShape` node of the main graph, whose output has the initializer's name.
-    ConstantOfShape,
-    /// An initializer or a `Constant` node in a branch of an `If`.
-    Branch(Place),
-    /// A node that converted a constant of another type, whose output has the initializer's name.
-    Converted,
-    /// Something inside a function that was inlined: the file has no place for new elements.
-    Inlined,
 }
 
 /// Normalises a model.

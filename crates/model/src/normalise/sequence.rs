@@ -4,34 +4,9 @@
 //! `SequenceAt`. Other sequences stay.
 
 use super::context::Context;
+use super::split::Split;
 use crate::onnx::DataType;
 use crate::onnx::proto::{AttributeProto, NodeProto};
-
-/// How a sequence was split off a tensor.
-#[derive(Clone, Debug)]
-pub(super) struct Split {
-    tensor: String,
-    /// The sizes of all pieces, or one number for all but the last; pieces of 1 where there is none.
-    sizes: Option<String>,
-    axis: i64,
-    /// Whether pieces of 1 keep the axis.
-    keeps_axis: bool,
-}
-
-impl Split {
-    /// What a `SplitToSequence` does.
-    fn of(node: &NodeProto) -> Option<Self> {
-        if !node.is("", "SplitToSequence") {
-            return None;
-        }
-        Some(Self {
-            tensor: node.input(0)?.to_owned(),
-            sizes: node.input(1).map(str::to_owned),
-            axis: node.int("axis", 0),
-            keeps_axis: node.int("keepdims", 1) != 0,
-        })
-    }
-}
 
 /// Makes of a `SequenceAt` of a split sequence the part of the tensor; returns any other node.
 pub(super) fn lower(context: &mut Context<'_>, node: NodeProto) -> NodeProto {

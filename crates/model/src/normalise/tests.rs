@@ -1,5 +1,5 @@
 use super::*;
-use crate::graph::{Dim, Fact, Graph, for_each_subgraph, scalar_info};
+use crate::graph::{Dim, Fact, Graph, scalar_info};
 use crate::onnx::DataType;
 use crate::onnx::proto::attribute_proto::AttributeType;
 use crate::onnx::proto::{
@@ -261,8 +261,7 @@ fn weights_in_branches_are_the_main_graphs_and_can_be_found_again() {
         let here = branch.initializer.iter().map(|t| t.name()).chain(branch.node.iter().map(|n| n.output[0].as_str()));
         assert!(here.into_iter().any(|name| name == place.name), "{initializer}");
     }
-    let mut bodies = Vec::new();
-    for_each_subgraph(&after.graph.node[0], &mut |body| bodies.push(body));
+    let bodies: Vec<_> = after.graph.node[0].subgraphs().collect();
     let operators = |body: &GraphProto| body.node.iter().map(|n| n.op_type().to_owned()).collect::<Vec<_>>();
     assert_eq!(operators(bodies[0]), ["Identity", "Mul", "Neg"]);
     assert_eq!(bodies[0].node[1].input[1], "w");

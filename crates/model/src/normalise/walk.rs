@@ -43,11 +43,7 @@ impl Context<'_> {
         if let Some(body) = self.constant_branch(&mut node) {
             return self.inline_branch(body, &node, version);
         }
-        for attribute in &mut node.attribute {
-            for body in attribute.g.as_deref_mut().into_iter().chain(&mut attribute.graphs) {
-                self.graph(body, version)?;
-            }
-        }
+        node.subgraphs_mut().try_for_each(|body| self.graph(body, version))?;
         let rewritten = match standard_domain(node.domain()) {
             "" => match constant::move_out(self, node).and_then(|node| converted::move_out(self, node)) {
                 Some(node) => {

@@ -4,6 +4,16 @@ use super::proto::attribute_proto::AttributeType;
 use super::proto::{AttributeProto, GraphProto, NodeProto, TensorProto};
 
 impl NodeProto {
+    /// The graphs among the attributes: the bodies of a control-flow operator. Not those nested inside them.
+    pub fn subgraphs(&self) -> impl Iterator<Item = &GraphProto> {
+        self.attribute.iter().flat_map(AttributeProto::subgraphs)
+    }
+
+    /// The same, to be changed.
+    pub fn subgraphs_mut(&mut self) -> impl Iterator<Item = &mut GraphProto> {
+        self.attribute.iter_mut().flat_map(AttributeProto::subgraphs_mut)
+    }
+
     /// An integer attribute, or its default.
     pub fn int(&self, name: &str, default: i64) -> i64 {
         self.attribute(name).and_then(|a| a.i).unwrap_or(default)
@@ -26,6 +36,16 @@ impl NodeProto {
 }
 
 impl AttributeProto {
+    /// The graphs that the attribute holds: one, a list, or none.
+    pub fn subgraphs(&self) -> impl Iterator<Item = &GraphProto> {
+        self.g.as_deref().into_iter().chain(&self.graphs)
+    }
+
+    /// The same, to be changed.
+    pub fn subgraphs_mut(&mut self) -> impl Iterator<Item = &mut GraphProto> {
+        self.g.as_deref_mut().into_iter().chain(&mut self.graphs)
+    }
+
     fn new(name: &str, kind: AttributeType) -> Self {
         Self { name: Some(name.into()), r#type: Some(kind as i32), ..Default::default() }
     }

@@ -13,6 +13,7 @@
 mod attribute;
 mod external;
 mod fits;
+mod model;
 mod payload;
 mod place;
 pub mod proto;
@@ -25,9 +26,10 @@ mod write;
 mod zeros;
 
 pub use external::{ExternalLocation, external_files, external_locations, may_be_chosen};
+pub use model::Model;
 pub use payload::Payloads;
 pub use place::is_taken;
 pub use place::{Copying, Placement, Watch, place_file};
 pub use proto::tensor_proto::DataType;
-pub use read::{Model, read};
+pub use read::read;
 pub use write::{ExternalData, WriteOptions, Written, data_beside, encode, write, write_watched};

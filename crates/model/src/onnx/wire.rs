@@ -3,7 +3,7 @@
 //! The protobuf library drops fields that its schema does not name. Here every tag of a file is compared with the
 //! schema first, without looking at payloads, so that such a file is refused and nothing is lost silently.
 
-use super::read::NO_MODEL;
+use super::model::NO_MODEL;
 use gnp_base::{Error, Result};
 use prost::Message as _;
 use prost::encoding::{DecodeContext, WireType, decode_key, decode_varint, skip_field};

@@ -12,9 +12,6 @@ use foldhash::{HashMap, HashMapExt as _, HashSet};
 use gnp_base::Result;
 use std::collections::BTreeMap;
 
-/// What stands for the opened size while shapes are worked out: a prime that no size of a model is.
-pub(super) const PROBE: i64 = 10_007;
-
 /// What is known before an attempt.
 pub(super) struct Opening<'m> {
     /// The values of the model as it is.

@@ -4,7 +4,7 @@ use super::attempt::{Attempt, Misfit, listed};
 use super::edit::Entry;
 use super::places::{Holds, Place};
 use super::product::Product;
-use crate::graph::{Dim, for_each_capture, for_each_subgraph};
+use crate::graph::{Dim, for_each_capture};
 use crate::onnx::proto::{AttributeProto, NodeProto, standard_domain};
 
 type Fits = Result<(), Misfit>;
@@ -53,10 +53,7 @@ impl Attempt<'_> {
         let mut reads = false;
         for_each_capture(node, &mut |name| reads |= self.holds(name) != Holds::Nothing);
         reads |= node.input.iter().any(|input| self.holds(input) != Holds::Nothing);
-        let mut found = None;
-        for_each_subgraph(node, &mut |body| {
-            found = found.or(body.node.iter().find(|inner| MAY_FOLLOW.contains(&inner.op_type())));
-        });
+        let found = node.subgraphs().flat_map(|body| &body.node).find(|inner| MAY_FOLLOW.contains(&inner.op_type()));
         match found.filter(|_| reads) {
             Some(inner) => {
                 Err(Misfit::of(node, format!("has a {} in its body, which is not followed", inner.operator())))

@@ -29,10 +29,11 @@ use crate::onnx::Model;
 use crate::onnx::proto::tensor_shape_proto::dimension::Value as DimValue;
 use crate::onnx::proto::{ValueInfoProto, type_proto};
 use crate::shapes;
-use attempt::{Attempt, Misfit, Opening, PROBE};
+use attempt::{Attempt, Misfit, Opening};
 use dims::{Axis, Target};
 use foldhash::HashSet;
 use gnp_base::{Error, Result};
+use places::PROBE;
 use std::collections::BTreeMap;
 use std::fmt;
 

@@ -1,9 +1,11 @@
 //! Where values hold the axis that is opened.
 
-use super::attempt::PROBE;
 use super::product::Product;
 use crate::graph::{Dim, Value};
 use foldhash::HashMap;
+
+/// What stands for the opened size while shapes are worked out: a prime that no size of a model is.
+pub(super) const PROBE: i64 = 10_007;
 
 /// One axis of a value that holds the opened one: its size is outer · the opened size · inner, in row-major order.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,9 +1,9 @@
 //! Numbers for dimension symbols.
 
-use crate::graph::{for_each_subgraph, tensor_type};
+use crate::graph::tensor_type;
 use crate::onnx::Model;
 use crate::onnx::proto::tensor_shape_proto::dimension::Value as DimValue;
-use crate::onnx::proto::{GraphProto, type_proto};
+use crate::onnx::proto::{GraphProto, NodeProto, type_proto};
 use gnp_base::{Error, Result};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -56,9 +56,7 @@ fn replace(graph: &mut GraphProto, by: &impl Fn(&str) -> Option<DimValue>) {
             }
         }
     }
-    for attribute in graph.node.iter_mut().flat_map(|node| &mut node.attribute) {
-        attribute.g.as_deref_mut().into_iter().chain(&mut attribute.graphs).for_each(|body| replace(body, by));
-    }
+    graph.node.iter_mut().flat_map(NodeProto::subgraphs_mut).for_each(|body| replace(body, by));
 }
 
 /// Checks that the model has every symbol that is bound, and that its number is a size.
@@ -87,9 +85,7 @@ fn collect<'g>(graph: &'g GraphProto, symbols: &mut BTreeSet<&'g str>) {
         Some(DimValue::DimParam(symbol)) if !symbol.is_empty() => Some(symbol.as_str()),
         _ => None,
     }));
-    for node in &graph.node {
-        for_each_subgraph(node, &mut |body| collect(body, symbols));
-    }
+    graph.node.iter().flat_map(NodeProto::subgraphs).for_each(|body| collect(body, symbols));
 }
 
 fn unknown(symbol: &str, symbols: &BTreeSet<&str>) -> Error {

@@ -141,7 +141,7 @@ impl<'b> Sweep<'b> {
         if node.is("", "If") {
             return self.branches(node);
         }
-        if node.attribute.iter().any(|a| a.g.is_some() || !a.graphs.is_empty()) {
+        if node.subgraphs().next().is_some() {
             return Ok(unknown());
         }
         let input = |i: usize| self.known.get(node.input(i)?).cloned();
@@ -165,7 +165,7 @@ impl<'b> Sweep<'b> {
     /// What both branches of an If agree on.
     fn branches(&mut self, node: &NodeProto) -> Result<Vec<InferenceFact>> {
         let mut merged: Option<Vec<InferenceFact>> = None;
-        for branch in node.attribute.iter().filter_map(|a| a.g.as_deref()) {
+        for branch in node.subgraphs() {
             self.graph(branch, true)?;
             let outputs = branch.output.iter().map(|o| self.known.get(o.name()).cloned().unwrap_or_default());
             merged = Some(match merged {

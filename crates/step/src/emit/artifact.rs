@@ -2,10 +2,11 @@
 //! accumulators.
 
 use crate::objective::Artifact;
-use crate::penalty::{self, Coefficient, Coefficients, Metrics, Penalty, pass};
+use crate::pass;
+use crate::penalty::{self, Coefficient, Coefficients, Metrics, Penalty};
 use gnp_base::contract::{ALPHA, CONFIG_KEY, R, VERSION_KEY};
 use gnp_base::{Error, Result};
-use gnp_model::graph::{Builder, Facts, Graph, scalar_info};
+use gnp_model::graph::{Builder, Graph, scalar_info};
 use gnp_model::onnx::{DataType, Model};
 use serde::{Deserialize, Serialize};
 
@@ -89,13 +90,7 @@ fn penalise_graph(model: &mut Model, artifact: &Artifact, settings: &Settings) -
     };
     let r = coefficient(R, settings.expose_r, settings.penalty.r)?;
     let alpha = coefficient(ALPHA, settings.expose_alpha, settings.penalty.alpha)?;
-    let penalised = penalty::apply(
-        &mut graph,
-        &mut Facts::default(),
-        artifact,
-        &settings.penalty,
-        &Coefficients { r, alpha, skip: false },
-    )?;
+    let penalised = penalty::apply(&mut graph, artifact, &settings.penalty, &Coefficients { r, alpha, skip: false })?;
     artifact.accumulate(&mut graph, &penalised.gradients);
     if settings.metrics {
         return_metrics(&mut graph, artifact, &penalised.metrics)?;

@@ -4,10 +4,12 @@
 //! forward model has under the same name: parameters and statistics, each with its initializer. Outputs: [`LOSS`], then
 //! the value that the loss is taken of, then what is counted of the batch ([`Tally::named`]).
 
+use crate::pass;
 use foldhash::HashSet;
+use gnp_base::Result;
 use gnp_base::contract::{LABELS, LOSS};
 use gnp_gradient::loss::{Appended, Tally};
-use gnp_model::graph::{Fact, Graph, Value};
+use gnp_model::graph::{Builder, Fact, Graph, Value};
 use gnp_model::onnx::{DataType, Model};
 
 /// What is evaluated.
@@ -36,24 +38,23 @@ pub fn assemble(model: &mut Model, mut graph: Graph, evaluated: Evaluated<'_>, s
         }
     }
     super::step::name_results(&mut graph, &results);
-    let (input, output) = graph.interface_mut();
     if let Evaluated::Appended(appended, ..) = evaluated {
-        input.push(appended.labels.info(LABELS));
+        graph.declare_inputs([appended.labels.info(LABELS)]);
     }
-    *output = outputs;
+    graph.declare_outputs(outputs);
     graph.clear_types();
     graph.retain_needed();
     let used: HashSet<&str> = graph.proto().initializer.iter().map(|t| t.name()).collect();
     let fed: Vec<_> = fed.into_iter().filter(|info| used.contains(info.name())).collect();
-    graph.interface_mut().0.extend(fed);
+    graph.declare_inputs(fed);
     model.graph = graph.into_proto();
 }
 
 /// Lets nodes that train differently from how they infer infer. A BatchNormalization that reads statistics which the
 /// graph computes has no others.
-pub fn infer(graph: &mut Graph) {
+pub fn infer(graph: &mut Graph) -> Result<()> {
     let made: HashSet<String> = graph.nodes().iter().flat_map(|node| node.output.iter().cloned()).collect();
-    for node in graph.nodes_mut() {
+    Builder::new(graph, pass::INFERENCE).replace_nodes(|mut node| {
         let is_layer = [3, 4].iter().all(|&i| node.input(i).is_none_or(|statistic| !made.contains(statistic)));
         if node.is("", "BatchNormalization") && is_layer {
             node.attribute.retain(|a| a.name() != "training_mode");
@@ -62,5 +63,6 @@ pub fn infer(graph: &mut Graph) {
             node.input.truncate(1);
             node.attribute.retain(|a| a.name() != "seed");
         }
-    }
+        Ok(Some(node))
+    })
 }

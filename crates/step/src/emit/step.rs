@@ -12,7 +12,7 @@ use gnp_base::contract::{
 use gnp_base::{Error, Result};
 use gnp_gradient::loss::Tally;
 use gnp_model::graph::{Fact, Graph, Value};
-use gnp_model::onnx::proto::TensorProto;
+use gnp_model::onnx::proto::{TensorProto, ValueInfoProto};
 use gnp_model::onnx::{DataType, Model};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -49,17 +49,57 @@ pub struct Parts {
     pub ranges: Ranges,
 }
 
+impl Parts {
+    /// All that is kept from step to step.
+    fn state(&self) -> Vec<State> {
+        let counter = self.step.iter().map(|next| State { name: STEP.into(), next: next.clone() });
+        let slots = self.slots.iter().map(|(slot, _)| slot);
+        self.parameters.iter().chain(&self.statistics).chain(slots).cloned().chain(counter).collect()
+    }
+
+    /// The float scalars that are returned, with their names.
+    fn scalars(&self) -> impl Iterator<Item = (&'static str, &Value)> {
+        let tally = self.tally.iter().flat_map(Tally::named);
+        [(LOSS, &self.loss)].into_iter().chain(self.metrics.named()).chain(tally)
+    }
+}
+
 /// Other names for values of a model, by the names in its file.
 pub type Renames = BTreeMap<String, String>;
 
-/// Gives way to the names of the step model: values are renamed as `renames` say, and inner values that have one of its
-/// names by a name of ours. Returns the new names by the old ones. An input may be called [`LABELS`], where the model
-/// has its own loss.
-///
-/// # Errors
-/// Where an input of the model has another of these names; where the graph has no value to be renamed, or one of the
-/// new name.
-pub fn make_way(graph: &mut Graph, renames: &Renames) -> Result<HashMap<String, String>> {
+/// The names of values that have another one in a step model than in the model's file.
+#[derive(Clone, Debug, Default)]
+pub struct Names {
+    in_step: HashMap<String, String>,
+    in_file: HashMap<String, String>,
+}
+
+impl Names {
+    /// Gives way to the names of the step model: values are renamed as `renames` say, and inner values that have one of
+    /// its names by a name of ours. An input may be called [`LABELS`], where the model has its own loss.
+    ///
+    /// # Errors
+    /// Where an input of the model has another of these names; where the graph has no value to be renamed, or one of
+    /// the new name.
+    pub fn make_way(graph: &mut Graph, renames: &Renames) -> Result<Self> {
+        let in_step = make_way(graph, renames)?;
+        let in_file = in_step.iter().map(|(old, new)| (new.clone(), old.clone())).collect();
+        Ok(Self { in_step, in_file })
+    }
+
+    /// What the value `name` of the file is called in the step model.
+    pub fn in_step(&self, name: &str) -> Value {
+        self.in_step.get(name).map_or(name, String::as_str).into()
+    }
+
+    /// What the value `name` of the step model is called in the file.
+    pub fn in_file<'n>(&'n self, name: &'n str) -> &'n str {
+        self.in_file.get(name).map_or(name, String::as_str)
+    }
+}
+
+/// Renames; returns the new names by the old ones.
+fn make_way(graph: &mut Graph, renames: &Renames) -> Result<HashMap<String, String>> {
     let inputs: HashSet<&str> = graph.proto().input.iter().map(|i| i.name()).collect();
     let outputs = graph.proto().node.iter().flat_map(|n| &n.output).map(String::as_str);
     let made: Vec<&str> = outputs.chain(graph.proto().initializer.iter().map(|t| t.name())).collect();
@@ -114,61 +154,20 @@ pub(crate) fn rename_flag(name: &str) -> String {
 /// # Errors
 /// Where a name of the state is taken already.
 pub fn assemble(model: &mut Model, mut graph: Graph, parts: &Parts, config: &impl Serialize) -> Result<()> {
-    let zeros: usize = parts.slots.iter().map(|(_, fact)| byte_count(fact)).sum();
-    let counter = parts.step.iter().map(|next| State { name: STEP.into(), next: next.clone() });
-    let state: Vec<State> = parts
-        .parameters
-        .iter()
-        .chain(&parts.statistics)
-        .chain(parts.slots.iter().map(|(slot, _)| slot))
-        .cloned()
-        .chain(counter)
-        .collect();
-    let tally = || parts.tally.iter().flat_map(Tally::named);
-    let scalars = || [(LOSS, &parts.loss)].into_iter().chain(parts.metrics.named()).chain(tally());
-    let results: Vec<(&Value, String)> = scalars()
-        .map(|(name, value)| (value, name.to_owned()))
-        .chain(state.iter().map(|s| (&s.next, next(&s.name))))
-        .collect();
+    let state = parts.state();
+    let following = state.iter().map(|state| (&state.next, next(&state.name)));
+    let results: Vec<(&Value, String)> =
+        parts.scalars().map(|(name, value)| (value, name.to_owned())).chain(following).collect();
     check_names(&graph, parts, &state, &results)?;
-
-    for (slot, fact) in &parts.slots {
-        graph.initializers_mut().push(zero_tensor(&slot.name, fact, zeros <= INLINE_ZEROS));
-    }
-    for number in &parts.hyperparameters {
-        let payload = number.default.to_le_bytes().to_vec().into();
-        graph.initializers_mut().push(TensorProto::raw(number.name, DataType::Float, &[], payload));
-    }
-    let whole = |name: &str| TensorProto::raw(name, DataType::Int64, &[], 0i64.to_le_bytes().to_vec().into());
-    graph
-        .initializers_mut()
-        .extend(parts.seeded.then(|| whole(SEED)).into_iter().chain(parts.step.as_ref().map(|_| whole(STEP))));
-
-    let initial: HashMap<&str, Fact> = graph
-        .proto()
-        .initializer
-        .iter()
-        .filter_map(|t| Some((t.name(), Fact::with_sizes(t.element()?, &t.dims))))
-        .collect();
-    let fact = |name: &str| {
-        initial.get(name).ok_or_else(|| {
-            Error::input(format!("the state `{name}` has no initial value of a known type"))
-                .help("export the model with it as an initializer")
-        })
-    };
-    let numbers = parts.hyperparameters.iter().map(|h| h.name).chain(parts.seeded.then_some(SEED));
-    let fed = numbers.chain(state.iter().map(|s| &*s.name)).map(|name| Ok(fact(name)?.info(name)));
-    let fed = fed.collect::<Result<Vec<_>>>()?;
-    let following = state.iter().map(|s| Ok(fact(&s.name)?.info(&next(&s.name))));
-    let following = following.collect::<Result<Vec<_>>>()?;
-    let scalar = Fact::with_sizes(DataType::Float, &[]);
+    add_initial_values(&mut graph, parts);
+    let (fed, following) = declared(&graph, parts, &state)?;
 
     name_results(&mut graph, &results);
-    let (input, output) = graph.interface_mut();
-    input.extend(parts.labels.iter().map(|labels| labels.info(LABELS)));
-    input.extend(fed);
+    graph.declare_inputs(parts.labels.iter().map(|labels| labels.info(LABELS)).chain(fed));
+    let scalar = Fact::with_sizes(DataType::Float, &[]);
+    let scalars = parts.scalars().map(|(name, _)| scalar.info(name));
     let logits = parts.logits.iter().map(|(value, fact)| fact.info(value));
-    *output = scalars().map(|(name, _)| scalar.info(name)).chain(logits).chain(following).collect();
+    graph.declare_outputs(scalars.chain(logits).chain(following));
     graph.clear_types();
     graph.retain_needed();
 
@@ -180,6 +179,40 @@ pub fn assemble(model: &mut Model, mut graph: Graph, parts: &Parts, config: &imp
     model.add_metadata(STATE_KEY, serde_json::to_string(&pairs).map_err(json)?);
     model.add_metadata(RANGES_KEY, serde_json::to_string(&parts.ranges).map_err(json)?);
     Ok(())
+}
+
+/// Adds the values that slots, hyperparameters and counters have at first.
+fn add_initial_values(graph: &mut Graph, parts: &Parts) {
+    let zeros: usize = parts.slots.iter().map(|(_, fact)| byte_count(fact)).sum();
+    for (slot, fact) in &parts.slots {
+        graph.add_initializer(zero_tensor(&slot.name, fact, zeros <= INLINE_ZEROS));
+    }
+    for number in &parts.hyperparameters {
+        let payload = number.default.to_le_bytes().to_vec().into();
+        graph.add_initializer(TensorProto::raw(number.name, DataType::Float, &[], payload));
+    }
+    let counters = parts.seeded.then_some(SEED).into_iter().chain(parts.step.as_ref().map(|_| STEP));
+    for name in counters {
+        graph.add_initializer(TensorProto::raw(name, DataType::Int64, &[], 0i64.to_le_bytes().to_vec().into()));
+    }
+}
+
+/// What may be fed behind data and labels, and the state that is returned, as inputs and outputs.
+fn declared(graph: &Graph, parts: &Parts, state: &[State]) -> Result<(Vec<ValueInfoProto>, Vec<ValueInfoProto>)> {
+    let initial = graph.proto().initializer.iter();
+    let initial: HashMap<&str, Fact> =
+        initial.filter_map(|t| Some((t.name(), Fact::with_sizes(t.element()?, &t.dims)))).collect();
+    let fact = |name: &str| {
+        initial.get(name).ok_or_else(|| {
+            Error::input(format!("the state `{name}` has no initial value of a known type"))
+                .help("export the model with it as an initializer")
+        })
+    };
+    let numbers = parts.hyperparameters.iter().map(|h| h.name).chain(parts.seeded.then_some(SEED));
+    let fed = numbers.chain(state.iter().map(|s| &*s.name)).map(|name| Ok(fact(name)?.info(name)));
+    let fed = fed.collect::<Result<_>>()?;
+    let following = state.iter().map(|s| Ok(fact(&s.name)?.info(&next(&s.name))));
+    Ok((fed, following.collect::<Result<_>>()?))
 }
 
 /// A value that is returned has the name under which it is; one that cannot, since it is an input, a constant, or

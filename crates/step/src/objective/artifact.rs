@@ -9,7 +9,7 @@ use super::{Evaluation, Objective, effects, repeat};
 use foldhash::{HashMap, HashSet};
 use gnp_base::contract::VERSION_KEY;
 use gnp_base::{Error, Result};
-use gnp_model::graph::{Facts, Graph, Value, tensor_type};
+use gnp_model::graph::{Graph, Value, tensor_type};
 use gnp_model::onnx::proto::{NodeProto, ValueInfoProto};
 use gnp_model::onnx::{DataType, Model};
 
@@ -116,12 +116,7 @@ impl Artifact {
     /// Makes the accumulators add `gradients` (in the order of [`Objective::parameters`]) in place of their own.
     pub fn accumulate(&self, graph: &mut Graph, gradients: &[Value]) {
         let by_buffer: HashMap<&str, &Value> = self.accumulators.iter().map(String::as_str).zip(gradients).collect();
-        for i in graph.move_to_end(is_accumulator)..graph.nodes().len() {
-            let buffer = Some(&graph.nodes()[i]).filter(|node| is_accumulator(node)).and_then(|node| node.input(0));
-            if let Some(gradient) = buffer.and_then(|buffer| by_buffer.get(buffer)) {
-                graph.set_input(i, 1, gradient);
-            }
-        }
+        graph.read_last(is_accumulator, 1, |node| by_buffer.get(node.input(0)?).copied());
     }
 }
 
@@ -130,12 +125,12 @@ impl Objective for Artifact {
         &self.parameters
     }
 
-    fn at(&self, graph: &mut Graph, facts: &mut Facts, theta: &[Value], pass: &'static str) -> Result<Evaluation> {
+    fn at(&self, graph: &mut Graph, theta: &[Value], pass: &'static str) -> Result<Evaluation> {
         if theta == self.parameters {
             return Ok(Evaluation { loss: self.loss.clone(), gradients: self.gradients.clone() });
         }
         let here = Evaluation { loss: self.loss.clone(), gradients: self.gradients.clone() };
-        repeat(graph, facts, &self.parameters, &here, theta, pass)
+        repeat(graph, &self.parameters, &here, theta, pass)
     }
 }
 
@@ -248,7 +243,7 @@ pub(super) mod tests {
         assert_eq!(objective.parameters(), [Value::from("w")]);
         assert_eq!((objective.labels_end(), objective.results_end()), (2, 1));
         let mut graph = Graph::new(plain().graph).unwrap();
-        let here = objective.at(&mut graph, &mut Facts::default(), &["w".into()], "perturbed").unwrap();
+        let here = objective.at(&mut graph, &["w".into()], "perturbed").unwrap();
         assert_eq!((&*here.loss, &*here.gradients[0]), ("loss", "w_grad"));
         assert_eq!(graph.added_nodes().count(), 0, "at the parameters themselves the graph has the evaluation already");
         objective.accumulate(&mut graph, &["other".into()]);

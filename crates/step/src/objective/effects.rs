@@ -3,7 +3,7 @@
 //! A second evaluation must repeat neither effect: both passes see the same draws, and state moves once a step.
 
 use gnp_base::{Error, Result};
-use gnp_model::graph::{Builder, Graph, Renaming, Value, for_each_subgraph};
+use gnp_model::graph::{Builder, Graph, Renaming, Value};
 use gnp_model::onnx::Model;
 use gnp_model::onnx::proto::{NodeProto, standard_domain};
 
@@ -50,7 +50,7 @@ pub(super) fn repeat(graph: &mut Graph, index: usize, renaming: &mut Renaming, p
     let node = &graph.nodes()[index];
     refuse_effects_in_bodies(node)?;
     match Effect::of(node) {
-        Effect::None => _ = graph.duplicate(index, renaming, pass),
+        Effect::None => graph.duplicate(index, renaming, pass),
         // `Artifact::at` never copies these: the draw of the first pass stands for itself.
         Effect::Draws => {}
         Effect::Masks => repeat_mask(graph, index, renaming, pass),
@@ -73,7 +73,9 @@ fn repeat_mask(graph: &mut Graph, index: usize, renaming: &mut Renaming, pass: &
     let (data, ratio, training_mode) = (read(0), read(1), read(2));
     let output = node.output.first().cloned().unwrap_or_default();
     let inputs = [&data, &mask, &ratio, &training_mode];
-    let masked = Builder::new(graph, pass).op_in(MICROSOFT, "DropoutGrad", &inputs, vec![], &output);
+    let b = Builder::new(graph, pass);
+    let fact = b.fact(&output.as_str().into());
+    let masked = b.named_in(&output, (MICROSOFT, "DropoutGrad"), &inputs, vec![], fact);
     graph.mark_newest_as_copy_of(index);
     renaming.insert(&output, masked);
 }
@@ -84,12 +86,11 @@ fn repeat_mask(graph: &mut Graph, index: usize, renaming: &mut Renaming, pass: &
 fn repeat_without_state(graph: &mut Graph, index: usize, renaming: &mut Renaming, pass: &'static str) {
     let scratch = [3, 4].map(|i| {
         let statistic = Value::from(graph.nodes()[index].input(i)?);
-        Some((i, Builder::new(graph, pass).op("Max", &[&statistic, &statistic], &statistic)))
+        let b = Builder::new(graph, pass);
+        Some((i, b.named(&statistic, "Max", &[&statistic, &statistic], b.fact(&statistic))))
     });
-    let copy = graph.duplicate(index, renaming, pass);
-    for (i, scratch) in scratch.into_iter().flatten() {
-        graph.set_input(copy, i, &scratch);
-    }
+    let scratch: Vec<_> = scratch.into_iter().flatten().collect();
+    graph.duplicate_reading(index, &scratch, renaming, pass);
 }
 
 /// The first of `nodes` that has an effect, or whose bodies have one.
@@ -100,9 +101,7 @@ fn first_effect(nodes: &[NodeProto]) -> Option<&NodeProto> {
 }
 
 fn effect_in_bodies(node: &NodeProto) -> Option<&NodeProto> {
-    let mut found = None;
-    for_each_subgraph(node, &mut |body| found = found.or_else(|| first_effect(&body.node)));
-    found
+    node.subgraphs().find_map(|body| first_effect(&body.node))
 }
 
 /// Checks that the functions that the model brings along have no effects: a call of one looks like any other node.
@@ -136,7 +135,7 @@ fn refuse_effects_in_bodies(node: &NodeProto) -> Result<()> {
 mod tests {
     use crate::objective::artifact::tests::artifact;
     use crate::objective::{Artifact, Objective as _};
-    use gnp_model::graph::{Facts, Graph, SOURCE_KEY, Value};
+    use gnp_model::graph::{Graph, SOURCE_KEY, Value};
     use gnp_model::onnx::proto::{AttributeProto, FunctionProto, GraphProto, NodeProto};
     use gnp_model::testing::{body, node};
 
@@ -146,7 +145,7 @@ mod tests {
         let model = artifact(nodes);
         let objective = Artifact::recognise(&model)?;
         let mut graph = Graph::new(model.graph)?;
-        objective.at(&mut graph, &mut Facts::default(), &[Value::from("w′")], "perturbed")?;
+        objective.at(&mut graph, &[Value::from("w′")], "perturbed")?;
         Ok(graph.added_nodes().cloned().collect())
     }
 

@@ -1,10 +1,10 @@
 //! The objective of a forward model: a loss in a graph that has no gradients yet.
 
 use super::{Evaluation, Objective, repeat};
-use crate::penalty::pass;
+use crate::pass;
 use gnp_base::Result;
 use gnp_gradient::autodiff;
-use gnp_model::graph::{Facts, Graph, Value};
+use gnp_model::graph::{Graph, Value};
 
 /// A forward graph with a loss, differentiated at its own parameters.
 #[derive(Clone, Debug)]
@@ -19,8 +19,8 @@ impl Forward {
     ///
     /// # Errors
     /// As [`autodiff::gradient`].
-    pub fn differentiate(graph: &mut Graph, facts: &mut Facts, loss: &Value, candidates: &[Value]) -> Result<Self> {
-        let gradients = autodiff::gradient(graph, facts, loss, candidates, pass::GRADIENT)?;
+    pub fn differentiate(graph: &mut Graph, loss: &Value, candidates: &[Value]) -> Result<Self> {
+        let gradients = autodiff::gradient(graph, loss, candidates, pass::GRADIENT)?;
         let pairs = candidates.iter().zip(gradients).filter_map(|(parameter, g)| Some((parameter.clone(), g?)));
         let (parameters, gradients) = pairs.unzip();
         Ok(Self { parameters, here: Evaluation { loss: loss.clone(), gradients } })
@@ -37,10 +37,10 @@ impl Objective for Forward {
         &self.parameters
     }
 
-    fn at(&self, graph: &mut Graph, facts: &mut Facts, theta: &[Value], pass: &'static str) -> Result<Evaluation> {
+    fn at(&self, graph: &mut Graph, theta: &[Value], pass: &'static str) -> Result<Evaluation> {
         if theta == self.parameters {
             return Ok(self.here.clone());
         }
-        repeat(graph, facts, &self.parameters, &self.here, theta, pass)
+        repeat(graph, &self.parameters, &self.here, theta, pass)
     }
 }

@@ -13,7 +13,7 @@ pub use forward::Forward;
 
 use effects::Effect;
 use gnp_base::Result;
-use gnp_model::graph::{Facts, Graph, Renaming, Value};
+use gnp_model::graph::{Graph, Renaming, Value};
 use gnp_model::onnx::proto::NodeProto;
 
 /// What an evaluation appended, or found.
@@ -31,7 +31,7 @@ pub trait Objective {
     fn parameters(&self) -> &[Value];
 
     /// Appends to `graph` what it takes to evaluate the objective with `theta` in place of the parameters, under names
-    /// in `pass`; `facts` learns what is known of their values. At the parameters themselves nothing need be appended
+    /// in `pass`. At the parameters themselves nothing need be appended
     /// where the graph has the evaluation already.
     ///
     /// State that the graph keeps from step to step (the statistics of BatchNormalization) is moved by the evaluation
@@ -39,14 +39,13 @@ pub trait Objective {
     ///
     /// # Errors
     /// Where a node on the way cannot be evaluated a second time with the same draws and without a second effect.
-    fn at(&self, graph: &mut Graph, facts: &mut Facts, theta: &[Value], pass: &'static str) -> Result<Evaluation>;
+    fn at(&self, graph: &mut Graph, theta: &[Value], pass: &'static str) -> Result<Evaluation>;
 }
 
 /// Evaluates a second time, with `theta` in place of `parameters`, what the graph has at the parameters themselves: the
 /// nodes on the way from a parameter that moved to a gradient or the loss are copied, all others serve both.
 fn repeat(
     graph: &mut Graph,
-    facts: &mut Facts,
     parameters: &[Value],
     here: &Evaluation,
     theta: &[Value],
@@ -61,7 +60,6 @@ fn repeat(
         effects::repeat(graph, index, &mut renaming, pass)?;
     }
     graph.copy_types(&renaming);
-    facts.rename(&renaming);
     let gradients = here.gradients.iter().map(|g| renaming.apply(g)).collect();
     Ok(Evaluation { loss: renaming.apply(&here.loss), gradients })
 }

@@ -1,7 +1,8 @@
 //! The α-weighted mix of the two gradients.
 
 use super::perturbation::over_norm;
-use super::{Coefficient, pass};
+use super::{Coefficient, condition, scalar};
+use crate::pass;
 use gnp_model::graph::{Builder, Graph, Value};
 use serde::{Deserialize, Serialize};
 use strum::{EnumMessage, IntoStaticStr, VariantArray};
@@ -37,25 +38,25 @@ pub(super) fn mix(
     if alpha.is_constant(1.0) {
         return g2.to_vec();
     }
-    let mut b = Builder::new(graph, pass::MIX);
+    let b = Builder::new(graph, pass::MIX);
     let here = match alpha {
         Coefficient::Constant(alpha) => b.scalar(1.0 - alpha, "one_minus_alpha"),
         Coefficient::Value(alpha) => {
             let one = b.scalar(1.0, "one");
-            b.op("Sub", &[&one, alpha], "one_minus_alpha")
+            b.named("one_minus_alpha", "Sub", &[&one, alpha], scalar())
         }
     };
     let here = match kind {
         Mix::Raw => here,
-        Mix::Unit => over_norm_unless_plain(&mut b, &here, norm, r, "one_minus_alpha_over_norm"),
+        Mix::Unit => over_norm_unless_plain(&b, &here, norm, r, "one_minus_alpha_over_norm"),
     };
-    let there = alpha.value(&mut b, "alpha");
-    let mut weigh = |(g1, g2): (&Value, &Value)| {
-        let first = b.op("Mul", &[g1, &here], &format!("{g1}/here"));
-        let second = b.op("Mul", &[g2, &there], &format!("{g1}/there"));
-        b.op("Add", &[&first, &second], g1)
+    let there = alpha.value(&b, "alpha");
+    let weigh = |(g1, g2): (&Value, &Value)| {
+        let first = b.named(&format!("{g1}/here"), "Mul", &[g1, &here], b.fact(g1));
+        let second = b.named(&format!("{g1}/there"), "Mul", &[g2, &there], b.fact(g1));
+        b.named(g1, "Add", &[&first, &second], b.fact(g1))
     };
-    g1.iter().zip(g2).map(&mut weigh).collect()
+    g1.iter().zip(g2).map(weigh).collect()
 }
 
 /// Appends what the mix is where r or α is 0: g₁, and in the unit mix g₁/‖g₁‖ where r is above 0, so that it is α that
@@ -70,17 +71,17 @@ pub(super) fn without_second_pass(
     if kind == Mix::Raw || r.is_constant(0.0) {
         return g1.to_vec();
     }
-    let mut b = Builder::new(graph, pass::MIX);
+    let b = Builder::new(graph, pass::MIX);
     let one = b.scalar(1.0, "one");
-    let scale = over_norm_unless_plain(&mut b, &one, norm, r, "one_over_norm");
-    g1.iter().map(|g1| b.op("Mul", &[g1, &scale], g1)).collect()
+    let scale = over_norm_unless_plain(&b, &one, norm, r, "one_over_norm");
+    g1.iter().map(|g1| b.named(g1, "Mul", &[g1, &scale], b.fact(g1))).collect()
 }
 
 /// `numerator`/`norm` where r is above 0, else `numerator`.
-fn over_norm_unless_plain(b: &mut Builder<'_>, numerator: &Value, norm: &Value, r: &Coefficient, name: &str) -> Value {
+fn over_norm_unless_plain(b: &Builder<'_>, numerator: &Value, norm: &Value, r: &Coefficient, name: &str) -> Value {
     let ratio = over_norm(b, numerator, norm, name);
     let Coefficient::Value(r) = r else { return ratio };
     let zero = b.scalar(0.0, &format!("{name}/zero"));
-    let penalised = b.op("Greater", &[r, &zero], &format!("{name}/penalised"));
-    b.op("Where", &[&penalised, &ratio, numerator], &format!("{name}/unless_plain"))
+    let penalised = b.named(&format!("{name}/penalised"), "Greater", &[r, &zero], condition());
+    b.named(&format!("{name}/unless_plain"), "Where", &[&penalised, &ratio, numerator], scalar())
 }

@@ -18,25 +18,13 @@ pub use perturbation::Perturbation;
 pub use warmup::Warmup;
 
 use crate::objective::Objective;
+use crate::pass;
 use gnp_base::contract::{GRAD_NORM, LOSS_PERTURBED, MIXED_GRAD_NORM, PARAM_NORM};
 use gnp_base::{Error, Result};
-use gnp_model::graph::{Branch, Builder, Facts, Graph, Value};
+use gnp_model::graph::{Branch, Builder, Fact, Graph, Value};
+use gnp_model::onnx::DataType;
 use perturbation::norm;
 use serde::{Deserialize, Serialize};
-
-/// The passes that added nodes are for, as their names and metadata tell.
-pub mod pass {
-    /// The objective at θ, where the graph did not have it.
-    pub const GRADIENT: &str = "gradient";
-    /// θ + ε, from θ and ∇L(θ).
-    pub const PERTURBATION: &str = "perturbation";
-    /// The objective at θ + ε.
-    pub const PERTURBED: &str = "perturbed";
-    /// The mix of both gradients.
-    pub const MIX: &str = "mix";
-    /// What is returned and nothing else depends on.
-    pub const METRICS: &str = "metrics";
-}
 
 /// The penalty's settings. All numbers are dimensionless, the radius in the units of the parameters.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -113,7 +101,7 @@ pub enum Coefficient {
 }
 
 impl Coefficient {
-    fn value(&self, b: &mut Builder<'_>, name: &str) -> Value {
+    fn value(&self, b: &Builder<'_>, name: &str) -> Value {
         match self {
             Self::Constant(c) => b.scalar(*c, name),
             Self::Value(value) => value.clone(),
@@ -178,31 +166,29 @@ impl Coefficients {
     }
 }
 
-/// Appends the penalised gradient of `objective` to `graph`; `facts` learns what is known of the added values. Nodes
-/// that turn out not to be needed (the second pass where α is the constant 0, say) are left for
+/// Appends the penalised gradient of `objective` to `graph`. Nodes that turn out not to be needed (the second pass where α is the constant 0, say) are left for
 /// [`Graph::remove_unused`].
 ///
 /// # Errors
 /// As [`Objective::at`].
 pub fn apply(
     graph: &mut Graph,
-    facts: &mut Facts,
     objective: &impl Objective,
     penalty: &Penalty,
     coefficients: &Coefficients,
 ) -> Result<Penalised> {
     let Coefficients { r, alpha, skip } = coefficients;
     let theta = objective.parameters().to_vec();
-    let here = objective.at(graph, facts, &theta, pass::GRADIENT)?;
-    let gradient_norm = norm(&mut Builder::new(graph, pass::PERTURBATION), &theta, &here.gradients, "gradient_norm");
-    let parameter_norm = norm(&mut Builder::new(graph, pass::METRICS), &theta, &theta, "parameter_norm");
+    let here = objective.at(graph, &theta, pass::GRADIENT)?;
+    let gradient_norm = norm(&Builder::new(graph, pass::PERTURBATION), &theta, &here.gradients, "gradient_norm");
+    let parameter_norm = norm(&Builder::new(graph, pass::METRICS), &theta, &theta, "parameter_norm");
     let condition = skip.then(|| needs_second_pass(graph, r, alpha));
     // The mix of ∇L(θ) alone is ∇L(θ), as a rule.
     let norm_of = |graph: &mut Graph, gradients: &[Value]| {
         if gradients == here.gradients {
             gradient_norm.clone()
         } else {
-            norm(&mut Builder::new(graph, pass::METRICS), &theta, gradients, "mixed_gradient_norm")
+            norm(&Builder::new(graph, pass::METRICS), &theta, gradients, "mixed_gradient_norm")
         }
     };
 
@@ -211,7 +197,7 @@ pub fn apply(
         here.clone()
     } else {
         let perturbed = perturbation::perturb(graph, &theta, &here.gradients, &gradient_norm, r, penalty.perturb);
-        objective.at(graph, facts, &perturbed, pass::PERTURBED)?
+        objective.at(graph, &perturbed, pass::PERTURBED)?
     };
     let gradients = mix::mix(graph, &here.gradients, &there.gradients, &gradient_norm, r, alpha, penalty.mix);
     let mixed_gradient_norm = norm_of(graph, &gradients);
@@ -235,11 +221,21 @@ pub fn apply(
 
 /// Whether r and α are both above 0.
 fn needs_second_pass(graph: &mut Graph, r: &Coefficient, alpha: &Coefficient) -> Value {
-    let mut b = Builder::new(graph, pass::PERTURBATION);
-    let (r, alpha) = (r.value(&mut b, "r"), alpha.value(&mut b, "alpha"));
-    let smaller = b.op("Min", &[&r, &alpha], "second_pass/smaller");
+    let b = Builder::new(graph, pass::PERTURBATION);
+    let (r, alpha) = (r.value(&b, "r"), alpha.value(&b, "alpha"));
+    let smaller = b.named("second_pass/smaller", "Min", &[&r, &alpha], scalar());
     let zero = b.scalar(0.0, "second_pass/zero");
-    b.op("Greater", &[&smaller, &zero], "second_pass")
+    b.named("second_pass", "Greater", &[&smaller, &zero], condition())
+}
+
+/// A float scalar.
+fn scalar() -> Fact {
+    Fact::with_sizes(DataType::Float, &[])
+}
+
+/// A boolean scalar.
+fn condition() -> Fact {
+    Fact::with_sizes(DataType::Bool, &[])
 }
 
 #[cfg(test)]
@@ -247,7 +243,6 @@ mod tests {
     use super::*;
     use crate::objective::Evaluation;
     use gnp_model::graph::scalar_info;
-    use gnp_model::onnx::DataType;
     use gnp_model::onnx::proto::GraphProto;
 
     /// L = f(w), ∇L = g(w): one node each, at any parameters.
@@ -258,10 +253,10 @@ mod tests {
             &self.0
         }
 
-        fn at(&self, graph: &mut Graph, _: &mut Facts, theta: &[Value], pass: &'static str) -> Result<Evaluation> {
-            let mut b = Builder::new(graph, pass);
-            let loss = b.op("Loss", &[&theta[0]], "loss");
-            Ok(Evaluation { loss, gradients: vec![b.op("Gradient", &[&theta[0]], "gradient")] })
+        fn at(&self, graph: &mut Graph, theta: &[Value], pass: &'static str) -> Result<Evaluation> {
+            let b = Builder::new(graph, pass);
+            let loss = b.named("loss", "Loss", &[&theta[0]], scalar());
+            Ok(Evaluation { loss, gradients: vec![b.named("gradient", "Gradient", &[&theta[0]], scalar())] })
         }
     }
 
@@ -270,14 +265,8 @@ mod tests {
         let float = |name| scalar_info(name, DataType::Float);
         let input = vec![float("w"), float("r"), float("alpha")];
         let mut graph = Graph::new(GraphProto { input, ..Default::default() }).unwrap();
-        let penalised = apply(
-            &mut graph,
-            &mut Facts::default(),
-            &Toy(["w".into()]),
-            &penalty,
-            &Coefficients { r, alpha, skip: false },
-        )
-        .unwrap();
+        let penalised =
+            apply(&mut graph, &Toy(["w".into()]), &penalty, &Coefficients { r, alpha, skip: false }).unwrap();
         graph.insert_output(0, float(&penalised.gradients[0]));
         graph.remove_unused();
         let line = |n: &gnp_model::onnx::proto::NodeProto| {
@@ -315,8 +304,7 @@ mod tests {
         let mut graph = Graph::new(GraphProto { input, ..Default::default() }).unwrap();
         let value = |name: &str| Coefficient::Value(name.into());
         let coefficients = Coefficients { r: value("r"), alpha: value("alpha"), skip: true };
-        let penalised =
-            apply(&mut graph, &mut Facts::default(), &Toy(["w".into()]), &Penalty::default(), &coefficients).unwrap();
+        let penalised = apply(&mut graph, &Toy(["w".into()]), &Penalty::default(), &coefficients).unwrap();
         graph.insert_output(0, scalar_info(&penalised.gradients[0], DataType::Float));
         graph.insert_output(1, scalar_info(&penalised.metrics.perturbed_loss, DataType::Float));
         graph.remove_unused();
@@ -382,8 +370,7 @@ mod tests {
             let input = vec![scalar_info("w", DataType::Float)];
             let mut graph = Graph::new(GraphProto { input, ..Default::default() }).unwrap();
             let coefficients = Coefficients::constant(&penalty);
-            let penalised =
-                apply(&mut graph, &mut Facts::default(), &Toy(["w".into()]), &penalty, &coefficients).unwrap();
+            let penalised = apply(&mut graph, &Toy(["w".into()]), &penalty, &coefficients).unwrap();
             let Metrics { gradient_norm, mixed_gradient_norm, .. } = penalised.metrics;
             assert_eq!(gradient_norm == mixed_gradient_norm, is_the_same, "{penalty:?}");
         }

@@ -1,6 +1,7 @@
 //! θ + ε: where the second gradient is taken.
 
-use super::{Coefficient, pass};
+use super::{Coefficient, condition, scalar};
+use crate::pass;
 use gnp_model::graph::{Builder, Graph, Value};
 use gnp_model::onnx::proto::AttributeProto;
 use serde::{Deserialize, Serialize};
@@ -30,29 +31,27 @@ pub(super) fn perturb(
     r: &Coefficient,
     kind: Perturbation,
 ) -> Vec<Value> {
-    let mut b = Builder::new(graph, pass::PERTURBATION);
-    let r = r.value(&mut b, "r");
+    let b = Builder::new(graph, pass::PERTURBATION);
+    let r = r.value(&b, "r");
     match kind {
         Perturbation::L2 => {
-            let scale = over_norm(&mut b, &r, gradient_norm, "scale");
+            let scale = over_norm(&b, &r, gradient_norm, "scale");
             let step = |(w, g): (&Value, &Value)| {
-                let epsilon = b.op("Mul", &[g, &scale], &format!("{w}/epsilon"));
-                b.op("Add", &[w, &epsilon], w)
+                let epsilon = b.named(&format!("{w}/epsilon"), "Mul", &[g, &scale], b.fact(w));
+                b.named(w, "Add", &[w, &epsilon], b.fact(w))
             };
             theta.iter().zip(gradients).map(step).collect()
         }
         Perturbation::Adaptive => {
-            let scaled: Vec<_> = theta
-                .iter()
-                .zip(gradients)
-                .map(|(w, g)| b.op("Mul", &[w, g], &format!("{w}/weighted_gradient")))
-                .collect();
-            let length = norm(&mut b, theta, &scaled, "weighted_gradient_norm");
-            let scale = over_norm(&mut b, &r, &length, "scale");
+            let scaled =
+                |(w, g): (&Value, &Value)| b.named(&format!("{w}/weighted_gradient"), "Mul", &[w, g], b.fact(w));
+            let scaled: Vec<_> = theta.iter().zip(gradients).map(scaled).collect();
+            let length = norm(&b, theta, &scaled, "weighted_gradient_norm");
+            let scale = over_norm(&b, &r, &length, "scale");
             let step = |(w, wg): (&Value, &Value)| {
-                let direction = b.op("Mul", &[w, wg], &format!("{w}/direction"));
-                let epsilon = b.op("Mul", &[&direction, &scale], &format!("{w}/epsilon"));
-                b.op("Add", &[w, &epsilon], w)
+                let direction = b.named(&format!("{w}/direction"), "Mul", &[w, wg], b.fact(w));
+                let epsilon = b.named(&format!("{w}/epsilon"), "Mul", &[&direction, &scale], b.fact(w));
+                b.named(w, "Add", &[w, &epsilon], b.fact(w))
             };
             theta.iter().zip(&scaled).map(step).collect()
         }
@@ -60,23 +59,25 @@ pub(super) fn perturb(
 }
 
 /// ‖v‖₂ over all of `values` together, a scalar; `of` gives each a name.
-pub(super) fn norm(b: &mut Builder<'_>, of: &[Value], values: &[Value], name: &str) -> Value {
+pub(super) fn norm(b: &Builder<'_>, of: &[Value], values: &[Value], name: &str) -> Value {
     let squares: Vec<_> = of
         .iter()
         .zip(values)
         .map(|(w, v)| {
             let path = format!("{name}/squares/{w}");
-            b.op_with("ReduceSumSquare", &[v], vec![AttributeProto::int("keepdims", 0)], &path)
+            let attributes = vec![AttributeProto::int("keepdims", 0)];
+            b.named_in(&path, ("", "ReduceSumSquare"), &[v], attributes, scalar())
         })
         .collect();
-    let sum = b.op("Sum", &squares.iter().collect::<Vec<_>>(), &format!("{name}/sum_of_squares"));
-    b.op("Sqrt", &[&sum], name)
+    let squares: Vec<_> = squares.iter().collect();
+    let sum = b.named(&format!("{name}/sum_of_squares"), "Sum", &squares, scalar());
+    b.named(name, "Sqrt", &[&sum], scalar())
 }
 
 /// `numerator`/`norm`, and 0 where the norm is 0.
-pub(super) fn over_norm(b: &mut Builder<'_>, numerator: &Value, norm: &Value, name: &str) -> Value {
+pub(super) fn over_norm(b: &Builder<'_>, numerator: &Value, norm: &Value, name: &str) -> Value {
     let zero = b.scalar(0.0, &format!("{name}/zero"));
-    let nonzero = b.op("Greater", &[norm, &zero], &format!("{name}/nonzero"));
-    let ratio = b.op("Div", &[numerator, norm], &format!("{name}/ratio"));
-    b.op("Where", &[&nonzero, &ratio, &zero], name)
+    let nonzero = b.named(&format!("{name}/nonzero"), "Greater", &[norm, &zero], condition());
+    let ratio = b.named(&format!("{name}/ratio"), "Div", &[numerator, norm], scalar());
+    b.named(name, "Where", &[&nonzero, &ratio, &zero], scalar())
 }

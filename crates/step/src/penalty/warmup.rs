@@ -1,7 +1,7 @@
 //! Warming the penalty up (Zhao, Zhang, Hu, "When Will Gradient Regularization Be Harmful?", ICML 2024, arXiv
 //! 2406.09723).
 
-use gnp_model::graph::{Fact, TypedBuilder, Value};
+use gnp_model::graph::{Builder, Fact, Value};
 use gnp_model::onnx::DataType;
 use serde::{Deserialize, Serialize};
 use strum::{EnumMessage, IntoStaticStr, VariantArray};
@@ -47,7 +47,7 @@ impl Warmup {
     /// Appends what r and α are after `steps_done` steps (an int64 scalar) of `warmup_steps` (a float scalar).
     pub fn append(
         self,
-        b: &mut TypedBuilder<'_>,
+        b: &Builder<'_>,
         r: &Value,
         alpha: &Value,
         steps_done: &Value,
@@ -57,17 +57,15 @@ impl Warmup {
         let done = b.cast(steps_done, DataType::Float);
         let over = b.compare("GreaterOrEqual", &done, warmup_steps);
         if self == Self::Zero {
-            let over = b.cast(&over, DataType::Float);
-            return (b.mul(r, &over), alpha.clone());
+            return (b.mul(r, b.cast(over, DataType::Float)), alpha.clone());
         }
         let one = b.number_of(1.0, DataType::Float);
-        let share = b.div(&done, warmup_steps);
-        let share = b.select(&over, &one, &share);
+        let share = b.select(over, one, b.div(done, warmup_steps));
         b.declare(&share, Fact::with_sizes(DataType::Float, &[]));
         match self {
             Self::None | Self::Zero => (r.clone(), alpha.clone()),
-            Self::R => (b.mul(r, &share), alpha.clone()),
-            Self::Lambda => (r.clone(), b.mul(alpha, &share)),
+            Self::R => (b.mul(r, share), alpha.clone()),
+            Self::Lambda => (r.clone(), b.mul(alpha, share)),
         }
     }
 }
@@ -77,7 +75,7 @@ mod tests {
     use super::*;
     use gnp_engine::EngineOptions;
     use gnp_engine::{Engine as _, Rates, Tract};
-    use gnp_model::graph::{Facts, Graph};
+    use gnp_model::graph::Graph;
     use gnp_model::onnx::proto::{GraphProto, ModelProto, OperatorSetIdProto, StringStringEntryProto, TensorProto};
     use prost::Message as _;
 
@@ -96,15 +94,13 @@ mod tests {
         initializer.push(TensorProto::raw("step", DataType::Int64, &[], vec![0; 8].into()));
         let mut graph =
             Graph::new(GraphProto { input, initializer, name: Some("counting".into()), ..Default::default() }).unwrap();
-        let mut facts = Facts::declared(graph.proto());
-        let mut b = TypedBuilder::new(&mut graph, &mut facts, "test");
+        let b = Builder::new(&mut graph, "test");
         let [r, alpha, steps] = NUMBERS.map(|(name, _)| Value::from(name));
-        let (r, alpha) = warmup.append(&mut b, &r, &alpha, &"step".into(), &steps);
-        let one = b.int64(1);
-        let next = b.add(&"step".into(), &one);
+        let (r, alpha) = warmup.append(&b, &r, &alpha, &"step".into(), &steps);
+        let next = b.add(Value::from("step"), b.int64(1));
         for (value, name, fact) in [(&r, "loss", &float), (&alpha, "alpha.now", &float), (&next, "step.next", &whole)] {
             graph.append_alias(value, name);
-            graph.interface_mut().1.push(fact.info(name));
+            graph.insert_output(graph.proto().output.len(), fact.info(name));
         }
         let pairs =
             StringStringEntryProto { key: Some("gnp.state".into()), value: Some(r#"[["step","step.next"]]"#.into()) };

@@ -1,17 +1,17 @@
 //! From a trained state back to the forward model, and the model that evaluates it on the way.
 
-use super::forward::StepConfig;
+use super::forward::{StepConfig, analyse};
 use crate::emit::evaluation::{self, Evaluated};
-use crate::emit::step::{self, Renames};
+use crate::emit::step::{Names, Renames};
 use crate::emit::trained::{self, Trained};
+use crate::pass;
 use crate::weights::{self, Edit};
 use foldhash::{HashMap, HashSet};
 use gnp_base::{Error, Result};
-use gnp_gradient::lowering::{self, BatchNorm, Choices, Dropout, Random, StraightThrough};
-use gnp_model::graph::{Graph, TypedBuilder, Value};
+use gnp_gradient::lowering::{self, BatchNorm, Dropout, Random, Settings, StraightThrough};
+use gnp_model::graph::{Builder, Graph};
 use gnp_model::normalise::{Place, normalise};
 use gnp_model::onnx::Model;
-use gnp_model::{opening, shapes};
 
 /// Makes the evaluation model of a forward model: the loss of `config`, without label smoothing and L2, and the
 /// predictions; nodes that train differently from how they infer infer. `state` names the step model's state.
@@ -26,7 +26,7 @@ pub fn make_evaluation(mut model: Model, config: &StepConfig, state: &[String]) 
 }
 
 /// What trains differently from how it infers infers.
-const INFERENCE: Choices = Choices {
+const INFERENCE: Settings = Settings {
     batch_norm: BatchNorm::Frozen,
     dropout: Dropout::Off,
     random: Random::Engine,
@@ -36,26 +36,23 @@ const INFERENCE: Choices = Choices {
 fn evaluation_of(model: &mut Model, config: &StepConfig, state: &HashSet<&str>) -> Result<()> {
     weights::apply(&mut model.graph, &config.edits)?;
     normalise(model)?;
-    opening::apply(model, &config.dims, Some(&config.logits))?;
-    let mut facts = shapes::analyse(model, &Default::default())?;
-    let mut graph = Graph::new(std::mem::take(&mut model.graph))?;
-    let renamed = step::make_way(&mut graph, &config.renames)?;
-    facts.follow(&renamed);
-    let end = Value::from(renamed.get(&config.logits).unwrap_or(&config.logits).as_str());
-    let Some(fact) = facts.get(&end).cloned() else {
+    let (facts, _) = analyse(model, &config.dims, Some(&config.logits))?;
+    let mut graph = Graph::knowing(std::mem::take(&mut model.graph), facts)?;
+    let end = Names::make_way(&mut graph, &config.renames)?.in_step(&config.logits);
+    let Some(fact) = graph.facts().get(&end).cloned() else {
         return Err(Error::input(format!("the model has no value `{}`, of which the loss is taken", config.logits))
             .help("name the model that the step model was made of"));
     };
-    evaluation::infer(&mut graph);
-    lowering::lower(&mut graph, &mut facts, &INFERENCE, &Default::default())?;
+    evaluation::infer(&mut graph)?;
+    lowering::lower(&mut graph, &INFERENCE, &Default::default())?;
     let appended = match &config.loss {
         Some(loss) => {
             let plain = loss.clone().without_smoothing();
-            Some(plain.append(&mut TypedBuilder::new(&mut graph, &mut facts, "loss"), &end)?)
+            Some(plain.append(&Builder::new(&mut graph, pass::LOSS), &end)?)
         }
         None => None,
     };
-    lowering::expand(&mut graph, &mut facts)?;
+    lowering::expand(&mut graph)?;
     let evaluated = match &appended {
         Some(appended) => Evaluated::Appended(appended, &end, &fact),
         None => Evaluated::Scalar(&end),
@@ -81,15 +78,10 @@ fn put_back(original: &mut Model, state: Vec<Trained>, edits: &[Edit], renames: 
     let mut normalised = original.clone();
     let moved = normalise(&mut normalised)?.moved;
     let mut graph = Graph::new(std::mem::take(&mut normalised.graph))?;
-    let renamed = step::make_way(&mut graph, renames)?;
-    let before: HashMap<&str, &str> = renamed.iter().map(|(old, new)| (new.as_str(), old.as_str())).collect();
+    let names = Names::make_way(&mut graph, renames)?;
     let constants: HashSet<&str> = graph.proto().initializer.iter().map(|t| t.name()).collect();
-    let trained = state.into_iter().filter(|t| constants.contains(t.name.as_str())).map(|mut t| {
-        if let Some(old) = before.get(t.name.as_str()) {
-            t.name = (*old).to_owned();
-        }
-        t
-    });
+    let trained = state.into_iter().filter(|t| constants.contains(t.name.as_str()));
+    let trained = trained.map(|t| Trained { name: names.in_file(&t.name).to_owned(), ..t });
     let mut trained: Vec<Trained> = trained.collect();
     trained::tie(&mut trained, edits);
     let places: HashMap<&str, &Place> = moved.iter().filter_map(|moved| moved.place()).collect();

@@ -5,7 +5,7 @@ use crate::transform::Hyperparameter;
 use crate::weights::{self, Lost, Verdict};
 use foldhash::HashSet;
 use gnp_base::choice::Choice;
-use gnp_model::graph::{Fact, for_each_subgraph, is_added};
+use gnp_model::graph::{Fact, is_added};
 use gnp_model::onnx::Model;
 use gnp_model::onnx::proto::NodeProto;
 use serde::Serialize;
@@ -85,7 +85,7 @@ impl StepReport {
         self.count(always, |count| &mut count.always);
         for node in branches {
             self.count([node], |count| &mut count.always);
-            for_each_subgraph(node, &mut |body| self.count(&body.node, |count| &mut count.second_pass));
+            node.subgraphs().for_each(|body| self.count(&body.node, |count| &mut count.second_pass));
         }
     }
 

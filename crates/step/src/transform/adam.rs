@@ -21,32 +21,22 @@ impl Transform for Adam {
         let beta2 = training.hyperparameter("gnp.beta2", self.beta2);
         let epsilon = training.hyperparameter("gnp.epsilon", self.epsilon);
         let t = training.step_number();
-        let b = &mut training.builder;
+        let b = &training.builder;
         b.set_scope("adam");
         let (rest1, rest2) = (b.minus_from(1.0, &beta1), b.minus_from(1.0, &beta2));
-        let mut correction = |beta: &Value| {
-            let power = b.binary("Pow", beta, &t);
-            b.minus_from(1.0, &power)
-        };
+        let correction = |beta: &Value| b.minus_from(1.0, b.binary("Pow", beta, &t));
         let (correction1, correction2) = (correction(&beta1), correction(&beta2));
-        let correction2 = b.unary("Sqrt", &correction2);
+        let correction2 = b.unary("Sqrt", correction2);
         let update = |(i, g): (usize, &Value)| {
             training.builder.set_scope(&format!("adam/{}", training.parameters()[i]));
-            let first = training.slot(i, "adam_m", |b, m| {
-                let (kept, new) = (b.mul(m, &beta1), b.mul(g, &rest1));
-                b.add(&kept, &new)
-            });
+            let first = training.slot(i, "adam_m", |b, m| b.add(b.mul(m, &beta1), b.mul(g, &rest1)));
             let second = training.slot(i, "adam_v", |b, v| {
                 let square = b.mul(g, g);
-                let (kept, new) = (b.mul(v, &beta2), b.mul(&square, &rest2));
-                b.add(&kept, &new)
+                b.add(b.mul(v, &beta2), b.mul(square, &rest2))
             });
-            let b = &mut training.builder;
-            let root = b.unary("Sqrt", &second);
-            let root = b.div(&root, &correction2);
-            let denominator = b.add(&root, &epsilon);
-            let numerator = b.div(&first, &correction1);
-            b.div(&numerator, &denominator)
+            let b = &training.builder;
+            let denominator = b.add(b.div(b.unary("Sqrt", second), &correction2), &epsilon);
+            b.div(b.div(first, &correction1), denominator)
         };
         gradients.iter().enumerate().map(update).collect()
     }

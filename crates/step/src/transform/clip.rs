@@ -14,15 +14,12 @@ pub struct ClipByGlobalNorm {
 impl Transform for ClipByGlobalNorm {
     fn apply(&self, training: &mut Training<'_>, gradients: Vec<Value>) -> Vec<Value> {
         let most = training.hyperparameter("gnp.clip_norm", self.norm);
-        let b = &mut training.builder;
+        let b = &training.builder;
         b.set_scope("clip");
         let squares: Vec<_> = gradients.iter().map(|g| b.reduce_all("ReduceSumSquare", g)).collect();
-        let sum = b.sum(&squares);
-        let norm = b.unary("Sqrt", &sum);
-        let norm = b.plus(&norm, 1e-6);
-        let ratio = b.div(&most, &norm);
-        let one = b.number(1.0, &ratio);
-        let scale = b.binary("Min", &ratio, &one);
+        let norm = b.unary("Sqrt", b.sum(&squares));
+        let ratio = b.div(most, b.plus(norm, 1e-6));
+        let scale = b.binary("Min", &ratio, b.number(1.0, &ratio));
         gradients.iter().map(|g| b.mul(g, &scale)).collect()
     }
 }

@@ -20,7 +20,7 @@ impl Transform for WeightDecay {
     fn apply(&self, training: &mut Training<'_>, gradients: Vec<Value>) -> Vec<Value> {
         let rate = training.hyperparameter("gnp.weight_decay", self.rate);
         let parameters = training.parameters().to_vec();
-        let b = &mut training.builder;
+        let b = &training.builder;
         b.set_scope("decay");
         let rates = scaled(b, &rate, &self.factors);
         let decay = |((theta, g), (rate, factor)): ((&Value, Value), (&Value, &f32))| {
@@ -28,8 +28,7 @@ impl Transform for WeightDecay {
                 return g;
             }
             b.set_scope(&format!("decay/{theta}"));
-            let pull = b.mul(theta, rate);
-            b.add(&g, &pull)
+            b.add(g, b.mul(theta, rate))
         };
         parameters.iter().zip(gradients).zip(rates.iter().zip(&self.factors)).map(decay).collect()
     }

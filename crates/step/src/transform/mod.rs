@@ -5,6 +5,7 @@
 //! from step to step are slots ([`Training::slot`]).
 
 mod adam;
+mod chain;
 mod clip;
 mod decay;
 mod momentum;
@@ -14,18 +15,21 @@ mod scale;
 mod training;
 
 pub use adam::Adam;
+pub use chain::Chain;
 pub use clip::ClipByGlobalNorm;
 pub use decay::WeightDecay;
 pub use momentum::Momentum;
 pub use optimizer::{Decay, Factors, Optimizer, OptimizerKind};
 pub use rms_prop::RmsProp;
 pub use scale::Scale;
-pub use training::{Hyperparameter, State, Training, pass};
+pub use training::{Hyperparameter, State, Training};
 
 use gnp_model::graph::Value;
+use std::fmt;
 
-/// A function from gradients to gradients, as nodes.
-pub trait Transform {
+/// A function from gradients to gradients, as nodes. [`Chain`] shows how to add one. Its `Debug` text is what a step
+/// model's metadata says of it.
+pub trait Transform: fmt::Debug + Send + Sync {
     /// Appends the transformation of `gradients`, one for each of the training's parameters, in their order, shapes and
     /// element types.
     fn apply(&self, training: &mut Training<'_>, gradients: Vec<Value>) -> Vec<Value>;

@@ -18,15 +18,12 @@ impl Transform for Momentum {
         let mu = training.hyperparameter("gnp.momentum", self.momentum);
         let update = |(i, g): (usize, &Value)| {
             training.builder.set_scope(&format!("momentum/{}", training.parameters()[i]));
-            let next = training.slot(i, "momentum", |b, m| {
-                let kept = b.mul(m, &mu);
-                b.add(&kept, g)
-            });
+            let next = training.slot(i, "momentum", |b, m| b.add(b.mul(m, &mu), g));
             if !self.nesterov {
                 return next;
             }
-            let ahead = training.builder.mul(&next, &mu);
-            training.builder.add(&ahead, g)
+            let b = &training.builder;
+            b.add(b.mul(next, &mu), g)
         };
         gradients.iter().enumerate().map(update).collect()
     }

@@ -1,10 +1,8 @@
 //! The optimizers by their names: each a chain of transformations with PyTorch's formula and defaults.
 
-use super::scale::{factors, scaled};
-use super::{Adam, ClipByGlobalNorm, Momentum, RmsProp, Scale, Training, Transform, WeightDecay};
-use gnp_base::contract::LEARNING_RATE;
+use super::scale::factors;
+use super::{Adam, Chain, ClipByGlobalNorm, Momentum, RmsProp, Scale, WeightDecay};
 use gnp_base::{Error, Result};
-use gnp_model::graph::Value;
 use serde::{Deserialize, Serialize};
 use strum::{EnumMessage, IntoStaticStr, VariantArray};
 
@@ -147,50 +145,33 @@ impl Optimizer {
         self.weight_decay.unwrap_or(if self.kind == OptimizerKind::AdamW { 0.01 } else { 0.0 })
     }
 
-    fn chain(&self, factors: &Factors) -> Vec<Box<dyn Transform>> {
+    /// The chain that these settings are of; `factors` has a factor for each of the training's parameters.
+    pub fn chain(&self, factors: &Factors) -> Chain {
         let momentum = self.momentum.unwrap_or(0.9);
-        let adam = Adam { beta1: momentum, beta2: 0.999, epsilon: 1e-8 };
-        let is_adamw = self.kind == OptimizerKind::AdamW;
         let rate = self.decay_rate();
+        let default = if self.kind == OptimizerKind::AdamW { Decay::Decoupled } else { Decay::Coupled };
+        let decays = |place: Decay| rate != 0.0 && self.decay.unwrap_or(default) == place;
         let decay = || WeightDecay { rate, skip_vectors: self.decay_skip_vectors, factors: factors.decay.clone() };
-        let decay = (rate != 0.0).then(decay);
-        let place = self.decay.unwrap_or(if is_adamw { Decay::Decoupled } else { Decay::Coupled });
-        let mut chain: Vec<Box<dyn Transform>> = Vec::new();
+        let mut chain = Chain::default();
         if let Some(norm) = self.clip_norm {
-            chain.push(Box::new(ClipByGlobalNorm { norm }));
+            chain = chain.then(ClipByGlobalNorm { norm });
         }
-        if let (Some(decay), Decay::Coupled) = (&decay, place) {
-            chain.push(Box::new(decay.clone()));
+        if decays(Decay::Coupled) {
+            chain = chain.then(decay());
         }
-        match self.kind {
-            OptimizerKind::Sgd => {}
-            OptimizerKind::Momentum => chain.push(Box::new(Momentum { momentum, nesterov: false })),
-            OptimizerKind::Nesterov => chain.push(Box::new(Momentum { momentum, nesterov: true })),
-            OptimizerKind::Adam | OptimizerKind::AdamW => chain.push(Box::new(adam)),
-            OptimizerKind::RmsProp => chain.push(Box::new(RmsProp { rho: 0.99, epsilon: 1e-8 })),
-        }
-        if let (Some(decay), Decay::Decoupled) = (decay, place) {
-            chain.push(Box::new(decay));
+        chain = match self.kind {
+            OptimizerKind::Sgd => chain,
+            OptimizerKind::Momentum => chain.then(Momentum { momentum, nesterov: false }),
+            OptimizerKind::Nesterov => chain.then(Momentum { momentum, nesterov: true }),
+            OptimizerKind::Adam | OptimizerKind::AdamW => {
+                chain.then(Adam { beta1: momentum, beta2: 0.999, epsilon: 1e-8 })
+            }
+            OptimizerKind::RmsProp => chain.then(RmsProp { rho: 0.99, epsilon: 1e-8 }),
+        };
+        if decays(Decay::Decoupled) {
+            chain = chain.then(decay());
         }
         chain
-    }
-
-    /// Appends the update θ − lr·u, with u what the chain makes of `gradients`; `factors` has a factor for each of the
-    /// training's parameters. Returns the new parameters.
-    pub fn update(&self, training: &mut Training<'_>, gradients: Vec<Value>, factors: &Factors) -> Vec<Value> {
-        let rate = training.hyperparameter(LEARNING_RATE, self.default_learning_rate());
-        let chain = self.chain(factors);
-        let updates = chain.iter().fold(gradients, |gradients, transform| transform.apply(training, gradients));
-        let parameters = training.parameters().to_vec();
-        let b = &mut training.builder;
-        b.set_scope(LEARNING_RATE);
-        let rates = scaled(b, &rate, &factors.lr);
-        let step = |((theta, update), rate): ((&Value, &Value), &Value)| {
-            b.set_scope(theta);
-            let step = b.mul(update, rate);
-            b.sub(theta, &step)
-        };
-        parameters.iter().zip(&updates).zip(&rates).map(step).collect()
     }
 }
 

@@ -22,13 +22,10 @@ impl Transform for RmsProp {
             training.builder.set_scope(&format!("rmsprop/{}", training.parameters()[i]));
             let mean_square = training.slot(i, "rmsprop_v", |b, v| {
                 let square = b.mul(g, g);
-                let (kept, new) = (b.mul(v, &rho), b.mul(&square, &rest));
-                b.add(&kept, &new)
+                b.add(b.mul(v, &rho), b.mul(square, &rest))
             });
-            let b = &mut training.builder;
-            let root = b.unary("Sqrt", &mean_square);
-            let denominator = b.add(&root, &epsilon);
-            b.div(g, &denominator)
+            let b = &training.builder;
+            b.div(g, b.add(b.unary("Sqrt", mean_square), &epsilon))
         };
         gradients.iter().enumerate().map(update).collect()
     }

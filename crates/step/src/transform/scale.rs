@@ -2,7 +2,7 @@
 
 use gnp_base::choice::nearest;
 use gnp_base::{Error, Result};
-use gnp_model::graph::{TypedBuilder, Value};
+use gnp_model::graph::{Builder, Value};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
@@ -72,7 +72,7 @@ pub(super) fn factors(scales: &[Scale], parameters: &[&str], flag: &str) -> Resu
 }
 
 /// A scalar times each of `factors`: a node for each factor that is not 1, whatever number of parameters have it.
-pub(super) fn scaled(b: &mut TypedBuilder<'_>, scalar: &Value, factors: &[f32]) -> Vec<Value> {
+pub(super) fn scaled(b: &Builder<'_>, scalar: &Value, factors: &[f32]) -> Vec<Value> {
     let mut made: Vec<(f32, Value)> = vec![(1.0, scalar.clone())];
     let mut one = |&factor: &f32| {
         if let Some((_, value)) = made.iter().find(|(other, _)| *other == factor) {

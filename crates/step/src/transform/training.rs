@@ -1,15 +1,9 @@
 //! What a step needs besides gradients: hyperparameters, state, the number of the step.
 
 use gnp_base::contract::STEP;
-use gnp_model::graph::{Fact, TypedBuilder, Value};
+use gnp_model::graph::{Builder, Fact, Value};
 use gnp_model::onnx::DataType;
 use serde::Serialize;
-
-/// The pass that added nodes are for.
-pub mod pass {
-    /// From the penalised gradient to the new state.
-    pub const UPDATE: &str = "update";
-}
 
 /// A number that is an input of the step model, a float scalar with a default.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -33,7 +27,7 @@ pub struct State {
 #[derive(Debug)]
 pub struct Training<'g> {
     /// Appends the nodes.
-    pub builder: TypedBuilder<'g>,
+    pub builder: Builder<'g>,
     parameters: Vec<Value>,
     hyperparameters: Vec<Hyperparameter>,
     slots: Vec<State>,
@@ -42,7 +36,7 @@ pub struct Training<'g> {
 
 impl<'g> Training<'g> {
     /// A step that trains `parameters`, all of known shapes.
-    pub fn new(builder: TypedBuilder<'g>, parameters: &[Value]) -> Self {
+    pub fn new(builder: Builder<'g>, parameters: &[Value]) -> Self {
         Self { builder, parameters: parameters.to_vec(), hyperparameters: vec![], slots: vec![], step: None }
     }
 
@@ -62,26 +56,19 @@ impl<'g> Training<'g> {
 
     /// State of the shape of parameter `index`, zeros at first, called `<parameter>.<slot>`. `next` gives its value at
     /// the end of the step, which is returned.
-    pub fn slot(
-        &mut self,
-        index: usize,
-        slot: &str,
-        next: impl FnOnce(&mut TypedBuilder<'g>, &Value) -> Value,
-    ) -> Value {
+    pub fn slot(&mut self, index: usize, slot: &str, next: impl FnOnce(&Builder<'g>, &Value) -> Value) -> Value {
         let parameter = &self.parameters[index];
         let name = Value::from(format!("{parameter}.{slot}").as_str());
-        let fact = self.builder.fact(parameter).clone();
-        self.builder.declare(&name, fact);
-        let next = next(&mut self.builder, &name);
+        self.builder.declare(&name, self.builder.fact(parameter));
+        let next = next(&self.builder, &name);
         self.slots.push(State { name, next: next.clone() });
         next
     }
 
     /// The number of the step from 1 on, a float scalar.
     pub fn step_number(&mut self) -> Value {
-        let counted = self.steps_done();
-        let counted = self.builder.cast(&counted, DataType::Float);
-        self.builder.plus(&counted, 1.0)
+        let done = self.steps_done();
+        self.builder.plus(self.builder.cast(done, DataType::Float), 1.0)
     }
 
     /// The number of steps done before this one, an int64 scalar.
@@ -89,8 +76,7 @@ impl<'g> Training<'g> {
         if self.step.is_none() {
             self.builder.declare(STEP, Fact::with_sizes(DataType::Int64, &[]));
             self.builder.set_scope(STEP);
-            let one = self.builder.int64(1);
-            self.step = Some(self.builder.add(&STEP.into(), &one));
+            self.step = Some(self.builder.add(Value::from(STEP), self.builder.int64(1)));
         }
         STEP.into()
     }

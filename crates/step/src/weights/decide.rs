@@ -11,7 +11,7 @@ use super::values::{Elements, Mask, Values};
 use super::{Selection, selection};
 use foldhash::HashSet;
 use gnp_base::{Error, Result};
-use gnp_model::graph::{Facts, Graph};
+use gnp_model::graph::Graph;
 use gnp_model::onnx::DataType;
 use gnp_model::onnx::proto::TensorProto;
 use serde::{Serialize, Serializer};
@@ -177,14 +177,14 @@ pub struct Evidence<'m> {
 ///
 /// # Errors
 /// Where a glob of `selection` matches nothing, nothing trains, or external data cannot be read.
-pub fn decide(graph: &Graph, facts: &Facts, evidence: &Evidence<'_>, selection: &Selection) -> Result<Vec<Verdict>> {
+pub fn decide(graph: &Graph, evidence: &Evidence<'_>, selection: &Selection) -> Result<Vec<Verdict>> {
     let initializers = &graph.proto().initializer;
     let inputs: HashSet<&str> = graph.proto().input.iter().map(|input| input.name()).collect();
     let floats: Vec<&TensorProto> =
         initializers.iter().filter(|t| t.element() == Some(DataType::Float) && !inputs.contains(t.name())).collect();
     let names: Vec<&str> = floats.iter().map(|tensor| tensor.name()).collect();
     let flags = selection::Matchers::of(selection, &names)?;
-    let roles = Roles::of(graph, facts, evidence.loss);
+    let roles = Roles::of(graph, evidence.loss);
     let names_parameters = names
         .iter()
         .any(|name| names::tells(name) == Name::Parameter && strongest(roles.of_constant(name)).is_a_weights());
@@ -450,7 +450,7 @@ mod tests {
     ) -> Vec<Verdict> {
         let graph = Graph::new(GraphProto { initializer, ..body(&["x"], nodes, &["y"]) }).unwrap();
         let evidence = Evidence { record: None, producer, folder: Path::new("."), loss: None };
-        decide(&graph, &Facts::declared(graph.proto()), &evidence, selection).unwrap()
+        decide(&graph, &evidence, selection).unwrap()
     }
 
     #[track_caller]
@@ -587,9 +587,9 @@ mod tests {
             initializer: vec![weight("w")],
             ..body(&["x"], &[node("MatMul", &["x", "w"], &["y"])], &["y"])
         });
-        let (graph, facts) = (graph.unwrap(), Facts::default());
+        let graph = graph.unwrap();
         let evidence = Evidence { record: None, producer: "", folder: Path::new("."), loss: None };
-        let refused = |selection: Selection| decide(&graph, &facts, &evidence, &selection).unwrap_err();
+        let refused = |selection: Selection| decide(&graph, &evidence, &selection).unwrap_err();
         let error = refused(Selection { also_train: vec!["v".into()], ..Selection::default() });
         assert_eq!(error.to_string(), "--also-train v: no float constant of the graph has such a name");
         let error = refused(Selection { freeze: vec!["*".into()], ..Selection::default() });

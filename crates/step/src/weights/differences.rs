@@ -49,66 +49,80 @@ pub(super) fn warnings(verdicts: &[Verdict], lost: &Lost) -> Vec<String> {
     let trained = |holds: &dyn Fn(&Reason) -> bool| -> Vec<&str> {
         verdicts.iter().filter(|v| v.trains && holds(&v.reason)).map(|v| v.name.as_str()).collect()
     };
-    let mut warnings = Vec::new();
-    let folded = trained(&|reason| *reason == Reason::Folded);
-    if !folded.is_empty() || !lost.folded.is_empty() {
-        let into = if folded.is_empty() { String::new() } else { format!(" into {}", some(&folded)) };
-        let lost: Vec<&str> = lost.folded.iter().map(String::as_str).collect();
-        warnings.push(format!(
+    let folded = folded(&trained(&|reason| *reason == Reason::Folded), lost);
+    let computed = computed(&trained(&|reason| matches!(reason, Reason::Computed(_))));
+    let products = products(&trained(&|reason| matches!(reason, Reason::Place(_, _, true))));
+    let guesses = [true, false].into_iter().filter_map(|trains| guesses(verdicts, trains));
+    [folded, computed, products, absent(lost)].into_iter().flatten().chain(guesses).collect()
+}
+
+/// Layers that were folded into `trained`.
+fn folded(trained: &[&str], lost: &Lost) -> Option<String> {
+    let into = if trained.is_empty() { String::new() } else { format!(" into {}", some(trained)) };
+    let lost: Vec<&str> = lost.folded.iter().map(String::as_str).collect();
+    (!trained.is_empty() || !lost.is_empty()).then(|| {
+        format!(
             "the exporter folded {}{into}: the products train in their place, and BatchNormalization that was folded does not follow the \
              batches. To train what PyTorch trains, export with optimize=False",
             if lost.is_empty() { "other layers".to_owned() } else { some(&lost) },
-        ));
-    }
-    let computed = trained(&|reason| matches!(reason, Reason::Computed(_)));
-    if !computed.is_empty() {
-        warnings.push(format!(
+        )
+    })
+}
+
+/// Trained constants that were computed from parameters, as the exporter recorded.
+fn computed(trained: &[&str]) -> Option<String> {
+    (!trained.is_empty()).then(|| {
+        format!(
             "{} {} computed from parameters when the model was exported, and {} in their place, each element for itself. To train what \
              PyTorch trains, export with optimize=False",
-            some(&computed),
-            if computed.len() == 1 { "was" } else { "were" },
-            if computed.len() == 1 { "trains" } else { "train" },
-        ));
-    }
-    let computed = trained(&|reason| matches!(reason, Reason::Place(_, _, true)));
-    if !computed.is_empty() {
-        warnings.push(format!(
+            some(trained),
+            if trained.len() == 1 { "was" } else { "were" },
+            if trained.len() == 1 { "trains" } else { "train" },
+        )
+    })
+}
+
+/// Trained constants that are no weights of the network, as their places tell.
+fn products(trained: &[&str]) -> Option<String> {
+    (!trained.is_empty()).then(|| {
+        format!(
             "{}: the exporter computed {} from weights that the file does not hold (a BatchNormalization folded into a convolution, a table \
              that was looked up). To train those, export without folding constants{}",
-            some(&computed),
-            if computed.len() == 1 { "it" } else { "them" },
-            if computed.iter().any(|name| name.starts_with("onnx::")) {
+            some(trained),
+            if trained.len() == 1 { "it" } else { "them" },
+            if trained.iter().any(|name| name.starts_with("onnx::")) {
                 "; from PyTorch with do_constant_folding=False and training=TrainingMode.TRAINING"
             } else {
                 ""
             },
-        ));
-    }
-    if !lost.absent.is_empty() {
-        let names: Vec<&str> = lost.absent.iter().map(String::as_str).collect();
-        warnings.push(format!(
+        )
+    })
+}
+
+/// Parameters of the network that the file does not hold.
+fn absent(lost: &Lost) -> Option<String> {
+    let names: Vec<&str> = lost.absent.iter().map(String::as_str).collect();
+    (!names.is_empty()).then(|| {
+        format!(
             "not in the file: {}. The network does not use them, or the exporter merged layers that were equal; then export it \
              with optimize=False",
             some(&names)
-        ));
-    }
-    let sides = [(true, "trains", "train", "--freeze"), (false, "does not train", "do not train", "--also-train")];
-    for (trains, one, several, flag) in sides {
-        let guessed: Vec<&Verdict> = verdicts.iter().filter(|v| v.undecided && v.trains == trains).collect();
-        if guessed.is_empty() {
-            continue;
-        }
-        let groups = groups(&guessed);
-        let shown = groups.iter().take(4).map(Group::text).collect::<Vec<_>>().join(", ");
-        let more: usize = groups.iter().skip(4).map(|group| group.count).sum();
-        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-        warnings.push(format!(
-            "a guess: {shown}{more} {}; {flag} '{}' says otherwise",
-            if guessed.len() == 1 { one } else { several },
-            groups[0].glob(),
-        ));
-    }
-    warnings
+        )
+    })
+}
+
+/// What trains, or does not, by a guess.
+fn guesses(verdicts: &[Verdict], trains: bool) -> Option<String> {
+    let (one, several, flag) =
+        if trains { ("trains", "train", "--freeze") } else { ("does not train", "do not train", "--also-train") };
+    let guessed: Vec<&Verdict> = verdicts.iter().filter(|v| v.undecided && v.trains == trains).collect();
+    let groups = groups(&guessed);
+    let first = groups.first()?.glob();
+    let shown = groups.iter().take(4).map(Group::text).collect::<Vec<_>>().join(", ");
+    let more: usize = groups.iter().skip(4).map(|group| group.count).sum();
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    let verb = if guessed.len() == 1 { one } else { several };
+    Some(format!("a guess: {shown}{more} {verb}; {flag} '{first}' says otherwise"))
 }
 
 /// Guesses whose names differ in numbers alone.

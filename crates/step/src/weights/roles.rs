@@ -6,7 +6,7 @@
 //! is made of sizes is no data.
 
 use foldhash::{HashMap, HashSet};
-use gnp_model::graph::{Facts, Graph, for_each_subgraph};
+use gnp_model::graph::{Facts, Graph};
 use gnp_model::onnx::DataType;
 use gnp_model::onnx::proto::NodeProto;
 use std::rc::Rc;
@@ -93,9 +93,9 @@ pub(super) struct Roles<'g> {
 
 impl<'g> Roles<'g> {
     /// Where the constants of `graph` stand. `loss` is the scalar that the graph computes itself, where it does.
-    pub fn of(graph: &'g Graph, facts: &Facts, loss: Option<&str>) -> Self {
+    pub fn of(graph: &'g Graph, loss: Option<&str>) -> Self {
         let mut walk = Walk {
-            facts,
+            facts: graph.facts(),
             states: HashMap::default(),
             uses: HashMap::default(),
             weighing: vec![],
@@ -179,71 +179,82 @@ struct Walk<'g, 'f> {
 impl<'g> Walk<'g, '_> {
     fn node(&mut self, node: &'g NodeProto) {
         let mut inner = None;
-        for_each_subgraph(node, &mut |body| {
+        for body in node.subgraphs() {
             for tensor in &body.initializer {
                 self.states.insert(tensor.name(), State::Constant([].into()));
             }
             body.node.iter().for_each(|inner| self.node(inner));
             let results = body.output.iter().map(|o| self.states.get(o.name()).cloned());
             inner = results.flatten().fold(inner.take(), merge);
-        });
+        }
         if matches!(node.op_type(), "Shape" | "Size") {
             return self.set(node, &State::Constant([].into()));
         }
         let given = (0..node.input.len()).filter_map(|i| Some((i, self.states.get(node.input(i)?).cloned())));
         let states: Vec<(usize, Option<State>)> = given.collect();
         let is_constant = |(_, state): &(usize, Option<State>)| matches!(state, Some(State::Constant(_)));
-        let carries_elements = |i: usize| node.op_type() != "ConstantOfShape" && !says_how(node, i);
         if inner.is_none() && states.iter().all(is_constant) && !is_draw(node) {
-            let mut roots: Vec<Root> = Vec::new();
-            for (i, state) in &states {
-                let Some(State::Constant(own)) = state else { continue };
-                // A weight is one beside a constant too: that is how a learned state begins.
-                match role(node, *i) {
-                    Some(Role::Weight) if *i == 0 => self.note(node, own, Role::Input),
-                    Some(Role::Table) => {}
-                    Some(role) if role.is_strong() => self.note(node, own, role),
-                    _ => {}
-                }
-                if carries_elements(*i) {
-                    roots.extend(own.iter());
-                }
-            }
-            if !moves(node) {
-                for root in &mut roots {
-                    let is_variance = node.op_type() == SQRT && root.through.is_none_or(|through| through == "Add");
-                    match &mut root.through {
-                        through if is_variance => *through = Some(SQRT),
-                        through => _ = through.get_or_insert(node.op_type()),
-                    }
-                }
-            }
-            if roots.len() > 1 {
-                let mut seen = HashSet::default();
-                roots.retain(|root| seen.insert(*root));
-            }
-            if roots.len() > MOST_ROOTS {
-                let beyond = roots.split_off(MOST_ROOTS);
-                self.note(node, &beyond, Role::Operand);
-            }
-            return self.set(node, &State::Constant(roots.into()));
+            self.constant(node, &states);
+        } else {
+            self.data(node, &states, inner.as_ref());
         }
+    }
+
+    /// A node that computes a constant from constants.
+    fn constant(&mut self, node: &'g NodeProto, states: &[(usize, Option<State<'g>>)]) {
+        let carries_elements = |i: usize| node.op_type() != "ConstantOfShape" && !says_how(node, i);
+        let mut roots: Vec<Root> = Vec::new();
+        for (i, state) in states {
+            let Some(State::Constant(own)) = state else { continue };
+            // A weight is one beside a constant too: that is how a learned state begins.
+            match role(node, *i) {
+                Some(Role::Weight) if *i == 0 => self.note(node, own, Role::Input),
+                Some(Role::Table) => {}
+                Some(role) if role.is_strong() => self.note(node, own, role),
+                _ => {}
+            }
+            if carries_elements(*i) {
+                roots.extend(own.iter());
+            }
+        }
+        if !moves(node) {
+            for root in &mut roots {
+                let is_variance = node.op_type() == SQRT && root.through.is_none_or(|through| through == "Add");
+                match &mut root.through {
+                    through if is_variance => *through = Some(SQRT),
+                    through => _ = through.get_or_insert(node.op_type()),
+                }
+            }
+        }
+        if roots.len() > 1 {
+            let mut seen = HashSet::default();
+            roots.retain(|root| seen.insert(*root));
+        }
+        if roots.len() > MOST_ROOTS {
+            let beyond = roots.split_off(MOST_ROOTS);
+            self.note(node, &beyond, Role::Operand);
+        }
+        self.set(node, &State::Constant(roots.into()));
+    }
+
+    /// A node that computes data; `inner` is what comes of its bodies.
+    fn data(&mut self, node: &'g NodeProto, states: &[(usize, Option<State<'g>>)], inner: Option<&State<'g>>) {
         let is_learned = |state: &State| matches!(state, State::Data { learned: true, .. });
-        let mut learned = states.iter().filter_map(|(_, state)| state.as_ref()).chain(&inner).any(is_learned);
+        let mut learned = states.iter().filter_map(|(_, state)| state.as_ref()).chain(inner).any(is_learned);
         let strong = |i: usize| role(node, i).filter(|role| role.is_strong());
         let behind = states.iter().find_map(|(_, state)| match state {
             Some(State::Data { features, .. }) => *features,
             _ => None,
         });
-        for (i, state) in &states {
+        for (i, state) in states {
             let Some(State::Constant(roots)) = state else { continue };
             if let Some(role) = strong(*i) {
                 learned |= !roots.is_empty();
                 self.note(node, roots, role);
             }
         }
-        self.moments(node, &states);
-        for (i, state) in &states {
+        self.moments(node, states);
+        for (i, state) in states {
             let Some(State::Constant(roots)) = state else { continue };
             if strong(*i).is_some() {
                 continue;
@@ -480,14 +491,14 @@ mod tests {
 
     fn graph(inputs: &[&str], nodes: &[TestNode], constants: Vec<TensorProto>, outputs: &[&str]) -> Graph {
         let proto = GraphProto { initializer: constants, ..body(inputs, nodes, outputs) };
-        Graph::new(proto).unwrap()
+        let mut graph = Graph::new(proto).unwrap();
+        graph.declare("x", Fact::of(DataType::Float));
+        graph
     }
 
     /// The role of each constant, and whether it is in the loss.
     fn roles(graph: &Graph, loss: Option<&str>) -> Vec<(String, Role, InLoss)> {
-        let mut facts = Facts::declared(graph.proto());
-        facts.insert("x".into(), Fact::of(DataType::Float));
-        let roles = Roles::of(graph, &facts, loss);
+        let roles = Roles::of(graph, loss);
         let floats = graph.proto().initializer.iter().filter(|t| t.element() == Some(DataType::Float));
         let found = floats.flat_map(|t| roles.of_constant(t.name()).iter().map(|place| (t.name(), place)));
         found.map(|(name, place)| (name.to_owned(), place.role, place.in_loss)).collect()
@@ -577,7 +588,7 @@ mod tests {
             constant("w", &[2, 2]),
         ];
         let graph = graph(&["x"], &nodes, constants, &["z"]);
-        let roles = Roles::of(&graph, &Facts::declared(graph.proto()), None);
+        let roles = Roles::of(&graph, None);
         for name in ["v", "epsilon"] {
             let [place] = roles.of_constant(name) else { panic!("{name}") };
             assert_eq!((place.role, place.through, place.is_a_weights()), (Role::Weight, Some("Add"), false));
@@ -602,7 +613,7 @@ mod tests {
         let graph = graph(&["x", "y"], &nodes, constants, &["loss"]);
         let in_loss: Vec<InLoss> = roles(&graph, Some("loss")).into_iter().map(|(.., in_loss)| in_loss).collect();
         assert_eq!(in_loss, [InLoss::No, InLoss::No, InLoss::Yes, InLoss::Yes]);
-        assert_eq!(Roles::of(&graph, &Facts::declared(graph.proto()), Some("loss")).labels, ["y"]);
+        assert_eq!(Roles::of(&graph, Some("loss")).labels, ["y"]);
         // Of a model without a loss of its own every input is data.
         assert!(roles(&graph, None).iter().all(|(.., in_loss)| *in_loss == InLoss::No));
     }

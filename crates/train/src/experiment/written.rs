@@ -67,6 +67,6 @@ fn method(plan: &Plan, step: Option<&StepConfig>) -> String {
     let Some((r, alpha)) = plan.penalty() else { return "ONNX Runtime training artifacts".to_owned() };
     let penalty = Penalty { r, alpha, ..step.map(|step| step.penalty).unwrap_or_default() };
     let numbers = if penalty.is_plain() { String::new() } else { format!(" (r = {r}, α = {alpha})") };
-    let optimizer = step.map(|step| format!(", {}", step.optimizer.kind.name())).unwrap_or_default();
+    let optimizer = step.map(|step| format!(", {}", step.optimizer_name())).unwrap_or_default();
     format!("{}{numbers}{optimizer}", penalty.method())
 }

@@ -1,10 +1,10 @@
 //! Control flow: gradients through the branches of an If.
 
 use super::{Cotangents, Entry, Op, Rule};
-use gnp_base::Result;
 use crate::autodiff::pull_back;
-use gnp_model::graph::{for_each_subgraph, TypedBuilder, Value};
-use gnp_model::onnx::proto::{GraphProto, AttributeProto, NodeProto};
+use gnp_base::Result;
+use gnp_model::graph::{Builder, Value};
+use gnp_model::onnx::proto::{AttributeProto, GraphProto, NodeProto};
 
 pub(super) const RULES: &[Entry] = &[("", "If", Rule::VjpMany(branch))];
 
@@ -15,7 +15,7 @@ pub(in crate::autodiff) fn why_no_rule(operator: &str) -> Option<&'static str> {
 
 /// y = f(x) if c, g(x) if not, x captured ⇒ x̄ = ȳ·∂f/∂x if c, ȳ·∂g/∂x if not: an If on the same condition. Each of its
 /// branches computes again what it needs of the forward branch, and is 0 for what that does not depend on.
-fn branch(op: &Op, dys: &[Option<Value>], g: &mut TypedBuilder<'_>) -> Result<Cotangents> {
+fn branch(op: &Op, dys: &[Option<Value>], g: &Builder<'_>) -> Result<Cotangents> {
     let mut attributes = Vec::new();
     for name in ["then_branch", "else_branch"] {
         let body = op.body(name).ok_or_else(|| op.error(format!("it has no {name}")))?;
@@ -26,23 +26,18 @@ fn branch(op: &Op, dys: &[Option<Value>], g: &mut TypedBuilder<'_>) -> Result<Co
         }
         attributes.push(AttributeProto::graph(name, pull_back_body(body, dys, op.captured(), g)?));
     }
-    let facts = op.captured().iter().map(|value| g.fact(value).clone()).collect();
+    let facts = op.captured().iter().map(|value| g.fact(value)).collect();
     let cotangents = g.nodes("If", &[op.input(0)?], attributes, facts);
     Ok(Cotangents::of(std::iter::once(None).chain(cotangents.into_iter().map(Some))))
 }
 
 /// The body that returns the cotangents of `captured`, given those of what `body` returns.
-fn pull_back_body(
-    body: &GraphProto,
-    dys: &[Option<Value>],
-    captured: &[Value],
-    g: &mut TypedBuilder<'_>,
-) -> Result<GraphProto> {
-    g.edit_copy_of_body(body, |copy, facts, pass| {
+fn pull_back_body(body: &GraphProto, dys: &[Option<Value>], captured: &[Value], g: &Builder<'_>) -> Result<GraphProto> {
+    g.edit_copy_of_body(body, |copy, pass| {
         let outputs = copy.proto().output.iter().zip(dys);
         let cotangents: Vec<_> = outputs.filter_map(|(y, dy)| Some((y.name().into(), dy.clone()?))).collect();
-        let cotangents = pull_back(copy, facts, &cotangents, captured, pass)?;
-        let mut g = TypedBuilder::new(copy, facts, pass);
+        let cotangents = pull_back(copy, &cotangents, captured, pass)?;
+        let g = Builder::new(copy, pass);
         let or_zero = |(value, cotangent): (&Value, Option<Value>)| match cotangent {
             // A body returns what it makes itself, each value once.
             Some(cotangent) => g.unary("Identity", &cotangent),
@@ -58,9 +53,5 @@ fn draws(graph: &GraphProto) -> bool {
         "Dropout" => node.input.get(2).is_some_and(|training| !training.is_empty()),
         operator => operator.starts_with("Random") || matches!(operator, "Bernoulli" | "Multinomial"),
     };
-    graph.node.iter().any(|node| {
-        let mut inside = draws_itself(node);
-        for_each_subgraph(node, &mut |body| inside |= draws(body));
-        inside
-    })
+    graph.node.iter().any(|node| draws_itself(node) || node.subgraphs().any(draws))
 }

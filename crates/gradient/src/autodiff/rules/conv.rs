@@ -7,11 +7,10 @@
 use super::window::{Padding, Window, spatial_sizes};
 use super::{Cotangents, Entry, Op, Rule};
 use gnp_base::Result;
-use gnp_model::graph::{TypedBuilder, Value, Fact, Dim};
+use gnp_model::graph::{Builder, Dim, Fact, Value};
 use gnp_model::onnx::proto::AttributeProto;
 
-pub(super) const RULES: &[Entry] =
-    &[("", "Conv", Rule::Vjp(conv)), ("", "ConvTranspose", Rule::Vjp(conv_transpose))];
+pub(super) const RULES: &[Entry] = &[("", "Conv", Rule::Vjp(conv)), ("", "ConvTranspose", Rule::Vjp(conv_transpose))];
 
 /// More shifted copies than this are one convolution instead.
 const MOST_COPIES: i64 = 256;
@@ -19,7 +18,7 @@ const MOST_COPIES: i64 = 256;
 const MOST_DIVIDED: usize = 8;
 
 /// y = w ∗ x + b  ⇒  x̄ = wᵀ ∗ ȳ,  w̄ = Σ ȳ x over all places of the window,  b̄ = Σ ȳ
-fn conv(op: &Op, dy: &Value, g: &mut TypedBuilder<'_>) -> Result<Cotangents> {
+fn conv(op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Cotangents> {
     let (x, w) = (op.input(0)?, op.input(1)?);
     let (channels, kernel) = Channels::of(op, w, g)?;
     let (window, padding) = Window::over(op, kernel, x, g)?;
@@ -31,18 +30,17 @@ fn conv(op: &Op, dy: &Value, g: &mut TypedBuilder<'_>) -> Result<Cotangents> {
 }
 
 /// y = wᵀ ∗ x + b  ⇒  x̄ = w ∗ ȳ,  w̄ = Σ x ȳ over all places of the window,  b̄ = Σ ȳ
-fn conv_transpose(op: &Op, dy: &Value, g: &mut TypedBuilder<'_>) -> Result<Cotangents> {
+fn conv_transpose(op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Cotangents> {
     let (x, w) = (op.input(0)?, op.input(1)?);
     let (channels, kernel) = Channels::of(op, w, g)?;
     let (window, padding) = transposed_window(op, kernel, x, g)?;
     let conv = Convolution { window, channels };
     let padded = padding.apply(dy, g);
     let dx = conv.forward(&padded, w, x, g);
-    let dw = conv.weights(&padded, x, g);
-    Ok(Cotangents::of([Some(dx), Some(dw), bias(op, dy, &conv.window, g)]))
+    Ok(Cotangents::of([Some(dx), Some(conv.weights(&padded, x, g)), bias(op, dy, &conv.window, g)]))
 }
 
-fn bias(op: &Op, dy: &Value, window: &Window, g: &mut TypedBuilder<'_>) -> Option<Value> {
+fn bias(op: &Op, dy: &Value, window: &Window, g: &Builder<'_>) -> Option<Value> {
     let axes: Vec<i64> = [0].into_iter().chain(2..2 + window.rank() as i64).collect();
     op.optional(2).map(|_| g.reduce("ReduceSum", dy, &axes, false))
 }
@@ -50,7 +48,7 @@ fn bias(op: &Op, dy: &Value, window: &Window, g: &mut TypedBuilder<'_>) -> Optio
 /// The window with which the output of a ConvTranspose is read to give exactly its input, and the padding that is only
 /// known when the graph runs. Where more was asked for than any input reaches, the padding at the end is negative: it
 /// cuts that off.
-fn transposed_window(op: &Op, kernel: Vec<i64>, x: &Value, g: &mut TypedBuilder<'_>) -> Result<(Window, Padding)> {
+fn transposed_window(op: &Op, kernel: Vec<i64>, x: &Value, g: &Builder<'_>) -> Result<(Window, Padding)> {
     let rank = kernel.len();
     let mut window = Window::with_pads(op, kernel)?;
     let list = |name: &str| match op.ints(name) {
@@ -103,15 +101,13 @@ fn cut_at_run_time(
     extra: &[i64],
     odd_to_begin: bool,
     x: &Value,
-    g: &mut TypedBuilder<'_>,
+    g: &Builder<'_>,
 ) -> Padding {
     let sizes = spatial_sizes(x, window.rank(), g);
     let (strides, rest, extra, zero) = (g.int64s(&window.strides), g.int64s(rest), g.int64s(extra), g.int64s(&[0]));
-    let full = g.mul(&sizes, &strides);
-    let cut = g.add(&full, &rest);
+    let cut = g.add(g.mul(&sizes, &strides), &rest);
     let pads = g.add(&cut, &extra);
-    let pads = g.binary("Max", &pads, &zero);
-    Padding::divided(&pads, odd_to_begin, g).with_total(&cut, g)
+    Padding::divided(&g.binary("Max", &pads, &zero), odd_to_begin, g).with_total(&cut, g)
 }
 
 /// How the weights [groups · outer, inner, kernel…] connect channels: each of the groups has `outer` on the side of a
@@ -125,7 +121,7 @@ struct Channels {
 
 impl Channels {
     /// From the shape of the weights, with the sizes of the kernel.
-    fn of(op: &Op, w: &Value, g: &TypedBuilder<'_>) -> Result<(Self, Vec<i64>)> {
+    fn of(op: &Op, w: &Value, g: &Builder<'_>) -> Result<(Self, Vec<i64>)> {
         let sizes = g.fact(w).sizes().ok_or_else(|| op.error("the shape of its weights is not known"))?;
         let groups = op.int("group", 1);
         match sizes.as_slice() {
@@ -146,16 +142,15 @@ struct Convolution {
 
 impl Convolution {
     /// The convolution of `x`, which is as large as `like`.
-    fn forward(&self, x: &Value, w: &Value, like: &Value, g: &mut TypedBuilder<'_>) -> Value {
+    fn forward(&self, x: &Value, w: &Value, like: &Value, g: &Builder<'_>) -> Value {
         let (x, window) = self.window.cut(x, g);
-        let fact = g.fact(like).clone();
-        g.node("Conv", &[&x, w], self.attributes(&window), fact)
+        g.node("Conv", &[&x, w], self.attributes(&window), g.fact(like))
     }
 
     /// The adjoint of the convolution of `x`, applied to `dy`: as a convolution with the weights turned around where
     /// all strides are one, since that is what engines have made fastest.
-    fn transposed(&self, dy: &Value, w: &Value, padding: &Padding, x: &Value, g: &mut TypedBuilder<'_>) -> Value {
-        let fact = g.fact(x).clone();
+    fn transposed(&self, dy: &Value, w: &Value, padding: &Padding, x: &Value, g: &Builder<'_>) -> Value {
+        let fact = g.fact(x);
         if self.window.is_dense() {
             let w = self.turned(w, g);
             let (dy, window) = self.window.mirrored().cut(dy, g);
@@ -165,7 +160,10 @@ impl Convolution {
         // What the strides leave over at the end of the input.
         let left = |axis: usize| {
             let size = g.fact(x).dim(axis as i64 + 2).and_then(Dim::known)?;
-            Some((size + window.begin[axis] + window.end[axis] - window.reach(axis) - 1).rem_euclid(window.strides[axis]))
+            Some(
+                (size + window.begin[axis] + window.end[axis] - window.reach(axis) - 1)
+                    .rem_euclid(window.strides[axis]),
+            )
         };
         if let Some(left) = (0..window.rank()).map(left).collect::<Option<Vec<_>>>() {
             let mut attributes = self.attributes(window);
@@ -176,12 +174,12 @@ impl Convolution {
         }
         let zeros = vec![0; window.rank()];
         let padded = window.with(window.strides.clone(), zeros.clone(), zeros);
-        let full = g.node("ConvTranspose", &[dy, w], self.attributes(&padded), Fact { shape: None, ..fact });
+        let full = g.node("ConvTranspose", &[dy, w], self.attributes(&padded), Fact::of(fact.element));
         window.unpad(&full, padding, x, g)
     }
 
     /// The weights of the adjoint: input and output exchanged in each group, the kernel back to front.
-    fn turned(&self, w: &Value, g: &mut TypedBuilder<'_>) -> Value {
+    fn turned(&self, w: &Value, g: &Builder<'_>) -> Value {
         let Channels { groups, outer, inner } = self.channels;
         let kernel = &self.window.kernel;
         let spatial: Vec<i64> = (0..kernel.len() as i64).collect();
@@ -211,20 +209,18 @@ impl Convolution {
     /// and all shifted dy have every element of the kernel in them, and 3 + 3 shifted copies do for a kernel of 3 × 3,
     /// where shifting x alone takes 9. The copies of the side that has more become one matrix; each of the other is
     /// multiplied by it as it is, if it is not split into groups.
-    fn weights(&self, x: &Value, dy: &Value, g: &mut TypedBuilder<'_>) -> Value {
+    fn weights(&self, x: &Value, dy: &Value, g: &Builder<'_>) -> Value {
         let Channels { groups, outer, inner } = self.channels;
         let moves_dy = self.division();
         if self.copies(&moves_dy, true).max(self.copies(&moves_dy, false)) > MOST_COPIES {
             return self.weights_of_large(x, dy, g);
         }
         let first_channels: Vec<i64> = [1, 0].into_iter().chain(2..2 + self.window.rank() as i64).collect();
-        let dy = g.transpose(dy, &first_channels);
-        let dy = self.shifted(&dy, &moves_dy, true, g);
+        let dy = self.shifted(&g.transpose(dy, &first_channels), &moves_dy, true, g);
         let x = if let Some(patches) = self.patches(x, g) {
             vec![patches]
         } else {
-            let x = g.transpose(x, &first_channels);
-            self.shifted(&x, &moves_dy, false, g)
+            self.shifted(&g.transpose(x, &first_channels), &moves_dy, false, g)
         };
 
         let dy_first = dy.len() > x.len() || (dy.len() == x.len() && outer >= inner);
@@ -234,9 +230,7 @@ impl Convolution {
             let products: Vec<Value> = low.iter().map(|low| g.gemm(&rows, low, false, true, 1.0)).collect();
             g.concat(&products.iter().collect::<Vec<_>>(), 1)
         } else {
-            let columns = g.concat(&low.iter().collect::<Vec<_>>(), 1);
-            let columns = g.transpose_last(&columns);
-            g.matmul(&rows, &columns)
+            g.matmul(&rows, g.transpose_last(g.concat(&low.iter().collect::<Vec<_>>(), 1)))
         };
         self.sorted(&product, &moves_dy, dy_first, g)
     }
@@ -244,7 +238,7 @@ impl Convolution {
     /// The gradient of the weights in as many nodes whatever the size of the kernel: a convolution of x with dy, batch
     /// and channels exchanged, that steps where the window is dilated and is dilated where that steps. It is some three
     /// times slower than products of matrices.
-    fn weights_of_large(&self, x: &Value, dy: &Value, g: &mut TypedBuilder<'_>) -> Value {
+    fn weights_of_large(&self, x: &Value, dy: &Value, g: &Builder<'_>) -> Value {
         let Channels { groups, outer, inner } = self.channels;
         let (x, window) = self.window.cut(x, g);
         let (x, dy) = (self.batch_behind(&x, inner, false, g), self.batch_behind(dy, outer, true, g));
@@ -267,32 +261,30 @@ impl Convolution {
     }
 
     /// `value`, [batch, groups · channels, …], as [channels, groups · batch, …], or [groups · channels, batch, …].
-    fn batch_behind(&self, value: &Value, channels: i64, groups_first: bool, g: &mut TypedBuilder<'_>) -> Value {
+    fn batch_behind(&self, value: &Value, channels: i64, groups_first: bool, g: &Builder<'_>) -> Value {
         let (groups, rank) = (self.channels.groups, self.window.rank());
         let spatial = 2..2 + rank as i64;
         if groups == 1 {
             let order: Vec<i64> = [1, 0].into_iter().chain(spatial).collect();
             return g.transpose(value, &order);
         }
-        let dim = |axis: i64, g: &TypedBuilder<'_>| g.fact(value).dim(axis).cloned().unwrap_or(Dim::Unknown);
+        let dim = |axis: i64| g.fact(value).dim(axis).cloned().unwrap_or(Dim::Unknown);
         let element = g.fact(value).element;
         let (batch, sizes) = (g.size_of(value, 0), spatial_sizes(value, rank, g));
-        let dims: Vec<Dim> = spatial.map(|axis| dim(axis, g)).collect();
-        let parts = g.int64s(&[groups, channels]);
-        let shape = g.concat_ints(&[&batch, &parts, &sizes]);
-        let apart = [&[dim(0, g), Dim::Known(groups), Dim::Known(channels)], dims.as_slice()].concat();
+        let dims: Vec<Dim> = spatial.map(dim).collect();
+        let shape = g.concat_ints(&[&batch, &g.int64s(&[groups, channels]), &sizes]);
+        let apart = [&[dim(0), Dim::Known(groups), Dim::Known(channels)], dims.as_slice()].concat();
         let apart = g.reshape_to(value, &shape, Fact { element, shape: Some(apart) });
         let order = if groups_first { [1, 2, 0] } else { [2, 1, 0] };
         let order: Vec<i64> = order.into_iter().chain(3..3 + rank as i64).collect();
         let turned = g.transpose(&apart, &order);
         let (first, rest) = if groups_first { (groups * channels, 1) } else { (channels, groups) };
-        let behind = match dim(0, g) {
+        let behind = match dim(0) {
             Dim::Known(batch) => Dim::Known(rest * batch),
             other if rest == 1 => other,
             _ => Dim::Unknown,
         };
-        let (first_size, left) = (g.int64s(&[first]), g.int64s(&[-1]));
-        let shape = g.concat_ints(&[&first_size, &left, &sizes]);
+        let shape = g.concat_ints(&[&g.int64s(&[first]), &g.int64s(&[-1]), &sizes]);
         let together = [&[Dim::Known(first), behind], dims.as_slice()].concat();
         g.reshape_to(&turned, &shape, Fact { element, shape: Some(together) })
     }
@@ -319,7 +311,7 @@ impl Convolution {
 
     /// The shifted copies of `x`, or of dy, channels first: each a matrix [channels, places], for each group where
     /// there are several.
-    fn shifted(&self, x: &Value, moves_dy: &[bool], is_dy: bool, g: &mut TypedBuilder<'_>) -> Vec<Value> {
+    fn shifted(&self, x: &Value, moves_dy: &[bool], is_dy: bool, g: &Builder<'_>) -> Vec<Value> {
         let Channels { groups, outer, inner } = self.channels;
         let window = if is_dy { self.window.mirrored() } else { self.window.clone() };
         let axes: Vec<usize> = (0..window.rank()).filter(|&axis| moves_dy[axis] == is_dy).collect();
@@ -345,20 +337,20 @@ impl Convolution {
                 return g.reshape(x, matrix);
             }
             let ends: Vec<i64> = behind.iter().map(|&cut| if cut == 0 { i64::MAX } else { -cut }).collect();
-            let copy = g.slice(&padded, &before, &ends, &spatial, &steps);
-            g.reshape(&copy, matrix)
+            g.reshape(g.slice(&padded, &before, &ends, &spatial, &steps), matrix)
         };
         places(axes.iter().map(|&axis| window.kernel[axis])).into_iter().map(copy).collect()
     }
 
     /// What [`Self::shifted`] makes of x, in one matrix, where the windows lie side by side: then it is `x` in another
     /// order.
-    fn patches(&self, x: &Value, g: &mut TypedBuilder<'_>) -> Option<Value> {
+    fn patches(&self, x: &Value, g: &Builder<'_>) -> Option<Value> {
         let Channels { groups, inner, .. } = self.channels;
         let Window { kernel, strides, dilations, begin, end } = &self.window;
         let rank = kernel.len();
         let side_by_side = kernel == strides && dilations.iter().all(|d| *d == 1);
-        let sizes: Vec<i64> = (0..rank).map(|axis| g.fact(x).dim(axis as i64 + 2).and_then(Dim::known)).collect::<Option<_>>()?;
+        let sizes: Vec<i64> =
+            (0..rank).map(|axis| g.fact(x).dim(axis as i64 + 2).and_then(Dim::known)).collect::<Option<_>>()?;
         let whole = sizes.iter().zip(kernel).all(|(size, kernel)| size % kernel == 0);
         if self.window.size() == 1 || !side_by_side || !whole || begin.iter().chain(end).any(|pad| *pad != 0) {
             return None;
@@ -367,15 +359,14 @@ impl Convolution {
         let split: Vec<i64> = [-1, groups, inner].into_iter().chain(counts).collect();
         let spatial = |within: i64| (0..rank as i64).map(move |axis| 3 + 2 * axis + within);
         let order: Vec<i64> = [1].into_iter().chain(spatial(1)).chain([2, 0]).chain(spatial(0)).collect();
-        let split = g.reshape(x, &split);
-        let patches = g.transpose(&split, &order);
+        let patches = g.transpose(g.reshape(x, &split), &order);
         let matrix = [groups, inner * self.window.size(), -1];
         Some(g.reshape(&patches, if groups == 1 { &matrix[1..] } else { &matrix }))
     }
 
     /// The elements of the product in the order of the weights: from [groups, kernel along the axes that move the high
     /// side, its channels, kernel along the others, channels of the low side], where dy is high or low.
-    fn sorted(&self, product: &Value, moves_dy: &[bool], dy_first: bool, g: &mut TypedBuilder<'_>) -> Value {
+    fn sorted(&self, product: &Value, moves_dy: &[bool], dy_first: bool, g: &Builder<'_>) -> Value {
         let Channels { groups, outer, inner } = self.channels;
         let kernel = &self.window.kernel;
         let moves = |high: bool| (0..kernel.len()).filter(move |&axis| (moves_dy[axis] == dy_first) == high);
@@ -395,8 +386,7 @@ impl Convolution {
             channels.reverse();
         }
         let order = [&[0], channels.as_slice(), &order].concat();
-        let split = g.reshape(product, &sizes);
-        let sorted = g.transpose(&split, &order);
+        let sorted = g.transpose(g.reshape(product, &sizes), &order);
         g.reshape(&sorted, &[&[groups * outer, inner], kernel.as_slice()].concat())
     }
 
@@ -419,7 +409,7 @@ fn places(sizes: impl Iterator<Item = i64>) -> Vec<Vec<i64>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use gnp_model::graph::{Facts, Graph};
+    use gnp_model::graph::Graph;
     use gnp_model::onnx::DataType;
 
     fn convolution(kernel: &[i64], strides: &[i64], outer: i64, inner: i64) -> Convolution {
@@ -441,15 +431,14 @@ mod tests {
     #[test]
     fn weights_of_three_by_three_take_two_slices_a_side_and_three_products() {
         let mut graph = Graph::new(Default::default()).unwrap();
-        let mut facts = Facts::default();
         let (x, dy) = (Value::from("x"), Value::from("dy"));
         for value in [&x, &dy] {
-            facts.insert(value.clone(), Fact::with_sizes(DataType::Float, &[2, 8, 5, 5]));
+            graph.declare(value, Fact::with_sizes(DataType::Float, &[2, 8, 5, 5]));
         }
         let mut conv = convolution(&[3, 3], &[1, 1], 8, 8);
         conv.window.set_pads(&[2, 2], false);
-        let mut g = TypedBuilder::new(&mut graph, &mut facts, "test");
-        let dw = conv.weights(&x, &dy, &mut g);
+        let g = Builder::new(&mut graph, "test");
+        let dw = conv.weights(&x, &dy, &g);
         assert_eq!(g.fact(&dw).sizes(), Some(vec![8, 8, 3, 3]));
         let count = |operator: &str| graph.nodes().iter().filter(|node| node.op_type() == operator).count();
         assert_eq!((count("Slice"), count("Gemm"), count("Pad")), (4, 3, 2));

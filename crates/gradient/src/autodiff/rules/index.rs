@@ -5,10 +5,10 @@
 
 use super::positions::{self, scatter_add};
 use super::{Cotangents, Entry, Op, Rule};
-use gnp_model::graph::{TypedBuilder, Value, Fact, Dim};
+use gnp_base::{Error, Result};
+use gnp_model::graph::{Builder, Dim, Fact, Value};
 use gnp_model::onnx::DataType;
 use gnp_model::onnx::proto::AttributeProto;
-use gnp_base::{Error, Result};
 
 pub(super) const RULES: &[Entry] = &[
     ("", "Gather", Rule::Vjp(gather)),
@@ -25,7 +25,7 @@ const SHORT: i64 = 256;
 
 /// y = the slices of x at i along an axis ⇒ x̄ = ȳ added up at i. One slice is put among zeros; a table of few rows is
 /// multiplied, x̄ = onehot(i) ȳ.
-fn gather(op: &Op, dy: &Value, g: &mut TypedBuilder<'_>) -> Result<Cotangents> {
+fn gather(op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Cotangents> {
     let (x, indices) = (op.input(0)?, op.input(1)?);
     let (Some(rank), Some(picked)) = (g.fact(x).rank(), g.fact(indices).rank()) else {
         return Ok([positions::pull_back(op, &[indices], DataType::Int64, dy, g)?].into());
@@ -33,9 +33,8 @@ fn gather(op: &Op, dy: &Value, g: &mut TypedBuilder<'_>) -> Result<Cotangents> {
     let axis = op.int("axis", 0);
     let axis = if axis < 0 { axis + rank as i64 } else { axis };
     let size = g.fact(x).dim(axis).and_then(Dim::known);
-    let only = g.ints(indices).and_then(|indices| if let [index] = indices { Some(*index) } else { None });
-    let indices = g.cast(indices, DataType::Int64);
-    let indices = g.reshape(&indices, &[-1]);
+    let only = g.ints(indices).and_then(|indices| if let [index] = *indices { Some(index) } else { None });
+    let indices = g.reshape(g.cast(indices, DataType::Int64), &[-1]);
     let dy = flat_axis(x, &indices, dy, axis, picked, g);
     if let (Some(size), Some(index)) = (size, only) {
         let index = if index < 0 { index + size } else { index };
@@ -45,17 +44,15 @@ fn gather(op: &Op, dy: &Value, g: &mut TypedBuilder<'_>) -> Result<Cotangents> {
         Some(size) if size <= SHORT && axis == 0 => by_product(&indices, &dy, x, size, g),
         _ => {
             let after: Vec<i64> = (1..rank as i64 - axis).collect();
-            let column = g.unsqueeze(&indices, &after);
-            let everywhere = g.expand_like(&column, &dy);
-            let zeros = g.zeros_like(x);
-            scatter_add(&zeros, &everywhere, &dy, axis, g)
+            let everywhere = g.expand_like(g.unsqueeze(&indices, &after), &dy);
+            scatter_add(&g.zeros_like(x), &everywhere, &dy, axis, g)
         }
     };
     Ok([dx].into())
 }
 
 /// `dy`, with the `picked` axes that the indices have in place of the one of `x`, with a single axis for them.
-fn flat_axis(x: &Value, indices: &Value, dy: &Value, axis: i64, picked: usize, g: &mut TypedBuilder<'_>) -> Value {
+fn flat_axis(x: &Value, indices: &Value, dy: &Value, axis: i64, picked: usize, g: &Builder<'_>) -> Value {
     match picked {
         0 => return g.unsqueeze(dy, &[axis]),
         1 => return dy.clone(),
@@ -80,38 +77,30 @@ fn flat_axis(x: &Value, indices: &Value, dy: &Value, axis: i64, picked: usize, g
 }
 
 /// onehot(i) ȳ with `size` rows, in the shape of `like`
-fn by_product(indices: &Value, dy: &Value, like: &Value, size: i64, g: &mut TypedBuilder<'_>) -> Value {
+fn by_product(indices: &Value, dy: &Value, like: &Value, size: i64, g: &Builder<'_>) -> Value {
     let rows = match g.fact(like).rank() {
         Some(1 | 2) => dy.clone(),
         _ => {
-            let count = g.shape_of(indices);
-            let left = g.int64s(&[-1]);
-            let shape = g.concat_ints(&[&count, &left]);
+            let shape = g.concat_ints(&[&g.shape_of(indices), &g.int64s(&[-1])]);
             let fact = Fact { element: g.fact(dy).element, shape: Some(vec![Dim::Unknown; 2]) };
             g.reshape_to(dy, &shape, fact)
         }
     };
     let (zero, depth) = (g.int64(0), g.int64(size));
-    let negative = g.compare("Less", indices, &zero);
-    let from_end = g.add(indices, &depth);
-    let indices = g.select(&negative, &from_end, indices);
+    let indices = g.select(g.compare("Less", indices, &zero), g.add(indices, &depth), indices);
     let column = g.int64s(&(0..size).collect::<Vec<_>>());
-    let column = g.reshape(&column, &[-1, 1]);
-    let equal = g.compare("Equal", &column, &indices);
-    let one_hot = g.mask(&equal, dy);
-    let dx = g.matmul(&one_hot, &rows);
-    g.reshape_like(&dx, like)
+    let equal = g.compare("Equal", g.reshape(&column, &[-1, 1]), &indices);
+    g.reshape_like(g.matmul(g.mask(&equal, dy), &rows), like)
 }
 
 /// y = the elements of x at i along an axis  ⇒  x̄ = ȳ added up at i
-fn gather_elements(op: &Op, dy: &Value, g: &mut TypedBuilder<'_>) -> Result<Cotangents> {
+fn gather_elements(op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Cotangents> {
     let x = op.input(0)?;
-    let zeros = g.zeros_like(x);
-    Ok([scatter_add(&zeros, op.input(1)?, dy, op.int("axis", 0), g)].into())
+    Ok([scatter_add(&g.zeros_like(x), op.input(1)?, dy, op.int("axis", 0), g)].into())
 }
 
 /// y = the elements or slices of x at i, a tuple of indices each  ⇒  x̄ = ȳ added up at i
-fn gather_nd(op: &Op, dy: &Value, g: &mut TypedBuilder<'_>) -> Result<Cotangents> {
+fn gather_nd(op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Cotangents> {
     let indices = g.cast(op.input(1)?, DataType::Int64);
     Ok([positions::pull_back(op, &[&indices], DataType::Int64, dy, g)?].into())
 }
@@ -119,32 +108,27 @@ fn gather_nd(op: &Op, dy: &Value, g: &mut TypedBuilder<'_>) -> Result<Cotangents
 /// y = x with u written, or added, at i along an axis ⇒ ū = ȳ at i; x̄ = ȳ, with zeros at i where u replaced x. With
 /// `reduction` max or min, ȳ goes to the elements that are the extremum in equal shares, as in PyTorch's
 /// `scatter_reduce`.
-fn scatter_elements(op: &Op, dy: &Value, g: &mut TypedBuilder<'_>) -> Result<Cotangents> {
+fn scatter_elements(op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Cotangents> {
     let (x, indices, updates) = (op.input(0)?, op.input(1)?, op.input(2)?);
     let axis = op.int("axis", 0);
-    let read = |x: &Value, g: &mut TypedBuilder<'_>| {
-        let fact = g.fact(updates).clone();
-        g.node("GatherElements", &[x, indices], vec![AttributeProto::int("axis", axis)], fact)
-    };
+    let read =
+        |x: &Value| g.node("GatherElements", &[x, indices], vec![AttributeProto::int("axis", axis)], g.fact(updates));
     match op.string("reduction", "none") {
         "none" => {
             let zeros = g.zeros_like(updates);
-            let fact = g.fact(x).clone();
+            let fact = g.fact(x);
             let inputs = [dy, indices, &zeros];
             let dx = g.node("ScatterElements", &inputs, vec![AttributeProto::int("axis", axis)], fact);
-            Ok(Cotangents::of([Some(dx), None, Some(read(dy, g))]))
+            Ok(Cotangents::of([Some(dx), None, Some(read(dy))]))
         }
-        "add" => Ok(Cotangents::of([Some(dy.clone()), None, Some(read(dy, g))])),
+        "add" => Ok(Cotangents::of([Some(dy.clone()), None, Some(read(dy))])),
         "max" | "min" => {
             let y = op.output(0)?;
-            let y_read = read(y, g);
-            let [kept, taken] = [(x, y), (updates, &y_read)].map(|(value, y)| {
-                let equal = g.compare("Equal", value, y);
-                g.mask(&equal, value)
-            });
-            let ties = scatter_add(&kept, indices, &taken, axis, g);
-            let share = g.div(dy, &ties);
-            let share_read = read(&share, g);
+            let y_read = read(y);
+            let [kept, taken] =
+                [(x, y), (updates, &y_read)].map(|(value, y)| g.mask(g.compare("Equal", value, y), value));
+            let share = g.div(dy, scatter_add(&kept, indices, &taken, axis, g));
+            let share_read = read(&share);
             Ok(Cotangents::of([Some(g.mul(&share, &kept)), None, Some(g.mul(&share_read, &taken))]))
         }
         reduction => Err(unsupported(op, reduction)),
@@ -153,15 +137,13 @@ fn scatter_elements(op: &Op, dy: &Value, g: &mut TypedBuilder<'_>) -> Result<Cot
 
 /// y = x with the slices u written, or added, at i, a tuple of indices each ⇒ ū = ȳ at i; x̄ = ȳ, with zeros at i where
 /// u replaced x
-fn scatter_nd(op: &Op, dy: &Value, g: &mut TypedBuilder<'_>) -> Result<Cotangents> {
+fn scatter_nd(op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Cotangents> {
     let (x, indices, updates) = (op.input(0)?, op.input(1)?, op.input(2)?);
-    let fact = g.fact(updates).clone();
-    let read = g.node("GatherND", &[dy, indices], vec![], fact);
+    let read = g.node("GatherND", &[dy, indices], vec![], g.fact(updates));
     let dx = match op.string("reduction", "none") {
         "none" => {
             let zeros = g.zeros_like(updates);
-            let fact = g.fact(x).clone();
-            g.node("ScatterND", &[dy, indices, &zeros], vec![], fact)
+            g.node("ScatterND", &[dy, indices, &zeros], vec![], g.fact(x))
         }
         "add" => dy.clone(),
         reduction => return Err(unsupported(op, reduction)),
@@ -175,7 +157,6 @@ fn unsupported(op: &Op, reduction: &str) -> Error {
 }
 
 /// y, i = the k largest or smallest elements of x along an axis, and where they are  ⇒  x̄ = ȳ at i, zeros elsewhere
-fn top_k(op: &Op, dy: &Value, g: &mut TypedBuilder<'_>) -> Result<Cotangents> {
-    let zeros = g.zeros_like(op.input(0)?);
-    Ok([scatter_add(&zeros, op.output(1)?, dy, op.int("axis", -1), g)].into())
+fn top_k(op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Cotangents> {
+    Ok([scatter_add(&g.zeros_like(op.input(0)?), op.output(1)?, dy, op.int("axis", -1), g)].into())
 }

@@ -2,7 +2,7 @@
 
 use super::{Cotangents, Entry, Op, Rule};
 use gnp_base::Result;
-use gnp_model::graph::{TypedBuilder, Value, Fact, Dim};
+use gnp_model::graph::{Builder, Dim, Fact, Value};
 use gnp_model::onnx::DataType;
 use gnp_model::onnx::proto::AttributeProto;
 
@@ -20,13 +20,13 @@ pub(super) const RULES: &[Entry] = &[
 ];
 
 /// y = x in another shape  ⇒  x̄ = ȳ in the shape of x
-fn reshape(op: &Op, dy: &Value, g: &mut TypedBuilder<'_>) -> Result<Cotangents> {
+fn reshape(op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Cotangents> {
     Ok([g.reshape_like(dy, op.input(0)?)].into())
 }
 
 /// y = x with axes in the order p ⇒ x̄ = ȳ with axes in the order p⁻¹. Without `perm`, p reverses them and is its own
 /// inverse.
-fn transpose(op: &Op, dy: &Value, g: &mut TypedBuilder<'_>) -> Result<Cotangents> {
+fn transpose(op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Cotangents> {
     let x = op.input(0)?;
     let dx = match op.ints("perm") {
         Some(perm) => {
@@ -37,23 +37,20 @@ fn transpose(op: &Op, dy: &Value, g: &mut TypedBuilder<'_>) -> Result<Cotangents
             }
             g.transpose(dy, &inverse)
         }
-        None => {
-            let fact = g.fact(x).clone();
-            g.node("Transpose", &[dy], vec![], fact)
-        }
+        None => g.node("Transpose", &[dy], vec![], g.fact(x)),
     };
     Ok([dx].into())
 }
 
 /// y = x, repeated along axes where it has the size 1  ⇒  x̄ = ȳ summed over them
-fn expand(op: &Op, dy: &Value, g: &mut TypedBuilder<'_>) -> Result<Cotangents> {
+fn expand(op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Cotangents> {
     Ok([g.sum_to(dy, op.input(0)?)].into())
 }
 
 /// y = x, r times along each axis  ⇒  x̄ = Σ ȳ over the repetitions: ȳ has an axis of size n · r as two, of r and n.
-fn tile(op: &Op, dy: &Value, g: &mut TypedBuilder<'_>) -> Result<Cotangents> {
+fn tile(op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Cotangents> {
     let (x, repeats) = (op.input(0)?, op.input(1)?);
-    if let (Some(shape), Some(repeats)) = (g.fact(x).shape.clone(), g.ints(repeats).map(<[i64]>::to_vec)) {
+    if let (Some(shape), Some(repeats)) = (g.fact(x).shape.clone(), g.ints(repeats).map(|repeats| repeats.to_vec())) {
         let (mut dims, mut axes) = (Vec::new(), Vec::new());
         for (dim, &times) in shape.into_iter().zip(&repeats) {
             if times != 1 {
@@ -76,45 +73,40 @@ fn tile(op: &Op, dy: &Value, g: &mut TypedBuilder<'_>) -> Result<Cotangents> {
     let rank = g.fact(x).rank().map_or(Dim::Unknown, |rank| Dim::Known(rank as i64));
     let columns = [repeats, &shape]
         .map(|v| g.node("Unsqueeze", &[v, &last], vec![], ints(Some(vec![rank.clone(), Dim::Known(1)]))));
-    let pairs = g.concat(&[&columns[0], &columns[1]], 1);
-    let pairs = g.reshape(&pairs, &[-1]);
+    let pairs = g.reshape(g.concat(&[&columns[0], &columns[1]], 1), &[-1]);
     let split = g.reshape_to(dy, &pairs, Fact { element: g.fact(dy).element, shape: None });
     let [zero, two] = [0, 2].map(|i| g.int64(i));
     let count = g.node("Size", &[&pairs], vec![], ints(Some(vec![])));
     let axes = g.node("Range", &[&zero, &count, &two], vec![], ints(Some(vec![rank])));
-    let fact = g.fact(x).clone();
-    Ok([g.node("ReduceSum", &[&split, &axes], vec![AttributeProto::int("keepdims", 0)], fact)].into())
+    Ok([g.node("ReduceSum", &[&split, &axes], vec![AttributeProto::int("keepdims", 0)], g.fact(x))].into())
 }
 
 /// y = blocks of channels laid out in space ⇒ x̄ = ȳ with the blocks back in channels. `SpaceToDepth` has the order of
 /// channels of the mode DCR, (block, channel); CRD is (channel, block).
-fn depth_to_space(op: &Op, dy: &Value, g: &mut TypedBuilder<'_>) -> Result<Cotangents> {
+fn depth_to_space(op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Cotangents> {
     let (x, size) = (op.input(0)?, op.int("blocksize", 1));
-    let fact = g.fact(x).clone();
-    let dx = g.node("SpaceToDepth", &[dy], vec![AttributeProto::int("blocksize", size)], fact);
+    let dx = g.node("SpaceToDepth", &[dy], vec![AttributeProto::int("blocksize", size)], g.fact(x));
     match op.string("mode", "DCR") {
         "DCR" => Ok([dx].into()),
         "CRD" => {
             let [kept, block, left] = [0, size * size, -1].map(|i| g.int64s(&[i]));
-            let channels = g.size_of(dy, 1);
-            let shape = g.concat_ints(&[&kept, &block, &channels, &left]);
+            let shape = g.concat_ints(&[&kept, &block, &g.size_of(dy, 1), &left]);
             let fact = Fact { element: g.fact(x).element, shape: Some(vec![Dim::Unknown; 4]) };
             let split = g.reshape_to(&dx, &shape, fact);
-            let dx = g.transpose(&split, &[0, 2, 1, 3]);
-            Ok([g.reshape_like(&dx, x)].into())
+            Ok([g.reshape_like(g.transpose(&split, &[0, 2, 1, 3]), x)].into())
         }
         mode => Err(op.error(format!("its mode {mode} is none of DCR and CRD"))),
     }
 }
 
 /// y = blocks of space laid out in channels  ⇒  x̄ = ȳ with the blocks back in space, by the same order of channels
-fn space_to_depth(op: &Op, dy: &Value, g: &mut TypedBuilder<'_>) -> Result<Cotangents> {
-    let fact = g.fact(op.input(0)?).clone();
+fn space_to_depth(op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Cotangents> {
+    let fact = g.fact(op.input(0)?);
     Ok([g.node("DepthToSpace", &[dy], op.attribute.clone(), fact)].into())
 }
 
 /// y = x with the first nᵢ steps of sequence i reversed  ⇒  x̄ = ȳ with them reversed again
-fn reverse_sequence(op: &Op, dy: &Value, g: &mut TypedBuilder<'_>) -> Result<Cotangents> {
-    let fact = g.fact(op.input(0)?).clone();
+fn reverse_sequence(op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Cotangents> {
+    let fact = g.fact(op.input(0)?);
     Ok([g.node("ReverseSequence", &[dy, op.input(1)?], op.attribute.clone(), fact)].into())
 }

@@ -6,25 +6,19 @@
 
 use super::{Cotangents, Entry, Op, Rule};
 use gnp_base::Result;
-use gnp_model::graph::{TypedBuilder, Value, Fact, Dim};
+use gnp_model::graph::{Builder, Dim, Fact, Value};
 use gnp_model::onnx::DataType;
 
 pub(super) const RULES: &[Entry] = &[("", "MatMul", Rule::Vjp(matmul)), ("", "Gemm", Rule::Vjp(gemm))];
 
 /// y = a b ⇒ ā = ȳ bᵀ, b̄ = aᵀ ȳ, each summed over the axes along which its operand was broadcast. A vector is a row on
 /// the left and a column on the right.
-fn matmul(op: &Op, dy: &Value, g: &mut TypedBuilder<'_>) -> Result<Cotangents> {
+fn matmul(op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Cotangents> {
     let (a, b) = (op.input(0)?, op.input(1)?);
     match (g.fact(a).rank(), g.fact(b).rank()) {
-        (_, Some(1)) => {
-            let (column, dy) = (g.unsqueeze(b, &[-1]), g.unsqueeze(dy, &[-1]));
-            shared(a, &column, &dy, b, g)
-        }
+        (_, Some(1)) => shared(a, &g.unsqueeze(b, &[-1]), &g.unsqueeze(dy, &[-1]), b, g),
         (_, Some(2)) => shared(a, b, dy, b, g),
-        (Some(1), Some(_)) => {
-            let (row, dy) = (g.unsqueeze(a, &[0]), g.unsqueeze(dy, &[-2]));
-            batched(&row, b, &dy, [a, b], g)
-        }
+        (Some(1), Some(_)) => batched(&g.unsqueeze(a, &[0]), b, &g.unsqueeze(dy, &[-2]), [a, b], g),
         (Some(_), Some(_)) => batched(a, b, dy, [a, b], g),
         _ => {
             let [rows, columns, dy] = as_matrices(a, b, dy, g);
@@ -34,7 +28,7 @@ fn matmul(op: &Op, dy: &Value, g: &mut TypedBuilder<'_>) -> Result<Cotangents> {
 }
 
 /// The gradients of a b where b is a matrix, with the rows of the whole batch in one; b̄ in the shape of `like`.
-fn shared(a: &Value, b: &Value, dy: &Value, like: &Value, g: &mut TypedBuilder<'_>) -> Result<Cotangents> {
+fn shared(a: &Value, b: &Value, dy: &Value, like: &Value, g: &Builder<'_>) -> Result<Cotangents> {
     let (a_rows, dy_rows) = (g.flatten_rows(a), g.flatten_rows(dy));
     let da = g.gemm(&dy_rows, b, false, true, 1.0);
     let db = g.gemm(&a_rows, &dy_rows, true, false, 1.0);
@@ -42,7 +36,7 @@ fn shared(a: &Value, b: &Value, dy: &Value, like: &Value, g: &mut TypedBuilder<'
 }
 
 /// The gradients of a b for batches of matrices, in the shapes of `like`.
-fn batched(a: &Value, b: &Value, dy: &Value, like: [&Value; 2], g: &mut TypedBuilder<'_>) -> Result<Cotangents> {
+fn batched(a: &Value, b: &Value, dy: &Value, like: [&Value; 2], g: &Builder<'_>) -> Result<Cotangents> {
     let (a_t, b_t) = (g.transpose_last(a), g.transpose_last(b));
     let (da, db) = (g.matmul(dy, &b_t), g.matmul(&a_t, dy));
     let (da, db) = (g.sum_to(&da, a), g.sum_to(&db, b));
@@ -50,43 +44,34 @@ fn batched(a: &Value, b: &Value, dy: &Value, like: [&Value; 2], g: &mut TypedBui
 }
 
 /// `a`, `b` and the cotangent of their product as batches of matrices, where it is not known whether they are vectors.
-fn as_matrices(a: &Value, b: &Value, dy: &Value, g: &mut TypedBuilder<'_>) -> [Value; 3] {
+fn as_matrices(a: &Value, b: &Value, dy: &Value, g: &Builder<'_>) -> [Value; 3] {
     let (one, two) = (g.int64s(&[1]), g.int64s(&[2]));
     let vector = || Fact { element: DataType::Int64, shape: Some(vec![Dim::Unknown]) };
     // What is missing to two axes, as ones.
-    let missing = |x: &Value, g: &mut TypedBuilder<'_>| {
+    let missing = |x: &Value| {
         let shape = g.shape_of(x);
-        let rank = g.shape_of(&shape);
-        let axes = g.sub(&two, &rank);
-        let zero = g.int64s(&[0]);
-        let axes = g.binary("Max", &axes, &zero);
+        let axes = g.binary("Max", g.sub(&two, g.shape_of(&shape)), g.int64s(&[0]));
         (g.node("Expand", &[&one, &axes], vec![], vector()), axes, shape)
     };
-    let (ones_a, missing_a, shape_a) = missing(a, g);
-    let (ones_b, missing_b, shape_b) = missing(b, g);
+    let (ones_a, missing_a, shape_a) = missing(a);
+    let (ones_b, missing_b, shape_b) = missing(b);
     let (shape_a, shape_b) = (g.concat(&[&ones_a, &shape_a], 0), g.concat(&[&shape_b, &ones_b], 0));
-    let reshape = |x: &Value, shape: &Value, g: &mut TypedBuilder<'_>| {
+    let reshape = |x: &Value, shape: &Value| {
         let fact = Fact::of(g.fact(x).element);
         g.reshape_to(x, shape, fact)
     };
-    let (rows, columns) = (reshape(a, &shape_a, g), reshape(b, &shape_b, g));
+    let (rows, columns) = (reshape(a, &shape_a), reshape(b, &shape_b));
     // The batch is what y has before its matrix, of which vectors lack an axis each.
     let shape = g.shape_of(dy);
-    let end = g.add(&missing_a, &missing_b);
-    let end = g.sub(&end, &two);
-    let rank = g.shape_of(&shape);
-    let end = g.add(&end, &rank);
-    let zero = g.int64s(&[0]);
-    let batch = g.node("Slice", &[&shape, &zero, &end], vec![], vector());
+    let end = g.add(g.sub(g.add(&missing_a, &missing_b), &two), g.shape_of(&shape));
+    let batch = g.node("Slice", &[&shape, &g.int64s(&[0]), &end], vec![], vector());
     let (m, n) = (g.size_of(&rows, -2), g.size_of(&columns, -1));
-    let shape = g.concat(&[&batch, &m, &n], 0);
-    let dy = reshape(dy, &shape, g);
-    [rows, columns, dy]
+    [rows, columns, reshape(dy, &g.concat(&[&batch, &m, &n], 0))]
 }
 
 /// y = α a b + β c ⇒ ā = α ȳ bᵀ, b̄ = α aᵀ ȳ, c̄ = β ȳ summed to c; where `transA` or `transB` is set, that gradient is
 /// transposed.
-fn gemm(op: &Op, dy: &Value, g: &mut TypedBuilder<'_>) -> Result<Cotangents> {
+fn gemm(op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Cotangents> {
     let (a, b) = (op.input(0)?, op.input(1)?);
     let (trans_a, trans_b) = (op.int("transA", 0) != 0, op.int("transB", 0) != 0);
     let (alpha, beta) = (op.float("alpha", 1.0), op.float("beta", 1.0));
@@ -98,9 +83,6 @@ fn gemm(op: &Op, dy: &Value, g: &mut TypedBuilder<'_>) -> Result<Cotangents> {
         false => g.gemm(a, dy, !trans_a, false, alpha),
         true => g.gemm(dy, a, true, trans_a, alpha),
     };
-    let dc = op.optional(2).map(|c| {
-        let dc = g.sum_to(dy, c);
-        g.scale(&dc, beta.into())
-    });
+    let dc = op.optional(2).map(|c| g.scale(g.sum_to(dy, c), beta.into()));
     Ok(Cotangents::of([Some(da), Some(db), dc]))
 }

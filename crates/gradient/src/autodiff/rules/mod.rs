@@ -1,15 +1,34 @@
 //! The rules, one file a family of operators.
 //!
 //! A rule is a function from the cotangents of a node's outputs to those of its inputs. To add one, write it in the
-//! file of its family and name it in that file's `RULES`.
+//! file of its family and name it in that file's `RULES`. A new family is a file, and a line in each of the two lists
+//! below.
 
+mod activation;
+mod arithmetic;
+mod control;
+mod conv;
+mod function;
+mod index;
+mod layout;
+mod matmul;
+mod norm;
+mod pool;
+mod reduce;
+mod resize;
+mod select;
+mod slice;
+mod softmax;
+mod zero;
+
+// What several families need.
 mod positions;
 mod window;
 
 use super::op::{Cotangents, Op};
 use foldhash::HashMap;
 use gnp_base::Result;
-use gnp_model::graph::{TypedBuilder, Value};
+use gnp_model::graph::{Builder, Value};
 use gnp_model::onnx::proto::standard_domain;
 use std::sync::LazyLock;
 
@@ -17,10 +36,10 @@ use std::sync::LazyLock;
 #[derive(Clone, Copy, Debug)]
 pub enum Rule {
     /// A vector-Jacobian product of an operator whose first output alone carries a cotangent.
-    Vjp(fn(&Op, &Value, &mut TypedBuilder<'_>) -> Result<Cotangents>),
+    Vjp(fn(&Op, &Value, &Builder<'_>) -> Result<Cotangents>),
     /// A vector-Jacobian product of an operator with several outputs; there is no cotangent for an output that the loss
     /// does not depend on.
-    VjpMany(fn(&Op, &[Option<Value>], &mut TypedBuilder<'_>) -> Result<Cotangents>),
+    VjpMany(fn(&Op, &[Option<Value>], &Builder<'_>) -> Result<Cotangents>),
     /// The derivative is zero, or there is none, by definition: the gradient does not go on.
     Zero,
 }
@@ -28,17 +47,24 @@ pub enum Rule {
 /// A rule with the operator's domain (empty for the standard operators) and name.
 type Entry = (&'static str, &'static str, Rule);
 
-macro_rules! families {
-    ($($family:ident),* $(,)?) => {
-        $(mod $family;)*
-        static FAMILIES: &[&[Entry]] = &[$($family::RULES),*];
-    };
-}
-
-families!(
-    activation, arithmetic, control, conv, function, index, layout, matmul, norm, pool, reduce, resize, select, slice,
-    softmax, zero
-);
+static FAMILIES: &[&[Entry]] = &[
+    activation::RULES,
+    arithmetic::RULES,
+    control::RULES,
+    conv::RULES,
+    function::RULES,
+    index::RULES,
+    layout::RULES,
+    matmul::RULES,
+    norm::RULES,
+    pool::RULES,
+    reduce::RULES,
+    resize::RULES,
+    select::RULES,
+    slice::RULES,
+    softmax::RULES,
+    zero::RULES,
+];
 
 pub(super) use control::why_no_rule;
 

@@ -5,9 +5,9 @@
 //! x̄ = s · (x̂̄ − mean x̂̄ − x̂ · mean (x̂̄ · x̂)).
 
 use super::{Cotangents, Entry, Op, Rule};
+use crate::whole::{BATCH_NORM, DOMAIN};
 use gnp_base::{Error, Result};
-use gnp_model::graph::{TypedBuilder, Value, Dim};
-use crate::lowering::{DOMAIN, BATCH_NORM};
+use gnp_model::graph::{Builder, Dim, Value};
 use gnp_model::onnx::proto::AttributeProto;
 
 pub(super) const RULES: &[Entry] = &[
@@ -24,7 +24,7 @@ pub(super) const RULES: &[Entry] = &[
 
 /// y = (x − μ) · s · γ + β per channel, with given statistics, s = (σ² + ε)^−½ ⇒ x̄ = ȳ · s · γ, γ̄ = s · Σ ȳ · (x −
 /// μ), β̄ = Σ ȳ, μ̄ = −s · γ · β̄, σ̄² = −½ · s² · γ · γ̄
-fn batch(op: &Op, dy: &[Option<Value>], g: &mut TypedBuilder<'_>) -> Result<Cotangents> {
+fn batch(op: &Op, dy: &[Option<Value>], g: &Builder<'_>) -> Result<Cotangents> {
     if op.int("training_mode", 0) != 0 {
         return Err(op.error("it normalises with the statistics of the batch, and has not been lowered"));
     }
@@ -33,54 +33,40 @@ fn batch(op: &Op, dy: &[Option<Value>], g: &mut TypedBuilder<'_>) -> Result<Cota
     let variance = g.plus(variance, epsilon(op));
     let deviation = g.unary("Sqrt", &variance);
     let (dy3, x3) = (g.by_channel(dy), g.by_channel(x));
-    let factor = g.div(scale, &deviation);
-    let factor = g.unsqueeze(&factor, &[1]);
-    let dx = g.mul(&dy3, &factor);
-    let mean = g.unsqueeze(mean, &[1]);
-    let centred = g.sub(&x3, &mean);
-    let product = g.mul(&dy3, &centred);
-    let dscale = g.reduce("ReduceSum", &product, &[0, 2], false);
-    let dscale = g.div(&dscale, &deviation);
+    let dx = g.mul(&dy3, g.unsqueeze(g.div(scale, &deviation), &[1]));
+    let centred = g.sub(&x3, g.unsqueeze(mean, &[1]));
+    let dscale = g.div(g.reduce("ReduceSum", g.mul(&dy3, &centred), &[0, 2], false), &deviation);
     let dbias = g.reduce("ReduceSum", &dy3, &[0, 2], false);
     let dx = g.reshape_like(&dx, x);
     let (dscale, dbias) = (g.reshape_like(&dscale, scale), g.reshape_like(&dbias, bias));
-    let factor = g.div(scale, &deviation);
-    let dmean = g.mul(&factor, &dbias);
-    let dmean = g.neg(&dmean);
-    let halved = g.div(scale, &variance);
-    let halved = g.scale(&halved, -0.5);
-    let dvariance = g.mul(&halved, &dscale);
+    let dmean = g.neg(g.mul(g.div(scale, &deviation), &dbias));
+    let dvariance = g.mul(g.scale(g.div(scale, &variance), -0.5), &dscale);
     Ok([dx, dscale, dbias, g.reshape_like(&dmean, op.input(3)?), g.reshape_like(&dvariance, op.input(4)?)].into())
 }
 
 /// y = (x − μ) · s · γ + β per channel, μ and s those of x itself ⇒ γ̄ = s · Σ ȳ · (x − μ), β̄ = Σ ȳ, x̄ = γ · s · (ȳ −
 /// Σ ȳ / n − (x − μ) · s² · Σ ȳ · (x − μ) / n), which is a · ȳ + b · (x − μ) + c with numbers a, b, c for each channel.
 /// This is the whole gradient: none goes by the inputs x − μ and s.
-fn batch_by_itself(op: &Op, dy: &Value, g: &mut TypedBuilder<'_>) -> Result<Cotangents> {
+fn batch_by_itself(op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Cotangents> {
     let (x, scale, bias, centred, s) = (op.input(0)?, op.input(1)?, op.input(2)?, op.input(3)?, op.input(4)?);
-    let rank = g.fact(centred).rank().ok_or_else(|| Error::internal("its input has no rank").at_node(op.label(), BATCH_NORM))?;
+    let rank = g
+        .fact(centred)
+        .rank()
+        .ok_or_else(|| Error::internal("its input has no rank").at_node(op.label(), BATCH_NORM))?;
     let axes: Vec<i64> = (0..rank as i64).filter(|axis| *axis != 1).collect();
     let sum = g.reduce("ReduceSum", dy, &axes, true);
-    let product = g.mul(dy, centred);
-    let along = g.reduce("ReduceSum", &product, &axes, true);
-    let dscale = g.mul(&along, s);
+    let dscale = g.mul(g.reduce("ReduceSum", g.mul(dy, centred), &axes, true), s);
     let further: Vec<i64> = (1..rank as i64 - 1).collect();
-    let factor = g.unsqueeze(scale, &further);
-    let a = g.mul(&factor, s);
-    let n = g.count(centred, Some(&axes));
-    let scaled = g.div(&a, &n);
-    let scaled = g.neg(&scaled);
+    let a = g.mul(g.unsqueeze(scale, &further), s);
+    let scaled = g.neg(g.div(&a, g.count(centred, Some(&axes))));
     let c = g.mul(&scaled, &sum);
-    let b = g.mul(&scaled, &dscale);
-    let b = g.mul(&b, s);
-    let (direct, by_variance) = (g.mul(dy, &a), g.mul(centred, &b));
-    let dx = g.add(&direct, &by_variance);
-    let dx = g.add(&dx, &c);
+    let b = g.mul(g.mul(&scaled, &dscale), s);
+    let dx = g.add(g.add(g.mul(dy, &a), g.mul(centred, &b)), &c);
     Ok([g.reshape_like(&dx, x), g.reshape_like(&dscale, scale), g.reshape_like(&sum, bias)].into())
 }
 
 /// y = x̂ · γ + β, normalised over all axes from `axis` on  ⇒  x̂̄ = ȳ · γ,  γ̄ = Σ ȳ · x̂,  β̄ = Σ ȳ
-fn layer(op: &Op, dy: &[Option<Value>], g: &mut TypedBuilder<'_>) -> Result<Cotangents> {
+fn layer(op: &Op, dy: &[Option<Value>], g: &Builder<'_>) -> Result<Cotangents> {
     if dy.iter().skip(1).any(Option::is_some) {
         return Err(op
             .error("the loss depends on its output Mean or InvStdDev, which has no gradient rule")
@@ -89,108 +75,82 @@ fn layer(op: &Op, dy: &[Option<Value>], g: &mut TypedBuilder<'_>) -> Result<Cota
     let Some(Some(dy)) = dy.first() else { return Ok(Cotangents::default()) };
     let (x, scale) = (op.input(0)?, op.input(1)?);
     let normal = Normal::of(x, &trailing_axes(op, x, g)?, epsilon(op), g);
-    let dnormal = g.mul(dy, scale);
-    let dx = normal.cotangent(&dnormal, g);
-    let product = g.mul(dy, &normal.value);
-    let dscale = g.sum_to(&product, scale);
+    let dx = normal.cotangent(&g.mul(dy, scale), g);
+    let dscale = g.sum_to(g.mul(dy, &normal.value), scale);
     Ok(Cotangents::of([Some(dx), Some(dscale), op.optional(2).map(|bias| g.sum_to(dy, bias))]))
 }
 
 /// y = x̂ · γ + β, normalised for each example and channel  ⇒  x̂̄ = ȳ · γ,  γ̄ = Σ ȳ · x̂,  β̄ = Σ ȳ
-fn instance(op: &Op, dy: &Value, g: &mut TypedBuilder<'_>) -> Result<Cotangents> {
+fn instance(op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Cotangents> {
     let (x, scale, bias) = (op.input(0)?, op.input(1)?, op.input(2)?);
     let (dy3, x3) = (g.by_channel(dy), g.by_channel(x));
     let normal = Normal::of(&x3, &[2], epsilon(op), g);
-    let factor = g.unsqueeze(scale, &[1]);
-    let dnormal = g.mul(&dy3, &factor);
-    let dx = normal.cotangent(&dnormal, g);
-    let dx = g.reshape_like(&dx, x);
-    let product = g.mul(&dy3, &normal.value);
-    let dscale = g.reduce("ReduceSum", &product, &[0, 2], false);
+    let dx = g.reshape_like(normal.cotangent(&g.mul(&dy3, g.unsqueeze(scale, &[1])), g), x);
+    let dscale = g.reduce("ReduceSum", g.mul(&dy3, &normal.value), &[0, 2], false);
     let dbias = g.reduce("ReduceSum", &dy3, &[0, 2], false);
     Ok([dx, g.reshape_like(&dscale, scale), g.reshape_like(&dbias, bias)].into())
 }
 
 /// y = x̂ · γ + β, normalised for each example and group of channels ⇒ x̂̄ = ȳ · γ, γ̄ = Σ ȳ · x̂, β̄ = Σ ȳ. γ and β
 /// have an element for each channel; one for each group, where that is their size (operator set 18).
-fn group(op: &Op, dy: &Value, g: &mut TypedBuilder<'_>) -> Result<Cotangents> {
+fn group(op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Cotangents> {
     let (x, scale, bias) = (op.input(0)?, op.input(1)?, op.input(2)?);
     let groups = op.int("num_groups", 0);
     if groups < 1 {
         return Err(op.error("expected the attribute `num_groups`"));
     }
-    let grouped = g.by_group(x, groups);
-    let normal = Normal::of(&grouped, &[2], epsilon(op), g);
+    let normal = Normal::of(&g.by_group(x, groups), &[2], epsilon(op), g);
     let scaled_by_group = g.fact(scale).dim(0).and_then(Dim::known) == Some(groups);
-    let as_scaled = |value: &Value, g: &mut TypedBuilder<'_>| {
+    let as_scaled = |value: &Value| {
         if scaled_by_group { g.by_group(value, groups) } else { g.by_channel(value) }
     };
-    let dy = as_scaled(dy, g);
+    let dy = as_scaled(dy);
     let factor = g.unsqueeze(scale, &[1]);
-    let dnormal = g.mul(&dy, &factor);
-    let dnormal = g.by_group(&dnormal, groups);
-    let dx = normal.cotangent(&dnormal, g);
-    let dx = g.reshape_like(&dx, x);
+    let dx = g.reshape_like(normal.cotangent(&g.by_group(g.mul(&dy, &factor), groups), g), x);
     let normal = g.reshape_like(&normal.value, x);
-    let normal = as_scaled(&normal, g);
-    let product = g.mul(&dy, &normal);
-    let dscale = g.reduce("ReduceSum", &product, &[0, 2], false);
+    let dscale = g.reduce("ReduceSum", g.mul(&dy, as_scaled(&normal)), &[0, 2], false);
     let dbias = g.reduce("ReduceSum", &dy, &[0, 2], false);
     Ok([dx, g.reshape_like(&dscale, scale), g.reshape_like(&dbias, bias)].into())
 }
 
 /// y = x · s · γ, s = (mean x² + ε)^−½ over all axes from `axis` on ⇒ x̂̄ = ȳ · γ, x̄ = s · (x̂̄ − x̂ · mean (x̂̄ ·
 /// x̂)), γ̄ = Σ ȳ · x̂
-fn root_mean_square(op: &Op, dy: &Value, g: &mut TypedBuilder<'_>) -> Result<Cotangents> {
+fn root_mean_square(op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Cotangents> {
     let (x, scale) = (op.input(0)?, op.input(1)?);
     let normal = Normal::of_centred(x, &trailing_axes(op, x, g)?, epsilon(op), g);
     let dnormal = g.mul(dy, scale);
-    let dx = normal.cotangent_of_centred(&dnormal, g);
-    let product = g.mul(dy, &normal.value);
-    Ok([dx, g.sum_to(&product, scale)].into())
+    Ok([normal.cotangent_of_centred(&dnormal, g), g.sum_to(g.mul(dy, &normal.value), scale)].into())
 }
 
 /// y = (x − μ) / (σ + ε) ⇒ x̄ = (ȳ − mean ȳ − y · mean (ȳ · (x − μ)) / σ) / (σ + ε), with ε = 10⁻⁹ as in the standard;
 /// where σ = 0 the term with it is 0
-fn mean_variance(op: &Op, dy: &Value, g: &mut TypedBuilder<'_>) -> Result<Cotangents> {
+fn mean_variance(op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Cotangents> {
     let (x, y) = (op.input(0)?, op.output(0)?);
     let axes = op.ints("axes").unwrap_or(&[0, 2, 3]);
     let mean = g.reduce("ReduceMean", x, axes, true);
     let centred = g.sub(x, &mean);
-    let square = g.mul(&centred, &centred);
-    let variance = g.reduce("ReduceMean", &square, axes, true);
-    let deviation = g.unary("Sqrt", &variance);
-    let product = g.mul(dy, &centred);
-    let along = g.reduce("ReduceMean", &product, axes, true);
-    let along = g.div_or_zero(&along, &deviation);
+    let deviation = g.unary("Sqrt", g.reduce("ReduceMean", g.mul(&centred, &centred), axes, true));
+    let along = g.div_or_zero(g.reduce("ReduceMean", g.mul(dy, &centred), axes, true), &deviation);
     let (mean, along) = (g.reduce("ReduceMean", dy, axes, true), g.mul(y, &along));
-    let dx = g.sub(dy, &mean);
-    let dx = g.sub(&dx, &along);
-    let divisor = g.plus(&deviation, 1e-9);
-    Ok([g.div(&dx, &divisor)].into())
+    Ok([g.div(g.sub(g.sub(dy, &mean), &along), g.plus(&deviation, 1e-9))].into())
 }
 
 /// y = x / n, n = ‖x‖ₚ along an axis ⇒ x̄ = (ȳ − u · Σ ȳ · y) / n, with u = y for p = 2 and sign x for p = 1; 0 where n
 /// = 0
-fn lp(op: &Op, dy: &Value, g: &mut TypedBuilder<'_>) -> Result<Cotangents> {
+fn lp(op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Cotangents> {
     let (x, y, axis) = (op.input(0)?, op.output(0)?, op.int("axis", -1));
     let (norm, direction) = match op.int("p", 2) {
         1 => (g.reduce("ReduceL1", x, &[axis], true), g.unary("Sign", x)),
         2 => (g.reduce("ReduceL2", x, &[axis], true), y.clone()),
         p => return Err(op.error(format!("it is a norm with p = {p}; expected 1 or 2"))),
     };
-    let product = g.mul(dy, y);
-    let along = g.reduce("ReduceSum", &product, &[axis], true);
-    let along = g.mul(&direction, &along);
-    let dx = g.sub(dy, &along);
-    let one = g.number(1.0, x);
-    let inverse = g.div_or_zero(&one, &norm);
-    Ok([g.mul(&dx, &inverse)].into())
+    let along = g.reduce("ReduceSum", g.mul(dy, y), &[axis], true);
+    Ok([g.mul(g.sub(dy, g.mul(&direction, &along)), g.div_or_zero(g.number(1.0, x), &norm))].into())
 }
 
 /// y = x · s^−β, s = k + α · mean of x² over a window of channels (with zeros around them)  ⇒
 /// x̄ = ȳ · s^−β − 2αβ · x · mean of (ȳ · y / s) over the mirrored window
-fn local_response(op: &Op, dy: &Value, g: &mut TypedBuilder<'_>) -> Result<Cotangents> {
+fn local_response(op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Cotangents> {
     let (x, y) = (op.input(0)?, op.output(0)?);
     let (alpha, beta) = (f64::from(op.float("alpha", 1e-4)), f64::from(op.float("beta", 0.75)));
     let size = op.int("size", 0);
@@ -199,33 +159,23 @@ fn local_response(op: &Op, dy: &Value, g: &mut TypedBuilder<'_>) -> Result<Cotan
     }
     let (before, after) = ((size - 1) / 2, size / 2);
     let [x3, y3, dy3] = [x, y, dy].map(|value| g.by_channel(value));
-    let square = g.mul(&x3, &x3);
-    let mean = channel_mean(&square, size, [before, after], g);
-    let mean = g.scale(&mean, alpha);
-    let s = g.plus(&mean, f64::from(op.float("bias", 1.0)));
-    let exponent = g.number(-beta, x);
-    let power = g.binary("Pow", &s, &exponent);
-    let direct = g.mul(&dy3, &power);
-    let product = g.mul(&dy3, &y3);
-    let product = g.div(&product, &s);
-    let around = channel_mean(&product, size, [after, before], g);
-    let around = g.mul(&x3, &around);
-    let around = g.scale(&around, 2.0 * alpha * beta);
-    let dx = g.sub(&direct, &around);
-    Ok([g.reshape_like(&dx, x)].into())
+    let mean = channel_mean(&g.mul(&x3, &x3), size, [before, after], g);
+    let s = g.plus(g.scale(&mean, alpha), f64::from(op.float("bias", 1.0)));
+    let direct = g.mul(&dy3, g.binary("Pow", &s, g.number(-beta, x)));
+    let around = g.mul(&x3, channel_mean(&g.div(g.mul(&dy3, &y3), &s), size, [after, before], g));
+    Ok([g.reshape_like(g.sub(&direct, g.scale(&around, 2.0 * alpha * beta)), x)].into())
 }
 
 /// The mean over windows of `size` channels of a tensor of rank 3, with `pads` zeros before and behind them.
-fn channel_mean(x: &Value, size: i64, pads: [i64; 2], g: &mut TypedBuilder<'_>) -> Value {
+fn channel_mean(x: &Value, size: i64, pads: [i64; 2], g: &Builder<'_>) -> Value {
     let image = g.unsqueeze(x, &[1]);
-    let fact = g.fact(&image).clone();
+    let fact = g.fact(&image);
     let attributes = vec![
         AttributeProto::ints("kernel_shape", &[size, 1]),
         AttributeProto::ints("pads", &[pads[0], 0, pads[1], 0]),
         AttributeProto::int("count_include_pad", 1),
     ];
-    let mean = g.node("AveragePool", &[&image], attributes, fact);
-    g.squeeze(&mean, &[1])
+    g.squeeze(g.node("AveragePool", &[&image], attributes, fact), &[1])
 }
 
 /// A normalised tensor, x̂.
@@ -237,36 +187,27 @@ struct Normal {
 }
 
 impl Normal {
-    fn of(x: &Value, axes: &[i64], epsilon: f64, g: &mut TypedBuilder<'_>) -> Self {
-        let mean = g.reduce("ReduceMean", x, axes, true);
-        let centred = g.sub(x, &mean);
-        Self::of_centred(&centred, axes, epsilon, g)
+    fn of(x: &Value, axes: &[i64], epsilon: f64, g: &Builder<'_>) -> Self {
+        Self::of_centred(&g.sub(x, g.reduce("ReduceMean", x, axes, true)), axes, epsilon, g)
     }
 
     /// Of a tensor whose mean is 0, or which is taken for one.
-    fn of_centred(x: &Value, axes: &[i64], epsilon: f64, g: &mut TypedBuilder<'_>) -> Self {
-        let square = g.mul(x, x);
-        let variance = g.reduce("ReduceMean", &square, axes, true);
-        let variance = g.plus(&variance, epsilon);
-        let deviation = g.unary("Sqrt", &variance);
-        let scale = g.unary("Reciprocal", &deviation);
+    fn of_centred(x: &Value, axes: &[i64], epsilon: f64, g: &Builder<'_>) -> Self {
+        let variance = g.reduce("ReduceMean", g.mul(x, x), axes, true);
+        let scale = g.unary("Reciprocal", g.unary("Sqrt", g.plus(&variance, epsilon)));
         Self { value: g.mul(x, &scale), scale, axes: axes.to_vec() }
     }
 
     /// s · (x̂̄ − mean x̂̄ − x̂ · mean (x̂̄ · x̂))
-    fn cotangent(&self, dnormal: &Value, g: &mut TypedBuilder<'_>) -> Value {
+    fn cotangent(&self, dnormal: &Value, g: &Builder<'_>) -> Value {
         let mean = g.reduce("ReduceMean", dnormal, &self.axes, true);
-        let centred = g.sub(dnormal, &mean);
-        self.cotangent_of_centred(&centred, g)
+        self.cotangent_of_centred(&g.sub(dnormal, &mean), g)
     }
 
     /// s · (x̂̄ − x̂ · mean (x̂̄ · x̂))
-    fn cotangent_of_centred(&self, dnormal: &Value, g: &mut TypedBuilder<'_>) -> Value {
-        let product = g.mul(dnormal, &self.value);
-        let along = g.reduce("ReduceMean", &product, &self.axes, true);
-        let along = g.mul(&self.value, &along);
-        let dx = g.sub(dnormal, &along);
-        g.mul(&dx, &self.scale)
+    fn cotangent_of_centred(&self, dnormal: &Value, g: &Builder<'_>) -> Value {
+        let along = g.reduce("ReduceMean", g.mul(dnormal, &self.value), &self.axes, true);
+        g.mul(g.sub(dnormal, g.mul(&self.value, &along)), &self.scale)
     }
 }
 
@@ -275,7 +216,7 @@ fn epsilon(op: &Op) -> f64 {
 }
 
 /// The axes from the attribute `axis` to the last, counted from the end.
-fn trailing_axes(op: &Op, x: &Value, g: &TypedBuilder<'_>) -> Result<Vec<i64>> {
+fn trailing_axes(op: &Op, x: &Value, g: &Builder<'_>) -> Result<Vec<i64>> {
     let first = match op.int("axis", -1) {
         axis if axis < 0 => axis,
         axis => {

@@ -3,7 +3,7 @@
 use super::window::{Padding, Window, spatial_sizes};
 use super::{Cotangents, Entry, Op, Rule};
 use gnp_base::Result;
-use gnp_model::graph::{TypedBuilder, Value, Fact, Dim};
+use gnp_model::graph::{Builder, Dim, Fact, Value};
 use gnp_model::onnx::DataType;
 use gnp_model::onnx::proto::AttributeProto;
 
@@ -19,7 +19,7 @@ pub(super) const RULES: &[Entry] = &[
 /// y = x at the greatest element of each window  ⇒  x̄ = ȳ there. Among equals the first has it all, as in PyTorch.
 ///
 /// Where that is, a second MaxPool says: the one of the forward pass stays in the faster form without indices.
-fn max_pool(op: &Op, dy: &Value, g: &mut TypedBuilder<'_>) -> Result<Cotangents> {
+fn max_pool(op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Cotangents> {
     let x = op.input(0)?;
     let overlaps = match op.ints("kernel_shape") {
         Some(kernel) => {
@@ -29,35 +29,32 @@ fn max_pool(op: &Op, dy: &Value, g: &mut TypedBuilder<'_>) -> Result<Cotangents>
         None => return Err(op.error("it has no `kernel_shape`")),
     };
     let attributes = op.attribute.iter().filter(|a| a.name() != "storage_order").cloned().collect();
-    let fact = g.fact(dy).clone();
-    let indices = Fact { element: DataType::Int64, ..fact.clone() };
+    let fact = g.fact(dy);
+    let indices = fact.with_element(DataType::Int64).into();
     let outputs = g.nodes("MaxPool", &[x], attributes, vec![fact, indices]);
     let (indices, dy, zeros) = (g.reshape(&outputs[1], &[-1]), g.reshape(dy, &[-1]), g.zeros_like(x));
     let zeros = g.reshape(&zeros, &[-1]);
-    let dx = scatter(&zeros, &indices, &dy, 0, overlaps, g);
-    Ok([g.reshape_like(&dx, x)].into())
+    Ok([g.reshape_like(scatter(&zeros, &indices, &dy, 0, overlaps, g), x)].into())
 }
 
 /// `x` with `updates` at `indices` along `axis`, in its place or added to it.
-fn scatter(x: &Value, indices: &Value, updates: &Value, axis: i64, adds: bool, g: &mut TypedBuilder<'_>) -> Value {
+fn scatter(x: &Value, indices: &Value, updates: &Value, axis: i64, adds: bool, g: &Builder<'_>) -> Value {
     let mut attributes = vec![AttributeProto::int("axis", axis)];
     if adds {
         attributes.push(AttributeProto::string("reduction", "add"));
     }
-    let fact = g.fact(x).clone();
-    g.node("ScatterElements", &[x, indices, updates], attributes, fact)
+    g.node("ScatterElements", &[x, indices, updates], attributes, g.fact(x))
 }
 
 /// y = Σ x / n over each window ⇒ x̄ = Σ ȳ / n over the windows that an element is in, where n is the size of the
 /// window, or how much of it is not padding.
-fn average_pool(op: &Op, dy: &Value, g: &mut TypedBuilder<'_>) -> Result<Cotangents> {
+fn average_pool(op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Cotangents> {
     let x = op.input(0)?;
     let (window, padding) = window(op, x, g)?;
     let (with_pads, ceil) = (op.int("count_include_pad", 0) != 0, op.int("ceil_mode", 0) != 0);
     let is_padded = !padding.is_empty() || window.begin.iter().chain(&window.end).any(|pad| *pad != 0);
     let dy = if ceil || (is_padded && !with_pads) {
-        let filled = filled(&window, &padding, with_pads, x, dy, g);
-        g.div(dy, &filled)
+        g.div(dy, filled(&window, &padding, with_pads, x, dy, g))
     } else {
         dy.clone()
     };
@@ -65,41 +62,37 @@ fn average_pool(op: &Op, dy: &Value, g: &mut TypedBuilder<'_>) -> Result<Cotange
 }
 
 /// y = (Σ |x|ᵖ)¹ᐟᵖ over each window  ⇒  x̄ = x |x|ᵖ⁻² Σ ȳ y¹⁻ᵖ over the windows that an element is in; 0 where y is.
-fn lp_pool(op: &Op, dy: &Value, g: &mut TypedBuilder<'_>) -> Result<Cotangents> {
+fn lp_pool(op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Cotangents> {
     let (x, y) = (op.input(0)?, op.output(0)?);
     let (window, padding) = window(op, x, g)?;
     let (p, count) = (op.int("p", 2), window.size());
-    let per_power = over_power(dy, y, p, g);
-    let spread = spread(&window, &padding, &per_power, x, g);
-    let sum = g.scale(&spread, count as f64);
-    let inner = signed_power(x, p - 1, g);
-    Ok([g.mul(&sum, &inner)].into())
+    let spread = spread(&window, &padding, &over_power(dy, y, p, g), x, g);
+    Ok([g.mul(g.scale(&spread, count as f64), signed_power(x, p - 1, g))].into())
 }
 
 /// The window of a pool over `x`.
-fn window(op: &Op, x: &Value, g: &mut TypedBuilder<'_>) -> Result<(Window, Padding)> {
+fn window(op: &Op, x: &Value, g: &Builder<'_>) -> Result<(Window, Padding)> {
     let kernel = op.ints("kernel_shape").ok_or_else(|| op.error("it has no `kernel_shape`"))?;
     Window::over(op, kernel.to_vec(), x, g)
 }
 
 /// Of each window that makes an element of `y`, the part that counts: that is not padding, or not beyond the padding.
 /// In one plane, [1, 1, …].
-fn filled(window: &Window, padding: &Padding, with_pads: bool, x: &Value, y: &Value, g: &mut TypedBuilder<'_>) -> Value {
+fn filled(window: &Window, padding: &Padding, with_pads: bool, x: &Value, y: &Value, g: &Builder<'_>) -> Value {
     let rank = window.rank();
     let axes: Vec<i64> = (2..2 + rank as i64).collect();
-    let plane = Fact { element: g.fact(x).element, shape: Some([vec![Dim::Known(1); 2], vec![Dim::Unknown; rank]].concat()) };
+    let plane =
+        Fact { element: g.fact(x).element, shape: Some([vec![Dim::Known(1); 2], vec![Dim::Unknown; rank]].concat()) };
     let (one, ones, mut size) = (g.number(1.0, x), g.int64s(&[1, 1]), spatial_sizes(x, rank, g));
     let beyond = || window.strides.iter().map(|s| s - 1);
     let (begin, end): (Vec<i64>, Vec<i64>) = if with_pads {
         let pads: Vec<i64> = window.begin.iter().zip(&window.end).map(|(b, e)| b + e).collect();
-        let pads = g.int64s(&pads);
-        size = g.add(&size, &pads);
+        size = g.add(&size, g.int64s(&pads));
         (vec![0; rank], beyond().collect())
     } else {
         (window.begin.clone(), window.end.iter().zip(beyond()).map(|(end, beyond)| end + beyond).collect())
     };
-    let shape = g.concat(&[&ones, &size], 0);
-    let all = g.node("Expand", &[&one, &shape], vec![], plane.clone());
+    let all = g.node("Expand", &[&one, &g.concat(&[&ones, &size], 0)], vec![], plane.clone());
     let all = if with_pads { all } else { padding.apply(&all, g) };
     let all = g.pad(&all, &[&[0, 0], begin.as_slice()].concat(), &[&[0, 0], end.as_slice()].concat());
     let zeros = vec![0; rank];
@@ -112,13 +105,12 @@ fn filled(window: &Window, padding: &Padding, with_pads: bool, x: &Value, y: &Va
 /// Each element of `dy` divided by the size of the window and added to all elements of `x` that its window had: the
 /// adjoint of the mean over a window. It is a mean over a window, too, of `dy` with zeros between its elements where
 /// the stride is not one.
-fn spread(window: &Window, padding: &Padding, dy: &Value, x: &Value, g: &mut TypedBuilder<'_>) -> Value {
+fn spread(window: &Window, padding: &Padding, dy: &Value, x: &Value, g: &Builder<'_>) -> Value {
     let rank = window.rank();
     let ones = vec![1; rank];
     if window.kernel == window.strides && window.dilations == ones {
         let share = g.scale(dy, 1.0 / window.size() as f64);
-        let repeated = stretch(&share, &window.strides, true, g);
-        return window.unpad(&repeated, padding, x, g);
+        return window.unpad(&stretch(&share, &window.strides, true, g), padding, x, g);
     }
     let apart = stretch(dy, &window.strides, false, g);
     let reach: Vec<i64> = (0..rank).map(|axis| window.reach(axis)).collect();
@@ -126,13 +118,12 @@ fn spread(window: &Window, padding: &Padding, dy: &Value, x: &Value, g: &mut Typ
     let around = [&[0, 0], reach.as_slice()].concat();
     let padded = g.pad(&apart, &around, &around);
     let backward = window.with(ones, zeros.clone(), zeros);
-    let fact = Fact { shape: None, ..g.fact(x).clone() };
-    let full = g.node("AveragePool", &[&padded], backward.attributes(), fact);
-    window.unpad(&full, padding, x, g)
+    let fact = Fact::of(g.fact(x).element);
+    window.unpad(&g.node("AveragePool", &[&padded], backward.attributes(), fact), padding, x, g)
 }
 
 /// `x` with each spatial axis longer by a factor: its elements repeated, or with zeros behind each.
-fn stretch(x: &Value, factors: &[i64], repeat: bool, g: &mut TypedBuilder<'_>) -> Value {
+fn stretch(x: &Value, factors: &[i64], repeat: bool, g: &Builder<'_>) -> Value {
     if factors.iter().all(|f| *f == 1) {
         return x.clone();
     }
@@ -144,7 +135,7 @@ fn stretch(x: &Value, factors: &[i64], repeat: bool, g: &mut TypedBuilder<'_>) -
     };
     let filled = if repeat {
         let shape = g.int64s(&interleaved(1, &|factor| factor));
-        let fact = Fact { shape: None, ..g.fact(x).clone() };
+        let fact = Fact::of(g.fact(x).element);
         g.node("Expand", &[&columns, &shape], vec![], fact)
     } else {
         let end = interleaved(0, &|factor| factor - 1);
@@ -159,74 +150,59 @@ fn stretch(x: &Value, factors: &[i64], repeat: bool, g: &mut TypedBuilder<'_>) -
     };
     let shape = dims.map(|dims| dims.iter().zip(&times).map(longer).collect());
     let fact = Fact { element: g.fact(x).element, shape };
-    let (sizes, times) = (g.shape_of(x), g.int64s(&times));
-    let shape = g.mul(&sizes, &times);
-    g.reshape_to(&filled, &shape, fact)
+    g.reshape_to(&filled, g.mul(g.shape_of(x), g.int64s(&times)), fact)
 }
 
 /// y = the greatest element of each plane  ⇒  x̄ = ȳ there. Among equals the first has it all, as in PyTorch.
-fn global_max_pool(op: &Op, dy: &Value, g: &mut TypedBuilder<'_>) -> Result<Cotangents> {
+fn global_max_pool(op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Cotangents> {
     let x = op.input(0)?;
-    let planes = |value: &Value, g: &mut TypedBuilder<'_>| {
-        let dims = g.fact(value).shape.as_ref().and_then(|shape| Some(vec![shape.first()?.clone(), shape.get(1)?.clone()]));
+    let planes = |value: &Value| {
+        let dims =
+            g.fact(value).shape.as_ref().and_then(|shape| Some(vec![shape.first()?.clone(), shape.get(1)?.clone()]));
         let dims = dims.unwrap_or(vec![Dim::Unknown; 2]);
         let fact = Fact { element: g.fact(value).element, shape: Some([dims, vec![Dim::Unknown]].concat()) };
-        let shape = g.int64s(&[0, 0, -1]);
-        g.reshape_to(value, &shape, fact)
+        g.reshape_to(value, g.int64s(&[0, 0, -1]), fact)
     };
-    let (flat, dy) = (planes(x, g), planes(dy, g));
-    let index = Fact { element: DataType::Int64, ..g.fact(&dy).clone() };
+    let (flat, dy) = (planes(x), planes(dy));
+    let index = g.fact(&dy).with_element(DataType::Int64);
     let index = g.node("ArgMax", &[&flat], vec![AttributeProto::int("axis", 2)], index);
-    let zeros = g.zeros_like(&flat);
-    let dx = scatter(&zeros, &index, &dy, 2, false, g);
-    Ok([g.reshape_like(&dx, x)].into())
+    Ok([g.reshape_like(scatter(&g.zeros_like(&flat), &index, &dy, 2, false, g), x)].into())
 }
 
 /// y = Σ x / n over each plane of n elements  ⇒  x̄ = ȳ / n
-fn global_average_pool(op: &Op, dy: &Value, g: &mut TypedBuilder<'_>) -> Result<Cotangents> {
+fn global_average_pool(op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Cotangents> {
     let x = op.input(0)?;
     let count = match g.fact(x).rank() {
         Some(rank) => g.count(x, Some(&(2..rank as i64).collect::<Vec<_>>())),
-        None => {
-            let (all, planes) = (g.count(x, None), g.count(dy, None));
-            g.div(&all, &planes)
-        }
+        None => g.div(g.count(x, None), g.count(dy, None)),
     };
-    let share = g.div(dy, &count);
-    Ok([g.expand_like(&share, x)].into())
+    Ok([g.expand_like(g.div(dy, &count), x)].into())
 }
 
 /// y = (Σ |x|ᵖ)¹ᐟᵖ over each plane  ⇒  x̄ = x |x|ᵖ⁻² ȳ y¹⁻ᵖ; 0 where y is.
-fn global_lp_pool(op: &Op, dy: &Value, g: &mut TypedBuilder<'_>) -> Result<Cotangents> {
+fn global_lp_pool(op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Cotangents> {
     let (x, y) = (op.input(0)?, op.output(0)?);
     let p = op.int("p", 2);
-    let (inner, outer) = (signed_power(x, p - 1, g), over_power(dy, y, p, g));
-    Ok([g.mul(&inner, &outer)].into())
+    Ok([g.mul(signed_power(x, p - 1, g), over_power(dy, y, p, g))].into())
 }
 
 /// ȳ y¹⁻ᵖ for y ≥ 0, and ȳ where y is 0.
-fn over_power(dy: &Value, y: &Value, p: i64, g: &mut TypedBuilder<'_>) -> Value {
+fn over_power(dy: &Value, y: &Value, p: i64, g: &Builder<'_>) -> Value {
     if p == 1 {
         return dy.clone();
     }
-    let zero = g.number(0.0, y);
-    let is_zero = g.compare("Equal", y, &zero);
-    let one = g.mask(&is_zero, y);
-    let base = g.add(y, &one);
-    let power = signed_power(&base, p - 1, g);
-    g.div(dy, &power)
+    let is_zero = g.compare("Equal", y, g.number(0.0, y));
+    g.div(dy, signed_power(&g.add(y, g.mask(&is_zero, y)), p - 1, g))
 }
 
 /// |x|ⁿ with the sign of x; the sign alone for n = 0.
-fn signed_power(x: &Value, n: i64, g: &mut TypedBuilder<'_>) -> Value {
+fn signed_power(x: &Value, n: i64, g: &Builder<'_>) -> Value {
     match n {
         0 => g.unary("Sign", x),
         1 => x.clone(),
         _ => {
             let (size, sign) = (g.unary("Abs", x), g.unary("Sign", x));
-            let exponent = g.number(n as f64, x);
-            let power = g.binary("Pow", &size, &exponent);
-            g.mul(&power, &sign)
+            g.mul(g.binary("Pow", &size, g.number(n as f64, x)), &sign)
         }
     }
 }

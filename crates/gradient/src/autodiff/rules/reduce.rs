@@ -4,7 +4,7 @@
 
 use super::{Cotangents, Entry, Op, Rule};
 use gnp_base::Result;
-use gnp_model::graph::{TypedBuilder, Value, Fact};
+use gnp_model::graph::{Builder, Fact, Value};
 use gnp_model::onnx::DataType;
 use gnp_model::onnx::proto::AttributeProto;
 
@@ -23,105 +23,81 @@ pub(super) const RULES: &[Entry] = &[
 ];
 
 /// y = Σ x  ⇒  x̄ = ȳ
-fn sum(op: &Op, dy: &Value, g: &mut TypedBuilder<'_>) -> Result<Cotangents> {
+fn sum(op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Cotangents> {
     let dy = Over::of(op, g)?.restore(dy, g);
     Ok([g.expand_like(&dy, op.input(0)?)].into())
 }
 
 /// y = Σ x / n  ⇒  x̄ = ȳ / n
-fn mean(op: &Op, dy: &Value, g: &mut TypedBuilder<'_>) -> Result<Cotangents> {
+fn mean(op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Cotangents> {
     let (over, x) = (Over::of(op, g)?, op.input(0)?);
-    let n = over.count(x, op.output(0)?, g);
-    let dy = g.div(dy, &n);
-    let dy = over.restore(&dy, g);
-    Ok([g.expand_like(&dy, x)].into())
+    Ok([g.expand_like(over.restore(&g.div(dy, over.count(x, op.output(0)?, g)), g), x)].into())
 }
 
 /// y = max x, or min x ⇒ x̄ = ȳ · \[x = y\] / n, with n the elements that are the extremum: ties share evenly, as in
 /// PyTorch's `amax`.
-fn extremum(op: &Op, dy: &Value, g: &mut TypedBuilder<'_>) -> Result<Cotangents> {
+fn extremum(op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Cotangents> {
     let (over, x) = (Over::of(op, g)?, op.input(0)?);
-    let (dy, y) = (over.restore(dy, g), over.restore(op.output(0)?, g));
-    let equal = g.compare("Equal", x, &y);
-    let mask = g.mask(&equal, x);
-    let ties = over.reduce("ReduceSum", &mask, g);
-    let share = g.div(&dy, &ties);
-    Ok([g.mul(&mask, &share)].into())
+    let dy = over.restore(dy, g);
+    let mask = g.mask(g.compare("Equal", x, over.restore(op.output(0)?, g)), x);
+    Ok([g.mul(&mask, g.div(&dy, over.reduce("ReduceSum", &mask, g)))].into())
 }
 
 /// y = Π x ⇒ x̄ᵢ = ȳ · Π over the others. With p the product of the elements that are not 0: p / xᵢ where none is 0; p
 /// for the one that is; 0 where there are more.
-fn product(op: &Op, dy: &Value, g: &mut TypedBuilder<'_>) -> Result<Cotangents> {
+fn product(op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Cotangents> {
     let (over, x) = (Over::of(op, g)?, op.input(0)?);
     let dy = over.restore(dy, g);
     let (none, one) = (g.number(0.0, x), g.number(1.0, x));
-    let is_zero = g.compare("Equal", x, &none);
-    let zero = g.mask(&is_zero, x);
+    let zero = g.mask(g.compare("Equal", x, &none), x);
     let others = g.add(x, &zero);
-    let p = over.reduce("ReduceProd", &others, g);
-    let dy = g.mul(&dy, &p);
+    let dy = g.mul(&dy, over.reduce("ReduceProd", &others, g));
     let zeros = over.reduce("ReduceSum", &zero, g);
-    let where_zeros = |n: &Value, g: &mut TypedBuilder<'_>| {
-        let holds = g.compare("Equal", &zeros, n);
-        let holds = g.mask(&holds, x);
-        g.mul(&dy, &holds)
-    };
-    let (dy_none, dy_one) = (where_zeros(&none, g), where_zeros(&one, g));
-    let (nonzero, zero) = (g.div(&dy_none, &others), g.mul(&dy_one, &zero));
-    Ok([g.add(&nonzero, &zero)].into())
+    let where_zeros = |n: &Value| g.mul(&dy, g.mask(g.compare("Equal", &zeros, n), x));
+    let (dy_none, dy_one) = (where_zeros(&none), where_zeros(&one));
+    Ok([g.add(g.div(&dy_none, &others), g.mul(&dy_one, &zero))].into())
 }
 
 /// y = Σ |x|  ⇒  x̄ = ȳ · sign x; 0 at x = 0
-fn l1(op: &Op, dy: &Value, g: &mut TypedBuilder<'_>) -> Result<Cotangents> {
+fn l1(op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Cotangents> {
     let dy = Over::of(op, g)?.restore(dy, g);
-    let sign = g.unary("Sign", op.input(0)?);
-    Ok([g.mul(&sign, &dy)].into())
+    Ok([g.mul(g.unary("Sign", op.input(0)?), &dy)].into())
 }
 
 /// y = √Σ x²  ⇒  x̄ = ȳ · x / y; 0 at y = 0
-fn l2(op: &Op, dy: &Value, g: &mut TypedBuilder<'_>) -> Result<Cotangents> {
+fn l2(op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Cotangents> {
     let y = op.output(0)?;
-    let zero = g.number(0.0, y);
-    let is_zero = g.compare("Equal", y, &zero);
-    let is_zero = g.mask(&is_zero, y);
-    let divisor = g.add(y, &is_zero);
-    let dy = g.div(dy, &divisor);
-    let dy = Over::of(op, g)?.restore(&dy, g);
+    let is_zero = g.compare("Equal", y, g.number(0.0, y));
+    let dy = Over::of(op, g)?.restore(&g.div(dy, g.add(y, g.mask(&is_zero, y))), g);
     Ok([g.mul(op.input(0)?, &dy)].into())
 }
 
 /// y = log Σ x  ⇒  x̄ = ȳ · e⁻ʸ
-fn log_sum(op: &Op, dy: &Value, g: &mut TypedBuilder<'_>) -> Result<Cotangents> {
-    let exponent = g.neg(op.output(0)?);
-    let inverse = g.unary("Exp", &exponent);
-    let dy = g.mul(dy, &inverse);
-    let dy = Over::of(op, g)?.restore(&dy, g);
+fn log_sum(op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Cotangents> {
+    let dy = Over::of(op, g)?.restore(&g.mul(dy, g.unary("Exp", g.neg(op.output(0)?))), g);
     Ok([g.expand_like(&dy, op.input(0)?)].into())
 }
 
 /// y = log Σ eˣ  ⇒  x̄ = ȳ · eˣ⁻ʸ
-fn log_sum_exp(op: &Op, dy: &Value, g: &mut TypedBuilder<'_>) -> Result<Cotangents> {
+fn log_sum_exp(op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Cotangents> {
     let over = Over::of(op, g)?;
     let (dy, y) = (over.restore(dy, g), over.restore(op.output(0)?, g));
-    let exponent = g.sub(op.input(0)?, &y);
-    let share = g.unary("Exp", &exponent);
-    Ok([g.mul(&share, &dy)].into())
+    Ok([g.mul(g.unary("Exp", g.sub(op.input(0)?, &y)), &dy)].into())
 }
 
 /// y = Σ x²  ⇒  x̄ = 2 ȳ · x
-fn sum_square(op: &Op, dy: &Value, g: &mut TypedBuilder<'_>) -> Result<Cotangents> {
-    let dy = g.scale(dy, 2.0);
-    let dy = Over::of(op, g)?.restore(&dy, g);
+fn sum_square(op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Cotangents> {
+    let dy = Over::of(op, g)?.restore(&g.scale(dy, 2.0), g);
     Ok([g.mul(op.input(0)?, &dy)].into())
 }
 
 /// yᵢ = Σ over j ≤ i of xⱼ  ⇒  x̄ⱼ = Σ over i ≥ j of ȳᵢ: the running sum in the other direction
-fn cumulative_sum(op: &Op, dy: &Value, g: &mut TypedBuilder<'_>) -> Result<Cotangents> {
+fn cumulative_sum(op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Cotangents> {
     let attributes = vec![
         AttributeProto::int("exclusive", op.int("exclusive", 0)),
         AttributeProto::int("reverse", 1 - op.int("reverse", 0)),
     ];
-    let fact = g.fact(op.input(0)?).clone();
+    let fact = g.fact(op.input(0)?);
     Ok([g.node("CumSum", &[dy, op.input(1)?], attributes, fact)].into())
 }
 
@@ -144,7 +120,7 @@ enum Axes {
 }
 
 impl Over {
-    fn of(op: &Op, g: &TypedBuilder<'_>) -> Result<Self> {
+    fn of(op: &Op, g: &Builder<'_>) -> Result<Self> {
         let noop = op.int("noop_with_empty_axes", 0) != 0;
         let axes = match op.optional(1).map(|axes| (axes, g.ints(axes), g.fact(axes).sizes())) {
             None if noop => Axes::Known(vec![]),
@@ -160,7 +136,7 @@ impl Over {
     }
 
     /// `y`, in the shape of the result, in one that broadcasts with the input.
-    fn restore(&self, y: &Value, g: &mut TypedBuilder<'_>) -> Value {
+    fn restore(&self, y: &Value, g: &Builder<'_>) -> Value {
         match &self.axes {
             _ if !self.drops => y.clone(),
             // A scalar broadcasts as it is.
@@ -175,7 +151,7 @@ impl Over {
     }
 
     /// Another reduction of `x` over the same axes, in a shape that broadcasts with `x`.
-    fn reduce(&self, operator: &str, x: &Value, g: &mut TypedBuilder<'_>) -> Value {
+    fn reduce(&self, operator: &str, x: &Value, g: &Builder<'_>) -> Value {
         match &self.axes {
             Axes::All => g.reduce_all(operator, x),
             Axes::Known(axes) => g.reduce(operator, x, axes, true),
@@ -191,19 +167,15 @@ impl Over {
     }
 
     /// How many elements of `x` make one of `y`, a scalar.
-    fn count(&self, x: &Value, y: &Value, g: &mut TypedBuilder<'_>) -> Value {
+    fn count(&self, x: &Value, y: &Value, g: &Builder<'_>) -> Value {
         match &self.axes {
             Axes::All => g.count(x, None),
             Axes::Known(axes) if axes.is_empty() => g.number(1.0, x),
             Axes::Known(axes) => g.count(x, Some(axes)),
             Axes::Given { .. } => {
                 let scalar = Fact::with_sizes(DataType::Int64, &[]);
-                let (all, left) = (
-                    g.node("Size", &[x], vec![], scalar.clone()),
-                    g.node("Size", &[y], vec![], scalar),
-                );
-                let n = g.div(&all, &left);
-                g.cast(&n, g.fact(x).element)
+                let (all, left) = (g.node("Size", &[x], vec![], scalar.clone()), g.node("Size", &[y], vec![], scalar));
+                g.cast(g.div(&all, &left), g.fact(x).element)
             }
         }
     }

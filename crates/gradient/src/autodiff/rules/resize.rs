@@ -8,22 +8,22 @@
 
 use super::{Cotangents, Entry, Op, Rule};
 use gnp_base::Result;
-use gnp_model::graph::{TypedBuilder, Value, Fact, Dim};
+use gnp_model::graph::{Builder, Dim, Fact, Value};
 use gnp_model::onnx::DataType;
 use gnp_model::onnx::proto::AttributeProto;
 
 pub(super) const RULES: &[Entry] = &[("", "Resize", Rule::Vjp(resize))];
 
 /// y = W x along each axis  ⇒  x̄ = Wᵀ ȳ along each axis.
-fn resize(op: &Op, dy: &Value, g: &mut TypedBuilder<'_>) -> Result<Cotangents> {
+fn resize(op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Cotangents> {
     let resize = Resize::of(op, g)?;
     let axes: Vec<usize> = (0..resize.axes.len()).filter(|&i| !resize.keeps(i, g)).collect();
     let (repeated, weighted): (Vec<_>, Vec<_>) = axes.into_iter().partition(|&i| resize.repetitions(i, g).is_some());
-    let repeated: Vec<_> = repeated.into_iter().filter_map(|i| Some((resize.axes[i], resize.repetitions(i, g)?))).collect();
+    let repeated: Vec<_> =
+        repeated.into_iter().filter_map(|i| Some((resize.axes[i], resize.repetitions(i, g)?))).collect();
     let mut dx = resize.sum_repetitions(dy, &repeated, g);
     for i in weighted {
-        let weights = resize.transposed_weights(i, g);
-        dx = multiply(&weights, &dx, resize.axes[i], resize.rank, g);
+        dx = multiply(&resize.transposed_weights(i, g), &dx, resize.axes[i], resize.rank, g);
     }
     Ok([dx].into())
 }
@@ -46,7 +46,7 @@ struct Resize<'o> {
 }
 
 impl<'o> Resize<'o> {
-    fn of(op: &'o Op, g: &TypedBuilder<'_>) -> Result<Self> {
+    fn of(op: &'o Op, g: &Builder<'_>) -> Result<Self> {
         let (x, y) = (op.input(0)?, op.output(0)?);
         let Some(rank) = g.fact(x).rank().or(g.fact(y).rank()) else {
             return Err(op.error("the number of axes of its input is not known, and its gradient needs it").help(
@@ -58,21 +58,22 @@ impl<'o> Resize<'o> {
         let axes: Vec<usize> = axes.iter().map(|axis| axis.rem_euclid(rank.max(1) as i64) as usize).collect();
         let numbers = |input, count| {
             let numbers = op.optional(input).and_then(|value| g.floats(value));
-            numbers.filter(|numbers| numbers.len() == count).map(<[f64]>::to_vec)
+            numbers.filter(|numbers| numbers.len() == count).map(|numbers| numbers.to_vec())
         };
         let scales = numbers(2, axes.len());
         let crops = op.string("coordinate_transformation_mode", "half_pixel") == "tf_crop_and_resize";
         let region = crops.then(|| numbers(1, 2 * axes.len()));
         let keeps_ratio = op.optional(3).is_some() && op.string("keep_aspect_ratio_policy", "stretch") != "stretch";
         if crops && keeps_ratio {
-            return Err(op.error("there is no gradient of tf_crop_and_resize with a keep_aspect_ratio_policy")
+            return Err(op
+                .error("there is no gradient of tf_crop_and_resize with a keep_aspect_ratio_policy")
                 .help("resize with the policy `stretch`, or freeze the parameters before this node (--freeze)"));
         }
         Ok(Self { op, x, y, rank, axes, scales, region, keeps_ratio })
     }
 
     /// The factor of an axis, where it is known.
-    fn scale(&self, i: usize, g: &TypedBuilder<'_>) -> Option<f64> {
+    fn scale(&self, i: usize, g: &Builder<'_>) -> Option<f64> {
         if self.keeps_ratio {
             return None;
         }
@@ -84,7 +85,7 @@ impl<'o> Resize<'o> {
     }
 
     /// Whether an axis surely stays as it is.
-    fn keeps(&self, i: usize, g: &TypedBuilder<'_>) -> bool {
+    fn keeps(&self, i: usize, g: &Builder<'_>) -> bool {
         // Where one symbol is the size before and after, the factor is 1 for every number.
         let dim = |value: &Value| g.fact(value).dim(self.axes[i] as i64).filter(|dim| dim.known().is_none()).cloned();
         let is_same = || dim(self.x).zip(dim(self.y)).is_some_and(|(from, to)| from.is(&to));
@@ -98,7 +99,7 @@ impl<'o> Resize<'o> {
 
     /// How many times y has each element along an axis, in a row, where it surely has them so: the element that counts
     /// as nearest to the places of its copies.
-    fn repetitions(&self, i: usize, g: &TypedBuilder<'_>) -> Option<i64> {
+    fn repetitions(&self, i: usize, g: &Builder<'_>) -> Option<i64> {
         let times = self.scale(i, g).filter(|scale| *scale >= 2.0 && scale.fract() == 0.0)?;
         let nearest = self.op.string("nearest_mode", "round_prefer_floor");
         let is_repeated = match self.op.string("coordinate_transformation_mode", "half_pixel") {
@@ -110,7 +111,7 @@ impl<'o> Resize<'o> {
     }
 
     /// `dy` summed over the repetitions along axes, which are given with how many there are.
-    fn sum_repetitions(&self, dy: &Value, repeated: &[(usize, i64)], g: &mut TypedBuilder<'_>) -> Value {
+    fn sum_repetitions(&self, dy: &Value, repeated: &[(usize, i64)], g: &Builder<'_>) -> Value {
         if repeated.is_empty() {
             return dy.clone();
         }
@@ -135,7 +136,7 @@ impl<'o> Resize<'o> {
     }
 
     /// Wᵀ of an axis, [its size in x, its size in y].
-    fn transposed_weights(&self, i: usize, g: &mut TypedBuilder<'_>) -> Value {
+    fn transposed_weights(&self, i: usize, g: &Builder<'_>) -> Value {
         // The unit vectors are channels of images with one row. Where all axes have a part in the factor, they are all
         // there, and along the others a unit vector is repeated.
         let along: Vec<usize> = if self.keeps_ratio { (0..self.axes.len()).collect() } else { vec![i] };
@@ -157,17 +158,14 @@ impl<'o> Resize<'o> {
         }
 
         let left_out = Value::from("");
-        let take = |input: Option<&Value>, indices: &[i64], g: &mut TypedBuilder<'_>| match input {
-            Some(input) => {
-                let indices = g.int64s(indices);
-                g.gather(input, &indices, 0)
-            }
+        let take = |input: Option<&Value>, indices: &[i64]| match input {
+            Some(input) => g.gather(input, g.int64s(indices), 0),
             None => left_out.clone(),
         };
         let which: Vec<i64> = along.iter().map(|&k| k as i64).collect();
         let region = [i as i64, (self.axes.len() + i) as i64];
-        let roi = take(self.op.optional(1).filter(|_| self.region.is_some()), &region, g);
-        let (scales, sizes) = (take(self.op.optional(2), &which, g), take(self.op.optional(3), &which, g));
+        let roi = take(self.op.optional(1).filter(|_| self.region.is_some()), &region);
+        let (scales, sizes) = (take(self.op.optional(2), &which), take(self.op.optional(3), &which));
         let mut attributes = self.op.attribute.clone();
         attributes.retain(|a| !["axes", "extrapolation_value"].contains(&a.name()));
         attributes.push(AttributeProto::ints("axes", &axes));
@@ -186,7 +184,7 @@ impl<'o> Resize<'o> {
 }
 
 /// The identity matrix as large as axis `axis` of `x`.
-fn identity(x: &Value, axis: usize, element: DataType, g: &mut TypedBuilder<'_>) -> Value {
+fn identity(x: &Value, axis: usize, element: DataType, g: &Builder<'_>) -> Value {
     let dim = g.fact(x).dim(axis as i64).cloned().unwrap_or(Dim::Unknown);
     let size = g.size_of(x, axis as i64);
     let size = match dim.known() {
@@ -196,20 +194,16 @@ fn identity(x: &Value, axis: usize, element: DataType, g: &mut TypedBuilder<'_>)
     let (zero, one) = (g.int64(0), g.int64(1));
     let count = Fact { element: DataType::Int64, shape: Some(vec![dim]) };
     let row = g.node("Range", &[&zero, &size, &one], vec![], count);
-    let column = g.unsqueeze(&row, &[1]);
-    let equal = g.compare("Equal", &row, &column);
-    g.cast(&equal, element)
+    g.cast(g.compare("Equal", &row, g.unsqueeze(&row, &[1])), element)
 }
 
 /// `weights`, [n, m], times `dy` along one axis.
-fn multiply(weights: &Value, dy: &Value, axis: usize, rank: usize, g: &mut TypedBuilder<'_>) -> Value {
+fn multiply(weights: &Value, dy: &Value, axis: usize, rank: usize, g: &Builder<'_>) -> Value {
     if axis + 2 == rank {
         return g.matmul(weights, dy);
     }
     let weights = g.transpose_last(weights);
     let mut order: Vec<i64> = (0..rank as i64).collect();
     order.swap(axis, rank - 1);
-    let turned = g.transpose(dy, &order);
-    let product = g.matmul(&turned, &weights);
-    g.transpose(&product, &order)
+    g.transpose(g.matmul(g.transpose(dy, &order), &weights), &order)
 }

@@ -1,9 +1,9 @@
 //! Operators that hand on one of their operands.
 
 use super::{Cotangents, Entry, Op, Rule};
+use crate::whole::{DOMAIN, STRAIGHT_THROUGH};
 use gnp_base::Result;
-use gnp_model::graph::{TypedBuilder, Value, Fact};
-use crate::lowering::{DOMAIN, STRAIGHT_THROUGH};
+use gnp_model::graph::{Builder, Value};
 use gnp_model::onnx::proto::AttributeProto;
 
 pub(super) const RULES: &[Entry] = &[
@@ -19,23 +19,23 @@ pub(super) const RULES: &[Entry] = &[
 ];
 
 /// y = x  ⇒  x̄ = ȳ
-fn identity(_: &Op, dy: &Value, _: &mut TypedBuilder<'_>) -> Result<Cotangents> {
+fn identity(_: &Op, dy: &Value, _: &Builder<'_>) -> Result<Cotangents> {
     Ok([dy.clone()].into())
 }
 
 /// y = q, which stands for x  ⇒  x̄ = ȳ, and q has no cotangent
-fn straight_through(_: &Op, dy: &Value, _: &mut TypedBuilder<'_>) -> Result<Cotangents> {
+fn straight_through(_: &Op, dy: &Value, _: &Builder<'_>) -> Result<Cotangents> {
     Ok([dy.clone()].into())
 }
 
 /// y = x in another floating-point type  ⇒  x̄ = ȳ in the type of x
-fn cast(op: &Op, dy: &Value, g: &mut TypedBuilder<'_>) -> Result<Cotangents> {
+fn cast(op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Cotangents> {
     let element = g.fact(op.input(0)?).element;
     Ok([g.cast(dy, element)].into())
 }
 
 /// y = a where c, b elsewhere  ⇒  ā = ȳ where c,  b̄ = ȳ where not c
-fn select(op: &Op, dy: &Value, g: &mut TypedBuilder<'_>) -> Result<Cotangents> {
+fn select(op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Cotangents> {
     let (condition, a, b) = (op.input(0)?, op.input(1)?, op.input(2)?);
     let chosen = g.mask(condition, dy);
     let other = g.minus_from(1.0, &chosen);
@@ -44,48 +44,42 @@ fn select(op: &Op, dy: &Value, g: &mut TypedBuilder<'_>) -> Result<Cotangents> {
 }
 
 /// y = maxᵢ xᵢ, or the minimum  ⇒  x̄ᵢ = ȳ / n where xᵢ is one of the n operands equal to y, 0 elsewhere
-fn extreme(op: &Op, dy: &Value, g: &mut TypedBuilder<'_>) -> Result<Cotangents> {
+fn extreme(op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Cotangents> {
     let (operands, y): (Vec<_>, _) = (op.inputs().iter().flatten().collect(), op.output(0)?);
     if let [x] = operands[..] {
         return Ok([g.sum_to(dy, x)].into());
     }
     let mut masks = Vec::with_capacity(operands.len());
     for x in &operands {
-        let chosen = g.compare("Equal", y, x);
-        masks.push(g.mask(&chosen, dy));
+        masks.push(g.mask(g.compare("Equal", y, x), dy));
     }
     let mut count = masks[0].clone();
     for mask in &masks[1..] {
         count = g.add(&count, mask);
     }
     let share = g.div_by(dy, &count);
-    Ok(Cotangents::of(operands.iter().zip(&masks).map(|(x, mask)| {
-        let dx = g.mul_by(&share, mask);
-        Some(g.sum_to(&dx, x))
-    })))
+    Ok(Cotangents::of(operands.iter().zip(&masks).map(|(x, mask)| Some(g.sum_to(g.mul_by(&share, mask), x)))))
 }
 
 /// y = min(max(x, low), high) ⇒ x̄ = ȳ where low < x < high (0 at the bounds); the cotangent of low is Σ ȳ where x <
 /// low, that of high Σ ȳ where x > high, or all of it where there is no room between them
-fn clip(op: &Op, dy: &Value, g: &mut TypedBuilder<'_>) -> Result<Cotangents> {
+fn clip(op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Cotangents> {
     let x = op.input(0)?;
     let mut sides = [(op.optional(1), "Greater", "Less"), (op.optional(2), "Less", "Greater")]
         .map(|(bound, inner, outer)| bound.map(|bound| [inner, outer].map(|than| g.compare(than, x, bound))));
-    if let ([Some([_, below]), Some([_, above])], Some(low), Some(high)) = (&mut sides, op.optional(1), op.optional(2)) {
+    if let ([Some([_, below]), Some([_, above])], Some(low), Some(high)) = (&mut sides, op.optional(1), op.optional(2))
+    {
         let room = g.compare("Less", low, high);
         let none = g.unary("Not", &room);
-        *below = g.compare("And", below, &room);
-        *above = g.compare("Or", above, &none);
+        *below = g.compare("And", &*below, &room);
+        *above = g.compare("Or", &*above, &none);
     }
     let inside = match &sides {
         [Some([a, _]), Some([b, _])] => g.compare("And", a, b),
         [Some([inside, _]), None] | [None, Some([inside, _])] => inside.clone(),
         [None, None] => return Ok([dy.clone()].into()),
     };
-    let mut part = |condition: &Value| {
-        let mask = g.mask(condition, dy);
-        g.mul_by(dy, &mask)
-    };
+    let part = |condition: &Value| g.mul_by(dy, g.mask(condition, dy));
     let dx = part(&inside);
     let shares = sides.map(|side| side.map(|[_, outside]| part(&outside)));
     let [low, high] = shares.map(|share| share.map(|share| g.reduce_all("ReduceSum", &share)));
@@ -93,15 +87,14 @@ fn clip(op: &Op, dy: &Value, g: &mut TypedBuilder<'_>) -> Result<Cotangents> {
 }
 
 /// y = on where the index is, off elsewhere  ⇒  for the pair (off, on) the sums of ȳ over the places where each is
-fn one_hot(op: &Op, dy: &Value, g: &mut TypedBuilder<'_>) -> Result<Cotangents> {
-    let (indices, depth, fact) = (op.input(0)?, op.input(1)?, g.fact(dy).clone());
+fn one_hot(op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Cotangents> {
+    let (indices, depth, fact) = (op.input(0)?, op.input(1)?, g.fact(dy));
     let (zero, one) = (g.number(0.0, dy), g.number(1.0, dy));
     let [zero, one] = [zero, one].map(|number| g.unsqueeze(&number, &[0]));
     let values = g.concat(&[&zero, &one], 0);
     let axis = AttributeProto::int("axis", op.int("axis", -1));
-    let hot = g.node("OneHot", &[indices, depth, &values], vec![axis], Fact { ..fact });
-    let hot_part = g.mul_by(dy, &hot);
-    let (on, all) = (g.reduce_all("ReduceSum", &hot_part), g.reduce_all("ReduceSum", dy));
+    let hot = g.node("OneHot", &[indices, depth, &values], vec![axis], fact);
+    let (on, all) = (g.reduce_all("ReduceSum", g.mul_by(dy, &hot)), g.reduce_all("ReduceSum", dy));
     let off = g.sub(&all, &on);
     let [off, on] = [off, on].map(|sum| g.unsqueeze(&sum, &[0]));
     Ok(Cotangents::of([None, None, Some(g.concat(&[&off, &on], 0))]))

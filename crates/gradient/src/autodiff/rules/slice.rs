@@ -3,7 +3,7 @@
 use super::positions;
 use super::{Cotangents, Entry, Op, Rule};
 use gnp_base::Result;
-use gnp_model::graph::{Value, Fact, known_shape, TypedBuilder, Dim};
+use gnp_model::graph::{Builder, Dim, Fact, Value, known_shape};
 use gnp_model::onnx::DataType;
 use gnp_model::onnx::proto::AttributeProto;
 
@@ -18,13 +18,13 @@ pub(super) const RULES: &[Entry] = &[
 ];
 
 /// y = the xᵢ one behind the other  ⇒  x̄ᵢ = the piece of ȳ where xᵢ is
-fn concat(op: &Op, dy: &Value, g: &mut TypedBuilder<'_>) -> Result<Cotangents> {
+fn concat(op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Cotangents> {
     let axis = op.int("axis", 0);
     let parts: Vec<&Value> = (0..op.inputs().len()).map(|i| op.input(i)).collect::<Result<_>>()?;
     if parts.len() == 1 {
         return Ok([dy.clone()].into());
     }
-    let facts = parts.iter().map(|part| g.fact(part).clone()).collect();
+    let facts = parts.iter().map(|part| g.fact(part)).collect();
     let sizes: Vec<Value> = parts.iter().map(|part| g.size_of(part, axis)).collect();
     let sizes = g.concat_ints(&sizes.iter().collect::<Vec<_>>());
     let pieces = g.nodes("Split", &[dy, &sizes], vec![AttributeProto::int("axis", axis)], facts);
@@ -32,7 +32,7 @@ fn concat(op: &Op, dy: &Value, g: &mut TypedBuilder<'_>) -> Result<Cotangents> {
 }
 
 /// yᵢ = pieces of x, one behind the other  ⇒  x̄ = the ȳᵢ one behind the other; zeros where there is none
-fn split(op: &Op, dys: &[Option<Value>], g: &mut TypedBuilder<'_>) -> Result<Cotangents> {
+fn split(op: &Op, dys: &[Option<Value>], g: &Builder<'_>) -> Result<Cotangents> {
     let mut pieces = Vec::with_capacity(dys.len());
     for (i, dy) in dys.iter().enumerate() {
         pieces.push(match dy {
@@ -50,7 +50,7 @@ fn split(op: &Op, dys: &[Option<Value>], g: &mut TypedBuilder<'_>) -> Result<Cot
 }
 
 /// y = x\[start : end : step\] along some axes  ⇒  x̄ = ȳ there, zeros elsewhere
-fn slice(op: &Op, dy: &Value, g: &mut TypedBuilder<'_>) -> Result<Cotangents> {
+fn slice(op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Cotangents> {
     let x = op.input(0)?;
     if let Some(cuts) = cuts(op, g)?
         && let Some(dx) = uncut(dy, &cuts, g)
@@ -70,16 +70,10 @@ fn slice(op: &Op, dy: &Value, g: &mut TypedBuilder<'_>) -> Result<Cotangents> {
     let sizes = sizes_at(x, &axes, g);
     let lengths = sizes_at(dy, &axes, g);
     let zero = g.int64(0);
-    let negative = g.compare("Less", &starts, &zero);
-    let from_end = g.add(&starts, &sizes);
-    let begin = g.select(&negative, &from_end, &starts);
-    let begin = g.binary("Max", &begin, &zero);
-    let begin = g.binary("Min", &begin, &sizes);
-    let end = g.sub(&sizes, &begin);
-    let end = g.sub(&end, &lengths);
-    let pads = g.concat(&[&begin, &end], 0);
-    let fact = g.fact(x).clone();
-    Ok([g.node("Pad", &[dy, &pads, &Value::from(""), &axes], vec![], fact)].into())
+    let begin = g.select(g.compare("Less", &starts, &zero), g.add(&starts, &sizes), &starts);
+    let begin = g.binary("Min", g.binary("Max", &begin, &zero), &sizes);
+    let pads = g.concat(&[&begin, &g.sub(g.sub(&sizes, &begin), &lengths)], 0);
+    Ok([g.node("Pad", &[dy, &pads, &Value::from(""), &axes], vec![], g.fact(x))].into())
 }
 
 /// What a `Slice` takes along one axis: `count` elements from `start` on in steps of `step`, of `size`.
@@ -92,14 +86,11 @@ struct Cut {
 }
 
 /// The cuts of a `Slice` where they are wholly known.
-fn cuts(op: &Op, g: &TypedBuilder<'_>) -> Result<Option<Vec<Cut>>> {
+fn cuts(op: &Op, g: &Builder<'_>) -> Result<Option<Vec<Cut>>> {
     let (x, starts, ends) = (op.input(0)?, g.ints(op.input(1)?), g.ints(op.input(2)?));
     let (Some(starts), Some(ends)) = (starts, ends) else { return Ok(None) };
-    let leading: Vec<i64> = (0..starts.len() as i64).collect();
-    let ones = vec![1; starts.len()];
-    let (axes, steps) = (op.optional(3), op.optional(4));
-    let axes = axes.map_or(Some(leading.as_slice()), |axes| g.ints(axes));
-    let steps = steps.map_or(Some(ones.as_slice()), |steps| g.ints(steps));
+    let axes = op.optional(3).map_or_else(|| Some((0..starts.len() as i64).collect()), |axes| g.ints(axes));
+    let steps = op.optional(4).map_or_else(|| Some(vec![1; starts.len()].into()), |steps| g.ints(steps));
     let (Some(axes), Some(steps)) = (axes, steps) else { return Ok(None) };
     if [ends.len(), axes.len(), steps.len()] != [starts.len(); 3] || steps.contains(&0) {
         return Err(op.error("its starts, ends, axes and steps do not go together"));
@@ -122,7 +113,7 @@ fn cuts(op: &Op, g: &TypedBuilder<'_>) -> Result<Option<Vec<Cut>>> {
 }
 
 /// `dy` put where it was cut from, among zeros; none where that takes a shape that is not known.
-fn uncut(dy: &Value, cuts: &[Cut], g: &mut TypedBuilder<'_>) -> Option<Value> {
+fn uncut(dy: &Value, cuts: &[Cut], g: &Builder<'_>) -> Option<Value> {
     let mut dy = dy.clone();
     let (mut begin, mut end) = (Vec::new(), Vec::new());
     for Cut { axis, size, start, step, count } in cuts {
@@ -145,18 +136,16 @@ fn uncut(dy: &Value, cuts: &[Cut], g: &mut TypedBuilder<'_>) -> Option<Value> {
 }
 
 /// `x` with `step` − 1 zeros after each of its `count` elements along `axis`.
-fn spread(x: &Value, axis: i64, step: i64, count: i64, g: &mut TypedBuilder<'_>) -> Option<Value> {
+fn spread(x: &Value, axis: i64, step: i64, count: i64, g: &Builder<'_>) -> Option<Value> {
     let mut shape = g.fact(x).shape.clone()?;
     let axis = if axis < 0 { axis + shape.len() as i64 } else { axis };
     *shape.get_mut(axis as usize)? = Dim::Known(count * step);
-    let apart = g.unsqueeze(x, &[axis + 1]);
-    let filled = g.pad_along(&apart, &[0], &[step - 1], &[axis + 1]);
-    g.reshape_dims(&filled, shape)
+    g.reshape_dims(g.pad_along(g.unsqueeze(x, &[axis + 1]), &[0], &[step - 1], &[axis + 1]), shape)
 }
 
 /// y = x between margins ⇒ x̄ = ȳ without the margins that are constant; margins that repeat x fold back onto what they
 /// repeat. The constant's cotangent is the sum over the margins.
-fn pad(op: &Op, dy: &Value, g: &mut TypedBuilder<'_>) -> Result<Cotangents> {
+fn pad(op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Cotangents> {
     let mode = op.string("mode", "constant");
     let dx = match margins(op, g) {
         Some(margins) if mode == "constant" => {
@@ -185,14 +174,13 @@ fn pad(op: &Op, dy: &Value, g: &mut TypedBuilder<'_>) -> Result<Cotangents> {
     let constant = op.optional(2).filter(|_| op.wants(2) && mode == "constant");
     let constant = constant.map(|value| {
         let [all, inside] = [dy, &dx].map(|d| g.reduce_all("ReduceSum", d));
-        let margin = g.sub(&all, &inside);
-        g.reshape_like(&margin, value)
+        g.reshape_like(g.sub(&all, &inside), value)
     });
     Ok(Cotangents::of([Some(dx), None, constant]))
 }
 
 /// The axes of a `Pad` and what it adds before and behind, where they are constants.
-fn margins(op: &Op, g: &TypedBuilder<'_>) -> Option<(Vec<i64>, Vec<i64>, Vec<i64>)> {
+fn margins(op: &Op, g: &Builder<'_>) -> Option<(Vec<i64>, Vec<i64>, Vec<i64>)> {
     let pads = g.ints(op.optional(1)?)?;
     let (begin, end) = pads.split_at(pads.len() / 2);
     let axes = match op.optional(3) {
@@ -204,7 +192,7 @@ fn margins(op: &Op, g: &TypedBuilder<'_>) -> Option<(Vec<i64>, Vec<i64>, Vec<i64
 
 /// Along one axis, `dy` without its margins and with what those hold added to the elements, of `size`, that they
 /// repeat; none where a margin is negative or repeats elements more than once.
-fn fold(mode: &str, dy: &Value, axis: i64, size: i64, pads: [i64; 2], g: &mut TypedBuilder<'_>) -> Option<Value> {
+fn fold(mode: &str, dy: &Value, axis: i64, size: i64, pads: [i64; 2], g: &Builder<'_>) -> Option<Value> {
     let [begin, end] = pads;
     // Where the two margins begin in x, and how long they are.
     let at = match mode {
@@ -233,28 +221,27 @@ fn fold(mode: &str, dy: &Value, axis: i64, size: i64, pads: [i64; 2], g: &mut Ty
                 (g.reduce("ReduceSum", &margin, &[axis], true), 1)
             }
         };
-        let margin = g.pad_along(&margin, &[at], &[size - at - length], &[axis]);
-        dx = g.add(&dx, &margin);
+        dx = g.add(&dx, g.pad_along(&margin, &[at], &[size - at - length], &[axis]));
     }
     Some(dx)
 }
 
 /// y = x where a triangle is, zeros elsewhere  ⇒  x̄ = ȳ there, zeros elsewhere
-fn trilu(op: &Op, dy: &Value, g: &mut TypedBuilder<'_>) -> Result<Cotangents> {
-    let fact = g.fact(op.input(0)?).clone();
+fn trilu(op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Cotangents> {
+    let fact = g.fact(op.input(0)?);
     let inputs: Vec<&Value> = [dy].into_iter().chain(op.optional(1)).collect();
     Ok([g.node("Trilu", &inputs, op.attribute.clone(), fact)].into())
 }
 
 /// y = elements of x, and zeros  ⇒  x̄ = ȳ where they come from
-fn by_position(op: &Op, dy: &Value, g: &mut TypedBuilder<'_>) -> Result<Cotangents> {
+fn by_position(op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Cotangents> {
     let left_out = Value::from("");
     let others: Vec<&Value> = op.inputs().iter().skip(1).map(|input| input.as_ref().unwrap_or(&left_out)).collect();
     Ok([positions::pull_back(op, &others, DataType::Int64, dy, g)?].into())
 }
 
 /// The numbers 0, 1, … as many as `like` has elements.
-fn leading_axes(like: &Value, g: &mut TypedBuilder<'_>) -> Value {
+fn leading_axes(like: &Value, g: &Builder<'_>) -> Value {
     if let Some(&[Dim::Known(count)]) = g.fact(like).shape.as_deref() {
         return g.int64s(&(0..count).collect::<Vec<_>>());
     }
@@ -265,7 +252,6 @@ fn leading_axes(like: &Value, g: &mut TypedBuilder<'_>) -> Value {
 }
 
 /// The sizes of `x` along `axes`.
-fn sizes_at(x: &Value, axes: &Value, g: &mut TypedBuilder<'_>) -> Value {
-    let shape = g.shape_of(x);
-    g.gather(&shape, axes, 0)
+fn sizes_at(x: &Value, axes: &Value, g: &Builder<'_>) -> Value {
+    g.gather(g.shape_of(x), axes, 0)
 }

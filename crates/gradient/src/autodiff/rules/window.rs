@@ -2,7 +2,7 @@
 
 use super::Op;
 use gnp_base::Result;
-use gnp_model::graph::{Dim, Fact, TypedBuilder, Value};
+use gnp_model::graph::{Builder, Dim, Fact, Value};
 use gnp_model::onnx::proto::AttributeProto;
 
 /// Along each spatial axis, element o of the output reads the elements o·stride − begin + j·dilation of the input, for
@@ -21,7 +21,7 @@ impl Window {
     ///
     /// # Errors
     /// Where an attribute is of the wrong length or range.
-    pub(super) fn over(op: &Op, kernel: Vec<i64>, x: &Value, g: &mut TypedBuilder<'_>) -> Result<(Self, Padding)> {
+    pub(super) fn over(op: &Op, kernel: Vec<i64>, x: &Value, g: &Builder<'_>) -> Result<(Self, Padding)> {
         let mut window = Self::with_pads(op, kernel)?;
         let zeros = vec![0; window.rank()];
         match op.string("auto_pad", "NOTSET") {
@@ -29,7 +29,7 @@ impl Window {
             "VALID" => window.set_pads(&zeros, false),
             side @ ("SAME_UPPER" | "SAME_LOWER") => {
                 let odd_to_begin = side == "SAME_LOWER";
-                let total = (0..window.rank()).map(|axis| window.same_padding(axis, g.fact(x)));
+                let total = (0..window.rank()).map(|axis| window.same_padding(axis, &g.fact(x)));
                 if let Some(total) = total.collect::<Option<Vec<i64>>>() {
                     window.set_pads(&total, odd_to_begin);
                 } else {
@@ -70,17 +70,13 @@ impl Window {
     }
 
     /// The same, as a vector of the graph.
-    fn same_padding_of(&self, x: &Value, g: &mut TypedBuilder<'_>) -> Value {
+    fn same_padding_of(&self, x: &Value, g: &Builder<'_>) -> Value {
         let sizes = spatial_sizes(x, self.rank(), g);
         let reach: Vec<i64> = (0..self.rank()).map(|axis| self.reach(axis) + 1).collect();
         let (one, zero) = (g.int64s(&[1]), g.int64s(&[0]));
         let (strides, reach) = (g.int64s(&self.strides), g.int64s(&reach));
-        let last = g.sub(&sizes, &one);
-        let steps = g.div(&last, &strides);
-        let last = g.mul(&steps, &strides);
-        let covered = g.add(&last, &reach);
-        let missing = g.sub(&covered, &sizes);
-        g.binary("Max", &missing, &zero)
+        let last = g.mul(g.div(g.sub(&sizes, &one), &strides), &strides);
+        g.binary("Max", g.sub(g.add(&last, &reach), &sizes), &zero)
     }
 
     /// Divides padding among both sides; what is odd goes to the end, or to the begin.
@@ -121,7 +117,7 @@ impl Window {
     }
 
     /// Takes out what padding is negative: `x` without what it cuts off, and the window over that.
-    pub(super) fn cut(&self, x: &Value, g: &mut TypedBuilder<'_>) -> (Value, Self) {
+    pub(super) fn cut(&self, x: &Value, g: &Builder<'_>) -> (Value, Self) {
         let negative = |pads: &[i64]| -> Vec<i64> { [0, 0].iter().chain(pads).map(|p| *p.min(&0)).collect() };
         let positive = |pads: &[i64]| pads.iter().map(|p| *p.max(&0)).collect();
         let x = g.pad(x, &negative(&self.begin), &negative(&self.end));
@@ -144,7 +140,7 @@ impl Window {
 
     /// The part of `full` that belongs to `x`: `full` is laid out over the padded input, and may lack up to
     /// `stride − 1` of its last elements along each spatial axis, where no window came to lie. They are zero.
-    pub(super) fn unpad(&self, full: &Value, padding: &Padding, x: &Value, g: &mut TypedBuilder<'_>) -> Value {
+    pub(super) fn unpad(&self, full: &Value, padding: &Padding, x: &Value, g: &Builder<'_>) -> Value {
         let rank = self.rank();
         let mut begin = vec![0, 0];
         let mut end = vec![0, 0];
@@ -160,11 +156,9 @@ impl Window {
             Some([begin, _]) => begin.clone(),
             None => g.int64s(&self.begin),
         };
-        let sizes = spatial_sizes(x, rank, g);
-        let ends = g.add(&starts, &sizes);
+        let ends = g.add(&starts, spatial_sizes(x, rank, g));
         let axes = g.int64s(&(2..2 + rank as i64).collect::<Vec<_>>());
-        let fact = g.fact(x).clone();
-        g.node("Slice", &[&full, &starts, &ends, &axes], vec![], fact)
+        g.node("Slice", &[&full, &starts, &ends, &axes], vec![], g.fact(x))
     }
 }
 
@@ -175,10 +169,9 @@ pub(super) struct Padding(Option<[Value; 2]>);
 
 impl Padding {
     /// The given padding divided among both sides; what is odd goes to the end, or to the begin.
-    pub(super) fn divided(total: &Value, odd_to_begin: bool, g: &mut TypedBuilder<'_>) -> Self {
+    pub(super) fn divided(total: &Value, odd_to_begin: bool, g: &Builder<'_>) -> Self {
         let (odd, two) = (g.int64s(&[i64::from(odd_to_begin)]), g.int64s(&[2]));
-        let twice = g.add(total, &odd);
-        let begin = g.div(&twice, &two);
+        let begin = g.div(g.add(total, &odd), &two);
         let end = g.sub(total, &begin);
         Self(Some([begin, end]))
     }
@@ -189,7 +182,7 @@ impl Padding {
     }
 
     /// The same at the begin, and at the end what makes it `total`.
-    pub(super) fn with_total(self, total: &Value, g: &mut TypedBuilder<'_>) -> Self {
+    pub(super) fn with_total(self, total: &Value, g: &Builder<'_>) -> Self {
         Self(self.0.map(|[begin, _]| {
             let end = g.sub(total, &begin);
             [begin, end]
@@ -197,7 +190,7 @@ impl Padding {
     }
 
     /// `x` with the padding around it, or without what it cuts off where it is negative.
-    pub(super) fn apply(&self, x: &Value, g: &mut TypedBuilder<'_>) -> Value {
+    pub(super) fn apply(&self, x: &Value, g: &Builder<'_>) -> Value {
         let Some([begin, end]) = &self.0 else { return x.clone() };
         let none = g.int64s(&[0, 0]);
         let pads = g.concat(&[&none, begin, &none, end], 0);
@@ -212,7 +205,7 @@ impl Padding {
 }
 
 /// The spatial sizes of `x`, a vector of int64.
-pub(super) fn spatial_sizes(x: &Value, rank: usize, g: &mut TypedBuilder<'_>) -> Value {
+pub(super) fn spatial_sizes(x: &Value, rank: usize, g: &Builder<'_>) -> Value {
     if let Some(sizes) = known_spatial(x, rank, g) {
         return g.int64s(&sizes);
     }
@@ -220,7 +213,7 @@ pub(super) fn spatial_sizes(x: &Value, rank: usize, g: &mut TypedBuilder<'_>) ->
     g.concat(&sizes.iter().collect::<Vec<_>>(), 0)
 }
 
-fn known_spatial(x: &Value, rank: usize, g: &TypedBuilder<'_>) -> Option<Vec<i64>> {
+fn known_spatial(x: &Value, rank: usize, g: &Builder<'_>) -> Option<Vec<i64>> {
     (2..2 + rank as i64).map(|axis| g.fact(x).dim(axis).and_then(Dim::known)).collect()
 }
 

@@ -1,13 +1,14 @@
 //! Shapes as values of the graph: constants where they are known.
 
-use super::TypedBuilder;
+use super::Builder;
 use crate::graph::{Dim, Fact, Value};
 use crate::onnx::DataType;
 use crate::onnx::proto::{AttributeProto, TensorProto};
 
-impl TypedBuilder<'_> {
+impl Builder<'_> {
     /// The sizes of `x`, a vector of int64.
-    pub fn shape_of(&mut self, x: &Value) -> Value {
+    pub fn shape_of(&self, x: impl AsRef<Value>) -> Value {
+        let x = x.as_ref();
         if let Some(sizes) = self.fact(x).sizes() {
             return self.int64s(&sizes);
         }
@@ -16,7 +17,8 @@ impl TypedBuilder<'_> {
     }
 
     /// The size of one axis of `x`, a vector of int64 with one element. Negative axes count from the end.
-    pub fn size_of(&mut self, x: &Value, axis: i64) -> Value {
+    pub fn size_of(&self, x: impl AsRef<Value>, axis: i64) -> Value {
+        let x = x.as_ref();
         if let Some(size) = self.fact(x).dim(axis).and_then(Dim::known) {
             return self.int64s(&[size]);
         }
@@ -28,9 +30,10 @@ impl TypedBuilder<'_> {
     }
 
     /// Vectors of int64 one behind the other: a constant, where all are.
-    pub fn concat_ints(&mut self, parts: &[&Value]) -> Value {
+    pub fn concat_ints(&self, parts: &[&Value]) -> Value {
+        let () = ();
         let known: Option<Vec<i64>> = parts.iter().try_fold(Vec::new(), |mut all, part| {
-            all.extend_from_slice(self.ints(part)?);
+            all.extend_from_slice(&self.ints(part)?);
             Some(all)
         });
         match known {
@@ -40,7 +43,8 @@ impl TypedBuilder<'_> {
     }
 
     /// How many elements `x` has along `axes` (along all, where none are given), a scalar of the element type of `x`.
-    pub fn count(&mut self, x: &Value, axes: Option<&[i64]>) -> Value {
+    pub fn count(&self, x: impl AsRef<Value>, axes: Option<&[i64]>) -> Value {
+        let x = x.as_ref();
         let element = self.fact(x).element;
         let known = match axes {
             None => self.fact(x).sizes().map(|sizes| sizes.iter().product()),
@@ -54,9 +58,7 @@ impl TypedBuilder<'_> {
         let count = match axes {
             None => self.node("Size", &[x], vec![], scalar),
             Some(axes) => {
-                let shape = self.shape_of(x);
-                let axes = self.int64s(axes);
-                let sizes = self.gather(&shape, &axes, 0);
+                let sizes = self.gather(self.shape_of(x), self.int64s(axes), 0);
                 self.node("ReduceProd", &[&sizes], vec![AttributeProto::int("keepdims", 0)], scalar)
             }
         };
@@ -64,23 +66,23 @@ impl TypedBuilder<'_> {
     }
 
     /// Zeros of the type and shape of `x`.
-    pub fn zeros_like(&mut self, x: &Value) -> Value {
+    pub fn zeros_like(&self, x: impl AsRef<Value>) -> Value {
+        let x = x.as_ref();
         self.filled(0.0, x)
     }
 
     /// `number` in the type and shape of `x`.
-    pub fn filled(&mut self, number: f64, x: &Value) -> Value {
+    pub fn filled(&self, number: f64, x: impl AsRef<Value>) -> Value {
+        let x = x.as_ref();
         let shape = self.shape_of(x);
-        let fact = self.fact(x).clone();
-        let number = self.number(number, x);
-        self.node("Expand", &[&number, &shape], vec![], fact)
+        self.node("Expand", &[&self.number(number, x), &shape], vec![], self.fact(x))
     }
 
     /// The shape `short` with ones before it, as long as the shape `long`.
-    pub(super) fn pad_with_ones(&mut self, short: &Value, long: &Value) -> Value {
+    pub(super) fn pad_with_ones(&self, short: &Value, long: &Value) -> Value {
         let vector = || Fact { element: DataType::Int64, shape: Some(vec![Dim::Unknown]) };
         let (short_rank, long_rank) = (self.shape_of(short), self.shape_of(long));
-        let missing = self.sub(&long_rank, &short_rank);
+        let missing = self.sub(long_rank, short_rank);
         let one = TensorProto::int64s("", &[1]);
         let ones = self.node("ConstantOfShape", &[&missing], vec![AttributeProto::tensor("value", one)], vector());
         self.concat(&[&ones, short], 0)

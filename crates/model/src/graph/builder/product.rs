@@ -1,21 +1,23 @@
 //! Matrix products.
 
-use super::TypedBuilder;
+use super::Builder;
 use super::elementwise::broadcast;
 use crate::graph::{Dim, Fact, Shape, Value};
 use crate::onnx::proto::AttributeProto;
 
-impl TypedBuilder<'_> {
+impl Builder<'_> {
     /// The product of NumPy's `matmul`: matrices in the last two axes, the axes before them broadcast, vectors without
     /// the axis that they lack.
-    pub fn matmul(&mut self, a: &Value, b: &Value) -> Value {
+    pub fn matmul(&self, a: impl AsRef<Value>, b: impl AsRef<Value>) -> Value {
+        let (a, b) = (a.as_ref(), b.as_ref());
         let fact =
             Fact { element: self.fact(a).element, shape: matmul_shape(&self.fact(a).shape, &self.fact(b).shape) };
         self.node("MatMul", &[a, b], vec![], fact)
     }
 
     /// α a b of two matrices, each of which may be transposed first.
-    pub fn gemm(&mut self, a: &Value, b: &Value, trans_a: bool, trans_b: bool, alpha: f32) -> Value {
+    pub fn gemm(&self, a: impl AsRef<Value>, b: impl AsRef<Value>, trans_a: bool, trans_b: bool, alpha: f32) -> Value {
+        let (a, b) = (a.as_ref(), b.as_ref());
         let dim = |x: &Value, axis: bool| self.fact(x).dim(axis.into()).cloned().unwrap_or(Dim::Unknown);
         let shape = Some(vec![dim(a, trans_a), dim(b, !trans_b)]);
         let fact = Fact { element: self.fact(a).element, shape };

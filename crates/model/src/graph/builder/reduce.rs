@@ -1,13 +1,15 @@
 //! Sums and their like over axes.
 
-use super::TypedBuilder;
+use super::Builder;
 use crate::graph::{Dim, Fact, Value};
+use crate::onnx::DataType;
 use crate::onnx::proto::AttributeProto;
 
-impl TypedBuilder<'_> {
+impl Builder<'_> {
     /// A reduction (`ReduceSum`, `ReduceMean`, `ReduceMax`, …) over some axes, which may be counted from the end; over
     /// none, where the list is empty.
-    pub fn reduce(&mut self, operator: &str, x: &Value, axes: &[i64], keepdims: bool) -> Value {
+    pub fn reduce(&self, operator: &str, x: impl AsRef<Value>, axes: &[i64], keepdims: bool) -> Value {
+        let x = x.as_ref();
         if axes.is_empty() {
             return x.clone();
         }
@@ -24,13 +26,14 @@ impl TypedBuilder<'_> {
     }
 
     /// A reduction over all axes, to a scalar.
-    pub fn reduce_all(&mut self, operator: &str, x: &Value) -> Value {
+    pub fn reduce_all(&self, operator: &str, x: impl AsRef<Value>) -> Value {
+        let x = x.as_ref();
         let fact = Fact::with_sizes(self.fact(x).element, &[]);
         self.node(operator, &[x], vec![AttributeProto::int("keepdims", 0)], fact)
     }
 
     /// A sum over axes known when the graph runs; over none, where there are none.
-    fn reduce_sum_by(&mut self, x: &Value, axes: &Value, keepdims: bool) -> Value {
+    fn reduce_sum_by(&self, x: &Value, axes: &Value, keepdims: bool) -> Value {
         let fact = self.fact(x);
         let shape = fact.shape.as_ref().filter(|_| keepdims).map(|shape| vec![Dim::Unknown; shape.len()]);
         let fact = Fact { element: fact.element, shape };
@@ -41,25 +44,20 @@ impl TypedBuilder<'_> {
 
     /// `x` summed over the axes along which `like` was broadcast to its shape; the result has the shape of `like`. This
     /// is what a broadcast operand's cotangent needs.
-    pub fn sum_to(&mut self, x: &Value, like: &Value) -> Value {
-        if self.fact(x).same_shape(self.fact(like)) {
+    pub fn sum_to(&self, x: impl AsRef<Value>, like: impl AsRef<Value>) -> Value {
+        let (x, like) = (x.as_ref(), like.as_ref());
+        if self.fact(x).same_shape(&self.fact(like)) {
             return x.clone();
         }
         match self.axes_to_sum(x, like) {
             Some((axes, _)) if axes.is_empty() => x.clone(),
             Some((axes, true)) => self.reduce("ReduceSum", x, &axes, false),
-            Some((axes, false)) => {
-                let sum = self.reduce("ReduceSum", x, &axes, true);
-                self.reshape_like(&sum, like)
-            }
+            Some((axes, false)) => self.reshape_like(self.reduce("ReduceSum", x, &axes, true), like),
             None => {
                 let (from, to) = (self.shape_of(x), self.shape_of(like));
-                let aligned = self.pad_with_ones(&to, &from);
-                let one = self.int64(1);
-                let broadcast = self.compare("Equal", &aligned, &one);
-                let axes = self.node("NonZero", &[&broadcast], vec![], Fact::of(crate::onnx::DataType::Int64));
-                let axes = self.reshape(&axes, &[-1]);
-                let sum = self.reduce_sum_by(x, &axes, true);
+                let broadcast = self.compare("Equal", self.pad_with_ones(&to, &from), self.int64(1));
+                let axes = self.node("NonZero", &[&broadcast], vec![], Fact::of(DataType::Int64));
+                let sum = self.reduce_sum_by(x, &self.reshape(axes, &[-1]), true);
                 let fact = Fact { element: self.fact(x).element, shape: self.fact(like).shape.clone() };
                 self.reshape_to(&sum, &to, fact)
             }
@@ -69,7 +67,8 @@ impl TypedBuilder<'_> {
     /// The axes over which to sum, and whether they are just the leading ones that `like` does not have; none where
     /// that cannot be known yet.
     fn axes_to_sum(&self, x: &Value, like: &Value) -> Option<(Vec<i64>, bool)> {
-        let (from, to) = (self.fact(x).shape.as_ref()?, self.fact(like).shape.as_ref()?);
+        let (from, to) = (self.fact(x), self.fact(like));
+        let (from, to) = (from.shape.as_ref()?, to.shape.as_ref()?);
         let extra = from.len().checked_sub(to.len())?;
         let mut axes: Vec<i64> = (0..extra as i64).collect();
         for (i, to) in to.iter().enumerate() {

@@ -1,13 +1,14 @@
 //! Operators that move elements and change none.
 
-use super::TypedBuilder;
+use super::Builder;
 use crate::graph::{Dim, Fact, Shape, Value};
 use crate::onnx::DataType;
 use crate::onnx::proto::AttributeProto;
 
-impl TypedBuilder<'_> {
+impl Builder<'_> {
     /// `x` in a shape known now, in which one size may be −1 (what is left). A size of 0 is not meant here.
-    pub fn reshape(&mut self, x: &Value, sizes: &[i64]) -> Value {
+    pub fn reshape(&self, x: impl AsRef<Value>, sizes: &[i64]) -> Value {
+        let x = x.as_ref();
         let fact = self.fact(x);
         let left = || -> Option<i64> {
             let total: i64 = fact.sizes()?.iter().product();
@@ -27,8 +28,9 @@ impl TypedBuilder<'_> {
     }
 
     /// `x` in the shape of `like`, which has as many elements.
-    pub fn reshape_like(&mut self, x: &Value, like: &Value) -> Value {
-        if self.fact(x).same_shape(self.fact(like)) {
+    pub fn reshape_like(&self, x: impl AsRef<Value>, like: impl AsRef<Value>) -> Value {
+        let (x, like) = (x.as_ref(), like.as_ref());
+        if self.fact(x).same_shape(&self.fact(like)) {
             return x.clone();
         }
         let fact = Fact { element: self.fact(x).element, shape: self.fact(like).shape.clone() };
@@ -42,7 +44,8 @@ impl TypedBuilder<'_> {
     }
 
     /// `x` in a shape of which all sizes but one are known, or all; none where they are not.
-    pub fn reshape_dims(&mut self, x: &Value, dims: Vec<Dim>) -> Option<Value> {
+    pub fn reshape_dims(&self, x: impl AsRef<Value>, dims: Vec<Dim>) -> Option<Value> {
+        let x = x.as_ref();
         let shape = Some(dims);
         let sizes = one_free(&shape).filter(|sizes| !sizes.contains(&0))?;
         let fact = Fact { element: self.fact(x).element, shape };
@@ -51,12 +54,14 @@ impl TypedBuilder<'_> {
     }
 
     /// `x` in a shape that is a value of the graph; `fact` is what is known of the result.
-    pub fn reshape_to(&mut self, x: &Value, shape: &Value, fact: Fact) -> Value {
+    pub fn reshape_to(&self, x: impl AsRef<Value>, shape: impl AsRef<Value>, fact: Fact) -> Value {
+        let (x, shape) = (x.as_ref(), shape.as_ref());
         self.node("Reshape", &[x, shape], vec![], fact)
     }
 
     /// A tensor of batch, channels and any further axes as one of rank 3, the further axes taken together.
-    pub fn by_channel(&mut self, x: &Value) -> Value {
+    pub fn by_channel(&self, x: impl AsRef<Value>) -> Value {
+        let x = x.as_ref();
         let fact = self.fact(x);
         if fact.rank() == Some(3) {
             return x.clone();
@@ -73,7 +78,8 @@ impl TypedBuilder<'_> {
 
     /// A tensor of batch, channels and any further axes as one of rank 3: batch, groups of channels, what is in a
     /// group.
-    pub fn by_group(&mut self, x: &Value, groups: i64) -> Value {
+    pub fn by_group(&self, x: impl AsRef<Value>, groups: i64) -> Value {
+        let x = x.as_ref();
         let fact = self.fact(x);
         let batch = fact.dim(0).cloned().unwrap_or(Dim::Unknown);
         let rest = match fact.shape.as_deref() {
@@ -86,7 +92,8 @@ impl TypedBuilder<'_> {
     }
 
     /// `x` as a matrix whose rows are the last axis of `x`; a vector is one row.
-    pub fn flatten_rows(&mut self, x: &Value) -> Value {
+    pub fn flatten_rows(&self, x: impl AsRef<Value>) -> Value {
+        let x = x.as_ref();
         let fact = self.fact(x);
         if fact.rank() == Some(2) {
             return x.clone();
@@ -99,7 +106,8 @@ impl TypedBuilder<'_> {
     }
 
     /// The axes of `x` in another order: axis i of the result is axis `perm[i]` of `x`.
-    pub fn transpose(&mut self, x: &Value, perm: &[i64]) -> Value {
+    pub fn transpose(&self, x: impl AsRef<Value>, perm: &[i64]) -> Value {
+        let x = x.as_ref();
         if perm.is_sorted() {
             return x.clone();
         }
@@ -113,7 +121,8 @@ impl TypedBuilder<'_> {
     }
 
     /// The last two axes of `x` exchanged.
-    pub fn transpose_last(&mut self, x: &Value) -> Value {
+    pub fn transpose_last(&self, x: impl AsRef<Value>) -> Value {
+        let x = x.as_ref();
         if let Some(rank) = self.fact(x).rank() {
             let mut perm: Vec<i64> = (0..rank as i64).collect();
             if rank >= 2 {
@@ -122,19 +131,17 @@ impl TypedBuilder<'_> {
             return self.transpose(x, &perm);
         }
         let (rows, columns) = (self.size_of(x, -2), self.size_of(x, -1));
-        let rest = self.int64s(&[-1]);
-        let stack = self.concat(&[&rest, &rows, &columns], 0);
+        let stack = self.concat(&[&self.int64s(&[-1]), &rows, &columns], 0);
         let fact = Fact { element: self.fact(x).element, shape: Some(vec![Dim::Unknown; 3]) };
-        let stacked = self.reshape_to(x, &stack, fact);
-        let transposed = self.transpose(&stacked, &[0, 2, 1]);
+        let transposed = self.transpose(self.reshape_to(x, &stack, fact), &[0, 2, 1]);
         let shape = self.node("Shape", &[x], vec![AttributeProto::int("end", -2)], Fact::of(DataType::Int64));
         let shape = self.concat(&[&shape, &columns, &rows], 0);
-        let fact = Fact::of(self.fact(x).element);
-        self.reshape_to(&transposed, &shape, fact)
+        self.reshape_to(transposed, shape, Fact::of(self.fact(x).element))
     }
 
     /// `x` with axes of size 1 where `axes`, positions in the result, say so.
-    pub fn unsqueeze(&mut self, x: &Value, axes: &[i64]) -> Value {
+    pub fn unsqueeze(&self, x: impl AsRef<Value>, axes: &[i64]) -> Value {
+        let x = x.as_ref();
         if axes.is_empty() {
             return x.clone();
         }
@@ -153,7 +160,8 @@ impl TypedBuilder<'_> {
     }
 
     /// `x` without the axes `axes`, which have size 1.
-    pub fn squeeze(&mut self, x: &Value, axes: &[i64]) -> Value {
+    pub fn squeeze(&self, x: impl AsRef<Value>, axes: &[i64]) -> Value {
+        let x = x.as_ref();
         if axes.is_empty() {
             return x.clone();
         }
@@ -169,8 +177,9 @@ impl TypedBuilder<'_> {
     }
 
     /// `x`, which broadcasts to the shape of `like`, in that shape.
-    pub fn expand_like(&mut self, x: &Value, like: &Value) -> Value {
-        if self.fact(x).same_shape(self.fact(like)) {
+    pub fn expand_like(&self, x: impl AsRef<Value>, like: impl AsRef<Value>) -> Value {
+        let (x, like) = (x.as_ref(), like.as_ref());
+        if self.fact(x).same_shape(&self.fact(like)) {
             return x.clone();
         }
         let fact = Fact { element: self.fact(x).element, shape: self.fact(like).shape.clone() };
@@ -179,7 +188,8 @@ impl TypedBuilder<'_> {
     }
 
     /// The parts one behind the other along `axis`.
-    pub fn concat(&mut self, parts: &[&Value], axis: i64) -> Value {
+    pub fn concat(&self, parts: &[&Value], axis: i64) -> Value {
+        let () = ();
         if let [part] = parts {
             return (*part).clone();
         }
@@ -198,7 +208,8 @@ impl TypedBuilder<'_> {
 
     /// The elements of `x` from `starts` to `ends` (exclusive) along `axes`, in steps of `steps`, as the operator
     /// `Slice` has them; all four of the same length.
-    pub fn slice(&mut self, x: &Value, starts: &[i64], ends: &[i64], axes: &[i64], steps: &[i64]) -> Value {
+    pub fn slice(&self, x: impl AsRef<Value>, starts: &[i64], ends: &[i64], axes: &[i64], steps: &[i64]) -> Value {
+        let x = x.as_ref();
         let fact = self.fact(x);
         let shape = fact.shape.clone().map(|mut shape| {
             let rank = shape.len() as i64;
@@ -216,7 +227,8 @@ impl TypedBuilder<'_> {
     }
 
     /// `x` with zeros around it: `begin[i]` before and `end[i]` behind it along axis i. Negative numbers cut off.
-    pub fn pad(&mut self, x: &Value, begin: &[i64], end: &[i64]) -> Value {
+    pub fn pad(&self, x: impl AsRef<Value>, begin: &[i64], end: &[i64]) -> Value {
+        let x = x.as_ref();
         if begin.iter().chain(end).any(|p| *p < 0) {
             let starts: Vec<i64> = begin.iter().map(|b| -b.min(&0)).collect();
             let ends: Vec<i64> = end.iter().map(|e| if *e < 0 { *e } else { i64::MAX }).collect();
@@ -238,7 +250,8 @@ impl TypedBuilder<'_> {
 
     /// `x` with zeros around it along `axes`: `begin[i]` before and `end[i]` behind it. What negative numbers say is
     /// cut off.
-    pub fn pad_along(&mut self, x: &Value, begin: &[i64], end: &[i64], axes: &[i64]) -> Value {
+    pub fn pad_along(&self, x: impl AsRef<Value>, begin: &[i64], end: &[i64], axes: &[i64]) -> Value {
+        let x = x.as_ref();
         let mut x = x.clone();
         let cut: Vec<usize> = (0..axes.len()).filter(|&i| begin[i] < 0 || end[i] < 0).collect();
         if !cut.is_empty() {
@@ -251,7 +264,7 @@ impl TypedBuilder<'_> {
         if fill.is_empty() {
             return x;
         }
-        let mut fact = self.fact(&x).clone();
+        let mut fact = Fact::clone(&self.fact(&x));
         for &i in &fill {
             let more = begin[i].max(0) + end[i].max(0);
             let size = fact.dim(axes[i]).and_then(Dim::known).map_or(Dim::Unknown, |size| Dim::Known(size + more));
@@ -267,7 +280,8 @@ impl TypedBuilder<'_> {
     }
 
     /// The slices of `x` at `indices` along `axis`.
-    pub fn gather(&mut self, x: &Value, indices: &Value, axis: i64) -> Value {
+    pub fn gather(&self, x: impl AsRef<Value>, indices: impl AsRef<Value>, axis: i64) -> Value {
+        let (x, indices) = (x.as_ref(), indices.as_ref());
         let (fact, indexed) = (self.fact(x), &self.fact(indices).shape);
         let shape = match (&fact.shape, indexed) {
             (Some(shape), Some(indexed)) => {

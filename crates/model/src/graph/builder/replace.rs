@@ -1,0 +1,105 @@
+//! Putting other nodes in place of nodes.
+
+use super::Builder;
+use crate::graph::Value;
+use crate::graph::mark::{is_added, untag};
+use crate::onnx::proto::NodeProto;
+use gnp_base::Result;
+use gnp_base::naming::is_ours;
+
+impl Builder<'_> {
+    /// Goes through the nodes in topological order and lets `each` say what becomes of one: it stays as the node that
+    /// is returned; or, where none is, what was appended by this builder meanwhile is in its place. The names of its
+    /// outputs are then given to values by [`Self::define`].
+    ///
+    /// # Errors
+    /// Those of `each`.
+    pub fn replace_nodes(&self, mut each: impl FnMut(NodeProto) -> Result<Option<NodeProto>>) -> Result<()> {
+        let nodes = std::mem::take(&mut self.graph.borrow_mut().proto.node);
+        self.put_back(nodes, false, &mut each)
+    }
+
+    /// The same, for the nodes in the bodies of control-flow operators too, inner ones first.
+    ///
+    /// # Errors
+    /// Those of `each`.
+    pub fn replace_nodes_and_inner(&self, mut each: impl FnMut(NodeProto) -> Result<Option<NodeProto>>) -> Result<()> {
+        let nodes = std::mem::take(&mut self.graph.borrow_mut().proto.node);
+        self.put_back(nodes, true, &mut each)
+    }
+
+    fn put_back(
+        &self,
+        nodes: Vec<NodeProto>,
+        and_inner: bool,
+        each: &mut impl FnMut(NodeProto) -> Result<Option<NodeProto>>,
+    ) -> Result<()> {
+        for mut node in nodes {
+            for body in node.subgraphs_mut().filter(|_| and_inner) {
+                let begin = self.graph.borrow().proto.node.len();
+                self.put_back(std::mem::take(&mut body.node), and_inner, each)?;
+                body.node = self.graph.borrow_mut().proto.node.split_off(begin);
+            }
+            let kept = each(node)?;
+            self.graph.borrow_mut().proto.node.extend(kept);
+        }
+        Ok(())
+    }
+
+    /// Lets `value` have `name`, the name of an output of a node that is replaced, and returns it under that name. The
+    /// newest node, if it makes `value`, makes `name` from now on, and nothing `value`; else it is one more name. What
+    /// is known of the name stays known.
+    pub fn define(&self, name: &str, value: impl AsRef<Value>) -> Value {
+        let value = value.as_ref();
+        let graph = &mut **self.graph.borrow_mut();
+        if graph.facts.get(name).is_none_or(|fact| fact.shape.is_none()) {
+            let fact = graph.facts.of(value);
+            graph.facts.insert(name.into(), fact);
+        }
+        match graph.proto.node.last_mut().filter(|node| is_added(node) && node.output == [&**value]) {
+            Some(node) => name.clone_into(&mut node.output[0]),
+            None => graph.identity("define", value, name),
+        }
+        // What makes a value of the model is a node of the model.
+        if let Some(node) = graph.proto.node.last_mut().filter(|_| !is_ours(name)) {
+            untag(node);
+        }
+        name.into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::graph::{Graph, Value};
+    use crate::testing::{body, node};
+
+    #[test]
+    fn what_is_appended_meanwhile_is_in_the_place_of_a_node() {
+        let branch = body(&[], &[node("Swish", &["b"], &["z"])], &["z"]);
+        let nodes =
+            [node("Swish", &["x"], &["a"]), node("Neg", &["a"], &["b"]), node("If", &["c"], &["y"]).with(branch)];
+        let replaced = |inner: bool| {
+            let mut graph = Graph::new(body(&["x", "c"], &nodes, &["y"])).unwrap();
+            let b = Builder::new(&mut graph, "test");
+            let each = |node: NodeProto| {
+                if !node.is("", "Swish") {
+                    return Ok(Some(node));
+                }
+                let x = Value::from(node.input(0).unwrap());
+                b.define(&node.output[0], b.mul(&x, b.unary("Sigmoid", &x)));
+                Ok(None)
+            };
+            if inner { b.replace_nodes_and_inner(each) } else { b.replace_nodes(each) }.unwrap();
+            Graph::new(graph.into_proto()).expect("the graph is well-formed")
+        };
+        let operators = |nodes: &[NodeProto]| nodes.iter().map(|n| n.op_type().to_owned()).collect::<Vec<_>>();
+        for (inner, in_branch) in [(false, &["Swish"][..]), (true, &["Sigmoid", "Mul"])] {
+            let graph = replaced(inner);
+            assert_eq!(operators(graph.nodes()), ["Sigmoid", "Mul", "Neg", "If"]);
+            let body = graph.nodes()[3].subgraphs().next().unwrap();
+            assert_eq!(operators(&body.node), in_branch);
+            assert_eq!(body.node.last().unwrap().output, ["z"]);
+        }
+    }
+}

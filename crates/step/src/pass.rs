@@ -1,0 +1,18 @@
+//! What added nodes are for: the passes, as names and metadata tell them.
+
+/// The loss that is put on a forward model.
+pub const LOSS: &str = "loss";
+/// The objective at θ, where the graph did not have it.
+pub const GRADIENT: &str = "gradient";
+/// θ + ε, from θ and ∇L(θ).
+pub const PERTURBATION: &str = "perturbation";
+/// The objective at θ + ε.
+pub const PERTURBED: &str = "perturbed";
+/// The mix of both gradients.
+pub const MIX: &str = "mix";
+/// What is returned and nothing else depends on.
+pub const METRICS: &str = "metrics";
+/// From the penalised gradient to the new state.
+pub const UPDATE: &str = "update";
+/// What infers in an evaluation model.
+pub const INFERENCE: &str = "inference";

@@ -1,0 +1,87 @@
+//! What a step model says of how it was made.
+
+use super::StepOptions;
+use crate::emit::step::Renames;
+use crate::penalty::{Penalty, Warmup};
+use crate::transform::{Chain, Optimizer};
+use crate::weights::Edit;
+use gnp_base::contract::CONFIG_KEY;
+use gnp_base::{Error, Result};
+use gnp_gradient::{loss, lowering};
+use gnp_model::onnx::Model;
+use gnp_model::opening::Dims;
+use serde::{Deserialize, Serialize};
+
+/// Every choice made, as it stands in the metadata of a step model.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct StepConfig {
+    /// The forward model, by its file name.
+    pub model: String,
+    /// The loss; none where the model has its own.
+    pub loss: Option<loss::Loss>,
+    /// What axes of the inputs are to be.
+    pub dims: Dims,
+    /// The names of values that have others in the model's file, by those.
+    #[serde(default, skip_serializing_if = "Renames::is_empty")]
+    pub renames: Renames,
+    /// The value that the loss is taken of, or that is the loss.
+    pub logits: String,
+    /// c of ½·c·Σ‖w‖² in the loss.
+    pub l2: f32,
+    /// How BatchNormalization, Dropout and random draws train.
+    #[serde(flatten)]
+    pub lowering: lowering::Settings,
+    /// A BatchNormalization whose statistics are of one number a sample, where there is one: batches need two samples.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub over_samples: Option<String>,
+    /// The penalty.
+    #[serde(flatten)]
+    pub penalty: Penalty,
+    /// What of it is warmed up.
+    pub warmup: Warmup,
+    /// The optimizer.
+    pub optimizer: Optimizer,
+    /// The gradient transformations in place of the optimizer's, where a program gave some, as they describe themselves.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub chain: Vec<String>,
+    /// What was changed in the forward model before it was differentiated, so that its weights are those of the
+    /// network.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub edits: Vec<Edit>,
+}
+
+impl StepConfig {
+    /// What the optimizer is called: its name, or what the transformations in its place say of themselves.
+    pub fn optimizer_name(&self) -> String {
+        if self.chain.is_empty() { self.optimizer.kind.name().to_owned() } else { self.chain.join(", ") }
+    }
+
+    /// What `options` ask for; what was found out of the model is left out.
+    pub(super) fn asked(model: &Model, options: &StepOptions) -> Self {
+        Self {
+            model: model.path().file_name().unwrap_or_default().to_string_lossy().into_owned(),
+            dims: options.dims.clone(),
+            renames: options.renames.clone(),
+            l2: options.l2,
+            lowering: options.lowering,
+            penalty: options.penalty,
+            warmup: options.warmup,
+            optimizer: options.optimizer.clone(),
+            chain: options.chain.as_ref().map(Chain::names).unwrap_or_default(),
+            ..Self::default()
+        }
+    }
+
+    /// The choices that stand in the metadata of a step model.
+    ///
+    /// # Errors
+    /// Where there are none, or they are damaged.
+    pub fn of(model: &Model) -> Result<Self> {
+        let config = model.metadata(CONFIG_KEY).ok_or_else(|| format!("it lacks the metadata `{CONFIG_KEY}`"));
+        config
+            .and_then(|config| {
+                serde_json::from_str(config).map_err(|e| format!("its metadata `{CONFIG_KEY}` are damaged: {e}"))
+            })
+            .map_err(|what| Error::input(what).in_file(model.path()).help("make the step model again with gnp-rewrite"))
+    }
+}

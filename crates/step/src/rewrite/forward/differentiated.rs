@@ -1,0 +1,49 @@
+//! The third stage: a graph with its gradient.
+
+use super::with_loss::{Labelled, WithLoss};
+use super::{StepOptions, StepReport};
+use crate::objective::{Forward, Objective as _};
+use crate::transform::Factors;
+use crate::weights::Edit;
+use gnp_base::contract::Ranges;
+use gnp_base::{Error, Result};
+use gnp_gradient::lowering::Lowered;
+use gnp_model::graph::Graph;
+
+/// A graph with L(θ) and ∇L(θ), of one trainable parameter at least. The report says what trains.
+pub(super) struct Differentiated {
+    pub graph: Graph,
+    pub objective: Forward,
+    /// Those of the learning rate and of the weight decay, for each parameter.
+    pub factors: Factors,
+    pub lowered: Lowered,
+    pub labelled: Labelled,
+    pub ranges: Ranges,
+    /// What was changed in the forward model before it was normalised.
+    pub edits: Vec<Edit>,
+    pub report: StepReport,
+}
+
+impl WithLoss {
+    /// Appends the gradient of the loss.
+    ///
+    /// # Errors
+    /// Where an operator on the way has no gradient rule, the loss depends on no parameter, or `options` name
+    /// parameters that there are not.
+    pub fn differentiate(self, options: &StepOptions) -> Result<Differentiated> {
+        let Self { mut graph, loss, candidates, labelled, lowered, names, verdicts, ranges, restored, mut report } =
+            self;
+        let objective = Forward::differentiate(&mut graph, &loss, &candidates)?;
+        if objective.parameters().is_empty() {
+            return Err(Error::input(format!("the loss `{}` depends on no trainable parameter", labelled.of)).help(
+                "every way from one to it leads through whole numbers, or operators without slope such as ArgMax and Round; \
+                 choose another value with --logits, or other parameters with --train",
+            ));
+        }
+        let in_file: Vec<String> = objective.parameters().iter().map(|value| names.in_file(value).to_owned()).collect();
+        report.judge(verdicts, &in_file, &restored.lost);
+        let factors = options.optimizer.factors(&in_file.iter().map(String::as_str).collect::<Vec<_>>())?;
+        let edits = restored.edits;
+        Ok(Differentiated { graph, objective, factors, lowered, labelled, ranges, edits, report })
+    }
+}

@@ -1,0 +1,66 @@
+//! What a caller asks of a step model.
+
+use crate::emit::step::Renames;
+use crate::penalty::{Penalty, Warmup};
+use crate::transform::{Chain, Optimizer};
+use crate::weights::{Selection, Sharing};
+use gnp_base::limits::Limits;
+use gnp_base::{Error, Result};
+use gnp_gradient::loss::Wanted;
+use gnp_gradient::lowering;
+use gnp_model::opening::Dims;
+
+/// What to make of a forward model.
+#[derive(Clone, Debug, Default)]
+pub struct StepOptions {
+    /// What the loss is.
+    pub loss: Wanted,
+    /// c of ½·c·Σ‖w‖² in the loss.
+    pub l2: f32,
+    /// Leave parameters of rank 1 and below out of it.
+    pub l2_skip_vectors: bool,
+    /// What trains.
+    pub selection: Selection,
+    /// Which weights are one.
+    pub sharing: Sharing,
+    /// How what trains differently from how it infers trains.
+    pub lowering: lowering::Settings,
+    /// The penalty; its r and α are the defaults of the inputs.
+    pub penalty: Penalty,
+    /// What of the penalty is warmed up.
+    pub warmup: Warmup,
+    /// For so many steps.
+    pub warmup_steps: u32,
+    /// From the gradient to the parameters.
+    pub optimizer: Optimizer,
+    /// Gradient transformations of a program's own, in place of those that the optimizer is: of `optimizer` the learning
+    /// rate and its factors are then all that counts.
+    pub chain: Option<Chain>,
+    /// What axes of the inputs are to be.
+    pub dims: Dims,
+    /// Other names for values of the model, in the step model and the evaluation model.
+    pub renames: Renames,
+    /// How large the step model may become.
+    pub limits: Limits,
+}
+
+impl StepOptions {
+    pub(super) fn validate(&self) -> Result<()> {
+        self.penalty.validate()?;
+        self.optimizer.validate()?;
+        if !(self.l2.is_finite() && self.l2 >= 0.0) {
+            return Err(Error::input(format!(
+                "the weight of l2 is {}; expected a finite number, zero or above",
+                self.l2
+            ))
+            .help("leave --l2 out for none"));
+        }
+        if self.warmup != Warmup::None && self.warmup_steps == 0 {
+            return Err(Error::input(
+                "the warm-up of the penalty has no length; expected a number of steps above zero",
+            )
+            .help("give it with --gr-warmup-steps, or, to gnp-run, --gr-warmup-epochs"));
+        }
+        Ok(())
+    }
+}

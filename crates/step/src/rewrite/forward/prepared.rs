@@ -1,0 +1,89 @@
+//! The first stage: a forward graph in one form, and what was decided of it.
+
+use super::choices::{sizes, what_trains};
+use super::refusals::{refuse_what_is_quantised, refuse_what_is_rewritten, require_axes};
+use super::{StepOptions, StepReport};
+use crate::weights::{self, Evidence, Record, Restored, Verdict};
+use gnp_base::Result;
+use gnp_base::contract::Ranges;
+use gnp_gradient::loss::{Ending, find_ending};
+use gnp_model::graph::{self, Facts, Graph, Value, ranges};
+use gnp_model::normalise::{self, normalise};
+use gnp_model::onnx::Model;
+use gnp_model::opening::{self, Dims, Opened};
+use gnp_model::shapes;
+use std::collections::BTreeMap;
+
+/// A forward graph that is normalised, whose axes are as they are wanted, with the facts that follow. It is decided
+/// where its loss is and what trains, and the user has been told of that by the names in the file. What trains is no
+/// constant any more.
+pub(super) struct Prepared {
+    pub graph: Graph,
+    pub ending: Ending,
+    pub verdicts: Vec<Verdict>,
+    /// What its inputs may hold.
+    pub ranges: Ranges,
+    /// What was put right of weights that an exporter merged or split.
+    pub restored: Restored,
+    pub report: StepReport,
+}
+
+impl Prepared {
+    /// Takes the graph out of `model`.
+    ///
+    /// # Errors
+    /// Where it is no forward model that can train, or what `options` ask for does not fit it.
+    pub fn of(model: &mut Model, options: &StepOptions) -> Result<Self> {
+        options.validate()?;
+        model.limits = options.limits;
+        refuse_what_is_rewritten(model)?;
+        let mut report = StepReport::new(model);
+        graph::well_formed(&model.graph)?;
+        let mut record = Record::of(model);
+        let mut restored = weights::restore_sharing(model, record.as_mut(), &options.sharing)?;
+        report.warnings = [std::mem::take(&mut restored.warnings), normalise(model)?.warnings].concat();
+        refuse_what_is_quantised(model)?;
+        let (facts, opened) = analyse(model, &options.dims, options.loss.value())?;
+        normalise::simplify(&mut model.graph, &facts);
+        let mut graph = Graph::knowing(std::mem::take(&mut model.graph), facts)?.within(model.limits);
+        graph.proto().input.iter().try_for_each(|input| require_axes(&graph, input.name()))?;
+
+        let ending = find_ending(&graph, &options.loss);
+        let evidence = Evidence {
+            record: record.as_ref(),
+            producer: model.header.producer_name(),
+            folder: model.folder(),
+            loss: if let Ok((Ending::Scalar(loss), _)) = &ending { Some(&**loss) } else { None },
+        };
+        let verdicts = weights::decide(&graph, &evidence, &options.selection)?;
+        let (ending, loss) = ending?;
+        if let Ending::Logits { value, .. } = &ending {
+            require_axes(&graph, value)?;
+        }
+        let sizes = sizes(&graph, &opened, options);
+        let inferred = std::mem::take(&mut restored.choices);
+        report.choices = [loss, what_trains(record.is_some(), &verdicts), inferred, sizes].concat();
+        // What the exporter recorded tells merged weights from those that the network shares.
+        if record.is_none() {
+            report.choices.extend(weights::several_readers(&verdicts, &graph));
+        }
+        let ranges = ranges(graph.proto(), graph.facts());
+        graph.vary(&candidates(&verdicts));
+        Ok(Self { graph, ending, verdicts, ranges, restored, report })
+    }
+}
+
+/// The constants that are to train, by their names in the file.
+pub(super) fn candidates(verdicts: &[Verdict]) -> Vec<Value> {
+    verdicts.iter().filter(|verdict| verdict.trains).map(|verdict| verdict.name.as_str().into()).collect()
+}
+
+/// Brings the axes of a normalised model to what `dims` say, and works out the shapes; `end` is the value that the loss
+/// is taken of, where it is known.
+///
+/// # Errors
+/// Where an axis cannot be opened, or the shapes contradict each other.
+pub(in crate::rewrite) fn analyse(model: &mut Model, dims: &Dims, end: Option<&str>) -> Result<(Facts, Vec<Opened>)> {
+    let opened = opening::apply(model, dims, end)?;
+    Ok((shapes::analyse(model, &BTreeMap::new())?, opened))
+}
