@@ -151,7 +151,8 @@ impl Size {
             return rest.over_is_number(divisor);
         }
         // (⌊a / m⌋ + b) / n is (a + m b) / (m n).
-        let inner = rest.terms.iter().position(|term| term.times == 1 && matches!(term.factors[..], [Factor::Quotient(..)]));
+        let inner =
+            rest.terms.iter().position(|term| term.times == 1 && matches!(term.factors[..], [Factor::Quotient(..)]));
         if let Some(at) = inner {
             let mut others = rest.clone();
             let term = others.terms.remove(at);
@@ -346,7 +347,10 @@ mod tests {
         // Twice halved, and a quarter.
         let halved = |size: &Size| size.plus_number(1).unwrap().over(2).unwrap();
         assert_eq!(halved(&halved(&h())), h().plus_number(3).unwrap().over(4).unwrap());
-        assert_eq!(h().times_number(6).unwrap().plus_number(5).unwrap().over(4).unwrap().to_string(), "(H + 1 + (H / 2))");
+        assert_eq!(
+            h().times_number(6).unwrap().plus_number(5).unwrap().over(4).unwrap().to_string(),
+            "(H + 1 + (H / 2))"
+        );
     }
 
     #[test]
@@ -382,7 +386,13 @@ mod tests {
     /// What `size` is where N is `n` and H is `h`.
     fn value(size: &Size, n: i64, h: i64) -> i64 {
         let factor = |factor: &Factor| match factor {
-            Factor::Symbol(name) => if &**name == "N" { n } else { h },
+            Factor::Symbol(name) => {
+                if &**name == "N" {
+                    n
+                } else {
+                    h
+                }
+            }
             Factor::Quotient(of, by) => value(of, n, h).div_euclid(*by),
             Factor::Broadcast(sizes) => sizes.iter().map(|size| value(size, n, h)).max().unwrap(),
         };

@@ -1,10 +1,10 @@
 //! The pass over the nodes.
 
+use super::bindings;
 use super::declared::declared;
 use super::known::{Elements, Known, dim};
 use super::rules::{Operation, infer};
 use super::size::Size;
-use super::bindings;
 use crate::graph::{Dim, Fact, Facts, Value};
 use crate::onnx::Model;
 use crate::onnx::proto::{GraphProto, NodeProto, TensorProto};

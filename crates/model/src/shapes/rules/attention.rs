@@ -22,9 +22,7 @@ struct Heads {
 
 fn heads(op: &Operation<'_>, index: usize, count: &str) -> Option<Heads> {
     match op.sizes(index).map(Vec::as_slice)? {
-        [_, count, length, width] => {
-            Some(Heads { count: count.clone(), length: length.clone(), width: width.clone() })
-        }
+        [_, count, length, width] => Some(Heads { count: count.clone(), length: length.clone(), width: width.clone() }),
         [_, length, packed] => {
             let count = op.node.attribute(count).map(|count| Size::number(count.i()));
             let width = packed.as_ref().zip(count.as_ref()).and_then(|(packed, count)| packed.exactly_over(count));
@@ -38,9 +36,11 @@ fn heads(op: &Operation<'_>, index: usize, count: &str) -> Option<Heads> {
 fn attention(op: &Operation<'_>) -> Option<Vec<Known>> {
     let element = op.element(0);
     let unknown = || Some(vec![Known::of(element)]);
-    let Some(((queries, keys), values)) = heads(op, 0, "q_num_heads")
-        .zip(heads(op, 1, "kv_num_heads"))
-        .zip(heads(op, 2, "kv_num_heads")) else { return unknown() };
+    let Some(((queries, keys), values)) =
+        heads(op, 0, "q_num_heads").zip(heads(op, 1, "kv_num_heads")).zip(heads(op, 2, "kv_num_heads"))
+    else {
+        return unknown();
+    };
     let batch = op.size(0, 0);
     let sizes = if op.rank(0) == Some(4) {
         vec![batch.clone(), queries.count.clone(), queries.length.clone(), values.width.clone()]
@@ -56,7 +56,8 @@ fn attention(op: &Operation<'_>) -> Option<Vec<Known>> {
         let sizes = vec![batch.clone(), heads.count.clone(), all.clone(), heads.width.clone()];
         Known::of(op.element(index)).with(sizes)
     };
-    let scores = Known::of(element).with(vec![batch.clone(), queries.count.clone(), queries.length.clone(), all.clone()]);
+    let scores =
+        Known::of(element).with(vec![batch.clone(), queries.count.clone(), queries.length.clone(), all.clone()]);
     Some(vec![Known::of(element).with(sizes), present(1, &keys), present(2, &values), scores])
 }
 

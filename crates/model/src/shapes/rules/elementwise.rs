@@ -10,7 +10,7 @@ use super::{Operation, Rule, named};
 use crate::onnx::DataType;
 
 /// One operand, whose type the result has.
-const UNARY: &str = "Abs Acos Acosh Asin Asinh Atan Atanh BitwiseNot Ceil Celu Clip Cos Cosh Elu Erf Exp Floor Gelu \
+const UNARY: &str = "Abs Acos Acosh Asin Asinh Atan Atanh BitwiseNot Ceil Celu Cos Cosh Elu Erf Exp Floor Gelu \
     HardSigmoid HardSwish Identity LeakyRelu Log Mish Neg Not Reciprocal Relu Round Selu Shrink Sigmoid Sign Sin Sinh \
     Softplus Softsign Sqrt Swish Tan Tanh ThresholdedRelu";
 
@@ -24,8 +24,11 @@ pub(super) fn rule(operator: &str) -> Option<Rule> {
     Some(match operator {
         "Cast" | "BitCast" => cast,
         "CastLike" => |op| Some(vec![to(op.input(0), op.element(1))]),
-        "IsNaN" | "IsInf" | "RegexFullMatch" => |op| Some(vec![Known::of(DataType::Bool).with(op.input(0).sizes.clone())]),
+        "IsNaN" | "IsInf" | "RegexFullMatch" => {
+            |op| Some(vec![Known::of(DataType::Bool).with(op.input(0).sizes.clone())])
+        }
         "Where" => select,
+        "Clip" => clip,
         "PRelu" => |op| Some(vec![op.like(0)]),
         operator if named(UNARY, operator) => unary,
         operator if named(ARITHMETIC, operator) => arithmetic,
@@ -41,8 +44,12 @@ fn unary(op: &Operation<'_>) -> Option<Vec<Known>> {
         let elements = match (op.node.op_type(), x.elements()?) {
             ("Identity", elements) => elements.clone(),
             ("Not", Elements::Whole(_)) => whole(x.ints()?.into_iter().map(|truth| i64::from(truth == 0))),
-            ("Neg", Elements::Whole(all)) => Elements::Whole(all.iter().map(|n| difference(&Size::ZERO, n, x.element)).collect::<Option<_>>()?),
-            ("Abs", Elements::Whole(_)) => whole(x.ints()?.into_iter().map(|n| wrapped(n.wrapping_abs(), x.element)).collect::<Option<Vec<_>>>()?),
+            ("Neg", Elements::Whole(all)) => {
+                Elements::Whole(all.iter().map(|n| difference(&Size::ZERO, n, x.element)).collect::<Option<_>>()?)
+            }
+            ("Abs", Elements::Whole(_)) => {
+                whole(x.ints()?.into_iter().map(|n| wrapped(n.wrapping_abs(), x.element)).collect::<Option<Vec<_>>>()?)
+            }
             ("Sign", Elements::Whole(_)) => whole(x.ints()?.into_iter().map(i64::signum)),
             (operator, Elements::Real(all)) => {
                 let f = real(operator)?;
@@ -51,6 +58,25 @@ fn unary(op: &Operation<'_>) -> Option<Vec<Known>> {
             _ => return None,
         };
         Some(Known::of(x.element).with_elements(&sizes, Some(elements)))
+    };
+    Some(vec![computed().unwrap_or_else(|| x.without_elements())])
+}
+
+/// The numbers from the smallest on to the largest, which are attributes in old operators.
+fn clip(op: &Operation<'_>) -> Option<Vec<Known>> {
+    let x = op.input(0);
+    let bound = |name: &str, index: usize, default: f64| match op.node.attribute(name) {
+        Some(bound) => Some(f64::from(bound.f())),
+        None if op.has(index) => match op.input(index).floats()? {
+            &[bound] => Some(bound),
+            _ => None,
+        },
+        None => Some(default),
+    };
+    let computed = || {
+        let (least, most) = (bound("min", 1, f64::NEG_INFINITY)?, bound("max", 2, f64::INFINITY)?);
+        let all = x.floats()?.iter().map(|n| n.max(least).min(most)).collect();
+        Some(Known::of(x.element).with_elements(&x.numbers()?, Some(Elements::Real(all))))
     };
     Some(vec![computed().unwrap_or_else(|| x.without_elements())])
 }
@@ -77,7 +103,7 @@ fn real(operator: &str) -> Option<fn(f64) -> f64> {
 }
 
 /// A floating-point number of a type; none of the types of 16 bits and less.
-fn rounded(number: f64, element: Option<DataType>) -> Option<f64> {
+pub(super) fn rounded(number: f64, element: Option<DataType>) -> Option<f64> {
     match element? {
         DataType::Float => Some(f64::from(number as f32)),
         DataType::Double => Some(number),
@@ -178,11 +204,7 @@ fn of_whole(op: &Operation<'_>, a: &Size, b: &Size, element: Option<DataType>) -
 
 /// The larger of two, where one surely is.
 fn larger(a: &Size, b: &Size) -> Option<Size> {
-    if a.minus(b)?.is_not_negative() {
-        Some(a.clone())
-    } else {
-        b.minus(a)?.is_not_negative().then(|| b.clone())
-    }
+    if a.minus(b)?.is_not_negative() { Some(a.clone()) } else { b.minus(a)?.is_not_negative().then(|| b.clone()) }
 }
 
 fn difference(a: &Size, b: &Size, element: Option<DataType>) -> Option<Size> {
@@ -246,7 +268,10 @@ fn compared(operator: &str, a: &Size, b: &Size) -> Option<bool> {
         "Or" => truths().map(|(a, b)| a || b),
         "Xor" => truths().map(|(a, b)| a != b),
         "Equal" if a == b => Some(true),
-        "Equal" => (a.minus(b)?.is_positive() || b.minus(a)?.is_positive() || a.known().is_some() && b.known().is_some()).then_some(false),
+        "Equal" => {
+            (a.minus(b)?.is_positive() || b.minus(a)?.is_positive() || a.known().is_some() && b.known().is_some())
+                .then_some(false)
+        }
         "Less" => below(a, b),
         "Greater" => below(b, a),
         "LessOrEqual" => below(b, a).map(|more| !more),
@@ -273,7 +298,9 @@ fn to(x: &Known, element: Option<DataType>) -> Known {
             (Elements::Whole(_), _) if is_real => {
                 Elements::Real(x.ints()?.into_iter().map(|n| rounded(n as f64, element)).collect::<Option<_>>()?)
             }
-            (Elements::Whole(_), _) => whole(x.ints()?.into_iter().map(|n| wrapped(n, element)).collect::<Option<Vec<_>>>()?),
+            (Elements::Whole(_), _) => {
+                whole(x.ints()?.into_iter().map(|n| wrapped(n, element)).collect::<Option<Vec<_>>>()?)
+            }
             (Elements::Real(all), _) if is_real => {
                 Elements::Real(all.iter().map(|&n| rounded(n, element)).collect::<Option<_>>()?)
             }
@@ -302,14 +329,26 @@ fn select(op: &Operation<'_>) -> Option<Vec<Known>> {
         match (op.input(1).elements()?, op.input(2).elements()?) {
             (Elements::Whole(yes), Elements::Whole(no)) => {
                 let each = |places: &[usize]| match *places {
-                    [condition, a, b] => if *conditions.get(condition)? != 0 { yes.get(a).cloned() } else { no.get(b).cloned() },
+                    [condition, a, b] => {
+                        if *conditions.get(condition)? != 0 {
+                            yes.get(a).cloned()
+                        } else {
+                            no.get(b).cloned()
+                        }
+                    }
                     _ => None,
                 };
                 zipped(sizes, &op.inputs, each).map(|(to, made)| (to, Elements::Whole(made)))
             }
             (Elements::Real(yes), Elements::Real(no)) => {
                 let each = |places: &[usize]| match *places {
-                    [condition, a, b] => if *conditions.get(condition)? != 0 { yes.get(a).copied() } else { no.get(b).copied() },
+                    [condition, a, b] => {
+                        if *conditions.get(condition)? != 0 {
+                            yes.get(a).copied()
+                        } else {
+                            no.get(b).copied()
+                        }
+                    }
                     _ => None,
                 };
                 zipped(sizes, &op.inputs, each).map(|(to, made)| (to, Elements::Real(made)))

@@ -57,7 +57,11 @@ fn arg_extreme(op: &Operation<'_>) -> Option<Vec<Known>> {
     let made = Known::of(DataType::Int64);
     let Some(sizes) = op.sizes(0) else { return Some(vec![made]) };
     let axis = op.axis(0, sizes.len())?;
-    Some(vec![made.with(if op.node.int("keepdims", 1) == 0 { without(sizes, axis) } else { replaced(sizes, axis, number(1)) })])
+    Some(vec![made.with(if op.node.int("keepdims", 1) == 0 {
+        without(sizes, axis)
+    } else {
+        replaced(sizes, axis, number(1))
+    })])
 }
 
 fn without(sizes: &Sizes, axis: usize) -> Option<Sizes> {
@@ -122,7 +126,9 @@ fn unique(op: &Operation<'_>) -> Option<Vec<Known>> {
     // Of each element the place among the values.
     let inverse = match op.node.attribute("axis") {
         Some(_) => op.sizes(0).and_then(|sizes| op.size(0, op.axis(0, sizes.len())?)),
-        None => op.sizes(0).and_then(|sizes| Size::product(sizes.iter().map(Option::as_ref).collect::<Option<Vec<_>>>()?)),
+        None => {
+            op.sizes(0).and_then(|sizes| Size::product(sizes.iter().map(Option::as_ref).collect::<Option<Vec<_>>>()?))
+        }
     };
     Some(vec![values, places.clone(), places.clone().with(vec![inverse]), places])
 }

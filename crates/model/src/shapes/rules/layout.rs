@@ -2,7 +2,7 @@
 
 use super::super::known::{Elements, Known, Sizes, numbers};
 use super::super::size::Size;
-use super::moved::{broadcast_sizes, moved, reshaped};
+use super::moved::{broadcast_sizes, indices, moved, reshaped};
 use super::{Operation, Rule, number, open, place, places, replaced};
 
 pub(super) fn rule(operator: &str) -> Option<Rule> {
@@ -21,7 +21,8 @@ pub(super) fn rule(operator: &str) -> Option<Rule> {
         "CenterCropPad" => center_crop_pad,
         "DepthToSpace" => |op| Some(vec![blocks(op, true)]),
         "SpaceToDepth" => |op| Some(vec![blocks(op, false)]),
-        "ReverseSequence" | "Trilu" => |op| Some(vec![op.like(0)]),
+        "ReverseSequence" => |op| Some(vec![op.like(0)]),
+        "Trilu" => trilu,
         _ => return None,
     })
 }
@@ -192,7 +193,8 @@ fn concatenated(op: &Operation<'_>, axis: usize, sizes: &Sizes) -> Option<Known>
     let to = numbers(sizes)?;
     super::super::known::small(&to)?;
     // In memory the parts alternate, each with its elements from `axis` on.
-    let parts = op.inputs.iter().map(|input| Some((input.numbers()?, input.elements()?))).collect::<Option<Vec<_>>>()?;
+    let parts =
+        op.inputs.iter().map(|input| Some((input.numbers()?, input.elements()?))).collect::<Option<Vec<_>>>()?;
     let runs = to[..axis].iter().try_fold(1usize, |product, size| product.checked_mul(*size))?;
     let (mut whole, mut real) = (Vec::new(), Vec::new());
     for run in 0..runs {
@@ -277,9 +279,10 @@ fn slice(op: &Operation<'_>) -> Option<Vec<Known>> {
             None => None,
         };
         let entry = |list: &Option<Vec<Size>>| list.as_ref()?.get(i).cloned();
-        let sliced = entry(&starts).zip(entry(&ends)).zip(step).and_then(|((start, end), step)| {
-            of_axis(sizes[axis].as_ref()?, &start, &end, step)
-        });
+        let sliced = entry(&starts)
+            .zip(entry(&ends))
+            .zip(step)
+            .and_then(|((start, end), step)| of_axis(sizes[axis].as_ref()?, &start, &end, step));
         (to[axis], parts[axis]) = sliced.map_or((None, None), |(size, part)| (Some(size), part));
     }
     Some(vec![moved(op.input(0), to, |index| {
@@ -314,7 +317,8 @@ fn of_axis(size: &Size, start: &Size, end: &Size, step: i64) -> Option<(Size, Op
 fn pad(op: &Operation<'_>) -> Option<Vec<Known>> {
     let Some(sizes) = op.sizes(0) else { return Some(vec![Known::of(op.element(0))]) };
     let rank = sizes.len();
-    let axes = if op.has(3) { op.input(3).ints().and_then(|axes| places(&axes, rank)) } else { Some((0..rank).collect()) };
+    let axes =
+        if op.has(3) { op.input(3).ints().and_then(|axes| places(&axes, rank)) } else { Some((0..rank).collect()) };
     let Some((pads, axes)) = entries(op, "pads", 1).zip(axes) else {
         return Some(vec![Known::of(op.element(0)).with(open(rank))]);
     };
@@ -354,4 +358,30 @@ fn blocks(op: &Operation<'_>, to_space: bool) -> Known {
     } else {
         vec![images.clone(), larger(channels, square), smaller(height, block), smaller(width, block)]
     })
+}
+
+/// The elements of one triangle of each matrix, and zeros.
+fn trilu(op: &Operation<'_>) -> Option<Vec<Known>> {
+    let x = op.input(0);
+    let computed = || {
+        let diagonal = if op.has(1) { op.input(1).number()?.known()? } else { 0 };
+        let sizes = x.numbers()?;
+        let is_upper = op.node.int("upper", 1) != 0;
+        let is_kept = |index: &Vec<usize>| {
+            let &[.., row, column] = &index[..] else { return None };
+            let behind = (column as i64).checked_sub(row as i64)?;
+            Some(if is_upper { behind >= diagonal } else { behind <= diagonal })
+        };
+        let kept = indices(&sizes)?.iter().map(is_kept).collect::<Option<Vec<_>>>()?;
+        let elements = match x.elements()? {
+            Elements::Whole(all) => Elements::Whole(
+                all.iter().zip(kept).map(|(x, keep)| if keep { x.clone() } else { Size::ZERO }).collect(),
+            ),
+            Elements::Real(all) => {
+                Elements::Real(all.iter().zip(kept).map(|(&x, keep)| if keep { x } else { 0.0 }).collect())
+            }
+        };
+        Some(Known::of(x.element).with_elements(&sizes, Some(elements)))
+    };
+    Some(vec![computed().unwrap_or_else(|| x.without_elements())])
 }

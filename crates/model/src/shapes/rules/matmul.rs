@@ -53,7 +53,8 @@ fn det(op: &Operation<'_>) -> Option<Vec<Known>> {
 fn einsum(op: &Operation<'_>) -> Option<Vec<Known>> {
     let equation: String = op.node.string("equation", "").chars().filter(|c| !c.is_whitespace()).collect();
     let made = Known::of((0..op.inputs.len()).find_map(|i| op.element(i)));
-    let (inputs, output) = equation.split_once("->").map_or((&*equation, None), |(inputs, output)| (inputs, Some(output)));
+    let (inputs, output) =
+        equation.split_once("->").map_or((&*equation, None), |(inputs, output)| (inputs, Some(output)));
     let terms: Vec<&str> = inputs.split(',').collect();
     if terms.len() != op.inputs.len() {
         return None;
@@ -88,7 +89,8 @@ fn einsum(op: &Operation<'_>) -> Option<Vec<Known>> {
     }
     let output = output.map_or_else(
         || {
-            let mut once: Vec<char> = letters.iter().filter(|(_, count, _)| *count == 1).map(|(letter, ..)| *letter).collect();
+            let mut once: Vec<char> =
+                letters.iter().filter(|(_, count, _)| *count == 1).map(|(letter, ..)| *letter).collect();
             once.sort_unstable();
             let ellipsis = if equation.contains("...") { "..." } else { "" };
             ellipsis.chars().chain(once).collect()

@@ -4,7 +4,6 @@
 use super::super::known::{Known, Sizes};
 use super::{Operation, Rule, matmul, named, standard};
 
-
 /// The output has the type and the sizes of the first input.
 const KEEP: &str = "BiasGelu BiasSoftmax FastGelu Gelu GroupNorm QuickGelu RotaryEmbedding \
     SimplifiedLayerNormalization SkipLayerNormalization SkipSimplifiedLayerNormalization";

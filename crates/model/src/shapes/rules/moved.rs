@@ -57,7 +57,8 @@ fn flat(index: &[usize], sizes: &[usize]) -> Option<usize> {
 /// The place in memory of the element that broadcasting puts at `index`, for a tensor of `sizes`.
 pub(super) fn broadcast(index: &[usize], sizes: &[usize]) -> Option<usize> {
     let skipped = index.len().checked_sub(sizes.len())?;
-    let own: Vec<usize> = index[skipped..].iter().zip(sizes).map(|(&at, &size)| if size == 1 { 0 } else { at }).collect();
+    let own: Vec<usize> =
+        index[skipped..].iter().zip(sizes).map(|(&at, &size)| if size == 1 { 0 } else { at }).collect();
     flat(&own, sizes)
 }
 
@@ -84,7 +85,11 @@ pub(super) fn broadcast_sizes<'k>(all: impl IntoIterator<Item = &'k Sizes>) -> O
 }
 
 /// Elements that `f` makes of those of the operands, which are all known and broadcast to `sizes`.
-pub(super) fn zipped<T>(sizes: &Sizes, operands: &[&Known], f: impl Fn(&[usize]) -> Option<T>) -> Option<(Vec<usize>, Vec<T>)> {
+pub(super) fn zipped<T>(
+    sizes: &Sizes,
+    operands: &[&Known],
+    f: impl Fn(&[usize]) -> Option<T>,
+) -> Option<(Vec<usize>, Vec<T>)> {
     let to = numbers(sizes)?;
     let of = operands.iter().map(|operand| operand.numbers()).collect::<Option<Vec<_>>>()?;
     let each = |index: &Vec<usize>| {

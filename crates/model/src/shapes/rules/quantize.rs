@@ -7,9 +7,9 @@ use crate::onnx::DataType;
 pub(super) fn rule(operator: &str) -> Option<Rule> {
     Some(match operator {
         "QuantizeLinear" => quantize,
-        "DequantizeLinear" => |op| {
-            Some(vec![Known::of(op.named_type("output_dtype").or(op.element(1))).with(op.sizes(0).cloned())])
-        },
+        "DequantizeLinear" => {
+            |op| Some(vec![Known::of(op.named_type("output_dtype").or(op.element(1))).with(op.sizes(0).cloned())])
+        }
         "DynamicQuantizeLinear" => dynamic,
         _ => return None,
     })
@@ -20,7 +20,7 @@ fn quantize(op: &Operation<'_>) -> Option<Vec<Known>> {
     let element = if op.has(2) {
         op.element(2)
     } else {
-        op.named_type("output_dtype").filter(|element| *element != DataType::Undefined).or(Some(DataType::Uint8))
+        op.named_type("output_dtype").or(Some(DataType::Uint8))
     };
     Some(vec![Known::of(element).with(op.sizes(0).cloned())])
 }

@@ -20,6 +20,7 @@ pub(super) fn rule(operator: &str) -> Option<Rule> {
 }
 
 fn of_shape(op: &Operation<'_>) -> Option<Vec<Known>> {
-    let sizes = op.node.ints("shape").map(|shape| shape.iter().map(|&size| Some(Size::number(size))).collect::<Sizes>());
+    let sizes =
+        op.node.ints("shape").map(|shape| shape.iter().map(|&size| Some(Size::number(size))).collect::<Sizes>());
     Some(vec![Known::of(op.named_type("dtype").unwrap_or(DataType::Float)).with(sizes)])
 }

@@ -2,6 +2,7 @@
 
 use super::super::known::{Elements, Known, Sizes, numbers};
 use super::super::size::Size;
+use super::elementwise::rounded;
 use super::{Operation, Rule, number, open, places};
 
 pub(super) fn rule(operator: &str) -> Option<Rule> {
@@ -45,12 +46,28 @@ fn reduce(op: &Operation<'_>) -> Option<Vec<Known>> {
 
 /// The one number that the elements of a small constant make.
 fn of_all(op: &Operation<'_>) -> Option<Elements> {
-    let all = op.input(0).whole()?;
-    Some(Elements::Whole(vec![match op.node.op_type() {
-        "ReduceSum" => all.iter().try_fold(Size::ZERO, |sum, next| sum.plus(next))?,
-        "ReduceProd" => Size::product(all)?,
-        "ReduceMax" => Size::number(op.input(0).ints()?.into_iter().max()?),
-        "ReduceMin" => Size::number(op.input(0).ints()?.into_iter().min()?),
-        _ => return None,
-    }]))
+    let operator = op.node.op_type();
+    match op.input(0).elements()? {
+        Elements::Whole(all) => Some(Elements::Whole(vec![match operator {
+            "ReduceSum" => all.iter().try_fold(Size::ZERO, |sum, next| sum.plus(next))?,
+            "ReduceProd" => Size::product(all)?,
+            "ReduceMax" => Size::number(op.input(0).ints()?.into_iter().max()?),
+            "ReduceMin" => Size::number(op.input(0).ints()?.into_iter().min()?),
+            _ => return None,
+        }])),
+        Elements::Real(all) => {
+            let made = match operator {
+                "ReduceSum" => all.iter().sum(),
+                "ReduceMean" => all.iter().sum::<f64>() / all.len() as f64,
+                "ReduceProd" => all.iter().product(),
+                "ReduceMax" => all.iter().copied().reduce(f64::max)?,
+                "ReduceMin" => all.iter().copied().reduce(f64::min)?,
+                "ReduceL1" => all.iter().map(|x| x.abs()).sum(),
+                "ReduceL2" => all.iter().map(|x| x * x).sum::<f64>().sqrt(),
+                "ReduceSumSquare" => all.iter().map(|x| x * x).sum(),
+                _ => return None,
+            };
+            Some(Elements::Real(vec![rounded(made, op.element(0))?]))
+        }
+    }
 }

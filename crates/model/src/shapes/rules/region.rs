@@ -14,7 +14,13 @@ pub(super) fn rule(operator: &str) -> Option<Rule> {
             Some(vec![Known::of(DataType::Uint8).with(vec![None, None, channels])])
         },
         "MaxRoiPool" => |op| regions(op, op.size(1, 0), op.node.ints("pooled_shape")?),
-        "RoiAlign" => |op| regions(op, op.size(2, 0).or_else(|| op.size(1, 0)), &["output_height", "output_width"].map(|name| op.node.int(name, 1))),
+        "RoiAlign" => |op| {
+            regions(
+                op,
+                op.size(2, 0).or_else(|| op.size(1, 0)),
+                &["output_height", "output_width"].map(|name| op.node.int(name, 1)),
+            )
+        },
         "NonMaxSuppression" => |_| Some(vec![Known::of(DataType::Int64).with(vec![None, number(3)])]),
         _ => return None,
     })

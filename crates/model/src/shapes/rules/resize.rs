@@ -27,9 +27,9 @@ fn resize(op: &Operation<'_>) -> Option<Vec<Known>> {
         for (&axis, size) in axes.iter().zip(given) {
             to[axis] = match scale {
                 None => Some(size.clone()),
-                Some(scale) => scale.zip(sizes[axis].as_ref()).and_then(|(scale, size)| {
-                    Some(Size::number((scale * size.known()? as f32).round() as i64))
-                }),
+                Some(scale) => scale
+                    .zip(sizes[axis].as_ref())
+                    .and_then(|(scale, size)| Some(Size::number((scale * size.known()? as f32).round() as i64))),
             };
         }
     } else if let Some(scales) = scales.filter(|scales| scales.len() == axes.len() && !op.has(3)) {

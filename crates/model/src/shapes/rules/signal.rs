@@ -8,7 +8,10 @@ use crate::onnx::DataType;
 pub(super) fn rule(operator: &str) -> Option<Rule> {
     Some(match operator {
         "BlackmanWindow" | "HammingWindow" | "HannWindow" => |op| {
-            Some(vec![Known::of(op.named_type("output_datatype").unwrap_or(DataType::Float)).with(vec![op.input(0).number().cloned()])])
+            Some(vec![
+                Known::of(op.named_type("output_datatype").unwrap_or(DataType::Float))
+                    .with(vec![op.input(0).number().cloned()]),
+            ])
         },
         "DFT" => dft,
         "STFT" => stft,
@@ -19,7 +22,10 @@ pub(super) fn rule(operator: &str) -> Option<Rule> {
         "TfIdfVectorizer" => words,
         "StringNormalizer" => |op| {
             // Words may be left out.
-            Some(vec![Known::of(DataType::String).with(op.sizes(0).and_then(|sizes| replaced(sizes, sizes.len().checked_sub(1)?, None)))])
+            Some(vec![
+                Known::of(DataType::String)
+                    .with(op.sizes(0).and_then(|sizes| replaced(sizes, sizes.len().checked_sub(1)?, None))),
+            ])
         },
         "StringSplit" => |op| {
             let split = op.sizes(0).map(|sizes| sizes.iter().cloned().chain([None]).collect::<Sizes>());
@@ -48,14 +54,15 @@ fn dft(op: &Operation<'_>) -> Option<Vec<Known>> {
     };
     let length = if op.has(1) { op.input(1).number().cloned() } else { sizes[axis].clone() };
     let (halves, inverts) = (op.node.int("onesided", 0) == 1, op.node.int("inverse", 0) == 1);
-    let length = match (halves, inverts) {
-        (true, false) => length.as_ref().and_then(bins),
-        // The frequencies do not say whether there was an odd number of samples.
-        (true, true) if !op.has(1) => None,
-        _ => length,
+    // Back from half the frequencies come real samples.
+    let (length, parts) = match (halves, inverts) {
+        (true, true) if op.has(1) => (length, 1),
+        (true, true) => (length.and_then(|bins| bins.plus_number(-1)?.times_number(2)), 1),
+        (true, false) => (length.as_ref().and_then(bins), 2),
+        (false, _) => (length, 2),
     };
-    let parts = if halves && inverts { None } else { number(2) };
-    let sizes = replaced(sizes, axis, length).and_then(|sizes| replaced(&sizes, sizes.len().checked_sub(1)?, parts));
+    let sizes =
+        replaced(sizes, axis, length).and_then(|sizes| replaced(&sizes, sizes.len().checked_sub(1)?, number(parts)));
     Some(vec![made.with(sizes)])
 }
 
