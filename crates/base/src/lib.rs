@@ -9,6 +9,5 @@ pub mod files;
 pub mod limits;
 pub mod named;
 pub mod naming;
-pub mod quietly;
 
 pub use error::{Error, ErrorKind, Result};

@@ -17,11 +17,7 @@ pub(super) fn rule(operator: &str) -> Option<Rule> {
 
 /// Of the type of the zero point; without one, and without an attribute that says another, of uint8.
 fn quantize(op: &Operation<'_>) -> Option<Vec<Known>> {
-    let element = if op.has(2) {
-        op.element(2)
-    } else {
-        op.named_type("output_dtype").or(Some(DataType::Uint8))
-    };
+    let element = if op.has(2) { op.element(2) } else { op.named_type("output_dtype").or(Some(DataType::Uint8)) };
     Some(vec![Known::of(element).with(op.sizes(0).cloned())])
 }
 
