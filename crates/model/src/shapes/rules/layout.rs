@@ -246,7 +246,11 @@ fn part_of(op: &Operation<'_>, size: &Size, part: usize, count: usize) -> Option
         }
         // Until `num_outputs`, they are equal.
         None if op.node.attribute("num_outputs").is_none() => size.over(count),
-        None => size.exactly_over(&Size::number(count)),
+        None => {
+            let each = size.over_rounded_up(count)?;
+            let is_last = part as i64 == count - 1;
+            if is_last { size.minus(&each.times_number(count - 1)?) } else { Some(each) }
+        }
     }
 }
 

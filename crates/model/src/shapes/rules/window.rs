@@ -58,8 +58,9 @@ impl Window {
         let field = self.field()?;
         let padded = size.plus_number(before.checked_add(behind)?)?;
         let room = padded.minus(&field)?;
-        if room.known().is_some_and(|room| room < 0) {
-            return number(0);
+        // Engines round to this side or the other where the window is larger than the image.
+        if self.stride > 1 && room.known().is_some_and(|room| room < 0) {
+            return None;
         }
         if !self.rounds_up || self.stride == 1 {
             return room.over(self.stride)?.plus_number(1);
