@@ -242,7 +242,7 @@ fn part_of(op: &Operation<'_>, size: &Size, part: usize, count: usize) -> Option
     match size.known() {
         Some(size) => {
             let each = size.checked_add(count - 1)?.checked_div(count)?;
-            number((size - each.checked_mul(part as i64)?).clamp(0, each))
+            number((size - each.checked_mul(part as i64)?).min(each).max(0))
         }
         // Until `num_outputs`, they are equal.
         None if op.node.attribute("num_outputs").is_none() => size.over(count),
@@ -268,7 +268,7 @@ fn slice(op: &Operation<'_>) -> Option<Vec<Known>> {
         op.list("axes", 3)
     } else {
         let count = starts.as_ref().map(Vec::len).or_else(|| length(op, 1));
-        count.map(|count| (0..count as i64).collect())
+        count.filter(|&count| count <= rank).map(|count| (0..count as i64).collect())
     };
     let steps = if op.has_list("steps", 4) { op.list("steps", 4).map(Some) } else { Some(None) };
     let Some(axes) = axes.and_then(|axes| places(&axes, rank)) else {

@@ -208,7 +208,13 @@ fn named(list: &str, name: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::standard;
+    use super::super::known::{Elements, fixed, small};
+    use super::*;
+    use crate::onnx::proto::AttributeProto;
+    use proptest::prelude::*;
+    use proptest::sample::{Index, select};
+
+    const TABLE: &str = include_str!("../../schema/operators.txt");
 
     /// Graphs of their own, and what is no tensor.
     const WITHOUT: &str = "ConcatFromSequence If Loop Optional OptionalGetElement Scan SequenceAt SequenceConstruct \
@@ -216,12 +222,102 @@ mod tests {
 
     #[test]
     fn every_operator_of_the_standard_has_a_rule() {
-        let mut without: Vec<&str> = include_str!("../../schema/operators.txt")
-            .lines()
-            .filter_map(|line| line.split(' ').next())
-            .filter(|operator| standard(operator).is_none())
-            .collect();
+        let operators = TABLE.lines().filter_map(|line| line.split(' ').next());
+        let mut without: Vec<&str> = operators.filter(|operator| standard(operator).is_none()).collect();
         without.dedup();
         assert_eq!(without.join(" "), WITHOUT);
+    }
+
+    /// Numbers that a file may have anywhere.
+    fn numbers() -> impl Strategy<Value = i64> {
+        select(vec![-2, -1, 0, 1, 1, 2, 2, 3, 4, 8, 65, 1 << 31, 1 << 40, i64::MAX, i64::MIN, i64::MIN + 1])
+    }
+
+    fn size() -> impl Strategy<Value = Option<Size>> {
+        let symbol = || Size::symbol("N");
+        prop_oneof![
+            numbers().prop_map(|number| Some(Size::number(number))),
+            Just(None),
+            Just(Some(symbol())),
+            numbers().prop_map(move |number| symbol().times_number(number)?.plus_number(-1)?.over(3)),
+        ]
+    }
+
+    fn known() -> impl Strategy<Value = Known> {
+        let element =
+            || select(vec![DataType::Float, DataType::Int64, DataType::Int32, DataType::Bool, DataType::Uint8]);
+        let whole = proptest::collection::vec(
+            prop_oneof![4 => numbers().prop_map(Size::number), 1 => Just(Size::symbol("N"))],
+            0..6,
+        );
+        let real = select(vec![0.0, 1.0, 0.3, -2.0, 1e30, f64::INFINITY, f64::NAN]);
+        prop_oneof![
+            Just(Known::default()),
+            (element(), proptest::collection::vec(size(), 0..6))
+                .prop_map(|(element, sizes)| Known::of(element).with(sizes)),
+            (element(), whole).prop_map(|(element, all)| Known::vector(element, all)),
+            (element(), numbers()).prop_map(|(element, number)| Known::scalar(element, Some(Size::number(number)))),
+            (proptest::collection::vec(real, 0..6), 1..4usize).prop_map(|(mut all, rows)| {
+                all.truncate(all.len() / rows * rows);
+                Known::of(DataType::Float).with_elements(&[rows, all.len() / rows], Some(Elements::Real(all)))
+            }),
+            Just(Known::of(DataType::Int64).with(fixed(&[0, usize::MAX]))),
+        ]
+    }
+
+    fn attribute(name: &str, kind: &str, numbers: &[i64], text: &Index) -> AttributeProto {
+        const TEXTS: [&str; 10] = [
+            "SAME_UPPER",
+            "VALID",
+            "none",
+            "bidirectional",
+            "not_larger",
+            "ij,jk->ik",
+            "...i,...i->...",
+            "->",
+            "i,",
+            "",
+        ];
+        match kind.trim_end_matches('!') {
+            "i" => AttributeProto::int(name, numbers.first().copied().unwrap_or(1)),
+            "is" => AttributeProto::ints(name, numbers),
+            "s" => AttributeProto::string(name, TEXTS[text.index(TEXTS.len())]),
+            "fs" => AttributeProto {
+                floats: numbers.iter().map(|&n| n as f32).collect(),
+                ..AttributeProto::float(name, 0.0)
+            },
+            _ => AttributeProto::float(name, numbers.first().map_or(0.5, |&n| n as f32)),
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(4000))]
+
+        /// Whatever a file says, a rule comes to an end, and what it knows of elements fits what it knows of sizes.
+        #[test]
+        fn a_rule_fails_on_nothing(
+            line in select(TABLE.lines().collect::<Vec<_>>()),
+            inputs in proptest::collection::vec(known(), 0..6),
+            outputs in 0..4usize,
+            attributes in proptest::collection::vec((any::<bool>(), proptest::collection::vec(numbers(), 0..5), any::<Index>()), 12),
+        ) {
+            let mut words = line.split(' ');
+            let operator = words.next().unwrap_or_default();
+            let kinds = words.skip(5).filter_map(|word| word.split_once(':'));
+            let given = kinds.zip(&attributes).filter(|(_, (is_given, ..))| *is_given);
+            let node = NodeProto {
+                op_type: Some(operator.to_owned()),
+                attribute: given.map(|((name, kind), (_, numbers, text))| attribute(name, kind, numbers, text)).collect(),
+                input: (0..inputs.len()).map(|i| format!("x{i}")).collect(),
+                output: (0..outputs).map(|i| format!("y{i}")).collect(),
+                ..Default::default()
+            };
+            for known in infer(&Operation::new(&node, inputs.iter().map(Some), 18)) {
+                if let Some(elements) = known.elements() {
+                    let count = known.numbers().and_then(|sizes| small(&sizes));
+                    prop_assert_eq!(count, Some(elements.len()), "{:?}", node);
+                }
+            }
+        }
     }
 }
