@@ -1,7 +1,7 @@
 //! The last resort: what becomes of a panic, which is a fault of ours.
 
 use crate::{Error, Result};
-use gnp_base::quietly;
+use gnp_engine::tract;
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::panic::{self, AssertUnwindSafe, PanicHookInfo};
 use std::sync::{Mutex, PoisonError};
@@ -11,6 +11,8 @@ static FIRST: Mutex<Option<String>> = Mutex::new(None);
 
 /// The same of one that may have been expected: it matters where nobody has made an error of it.
 static PERHAPS: Mutex<Option<String>> = Mutex::new(None);
+
+const UNKNOWN: &str = "an unknown failure";
 
 /// What `program` returns, or, where it or a thread of it has panicked, an error that says so. Nothing is printed
 /// meanwhile.
@@ -22,7 +24,7 @@ pub(super) fn caught<T>(program: impl FnOnce() -> Result<T>) -> Result<T> {
         (Ok(outcome), None) => outcome,
         // A thread's, whatever became of the rest.
         (_, Some(said)) => Err(Error::internal(said)),
-        (Err(panic), None) => Err(Error::internal(perhaps.unwrap_or_else(|| quietly::said(panic)))),
+        (Err(_), None) => Err(Error::internal(perhaps.unwrap_or_else(|| UNKNOWN.to_owned()))),
     }
 }
 
@@ -33,9 +35,9 @@ fn note(info: &PanicHookInfo<'_>) {
         BacktraceStatus::Captured => format!("; {backtrace}"),
         _ => String::new(),
     };
-    let said = info.payload_as_str().unwrap_or("an unknown failure");
-    // Others' code panics on input, and who called it makes an error of that.
-    let place_of = if quietly::is_expected() { &PERHAPS } else { &FIRST };
+    let said = info.payload_as_str().unwrap_or(UNKNOWN);
+    // tract panics on some input, and the engine makes an error of that.
+    let place_of = if tract::is_under_way() { &PERHAPS } else { &FIRST };
     let mut noted = place_of.lock().unwrap_or_else(PoisonError::into_inner);
     noted.get_or_insert_with(|| format!("{said}{place}{trace}"));
 }

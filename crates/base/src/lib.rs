@@ -10,6 +10,5 @@ pub mod files;
 pub mod limits;
 pub mod named;
 pub mod naming;
-pub mod quietly;
 
 pub use error::{Error, ErrorKind, Result};

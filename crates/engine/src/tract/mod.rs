@@ -4,9 +4,12 @@
 //! comes.
 
 mod branch;
+mod caught;
 mod log_softmax;
 mod plans;
 mod specialise;
+
+pub use caught::is_under_way;
 
 use super::step_model::{EvalModel, no_evaluation};
 use super::{Device, Engine, EngineOptions, Rates, State, StepEngine, StepModel};

@@ -1,9 +1,9 @@
 //! Plans: a graph made ready for inputs of exactly these shapes.
 
+use super::caught::caught;
 use super::specialise::specialise;
 use super::{branch, log_softmax};
 use foldhash::{HashMap, HashSet};
-use gnp_base::quietly::quietly;
 use gnp_base::{Error, Result};
 use gnp_model::onnx::proto::{NodeProto, ValueInfoProto};
 use gnp_model::onnx::{Model, Payloads};
@@ -55,13 +55,13 @@ impl Plans {
         let (shapes, mut state) = match self.made.iter().position(|(made, _)| *made == shapes) {
             Some(index) => self.made.remove(index),
             None => {
-                let plan = quietly(|| self.make(&shapes)).unwrap_or_else(|panic| Err(TractError::msg(panic)));
+                let plan = caught(|| self.make(&shapes)).unwrap_or_else(|panic| Err(TractError::msg(panic)));
                 let plan = plan.map_err(|e| refused("cannot prepare this graph", &e))?;
                 (shapes, TypedSimpleState::new(&plan).map_err(|e| refused("cannot prepare this graph", &e))?)
             }
         };
         // A kernel that finds no place for an index panics; the state that it leaves behind is dropped.
-        let outputs = quietly(|| state.run(inputs)).unwrap_or_else(|panic| Err(TractError::msg(panic)));
+        let outputs = caught(|| state.run(inputs)).unwrap_or_else(|panic| Err(TractError::msg(panic)));
         let outputs = outputs.map_err(|e| refused("cannot compute this graph", &e))?;
         if self.made.len() == KEPT {
             self.made.remove(0);

@@ -1,7 +1,7 @@
 //! What a graph declares of its own values.
 
 use crate::graph::{Dim, Fact};
-use crate::onnx::proto::{GraphProto, TensorProto};
+use crate::onnx::proto::GraphProto;
 use foldhash::{HashMap, HashMapExt as _};
 use gnp_base::{Error, Result};
 use std::collections::BTreeMap;
@@ -20,8 +20,8 @@ pub(super) fn declared<'g>(graph: &'g GraphProto, bindings: &BTreeMap<String, i6
         }
     }
     for tensor in &graph.initializer {
-        if let Some(fact) = of_tensor(tensor) {
-            learn(&mut facts, tensor.name(), fact)?;
+        if let Some(element) = tensor.element() {
+            learn(&mut facts, tensor.name(), Fact::with_sizes(element, &tensor.dims))?;
         }
     }
     for sparse in &graph.sparse_initializer {
@@ -32,11 +32,6 @@ pub(super) fn declared<'g>(graph: &'g GraphProto, bindings: &BTreeMap<String, i6
         }
     }
     Ok(facts)
-}
-
-/// The type and shape of a tensor that is there.
-pub(super) fn of_tensor(tensor: &TensorProto) -> Option<Fact> {
-    Some(Fact::with_sizes(tensor.element()?, &tensor.dims))
 }
 
 fn bind(fact: &mut Fact, bindings: &BTreeMap<String, i64>) {

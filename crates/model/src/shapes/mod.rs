@@ -2,11 +2,9 @@
 //!
 //! The file declares some of them: its inputs, its outputs, its weights, and what the exporter noted of the values
 //! between. From the inputs and the weights the rest follows operator by operator: [`analyse`] goes once through the
-//! nodes, in order, and asks [tract](https://docs.rs/tract-onnx)'s inference rules for each operator what its outputs
-//! are (`operators.rs`). A rule sees shapes and the numbers of small constants, never a weight. An operator that tract
-//! does not know or cannot work out leaves its outputs to what the file declares of them, and where that is nothing,
-//! unknown; a few operators that matter for training, or that it gets wrong, have rules here (`local.rs`), and whole
-//! numbers are computed exactly (`whole.rs`).
+//! nodes, in order, and asks the rule of each operator what its outputs are (`rules`). A rule sees element types, sizes,
+//! which may be expressions in symbols (`size.rs`), and the elements of small constants, never a weight (`known.rs`). An
+//! operator without a rule leaves its outputs to what the file declares of them, and where that is nothing, unknown.
 //!
 //! What the operators make of the inputs is what will happen when the model runs, and takes precedence over a
 //! declaration, which may be left over from before an edit: a declaration fills in what the operators leave open. Where
@@ -14,12 +12,11 @@
 //! in the number of axes, all do.
 
 mod bindings;
-mod convert;
 mod declared;
-mod local;
-mod operators;
+mod known;
+mod rules;
+mod size;
 mod sweep;
-mod whole;
 
 pub use bindings::{bind, rename_symbol, symbols};
 pub(crate) use sweep::Analysis;

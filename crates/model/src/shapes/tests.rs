@@ -391,3 +391,47 @@ fn the_number_of_axes_is_known_without_their_sizes() {
     assert_eq!(facts.get("matrix").and_then(Fact::rank), Some(2));
     assert_eq!(facts.get("y").and_then(Fact::rank), Some(3));
 }
+
+#[test]
+fn windows_go_over_sizes_in_symbols() {
+    let window = |operator: &str, inputs: &[&str], lists: &[(&str, &[i64])], rounds_up: i64| {
+        let node = NodeProto::from(node(operator, inputs, &["y"]));
+        let node = lists.iter().fold(node, |node, (name, list)| with(node, AttributeProto::ints(name, list)));
+        let node = with(node, AttributeProto::int("ceil_mode", rounds_up));
+        shape(&analysed(graph(&[info("x", "N,4,H,9")], &[weight("w", &[4, 2, 3, 3])], vec![node])), "y")
+    };
+    let kernel = ("kernel_shape", &[3, 3][..]);
+    let strides = ("strides", &[2, 2][..]);
+    let pads = ("pads", &[1, 1, 1, 1][..]);
+    assert_eq!(window("MaxPool", &["x"], &[kernel, strides], 0), "N,4,(-1 + ((H + 1) / 2)),4");
+    assert_eq!(window("MaxPool", &["x"], &[kernel, strides, pads], 1), "N,4,(1 + (H / 2)),5");
+    assert_eq!(window("Conv", &["x", "w"], &[strides, pads], 0), "N,4,((H + 1) / 2),5");
+    assert_eq!(window("ConvTranspose", &["x", "w"], &[strides, pads], 0), "N,2,(-1 + (2 * H)),17");
+    // Whether the last window begins in the padding, the size says.
+    let far = ("pads", &[0, 0, 2, 2][..]);
+    assert_eq!(window("MaxPool", &["x"], &[("kernel_shape", &[2, 2]), strides, far], 1), "N,4,y[2],5");
+}
+
+#[test]
+fn arithmetic_on_shapes_is_exact_in_symbols() {
+    let axis = || AttributeProto::int("axis", 0);
+    let nodes = vec![
+        node("Shape", &["x"], &["s"]).into(),
+        with(node("Gather", &["s", "one"], &["height"]), axis()),
+        node("Mul", &["height", "two"], &["twice"]).into(),
+        node("Div", &["height", "two"], &["half"]).into(),
+        node("Sub", &["height", "two"], &["less"]).into(),
+        // Of what may be below 0, engines round to the other side.
+        node("Div", &["less", "two"], &["open"]).into(),
+        node("Equal", &["height", "rest"], &["never"]).into(),
+        node("Where", &["never", "two", "half"], &["chosen"]).into(),
+        with(node("Concat", &["twice", "chosen"], &["sizes"]), axis()),
+        node("ConstantOfShape", &["sizes"], &["zeros"]).into(),
+        node("ConstantOfShape", &["open"], &["unknown"]).into(),
+    ];
+    let constants = [("one", 1), ("two", 2), ("rest", -1)].map(|(name, value)| TensorProto::int64s(name, &[value]));
+    let facts = analysed(graph(&[info("x", "N,H")], &constants, nodes));
+    assert_eq!(shape(&facts, "zeros"), "(2 * H),(H / 2)");
+    assert_eq!(facts.ints("never"), Some(&[0][..]));
+    assert_eq!(shape(&facts, "unknown"), "unknown[0]");
+}

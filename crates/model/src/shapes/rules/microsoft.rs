@@ -1,0 +1,45 @@
+//! Operators of ONNX Runtime's own domain, `com.microsoft`, by its
+//! [documentation](https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOperators.md).
+
+use super::super::known::{Known, Sizes};
+use super::{Operation, Rule, matmul, named, standard};
+
+/// The output has the type and the sizes of the first input.
+const KEEP: &str = "BiasGelu BiasSoftmax FastGelu Gelu GroupNorm QuickGelu RotaryEmbedding \
+    SimplifiedLayerNormalization SkipLayerNormalization SkipSimplifiedLayerNormalization";
+
+/// What they compute is what the standard's operators of the same name do.
+const STANDARD: &str = "DequantizeLinear GridSample QuantizeLinear Range Trilu";
+
+pub(super) fn rule(operator: &str) -> Option<Rule> {
+    Some(match operator {
+        "FusedMatMul" => fused_matmul,
+        "MultiHeadAttention" => multi_head_attention,
+        operator if named(KEEP, operator) => |op| Some(vec![op.like(0)]),
+        operator if named(STANDARD, operator) => return standard(operator),
+        _ => return None,
+    })
+}
+
+/// MatMul of operands whose last two axes may be exchanged.
+fn fused_matmul(op: &Operation<'_>) -> Option<Vec<Known>> {
+    let operand = |index: usize, flag: &str| {
+        let mut sizes = op.sizes(index)?.clone();
+        let rank = sizes.len();
+        if op.node.int(flag, 0) != 0 && rank > 1 {
+            sizes.swap(rank - 2, rank - 1);
+        }
+        let is_batch = flag.replace("trans", "transBatch");
+        (op.node.int(&is_batch, 0) == 0).then_some(sizes)
+    };
+    let (a, b) = (operand(0, "transA"), operand(1, "transB"));
+    Some(vec![Known::of(op.element(0).or(op.element(1))).with(matmul::product(a.as_ref(), b.as_ref()))])
+}
+
+/// The values, packed as the queries are.
+fn multi_head_attention(op: &Operation<'_>) -> Option<Vec<Known>> {
+    let made = Known::of(op.element(0));
+    let ([_, _, _], [_, _, _]) = (op.sizes(0)?.as_slice(), op.sizes(2)?.as_slice()) else { return Some(vec![made]) };
+    let sizes: Sizes = vec![op.size(0, 0), op.size(0, 1), op.size(2, 2)];
+    Some(vec![made.with(sizes)])
+}
