@@ -42,9 +42,9 @@ fn misused(arguments: &[&str], parts: &[&str]) {
 #[test]
 fn operators_without_a_rule_are_all_listed() {
     let mut model = perceptron();
-    append(&mut model, node("Det", &["logits"], "first"), info("first", FLOAT, "batch,3"));
-    append(&mut model, node("Relu", &["first"], "middle"), info("middle", FLOAT, "batch,3"));
-    append(&mut model, node("Det", &["middle"], "second"), info("second", FLOAT, "batch,3"));
+    append(&mut model, node("Det", &["logits"], "first"), info("first", FLOAT, ""));
+    append(&mut model, node("Det", &["logits"], "second"), info("second", FLOAT, ""));
+    append(&mut model, node("Sub", &["first", "second"], "end"), info("end", FLOAT, ""));
     let one = |operator: &str| {
         let mut model = perceptron();
         append(&mut model, node(operator, &["logits"], "strange"), info("strange", FLOAT, "batch,3"));

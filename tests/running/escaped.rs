@@ -72,7 +72,7 @@ fn reports_and_errors_of_models() {
 
     // An operator that is not known, a node that does not fit, a value that is missing, a domain.
     let mut unknown = model.clone();
-    graph(&mut unknown).node[0].op_type = Some(nasty("Unknown"));
+    graph(&mut unknown).node[5].op_type = Some(nasty("Unknown"));
     let mut misfit = model.clone();
     graph(&mut misfit).initializer[0].dims = vec![7];
     let mut missing = model.clone();

@@ -139,6 +139,28 @@ impl Unprivileged {
     }
 }
 
+#[test]
+fn a_disk_that_is_too_small_ends_a_sweep() {
+    let folder = tempfile::tempdir().unwrap();
+    let (model, data) = (models().join("mlp/model.onnx"), models().join("digits.npz"));
+    let config = folder.path().join("train.toml");
+    let text = format!(
+        "model = {model:?}\ndata = {data:?}\nloss = 'cross-entropy'\ndivisor = 16\nepochs = 1\nlr = 0.05\nengine = 'tract'"
+    );
+    fs::write(&config, text).unwrap();
+    let out = folder.path().join("sweep");
+    let sweep = || {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_gnp-run"));
+        command.arg("sweep").arg(&config).args(["--alpha", "0,0.8", "--seeds", "1", "--out"]).arg(&out);
+        command
+    };
+    let said = refusal(&mut assert_cmd::Command::from_std(on_a_small_disk(&sweep(), 64)));
+    assert_says(&said, &["cannot write", "too large"]);
+    assert!(!out.join("summary.json").exists(), "a run that the disk had no room for is no result");
+    assert!(sweep().output().unwrap().status.success());
+    assert!(out.join("summary.json").exists());
+}
+
 fn protect(path: &Path, mode: u32) {
     fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
 }

@@ -166,9 +166,9 @@ impl Error {
     ///
     /// ```
     /// use gnp_base::Error;
-    /// let error = Error::input("no loss").help("choose one with --loss, or --loss-output");
+    /// let error = Error::input("no loss: see --loss, or --loss-output");
     /// let error = error.in_terms_of(|name| format!("{}=", name.replace('-', "_")));
-    /// assert_eq!(error.help_text(), Some("choose one with loss=, or loss_output="));
+    /// assert_eq!(error.to_string(), "no loss: see loss=, or loss_output=");
     /// ```
     #[must_use]
     pub fn in_terms_of(mut self, write: impl Fn(&str) -> String) -> Self {

@@ -86,7 +86,7 @@ impl Values {
             Dtype::U64 => {
                 let wide: Vec<u64> = elements!(u64 => u64);
                 let narrow: Result<_, _> = wide.into_iter().map(i64::try_from).collect();
-                Self::I64(narrow.map_err(|_| Error::input("an unsigned 64-bit integer is above 2⁶³ − 1"))?)
+                Self::I64(narrow.map_err(|_| Error::format("an unsigned 64-bit integer is above 2⁶³ − 1"))?)
             }
         })
     }

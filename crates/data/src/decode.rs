@@ -52,9 +52,9 @@ fn decode(
 ) -> Result<Vec<u8>> {
     // Decoders of JPEG fill what is missing with grey.
     if bytes.starts_with(&JPEG_START) && !ends_as_jpeg(bytes) {
-        return Err(Error::input("the image is truncated: a JPEG file has an end marker, and there is none"));
+        return Err(Error::format("the image is truncated: a JPEG file has an end marker, and there is none"));
     }
-    let damaged = |error: &dyn Display| Error::input(format!("the image cannot be decoded as JPEG or PNG: {error}"));
+    let damaged = |error: &dyn Display| Error::format(format!("the image cannot be decoded as JPEG or PNG: {error}"));
     let reader = || ImageReader::new(Cursor::new(bytes)).with_guessed_format().map_err(|error| damaged(&error));
     let (w, h) = reader()?.into_dimensions().map_err(|error| damaged(&error))?;
     check_pixels(u64::from(w), u64::from(h), "the image has")?;

@@ -178,7 +178,7 @@ impl Backend for Available {
 
 #[cfg(feature = "ort")]
 fn no_runtime() -> Error {
-    Error::input("found no ONNX Runtime")
+    Error::engine("found no ONNX Runtime")
         .help(format!("install one with `{}`, or name one with --ort-lib", runtime::Package::Stock.command()))
 }
 

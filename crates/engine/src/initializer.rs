@@ -12,7 +12,7 @@ use std::path::Path;
 /// # Errors
 /// Where its elements are of a type that [`Tensor`] does not have, or not as many as its shape says.
 pub(super) fn read(tensor: &TensorProto, folder: &Path) -> Result<Tensor> {
-    let faulty = |what: String| Error::input(format!("the initializer `{}` {what}", tensor.name()));
+    let faulty = |what: String| Error::format(format!("the initializer `{}` {what}", tensor.name()));
     let element = tensor.element().and_then(element_type).ok_or_else(|| {
         let found = tensor.element().map_or("an unknown type", |element| element.as_str_name());
         faulty(format!("has elements of {found}: expected float32, int32 or int64"))

@@ -67,7 +67,7 @@ impl State {
     pub fn read(file: &Path) -> Result<Self> {
         let bytes = files::map(file)?;
         let tensors = SafeTensors::deserialize(&bytes)
-            .map_err(|e| Error::input(format!("not a state in the format safetensors: {e}")).in_file(file))?;
+            .map_err(|e| Error::format(format!("not a state in the format safetensors: {e}")).in_file(file))?;
         let read = tensors.iter().map(|(name, view)| Ok((name.to_owned(), tensor(name, &view)?)));
         read.collect::<Result<_>>().map_err(|e| e.in_file(file))
     }
@@ -103,7 +103,7 @@ fn tensor(name: &str, view: &TensorView<'_>) -> Result<Tensor> {
         Dtype::F32 => ElementType::F32,
         Dtype::I32 => ElementType::I32,
         Dtype::I64 => ElementType::I64,
-        other => return Err(Error::input(format!("the tensor `{name}` holds elements of type {other:?}"))),
+        other => return Err(Error::format(format!("the tensor `{name}` holds elements of type {other:?}"))),
     };
     Tensor::from_le_bytes(element, view.shape(), view.data())
 }

@@ -147,17 +147,17 @@ impl StepModel {
 
 fn recognise(model: &Model) -> Result<StepModel> {
     let pairs = model.metadata(STATE_KEY).ok_or_else(|| {
-        Error::input(format!("not a step model: its metadata has no `{STATE_KEY}`"))
+        Error::format(format!("not a step model: its metadata has no `{STATE_KEY}`"))
             .help("gnp-rewrite makes a step model of an ordinary one")
     })?;
     let pairs: Vec<(String, String)> = serde_json::from_str(pairs)
-        .map_err(|e| Error::input(format!("the metadata `{STATE_KEY}` is no list of pairs of names: {e}")))?;
+        .map_err(|e| Error::format(format!("the metadata `{STATE_KEY}` is no list of pairs of names: {e}")))?;
     let nexts: HashMap<&str, &str> = pairs.iter().map(|(input, next)| (input.as_str(), next.as_str())).collect();
     let initializers = initializers(model);
 
     let mut ranges = match model.metadata(RANGES_KEY) {
         Some(ranges) => serde_json::from_str(ranges)
-            .map_err(|e| Error::input(format!("the metadata `{RANGES_KEY}` are no ranges of inputs: {e}")))?,
+            .map_err(|e| Error::format(format!("the metadata `{RANGES_KEY}` are no ranges of inputs: {e}")))?,
         None => ranges(&model.graph, &Facts::declared(&model.graph)),
     };
     let (mut batch, mut hyperparameters, mut state) = (Vec::new(), Vec::new(), Vec::new());
@@ -180,8 +180,9 @@ fn recognise(model: &Model) -> Result<StepModel> {
     }
     let slots: HashSet<&str> = state.iter().map(|slot| slot.port.name.as_str()).collect();
     let returned: HashSet<&str> = model.graph.output.iter().map(|output| output.name()).collect();
-    let faulty =
-        |name: &str, what: &str| Error::input(format!("the metadata `{STATE_KEY}` names `{name}`, which is no {what}"));
+    let faulty = |name: &str, what: &str| {
+        Error::format(format!("the metadata `{STATE_KEY}` names `{name}`, which is no {what}"))
+    };
     for (input, next) in &pairs {
         if !slots.contains(input.as_str()) {
             return Err(faulty(input, "input"));
@@ -194,7 +195,7 @@ fn recognise(model: &Model) -> Result<StepModel> {
     let outputs = model.graph.output.iter().map(|output| output.name()).filter(|name| !next.contains(name));
     let outputs: Vec<String> = outputs.map(str::to_owned).collect();
     if outputs.is_empty() {
-        return Err(Error::input("the step model returns no loss"));
+        return Err(Error::format("the step model returns no loss"));
     }
     Ok(StepModel { batch, hyperparameters, state, outputs })
 }
@@ -235,7 +236,7 @@ impl EvalModel {
         }
         let outputs: Vec<String> = model.graph.output.iter().map(|output| output.name().to_owned()).collect();
         if outputs.is_empty() {
-            return Err(Error::input("the evaluation model returns no loss").in_file(model.path()));
+            return Err(Error::format("the evaluation model returns no loss").in_file(model.path()));
         }
         Ok(Self { batch, state, outputs })
     }
@@ -280,7 +281,7 @@ fn hyperparameter(name: &str, initializer: &TensorProto, folder: &Path) -> Resul
 }
 
 fn no_default(name: &str) -> Error {
-    Error::input(format!("the state `{name}` has no initializer, so there is nothing to begin with"))
+    Error::format(format!("the state `{name}` has no initializer, so there is nothing to begin with"))
 }
 
 /// That a step model was loaded without one to evaluate it with.

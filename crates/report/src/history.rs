@@ -37,7 +37,7 @@ impl History {
                 Ok(Event::Step(report)) => history.steps.push(report),
                 Ok(Event::Epoch(report)) => history.epochs.push(report),
                 Err(error) => {
-                    return Err(Error::input(format!("line {number} is not an event of a run: {error}"))
+                    return Err(Error::format(format!("line {number} is not an event of a run: {error}"))
                         .in_file(&path)
                         .help("the file is written by gnp-run; a run with --force writes it anew"));
                 }

@@ -15,7 +15,7 @@ pub struct NotFinite {
 impl NotFinite {
     /// That it is part of a state, which is of no use.
     pub fn in_state(&self) -> Error {
-        Error::input(format!("`{}` holds {}, which is no number to go on with", self.name, self.value))
+        Error::diverged(format!("`{}` holds {}, which is no number to go on with", self.name, self.value))
             .help("start from weights that are numbers; what depends on a constant of −∞, such as a mask, cannot train it: --freeze its name")
     }
 }

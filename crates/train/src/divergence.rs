@@ -37,14 +37,14 @@ pub(super) fn diverged(
     };
     let place = format!("{what} {} at step {step} (epoch {epoch})", found.value);
     if let Some(outlier) = Outlier::in_batch(batch, feed) {
-        let error = Error::input(format!("{place}, in whose batch {outlier}"));
+        let error = Error::diverged(format!("{place}, in whose batch {outlier}"));
         let error =
             if outlier.is_label { feed.data().in_labels_file(error) } else { feed.data().in_samples_file(error) };
         let help = "mend that sample or leave it out, or bring the data to numbers near 1 (--normalize, --divisor)";
         return Divergence { error: error.help(help), weights_are_good: true };
     }
     let error = if of_loss && *step == 1 {
-        Error::input(format!("{place}, with the weights that it begins with; the data of its batch are numbers")).help(
+        Error::diverged(format!("{place}, with the weights that it begins with; the data of its batch are numbers")).help(
             "look at what the model computes of such data: a logarithm or a division of 0, weights that are too large",
         )
     } else {
@@ -52,7 +52,7 @@ pub(super) fn diverged(
             rate if rate.abs() > 1e6 => format!("{rate:e}"),
             rate => rate.to_string(),
         };
-        Error::input(format!("{place}: training has diverged"))
+        Error::diverged(format!("{place}: training has diverged"))
             .help(format!("lower the learning rate (it was {rate} here) or r, or warm it up for longer"))
     };
     Divergence { error, weights_are_good: !at_weights }

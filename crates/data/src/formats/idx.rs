@@ -98,7 +98,7 @@ fn decode(mut from: impl Read, length: u64, most: &str) -> Result<Array> {
     let mut magic = [0; 4];
     fill(&mut from, &mut magic)?;
     let [0, 0, code, rank] = magic else {
-        return Err(Error::input(format!("not an IDX file: it begins with {magic:02x?}, not with two zero bytes")));
+        return Err(Error::format(format!("not an IDX file: it begins with {magic:02x?}, not with two zero bytes")));
     };
     let dtype = match code {
         0x08 => Dtype::U8,
@@ -107,7 +107,7 @@ fn decode(mut from: impl Read, length: u64, most: &str) -> Result<Array> {
         0x0c => Dtype::I32,
         0x0d => Dtype::F32,
         0x0e => Dtype::F64,
-        _ => return Err(Error::input(format!("not an IDX file: there is no element type {code:#04x}"))),
+        _ => return Err(Error::format(format!("not an IDX file: there is no element type {code:#04x}"))),
     };
     let mut shape = Vec::with_capacity(rank.into());
     for _ in 0..rank {
@@ -116,9 +116,9 @@ fn decode(mut from: impl Read, length: u64, most: &str) -> Result<Array> {
         shape.push(u32::from_be_bytes(dim) as usize);
     }
     let [expected, held] =
-        dtype.bytes(&shape).ok_or_else(|| Error::input(format!("the IDX header's shape {shape:?} is too large")))?;
+        dtype.bytes(&shape).ok_or_else(|| Error::format(format!("the IDX header's shape {shape:?} is too large")))?;
     let truncated = |most: &str, there: u64| {
-        Error::input(format!(
+        Error::format(format!(
             "the IDX file is truncated: shape {shape:?} takes {expected} bytes, {most}{there} are there"
         ))
     };
@@ -132,7 +132,7 @@ fn decode(mut from: impl Read, length: u64, most: &str) -> Result<Array> {
         return Err(truncated("", bytes.len() as u64));
     }
     if bytes.len() > expected {
-        return Err(Error::input(format!("the IDX file goes on after the {expected} bytes of its shape {shape:?}")));
+        return Err(Error::format(format!("the IDX file goes on after the {expected} bytes of its shape {shape:?}")));
     }
     Array::new(shape, Values::decode(bytes, dtype, ByteOrder::Big)?)
 }

@@ -93,12 +93,12 @@ impl NamedArrays for NpyFolder {
 /// # Errors
 /// Where it is damaged, goes on after its last element, has elements of another type, or does not fit into memory.
 pub(super) fn decode(mut from: impl Read, length: u64, what: &str) -> Result<Array> {
-    let damaged = |why: &dyn Display| Error::input(format!("{what} has a damaged header: {why}"));
+    let damaged = |why: &dyn Display| Error::format(format!("{what} has a damaged header: {why}"));
     let start = read_header(&mut from).map_err(|why| damaged(&why))?;
     let header = Header::from_reader(&mut &*start).map_err(|why| damaged(&why))?;
     let descriptor = header.type_descriptor.as_string().map(String::as_str).unwrap_or_default();
     let (order, dtype) = parse_descriptor(descriptor).ok_or_else(|| {
-        Error::input(format!("{what}: elements of type {} cannot be trained on", header.type_descriptor))
+        Error::unsupported(format!("{what}: elements of type {} cannot be trained on", header.type_descriptor))
             .help("save integers or floats, e.g. with .astype(numpy.float32)")
     })?;
     let shape = header.shape;
@@ -110,11 +110,11 @@ pub(super) fn decode(mut from: impl Read, length: u64, what: &str) -> Result<Arr
             Ordering::Less => format!("{there} are there"),
             Ordering::Greater => "more follow".to_owned(),
         };
-        Err(Error::input(format!("{what} is damaged: shape {shape:?} takes {expected} bytes, {found}")))
+        Err(Error::format(format!("{what} is damaged: shape {shape:?} takes {expected} bytes, {found}")))
     };
     check(length.saturating_sub(start.len() as u64))?;
     memory::ensure(what, (expected as u64).checked_add(held as u64))?;
-    let bytes = memory::read(from, expected).map_err(|error| Error::input(format!("{what} is damaged: {error}")))?;
+    let bytes = memory::read(from, expected).map_err(|error| Error::format(format!("{what} is damaged: {error}")))?;
     check(bytes.len() as u64)?;
     let values = Values::decode(bytes, dtype, order)?;
     let values = if header.layout.is_fortran() { values.into_row_major(&shape)? } else { values };

@@ -41,12 +41,12 @@ impl Npz {
     pub fn open(path: &Path) -> Result<Self> {
         let file = files::open(path).map_err(|error| Error::io("open the file", path, &error))?;
         let archive = ZipArchive::new(BufReader::new(file)).map_err(|error| {
-            Error::input(format!("not a readable .npz archive: {error}"))
+            Error::format(format!("not a readable .npz archive: {error}"))
                 .in_file(path)
                 .help("save the arrays again with numpy.savez, or download the file again")
         })?;
         if archive.has_duplicate_names() {
-            return Err(Error::input("two arrays in the archive have one name")
+            return Err(Error::format("two arrays in the archive have one name")
                 .in_file(path)
                 .help("save the arrays again with numpy.savez, each under a name of its own"));
         }
@@ -69,7 +69,7 @@ impl NamedArrays for Npz {
             Ok(entry) => {
                 let (length, packed) = (entry.size(), entry.compressed_size());
                 if length > memory::inflated(packed).max(packed) {
-                    return Err(Error::input(format!(
+                    return Err(Error::format(format!(
                         "array `{name}` is damaged: it cannot have {length} bytes, packed into {packed}"
                     )));
                 }

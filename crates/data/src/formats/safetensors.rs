@@ -50,7 +50,7 @@ impl SafetensorsFile {
 
 fn parse(bytes: &[u8]) -> Result<SafeTensors<'_>> {
     SafeTensors::deserialize(bytes).map_err(|error| {
-        Error::input(format!("not a readable safetensors file: {error}"))
+        Error::format(format!("not a readable safetensors file: {error}"))
             .help("save the arrays again with safetensors.numpy.save_file, or download the file again")
     })
 }
@@ -79,8 +79,10 @@ impl NamedArrays for SafetensorsFile {
             StoredDtype::F32 => Dtype::F32,
             StoredDtype::F64 => Dtype::F64,
             other => {
-                return Err(Error::input(format!("array `{name}`: elements of type {other} cannot be trained on"))
-                    .help("save integers or 32-bit floats"));
+                return Err(Error::unsupported(format!(
+                    "array `{name}`: elements of type {other} cannot be trained on"
+                ))
+                .help("save integers or 32-bit floats"));
             }
         };
         let held = dtype.bytes(tensor.shape()).and_then(|[stored, held]| stored.checked_add(held));

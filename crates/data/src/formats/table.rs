@@ -64,13 +64,13 @@ impl Table {
                 }
                 _ => format!("cannot read the table: {error}"),
             };
-            Error::input(message).in_file(path).help("expected a CSV file in UTF-8, with commas and a header")
+            Error::format(message).in_file(path).help("expected a CSV file in UTF-8, with commas and a header")
         };
         let opened = files::open(path).map_err(|error| Error::io("read the table", path, &error))?;
         let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).from_reader(opened);
         let names: Vec<String> = reader.headers().map_err(unreadable)?.iter().map(str::to_owned).collect();
         if let Some(number) = names.iter().find_map(|name| number(name)) {
-            return Err(Error::input(format!(
+            return Err(Error::format(format!(
                 "the first line has the number {number}; expected the names of the columns"
             ))
             .in_file(path)
@@ -78,7 +78,7 @@ impl Table {
         }
         let mut seen = HashSet::with_capacity(names.len());
         if let Some(twice) = names.iter().find(|name| !seen.insert(*name)) {
-            return Err(Error::input(format!("two columns have the name {}", shown(twice))).in_file(path));
+            return Err(Error::format(format!("two columns have the name {}", shown(twice))).in_file(path));
         }
         let (mut rows, mut unasked) = (Vec::new(), 0);
         for row in reader.records() {
@@ -91,7 +91,7 @@ impl Table {
             }
         }
         if rows.is_empty() {
-            return Err(Error::input("the table has no rows").in_file(path));
+            return Err(Error::format("the table has no rows").in_file(path));
         }
         Ok(Self { path: path.to_owned(), names, rows })
     }
@@ -216,7 +216,7 @@ impl Table {
             "" => "nothing".to_owned(),
             entry => shown(entry),
         };
-        Error::input(format!("line {line}, column {}: expected {expected}, found {entry}", shown(&self.names[index])))
+        Error::format(format!("line {line}, column {}: expected {expected}, found {entry}", shown(&self.names[index])))
             .help("mend the entry, remove the line, or name the columns to be used with --features and --target")
     }
 }

@@ -35,7 +35,7 @@ impl Api {
         let mut loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
         match &*loaded {
             Some((library, api)) if *library == runtime.library => Ok(api),
-            Some((library, _)) => Err(Error::input(format!(
+            Some((library, _)) => Err(Error::engine(format!(
                 "cannot load this ONNX Runtime: the process has loaded {} already",
                 library.display()
             ))
@@ -50,7 +50,7 @@ impl Api {
 
     fn open(runtime: &Runtime) -> Result<Self> {
         let refused = |e: &dyn std::fmt::Display| {
-            Error::input(format!("cannot start ONNX Runtime: {e}")).in_file(&runtime.library)
+            Error::engine(format!("cannot start ONNX Runtime: {e}")).in_file(&runtime.library)
         };
         let environment = ort::init_from(&runtime.library)
             .map_err(|e| refused(&e))?
@@ -117,7 +117,7 @@ const PLACES: [[(&str, &str); 2]; 4] = [
 
 /// ONNX Runtime's message as an error at the user's node.
 fn said(message: &str) -> Error {
-    let error = Error::input(format!("ONNX Runtime: {}", essence(message)));
+    let error = Error::engine(format!("ONNX Runtime: {}", essence(message)));
     let between = |(before, after)| message.split_once(before)?.1.split_once(after).map(|(between, _)| between);
     match PLACES.iter().find_map(|[name, operator]| Some((between(*name)?, between(*operator)?))) {
         Some((name, operator)) => error.at_node(name, operator),

@@ -37,7 +37,7 @@ impl Session {
         // SAFETY: the environment lives as long as the process, the path is NUL-terminated, the out pointer valid.
         let status =
             unsafe { (api.base.CreateSession)(api.environment(), path.as_ptr(), options.pointer(), &mut pointer) };
-        api.check(status).map_err(|e| Error::input(format!("cannot load the model: {e}")).in_file(file))?;
+        api.check(status).map_err(|e| Error::engine(format!("cannot load the model: {e}")).in_file(file))?;
         Ok(Self { api, pointer, _weights: None })
     }
 
@@ -54,7 +54,7 @@ impl Session {
         let weights = Weights::take_out(&mut model).map_err(|e| e.in_file(&path))?;
         let options = options.with_files(&weights.names, &weights.maps)?;
         let mut session = Self::of_bytes(api, &model.into_proto().encode_to_vec(), &options)
-            .map_err(|e| Error::input(format!("cannot load the model: {e}")).in_file(path))?;
+            .map_err(|e| Error::engine(format!("cannot load the model: {e}")).in_file(path))?;
         session._weights = Some(weights);
         Ok(session)
     }
@@ -143,7 +143,7 @@ impl Memory {
     pub(super) fn of(api: &'static Api, device: crate::Device) -> Result<Self> {
         use ort::sys::{OrtAllocatorType, OrtMemType};
         let crate::Device::Cuda(number) = device else { return Ok(Self::host(api)) };
-        let number = number.try_into().map_err(|_| Error::input(format!("there is no device {device}")))?;
+        let number = number.try_into().map_err(|_| Error::engine(format!("there is no device {device}")))?;
         let mut pointer = ptr::null_mut();
         let (allocator, kind) = (OrtAllocatorType::OrtDeviceAllocator, OrtMemType::OrtMemTypeDefault);
         // SAFETY: the name is NUL-terminated and the out pointer valid. The description is never released.

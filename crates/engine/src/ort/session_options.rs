@@ -44,7 +44,7 @@ impl SessionOptions {
         if let Device::Cuda(number) = options.device {
             require_provider(runtime, CUDA_PROVIDER, options.device)?;
             new.append_cuda(number)
-                .map_err(|e| Error::input(format!("cannot use the device {}: {e}", options.device)))?;
+                .map_err(|e| Error::engine(format!("cannot use the device {}: {e}", options.device)))?;
         }
         Ok(new)
     }
@@ -95,7 +95,7 @@ fn require_provider(runtime: &Runtime, provider: &str, device: Device) -> Result
     if runtime.providers.iter().any(|found| found == provider) {
         return Ok(());
     }
-    Err(Error::input(format!(
+    Err(Error::engine(format!(
         "this ONNX Runtime cannot compute on `{device}`: it has no {provider}, only {}",
         runtime.providers.join(", ")
     ))

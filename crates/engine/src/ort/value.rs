@@ -122,7 +122,7 @@ impl<'a> Value<'a> {
                 Element::ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT => Ok(Tensor::F32(self.copy(&shape)?)),
                 Element::ONNX_TENSOR_ELEMENT_DATA_TYPE_INT32 => Ok(Tensor::I32(self.copy(&shape)?)),
                 Element::ONNX_TENSOR_ELEMENT_DATA_TYPE_INT64 => Ok(Tensor::I64(self.copy(&shape)?)),
-                other => Err(Error::input(format!(
+                other => Err(Error::engine(format!(
                     "the graph returns elements of type {}: expected float32, int32 or int64",
                     ort::value::TensorElementType::from(other)
                 ))),

@@ -29,11 +29,11 @@ impl TrainingApi {
     /// Where it does not load or cannot train, and where the process has loaded another one.
     pub(super) fn load(runtime: &Runtime) -> Result<Self> {
         if !runtime.can_train() {
-            return Err(Error::input("this build of ONNX Runtime cannot train").in_file(&runtime.library));
+            return Err(Error::engine("this build of ONNX Runtime cannot train").in_file(&runtime.library));
         }
         let ort = Api::load(runtime)?;
         let training = ort::training::training_api()
-            .map_err(|e| Error::input(format!("cannot start ONNX Runtime: {e}")).in_file(&runtime.library))?;
+            .map_err(|e| Error::engine(format!("cannot start ONNX Runtime: {e}")).in_file(&runtime.library))?;
         Ok(Self { ort, training })
     }
 

@@ -66,7 +66,7 @@ impl Checkpoint {
         let value = unsafe {
             let status =
                 (self.api.training.GetParameter)(self.pointer, c_name.as_ptr(), self.api.allocator, &mut value);
-            self.api.check(status).map_err(|e| Error::input(format!("cannot read the parameter `{name}`: {e}")))?;
+            self.api.check(status).map_err(|e| Error::engine(format!("cannot read the parameter `{name}`: {e}")))?;
             Value::from_raw(self.api.ort, value)
         };
         value.to_tensor()
@@ -78,7 +78,7 @@ impl Checkpoint {
         let value = Value::of(self.api.ort, tensor)?;
         // SAFETY: the arguments are valid, and the value is copied from.
         let status = unsafe { (self.api.training.UpdateParameter)(self.pointer, c_name.as_ptr(), value.pointer()) };
-        self.api.check(status).map_err(|e| Error::input(format!("cannot set the parameter `{name}`: {e}")))
+        self.api.check(status).map_err(|e| Error::engine(format!("cannot set the parameter `{name}`: {e}")))
     }
 
     /// The property `name`.
@@ -96,7 +96,7 @@ impl Checkpoint {
                 &mut kind,
                 &mut value,
             );
-            self.api.check(status).map_err(|e| Error::input(format!("cannot read the property `{name}`: {e}")))?;
+            self.api.check(status).map_err(|e| Error::engine(format!("cannot read the property `{name}`: {e}")))?;
             let property = match kind {
                 OrtPropertyType::OrtIntProperty => Property::Int(value.cast::<i64>().read()),
                 OrtPropertyType::OrtFloatProperty => Property::Float(value.cast::<f32>().read()),
@@ -121,6 +121,6 @@ impl Checkpoint {
         };
         // SAFETY: the arguments are valid, `value` points to what `kind` says, and is copied.
         let status = unsafe { (self.api.training.AddProperty)(self.pointer, c_name.as_ptr(), kind, value) };
-        self.api.check(status).map_err(|e| Error::input(format!("cannot set the property `{name}`: {e}")))
+        self.api.check(status).map_err(|e| Error::engine(format!("cannot set the property `{name}`: {e}")))
     }
 }

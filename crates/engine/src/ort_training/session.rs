@@ -70,7 +70,7 @@ impl Session {
             )
         };
         api.check(status).map_err(|e| {
-            Error::input(format!("cannot load the training artifacts: {e}"))
+            Error::engine(format!("cannot load the training artifacts: {e}"))
                 .in_file(&artifacts.training_model)
                 .help("models and checkpoint must have been generated together")
         })?;
@@ -167,6 +167,8 @@ impl Session {
         let status = unsafe {
             (self.api.training.ExportModelForInferencing)(self.pointer, path.as_ptr(), names.len(), names.as_ptr())
         };
-        self.api.check(status).map_err(|e| Error::input(format!("cannot write the inference model: {e}")).in_file(file))
+        self.api
+            .check(status)
+            .map_err(|e| Error::engine(format!("cannot write the inference model: {e}")).in_file(file))
     }
 }

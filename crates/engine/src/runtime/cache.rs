@@ -141,7 +141,7 @@ pub(super) fn check(package: Package) -> Result<()> {
     if whole {
         return Ok(());
     }
-    Err(Error::input("this installation is incomplete or of another release of gnp")
+    Err(Error::format("this installation is incomplete or of another release of gnp")
         .in_file(folder)
         .help(format!("install it again with `{}`", package.command())))
 }

@@ -136,7 +136,7 @@ pub fn for_steps(named: Option<&Path>) -> Result<Option<Runtime>> {
 /// # Errors
 /// Where the library that the caller or the environment names does not load or cannot train, and where none is found.
 pub fn for_training(named: Option<&Path>) -> Result<Runtime> {
-    let mut none = Error::input("found no ONNX Runtime that can train").help(INSTALL_HELP);
+    let mut none = Error::engine("found no ONNX Runtime that can train").help(INSTALL_HELP);
     for candidate in candidates(named, [Package::Training, Package::Stock]) {
         match candidate.runtime {
             Ok(runtime) if runtime.can_train() => return Ok(runtime),

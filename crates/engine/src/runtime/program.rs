@@ -81,7 +81,7 @@ pub(super) fn succeeded(name: &str, output: io::Result<Output>, doing: &str, hel
     let said = String::from_utf8_lossy(&output.stderr);
     let lines: Vec<&str> = said.trim().lines().collect();
     let last = lines[lines.len().saturating_sub(3)..].join(" ");
-    Err(Error::input(format!("cannot {doing}: `{name}` failed ({}): {last}", output.status)).help(help))
+    Err(Error::engine(format!("cannot {doing}: `{name}` failed ({}): {last}", output.status)).help(help))
 }
 
 #[cfg(unix)]

@@ -42,7 +42,7 @@ impl Tract {
     /// cannot compute the graph comes out with the first batch.
     pub fn load(step: &Model, eval: Option<&Model>, options: &EngineOptions) -> Result<Self> {
         if options.device != Device::Cpu {
-            return Err(Error::input(format!("tract does not compute on `{}`", options.device))
+            return Err(Error::engine(format!("tract does not compute on `{}`", options.device))
                 .help("use --device cpu, or --engine onnxruntime"));
         }
         let model = StepModel::recognise(step)?;

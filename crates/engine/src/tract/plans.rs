@@ -105,7 +105,7 @@ fn declare(declared: &mut Vec<ValueInfoProto>, names: &[&str]) {
 pub(super) fn refused(what: &str, error: &TractError) -> Error {
     let chain: Vec<String> = error.chain().map(|cause| cause.to_string().replace('\n', " ")).collect();
     let said = chain.join(": ");
-    let error = Error::input(format!("tract {what}: {}", said)).help("train with ONNX Runtime: --engine onnxruntime");
+    let error = Error::engine(format!("tract {what}: {}", said)).help("train with ONNX Runtime: --engine onnxruntime");
     // `node #15 "node conv1" Conv: …`
     let place = said.split_once("\"node ").and_then(|(_, rest)| rest.split_once("\" "));
     match place.and_then(|(name, rest)| Some((name, rest.split([':', ' ', '.']).next()?))) {
@@ -144,7 +144,7 @@ pub(super) fn from_tract(value: &TValue) -> Result<Tensor> {
             Tensor::I64(cast.to_plain_array_view().map_err(unreadable)?.to_owned())
         }
         other => {
-            return Err(Error::input(format!(
+            return Err(Error::engine(format!(
                 "the graph returns elements of type {other:?}: expected float32, int32 or int64"
             )));
         }

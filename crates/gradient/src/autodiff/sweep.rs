@@ -196,7 +196,7 @@ impl Way {
             let why = why_no_rule(first.op_type()).unwrap_or("there is no gradient rule for its operator");
             Error::input(why).at_node(first.label(), &first.operator())
         } else {
-            Error::input(format!(
+            Error::unsupported(format!(
                 "{} nodes on the way of the gradient have no gradient rule: {}",
                 list.len(),
                 list.join(", ")

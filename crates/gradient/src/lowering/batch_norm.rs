@@ -42,7 +42,7 @@ impl Lowering<'_> {
         let is_layer = self.is_layer(&running);
         let b = self.b;
         if b.fact(&x).rank().is_some_and(|rank| rank < 2) {
-            return Err(Error::input("its input has no axis of channels"));
+            return Err(Error::unsupported("its input has no axis of channels"));
         }
         if has_one_number_a_sample(&b.fact(&x)) {
             self.lowered.over_samples.get_or_insert_with(|| node.label().to_owned());
@@ -76,7 +76,7 @@ impl Lowering<'_> {
     /// nodes have, since the model calls a module more than once, follows one after the other.
     fn follow(&mut self, running: &Value, batch: &Value, momentum: f64, is_layer: bool) -> Result<Value> {
         if is_layer && !self.kept.contains(running) {
-            return Err(Error::input(format!(
+            return Err(Error::unsupported(format!(
                 "its running statistic `{running}` cannot move: other nodes read it too"
             ))
             .help("keep the statistics as they are (--batch-norm frozen)"));

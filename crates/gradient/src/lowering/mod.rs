@@ -234,7 +234,7 @@ impl Lowering<'_> {
                 Some(Self::random)
             }
             ("", "Multinomial") if counter => Some(|_, _| {
-                Err(Error::input("its draws cannot be made from the seed and the step")
+                Err(Error::format("its draws cannot be made from the seed and the step")
                     .help("let the engine draw (--random engine)"))
             }),
             _ => None,
@@ -260,8 +260,11 @@ impl Lowering<'_> {
         if infers_as_it_is {
             return Ok(());
         }
-        Err(Error::input(format!("its body has a {} node, which cannot be made to train there", inner.operator()))
-            .help("move that node out of the body, or turn it off (--batch-norm frozen, --dropout off)"))
+        Err(Error::unsupported(format!(
+            "its body has a {} node, which cannot be made to train there",
+            inner.operator()
+        ))
+        .help("move that node out of the body, or turn it off (--batch-norm frozen, --dropout off)"))
     }
 
     /// Lets `value` be output `index` of the node that is lowered, if it has that output. Returns it under the name

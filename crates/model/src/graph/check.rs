@@ -14,7 +14,7 @@ pub fn well_formed(graph: &GraphProto) -> Result<()> {
     let mut seen = HashSet::with_capacity(graph.node.len());
     for node in graph.node.iter().filter(|n| !n.name().is_empty()) {
         if !seen.insert(node.name()) {
-            return Err(Error::input("another node has the same name; names of nodes must differ")
+            return Err(Error::format("another node has the same name; names of nodes must differ")
                 .at_node(node.label(), &node.operator())
                 .help("rename one of them; ONNX Runtime refuses such a graph too"));
         }
@@ -28,7 +28,7 @@ fn scope<'g>(graph: &'g GraphProto, scopes: &mut Vec<HashSet<&'g str>>) -> Resul
     for node in &graph.node {
         for name in node.input.iter().filter(|i| !i.is_empty()) {
             if !is_known(scopes, name) {
-                return Err(Error::input(format!("its input `{name}` is defined nowhere in the graph"))
+                return Err(Error::format(format!("its input `{name}` is defined nowhere in the graph"))
                     .at_node(node.label(), &node.operator())
                     .help("the model is damaged; export it again"));
             }
@@ -41,7 +41,7 @@ fn scope<'g>(graph: &'g GraphProto, scopes: &mut Vec<HashSet<&'g str>>) -> Resul
     }
     match graph.output.iter().find(|o| !is_known(scopes, o.name())) {
         Some(output) => {
-            Err(Error::input(format!("the graph's output `{}` is defined nowhere in the graph", output.name()))
+            Err(Error::format(format!("the graph's output `{}` is defined nowhere in the graph", output.name()))
                 .help("the model is damaged; export it again"))
         }
         None => Ok(()),
@@ -50,7 +50,7 @@ fn scope<'g>(graph: &'g GraphProto, scopes: &mut Vec<HashSet<&'g str>>) -> Resul
 
 fn define_scope<'g>(graph: &'g GraphProto, scopes: &mut [HashSet<&'g str>]) -> Result<()> {
     let Some((own, outer)) = scopes.split_last_mut() else { return Ok(()) };
-    let twice = |name: &str| Error::input(format!("the value `{name}` is defined twice; names of values must differ"));
+    let twice = |name: &str| Error::format(format!("the value `{name}` is defined twice; names of values must differ"));
     for input in &graph.input {
         if !own.insert(input.name()) {
             return Err(twice(input.name()).help("two inputs of the graph have this name"));

@@ -23,7 +23,7 @@ pub(super) fn sort(graph: &mut GraphProto) -> Result<()> {
             permute(&mut graph.node, order);
             Ok(())
         }
-        Err(Cycle { node }) => Err(Error::input("the node depends on its own output: the graph has a cycle")
+        Err(Cycle { node }) => Err(Error::format("the node depends on its own output: the graph has a cycle")
             .at_node(graph.node[node].label(), &graph.node[node].operator())
             .help("the model is damaged; export it again")),
     }

@@ -28,7 +28,7 @@ pub(super) fn versions(model: &Model) -> Result<Versions> {
     let help =
         "export the model again, or convert it first: onnx.version_converter.convert_version(model, 18) in Python";
     let Some(version) = model.opset("") else {
-        return Err(Error::input("the model does not import the standard operators").help(help));
+        return Err(Error::format("the model does not import the standard operators").help(help));
     };
     let functions = model.header.functions.iter().filter_map(|f| standard_version(&f.opset_import));
     if let Some(old) = functions.clone().chain([version]).find(|&v| v < OLDEST) {

@@ -12,7 +12,7 @@ impl<'m> Context<'m> {
     /// name by a fresh one.
     pub fn inline(&mut self, function: &'m FunctionProto, call: NodeProto) -> Result<()> {
         if self.calls.iter().any(|&f| std::ptr::eq(f, function)) {
-            return Err(Error::input("the function calls itself, which ONNX does not allow")
+            return Err(Error::format("the function calls itself, which ONNX does not allow")
                 .help("the model is damaged; export it again"));
         }
         self.calls.push(function);

@@ -36,7 +36,7 @@ impl ExternalLocation {
             return Ok(None);
         }
         let entry = |key| tensor.external_data.iter().find(|e| e.key() == key).map(|e| e.value());
-        let error = |what: String| Error::input(format!("tensor `{}`: {what}", tensor.name()));
+        let error = |what: String| Error::format(format!("tensor `{}`: {what}", tensor.name()));
         let number = |key| match entry(key).map(|v| v.parse::<u64>().map_err(|_| v)) {
             None => Ok(None),
             Some(Ok(n)) => Ok(Some(n)),
@@ -51,7 +51,7 @@ impl ExternalLocation {
 }
 
 fn outside(tensor: &TensorProto, file: &Path) -> Error {
-    Error::input(format!(
+    Error::format(format!(
         "tensor `{}`: its external data `{}` is outside the model's folder",
         tensor.name(),
         file.display()
@@ -121,7 +121,7 @@ pub(super) fn check(model: &Model) -> Result<()> {
         let length = files::open(&real).and_then(|file| file.metadata());
         let length = length.map_err(|e| Error::io("read the external data", &path, &e))?.len();
         if end > length {
-            return Err(Error::input(format!(
+            return Err(Error::format(format!(
                 "tensor `{}`: its external data ends at byte {end} of `{}`, which has only {length}",
                 tensor.name(),
                 file.display()

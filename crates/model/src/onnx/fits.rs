@@ -42,7 +42,7 @@ pub(super) fn check(model: &Model) -> Result<()> {
         }
     });
     let Some((tensor, what)) = found else { return Ok(()) };
-    Err(Error::input(format!("the tensor `{}` {what}", tensor.name()))
+    Err(Error::format(format!("the tensor `{}` {what}", tensor.name()))
         .help("the model is damaged; export or download it again")
         .in_file(model.path()))
 }

@@ -32,7 +32,7 @@ impl Model {
         let path = path.into();
         match proto.graph.take() {
             Some(graph) => Ok(Self { header: proto, graph, limits: Limits::default(), path }),
-            None => Err(Error::input("not an ONNX model: it has no graph").help(NO_MODEL).in_file(path)),
+            None => Err(Error::format("not an ONNX model: it has no graph").help(NO_MODEL).in_file(path)),
         }
     }
 

@@ -83,7 +83,7 @@ impl Payloads {
         match end.filter(|&end| begin <= end && end <= file.len()) {
             Some(end) => Ok(file.slice(begin..end)),
             None => {
-                Err(Error::input(format!("tensor `{}`: it ends beyond the file of its external data", tensor.name()))
+                Err(Error::format(format!("tensor `{}`: it ends beyond the file of its external data", tensor.name()))
                     .in_file(self.folder.join(&location.file)))
             }
         }

@@ -26,10 +26,10 @@ pub fn read(path: impl AsRef<Path>) -> Result<Model> {
 
 fn decode(bytes: Bytes) -> Result<ModelProto> {
     if bytes.is_empty() {
-        return Err(Error::input("the file is empty").help(NO_MODEL));
+        return Err(Error::format("the file is empty").help(NO_MODEL));
     }
     wire::check_model(&bytes)?;
-    ModelProto::decode(bytes).map_err(|e| Error::input(format!("not an ONNX model: {e}")).help(NO_MODEL))
+    ModelProto::decode(bytes).map_err(|e| Error::format(format!("not an ONNX model: {e}")).help(NO_MODEL))
 }
 
 #[cfg(test)]

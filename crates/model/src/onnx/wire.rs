@@ -56,8 +56,11 @@ pub(super) fn check_model(bytes: &[u8]) -> Result<()> {
         .collect();
     let rest = walk.unknown.len().saturating_sub(list.len());
     let rest = if rest > 0 { format!("; and {rest} other fields") } else { String::new() };
-    Err(Error::input(format!("the file has fields that this version of gnp does not know: {}{rest}", list.join("; ")))
-        .help("they would be lost, so the file is refused; use a newer gnp, or export the model for an older ONNX version"))
+    Err(Error::unsupported(format!(
+        "the file has fields that this version of gnp does not know: {}{rest}",
+        list.join("; ")
+    ))
+    .help("they would be lost, so the file is refused; use a newer gnp, or export the model for an older ONNX version"))
 }
 
 /// The schema that the build compiled into the library.
@@ -116,7 +119,7 @@ struct Walk<'s> {
 impl<'s> Walk<'s> {
     fn message(&mut self, mut bytes: &[u8], kind: usize) -> Result<()> {
         if self.path.len() > MAX_DEPTH {
-            return Err(Error::input(format!("messages are nested more than {MAX_DEPTH} deep at {}", self.place())));
+            return Err(Error::format(format!("messages are nested more than {MAX_DEPTH} deep at {}", self.place())));
         }
         let message = &self.schema.messages[kind];
         // Fields of one number stand together, as a rule.
@@ -139,7 +142,7 @@ impl<'s> Walk<'s> {
             let length = decode_varint(&mut bytes).map_err(|_| self.malformed(message))?;
             let length = usize::try_from(length).unwrap_or(usize::MAX);
             let Some((payload, rest)) = bytes.split_at_checked(length) else {
-                return Err(Error::input(format!(
+                return Err(Error::format(format!(
                     "the file is cut short: `{}` of {} at {} is {length} bytes long, and {} are left",
                     field.name,
                     message.name,
@@ -174,7 +177,7 @@ impl<'s> Walk<'s> {
         } else {
             format!("the bytes at {} are no {} message", self.place(), message.name)
         };
-        Error::input(format!("not an ONNX model: {what}")).help(NO_MODEL)
+        Error::format(format!("not an ONNX model: {what}")).help(NO_MODEL)
     }
 }
 

@@ -74,6 +74,6 @@ fn learn<'g>(facts: &mut HashMap<&'g str, Fact>, name: &'g str, fact: Fact) -> R
 }
 
 fn contradiction(name: &str, what: &str, a: impl std::fmt::Display, b: impl std::fmt::Display) -> Error {
-    Error::input(format!("the file declares two {what} for the value `{name}`: {a} and {b}"))
+    Error::format(format!("the file declares two {what} for the value `{name}`: {a} and {b}"))
         .help("the model is damaged, or was edited in one place and not in the other; export it again")
 }

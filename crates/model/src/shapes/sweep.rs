@@ -166,7 +166,7 @@ impl<'b> Sweep<'b> {
             self.facts.forget(name);
         } else if let Some(fact) = to_fact(&known, declared) {
             if let Some(what) = fact.impossible() {
-                return Err(Error::input(format!("the value `{name}` has {what}, which no engine computes"))
+                return Err(Error::format(format!("the value `{name}` has {what}, which no engine computes"))
                     .help("the model is damaged; export it again"));
             }
             match known.elements() {

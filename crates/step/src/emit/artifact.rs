@@ -35,7 +35,7 @@ impl Settings {
     pub fn of(model: &Model) -> Result<Option<Self>> {
         let Some(config) = model.metadata(CONFIG_KEY) else { return Ok(None) };
         serde_json::from_str(config).map(Some).map_err(|e| {
-            Error::input(format!("the settings in the model's metadata `{CONFIG_KEY}` are damaged: {e}"))
+            Error::format(format!("the settings in the model's metadata `{CONFIG_KEY}` are damaged: {e}"))
                 .in_file(model.path())
                 .help("rewrite the original training model again")
         })
@@ -70,7 +70,7 @@ fn penalise_graph(model: &mut Model, artifact: &Artifact, settings: &Settings) -
         Some(version) if version >= OLDEST_OPSET => {}
         version => {
             let found = version.map_or("none".to_owned(), |v| v.to_string());
-            return Err(Error::input(format!(
+            return Err(Error::unsupported(format!(
                 "the model's ai.onnx operator set is {found}; expected {OLDEST_OPSET} or newer"
             ))
             .help("make the artifacts again from a forward model of a newer operator set"));

@@ -204,7 +204,7 @@ fn declared(graph: &Graph, parts: &Parts, state: &[State]) -> Result<(Vec<ValueI
         initial.filter_map(|t| Some((t.name(), Fact::with_sizes(t.element()?, &t.dims)))).collect();
     let fact = |name: &str| {
         initial.get(name).ok_or_else(|| {
-            Error::input(format!("the state `{name}` has no initial value of a known type"))
+            Error::format(format!("the state `{name}` has no initial value of a known type"))
                 .help("export the model with it as an initializer")
         })
     };

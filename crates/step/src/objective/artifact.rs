@@ -64,7 +64,7 @@ impl Artifact {
             };
             // Removed, so that no second accumulator can take it.
             let Some(input) = inputs.remove(parameter) else {
-                return Err(Error::input(format!(
+                return Err(Error::format(format!(
                     "its parameter `{parameter}` is no input of the graph, or has another accumulator"
                 ))
                 .at_node(node.label(), &node.operator())
@@ -77,7 +77,7 @@ impl Artifact {
         let results = graph.output.iter().take_while(|o| !o.name().ends_with(OUT_SUFFIX)).count();
         let loss = match graph.output.first() {
             Some(loss) if results > 0 => loss.name().into(),
-            _ => return Err(Error::input("the training model has no output for the loss").help(EXPECTED)),
+            _ => return Err(Error::format("the training model has no output for the loss").help(EXPECTED)),
         };
         Ok(Self {
             loss,
@@ -179,7 +179,7 @@ fn not_a_training_model(model: &Model) -> Error {
     } else {
         "this looks like an inference model: it has no gradients"
     };
-    Error::input(format!("not a training model: {what}")).help(
+    Error::format(format!("not a training model: {what}")).help(
         "give the folder of artifacts, or the training_model.onnx, that onnxruntime.training.artifacts.generate_artifacts wrote",
     )
 }

@@ -56,7 +56,7 @@ pub(super) fn repeat(graph: &mut Graph, index: usize, renaming: &mut Renaming, p
         Effect::Masks => repeat_mask(graph, index, renaming, pass),
         Effect::MovesStatistics => repeat_without_state(graph, index, renaming, pass),
         Effect::Unrepeatable => {
-            return Err(Error::input("the operator draws a mask that the second pass cannot be given")
+            return Err(Error::unsupported("the operator draws a mask that the second pass cannot be given")
                 .at_node(node.label(), &node.operator())
                 .help("save the training model before ONNX Runtime fuses it, so that it has plain Dropout nodes"));
         }
@@ -109,7 +109,7 @@ pub(super) fn refuse_effects_in_functions(model: &Model) -> Result<()> {
     let found = model.header.functions.iter().find_map(|f| Some((f, first_effect(&f.node)?)));
     match found {
         None => Ok(()),
-        Some((function, inner)) => Err(Error::input(format!(
+        Some((function, inner)) => Err(Error::unsupported(format!(
             "the function `{}` has a {} node, whose random draw or state cannot be kept from happening twice",
             function.name(),
             inner.operator()
@@ -122,7 +122,7 @@ fn refuse_effects_in_bodies(node: &NodeProto) -> Result<()> {
     let found = effect_in_bodies(node);
     match found {
         None => Ok(()),
-        Some(inner) => Err(Error::input(format!(
+        Some(inner) => Err(Error::unsupported(format!(
             "its body has a {} node, whose random draw or state cannot be kept from happening twice",
             inner.operator()
         ))

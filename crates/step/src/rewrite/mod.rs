@@ -90,7 +90,7 @@ fn rewrite_file(input: &Path, output: &Path, options: &Options, watch: Watch<'_>
 fn rewrite_folder(input: &Path, output: &Path, options: &Options, watch: Watch<'_>) -> Result<Report> {
     let training_model = input.join(TRAINING_MODEL);
     if !training_model.is_file() {
-        return Err(Error::input(format!("the folder has no {TRAINING_MODEL}"))
+        return Err(Error::format(format!("the folder has no {TRAINING_MODEL}"))
             .help("name the folder that onnxruntime.training.artifacts.generate_artifacts wrote, or a training model itself")
             .in_file(input));
     }

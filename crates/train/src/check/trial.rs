@@ -87,7 +87,7 @@ fn attempt(engine: &mut dyn Engine, batch: &[Tensor], rates: &Rates) -> Result<(
     let returned = engine.rehearse(batch, rates)?;
     let names = engine.step_outputs();
     if let Some(found) = finite::of_outputs(names, &returned) {
-        return Err(Error::input(format!("a step comes to {}: `{}`", found.value, found.name)));
+        return Err(Error::engine(format!("a step comes to {}: `{}`", found.value, found.name)));
     }
     let number = |tensor: &Tensor| tensor.as_f32().filter(|array| array.len() == 1)?.first().copied();
     let loss = returned.first().and_then(number).ok_or_else(|| Error::input("a step returns no loss"))?;

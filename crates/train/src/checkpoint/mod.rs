@@ -80,7 +80,7 @@ impl Checkpoint {
         if damaged.is_empty() {
             return Ok(None);
         }
-        Err(Error::input(format!("no checkpoint is whole: {}", damaged.join("; ")))
+        Err(Error::format(format!("no checkpoint is whole: {}", damaged.join("; ")))
             .in_file(folder)
             .help("begin the run anew with --force in place of --resume"))
     }
@@ -132,7 +132,8 @@ impl Checkpoint {
 
     /// Reads a checkpoint. The inner error says in what it is damaged.
     fn open(folder: &Path) -> Result<Result<Self>> {
-        let flaw = |file: &Path, what: String| Error::input(format!("the checkpoint is damaged: {what}")).in_file(file);
+        let flaw =
+            |file: &Path, what: String| Error::format(format!("the checkpoint is damaged: {what}")).in_file(file);
         let file = folder.join(STATE_FILE);
         let text = match state::read(&file) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Err(flaw(&file, error.to_string()))),

@@ -44,7 +44,7 @@ impl Outcome {
             text => text.map_err(|error| Error::io("read what came of the run", &file, &error))?,
         };
         serde_json::from_slice(&text).map(Some).map_err(|error| {
-            Error::input(format!("not what a run leaves behind: {error}"))
+            Error::format(format!("not what a run leaves behind: {error}"))
                 .in_file(&file)
                 .help("remove it; the run then goes on from its last checkpoint")
         })

