@@ -7,6 +7,7 @@ mod support;
 
 mod check;
 mod determinism;
+mod engine;
 mod gradient;
 mod passes;
 mod step_training_runtime;

@@ -1,4 +1,18 @@
-//! Data sets of samples with labels: read from files, shuffled, normalised, augmented, fed in batches.
+//! Training data from files: formats, shuffling, normalisation, augmentation, batches in background threads.
+//!
+//! [`Data`] is what [`DataSource`] names, read by the [`Format`] that knows it; a [`Feed`] joins it to the inputs of a graph,
+//! and a [`Loader`] makes its batches.
+//!
+//! ```
+//! use gnp_data::{Data, DataSource, Feed, Preparation};
+//! use gnp_tensor::{ElementType, Port};
+//! let data = Data::load(&DataSource::new("../../models/digits.npz"), 0)?;
+//! let ports = [Port::new("x", ElementType::F32, [None, Some(64)]), Port::new("labels", ElementType::I64, [None])];
+//! let feed = Feed::new(&data.train, &ports, &Preparation::divide(16.0), 0)?;
+//! assert_eq!(feed.batch(&[0, 1, 2])?[0].shape(), [3, 64]);
+//! # Ok::<(), gnp_base::Error>(())
+//! ```
+#![forbid(unsafe_code)]
 
 mod array;
 pub mod augment;

@@ -120,7 +120,7 @@ impl<'r> Loader<'r> {
             Builder::new()
                 .name(format!("data {worker}"))
                 .spawn_scoped(scope, work)
-                .map_err(|error| Error::input(format!("cannot start a thread that loads data: {error}")))?;
+                .map_err(|error| Error::os(format!("cannot start a thread that loads data: {error}"), &error))?;
             batches.push(receiver);
         }
         Ok(Self { rows: rows.skip(skip), batches, next: 0 })

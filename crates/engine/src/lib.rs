@@ -7,6 +7,19 @@
 //!
 //! The features `ort` (ONNX Runtime and its training API), `install` (fetching an ONNX Runtime) and `tract` are all on
 //! by default; any of them does without the others, but for `install`, which needs `ort`.
+//!
+//! ```no_run
+//! # #[cfg(feature = "tract")] {
+//! use gnp_engine::{Engine as _, EngineOptions, Rates, StepEngine as _, Tract};
+//! use gnp_tensor::{ElementType, Tensor};
+//! let step = gnp_model::onnx::read("step.onnx")?;
+//! let mut engine = Tract::load(&step, None, &EngineOptions::default())?;
+//! let batch = [Tensor::zeros(ElementType::F32, &[32, 64]), Tensor::zeros(ElementType::I64, &[32])];
+//! let returned = engine.step(&batch, &Rates::new(0.1))?;
+//! println!("loss {:?}", returned[0].to_scalar());
+//! # }
+//! # Ok::<(), gnp_base::Error>(())
+//! ```
 
 mod available;
 mod device;

@@ -6,7 +6,7 @@
 use gnp_base::{Error, Result, files};
 use gnp_tensor::{ElementType, Tensor, finite};
 use safetensors::tensor::{TensorView, View};
-use safetensors::{Dtype, SafeTensors};
+use safetensors::{Dtype, SafeTensorError, SafeTensors};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -56,8 +56,14 @@ impl State {
     /// Where the file cannot be written.
     pub fn write(&self, file: &Path) -> Result<()> {
         let tensors = self.iter().map(|(name, tensor)| (name, Elements(tensor)));
-        safetensors::serialize_to_file(tensors, None, file)
-            .map_err(|e| Error::input(format!("cannot write the state: {e}")).in_file(file))
+        safetensors::serialize_to_file(tensors, None, file).map_err(|e| {
+            let what = format!("cannot write the state: {e}");
+            match &e {
+                SafeTensorError::IoError(error) => Error::os(what, error),
+                _ => Error::internal(what),
+            }
+            .in_file(file)
+        })
     }
 
     /// Reads a file that [`State::write`] wrote.

@@ -4,6 +4,12 @@
 //! [`TensorBoard`] is told of events while they happen; a [`History`] is what `metrics.jsonl` says of them, which
 //! [`write()`] and [`compare`] show. All curves are drawn by one module, `chart`, as SVG in the page. [`numbers`] is
 //! what every table says of an epoch, [`number()`], [`percent`] and [`duration`] how it is written.
+//!
+//! ```
+//! use gnp_report::{number, percent};
+//! assert_eq!((number(0.00123), percent(0.0778)), ("0.00123".to_owned(), "7.78 %".to_owned()));
+//! ```
+#![forbid(unsafe_code)]
 
 mod axis;
 mod chart;

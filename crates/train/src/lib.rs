@@ -1,5 +1,6 @@
 //! Training runs: data in batches, learning rates, metrics, checkpoints, and the loop over an
 //! [`gnp_engine::Engine`]. [`experiment`] is a whole run as one call.
+#![forbid(unsafe_code)]
 
 mod best;
 pub mod check;

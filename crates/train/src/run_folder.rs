@@ -67,7 +67,7 @@ impl RunFolder {
     pub const CONFIG: &str = gnp_report::CONFIG;
     /// The run's course, for a reader.
     pub const REPORT: &str = gnp_report::REPORT;
-    /// What came of the run, once it is over.
+    /// The outcome of the run, once it is over.
     pub const OUTCOME: &str = "outcome.json";
     /// What the names of TensorBoard's files begin with.
     pub const EVENTS: &str = gnp_report::EVENTS;
@@ -184,7 +184,7 @@ impl RunFolder {
         let outcome = run.path_of(Self::OUTCOME);
         match fs::remove_file(&outcome) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                return Err(Error::io("remove what came of the run so far", &outcome, &error));
+                return Err(Error::io("remove the outcome of the run so far", &outcome, &error));
             }
             _ => {}
         }

@@ -177,7 +177,7 @@ fn data_line(files: &[PathBuf], arguments: &Arguments) -> String {
     format!("{verb}: {}.\n", files.join(", "))
 }
 
-/// What came of the check, as a line.
+/// The outcome of the check, as a line.
 fn check_line(checked: Option<&Loaded>) -> String {
     match checked {
         Some(Loaded { runtime: Some(runtime), step, .. }) => {

@@ -78,7 +78,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     cli::print(format!("{}\n\n{}\n", table(&methods), conclusion(&methods)))
 }
 
-/// What came of one run.
+/// The outcome of one run.
 struct Found {
     accuracy: Option<f64>,
     /// The fraction of the training labels, the redrawn ones among them, that is learnt.
@@ -87,7 +87,7 @@ struct Found {
     step_seconds: f64,
 }
 
-/// A way of training, and what came of it with each seed.
+/// A way of training, and its outcome with each seed.
 struct Method {
     name: &'static str,
     accuracies: Vec<f64>,

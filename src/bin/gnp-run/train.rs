@@ -261,7 +261,7 @@ impl Observer for Console {
 }
 
 impl Console {
-    /// Says what came of the run.
+    /// Says the outcome of the run.
     fn conclude(&self, outcome: &Outcome, folder: &Path) -> Result<()> {
         if outcome.ended == Ended::StoppedEarly && !self.quiet {
             cli::say("stopped early: no improvement for as many epochs as --patience says");

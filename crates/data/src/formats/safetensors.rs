@@ -66,7 +66,7 @@ impl NamedArrays for SafetensorsFile {
 
     fn decode(&mut self, name: &str) -> Result<Array> {
         let file = parse(&self.bytes)?;
-        let tensor = file.tensor(name).map_err(|error| Error::input(format!("array `{name}`: {error}")))?;
+        let tensor = file.tensor(name).map_err(|error| Error::format(format!("array `{name}`: {error}")))?;
         let dtype = match tensor.dtype() {
             StoredDtype::U8 => Dtype::U8,
             StoredDtype::I8 | StoredDtype::BOOL => Dtype::I8,
@@ -88,7 +88,7 @@ impl NamedArrays for SafetensorsFile {
         let held = dtype.bytes(tensor.shape()).and_then(|[stored, held]| stored.checked_add(held));
         memory::ensure(format!("array `{name}`"), held.map(|bytes| bytes as u64))?;
         let values = Values::decode(tensor.data().to_vec(), dtype, ByteOrder::Little)
-            .map_err(|error| Error::input(format!("array `{name}`: {error}")))?;
+            .map_err(|error| Error::format(format!("array `{name}`: {error}")))?;
         Array::new(tensor.shape().to_vec(), values)
     }
 }

@@ -41,7 +41,7 @@ impl Checkpoint {
         let mut pointer = ptr::null_mut();
         // SAFETY: the path is NUL-terminated and the out pointer valid.
         api.check(unsafe { (api.training.LoadCheckpoint)(path.as_ptr(), &mut pointer) })
-            .map_err(|e| Error::input(format!("cannot read the checkpoint: {e}")).in_file(file))?;
+            .map_err(|e| Error::format(format!("cannot read the checkpoint: {e}")).in_file(file))?;
         Ok(Self { api, pointer })
     }
 
@@ -51,7 +51,7 @@ impl Checkpoint {
         // SAFETY: the state is valid and the path NUL-terminated.
         self.api
             .check(unsafe { (self.api.training.SaveCheckpoint)(self.pointer, path.as_ptr(), true) })
-            .map_err(|e| Error::input(format!("cannot write the checkpoint: {e}")).in_file(file))
+            .map_err(|e| Error::engine(format!("cannot write the checkpoint: {e}")).in_file(file))
     }
 
     pub(super) fn pointer(&self) -> *mut OrtCheckpointState {

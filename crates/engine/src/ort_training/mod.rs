@@ -319,7 +319,3 @@ fn step_seed(seed: i64, step: i64) -> i64 {
     bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     ((bits ^ (bits >> 31)) >> 1) as i64
 }
-
-#[cfg(test)]
-#[cfg(feature = "install")]
-mod tests;

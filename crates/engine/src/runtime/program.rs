@@ -74,7 +74,7 @@ pub(super) fn run<A: AsRef<OsStr>>(
 /// Where it did not.
 #[cfg(feature = "install")]
 pub(super) fn succeeded(name: &str, output: io::Result<Output>, doing: &str, help: &str) -> Result<()> {
-    let output = output.map_err(|e| Error::input(format!("cannot {doing}: cannot run `{name}`: {e}")).help(help))?;
+    let output = output.map_err(|e| Error::os(format!("cannot {doing}: cannot run `{name}`: {e}"), &e).help(help))?;
     if output.status.success() {
         return Ok(());
     }

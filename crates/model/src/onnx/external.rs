@@ -111,7 +111,8 @@ pub(super) fn check(model: &Model) -> Result<()> {
             return Err(Error::input(what).help("give the data file another name").in_file(model.path()));
         }
         let real = path.canonicalize().map_err(|e| {
-            Error::input(format!("tensor `{}`: cannot open its external data `{}`: {e}", tensor.name(), file.display()))
+            let file = file.display();
+            Error::os(format!("tensor `{}`: cannot open its external data `{file}`: {e}", tensor.name()), &e)
                 .help("put the data file that came with the model beside it")
                 .in_file(model.path())
         })?;

@@ -110,7 +110,7 @@ impl Attempt<'_> {
         self.insert("Concat", &parts, vec![AttributeProto::int("axis", 0)])
     }
 
-    /// Puts what came of the attempt into the model, in which the axis is called `symbol`. Returns how many nodes
+    /// Puts the outcome of the attempt into the model, in which the axis is called `symbol`. Returns how many nodes
     /// follow.
     pub fn apply(self, model: &mut Model, symbol: &str) -> BTreeMap<String, usize> {
         for output in &mut model.graph.output {

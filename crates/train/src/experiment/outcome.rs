@@ -1,4 +1,4 @@
-//! What came of a run.
+//! The outcome of a run.
 
 use crate::{Ended, RunFolder};
 use gnp_base::{Error, Result, files};
@@ -9,7 +9,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// What came of a run.
+/// The outcome of a run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Outcome {
     /// How it ended.
@@ -33,7 +33,7 @@ pub struct Outcome {
 }
 
 impl Outcome {
-    /// What came of the run in `folder`; none where it is not over.
+    /// The outcome of the run in `folder`; none where it is not over.
     ///
     /// # Errors
     /// Where the file cannot be read.
@@ -41,7 +41,7 @@ impl Outcome {
         let file = folder.join(RunFolder::OUTCOME);
         let text = match files::read(&file) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            text => text.map_err(|error| Error::io("read what came of the run", &file, &error))?,
+            text => text.map_err(|error| Error::io("read the outcome of the run", &file, &error))?,
         };
         serde_json::from_slice(&text).map(Some).map_err(|error| {
             Error::format(format!("not what a run leaves behind: {error}"))
@@ -56,9 +56,10 @@ impl Outcome {
     /// Where it cannot be written.
     pub fn write(&self, folder: &RunFolder) -> Result<()> {
         let text = serde_json::to_vec_pretty(self)
-            .map_err(|error| Error::internal(format!("cannot encode what came of the run: {error}")))?;
-        let write =
-            |file: &Path| fs::write(file, text).map_err(|error| Error::io("write what came of the run", file, &error));
+            .map_err(|error| Error::internal(format!("cannot encode the outcome of the run: {error}")))?;
+        let write = |file: &Path| {
+            fs::write(file, text).map_err(|error| Error::io("write the outcome of the run", file, &error))
+        };
         folder.write_result(RunFolder::OUTCOME, write).map(drop)
     }
 }

@@ -120,19 +120,7 @@ fn put_in_place(built: &Path, target: &Path, replaced: &Path, sources: String) -
 
 #[cfg(test)]
 mod tests {
-    use super::super::Kind;
     use super::*;
-
-    #[test]
-    fn installing_twice_at_once_gives_one_runtime_that_trains() {
-        let [first, second] = std::thread::scope(|scope| {
-            [(); 2].map(|()| scope.spawn(|| install_training(&mut |_| {}).unwrap())).map(|t| t.join().unwrap())
-        });
-        assert_eq!(first, second);
-        assert_eq!((first.version.as_str(), first.kind), ("1.19.2", Kind::Training));
-        assert!(first.providers.contains(&"CPUExecutionProvider".to_owned()), "{:?}", first.providers);
-        assert!(cache::check(Package::Training).is_ok());
-    }
 
     #[test]
     fn a_new_installation_takes_the_place_of_the_old() {

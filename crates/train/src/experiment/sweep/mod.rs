@@ -60,7 +60,7 @@ pub struct RunResult {
     pub arm: usize,
     /// Its seed.
     pub seed: u64,
-    /// What came of it; the message where its training diverged, which is a result too. Any other failure ends the sweep.
+    /// The outcome; the message where its training diverged, which is a result too. Any other failure ends the sweep.
     pub outcome: Result<Outcome, String>,
 }
 
@@ -185,7 +185,7 @@ fn one(
     }
 }
 
-/// What came of the run that is in its folder, where it is over.
+/// The outcome of the run that is in its folder, where it is over.
 fn finished(output: &OutputSettings) -> Result<Option<Outcome>> {
     let Some(outcome) = Outcome::read(&output.folder)? else { return Ok(None) };
     let now = output.configuration.as_ref().map(ToString::to_string);

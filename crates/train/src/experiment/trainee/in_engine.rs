@@ -62,7 +62,7 @@ impl InEngine {
         }
     }
 
-    /// Writes what came of the training into the run's folder, and what the parameters were at the checkpoint `best`,
+    /// Writes the outcome of the training into the run's folder, and what the parameters were at the checkpoint `best`,
     /// where there is one; of these the best to the output's file too, where it is a model. Returns what that is, and
     /// where it lies.
     pub fn write(

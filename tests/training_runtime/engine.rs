@@ -1,22 +1,22 @@
-use super::*;
-use crate::{Device, EngineOptions, runtime};
-use gnp_base::contract::Range;
-use gnp_model::onnx::{self, proto};
-use gnp_tensor::ElementType;
+//! The engine of training artifacts: steps, state, and what it refuses.
+use crate::support::{models, training_runtime};
+use gnp::Result;
+use gnp::contract::{R, Range};
+use gnp::engine::ort_training::{Artifacts, Property};
+use gnp::engine::runtime::{self, Kind, Runtime};
+use gnp::engine::{Device, Engine as _, EngineOptions, OrtTraining, Rates};
+use gnp::onnx::proto::ValueInfoProto;
+use gnp::onnx::{self, Model, proto};
+use gnp::tensor::{ElementType, Port, Tensor};
 use ndarray::{Array1, Array2, Array3, ArrayD, Axis, IxDyn};
 use ndarray_npy::ReadNpyExt;
 use std::fs;
+use std::path::Path;
 
-const MODELS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../models");
 const RATES: Rates = Rates::new(0.01);
 
-/// The runtime that all tests share.
-fn training_runtime() -> Runtime {
-    runtime::install_training(&mut |_| {}).unwrap()
-}
-
 fn artifacts(model: &str) -> Artifacts {
-    Artifacts::in_folder(&Path::new(MODELS).join(model))
+    Artifacts::in_folder(&models().join(model))
 }
 
 fn inputs() -> Vec<Port> {
@@ -34,7 +34,7 @@ fn mlp() -> OrtTraining {
 
 /// `count` digits from the first on, as 64 pixels in [0, 1], and their labels.
 fn digits(count: usize) -> Vec<Tensor> {
-    let mut file = zip::ZipArchive::new(fs::File::open(Path::new(MODELS).join("digits.npz")).unwrap()).unwrap();
+    let mut file = zip::ZipArchive::new(fs::File::open(models().join("digits.npz")).unwrap()).unwrap();
     let pixels = Array3::<u8>::read_npy(file.by_name("x_train.npy").unwrap()).unwrap();
     let labels = Array1::<u8>::read_npy(file.by_name("y_train.npy").unwrap()).unwrap();
     let pixels = pixels.mapv(|pixel| f32::from(pixel) / 16.0).into_shape_with_order((1000, 64)).unwrap();
@@ -51,6 +51,7 @@ fn parameters(engine: &OrtTraining) -> Vec<Tensor> {
 
 #[test]
 fn training_lowers_the_loss() {
+    needs!(engines);
     let mut engine = mlp();
     assert_eq!(engine.batch_ports(), inputs());
     assert_eq!(engine.step_outputs().len(), 2);
@@ -70,6 +71,7 @@ fn training_lowers_the_loss() {
 
 #[test]
 fn the_same_steps_give_the_same_bits() {
+    needs!(engines);
     let run = || {
         let mut engine = mlp();
         let batch = digits(50);
@@ -83,6 +85,7 @@ fn the_same_steps_give_the_same_bits() {
 
 #[test]
 fn a_rehearsal_leaves_no_trace() {
+    needs!(engines);
     let folder = tempfile::tempdir().unwrap();
     // A trace would be in the accumulators, in the statistics, in what the optimizer counts.
     let mut bytes = Vec::new();
@@ -104,6 +107,7 @@ fn a_rehearsal_leaves_no_trace() {
 
 #[test]
 fn a_saved_run_goes_on_as_if_never_stopped() {
+    needs!(engines);
     let folder = tempfile::tempdir().unwrap();
     let saved = folder.path().join("checkpoint");
     let batch = digits(50);
@@ -128,7 +132,8 @@ fn a_saved_run_goes_on_as_if_never_stopped() {
 
 #[test]
 fn the_learning_rate_scales_the_step() {
-    let sgd = Artifacts { optimizer_model: Path::new(MODELS).join("sgd_optimizer.onnx"), ..artifacts("mlp") };
+    needs!(engines);
+    let sgd = Artifacts { optimizer_model: models().join("sgd_optimizer.onnx"), ..artifacts("mlp") };
     let batch = digits(50);
     let moved = |learning_rate| {
         let mut engine = try_load(&sgd).unwrap();
@@ -145,7 +150,8 @@ fn the_learning_rate_scales_the_step() {
 
 #[test]
 fn gradients_do_not_add_up_over_steps() {
-    let sgd = Artifacts { optimizer_model: Path::new(MODELS).join("sgd_optimizer.onnx"), ..artifacts("mlp") };
+    needs!(engines);
+    let sgd = Artifacts { optimizer_model: models().join("sgd_optimizer.onnx"), ..artifacts("mlp") };
     let mut engine = try_load(&sgd).unwrap();
     let batch = digits(50);
     let still = Rates { learning_rate: 0.0, ..RATES };
@@ -159,6 +165,7 @@ fn gradients_do_not_add_up_over_steps() {
 
 #[test]
 fn parameters_are_read_and_written_where_they_are_trained() {
+    needs!(engines);
     let mut engine = mlp();
     let batch = digits(20);
     let zeros = Tensor::F32(ArrayD::zeros(IxDyn(&[10, 256])));
@@ -176,6 +183,7 @@ fn parameters_are_read_and_written_where_they_are_trained() {
 
 #[test]
 fn memory_in_another_order_is_read_right() {
+    needs!(engines);
     let mut engine = mlp();
     let batch = digits(20);
     let pixels: Array2<f32> = batch[0].as_f32().unwrap().to_owned().into_dimensionality().unwrap();
@@ -187,6 +195,7 @@ fn memory_in_another_order_is_read_right() {
 
 #[test]
 fn the_inference_model_predicts_as_evaluated() {
+    needs!(engines);
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("inference.onnx");
     mlp().export(&file).unwrap();
@@ -198,6 +207,7 @@ fn the_inference_model_predicts_as_evaluated() {
 
 #[test]
 fn a_hyperparameter_of_the_graph_must_be_given() {
+    needs!(engines);
     let folder = tempfile::tempdir().unwrap();
     let exposed = folder.path().join("training_model.onnx");
     let mut model = onnx::read(artifacts("mlp").training_model).unwrap().into_proto();
@@ -228,6 +238,7 @@ fn a_hyperparameter_of_the_graph_must_be_given() {
 
 #[test]
 fn a_batch_that_does_not_fit_is_refused() {
+    needs!(engines);
     let mut engine = mlp();
     let batch = digits(20);
     let swapped = [batch[1].clone(), batch[0].clone()];
@@ -242,6 +253,7 @@ fn a_batch_that_does_not_fit_is_refused() {
 
 #[test]
 fn files_that_are_no_artifacts_are_named() {
+    needs!(engines);
     let folder = tempfile::tempdir().unwrap();
     let garbage = folder.path().join("garbage");
     fs::write(&garbage, "no artifact").unwrap();
@@ -262,6 +274,7 @@ fn files_that_are_no_artifacts_are_named() {
 
 #[test]
 fn without_an_evaluation_model_there_is_no_evaluation() {
+    needs!(engines);
     let mut engine = try_load(&Artifacts { eval_model: None, ..artifacts("mlp") }).unwrap();
     let batch = digits(20);
     engine.step(&batch, &RATES).unwrap();
@@ -272,6 +285,7 @@ fn without_an_evaluation_model_there_is_no_evaluation() {
 
 #[test]
 fn a_device_without_provider_is_refused() {
+    needs!(engines);
     let options = EngineOptions { device: Device::Cuda(0), ..EngineOptions::default() };
     let error = OrtTraining::load(&training_runtime(), &artifacts("mlp"), &options).err().unwrap();
     assert!(
@@ -282,6 +296,7 @@ fn a_device_without_provider_is_refused() {
 
 #[test]
 fn a_second_runtime_is_refused() {
+    needs!(engines);
     let engine = mlp();
     let other = Runtime { library: "other.so".into(), ..training_runtime() };
     let error = OrtTraining::load(&other, &artifacts("mlp"), &EngineOptions::default()).err().unwrap();
@@ -294,6 +309,7 @@ fn a_second_runtime_is_refused() {
 
 #[test]
 fn a_step_whose_loss_is_no_number_is_not_taken() {
+    needs!(engines);
     let (mut engine, mut undisturbed) = (mlp(), mlp());
     let batch = digits(20);
     let mut spoilt = batch.clone();
@@ -315,6 +331,7 @@ fn a_step_whose_loss_is_no_number_is_not_taken() {
 
 #[test]
 fn parameters_that_are_no_numbers_are_not_written() {
+    needs!(engines);
     let folder = tempfile::tempdir().unwrap();
     let mut engine = mlp();
     engine.set_parameter("fc3.bias", &Tensor::F32(ArrayD::from_elem(IxDyn(&[10]), f32::INFINITY))).unwrap();
@@ -323,4 +340,16 @@ fn parameters_that_are_no_numbers_are_not_written() {
         assert!(written.unwrap_err().to_string().starts_with("`fc3.bias` holds inf"));
         assert!(!file.exists());
     }
+}
+
+#[test]
+fn installing_twice_at_once_gives_one_runtime_that_trains() {
+    needs!(engines);
+    let [first, second] = std::thread::scope(|scope| {
+        [(); 2].map(|()| scope.spawn(|| runtime::install_training(&mut |_| {}).unwrap())).map(|t| t.join().unwrap())
+    });
+    assert_eq!(first, second);
+    assert_eq!((first.version.as_str(), first.kind), ("1.19.2", Kind::Training));
+    assert!(first.providers.contains(&"CPUExecutionProvider".to_owned()), "{:?}", first.providers);
+    assert!(runtime::discover(None).iter().any(|candidate| candidate.library == first.library));
 }
