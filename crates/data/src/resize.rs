@@ -1,8 +1,9 @@
 //! Images of bytes in another size.
 
 use crate::augment::Region;
-use fast_image_resize::images::{CroppedImage, Image, ImageRef};
-use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
+use fast_image_resize::images::{Image, TypedCroppedImage, TypedImageRef};
+use fast_image_resize::pixels::{U8, U8x3};
+use fast_image_resize::{FilterType, PixelTrait, ResizeAlg, ResizeOptions, Resizer};
 use gnp_base::{Error, Result};
 use std::fmt::Display;
 
@@ -20,22 +21,30 @@ pub(super) fn resize(
     region: &Region,
     to: [usize; 2],
 ) -> Result<Vec<u8>> {
-    let defect = |error: &dyn Display| Error::internal(format!("the image cannot be resized: {error}"));
-    let kind = match channels {
-        1 => PixelType::U8,
-        3 => PixelType::U8x3,
-        _ => return Err(defect(&format!("it has {channels} channels"))),
-    };
+    match channels {
+        1 => resize_as::<U8>(pixels, size, region, to),
+        3 => resize_as::<U8x3>(pixels, size, region, to),
+        _ => Err(defect(&format!("it has {channels} channels"))),
+    }
+}
+
+fn defect(error: &dyn Display) -> Error {
+    Error::internal(format!("the image cannot be resized: {error}"))
+}
+
+/// Of pixels of one type: those of all thirteen would be compiled otherwise.
+fn resize_as<P: PixelTrait>(pixels: &[u8], size: [usize; 2], region: &Region, to: [usize; 2]) -> Result<Vec<u8>> {
     let [height, width] = sides(size)?;
     let [rows, columns] = sides([region.rows.len(), region.columns.len()])?;
     let [top, left] = sides([region.rows.start, region.columns.start])?;
     let [new_height, new_width] = sides(to)?;
-    let from = ImageRef::new(width, height, pixels, kind).map_err(|error| defect(&error))?;
-    let from = CroppedImage::new(&from, left, top, columns, rows).map_err(|error| defect(&error))?;
-    let mut resized = Image::new(new_width, new_height, kind);
+    let from = TypedImageRef::<P>::from_buffer(width, height, pixels).map_err(|error| defect(&error))?;
+    let from = TypedCroppedImage::from_ref(&from, left, top, columns, rows).map_err(|error| defect(&error))?;
+    let mut resized = Image::new(new_width, new_height, P::pixel_type());
+    let mut view = resized.typed_image_mut::<P>().ok_or_else(|| defect(&"its pixels are of another type"))?;
     // The triangle filter; it is widened where the image shrinks.
     let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::Bilinear));
-    Resizer::new().resize(&from, &mut resized, &options).map_err(|error| defect(&error))?;
+    Resizer::new().resize_typed(&from, &mut view, &options).map_err(|error| defect(&error))?;
     Ok(resized.into_vec())
 }
 
