@@ -3,7 +3,7 @@
 //!     cargo run --release --example loop -- models/mlp/model.onnx
 
 use gnp::engine::{Available, Backend as _, EngineOptions, Rates};
-use gnp::loss::{LossKind, Wanted};
+use gnp::loss::LossKind;
 use gnp::onnx::{self, WriteOptions};
 use gnp::rewrite::{StepOptions, make_step};
 use gnp::tensor::Tensor;
@@ -12,7 +12,7 @@ use std::path::Path;
 
 fn main() -> gnp::Result<()> {
     let model = std::env::args().nth(1).ok_or_else(|| gnp::Error::input("expected one argument: MODEL"))?;
-    let loss = Wanted { loss: Some(LossKind::CrossEntropy), ..Wanted::default() };
+    let loss = LossKind::CrossEntropy.into();
     let (step, report) = make_step(onnx::read(&model)?, &StepOptions { loss, ..StepOptions::default() })?;
     println!("{} parameters train; fed are {}", report.parameters.len(), report.batch.join(" and "));
 

@@ -5,7 +5,7 @@
 use gnp::engine::EngineKind;
 use gnp::experiment::sweep::{self, Summary, Sweep, SweepObserver, grid};
 use gnp::experiment::{Init, Run};
-use gnp::loss::{LossKind, Wanted};
+use gnp::loss::LossKind;
 use gnp::rewrite::StepOptions;
 use std::num::NonZero;
 use std::sync::atomic::AtomicBool;
@@ -28,7 +28,7 @@ fn main() -> gnp::Result<()> {
     };
     let of = |arm: usize, seed: u64| {
         let mut run = Run::new(model, data, "");
-        let loss = Wanted { loss: Some(LossKind::CrossEntropy), ..Wanted::default() };
+        let loss = LossKind::CrossEntropy.into();
         run.model.step = Some(StepOptions { loss, ..StepOptions::default() });
         run.data.preparation.divisor = Some(16.0);
         run.data.label_noise = 0.4;

@@ -4,7 +4,7 @@
 
 use gnp::engine::EngineKind;
 use gnp::experiment::{Observer, Run, run};
-use gnp::loss::{LossKind, Wanted};
+use gnp::loss::LossKind;
 use gnp::penalty::Penalty;
 use gnp::report::Event;
 use gnp::rewrite::StepOptions;
@@ -29,7 +29,7 @@ fn main() -> gnp::Result<()> {
     };
     let mut settings = Run::new(model, data, folder);
     settings.model.step = Some(StepOptions {
-        loss: Wanted { loss: Some(LossKind::CrossEntropy), ..Wanted::default() },
+        loss: LossKind::CrossEntropy.into(),
         penalty: Penalty { r: 0.1, alpha: 0.8, ..Penalty::default() },
         ..StepOptions::default()
     });

@@ -9,7 +9,7 @@
 //! use gnp_step::rewrite::{StepOptions, make_step};
 //! let model = onnx::read("../../models/vit/model.onnx")?;
 //! let penalty = Penalty { r: 0.05, alpha: 1.0, ..Penalty::default() };
-//! let loss = gnp_gradient::loss::Wanted { loss: Some(gnp_gradient::loss::LossKind::CrossEntropy), ..Default::default() };
+//! let loss = gnp_gradient::loss::LossKind::CrossEntropy.into();
 //! let (step, report) = make_step(model, &StepOptions { penalty, loss, ..StepOptions::default() })?;
 //! assert_eq!(step.graph.output[0].name(), "loss");
 //! assert!(!report.parameters.is_empty());

@@ -36,6 +36,18 @@ impl Wanted {
     }
 }
 
+/// This loss, and all else inferred.
+///
+/// ```
+/// use gnp_gradient::loss::{LossKind, Wanted};
+/// assert_eq!(Wanted::from(LossKind::Mse), Wanted { loss: Some(LossKind::Mse), ..Wanted::default() });
+/// ```
+impl From<LossKind> for Wanted {
+    fn from(kind: LossKind) -> Self {
+        Self { loss: Some(kind), ..Self::default() }
+    }
+}
+
 /// Where the loss comes from.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Ending {

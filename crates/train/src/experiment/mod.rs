@@ -5,14 +5,14 @@
 //!
 //! ```
 //! use gnp_engine::EngineKind;
-//! use gnp_gradient::loss::{LossKind, Wanted};
+//! use gnp_gradient::loss::LossKind;
 //! use gnp_step::rewrite::StepOptions;
 //! use gnp_train::experiment::{Quiet, Run, run};
 //! use std::sync::atomic::AtomicBool;
 //!
 //! let folder = tempfile::tempdir().unwrap();
 //! let mut digits = Run::new("../../models/mlp/model.onnx", "../../models/digits.npz", folder.path().join("run"));
-//! let loss = Wanted { loss: Some(LossKind::CrossEntropy), ..Wanted::default() };
+//! let loss = LossKind::CrossEntropy.into();
 //! digits.model.step = Some(StepOptions { loss, ..StepOptions::default() });
 //! digits.data.preparation.divisor = Some(16.0);
 //! digits.training.epochs = 2;
