@@ -96,23 +96,22 @@ impl<K: Known> Numbers<'_, K> {
         }
         // No operator has an axis that no tensor has.
         self.axis_attribute(None)?;
-        let rank = self.rank(0);
-        match self.node.op_type() {
+        self.of_operator(self.node.op_type(), self.rank(0))
+    }
+
+    /// What the standard says of the numbers of this operator; `rank` is that of its first input.
+    fn of_operator(&self, operator: &str, rank: Option<usize>) -> Fits {
+        match operator {
             "Transpose" => self.permutation(),
-            "Concat" | "Softmax" | "LogSoftmax" | "Hardmax" | "Gather" | "GatherElements" | "ScatterElements"
-            | "Split" | "ArgMax" | "ArgMin" | "LayerNormalization" | "RMSNormalization" | "TopK"
-            | "LpNormalization" | "SplitToSequence" => {
+            "Concat" | "Softmax" | "LogSoftmax" | "Hardmax" | "GatherElements" | "ScatterElements" | "ArgMax"
+            | "ArgMin" | "LpNormalization" | "SplitToSequence" => self.axis_attribute(rank),
+            "LayerNormalization" | "RMSNormalization" => self.axis_attribute(rank).and_then(|()| self.has_axes(0, 1)),
+            "Gather" => self.axis_attribute(rank).and_then(|()| self.places()),
+            "Split" => self.axis_attribute(rank).and_then(|()| self.split()),
+            "TopK" => {
                 self.axis_attribute(rank)?;
-                match self.node.op_type() {
-                    "LayerNormalization" | "RMSNormalization" => self.has_axes(0, 1),
-                    "Gather" => self.places(),
-                    "Split" => self.split(),
-                    "TopK" => {
-                        self.is_one(1)?;
-                        self.sizes("its number of elements", self.ints(1).as_deref(), 0)
-                    }
-                    _ => Ok(()),
-                }
+                self.is_one(1)?;
+                self.sizes("its number of elements", self.ints(1).as_deref(), 0)
             }
             "Compress" => match self.node.attribute("axis") {
                 Some(_) => self.axis_attribute(rank),
@@ -130,12 +129,7 @@ impl<K: Known> Numbers<'_, K> {
             }
             "Range" => (0..3).try_for_each(|input| self.is_one(input)),
             "Clip" | "Dropout" => (1..3).try_for_each(|input| self.is_one(input)),
-            "DFT" => {
-                self.has_axes(0, 2)?;
-                (1..3).try_for_each(|input| self.is_one(input))?;
-                self.sizes("its length", self.ints(1).as_deref(), 1)?;
-                self.axes("its axis", self.ints(2).as_deref(), rank)
-            }
+            "DFT" => self.dft(rank),
             "STFT" => self.is_one(1).and_then(|()| self.is_one(3)),
             "HannWindow" | "HammingWindow" | "BlackmanWindow" => {
                 self.is_one(0)?;
@@ -147,14 +141,7 @@ impl<K: Known> Numbers<'_, K> {
                 self.axes("its axes", self.node.ints("axes"), rank)
             }
             "MeanVarianceNormalization" => self.axes("its axes", self.node.ints("axes"), rank),
-            "Unsqueeze" => {
-                let axes = self.ints(1);
-                let rank = rank.zip(axes.as_ref()).map(|(rank, axes)| rank + axes.len());
-                match rank {
-                    Some(rank) if rank > MOST_AXES => Err(format!("its output has {rank} axes")),
-                    _ => self.axes("its axes", axes.as_deref(), rank),
-                }
-            }
+            "Unsqueeze" => self.unsqueeze(rank),
             "Slice" => self.slice(rank),
             "Pad" => self.pad(rank),
             "Conv" | "ConvTranspose" | "ConvInteger" | "QLinearConv" | "DeformConv" => self.convolution(),
@@ -168,27 +155,12 @@ impl<K: Known> Numbers<'_, K> {
                 self.has_axes(0, 2)?;
                 self.positive("num_groups")
             }
-            "MatMul" => {
-                self.has_axes(0, 1)?;
-                self.has_axes(1, 1)
-            }
-            "Gemm" => {
-                self.has_exactly(0, 2)?;
-                self.has_exactly(1, 2)
-            }
+            "MatMul" => (0..2).try_for_each(|input| self.has_axes(input, 1)),
+            "Gemm" => (0..2).try_for_each(|input| self.has_exactly(input, 2)),
             "Reshape" => self.reshape(),
             "Expand" => self.sizes("its shape", self.ints(1).as_deref(), 0),
             "ConstantOfShape" => self.sizes("its shape", self.ints(0).as_deref(), 0),
-            "Tile" => {
-                let repeats = self.ints(1);
-                self.sizes("its repeats", repeats.as_deref(), 0)?;
-                match (rank, repeats) {
-                    (Some(rank), Some(repeats)) if repeats.len() != rank => {
-                        Err(format!("it has {} repeats for {rank} axes", repeats.len()))
-                    }
-                    _ => Ok(()),
-                }
-            }
+            "Tile" => self.tile(rank),
             "GatherND" | "ScatterND" => self.gather_nd(rank),
             "Resize" => self.resize(rank),
             "DepthToSpace" | "SpaceToDepth" => {
@@ -196,7 +168,8 @@ impl<K: Known> Numbers<'_, K> {
                 self.positive("blocksize")
             }
             "Trilu" => self.has_axes(0, 2).and_then(|()| self.is_one(1)),
-            "EyeLike" | "Det" => self.has_axes(0, if self.node.op_type() == "EyeLike" { 1 } else { 2 }),
+            "EyeLike" => self.has_axes(0, 1),
+            "Det" => self.has_axes(0, 2),
             "LSTM" | "GRU" | "RNN" => {
                 self.has_exactly(0, 3)?;
                 self.positive("hidden_size")
@@ -204,6 +177,32 @@ impl<K: Known> Numbers<'_, K> {
             "RandomNormal" | "RandomUniform" => self.sizes("its shape", self.node.ints("shape"), 0),
             "Multinomial" => self.positive("sample_size"),
             "RoiAlign" | "MaxRoiPool" => self.has_exactly(0, 4),
+            _ => Ok(()),
+        }
+    }
+
+    fn dft(&self, rank: Option<usize>) -> Fits {
+        self.has_axes(0, 2)?;
+        (1..3).try_for_each(|input| self.is_one(input))?;
+        self.sizes("its length", self.ints(1).as_deref(), 1)?;
+        self.axes("its axis", self.ints(2).as_deref(), rank)
+    }
+
+    fn unsqueeze(&self, rank: Option<usize>) -> Fits {
+        let axes = self.ints(1);
+        match rank.zip(axes.as_ref()).map(|(rank, axes)| rank + axes.len()) {
+            Some(rank) if rank > MOST_AXES => Err(format!("its output has {rank} axes")),
+            rank => self.axes("its axes", axes.as_deref(), rank),
+        }
+    }
+
+    fn tile(&self, rank: Option<usize>) -> Fits {
+        let repeats = self.ints(1);
+        self.sizes("its repeats", repeats.as_deref(), 0)?;
+        match rank.zip(repeats) {
+            Some((rank, repeats)) if repeats.len() != rank => {
+                Err(format!("it has {} repeats for {rank} axes", repeats.len()))
+            }
             _ => Ok(()),
         }
     }
