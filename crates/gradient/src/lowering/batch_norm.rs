@@ -4,7 +4,7 @@ use super::{BatchNorm, Lowering, StatePair, required};
 use crate::whole::{BATCH_NORM, DOMAIN};
 use gnp_base::{Error, Result};
 use gnp_model::graph::{Builder, Dim, Fact, Facts, Value};
-use gnp_model::onnx::proto::{GraphProto, NodeProto};
+use gnp_model::onnx::proto::{GraphProto, MICROSOFT, NodeProto};
 
 impl Lowering<'_> {
     /// Whether a node normalises with statistics that it is given. Where these are computed by the graph, the node does
@@ -117,7 +117,7 @@ fn has_one_number_a_sample(x: &Fact) -> bool {
 pub fn trained_over_samples(graph: &GraphProto) -> Option<String> {
     let facts = Facts::declared(graph);
     let trains = |node: &&NodeProto| {
-        let is_one = node.is("com.microsoft", "BatchNormInternal") || node.is("", "BatchNormalization");
+        let is_one = node.is(MICROSOFT, "BatchNormInternal") || node.is("", "BatchNormalization");
         is_one && node.int("training_mode", 0) == 1
     };
     let mut nodes = graph.node.iter().filter(trains);

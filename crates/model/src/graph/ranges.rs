@@ -7,7 +7,7 @@
 
 use super::Facts;
 use crate::onnx::DataType;
-use crate::onnx::proto::{GraphProto, NodeProto};
+use crate::onnx::proto::{GraphProto, MICROSOFT, NodeProto};
 use foldhash::HashMap;
 use gnp_base::contract::{Part, Range, Ranges};
 
@@ -79,7 +79,7 @@ impl<'g> Search<'g> {
             ("", "SoftmaxCrossEntropyLoss" | "NegativeLogLikelihoodLoss") => {
                 (1, node.attribute("ignore_index").map(|attribute| attribute.i()))
             }
-            ("com.microsoft", "SoftmaxCrossEntropyLossInternal" | "NegativeLogLikelihoodLossInternal") => {
+            (MICROSOFT, "SoftmaxCrossEntropyLossInternal" | "NegativeLogLikelihoodLossInternal") => {
                 (1, node.input(3).and_then(|ignored| self.facts.ints(ignored)?.first().copied()))
             }
             _ => return,

@@ -1,7 +1,7 @@
 //! Element types of values that the file does not declare, so that constants beside them can have the same.
 
 use crate::onnx::DataType;
-use crate::onnx::proto::{NodeProto, standard_domain};
+use crate::onnx::proto::{MICROSOFT, NodeProto, standard_domain};
 
 /// Operators whose first output has the element type of their first input, sorted.
 const KEEP: &[&str] = &[
@@ -112,7 +112,7 @@ const KEEP: &[&str] = &[
 
 /// The element type of a node's first output, from those of its inputs.
 pub(super) fn of_output(node: &NodeProto, known: impl Fn(&str) -> Option<DataType>) -> Option<DataType> {
-    if !matches!(standard_domain(node.domain()), "" | super::microsoft::DOMAIN) {
+    if !matches!(standard_domain(node.domain()), "" | MICROSOFT) {
         return None;
     }
     match node.op_type() {

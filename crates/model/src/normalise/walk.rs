@@ -3,7 +3,7 @@
 use super::context::{Context, Scope};
 use super::{constant, converted, indices, microsoft, opset, sequence};
 use crate::graph::Facts;
-use crate::onnx::proto::{GraphProto, NodeProto, standard_domain};
+use crate::onnx::proto::{GraphProto, MICROSOFT, NodeProto, standard_domain};
 use crate::schema;
 use gnp_base::Result;
 use std::mem::{replace, take};
@@ -54,7 +54,7 @@ impl Context<'_> {
                 }
                 None => None,
             },
-            microsoft::DOMAIN => Some(microsoft::lower(self, node)),
+            MICROSOFT => Some(microsoft::lower(self, node)),
             _ => Some(node),
         };
         let after = take(&mut self.scope.after);

@@ -7,6 +7,9 @@
 
 include!(concat!(env!("OUT_DIR"), "/onnx.rs"));
 
+/// The domain of ONNX Runtime's own operators.
+pub const MICROSOFT: &str = "com.microsoft";
+
 /// A domain of operators, the standard one always under its empty name; `ai.onnx` is the other.
 pub fn standard_domain(domain: &str) -> &str {
     if domain == "ai.onnx" { "" } else { domain }

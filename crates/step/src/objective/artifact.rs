@@ -10,7 +10,7 @@ use foldhash::{HashMap, HashSet};
 use gnp_base::contract::VERSION_KEY;
 use gnp_base::{Error, Result};
 use gnp_model::graph::{Graph, Value, tensor_type};
-use gnp_model::onnx::proto::{NodeProto, ValueInfoProto};
+use gnp_model::onnx::proto::{MICROSOFT, NodeProto, ValueInfoProto};
 use gnp_model::onnx::{DataType, Model};
 
 /// The suffix of a gradient buffer's name; before it stands the parameter's.
@@ -136,7 +136,7 @@ impl Objective for Artifact {
 
 /// Whether the node adds the gradient of a parameter to its buffer.
 pub(crate) fn is_accumulator(node: &NodeProto) -> bool {
-    node.is("com.microsoft", "InPlaceAccumulatorV2") && node.input(0).is_some_and(|b| b.ends_with(BUFFER_SUFFIX))
+    node.is(MICROSOFT, "InPlaceAccumulatorV2") && node.input(0).is_some_and(|b| b.ends_with(BUFFER_SUFFIX))
 }
 
 /// `generate_artifacts` names the labels `labels` or `target`; other losses have other names, and then the parameters

@@ -5,9 +5,7 @@
 use gnp_base::{Error, Result};
 use gnp_model::graph::{Builder, Graph, Renaming, Value};
 use gnp_model::onnx::Model;
-use gnp_model::onnx::proto::{NodeProto, standard_domain};
-
-const MICROSOFT: &str = "com.microsoft";
+use gnp_model::onnx::proto::{MICROSOFT, NodeProto, standard_domain};
 
 /// What evaluating a node does besides giving its outputs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

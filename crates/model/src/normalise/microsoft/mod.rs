@@ -9,10 +9,7 @@ mod matmul;
 mod norm;
 
 use super::context::Context;
-use crate::onnx::proto::NodeProto;
-
-/// The domain of ONNX Runtime's own operators.
-pub(super) const DOMAIN: &str = "com.microsoft";
+use crate::onnx::proto::{MICROSOFT, NodeProto};
 
 /// Adds to the graph what comes before the node that makes the outputs, and returns that node; or adds nothing and
 /// returns None, where there is no standard form.
@@ -37,7 +34,7 @@ const INTRUDERS: &[(&str, Lowering)] = &[("SimplifiedLayerNormalization", norm::
 
 /// The last of the standard nodes that stand for `node`, the others added to the graph; or the node itself.
 pub(super) fn lower(context: &mut Context<'_>, node: NodeProto) -> NodeProto {
-    let lowerings = if node.domain() == DOMAIN { LOWERINGS } else { INTRUDERS };
+    let lowerings = if node.domain() == MICROSOFT { LOWERINGS } else { INTRUDERS };
     let lowering = lowerings.iter().find(|(operator, _)| *operator == node.op_type());
     lowering.and_then(|(_, lower)| lower(context, &node)).unwrap_or(node)
 }

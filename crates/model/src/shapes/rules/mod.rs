@@ -27,7 +27,7 @@ mod window;
 use super::known::{Known, Sizes};
 use super::size::Size;
 use crate::onnx::DataType;
-use crate::onnx::proto::{NodeProto, standard_domain};
+use crate::onnx::proto::{MICROSOFT, NodeProto, standard_domain};
 use crate::schema;
 
 /// One operation: a node, what is known of its inputs, and the version of the standard's operators that it is in.
@@ -68,7 +68,7 @@ pub(super) fn infer(operation: &Operation<'_>) -> Vec<Known> {
     let operator = operation.node.op_type();
     let rule = match standard_domain(operation.node.domain()) {
         "" => standard(operator),
-        "com.microsoft" => microsoft::rule(operator),
+        MICROSOFT => microsoft::rule(operator),
         _ => None,
     };
     let mut outputs = rule.and_then(|rule| rule(operation)).unwrap_or_default();
