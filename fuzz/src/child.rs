@@ -1,6 +1,7 @@
 //! A process that runs inputs, and says on its standard output which one is under way.
 //!
-//! A line `S <number> <result>` says that an input begins, and whether the last one came to a result (1 or 0); `F <kind> <place> <message>` (with tabs) that it failed.
+//! A line `S <number> <result>` says that an input begins, and whether the last one came to a result (1 or 0); `F
+//! <kind> <place> <message>` (with tabs) that it failed.
 
 use crate::input::Inputs;
 use crate::targets::Target;

@@ -108,8 +108,8 @@ fn write(bytes: &[u8]) -> Result<()> {
     }
 }
 
-/// Says lines on standard error; control characters in them are [escaped]. Where it cannot be written there is nobody to
-/// tell.
+/// Says lines on standard error; control characters in them are [escaped]. Where it cannot be written there is nobody
+/// to tell.
 pub fn say(text: impl AsRef<str>) {
     let _ = writeln!(io::stderr().lock(), "{}", escaped::text(text.as_ref()));
 }

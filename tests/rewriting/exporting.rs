@@ -2,8 +2,8 @@
 //! shows.
 //!
 //! What scikit-learn exports is tested always. PyTorch, Keras and JAX are large: their commands are run by a Python
-//! that has them, where one is named, in which `GNP_EXPORTERS_PYTHON=python cargo test --test rewriting exporting` runs all whose
-//! packages it has.
+//! that has them, where one is named, in which `GNP_EXPORTERS_PYTHON=python cargo test --test rewriting exporting` runs
+//! all whose packages it has.
 use crate::support::python;
 use std::env;
 use std::fs;

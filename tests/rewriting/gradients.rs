@@ -12,7 +12,7 @@
 //!     GNP_GRADIENT_TABLE=write cargo test --test rewriting gradients
 //!
 //! writes the tables in `docs/gradients.md` anew.
-use crate::support::python;
+use crate::support::{alone, python};
 use gnp::autodiff::{Rule, gradient, registered};
 use gnp::graph::{Builder, Graph, Value};
 use gnp::lowering::{BatchNorm, Dropout, Random, Settings, expand, lower};
@@ -156,6 +156,8 @@ fn problems(case: &Case, errors: &BTreeMap<&str, String>, found: Option<&Found>)
 struct Checked {
     tests: PathBuf,
     folder: PathBuf,
+    /// Of the folder.
+    _alone: fs::File,
     cases: Vec<Case>,
     /// By case and kind, why there is no gradient.
     errors: BTreeMap<String, BTreeMap<&'static str, String>>,
@@ -168,6 +170,7 @@ static CHECKED: LazyLock<Option<Checked>> = LazyLock::new(|| {
     let scripts = tests.join("python/gradients");
     let python = python::environment("gradients", &scripts.join("requirements.txt"))?;
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("gradient-cases");
+    let _alone = alone("gradient-cases");
     if folder.exists() {
         fs::remove_dir_all(&folder).unwrap();
     }
@@ -184,7 +187,7 @@ static CHECKED: LazyLock<Option<Checked>> = LazyLock::new(|| {
     }
     let found = differences(&python, &scripts.join("differences.py"), &folder);
     let found = found.into_iter().map(|f| (f.case.clone(), f)).collect();
-    Some(Checked { tests, folder, cases, errors, found })
+    Some(Checked { tests, folder, _alone, cases, errors, found })
 });
 
 /// What is known of an operator's rule.

@@ -12,6 +12,7 @@ const PACKAGE: &str = "onnx==1.23.2";
 
 /// The folder that holds `onnx/onnx-ml.proto`, fetched once and kept in the build folder.
 fn standard() -> Option<PathBuf> {
+    let _alone = crate::support::alone(PACKAGE);
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(PACKAGE);
     if !folder.join("onnx/onnx-ml.proto").exists() {
         let wheels = tempfile::tempdir().unwrap();

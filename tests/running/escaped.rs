@@ -1,4 +1,5 @@
-//! Nothing that stands in a file moves the cursor, colours the terminal, forges a line or turns the direction of writing.
+//! Nothing that stands in a file moves the cursor, colours the terminal, forges a line or turns the direction of
+//! writing.
 use crate::support::command::{edited, gnp_rewrite};
 use crate::support::forward::{graph, network, node, write};
 use crate::support::models;

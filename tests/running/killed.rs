@@ -1,4 +1,5 @@
-//! What killed processes leave: with every engine, in sweeps, with `--force`. Few kills, or as many as `GNP_KILLS` says.
+//! What killed processes leave: with every engine, in sweeps, with `--force`. Few kills, or as many as `GNP_KILLS`
+//! says.
 #![cfg(unix)]
 use crate::support::kills::{kill_after, kills, time};
 use crate::support::run::{Training, course};

@@ -20,7 +20,15 @@ use gnp::engine::{Engine as _, Rates};
 use gnp::onnx;
 use gnp::tensor::Tensor;
 use ndarray::ArrayD;
+use std::fs::File;
 use std::path::{Path, PathBuf};
+
+/// Keeps other tests that use `what` in the build folder out until it is dropped: those of other processes, too.
+pub fn alone(what: &str) -> File {
+    let file = File::create(Path::new(env!("CARGO_TARGET_TMPDIR")).join(what).with_extension("lock")).unwrap();
+    file.lock().unwrap();
+    file
+}
 
 /// The seed of every engine of these tests. ONNX Runtime draws from one generator a process, so that tests that run at
 /// once must agree on it.

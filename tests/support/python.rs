@@ -1,9 +1,8 @@
 //! Python, where a test needs a package of it.
 
-use super::needs;
+use super::{alone, needs};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::{Mutex, PoisonError};
 use std::{env, fs};
 
 /// Runs a command to its end and returns what it prints; fails with what it says where it fails.
@@ -26,8 +25,7 @@ pub fn version() -> Option<String> {
 /// build folder; none, and the test is skipped, where it cannot be made.
 pub fn environment(name: &str, requirements: &Path) -> Option<PathBuf> {
     // Tests run at once, and an environment is made once.
-    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
-    let _made = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let _alone = alone(name);
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
     let python = folder.join(if cfg!(windows) { "Scripts/python.exe" } else { "bin/python" });
     // Written last, so that an environment that was interrupted is made again.

@@ -1,5 +1,5 @@
-//! Text from files as it may be printed: what would move the cursor, colour the terminal, begin another line or turn the
-//! direction of writing is written out, as `\u001b`. That is also how JSON writes it, so JSON stays what it is.
+//! Text from files as it may be printed: what would move the cursor, colour the terminal, begin another line or turn
+//! the direction of writing is written out, as `\u001b`. That is also how JSON writes it, so JSON stays what it is.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;

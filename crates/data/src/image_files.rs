@@ -77,8 +77,8 @@ fn entries(folder: &Path) -> Result<Vec<PathBuf>> {
     Ok(paths)
 }
 
-/// Adds the images of `folder`; `seen` are the folders of the class that were looked through, as they are when links are
-/// resolved.
+/// Adds the images of `folder`; `seen` are the folders of the class that were looked through, as they are when links
+/// are resolved.
 fn collect(root: &Path, folder: &Path, seen: &mut HashSet<PathBuf>, files: &mut Vec<ImageFile>) -> Result<()> {
     let resolved = fs::canonicalize(folder).map_err(|error| Error::io("look at the folder", folder, &error))?;
     if !seen.insert(resolved) {

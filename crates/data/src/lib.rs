@@ -1,7 +1,7 @@
 //! Training data from files: formats, shuffling, normalisation, augmentation, batches in background threads.
 //!
-//! [`Data`] is what [`DataSource`] names, read by the [`Format`] that knows it; a [`Feed`] joins it to the inputs of a graph,
-//! and a [`Loader`] makes its batches.
+//! [`Data`] is what [`DataSource`] names, read by the [`Format`] that knows it; a [`Feed`] joins it to the inputs of a
+//! graph, and a [`Loader`] makes its batches.
 //!
 //! ```
 //! use gnp_data::{Data, DataSource, Feed, Preparation};

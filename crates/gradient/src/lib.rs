@@ -1,5 +1,5 @@
-//! The gradient of an ONNX graph: [`loss`] puts a loss at its end, [`lowering`] lets what trains differently from how it
-//! infers train, [`autodiff`] appends the gradient.
+//! The gradient of an ONNX graph: [`loss`] puts a loss at its end, [`lowering`] lets what trains differently from how
+//! it infers train, [`autodiff`] appends the gradient.
 //!
 //! ```
 //! use gnp_gradient::autodiff::gradient;

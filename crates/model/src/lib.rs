@@ -1,7 +1,7 @@
 //! Any ONNX model: read, edited, analysed and written.
 //!
-//! [`onnx`] is the file; [`schema`] checks its nodes by the standard; [`normalise`](mod@normalise) brings them to one form;
-//! [`shapes`] tells types and sizes of all values; [`opening`] changes the sizes of the inputs; [`graph`] edits.
+//! [`onnx`] is the file; [`schema`] checks its nodes by the standard; [`normalise`](mod@normalise) brings them to one
+//! form; [`shapes`] tells types and sizes of all values; [`opening`] changes the sizes of the inputs; [`graph`] edits.
 //!
 //! ```
 //! use gnp_model::{normalise::normalise, onnx, shapes};

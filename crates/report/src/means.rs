@@ -8,8 +8,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
 
 /// The means of all [`Measures`] over the steps so far, each over the steps that tell it: of losses by what they weigh,
-/// of errors over the labels that count, of norms over the samples. Of what is chosen (learning rate, r and α) there are
-/// no means: they are those of the last step.
+/// of errors over the labels that count, of norms over the samples. Of what is chosen (learning rate, r and α) there
+/// are no means: they are those of the last step.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Means {
     means: [Mean; MEASURES.len()],

@@ -137,8 +137,8 @@ const fn sweep(place: u8, name: &'static str) -> Option<SweepColumn> {
 /// Makes [`Measures`] and [`MEASURES`] of the table.
 macro_rules! measures {
     ($($(#[$doc:meta])* $name:ident: $type:ty { $($field:ident: $value:expr),* $(,)? })*) => {
-        /// The numbers of one training step, or their means over an epoch. What is not known is left out: the engine does
-        /// not return it, or it has no meaning for the loss.
+        /// The numbers of one training step, or their means over an epoch. What is not known is left out: the engine
+        /// does not return it, or it has no meaning for the loss.
         ///
         /// All are taken at θ, the parameters before the step, except where they say otherwise.
         #[derive(Clone, Copy, Debug, Default, PartialEq)]

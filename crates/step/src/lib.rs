@@ -1,7 +1,8 @@
 //! From a model to one training step with the Gradient Norm Penalty, as a graph.
 //!
-//! [`rewrite`](mod@rewrite) is the way as one call. Its parts: [`weights`] tells what trains, [`objective`] is the loss and
-//! its gradient as a function of the parameters, [`penalty`] is the paper, [`transform`] the optimizer, [`emit`] writes.
+//! [`rewrite`](mod@rewrite) is the way as one call. Its parts: [`weights`] tells what trains, [`objective`] is the loss
+//! and its gradient as a function of the parameters, [`penalty`] is the paper, [`transform`] the optimizer, [`emit`]
+//! writes.
 //!
 //! ```
 //! use gnp_model::onnx;

@@ -13,8 +13,8 @@ pub fn sync_folder(folder: &Path) -> io::Result<()> {
     if cfg!(unix) { File::open(folder)?.sync_all() } else { Ok(()) }
 }
 
-/// Has `made`, a file or folder of the same file system whose contents are on the disk, be what is at `target`: at once,
-/// and durably.
+/// Has `made`, a file or folder of the same file system whose contents are on the disk, be what is at `target`: at
+/// once, and durably.
 ///
 /// # Errors
 /// Where it cannot be renamed, or the folder not flushed.

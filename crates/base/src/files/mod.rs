@@ -116,8 +116,8 @@ fn exists(path: &Path) -> Error {
 /// bytes are on the disk.
 ///
 /// # Errors
-/// Where [`ensure_free`] refuses `path`, the folder cannot be written to, or `fill` fails. An existing file is then as it
-/// was.
+/// Where [`ensure_free`] refuses `path`, the folder cannot be written to, or `fill` fails. An existing file is then as
+/// it was.
 pub fn replace_file(path: &Path, force: bool, fill: impl FnOnce(&mut File) -> Result<()>) -> Result<()> {
     ensure_free(path, force)?;
     let staging = Staging::beside(path)?;

@@ -41,8 +41,8 @@ impl Feed<'_> {
         }
     }
 
-    /// Checks that there is memory for a batch of so many samples: of labels that are class numbers a batch may hold the
-    /// probabilities of all classes.
+    /// Checks that there is memory for a batch of so many samples: of labels that are class numbers a batch may hold
+    /// the probabilities of all classes.
     fn check_memory(&self, rows: usize) -> Result<()> {
         /// Bytes of a number, at most.
         const WIDEST: u64 = 8;

@@ -54,7 +54,8 @@ impl Artifacts {
         }
     }
 
-    /// Checks that all are files: ONNX Runtime reads them itself, and would wait for a pipe. A checkpoint may be a folder.
+    /// Checks that all are files: ONNX Runtime reads them itself, and would wait for a pipe. A checkpoint may be a
+    /// folder.
     fn check_files(&self) -> Result<()> {
         let Self { training_model, eval_model, optimizer_model, checkpoint } = self;
         let checkpoint = Some(checkpoint).filter(|path| !path.is_dir()).map(|file| ("read the checkpoint", file));

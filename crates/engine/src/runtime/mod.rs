@@ -1,7 +1,7 @@
 //! ONNX Runtime's shared library: finding it, and installing one.
 //!
-//! A library is code. So nothing that lies in the current folder by chance is loaded or run: libraries and programs have
-//! absolute paths, Python is isolated, and the cache folder is the user's alone.
+//! A library is code. So nothing that lies in the current folder by chance is loaded or run: libraries and programs
+//! have absolute paths, Python is isolated, and the cache folder is the user's alone.
 
 mod cache;
 mod discover;

@@ -44,8 +44,8 @@ fn command(name: &str, folder: &Path) -> io::Result<Command> {
     Ok(command)
 }
 
-/// What `python3` says to `arguments`. It is isolated (`-I`: neither the current folder nor variables of the environment
-/// say where modules are) and works in an empty folder.
+/// What `python3` says to `arguments`. It is isolated (`-I`: neither the current folder nor variables of the
+/// environment say where modules are) and works in an empty folder.
 ///
 /// # Errors
 /// Where it cannot be run. That it failed is in the output.

@@ -8,10 +8,10 @@
 //!
 //! A straight-through estimator, whose detach an export loses, is marked for its gradient.
 //!
-//! It comes after [`gnp_model::normalise`] and the analysis of shapes, and before a gradient. BatchNormalization stays one
-//! node until then ([`crate::whole`]) where it has the statistics of the batch, since its gradient as a whole
-//! takes half of the time that the gradients of its parts take. [`expand`] writes its parts down, once all gradients
-//! are there.
+//! It comes after [`gnp_model::normalise`] and the analysis of shapes, and before a gradient. BatchNormalization stays
+//! one node until then ([`crate::whole`]) where it has the statistics of the batch, since its gradient as a whole takes
+//! half of the time that the gradients of its parts take. [`expand`] writes its parts down, once all gradients are
+//! there.
 
 mod batch_norm;
 mod dropout;
@@ -118,7 +118,8 @@ pub struct Lowered {
     pub over_samples: Option<String>,
 }
 
-/// Lowers BatchNormalization, Dropout, random draws and losses in `graph`, which has been normalised. `frozen` are the constants that the user froze, which is what [`BatchNorm::Auto`] goes by.
+/// Lowers BatchNormalization, Dropout, random draws and losses in `graph`, which has been normalised. `frozen` are the
+/// constants that the user froze, which is what [`BatchNorm::Auto`] goes by.
 ///
 /// # Errors
 /// Where a form of an operator is not covered, a node of these is inside the body of an If, Loop or Scan, or other

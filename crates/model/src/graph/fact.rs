@@ -36,8 +36,8 @@ impl Dim {
 /// More characters of a symbol are of no use to a reader.
 const READABLE: usize = 24;
 
-/// The number or the symbol, of which no more than a reader can take in: a long name is cut, a long expression left out.
-/// `?` where nothing is known.
+/// The number or the symbol, of which no more than a reader can take in: a long name is cut, a long expression left
+/// out. `?` where nothing is known.
 ///
 /// ```
 /// use gnp_model::graph::Dim;

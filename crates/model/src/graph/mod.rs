@@ -85,8 +85,8 @@ pub struct Graph {
 }
 
 impl Graph {
-    /// Takes a graph as it was read. Nodes are brought into topological order where they are not. Of its values is known
-    /// what it declares.
+    /// Takes a graph as it was read. Nodes are brought into topological order where they are not. Of its values is
+    /// known what it declares.
     ///
     /// # Errors
     /// Where a value is defined twice or not at all, two nodes have one name, or the nodes form a cycle.
@@ -185,8 +185,8 @@ impl Graph {
     }
 
     /// Moves the nodes for which `last` holds, and those that depend on them, behind all others, and lets each of the
-    /// former read, at `position`, the value that `reads` names for it, which may have been added. No such value depends
-    /// on a node that is moved.
+    /// former read, at `position`, the value that `reads` names for it, which may have been added. No such value
+    /// depends on a node that is moved.
     pub fn read_last<'v>(
         &mut self,
         last: impl Fn(&NodeProto) -> bool,

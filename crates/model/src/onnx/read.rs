@@ -13,8 +13,8 @@ use std::path::Path;
 ///
 /// # Errors
 /// Where the file cannot be read, is empty, cut short or no ONNX model, has fields that would be lost, or refers to
-/// external data that is missing, too short, or outside the model's folder; where a tensor has other bytes than its dims
-/// say.
+/// external data that is missing, too short, or outside the model's folder; where a tensor has other bytes than its
+/// dims say.
 pub fn read(path: impl AsRef<Path>) -> Result<Model> {
     let path = path.as_ref();
     let bytes = files::map(path)?;

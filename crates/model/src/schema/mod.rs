@@ -1,10 +1,10 @@
 //! What the standard says of its operators: how many inputs and outputs each has, its attributes and their types, and
 //! which numbers they may be.
 //!
-//! A node that does not fit is refused, by name, before anything is computed from it: rules for shapes and gradients may
-//! then rely on its form, and so may [tract](https://docs.rs/tract-onnx), whose own rules read beyond their operands
-//! where a file lies to them. `operators.txt` is the standard's own table, which the `onnx` package prints; `numbers.rs`
-//! is its prose.
+//! A node that does not fit is refused, by name, before anything is computed from it: rules for shapes and gradients
+//! may then rely on its form, and so may [tract](https://docs.rs/tract-onnx), whose own rules read beyond their
+//! operands where a file lies to them. `operators.txt` is the standard's own table, which the `onnx` package prints;
+//! `numbers.rs` is its prose.
 
 mod numbers;
 #[cfg(test)]

@@ -2,9 +2,10 @@
 //!
 //! The file declares some of them: its inputs, its outputs, its weights, and what the exporter noted of the values
 //! between. From the inputs and the weights the rest follows operator by operator: [`analyse`] goes once through the
-//! nodes, in order, and asks the rule of each operator what its outputs are (`rules`). A rule sees element types, sizes,
-//! which may be expressions in symbols (`size.rs`), and the elements of small constants, never a weight (`known.rs`). An
-//! operator without a rule leaves its outputs to what the file declares of them, and where that is nothing, unknown.
+//! nodes, in order, and asks the rule of each operator what its outputs are (`rules`). A rule sees element types,
+//! sizes, which may be expressions in symbols (`size.rs`), and the elements of small constants, never a weight
+//! (`known.rs`). An operator without a rule leaves its outputs to what the file declares of them, and where that is
+//! nothing, unknown.
 //!
 //! What the operators make of the inputs is what will happen when the model runs, and takes precedence over a
 //! declaration, which may be left over from before an edit: a declaration fills in what the operators leave open. Where

@@ -59,8 +59,8 @@ impl Chain {
         self.0.iter().map(|transform| format!("{transform:?}")).collect()
     }
 
-    /// Appends the update θ − lr·f·u, with u what the chain makes of `gradients`, `rate` the default learning rate and f
-    /// of `factors`, which has one for each of the training's parameters. Returns the new parameters.
+    /// Appends the update θ − lr·f·u, with u what the chain makes of `gradients`, `rate` the default learning rate and
+    /// f of `factors`, which has one for each of the training's parameters. Returns the new parameters.
     pub fn update(&self, training: &mut Training<'_>, gradients: Vec<Value>, rate: f32, factors: &[f32]) -> Vec<Value> {
         let rate = training.hyperparameter(LEARNING_RATE, rate);
         let updates = self.apply(training, gradients);

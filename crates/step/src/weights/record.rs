@@ -241,8 +241,8 @@ impl Record {
         self.rearranged = rearranged;
     }
 
-    /// Whether the exporter computed the initializer `name` of a single tensor of the module: a product with a buffer is
-    /// no rearrangement.
+    /// Whether the exporter computed the initializer `name` of a single tensor of the module: a product with a buffer
+    /// is no rearrangement.
     fn has_one_tensor(&self, name: &str) -> bool {
         let Some(Note::FoldedFrom(sources)) = self.notes.get(name) else { return false };
         sources.iter().filter(|source| self.tensors.contains_key(*source)).count() == 1

@@ -25,7 +25,8 @@
 //! ```
 //!
 //! It is a chain of stages, each made of the one before by one call: [`Opened`], [`Loaded`], [`Rehearsed`],
-//! [`Trained`], and the [`Outcome`]. Who wants to look at the engine between two of them takes the stages by themselves.
+//! [`Trained`], and the [`Outcome`]. Who wants to look at the engine between two of them takes the stages by
+//! themselves.
 
 mod configuration;
 mod counting;

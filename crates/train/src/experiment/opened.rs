@@ -18,8 +18,8 @@ impl Opened {
     /// Opens what `run` names. An ordinary model is made a step model.
     ///
     /// # Errors
-    /// Where a file is missing or damaged, or would be replaced; where the settings do not fit the model; where there is
-    /// a run already, or none to go on with.
+    /// Where a file is missing or damaged, or would be replaced; where the settings do not fit the model; where there
+    /// is a run already, or none to go on with.
     pub fn new(run: Run, observer: &mut dyn Observer) -> Result<Self> {
         check_files(&run)?;
         let trainee = Trainee::open(&run, observer)?;

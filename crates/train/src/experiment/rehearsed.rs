@@ -9,8 +9,8 @@ use gnp_base::{Error, Result};
 use gnp_data::Feed;
 use gnp_gradient::lowering::Random;
 
-/// A run whose data are joined to the engine's inputs, and whose first step and evaluation were computed, unless it goes
-/// on. Nothing was written yet.
+/// A run whose data are joined to the engine's inputs, and whose first step and evaluation were computed, unless it
+/// goes on. Nothing was written yet.
 pub struct Rehearsed<'a> {
     pub(super) setup: &'a Setup,
     pub(super) engine: &'a mut InEngine,

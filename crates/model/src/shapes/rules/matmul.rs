@@ -18,8 +18,8 @@ pub(super) fn rule(operator: &str) -> Option<Rule> {
     })
 }
 
-/// The sizes of a product by numpy's rules: a vector is a row on the left and a column on the right, and the axes before
-/// the last two broadcast.
+/// The sizes of a product by numpy's rules: a vector is a row on the left and a column on the right, and the axes
+/// before the last two broadcast.
 pub(super) fn product(a: Option<&Sizes>, b: Option<&Sizes>) -> Option<Sizes> {
     let (a, b) = (a?, b?);
     let (rows, before_a) = match &a[..] {
@@ -48,8 +48,8 @@ fn det(op: &Operation<'_>) -> Option<Vec<Known>> {
     Some(vec![Known::of(op.element(0)).with(sizes)])
 }
 
-/// A letter for each axis of each operand; those of the output are named, or are those that are there once, in the order
-/// of the alphabet. An ellipsis stands for axes that broadcast.
+/// A letter for each axis of each operand; those of the output are named, or are those that are there once, in the
+/// order of the alphabet. An ellipsis stands for axes that broadcast.
 fn einsum(op: &Operation<'_>) -> Option<Vec<Known>> {
     let equation: String = op.node.string("equation", "").chars().filter(|c| !c.is_whitespace()).collect();
     let made = Known::of((0..op.inputs.len()).find_map(|i| op.element(i)));

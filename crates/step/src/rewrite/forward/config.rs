@@ -41,7 +41,8 @@ pub struct StepConfig {
     pub warmup: Warmup,
     /// The optimizer.
     pub optimizer: Optimizer,
-    /// The gradient transformations in place of the optimizer's, where a program gave some, as they describe themselves.
+    /// The gradient transformations in place of the optimizer's, where a program gave some, as they describe
+    /// themselves.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub chain: Vec<String>,
     /// What was changed in the forward model before it was differentiated, so that its weights are those of the

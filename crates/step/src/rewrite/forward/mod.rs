@@ -1,7 +1,8 @@
 //! A forward model in, a step model out.
 //!
-//! A step model comes into being in stages, each a type that one call makes of the last, and each with what it promises:
-//! [`Prepared`] → [`WithLoss`] → [`Differentiated`] → [`Penalised`] → [`Updated`] → the model (`assembled.rs`).
+//! A step model comes into being in stages, each a type that one call makes of the last, and each with what it
+//! promises: [`Prepared`] → [`WithLoss`] → [`Differentiated`] → [`Penalised`] → [`Updated`] → the model
+//! (`assembled.rs`).
 
 mod assembled;
 mod choices;

@@ -33,8 +33,8 @@ pub struct StepOptions {
     pub warmup_steps: u32,
     /// From the gradient to the parameters.
     pub optimizer: Optimizer,
-    /// Gradient transformations of a program's own, in place of those that the optimizer is: of `optimizer` the learning
-    /// rate and its factors are then all that counts.
+    /// Gradient transformations of a program's own, in place of those that the optimizer is: of `optimizer` the
+    /// learning rate and its factors are then all that counts.
     pub chain: Option<Chain>,
     /// What axes of the inputs are to be.
     pub dims: Dims,
