@@ -1,6 +1,8 @@
 //! Arguments that no run can mean are refused before anything is done.
 use crate::support::command::{assert_says, gnp_rewrite, refusal};
 use crate::support::run::Training;
+use std::collections::BTreeSet;
+use std::fs;
 use std::path::Path;
 use std::process::Command;
 
@@ -73,4 +75,45 @@ fn paths_that_are_not_utf_8_are_refused_at_the_start() {
     assert_says(&onnx(&odd, &folder.path().join("new.onnx")), &says);
     assert_says(&onnx(&folder.path().join("network.onnx"), &odd), &says);
     assert!(!out.exists());
+}
+
+/// The flags, `--name`, that stand in a text.
+fn flags(text: &str) -> BTreeSet<String> {
+    let is_end = |c: char| !(c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-');
+    let names = text.split("--").skip(1).map(|rest| rest.split(is_end).next().unwrap());
+    names.filter(|name| name.starts_with(|c: char| c.is_ascii_lowercase())).map(str::to_owned).collect()
+}
+
+/// What the sources of a folder say outside of comments and tests.
+fn said(folder: &Path, text: &mut String) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        // What is said to pip.
+        if path.ends_with("runtime/package.rs") || path.ends_with("install/wheel.rs") {
+            continue;
+        }
+        if path.is_dir() {
+            said(&path, text);
+        } else if path.extension().is_some_and(|extension| extension == "rs") && !path.ends_with("tests.rs") {
+            let source = fs::read_to_string(&path).unwrap();
+            let code = source.split("#[cfg(test)]\nmod").next().unwrap().lines();
+            text.extend(code.filter(|line| !line.trim_start().starts_with("//")));
+        }
+    }
+}
+
+#[test]
+fn the_library_names_settings_by_the_flags_of_the_programs() {
+    let mut text = String::new();
+    said(&Path::new(env!("CARGO_MANIFEST_DIR")).join("crates"), &mut text);
+    let named = flags(&text);
+    let mut known = BTreeSet::new();
+    let (rewrite, run) = (env!("CARGO_BIN_EXE_gnp-rewrite"), env!("CARGO_BIN_EXE_gnp-run"));
+    for (program, more) in [(rewrite, &[][..]), (run, &[]), (run, &["sweep"]), (run, &["report"]), (run, &["engines"])]
+    {
+        let help = Command::new(program).args(more).arg("--help").output().unwrap().stdout;
+        known.extend(flags(&String::from_utf8(help).unwrap()));
+    }
+    assert!(named.len() > 50, "{named:?}");
+    assert_eq!(named.difference(&known).collect::<Vec<_>>(), [""; 0]);
 }
