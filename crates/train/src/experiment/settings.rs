@@ -87,7 +87,7 @@ pub struct EngineSettings {
 /// ```
 /// use gnp_base::Result;
 /// use gnp_engine::{Available, Backend, EngineOptions, StepEngine};
-/// use gnp_gradient::loss::{LossKind, Wanted};
+/// use gnp_gradient::loss::LossKind;
 /// use gnp_model::onnx::Model;
 /// use gnp_step::rewrite::StepOptions;
 /// use gnp_train::experiment::{EngineChoice, Quiet, Run, run};
@@ -110,7 +110,7 @@ pub struct EngineSettings {
 ///
 /// let folder = tempfile::tempdir().unwrap();
 /// let mut own = Run::new("../../models/mlp/model.onnx", "../../models/digits.npz", folder.path().join("run"));
-/// let loss = Wanted { loss: Some(LossKind::CrossEntropy), ..Wanted::default() };
+/// let loss = LossKind::CrossEntropy.into();
 /// own.model.step = Some(StepOptions { loss, ..StepOptions::default() });
 /// own.data.preparation.divisor = Some(16.0);
 /// own.engine.engine = EngineChoice::own(Talkative(Available::Tract));
