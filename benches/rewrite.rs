@@ -4,7 +4,7 @@ mod synthetic;
 
 use criterion::{BatchSize, BenchmarkId, Criterion, SamplingMode, Throughput, criterion_group, criterion_main};
 use gnp::emit::artifact::{Settings, penalise};
-use gnp::loss::{LossKind, Wanted};
+use gnp::loss::LossKind;
 use gnp::objective::Artifact;
 use gnp::onnx::{self, ExternalData, WriteOptions};
 use gnp::rewrite::{Options, StepOptions, rewrite, rewrite_forward};
@@ -49,7 +49,7 @@ fn steps(criterion: &mut Criterion) {
         ("20,000 nodes", forward::with_nodes(20_000)),
         ("1.5 billion parameters", forward::with_parameters(1_500_000_000, folder.path())),
     ];
-    let loss = Wanted { loss: Some(LossKind::Mse), ..Wanted::default() };
+    let loss = LossKind::Mse.into();
     let options = StepOptions { loss, ..StepOptions::default() };
     let write = WriteOptions { force: true, external_data: ExternalData::Keep, ..WriteOptions::default() };
     for (name, model) in models {

@@ -7,7 +7,7 @@ use gnp::data::{Array, Dataset, Feed, Preparation, Values};
 use gnp::engine::EngineOptions;
 use gnp::engine::runtime;
 use gnp::engine::{Available, Backend as _, Engine, Rates};
-use gnp::loss::{LossKind, Wanted};
+use gnp::loss::LossKind;
 use gnp::onnx::{self, WriteOptions};
 use gnp::report::Event;
 use gnp::report::TensorBoard;
@@ -41,7 +41,7 @@ fn measure() -> Result<String> {
     runtime::install_onnxruntime(&mut |_| {})?;
     let folder = tempfile::tempdir().map_err(|e| Error::io("make a folder in", std::env::temp_dir(), &e))?;
     let forward = onnx::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("models/cnn/model.onnx"))?;
-    let loss = Wanted { loss: Some(LossKind::CrossEntropy), ..Wanted::default() };
+    let loss = LossKind::CrossEntropy.into();
     let (step, _) = make_step(forward, &StepOptions { loss, ..StepOptions::default() })?;
     let file = folder.path().join("step.onnx");
     onnx::write(step, &file, &WriteOptions::default())?;

@@ -60,7 +60,7 @@ fn paths_that_are_not_utf_8_are_refused_at_the_start() {
     let folder = tempfile::tempdir().unwrap();
     let training = Training::new(folder.path());
     let odd = folder.path().join(OsStr::from_bytes(b"caf\xe9.onnx"));
-    std::fs::copy(&training.step, &odd).unwrap();
+    fs::copy(&training.step, &odd).unwrap();
     let out = folder.path().join("out");
     let says = ["caf\u{fffd}.onnx", "is not UTF-8", "symbolic link"];
     let run = |more: [&OsStr; 2]| {

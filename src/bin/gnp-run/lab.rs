@@ -8,7 +8,7 @@ use gnp::engine::ort_training::Artifacts;
 use gnp::engine::runtime::{self, Package, Runtime};
 use gnp::engine::{Available, Device, Engine, EngineKind, EngineOptions, OrtTraining, Rates};
 use gnp::experiment::{EngineChoice, ModelSettings, Run, Trained};
-use gnp::loss::{LossKind, Wanted};
+use gnp::loss::LossKind;
 use gnp::penalty::Penalty;
 use gnp::rewrite::{self, StepOptions};
 use gnp::tensor::Tensor;
@@ -66,7 +66,7 @@ impl Lab {
         match self {
             Self::Model { engine, file } => {
                 let step = StepOptions {
-                    loss: Wanted { loss: Some(LossKind::CrossEntropy), ..Wanted::default() },
+                    loss: LossKind::CrossEntropy.into(),
                     optimizer: Optimizer { kind: OptimizerKind::AdamW, ..Optimizer::default() },
                     ..StepOptions::default()
                 };

@@ -34,10 +34,10 @@ use std::sync::Arc;
 /// let chain = Chain::default().then(ClipByGlobalNorm { norm: 1.0 }).then(SignMomentum { momentum: 0.9 });
 /// assert_eq!(chain.names(), ["ClipByGlobalNorm { norm: 1.0 }", "SignMomentum { momentum: 0.9 }"]);
 ///
-/// use gnp_gradient::loss::{LossKind, Wanted};
+/// use gnp_gradient::loss::LossKind;
 /// use gnp_step::rewrite::{StepOptions, make_step};
 /// # let model = gnp_model::onnx::read("../../models/mlp/model.onnx")?;
-/// let loss = Wanted { loss: Some(LossKind::CrossEntropy), ..Wanted::default() };
+/// let loss = LossKind::CrossEntropy.into();
 /// let (step, report) = make_step(model, &StepOptions { loss, chain: Some(chain), ..StepOptions::default() })?;
 /// assert!(step.graph.node.iter().any(|node| node.op_type() == "Sign"));
 /// assert!(report.hyperparameters.iter().any(|number| number.name == "gnp.momentum"));

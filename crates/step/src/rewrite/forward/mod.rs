@@ -85,10 +85,10 @@ mod tests {
     use super::*;
     use crate::transform::{Chain, Momentum, Optimizer, OptimizerKind};
     use gnp_base::contract::CONFIG_KEY;
-    use gnp_gradient::loss::{LossKind, Wanted};
+    use gnp_gradient::loss::LossKind;
 
     fn step(optimizer: Optimizer, chain: Option<Chain>) -> Model {
-        let loss = Wanted { loss: Some(LossKind::CrossEntropy), ..Wanted::default() };
+        let loss = LossKind::CrossEntropy.into();
         let options = StepOptions { loss, optimizer, chain, ..StepOptions::default() };
         make_step(onnx::read("../../models/mlp/model.onnx").unwrap(), &options).unwrap().0
     }
