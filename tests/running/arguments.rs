@@ -60,7 +60,7 @@ fn paths_that_are_not_utf_8_are_refused_at_the_start() {
     let folder = tempfile::tempdir().unwrap();
     let training = Training::new(folder.path());
     let odd = folder.path().join(OsStr::from_bytes(b"caf\xe9.onnx"));
-    std::fs::copy(&training.step, &odd).unwrap();
+    fs::copy(&training.step, &odd).unwrap();
     let out = folder.path().join("out");
     let says = ["caf\u{fffd}.onnx", "is not UTF-8", "symbolic link"];
     let run = |more: [&OsStr; 2]| {
@@ -109,7 +109,9 @@ fn the_library_names_settings_by_the_flags_of_the_programs() {
     let named = flags(&text);
     let mut known = BTreeSet::new();
     let (rewrite, run) = (env!("CARGO_BIN_EXE_gnp-rewrite"), env!("CARGO_BIN_EXE_gnp-run"));
-    for (program, more) in [(rewrite, &[][..]), (run, &[]), (run, &["sweep"]), (run, &["report"]), (run, &["engines"])]
+    let convert = &["checkpoint", "convert"];
+    for (program, more) in
+        [(rewrite, &[][..]), (run, &[]), (run, &["sweep"]), (run, &["report"]), (run, &["engines"]), (run, convert)]
     {
         let help = Command::new(program).args(more).arg("--help").output().unwrap().stdout;
         known.extend(flags(&String::from_utf8(help).unwrap()));
