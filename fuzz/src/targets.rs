@@ -3,6 +3,7 @@
 use crate::corpus::{self, encoded};
 use crate::mutate::Form;
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, ValueEnum};
+use gnp::checkpoint::{Checkpoint, Element, Group, Property, Value};
 use gnp::cli::arguments::{CheckpointArguments, DataArguments, PenaltyArguments, ScheduleArguments, StepArguments};
 use gnp::cli::config_file;
 use gnp::data::{Data, DataSource, Dataset, Feed, Labels, Normalize, Preparation};
@@ -16,6 +17,7 @@ use gnp::tensor::{ElementType, Port};
 use gnp::train::RunFolder;
 use gnp::weights::Selection;
 use image::{ExtendedColorType, ImageEncoder as _, codecs};
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io::{self, Cursor, Write as _};
 use std::path::{Path, PathBuf};
@@ -49,6 +51,8 @@ pub enum Target {
     Images,
     /// The `state.json` of a checkpoint.
     Checkpoint,
+    /// A training checkpoint of ONNX Runtime, which is its own data file too.
+    CheckpointOrt,
     /// A configuration.
     Config,
     /// No part of gnp: it fails as the input says, which tests the harness.
@@ -71,6 +75,7 @@ impl Target {
             Self::Safetensors => "safetensors",
             Self::Images => "images",
             Self::Checkpoint => "checkpoint",
+            Self::CheckpointOrt => "checkpoint-ort",
             Self::Config => "config",
             Self::Faulty => "faulty",
         }
@@ -83,7 +88,7 @@ impl Target {
             Self::Csv | Self::Checkpoint | Self::Config | Self::Faulty => Form::Text,
             Self::Images => Form::Png,
             Self::Npz => Form::Npz,
-            Self::Npy | Self::Idx | Self::Cifar | Self::Safetensors => Form::Bytes,
+            Self::Npy | Self::Idx | Self::Cifar | Self::Safetensors | Self::CheckpointOrt => Form::Bytes,
         }
     }
 
@@ -127,6 +132,10 @@ impl Target {
             }
             Self::Images => images(),
             Self::Checkpoint => vec![CHECKPOINT.as_bytes().to_vec()],
+            Self::CheckpointOrt => {
+                let nominal = found("tests/fixtures/checkpoint", "/nominal_checkpoint")?;
+                [found("models", "/checkpoint")?, nominal, training_checkpoints()].concat()
+            }
             Self::Config => [found("recipes", ".toml")?, vec![CONFIG.as_bytes().to_vec()]].concat(),
             Self::Faulty => ["panic", "memory", "abort", "overflow", "nothing"].map(|fault| fault.into()).to_vec(),
         })
@@ -150,6 +159,7 @@ impl Target {
             }
             Self::Images => image_folder(bytes, folder),
             Self::Checkpoint => checkpoint(bytes, folder),
+            Self::CheckpointOrt => training_checkpoint(bytes, folder),
             Self::Config => config(bytes, folder),
             Self::Faulty => return fail(bytes),
         };
@@ -301,6 +311,50 @@ fn checkpoint(bytes: &[u8], folder: &Path) -> gnp::Result<()> {
         RunFolder::resume(&root, checkpoint.fingerprint().clone(), &checkpoint)?;
     }
     Ok(())
+}
+
+/// Small checkpoints with all that there can be; the second has its elements in a data file.
+fn training_checkpoints() -> Vec<Vec<u8>> {
+    let value = |sizes: &[usize]| {
+        let bytes = vec![7; 4 * sizes.iter().product::<usize>()];
+        Value::new(Element::Float32, sizes.to_vec(), bytes)
+    };
+    let named = |names: &[&str], sizes: &[usize]| -> BTreeMap<String, Value> {
+        names.iter().filter_map(|&name| Some((name.to_owned(), value(sizes).ok()?))).collect()
+    };
+    let trainable = named(&["fc1.bias", "fc1.weight"], &[4, 5]);
+    let slots = trainable.keys().map(|name| (name.clone(), named(&["momentum0", "momentum1"], &[4, 5])));
+    let group = Group { step: 3, initial_learning_rate: 0.1, slots: slots.collect() };
+    let properties =
+        [("epoch", Property::Int(1)), ("loss", Property::Float(0.5)), ("note", Property::Text("x".into()))];
+    let checkpoint = Checkpoint {
+        trainable,
+        frozen: named(&["mean"], &[3]),
+        nominal: false,
+        groups: [("group0".to_owned(), group)].into(),
+        properties: properties.map(|(name, value)| (name.to_owned(), value)).into(),
+    };
+    let encoded = |external_from| {
+        let folder = tempfile::tempdir().ok()?;
+        let path = folder.path().join("checkpoint");
+        checkpoint.write_external_from(&path, false, external_from).ok()?;
+        fs::read(path).ok()
+    };
+    [u64::MAX, 0].into_iter().filter_map(encoded).collect()
+}
+
+fn training_checkpoint(bytes: &[u8], folder: &Path) -> gnp::Result<()> {
+    let path = write(bytes, folder.join("checkpoint"))?;
+    write(bytes, folder.join("checkpoint.data"))?;
+    let read = Checkpoint::read(&path)?;
+    let again = folder.join("again");
+    read.write(&again, true)?;
+    let back = Checkpoint::read(&again)?;
+    // NaN is not equal to itself.
+    assert_eq!(format!("{read:?}"), format!("{back:?}"));
+    let parameters = folder.join("parameters.safetensors");
+    read.write_parameters(&parameters, true)?;
+    back.with_parameters_of(&parameters).map(drop)
 }
 
 /// The arguments of a run.

@@ -52,7 +52,7 @@ macro_rules! targets {
     ($($name:ident: $inputs:expr,)*) => {
         $(#[test]
         fn $name() {
-            feed(stringify!($name), $inputs);
+            feed(&stringify!($name).replace('_', "-"), $inputs);
         })*
     };
 }
@@ -70,5 +70,6 @@ targets! {
     safetensors: 20_000,
     images: 3_000,
     checkpoint: 20_000,
+    checkpoint_ort: 4_000,
     config: 2_000,
 }

@@ -590,6 +590,33 @@ fn artifacts() -> Vec<Row> {
             vec![Without("--init")],
         ),
         row(
+            "gnp-run checkpoint convert artifacts/checkpoint w.safetensors --like artifacts/checkpoint",
+            "a safetensors file is made of it",
+            "leave --like out",
+            vec![Without("--like")],
+        ),
+        row(
+            "gnp-run checkpoint convert artifacts/checkpoint w.safetensors; \
+             gnp-run checkpoint convert artifacts/checkpoint w.safetensors",
+            "the file exists already",
+            "give --force to replace it, or name another file",
+            vec![With("--force", "")],
+        ),
+        row(
+            "gnp-run checkpoint convert artifacts/checkpoint w.safetensors; \
+             gnp-run checkpoint convert w.safetensors new",
+            "what trains cannot be told from it alone",
+            "give --like a checkpoint of the same model",
+            vec![With("--like", "artifacts/checkpoint")],
+        ),
+        row(
+            "gnp-run checkpoint convert artifacts/checkpoint w.safetensors; \
+             gnp-run checkpoint convert w.safetensors new --like cnn_checkpoint",
+            "`bn1.bias` is missing",
+            "give with --like a checkpoint of the same model",
+            vec![With("--like", "artifacts/checkpoint")],
+        ),
+        row(
             mlp("--r 0.2"),
             "--r is of no use",
             "gnp-rewrite --expose r",
@@ -975,6 +1002,7 @@ fn prepare() -> TempDir {
     fs::write(at("table.csv"), table(&|n| format!("sample {n}"))).unwrap();
     fs::write(at("holes.csv"), table(&|n| if n == 7 { String::new() } else { n.to_string() })).unwrap();
 
+    fs::copy(models().join("cnn/checkpoint"), at("cnn_checkpoint")).unwrap();
     fs::create_dir(at("artifacts")).unwrap();
     for entry in fs::read_dir(models().join("mlp")).unwrap() {
         let file = entry.unwrap().path();

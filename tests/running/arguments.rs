@@ -109,7 +109,9 @@ fn the_library_names_settings_by_the_flags_of_the_programs() {
     let named = flags(&text);
     let mut known = BTreeSet::new();
     let (rewrite, run) = (env!("CARGO_BIN_EXE_gnp-rewrite"), env!("CARGO_BIN_EXE_gnp-run"));
-    for (program, more) in [(rewrite, &[][..]), (run, &[]), (run, &["sweep"]), (run, &["report"]), (run, &["engines"])]
+    let convert = &["checkpoint", "convert"];
+    for (program, more) in
+        [(rewrite, &[][..]), (run, &[]), (run, &["sweep"]), (run, &["report"]), (run, &["engines"]), (run, convert)]
     {
         let help = Command::new(program).args(more).arg("--help").output().unwrap().stdout;
         known.extend(flags(&String::from_utf8(help).unwrap()));

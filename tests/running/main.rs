@@ -27,4 +27,5 @@ mod report;
 mod run;
 mod step;
 mod sweep;
+mod training_checkpoint;
 mod unlucky;

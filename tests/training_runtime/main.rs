@@ -6,6 +6,7 @@
 mod support;
 
 mod check;
+mod checkpoint;
 mod determinism;
 mod engine;
 mod gradient;

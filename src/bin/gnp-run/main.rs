@@ -1,5 +1,6 @@
 //! Trains step models and ONNX Runtime training artifacts, those with a Gradient Norm Penalty among them.
 
+mod checkpoint;
 mod demo;
 mod engines;
 mod interrupt;
@@ -65,6 +66,8 @@ enum Command {
     Sweep(sweep::Arguments),
     /// Put several runs side by side on one page
     Report(report::Arguments),
+    /// Look into ONNX Runtime's training checkpoints, and convert them
+    Checkpoint(checkpoint::Arguments),
     /// Train a small network plainly, as SAM and with the penalty, and compare them
     Demo(demo::Arguments),
 }
@@ -72,6 +75,7 @@ enum Command {
 fn main() -> ExitCode {
     cli::run_configured(|line: CommandLine, configuration| match line.command {
         Some(Command::Engines(arguments)) => engines::run(&arguments),
+        Some(Command::Checkpoint(arguments)) => checkpoint::run(&arguments),
         Some(Command::Demo(arguments)) => demo::run(&arguments),
         Some(Command::Report(arguments)) => report::run(&arguments),
         Some(Command::Sweep(arguments)) => sweep::run(&arguments),
