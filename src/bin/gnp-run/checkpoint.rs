@@ -189,7 +189,10 @@ fn convert(Convert { from, to, like, force }: &Convert) -> Result<()> {
 
 /// The checks of [`files`], in the words of a command without `-o`.
 fn ensure_writable<'p>(to: &Path, force: bool, mut inputs: impl Iterator<Item = &'p PathBuf>) -> Result<()> {
-    if inputs.any(|input| files::same_file(to, input)) {
+    // Large parameters lie in a file beside it.
+    let mut data = to.as_os_str().to_owned();
+    data.push(".data");
+    if inputs.any(|input| files::same_file(to, input) || files::same_file(data.as_ref(), input)) {
         let error = Error::input("is read by the command, which therefore cannot write it");
         return Err(error.help("name another file").in_file(to));
     }
