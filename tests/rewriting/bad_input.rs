@@ -189,7 +189,7 @@ fn folders() {
     let file = folder.path().join("file");
     fs::write(&file, "old").unwrap();
     let said = refusal(gnp_rewrite().arg(models().join("mlp")).arg("--force").arg("-o").arg(&file));
-    assert_says(&said, &["file: is a file; artifacts in a folder are rewritten into a folder", "help: "]);
+    assert_says(&said, &["file: is a file; artifacts are written into a folder", "help: "]);
     let said = refusal(gnp_rewrite().arg(folder.path().join("gone")).arg("-o").arg(&out));
     assert_says(&said, &["gone: cannot open the file: No such file"]);
     assert_eq!(contents(folder.path()), [(file, b"old".to_vec())].into());

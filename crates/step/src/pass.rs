@@ -16,3 +16,7 @@ pub const METRICS: &str = "metrics";
 pub const UPDATE: &str = "update";
 /// What infers in an evaluation model.
 pub const INFERENCE: &str = "inference";
+/// What a training graph keeps from step to step.
+pub const STATE: &str = "state";
+/// Gradients into the buffers of ONNX Runtime's training API.
+pub const ACCUMULATE: &str = "accumulate";

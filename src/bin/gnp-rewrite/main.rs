@@ -2,6 +2,7 @@
 
 mod artifact;
 mod step;
+mod training;
 
 use clap::{Parser, ValueEnum};
 use gnp::check::{Loaded, Trial};
@@ -16,6 +17,7 @@ use gnp::{Error, Result, escaped, files};
 use serde::Serialize;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use strum::{EnumMessage, IntoStaticStr, VariantArray};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -26,6 +28,8 @@ Examples:
       One model that takes a whole training step, in standard operators, for any ONNX runtime
   gnp-rewrite model.onnx -o step.onnx --freeze 'backbone.*' --optimizer adamw --clip-norm 1
       Fine-tune all but the backbone, which is evaluated once a step
+  gnp-rewrite model.onnx --emit ort-training -o artifacts/ --loss cross-entropy --optimizer momentum
+      Artifacts for ONNX Runtime's training API, with the penalty and the momentum in the training model
   gnp-rewrite artifacts/ -o artifacts_gnp/
       The paper's recipe, r = 0.1 and alpha = 0.8; the application changes the path and nothing else
   gnp-rewrite artifacts/ -o artifacts_sam/ --r 0.05 --alpha 1
@@ -64,6 +68,9 @@ struct Arguments {
     #[arg(long, value_name = "RATE", allow_negative_numbers = true, help_heading = "Optimizer (forward models)")]
     lr: Option<f32>,
 
+    /// What to make of a forward model
+    #[arg(long, value_name = "FORM", value_parser = named::<Emitted>(), default_value = Emitted::default().name(), help_heading = "Interface of the graph")]
+    emit: Emitted,
     /// Make these numbers inputs of the graph, `gnp.r` and `gnp.alpha` (float scalars after the labels); in a step
     /// model they are
     #[arg(
@@ -78,6 +85,12 @@ struct Arguments {
     /// the application knows; a step model does
     #[arg(long, help_heading = "Interface of the graph (artifacts)")]
     metrics: bool,
+    /// With --emit ort-training, return the loss without the predictions
+    #[arg(long, help_heading = "Interface of the graph (artifacts)")]
+    loss_alone: bool,
+    /// What the names of the artifacts' files begin with
+    #[arg(long, value_name = "PREFIX", default_value = "", hide_default_value = true, help_heading = "Files")]
+    artifact_prefix: String,
 
     /// Replace existing files
     #[arg(short, long, help_heading = "Files")]
@@ -108,6 +121,18 @@ struct Arguments {
     verbose: bool,
 }
 
+/// What becomes of a forward model.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, VariantArray, IntoStaticStr, EnumMessage)]
+#[strum(serialize_all = "kebab-case")]
+enum Emitted {
+    /// One model that takes a whole training step, for any ONNX runtime
+    #[default]
+    Step,
+    /// A folder of artifacts for ONNX Runtime's training API: training_model.onnx, eval_model.onnx,
+    /// optimizer_model.onnx, checkpoint
+    OrtTraining,
+}
+
 #[derive(Clone, Copy, PartialEq, ValueEnum)]
 enum Exposed {
     R,
@@ -128,7 +153,11 @@ fn run(arguments: Arguments) -> Result<()> {
         return artifact::run(&arguments);
     }
     let model = onnx::read(&arguments.input)?;
-    if rewrite::is_training_model(&model) { artifact::run(&arguments) } else { step::run(&arguments, model) }
+    match arguments.emit {
+        _ if rewrite::is_training_model(&model) => artifact::run(&arguments),
+        Emitted::Step => step::run(&arguments, model),
+        Emitted::OrtTraining => training::run(&arguments, model),
+    }
 }
 
 impl Arguments {

@@ -65,7 +65,7 @@ fn text(report: &StepReport, checked: Option<&Loaded>, arguments: &Arguments) ->
 }
 
 /// Operators in the forward model and in the step; the sums last.
-fn table(report: &StepReport) -> Table {
+pub fn table(report: &StepReport) -> Table {
     let mut table = cli::table(["operator", "forward", "step", "second pass"]);
     let mut sums = [0; 3];
     let cells = |numbers: [usize; 3]| numbers.map(|n| if n == 0 { "·".to_owned() } else { n.to_string() });

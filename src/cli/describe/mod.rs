@@ -6,8 +6,8 @@ pub use weights::weights;
 
 use crate::escaped;
 use crate::named::Named;
-use crate::rewrite::{StepConfig, StepReport};
-use crate::transform::Scale;
+use crate::rewrite::{ArtifactsReport, StepReport};
+use crate::transform::{FusedOptimizer, Scale};
 use indicatif::HumanCount;
 use std::fmt::Write as _;
 
@@ -20,7 +20,7 @@ pub fn value_name(value: impl Named) -> String {
 /// text.
 pub fn step(report: &StepReport) -> String {
     let mut text = String::new();
-    for (what, choice) in choices(report) {
+    for (what, choice) in choices(report).into_iter().filter(|(_, choice)| !choice.is_empty()) {
         let _ = writeln!(text, "{what:<12}{}", escaped::line(&choice));
     }
     if !report.choices.is_empty() {
@@ -57,7 +57,7 @@ fn choices(report: &StepReport) -> [(&'static str, String); 6] {
     [
         ("loss", loss),
         ("penalty", penalty),
-        ("optimizer", optimizer(config)),
+        ("optimizer", optimizer(report)),
         ("trains", trains(report)),
         ("batch", report.batch.join("; ")),
         ("may be fed", numbers.join(", ")),
@@ -77,12 +77,23 @@ fn share(part: usize, all: usize) -> String {
 }
 
 /// Its name, and the factors of some parameters.
-fn optimizer(config: &StepConfig) -> String {
+fn optimizer(report: &StepReport) -> String {
+    let config = &report.config;
     let optimizer = &config.optimizer;
     let of = |what: &str, scales: &[Scale]| {
         scales.iter().map(|scale| format!("; {what} of {} times {}", scale.glob, scale.factor)).collect::<String>()
     };
-    config.optimizer_name() + &of("learning rate", &optimizer.lr_scale) + &of("decay", &optimizer.decay_scale)
+    let scales = of("learning rate", &optimizer.lr_scale) + &of("decay", &optimizer.decay_scale);
+    config.optimizer_name() + &scales + &report.artifacts.as_ref().map(where_it_is).unwrap_or_default()
+}
+
+/// In which of the artifacts the optimizer is.
+fn where_it_is(artifacts: &ArtifactsReport) -> String {
+    match (artifacts.fused, artifacts.kept.len()) {
+        (FusedOptimizer::AdamW { .. }, _) => ", the runtime's own".to_owned(),
+        (FusedOptimizer::Sgd, 0) => String::new(),
+        (FusedOptimizer::Sgd, _) => ", in the training model; SGDOptimizerV2 takes its step".to_owned(),
+    }
 }
 
 fn count(number: usize, what: &str) -> String {

@@ -172,6 +172,11 @@ impl Graph {
         self.proto.initializer.push(tensor);
     }
 
+    /// Takes the initializers out whose names `which` holds for, in their order.
+    pub fn take_initializers(&mut self, which: impl Fn(&str) -> bool) -> Vec<TensorProto> {
+        self.proto.initializer.extract_if(.., |tensor| which(tensor.name())).collect()
+    }
+
     /// Gives `value` a second name, for an output; who does so answers for the name.
     pub fn append_alias(&mut self, value: &Value, name: &str) {
         self.facts.equate(value, name);
@@ -182,6 +187,21 @@ impl Graph {
             output: vec![name.to_owned()],
             ..Default::default()
         });
+    }
+
+    /// Has all nodes read `value`, an input that is yet to be declared, through `node`, which reads it before them all.
+    /// The name of the node and that of its output are given here.
+    pub fn read_through(&mut self, value: &str, mut node: NodeProto, pass: &str) {
+        let copy = self.names.value(pass, value);
+        let fact = self.facts.get(value).cloned();
+        self.rename(&std::iter::once((value.to_owned(), copy.clone())).collect());
+        if let Some(fact) = fact {
+            self.facts.insert(value.into(), fact);
+        }
+        node.name = Some(self.names.node(pass, value));
+        node.output = vec![copy];
+        mark::tag(&mut node, &[(PASS_KEY, pass)]);
+        self.proto.node.insert(0, node);
     }
 
     /// Moves the nodes for which `last` holds, and those that depend on them, behind all others, and lets each of the

@@ -133,6 +133,48 @@ pub fn check(node: &NodeProto, version: i64) -> Result<()> {
     }
 }
 
+/// Checks that a node, of whatever newer version of the standard operators, is one in `version` too: that the operator
+/// is there, and has the node's form and attributes. Operators of other domains pass.
+///
+/// # Errors
+/// Where it is not.
+///
+/// ```
+/// use gnp_model::onnx::proto::NodeProto;
+/// let node = |operator: &str| NodeProto {
+///     op_type: Some(operator.into()),
+///     input: vec!["x".into()],
+///     output: vec!["y".into()],
+///     ..Default::default()
+/// };
+/// assert!(gnp_model::schema::check_as_of(&node("Relu"), 21).is_ok());
+/// let error = gnp_model::schema::check_as_of(&node("Swish"), 21).unwrap_err();
+/// assert_eq!(error.to_string(), "node `y` (Swish): it is an operator of operator set 24, which 21 does not have");
+/// ```
+pub fn check_as_of(node: &NodeProto, version: i64) -> Result<()> {
+    check(node, version)?;
+    let versions = OPERATORS.get(node.op_type()).filter(|_| standard_domain(node.domain()).is_empty());
+    let versions = versions.map_or(&[][..], Vec::as_slice);
+    let newer = |what: String, since: i64| {
+        let what = format!("{what} of operator set {since}, which {version} does not have");
+        Err(Error::unsupported(what).at_node(node.label(), &node.operator()))
+    };
+    let known = versions.iter().rfind(|operator| operator.since <= version);
+    match (known, versions.first()) {
+        (None, Some(first)) => return newer("it is an operator".into(), first.since),
+        (None, None) => return Ok(()),
+        _ => {}
+    }
+    let has = |operator: &Operator, name: &str| operator.attributes.iter().any(|attribute| attribute.name == name);
+    for attribute in node.attribute.iter().map(AttributeProto::name) {
+        let since = versions.iter().find(|operator| operator.since > version && has(operator, attribute));
+        if let Some(operator) = since.filter(|_| !known.is_some_and(|known| has(known, attribute))) {
+            return newer(format!("its attribute `{attribute}` is"), operator.since);
+        }
+    }
+    Ok(())
+}
+
 /// Whether an attribute is of a type, and holds what it must; old files do not say of which it is.
 fn is_of(attribute: &AttributeProto, kind: AttributeType) -> bool {
     let is_there = match kind {

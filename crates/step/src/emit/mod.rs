@@ -4,3 +4,4 @@ pub mod artifact;
 pub mod evaluation;
 pub mod step;
 pub mod trained;
+pub mod training;

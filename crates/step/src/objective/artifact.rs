@@ -15,8 +15,12 @@ use gnp_model::onnx::{DataType, Model};
 
 /// The suffix of a gradient buffer's name; before it stands the parameter's.
 pub const BUFFER_SUFFIX: &str = "_grad.accumulation.buffer";
-const OUT_SUFFIX: &str = "_grad.accumulation.out";
-const RESET: &str = "lazy_reset_grad";
+/// The suffix of what an accumulator returns, a bool.
+pub const OUT_SUFFIX: &str = "_grad.accumulation.out";
+/// The input that has the accumulators begin anew, a bool of one element.
+pub const RESET: &str = "lazy_reset_grad";
+/// The runtime takes what ends so for a gradient.
+pub const RESERVED_SUFFIXES: [&str; 3] = [BUFFER_SUFFIX, OUT_SUFFIX, "_grad"];
 
 const EXPECTED: &str = "expected a training model as `generate_artifacts` of ONNX Runtime writes it";
 

@@ -9,22 +9,26 @@
 //! # Ok::<(), gnp_base::Error>(())
 //! ```
 
+mod folder;
 mod forward;
 mod report;
 mod restore;
 mod step_report;
 mod verify;
 
-pub use forward::{StepConfig, StepOptions, make_step, rewrite_forward};
+pub use forward::{
+    Destination, StepConfig, StepOptions, TakenBy, make_artifacts, make_step, rewrite_forward, write_artifacts,
+};
 pub use report::{OperatorCount, Report};
 pub use restore::{make_evaluation, restore};
-pub use step_report::{StepCount, StepReport};
+pub use step_report::{ArtifactsReport, StepCount, StepReport};
 pub use verify::{verify, verify_names};
 
 use crate::emit::artifact::{self, Settings};
 use crate::objective::Artifact;
+use folder::{check_folder, fill_folder};
 use gnp_base::contract::artifacts::{CHECKPOINT, EVAL_MODEL, OPTIMIZER_MODEL, TRAINING_MODEL};
-use gnp_base::files::{self, Staging};
+use gnp_base::files;
 use gnp_base::{Error, Result};
 use gnp_model::onnx::{self, ExternalData, Model, Placement, Watch, WriteOptions, Written};
 use std::collections::BTreeMap;
@@ -94,16 +98,7 @@ fn rewrite_folder(input: &Path, output: &Path, options: &Options, watch: Watch<'
             .help("name the folder that onnxruntime.training.artifacts.generate_artifacts wrote, or a training model itself")
             .in_file(input));
     }
-    if output.is_file() {
-        return Err(Error::input("is a file; artifacts in a folder are rewritten into a folder")
-            .help("choose another name with -o")
-            .in_file(output));
-    }
-    if files::same_file(input, output) {
-        return Err(Error::input("the folder to write is the one that is read")
-            .help("choose another name with -o")
-            .in_file(output));
-    }
+    check_folder(output, Some(input))?;
     let (model, mut report) = penalise(&training_model, options)?;
     report.output = output.join(TRAINING_MODEL);
     let others = other_files(input, output, &model, options.external_data)?;
@@ -115,24 +110,14 @@ fn rewrite_folder(input: &Path, output: &Path, options: &Options, watch: Watch<'
         report.external = onnx::external_locations(&model)?;
         return Ok(report);
     }
-    // A folder that is new appears with everything in it or not at all.
-    let staging = if output.exists() { None } else { Some(Staging::beside(output)?) };
-    let new = staging.as_ref().map(Staging::path);
-    if let Some(new) = &new {
-        fs::create_dir(new).map_err(|e| Error::io("make the folder", output, &e))?;
-    }
-    let into = new.as_deref().unwrap_or(output);
-    let named = |error: Error| if into == output { error } else { error.in_place_of(into, output) };
-    for (name, placement) in others {
-        onnx::place_file(&input.join(&name), &into.join(&name), placement, options.force, watch).map_err(named)?;
-    }
-    let in_place = Options { external_data: ExternalData::Keep, ..*options };
-    let written = write(model, &into.join(TRAINING_MODEL), &in_place, watch);
-    report.written(&written.map_err(named)?);
-    if staging.is_some() {
-        fs::rename(into, output).map_err(|e| Error::io("make the folder", output, &e))?;
-    }
-    Ok(report)
+    fill_folder(output, |into| {
+        for (name, placement) in others {
+            onnx::place_file(&input.join(&name), &into.join(&name), placement, options.force, watch)?;
+        }
+        let in_place = Options { external_data: ExternalData::Keep, ..*options };
+        report.written(&write(model, &into.join(TRAINING_MODEL), &in_place, watch)?);
+        Ok(report)
+    })
 }
 
 fn write(model: Model, output: &Path, options: &Options, watch: Watch<'_>) -> Result<Written> {

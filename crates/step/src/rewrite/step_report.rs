@@ -1,13 +1,16 @@
 //! What became of a forward model, for people and for programs.
 
 use super::StepConfig;
-use crate::transform::Hyperparameter;
+use crate::objective::artifact::{BUFFER_SUFFIX, RESET};
+use crate::transform::{FusedOptimizer, Hyperparameter};
 use crate::weights::{self, Lost, Verdict};
 use foldhash::HashSet;
 use gnp_base::choice::Choice;
+use gnp_base::contract::SEED;
+use gnp_checkpoint::Checkpoint;
 use gnp_model::graph::{Fact, is_added};
 use gnp_model::onnx::Model;
-use gnp_model::onnx::proto::NodeProto;
+use gnp_model::onnx::proto::{NodeProto, ValueInfoProto};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -21,6 +24,17 @@ pub struct StepCount {
     pub always: usize,
     /// In the step model, evaluated where r and α are above 0.
     pub second_pass: usize,
+}
+
+/// What is told of artifacts besides.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct ArtifactsReport {
+    /// What takes the step.
+    pub fused: FusedOptimizer,
+    /// What the training model itself keeps from step to step: parameters of the checkpoint that do not train.
+    pub kept: Vec<String>,
+    /// The files that were written, relative to their folder, and their bytes.
+    pub files: Vec<(PathBuf, u64)>,
 }
 
 /// What a rewrite of a forward model did.
@@ -52,6 +66,9 @@ pub struct StepReport {
     pub bytes: Option<usize>,
     /// External data that belongs to it, relative to its folder.
     pub external: Vec<PathBuf>,
+    /// What is told of artifacts, where they were made.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub artifacts: Option<ArtifactsReport>,
 }
 
 impl StepReport {
@@ -75,12 +92,11 @@ impl StepReport {
     pub(super) fn finish(&mut self, model: &Model) {
         let initial: HashSet<&str> = model.graph.initializer.iter().map(|t| t.name()).collect();
         let batch = model.graph.input.iter().filter(|input| !initial.contains(input.name()));
-        self.batch = batch
-            .map(|input| match Fact::declared(input) {
-                Some(fact) => format!("{}: {fact}", input.name()),
-                None => input.name().to_owned(),
-            })
-            .collect();
+        self.batch = batch.map(described).collect();
+        self.count_nodes(model);
+    }
+
+    fn count_nodes(&mut self, model: &Model) {
         let (branches, always): (Vec<_>, Vec<_>) = model.graph.node.iter().partition(|n| n.is("", "If") && is_added(n));
         self.count(always, |count| &mut count.always);
         for node in branches {
@@ -89,9 +105,28 @@ impl StepReport {
         }
     }
 
+    /// Looks at a finished training model of artifacts, whose parameters are in `checkpoint`.
+    pub(super) fn finish_training(&mut self, model: &Model, checkpoint: &Checkpoint) {
+        let is_fed = |name: &str| {
+            let is_parameter = checkpoint.trainable.contains_key(name) || checkpoint.frozen.contains_key(name);
+            let is_number = self.hyperparameters.iter().any(|number| number.name == name) || name == SEED;
+            !is_parameter && !is_number && name != RESET && !name.ends_with(BUFFER_SUFFIX)
+        };
+        let batch = model.graph.input.iter().filter(|input| is_fed(input.name()));
+        self.batch = batch.map(described).collect();
+        self.count_nodes(model);
+    }
+
     fn count<'n>(&mut self, nodes: impl IntoIterator<Item = &'n NodeProto>, of: fn(&mut StepCount) -> &mut usize) {
         for node in nodes {
             *of(self.operators.entry(node.operator()).or_default()) += 1;
         }
+    }
+}
+
+fn described(input: &ValueInfoProto) -> String {
+    match Fact::declared(input) {
+        Some(fact) => format!("{}: {fact}", input.name()),
+        None => input.name().to_owned(),
     }
 }

@@ -73,6 +73,21 @@ impl Chain {
         };
         training.parameters().iter().zip(&updates).zip(&rates).map(step).collect()
     }
+
+    /// Appends f·u, for who takes the step θ − lr·f·u elsewhere, with u what the chain makes of `gradients`, and f of
+    /// `factors`, which has one for each of the training's parameters.
+    pub fn directions(&self, training: &mut Training<'_>, gradients: Vec<Value>, factors: &[f32]) -> Vec<Value> {
+        let updates = self.apply(training, gradients);
+        let b = &training.builder;
+        let scaled = |((theta, update), &factor): ((&Value, Value), &f32)| {
+            if factor == 1.0 {
+                return update;
+            }
+            b.set_scope(&format!("{LEARNING_RATE}/{theta}"));
+            b.scale(update, factor.into())
+        };
+        training.parameters().iter().zip(updates).zip(factors).map(scaled).collect()
+    }
 }
 
 impl Transform for Chain {

@@ -19,7 +19,7 @@ pub use chain::Chain;
 pub use clip::ClipByGlobalNorm;
 pub use decay::WeightDecay;
 pub use momentum::Momentum;
-pub use optimizer::{Decay, Factors, Optimizer, OptimizerKind};
+pub use optimizer::{Decay, Factors, FusedOptimizer, Optimizer, OptimizerKind};
 pub use rms_prop::RmsProp;
 pub use scale::Scale;
 pub use training::{Hyperparameter, State, Training};

@@ -6,6 +6,11 @@ use gnp_base::{Error, Result};
 use serde::{Deserialize, Serialize};
 use strum::{EnumMessage, IntoStaticStr, VariantArray};
 
+/// μ, and Adam's β₁, unless they are given.
+const MOMENTUM: f32 = 0.9;
+const BETA2: f32 = 0.999;
+const EPSILON: f32 = 1e-8;
+
 /// A named optimizer.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, VariantArray, IntoStaticStr, EnumMessage,
@@ -41,6 +46,11 @@ impl OptimizerKind {
             Self::AdamW => "adamw",
             Self::RmsProp => "rmsprop",
         }
+    }
+
+    /// Where decay enters unless it is said.
+    fn default_decay(self) -> Decay {
+        if self == Self::AdamW { Decay::Decoupled } else { Decay::Coupled }
     }
 }
 
@@ -147,10 +157,9 @@ impl Optimizer {
 
     /// The chain that these settings are of; `factors` has a factor for each of the training's parameters.
     pub fn chain(&self, factors: &Factors) -> Chain {
-        let momentum = self.momentum.unwrap_or(0.9);
+        let momentum = self.momentum.unwrap_or(MOMENTUM);
         let rate = self.decay_rate();
-        let default = if self.kind == OptimizerKind::AdamW { Decay::Decoupled } else { Decay::Coupled };
-        let decays = |place: Decay| rate != 0.0 && self.decay.unwrap_or(default) == place;
+        let decays = |place: Decay| rate != 0.0 && self.decay.unwrap_or(self.kind.default_decay()) == place;
         let decay = || WeightDecay { rate, skip_vectors: self.decay_skip_vectors, factors: factors.decay.clone() };
         let mut chain = Chain::default();
         if let Some(norm) = self.clip_norm {
@@ -164,15 +173,61 @@ impl Optimizer {
             OptimizerKind::Momentum => chain.then(Momentum { momentum, nesterov: false }),
             OptimizerKind::Nesterov => chain.then(Momentum { momentum, nesterov: true }),
             OptimizerKind::Adam | OptimizerKind::AdamW => {
-                chain.then(Adam { beta1: momentum, beta2: 0.999, epsilon: 1e-8 })
+                chain.then(Adam { beta1: momentum, beta2: BETA2, epsilon: EPSILON })
             }
-            OptimizerKind::RmsProp => chain.then(RmsProp { rho: 0.99, epsilon: 1e-8 }),
+            OptimizerKind::RmsProp => chain.then(RmsProp { rho: 0.99, epsilon: EPSILON }),
         };
         if decays(Decay::Decoupled) {
             chain = chain.then(decay());
         }
         chain
     }
+
+    /// The same in two parts, for ONNX Runtime's training API: what stands in the training graph, and the optimizer of
+    /// the runtime's own that takes the step. That is its AdamW where it does what these settings say, else its SGD.
+    pub fn split(&self, factors: &Factors) -> (Chain, FusedOptimizer) {
+        let all_alike = |factors: &[f32]| factors.iter().all(|&factor| factor == 1.0);
+        let is_adam = matches!(self.kind, OptimizerKind::Adam | OptimizerKind::AdamW);
+        let is_decoupled =
+            self.decay.unwrap_or(self.kind.default_decay()) == Decay::Decoupled && self.decay_rate() != 0.0;
+        let decays_all = all_alike(&factors.decay) && !self.decay_skip_vectors;
+        if !is_adam || !all_alike(&factors.lr) || is_decoupled && !decays_all {
+            return (self.chain(factors), FusedOptimizer::Sgd);
+        }
+        let inside = Self {
+            kind: OptimizerKind::Sgd,
+            decay: Some(Decay::Coupled),
+            weight_decay: Some(if is_decoupled { 0.0 } else { self.decay_rate() }),
+            ..self.clone()
+        };
+        let fused = FusedOptimizer::AdamW {
+            beta1: self.momentum.unwrap_or(MOMENTUM),
+            beta2: BETA2,
+            epsilon: EPSILON,
+            weight_decay: if is_decoupled { self.decay_rate() } else { 0.0 },
+        };
+        (inside.chain(factors), fused)
+    }
+}
+
+/// An optimizer of ONNX Runtime's training API, which takes the step outside of the training graph.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "lowercase")]
+pub enum FusedOptimizer {
+    /// θ − lr·g: `SGDOptimizerV2`.
+    #[default]
+    Sgd,
+    /// PyTorch's AdamW, all parameters alike: `AdamWOptimizer`. The runtime keeps its two moments.
+    AdamW {
+        /// β₁.
+        beta1: f32,
+        /// β₂.
+        beta2: f32,
+        /// ε.
+        epsilon: f32,
+        /// The weight of decoupled decay.
+        weight_decay: f32,
+    },
 }
 
 #[cfg(test)]

@@ -1,13 +1,24 @@
-//! The last stage: the step model.
+//! The last stage: the step model, or the training model of artifacts.
 
 use super::differentiated::Differentiated;
 use super::updated::Updated;
 use super::{StepConfig, StepOptions, StepReport};
 use crate::emit::step::{self, Parts};
-use crate::transform::State;
+use crate::emit::training::{self, Interface};
+use crate::transform::{FusedOptimizer, State};
 use gnp_base::{Error, Result};
+use gnp_checkpoint::Checkpoint;
 use gnp_gradient::lowering;
+use gnp_model::graph::Graph;
 use gnp_model::onnx::Model;
+
+/// All that a model of one training step is put together from.
+struct Whole {
+    graph: Graph,
+    parts: Parts,
+    config: StepConfig,
+    report: StepReport,
+}
 
 impl Differentiated {
     /// Puts the step model, whose update has been appended, into `model`: a model in standard operators, with inputs,
@@ -16,7 +27,41 @@ impl Differentiated {
     /// # Errors
     /// Where a name of the state is taken already.
     pub fn assemble(self, updated: Updated, model: &mut Model, options: &StepOptions) -> Result<StepReport> {
-        let Self { mut graph, objective, lowered, labelled, ranges, edits, mut report, .. } = self;
+        let returns_logits = self.labelled.returns_logits;
+        let Whole { graph, mut parts, config, mut report } = self.whole(updated, model, options)?;
+        parts.logits.take_if(|_| !returns_logits);
+        step::assemble(model, graph, &parts, &config)?;
+        report.config = config;
+        report.hyperparameters = parts.hyperparameters;
+        report.finish(model);
+        Ok(report)
+    }
+
+    /// Puts the training model of artifacts, whose directions have been appended, into `model`. Returns the checkpoint
+    /// too, and the choices for the evaluation model.
+    ///
+    /// # Errors
+    /// As [`training::assemble`].
+    pub fn assemble_training(
+        self,
+        updated: Updated,
+        model: &mut Model,
+        options: &StepOptions,
+        interface: &Interface,
+        fused: FusedOptimizer,
+    ) -> Result<(Checkpoint, training::Config, StepReport)> {
+        let Whole { graph, parts, config, mut report } = self.whole(updated, model, options)?;
+        let config = training::Config { step: config, interface: *interface, fused };
+        let checkpoint = training::assemble(model, graph, &parts, &config)?;
+        report.config = config.step.clone();
+        report.hyperparameters = parts.hyperparameters;
+        report.hyperparameters.retain(|number| interface.exposes(number.name));
+        report.finish_training(model, &checkpoint);
+        Ok((checkpoint, config, report))
+    }
+
+    fn whole(self, updated: Updated, model: &Model, options: &StepOptions) -> Result<Whole> {
+        let Self { mut graph, objective, lowered, labelled, ranges, edits, report, .. } = self;
         lowering::expand(&mut graph)?;
         let slots = updated.slots.into_iter().map(|slot| {
             let fact = graph.facts().get(&slot.name).cloned();
@@ -28,7 +73,7 @@ impl Differentiated {
             loss: objective.here().loss.clone(),
             metrics: updated.metrics,
             tally: labelled.tally,
-            logits: labelled.logits,
+            logits: labelled.predictions,
             hyperparameters: updated.hyperparameters,
             seeded: lowered.draws,
             parameters: updated.parameters,
@@ -44,10 +89,6 @@ impl Differentiated {
             edits,
             ..StepConfig::asked(model, options)
         };
-        step::assemble(model, graph, &parts, &config)?;
-        report.config = config;
-        report.hyperparameters = parts.hyperparameters;
-        report.finish(model);
-        Ok(report)
+        Ok(Whole { graph, parts, config, report })
     }
 }

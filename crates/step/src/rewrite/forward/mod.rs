@@ -4,6 +4,7 @@
 //! promises: [`Prepared`] → [`WithLoss`] → [`Differentiated`] → [`Penalised`] → [`Updated`] → the model
 //! (`assembled.rs`).
 
+mod artifacts;
 mod assembled;
 mod choices;
 mod config;
@@ -15,12 +16,13 @@ mod refusals;
 mod updated;
 mod with_loss;
 
+pub use artifacts::{Destination, TakenBy, make_artifacts, write_artifacts};
 pub use config::StepConfig;
 pub use options::StepOptions;
 pub(super) use prepared::analyse;
 
 use differentiated::Differentiated;
-use penalised::Penalised;
+use penalised::{Numbers, Penalised};
 use prepared::Prepared;
 use updated::Updated;
 use with_loss::WithLoss;
@@ -44,7 +46,7 @@ fn build(model: &mut Model, options: &StepOptions) -> Result<StepReport> {
     let prepared: Prepared = Prepared::of(model, options)?;
     let with_loss: WithLoss = prepared.with_loss(options)?;
     let mut differentiated: Differentiated = with_loss.differentiate(options)?;
-    let penalised: Penalised<'_> = differentiated.penalise(options)?;
+    let penalised: Penalised<'_> = differentiated.penalise(options, Numbers::Fed)?;
     let updated: Updated = penalised.update(options);
     differentiated.assemble(updated, model, options)
 }

@@ -3,11 +3,12 @@
 use super::StepOptions;
 use super::penalised::Penalised;
 use crate::penalty::Metrics;
-use crate::transform::{Hyperparameter, State};
+use crate::transform::{Chain, Factors, Hyperparameter, State, Training};
 use gnp_model::graph::Value;
 
 /// What a step returns and what it takes: the graph has the new value of all that the training keeps.
 pub(super) struct Updated {
+    /// The parameters with their new values; in artifacts, with the directions of the step.
     pub parameters: Vec<State>,
     /// What the optimizer keeps, zeros at first.
     pub slots: Vec<State>,
@@ -20,12 +21,21 @@ pub(super) struct Updated {
 impl Penalised<'_> {
     /// Appends the optimizer's transformations and the update.
     pub fn update(self, options: &StepOptions) -> Updated {
-        let Self { mut training, penalised, factors } = self;
-        let chain = options.chain.clone().unwrap_or_else(|| options.optimizer.chain(factors));
+        let chain = options.chain.clone().unwrap_or_else(|| options.optimizer.chain(self.factors));
         let rate = options.optimizer.default_learning_rate();
-        let next = chain.update(&mut training, penalised.gradients, rate, &factors.lr);
+        self.append(|training, gradients, factors| chain.update(training, gradients, rate, &factors.lr))
+    }
+
+    /// Appends `chain`, which ends with the direction of the optimizer's step.
+    pub fn direct(self, chain: &Chain) -> Updated {
+        self.append(|training, gradients, factors| chain.directions(training, gradients, &factors.lr))
+    }
+
+    fn append(self, make: impl FnOnce(&mut Training<'_>, Vec<Value>, &Factors) -> Vec<Value>) -> Updated {
+        let Self { mut training, penalised, factors } = self;
+        let made = make(&mut training, penalised.gradients, factors);
         let state = |(name, next): (&Value, Value)| State { name: name.clone(), next };
-        let parameters = training.parameters().iter().zip(next).map(state).collect();
+        let parameters = training.parameters().iter().zip(made).map(state).collect();
         let (hyperparameters, slots, step) = training.finish();
         Updated { parameters, slots, hyperparameters, step, metrics: penalised.metrics }
     }

@@ -37,8 +37,10 @@ pub(super) struct Labelled {
     pub loss: Option<Loss>,
     pub labels: Option<Fact>,
     pub tally: Option<Tally>,
-    /// The logits, where they are returned.
-    pub logits: Option<(Value, Fact)>,
+    /// The value that a loss was put on.
+    pub predictions: Option<(Value, Fact)>,
+    /// Whether a step model returns it: a table of logits.
+    pub returns_logits: bool,
 }
 
 impl Prepared {
@@ -74,12 +76,15 @@ fn loss_of(b: &Builder<'_>, ending: Ending, names: &Names, ranges: &mut Ranges) 
             let fact = Fact::clone(&b.fact(&logits));
             let Appended { loss: scalar, labels, range, tally } = loss.append(b, &logits)?;
             ranges.extend(range.map(|range| (LABELS.to_owned(), vec![range])));
-            let logits = loss.is_of_a_table(&fact).then_some((logits, fact));
-            Ok((scalar, Labelled { of: value, loss: Some(loss), labels: Some(labels), tally, logits }))
+            let returns_logits = loss.is_of_a_table(&fact);
+            let predictions = Some((logits, fact));
+            let (loss, labels) = (Some(loss), Some(labels));
+            Ok((scalar, Labelled { of: value, loss, labels, tally, predictions, returns_logits }))
         }
         Ending::Scalar(value) => {
             let loss = scalar(b, &names.in_step(&value));
-            Ok((loss, Labelled { of: value, loss: None, labels: None, tally: None, logits: None }))
+            let (labels, tally, predictions) = (None, None, None);
+            Ok((loss, Labelled { of: value, loss: None, labels, tally, predictions, returns_logits: false }))
         }
     }
 }

@@ -1,0 +1,203 @@
+//! The training model: a graph with loss and update, in the runtime's form.
+
+use super::state::{COUNTER_ELEMENT, keep};
+use super::{Config, Interface, versions};
+use crate::emit::step::{Parts, name_results, rename_flag};
+use crate::objective::artifact::{BUFFER_SUFFIX, OUT_SUFFIX, RESERVED_SUFFIXES, RESET};
+use crate::pass;
+use crate::transform::State;
+use foldhash::{HashMap, HashSet};
+use gnp_base::contract::{CONFIG_KEY, LABELS, LOSS, RANGES_KEY, SEED, STEP, VERSION_KEY};
+use gnp_base::{Error, Result};
+use gnp_checkpoint::{Checkpoint, Element, Value as Tensor};
+use gnp_gradient::loss::Tally;
+use gnp_model::graph::{Builder, Fact, Graph, Value};
+use gnp_model::onnx::proto::{MICROSOFT, OperatorSetIdProto, TensorProto, ValueInfoProto};
+use gnp_model::onnx::{DataType, Model, Payloads};
+
+/// Puts the training model into `model`, which has the header and the data inputs, and returns the checkpoint that
+/// training begins with. In `parts` the next value of a parameter is the direction u of the optimizer's step θ − lr·u.
+///
+/// # Errors
+/// Where a name that the runtime gives a meaning to is taken, or an operator is newer than the runtime.
+pub fn assemble(model: &mut Model, mut graph: Graph, parts: &Parts, config: &Config) -> Result<Checkpoint> {
+    check_names(&graph, parts)?;
+    let mut checkpoint = Checkpoint::default();
+    take_parameters(model, &mut graph, parts, &mut checkpoint)?;
+    let interface = &config.interface;
+    let numbers = numbers(&mut graph, parts, interface);
+
+    let frozen: Vec<&State> = parts.statistics.iter().chain(parts.slots.iter().map(|(slot, _)| slot)).collect();
+    let written = keep(&mut graph, &frozen, parts.step.as_ref(), &[&parts.loss, &parts.metrics.mixed_gradient_norm]);
+    let accumulated = accumulate(&mut graph, parts);
+    let results = results(parts, interface);
+    let named = results.iter().map(|(name, value, _)| (value, name.clone()));
+    let flags = parts.parameters.iter().map(|p| format!("{}{OUT_SUFFIX}", p.name));
+    name_results(&mut graph, &named.chain(accumulated.iter().zip(flags.clone())).collect::<Vec<_>>());
+
+    let flag = Fact::with_sizes(DataType::Bool, &[1]);
+    let mut outputs: Vec<ValueInfoProto> = results.iter().map(|(name, _, fact)| fact.info(name)).collect();
+    outputs.extend(flags.map(|name| flag.info(&name)));
+    // What is written to state is no output; it only has to stay.
+    graph.declare_outputs(outputs.iter().cloned().chain(written.iter().map(|value| flag.info(value))));
+    graph.clear_types();
+    graph.retain_needed();
+    graph.declare_outputs(outputs);
+    let parameters = parts.parameters.iter().chain(frozen).map(|state| &state.name);
+    let parameters = parameters.map(|name| info(&graph, name)).collect::<Result<Vec<_>>>()?;
+    let buffers = parts.parameters.iter().zip(&parameters);
+    let buffers: Vec<_> = buffers.map(|(p, info)| renamed(info, format!("{}{BUFFER_SUFFIX}", p.name))).collect();
+    let counter = parts.step.as_ref().map(|_| Fact::with_sizes(COUNTER_ELEMENT, &[]).info(STEP));
+    graph.declare_inputs(parts.labels.iter().map(|labels| labels.info(LABELS)).chain(numbers));
+    graph.declare_inputs(parameters.into_iter().chain(counter).chain(buffers).chain([flag.info(RESET)]));
+
+    model.graph = graph.into_proto();
+    import_domains(model);
+    versions::lower(model)?;
+    let json = |e: serde_json::Error| Error::internal(format!("cannot encode the metadata: {e}"));
+    model.add_metadata(VERSION_KEY, env!("CARGO_PKG_VERSION"));
+    model.add_metadata(CONFIG_KEY, serde_json::to_string(config).map_err(json)?);
+    model.add_metadata(RANGES_KEY, serde_json::to_string(&parts.ranges).map_err(json)?);
+    Ok(checkpoint)
+}
+
+/// Refuses names of data inputs that the runtime would take for gradients.
+fn check_names(graph: &Graph, parts: &Parts) -> Result<()> {
+    let inputs = graph.proto().input.iter().map(|input| input.name());
+    let is_taken = |name: &&str| *name == RESET || RESERVED_SUFFIXES.iter().any(|suffix| name.ends_with(suffix));
+    if let Some(input) = inputs.clone().find(is_taken) {
+        return Err(Error::input(format!("the model has an input `{input}`, which ONNX Runtime takes for a gradient"))
+            .help(format!("give it another name: {}", rename_flag(input))));
+    }
+    let slots = parts.slots.iter().map(|(slot, _)| &*slot.name);
+    let produced = graph.nodes().iter().flat_map(|node| &node.output).map(String::as_str);
+    let constants = graph.proto().initializer.iter().map(|tensor| tensor.name());
+    let taken: HashSet<&str> = produced.chain(constants).chain(inputs).collect();
+    match slots.into_iter().find(|name| taken.contains(name)) {
+        Some(name) => Err(Error::input(format!("the model has a value `{name}`, and the optimizer needs the name"))
+            .help(format!("give it another name: {}", rename_flag(name)))),
+        None => Ok(()),
+    }
+}
+
+/// Moves parameters and statistics from the graph into the checkpoint, and adds what the optimizer keeps.
+fn take_parameters(model: &Model, graph: &mut Graph, parts: &Parts, checkpoint: &mut Checkpoint) -> Result<()> {
+    let state = parts.parameters.iter().chain(&parts.statistics);
+    let names: HashSet<&str> = state.clone().map(|state| &*state.name).collect();
+    let taken = graph.take_initializers(|name| names.contains(name));
+    let taken: HashMap<&str, &TensorProto> = taken.iter().map(|tensor| (tensor.name(), tensor)).collect();
+    let mut payloads = Payloads::new(model.folder());
+    for state in state {
+        let tensor = taken.get(&*state.name).ok_or_else(|| no_value(&state.name))?;
+        let fact = Fact::with_sizes(tensor.element().unwrap_or_default(), &tensor.dims);
+        graph.declare(&state.name, fact);
+        let sizes = tensor.dims.iter().map(|&size| size as usize).collect();
+        let payload = payloads.of(tensor)?.filter(|_| tensor.element() == Some(DataType::Float));
+        let payload = payload.ok_or_else(|| no_value(&state.name))?;
+        let of = Tensor::new(Element::Float32, sizes, payload).map_err(|e| e.at_node(&state.name, "initializer"))?;
+        let is_statistic = parts.statistics.iter().any(|statistic| statistic.name == state.name);
+        if is_statistic { &mut checkpoint.frozen } else { &mut checkpoint.trainable }
+            .insert(state.name.to_string(), of);
+    }
+    for (slot, fact) in &parts.slots {
+        checkpoint.frozen.insert(slot.name.to_string(), zeros(&fact.sizes().unwrap_or_default())?);
+    }
+    if parts.step.is_some() {
+        checkpoint.frozen.insert(STEP.into(), zeros(&[])?);
+    }
+    Ok(())
+}
+
+/// Zeros of the type that the runtime writes to in place.
+pub(crate) fn zeros(sizes: &[i64]) -> Result<Tensor> {
+    let sizes: Vec<usize> = sizes.iter().map(|&size| size as usize).collect();
+    let bytes = sizes.iter().product::<usize>() * Element::Float32.size();
+    Tensor::new(Element::Float32, sizes, vec![0; bytes])
+}
+
+fn no_value(name: &str) -> Error {
+    Error::unsupported(format!("the parameter `{name}` has no float32 elements in the file"))
+        .help("export the model with it as a float32 initializer, or leave it out with --freeze")
+}
+
+/// The hyperparameters: those that are fed, as inputs; the others become constants of the graph.
+fn numbers(graph: &mut Graph, parts: &Parts, interface: &Interface) -> Vec<ValueInfoProto> {
+    let mut fed = Vec::new();
+    for number in &parts.hyperparameters {
+        if interface.exposes(number.name) {
+            fed.push(Fact::with_sizes(DataType::Float, &[]).info(number.name));
+        } else {
+            let payload = number.default.to_le_bytes().to_vec().into();
+            graph.add_initializer(TensorProto::raw(number.name, DataType::Float, &[], payload));
+        }
+    }
+    if parts.seeded && interface.exposes(SEED) {
+        fed.push(Fact::with_sizes(DataType::Int64, &[]).info(SEED));
+    } else if parts.seeded {
+        graph.add_initializer(TensorProto::raw(SEED, DataType::Int64, &[], 0i64.to_le_bytes().to_vec().into()));
+    }
+    fed
+}
+
+/// What the application sees of a step, in order: by name, the value, what it is.
+fn results(parts: &Parts, interface: &Interface) -> Vec<(String, Value, Fact)> {
+    let scalar =
+        |(name, value): (&str, &Value)| (name.to_owned(), value.clone(), Fact::with_sizes(DataType::Float, &[]));
+    let mut results = vec![scalar((LOSS, &parts.loss))];
+    if !interface.loss_alone {
+        results.extend(parts.logits.iter().map(|(value, fact)| (value.to_string(), value.clone(), fact.clone())));
+    }
+    if interface.metrics {
+        results.extend(parts.metrics.named().into_iter().map(scalar));
+        results.extend(parts.tally.iter().flat_map(Tally::named).map(scalar));
+    }
+    results
+}
+
+/// Adds each direction to its buffer.
+fn accumulate(graph: &mut Graph, parts: &Parts) -> Vec<Value> {
+    let b = Builder::new(graph, pass::ACCUMULATE);
+    let flag = Fact::with_sizes(DataType::Bool, &[1]);
+    let add = |parameter: &State| {
+        let buffer = format!("{}{BUFFER_SUFFIX}", parameter.name);
+        let operator = (MICROSOFT, "InPlaceAccumulatorV2");
+        b.named_in(
+            &parameter.name,
+            operator,
+            &[&buffer.as_str().into(), &parameter.next, &RESET.into()],
+            vec![],
+            flag.clone(),
+        )
+    };
+    parts.parameters.iter().map(add).collect()
+}
+
+fn info(graph: &Graph, name: &Value) -> Result<ValueInfoProto> {
+    let fact = graph.facts().get(name).ok_or_else(|| Error::internal(format!("`{name}` is of unknown shape")))?;
+    Ok(fact.info(name))
+}
+
+fn renamed(info: &ValueInfoProto, name: String) -> ValueInfoProto {
+    ValueInfoProto { name: Some(name), ..info.clone() }
+}
+
+/// Imports the domains that nodes are of and the model does not import yet.
+pub(crate) fn import_domains(model: &mut Model) {
+    for domain in versions::other_domains(&model.graph) {
+        if model.opset(&domain).is_none() {
+            let import = OperatorSetIdProto { domain: Some(domain), version: Some(1) };
+            model.header.opset_import.push(import);
+        }
+    }
+}
+
+impl Interface {
+    /// Whether the hyperparameter `name` is an input.
+    pub fn exposes(&self, name: &str) -> bool {
+        match name {
+            gnp_base::contract::R => self.expose_r,
+            gnp_base::contract::ALPHA => self.expose_alpha,
+            _ => self.expose_others,
+        }
+    }
+}
