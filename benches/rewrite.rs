@@ -3,7 +3,7 @@
 mod synthetic;
 
 use criterion::{BatchSize, BenchmarkId, Criterion, SamplingMode, Throughput, criterion_group, criterion_main};
-use gnp::emit::artifact::{Settings, penalise};
+use gnp::emit::artifact::{Inside, Settings, penalise};
 use gnp::loss::LossKind;
 use gnp::objective::Artifact;
 use gnp::onnx::{self, ExternalData, WriteOptions};
@@ -32,7 +32,10 @@ fn rewrites(criterion: &mut Criterion) {
             let artifact = Artifact::recognise(&model).expect("it is a training model");
             bencher.iter_batched_ref(
                 || model.clone(),
-                |model| penalise(model, &artifact, &Settings::default()).expect("the model is penalised"),
+                |model| {
+                    penalise(model, &artifact, &Settings::default(), &Inside::default())
+                        .expect("the model is penalised")
+                },
                 BatchSize::PerIteration,
             );
         });

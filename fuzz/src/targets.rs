@@ -7,7 +7,7 @@ use gnp::checkpoint::{Checkpoint, Element, Group, Property, Value};
 use gnp::cli::arguments::{CheckpointArguments, DataArguments, PenaltyArguments, ScheduleArguments, StepArguments};
 use gnp::cli::config_file;
 use gnp::data::{Data, DataSource, Dataset, Feed, Labels, Normalize, Preparation};
-use gnp::emit::artifact::{self, Settings};
+use gnp::emit::artifact::{self, Inside, Settings};
 use gnp::engine::{State, StepModel};
 use gnp::loss::{LossKind, Wanted};
 use gnp::objective::Artifact;
@@ -203,7 +203,8 @@ fn model(bytes: &[u8], folder: &Path) -> gnp::Result<()> {
 fn penalise(bytes: &[u8], folder: &Path) -> gnp::Result<()> {
     let mut model = onnx::read(write(bytes, folder.join("training_model.onnx"))?)?;
     let artifact = Artifact::recognise(&model)?;
-    artifact::penalise(&mut model, &artifact, &Settings { metrics: true, ..Settings::default() })?;
+    let settings = Settings { metrics: true, ..Settings::default() };
+    artifact::penalise(&mut model, &artifact, &settings, &Inside::default())?;
     onnx::encode(model, io::sink())
 }
 

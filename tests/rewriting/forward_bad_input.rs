@@ -230,12 +230,32 @@ fn flags_of_the_other_kind() {
         &["--train", "*"],
         &["--dim", "batch=3"],
         &["--rename", "x=y"],
-        &["--optimizer", "sgd"],
         &["--lr", "0.1"],
-        &["--gr-warmup", "r", "--gr-warmup-steps", "3"],
+        &["--emit", "ort-training"],
+        &["--loss-alone"],
     ] {
         let said = refusal(gnp_rewrite().arg(models().join("mlp")).args(arguments).arg("-o").arg(&output));
         assert_says(&said, &["mlp: ", arguments[0], "is for forward models", "help: "]);
+        assert!(!output.exists());
+    }
+}
+
+#[test]
+fn what_is_kept_needs_the_whole_folder_of_artifacts() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = folder.path().join("out");
+    let (mlp, file) = (models().join("mlp"), models().join("mlp/training_model.onnx"));
+    for (input, arguments, says) in [
+        (&mlp, &["--momentum", "0.5"][..], &["--momentum is a part of an optimizer", "--optimizer"][..]),
+        (&mlp, &["--gr-warmup", "r"], &["the warm-up of the penalty has no length", "--gr-warmup-steps"]),
+        (&mlp, &["--clip-norm", "-1"], &["the clipping norm is -1", "above zero"]),
+        (&mlp, &["--artifact-prefix", "mnist_"], &["the folder has no mnist_training_model.onnx"]),
+        (&mlp, &["--artifact-prefix", "../"], &["`../` is no beginning of a file's name"]),
+        (&file, &["--optimizer", "momentum"], &["the checkpoint and the other models change", "name the folder"]),
+        (&file, &["--gr-warmup", "zero", "--gr-warmup-steps", "3"], &["the checkpoint and the other models change"]),
+    ] {
+        let said = refusal(gnp_rewrite().arg(input).args(arguments).arg("-o").arg(&output));
+        assert_says(&said, says);
         assert!(!output.exists());
     }
 }

@@ -98,6 +98,13 @@ impl Value {
         Err(Error::format(format!("{} bytes are no {element} of shape {shape:?}", data.len())))
     }
 
+    /// A float32 tensor of zeros.
+    pub fn zeros(shape: Vec<usize>) -> Self {
+        let element = Element::Float32;
+        let bytes = shape.iter().product::<usize>() * element.size();
+        Self { element, shape, data: vec![0; bytes].into() }
+    }
+
     /// A tensor of a nominal checkpoint, which has no elements.
     pub fn nominal(element: Element, shape: Vec<usize>) -> Self {
         Self { element, shape, data: Bytes::new() }

@@ -8,6 +8,7 @@ use gnp::contract::{ALPHA, R};
 use gnp::emit::artifact::Settings;
 use gnp::engine::runtime;
 use gnp::onnx::Copying;
+use gnp::penalty::Warmup;
 use gnp::rewrite::{self, Options, Report};
 use gnp::{Error, Result, cli, escaped};
 use std::fmt::Write as _;
@@ -42,7 +43,7 @@ fn check(arguments: &Arguments, options: &Options, report: &Report) -> Result<Lo
     }
     let scratch = tempfile::tempdir().map_err(|e| Error::io("make a temporary folder", std::env::temp_dir(), &e))?;
     let model = scratch.path().join(report.output.file_name().unwrap_or_default());
-    let written = rewrite::rewrite(&report.input, &model, &Options { dry_run: false, ..*options });
+    let written = rewrite::rewrite(&report.input, &model, &Options { dry_run: false, ..options.clone() });
     written.and_then(|_| check(&model)).map_err(|error| error.in_place_of(scratch.path(), &report.input))
 }
 
@@ -74,11 +75,46 @@ fn text(report: &Report, checked: Option<&Loaded>, arguments: &Arguments) -> Str
     );
     text += "\n";
     text += &passes(report);
+    text += &inside(report);
     if let Some(bytes) = report.bytes {
         let _ = writeln!(text, "Wrote {}.", indicatif::HumanBytes(bytes as u64));
     }
     text += &crate::data_line(&report.external, arguments);
     text + &crate::check_line(checked)
+}
+
+/// What else stands before the accumulators, and what was lowered, in words.
+fn inside(report: &Report) -> String {
+    let mut text = String::new();
+    if let Some(inside) = &report.inside {
+        let mut what = Vec::new();
+        if let Some(optimizer) = &inside.optimizer {
+            what.extend(optimizer.clip_norm.map(|norm| format!("clipping to {norm}")));
+            what.extend(inside.replaces.then(|| format!("{} in place of their own optimizer", optimizer.kind.name())));
+        }
+        if inside.warmup != Warmup::None {
+            what.push(format!("a warm-up ({}) of {} steps", describe::value_name(inside.warmup), inside.warmup_steps));
+        }
+        let _ = writeln!(text, "Before the accumulators: {}.", what.join("; "));
+    }
+    if !report.kept.is_empty() {
+        let kept = report.kept.len();
+        let (one, s) = (kept == 1, if kept == 1 { "" } else { "s" });
+        let _ = writeln!(
+            text,
+            "The checkpoint has {kept} more parameter{s}, which {} not train. A step of the optimizer after every step of \
+             the\ntraining model: what is kept moves with each of these, so gradients are not added up over several.",
+            if one { "does" } else { "do" }
+        );
+    }
+    if !report.lowered.is_empty() {
+        let _ = writeln!(
+            text,
+            "Lowered to what ONNX Runtime's training API reads: {}.",
+            escaped::line(&report.lowered.join("; "))
+        );
+    }
+    text
 }
 
 /// What is evaluated once and what twice, in words.

@@ -9,10 +9,12 @@ use gnp::check::{Loaded, Trial};
 use gnp::cli;
 use gnp::cli::arguments::named::named;
 use gnp::cli::arguments::{Given, PenaltyArguments, StepArguments};
-use gnp::emit::artifact::Settings;
+use gnp::contract::artifacts::FileNames;
+use gnp::emit::artifact::{Inside, Settings};
 use gnp::named::Named as _;
 use gnp::onnx::{self, ExternalData};
-use gnp::rewrite::{self, Options};
+use gnp::rewrite::{self, Options, StepOptions};
+use gnp::transform::OptimizerKind;
 use gnp::{Error, Result, escaped, files};
 use serde::Serialize;
 use std::path::PathBuf;
@@ -32,6 +34,8 @@ Examples:
       Artifacts for ONNX Runtime's training API, with the penalty and the momentum in the training model
   gnp-rewrite artifacts/ -o artifacts_gnp/
       The paper's recipe, r = 0.1 and alpha = 0.8; the application changes the path and nothing else
+  gnp-rewrite artifacts/ -o artifacts_gnp/ --optimizer momentum --gr-warmup zero --gr-warmup-steps 1000
+      The same with momentum and a warm-up of the penalty, which the checkpoint keeps
   gnp-rewrite artifacts/ -o artifacts_sam/ --r 0.05 --alpha 1
       Sharpness-aware minimisation
   gnp-rewrite training_model.onnx -o training_model_gnp.onnx --expose r,alpha --metrics --check
@@ -65,7 +69,7 @@ struct Arguments {
     step: Given<StepArguments>,
 
     /// The learning rate where none is fed [default: 0.001; 0.01 with rmsprop]
-    #[arg(long, value_name = "RATE", allow_negative_numbers = true, help_heading = "Optimizer (forward models)")]
+    #[arg(long, value_name = "RATE", allow_negative_numbers = true, help_heading = "Optimizer")]
     lr: Option<f32>,
 
     /// What to make of a forward model
@@ -162,12 +166,24 @@ fn run(arguments: Arguments) -> Result<()> {
 
 impl Arguments {
     fn artifact_options(&self) -> Result<Options> {
-        if let Some(flag) = self.step.flags().next().or(self.lr.map(|_| "--lr")) {
-            return Err(Error::input(format!(
-                "{flag} is for forward models; a training artifact has its loss, its parameters and its optimizer"
-            ))
-            .in_file(&self.input)
-            .help("leave it out, or start from the forward model"));
+        let refused = |what: String, help: &str| Err(Error::input(what).in_file(&self.input).help(help));
+        let of_forward = |flag: &&str| !BEFORE_ACCUMULATORS.contains(flag) && !OPTIMIZER.contains(flag);
+        if let Some(flag) = self.step.flags().find(of_forward).or(self.lr.map(|_| "--lr")) {
+            return refused(
+                format!("{flag} is for forward models; a training artifact has its loss and its parameters"),
+                "leave it out, or start from the forward model",
+            );
+        }
+        if self.emit == Emitted::OrtTraining || self.loss_alone {
+            let flag = if self.loss_alone { "--loss-alone" } else { "--emit" };
+            return refused(format!("{flag} is for forward models; artifacts become artifacts"), "leave it out");
+        }
+        let replaces = self.step.flags().any(|flag| flag == "--optimizer");
+        if let Some(flag) = self.step.flags().find(|flag| OPTIMIZER.contains(flag)).filter(|_| !replaces) {
+            return refused(
+                format!("{flag} is a part of an optimizer, and the artifacts have one of their own"),
+                "name the optimizer that is to take its place: --optimizer",
+            );
         }
         let settings = Settings {
             penalty: self.penalty.penalty()?,
@@ -175,10 +191,23 @@ impl Arguments {
             expose_alpha: self.expose.contains(&Exposed::Alpha),
             metrics: self.metrics,
         };
+        let StepOptions { mut optimizer, warmup, warmup_steps, .. } = self.step.options(settings.penalty, None)?;
+        if !replaces {
+            optimizer.kind = OptimizerKind::Sgd;
+        }
+        let has_transforms = replaces || optimizer.clip_norm.is_some();
+        let inside = Inside { optimizer: has_transforms.then_some(optimizer), replaces, warmup, warmup_steps };
+        let names = FileNames::new(&self.artifact_prefix)?;
         let external_data = self.external_data;
-        Ok(Options { settings, force: self.force, external_data, dry_run: self.dry_run })
+        Ok(Options { settings, inside, names, force: self.force, external_data, dry_run: self.dry_run })
     }
 }
+
+/// What may stand before the accumulators of artifacts, whatever their optimizer is.
+const BEFORE_ACCUMULATORS: [&str; 4] = ["--optimizer", "--clip-norm", "--gr-warmup", "--gr-warmup-steps"];
+/// What belongs to an optimizer that takes the place of theirs.
+const OPTIMIZER: [&str; 6] =
+    ["--momentum", "--weight-decay", "--decay", "--decay-skip-1d", "--lr-scale", "--decay-scale"];
 
 fn json(report: &impl Serialize, checked: Option<&Loaded>) -> Result<String> {
     #[derive(Serialize)]

@@ -128,28 +128,28 @@ pub struct StepArguments {
     max_depth: Option<u16>,
 
     /// The optimizer, with PyTorch's formula and defaults [default: momentum]
-    #[arg(long, value_parser = named::<OptimizerKind>(), help_heading = "Optimizer (forward models)")]
+    #[arg(long, value_parser = named::<OptimizerKind>(), help_heading = "Optimizer")]
     optimizer: Option<OptimizerKind>,
     /// Momentum, or the first beta of Adam [default: 0.9]
-    #[arg(long, value_name = "MU", allow_negative_numbers = true, help_heading = "Optimizer (forward models)")]
+    #[arg(long, value_name = "MU", allow_negative_numbers = true, help_heading = "Optimizer")]
     momentum: Option<f32>,
     /// Weight decay [default: 0; 0.01 with adamw]
-    #[arg(long, value_name = "W", allow_negative_numbers = true, help_heading = "Optimizer (forward models)")]
+    #[arg(long, value_name = "W", allow_negative_numbers = true, help_heading = "Optimizer")]
     weight_decay: Option<f32>,
     /// Where weight decay enters [default: coupled; decoupled with adamw]
-    #[arg(long, value_parser = named::<Decay>(), value_name = "WHERE", help_heading = "Optimizer (forward models)")]
+    #[arg(long, value_parser = named::<Decay>(), value_name = "WHERE", help_heading = "Optimizer")]
     decay: Option<Decay>,
     /// Leave biases and scales out of weight decay
-    #[arg(long, requires = "weight_decay", help_heading = "Optimizer (forward models)")]
+    #[arg(long, requires = "weight_decay", help_heading = "Optimizer")]
     decay_skip_1d: bool,
     /// Multiply the learning rate of the parameters with such names; may be repeated, the last that matches counts
-    #[arg(long, value_name = "GLOB=FACTOR", help_heading = "Optimizer (forward models)")]
+    #[arg(long, value_name = "GLOB=FACTOR", help_heading = "Optimizer")]
     lr_scale: Vec<Scale>,
     /// Multiply the weight decay of the parameters with such names; may be repeated, the last that matches counts
-    #[arg(long, value_name = "GLOB=FACTOR", help_heading = "Optimizer (forward models)")]
+    #[arg(long, value_name = "GLOB=FACTOR", help_heading = "Optimizer")]
     decay_scale: Vec<Scale>,
     /// Scale the gradient down to this norm where it is longer
-    #[arg(long, value_name = "NORM", allow_negative_numbers = true, help_heading = "Optimizer (forward models)")]
+    #[arg(long, value_name = "NORM", allow_negative_numbers = true, help_heading = "Optimizer")]
     clip_norm: Option<f32>,
 
     /// Warm the penalty up: its radius, its weight, or by plain steps at first

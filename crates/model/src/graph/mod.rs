@@ -287,8 +287,13 @@ impl Graph {
     /// Removes every node that no output depends on, and the constants, types and declared values that are then read by
     /// nobody.
     pub fn retain_needed(&mut self) {
+        self.retain_needed_and(&[]);
+    }
+
+    /// The same, and keeps what `kept` depends on: of nodes that have an effect.
+    pub fn retain_needed_and(&mut self, kept: &[Value]) {
         let outputs: Vec<String> = self.proto.output.iter().map(|o| o.name().to_owned()).collect();
-        let needed = self.ancestors(outputs.iter().map(String::as_str));
+        let needed = self.ancestors(outputs.iter().map(String::as_str).chain(kept.iter().map(|value| &**value)));
         let mut index = 0..;
         self.proto.node.retain(|_| index.next().is_some_and(|i| needed.contains(i)));
         let GraphProto { node, initializer, sparse_initializer, value_info, output, .. } = &mut self.proto;
@@ -302,8 +307,14 @@ impl Graph {
 
     /// Removes added nodes none of whose outputs is used, and added constants and types that nobody reads.
     pub fn remove_unused(&mut self) {
+        self.remove_unused_but(&[]);
+    }
+
+    /// The same, but for what makes `kept`: of nodes that have an effect.
+    pub fn remove_unused_but(&mut self, kept: &[Value]) {
         let GraphProto { node: nodes, output, initializer, value_info, .. } = &mut self.proto;
-        let mut used: HashSet<&str> = output.iter().map(|o| o.name()).collect();
+        let mut used: HashSet<&str> =
+            output.iter().map(|o| o.name()).chain(kept.iter().map(|value| &**value)).collect();
         // From the last node to the first, each comes after those that read it.
         let mut kept = vec![true; nodes.len()];
         for (node, kept) in nodes.iter().zip(&mut kept).rev() {

@@ -107,6 +107,11 @@ impl Artifact {
         }
     }
 
+    /// L(θ).
+    pub fn loss(&self) -> &Value {
+        &self.loss
+    }
+
     /// Where the inputs of the graph that an application feeds end: after the labels, before the parameters.
     pub fn labels_end(&self) -> usize {
         self.labels_end

@@ -11,6 +11,7 @@
 
 mod folder;
 mod forward;
+mod others;
 mod report;
 mod restore;
 mod step_report;
@@ -24,22 +25,25 @@ pub use restore::{make_evaluation, restore};
 pub use step_report::{ArtifactsReport, StepCount, StepReport};
 pub use verify::{verify, verify_names};
 
-use crate::emit::artifact::{self, Settings};
+use crate::emit::artifact::{self, Inside, Needs, Settings};
+use crate::emit::training;
 use crate::objective::Artifact;
 use folder::{check_folder, fill_folder};
-use gnp_base::contract::artifacts::{CHECKPOINT, EVAL_MODEL, OPTIMIZER_MODEL, TRAINING_MODEL};
+use gnp_base::contract::artifacts::FileNames;
 use gnp_base::files;
 use gnp_base::{Error, Result};
-use gnp_model::onnx::{self, ExternalData, Model, Placement, Watch, WriteOptions, Written};
-use std::collections::BTreeMap;
-use std::fs;
+use gnp_model::onnx::{self, ExternalData, Model, Watch, WriteOptions, Written};
 use std::path::{Path, PathBuf};
 
 /// How to rewrite.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Options {
     /// What to put into the training model.
     pub settings: Settings,
+    /// What else to put there, which changes the other artifacts too.
+    pub inside: Inside,
+    /// What the files of a folder are called.
+    pub names: FileNames,
     /// Replace existing files.
     pub force: bool,
     /// What becomes of external data.
@@ -79,7 +83,12 @@ pub fn is_training_model(model: &Model) -> bool {
 
 fn rewrite_file(input: &Path, output: &Path, options: &Options, watch: Watch<'_>) -> Result<Report> {
     let output = if output.is_dir() { output.join(input.file_name().unwrap_or_default()) } else { output.to_owned() };
-    let (model, mut report) = penalise(input, options)?;
+    let (model, mut report, needs) = penalise(input, options)?;
+    if needs != Needs::default() {
+        return Err(Error::input("the checkpoint and the other models change with what is kept from step to step")
+            .in_file(input)
+            .help("name the folder of artifacts, and one for the result with -o"));
+    }
     report.output = output.clone();
     files::ensure_no_input(&output, onnx::external_files(&model)?.iter().map(PathBuf::as_path).chain([input]))?;
     if options.dry_run {
@@ -92,17 +101,19 @@ fn rewrite_file(input: &Path, output: &Path, options: &Options, watch: Watch<'_>
 }
 
 fn rewrite_folder(input: &Path, output: &Path, options: &Options, watch: Watch<'_>) -> Result<Report> {
-    let training_model = input.join(TRAINING_MODEL);
+    let name = options.names.training_model();
+    let training_model = input.join(&name);
     if !training_model.is_file() {
-        return Err(Error::format(format!("the folder has no {TRAINING_MODEL}"))
+        return Err(Error::format(format!("the folder has no {name}"))
             .help("name the folder that onnxruntime.training.artifacts.generate_artifacts wrote, or a training model itself")
             .in_file(input));
     }
     check_folder(output, Some(input))?;
-    let (model, mut report) = penalise(&training_model, options)?;
-    report.output = output.join(TRAINING_MODEL);
-    let others = other_files(input, output, &model, options.external_data)?;
-    for name in others.keys().map(PathBuf::as_path).chain([Path::new(TRAINING_MODEL)]) {
+    let (model, mut report, needs) = penalise(&training_model, options)?;
+    report.output = output.join(&name);
+    let others = others::belonging(input, output, &model, options, &needs)?;
+    report.lowered.extend(others.lowered);
+    for name in others.files.keys().map(PathBuf::as_path).chain([Path::new(&name)]) {
         files::ensure_no_input(&output.join(name), [&training_model, &input.join(name)])?;
         files::ensure_free(&output.join(name), options.force)?;
     }
@@ -111,11 +122,11 @@ fn rewrite_folder(input: &Path, output: &Path, options: &Options, watch: Watch<'
         return Ok(report);
     }
     fill_folder(output, |into| {
-        for (name, placement) in others {
-            onnx::place_file(&input.join(&name), &into.join(&name), placement, options.force, watch)?;
+        for (name, file) in others.files {
+            file.write(&input.join(&name), &into.join(&name), options.force, watch)?;
         }
-        let in_place = Options { external_data: ExternalData::Keep, ..*options };
-        report.written(&write(model, &into.join(TRAINING_MODEL), &in_place, watch)?);
+        let in_place = Options { external_data: ExternalData::Keep, ..options.clone() };
+        report.written(&write(model, &into.join(&name), &in_place, watch)?);
         Ok(report)
     })
 }
@@ -126,62 +137,14 @@ fn write(model: Model, output: &Path, options: &Options, watch: Watch<'_>) -> Re
     onnx::write_watched(model, output, &write_options, watch)
 }
 
-fn penalise(input: &Path, options: &Options) -> Result<(Model, Report)> {
+fn penalise(input: &Path, options: &Options) -> Result<(Model, Report, Needs)> {
     options.settings.penalty.validate()?;
     let mut model = onnx::read(input)?;
     let artifact = Artifact::recognise(&model)?;
-    artifact::penalise(&mut model, &artifact, &options.settings)?;
+    let needs = artifact::penalise(&mut model, &artifact, &options.settings, &options.inside)?;
+    let lowered = training::lower(&mut model)?;
     verify(&model).and_then(|()| verify_names(&model)).map_err(|e| e.in_file(input))?;
-    let report = Report::new(&model, &artifact, &options.settings);
-    Ok((model, report))
-}
-
-/// The files that belong to the training model in `folder`, relative to it, and how each may come to the folder
-/// `output`. Data files may be shared: by models of the folder, and with the copy. The names of those are the models'
-/// choice, and so may be no other file's.
-fn other_files(
-    folder: &Path,
-    output: &Path,
-    training_model: &Model,
-    external: ExternalData,
-) -> Result<BTreeMap<PathBuf, Placement>> {
-    let mut files = BTreeMap::new();
-    let mut data = onnx::external_locations(training_model)?;
-    for name in [EVAL_MODEL, OPTIMIZER_MODEL] {
-        if folder.join(name).is_file() {
-            files.insert(name.into(), Placement::OwnCopy);
-            data.extend(onnx::external_locations(&onnx::read(folder.join(name))?)?);
-        }
-    }
-    if let Some(placement) = external.placement() {
-        for file in &data {
-            let refused = |what: &str, help: &str| {
-                Err(Error::input(format!("external data `{}` {what}", file.display())).in_file(folder).help(help))
-            };
-            if !onnx::may_be_chosen(file) {
-                let what = "has the name of a hidden file or a program";
-                return refused(what, "leave it where it is: --external-data keep");
-            }
-            if onnx::is_taken(&folder.join(file), &output.join(file)) {
-                let what = format!("would replace another file of this name in {}", output.display());
-                return refused(&what, "choose a folder with -o that is new, or remove that file");
-            }
-        }
-        files.extend(data.into_iter().map(|file| (file, placement)));
-    }
-    for name in entries(folder)?.into_iter().filter(|name| name.to_string_lossy().starts_with(CHECKPOINT)) {
-        let path = folder.join(&name);
-        if path.is_dir() {
-            let parts = entries(&path)?.into_iter().filter(|part| path.join(part).is_file());
-            files.extend(parts.map(|part| (name.join(part), Placement::OwnCopy)));
-        } else {
-            files.insert(name, Placement::OwnCopy);
-        }
-    }
-    Ok(files)
-}
-
-fn entries(folder: &Path) -> Result<Vec<PathBuf>> {
-    let names = fs::read_dir(folder).and_then(|entries| entries.map(|e| Ok(e?.file_name().into())).collect());
-    names.map_err(|e| Error::io("read the folder", folder, &e))
+    let mut report = Report::new(&model, &artifact, &options.settings, &options.inside, &needs);
+    report.lower(&options.names.training_model(), lowered);
+    Ok((model, report, needs))
 }

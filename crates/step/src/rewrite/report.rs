@@ -1,6 +1,6 @@
 //! What a rewrite did, for people and for programs.
 
-use crate::emit::artifact::Settings;
+use crate::emit::artifact::{Inside, Needs, Settings};
 use crate::objective::artifact::is_accumulator;
 use crate::objective::{Artifact, Objective as _};
 use foldhash::{HashMap, HashSet};
@@ -64,12 +64,24 @@ pub struct Report {
     pub bytes: Option<usize>,
     /// External data that belongs to it, relative to its folder.
     pub external: Vec<PathBuf>,
+    /// What else was put in front of the accumulators.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub inside: Option<Inside>,
+    /// What of it is kept from step to step: parameters of the checkpoint that do not train.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub kept: Vec<String>,
+    /// Versions that were lowered to those that the training runtime reads, in words.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub lowered: Vec<String>,
 }
 
 impl Report {
     /// Counts the nodes of a model that was rewritten. Those that came with it carry no mark of a pass.
-    pub(super) fn new(model: &Model, artifact: &Artifact, settings: &Settings) -> Self {
-        let (added, original): (Vec<_>, Vec<_>) = model.graph.node.iter().partition(|n| is_added(n));
+    pub(super) fn new(model: &Model, artifact: &Artifact, settings: &Settings, inside: &Inside, needs: &Needs) -> Self {
+        let (mut added, original): (Vec<_>, Vec<_>) = model.graph.node.iter().partition(|n| is_added(n));
+        // The second pass, where there may be a step without.
+        let bodies = added.iter().flat_map(|node| node.subgraphs()).flat_map(|body| &body.node);
+        added.extend(bodies.collect::<Vec<_>>());
         let repeated: HashSet<&str> = added.iter().filter_map(|n| entry(n, SOURCE_KEY)).collect();
         let mut counts: HashMap<(&str, &str), OperatorCount> = HashMap::default();
         let nodes_before = original.len();
@@ -109,7 +121,15 @@ impl Report {
             operators,
             bytes: None,
             external: Vec::new(),
+            inside: Some(inside.clone()).filter(|inside| !inside.is_nothing()),
+            kept: needs.kept.iter().map(|(name, _)| name.clone()).collect(),
+            lowered: Vec::new(),
         }
+    }
+
+    /// Tells what of the versions of the file `name` was lowered.
+    pub(super) fn lower(&mut self, name: &str, lowered: Vec<String>) {
+        self.lowered.extend(lowered.into_iter().map(|what| format!("{name}: {what}")));
     }
 
     /// The sums over all operators.

@@ -7,6 +7,7 @@
 mod adam;
 mod chain;
 mod clip;
+mod coefficients;
 mod decay;
 mod momentum;
 mod optimizer;
@@ -17,6 +18,7 @@ mod training;
 pub use adam::Adam;
 pub use chain::Chain;
 pub use clip::ClipByGlobalNorm;
+pub use coefficients::Fed;
 pub use decay::WeightDecay;
 pub use momentum::Momentum;
 pub use optimizer::{Decay, Factors, FusedOptimizer, Optimizer, OptimizerKind};

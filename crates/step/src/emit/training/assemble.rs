@@ -38,11 +38,9 @@ pub fn assemble(model: &mut Model, mut graph: Graph, parts: &Parts, config: &Con
     let flag = Fact::with_sizes(DataType::Bool, &[1]);
     let mut outputs: Vec<ValueInfoProto> = results.iter().map(|(name, _, fact)| fact.info(name)).collect();
     outputs.extend(flags.map(|name| flag.info(&name)));
-    // What is written to state is no output; it only has to stay.
-    graph.declare_outputs(outputs.iter().cloned().chain(written.iter().map(|value| flag.info(value))));
-    graph.clear_types();
-    graph.retain_needed();
     graph.declare_outputs(outputs);
+    graph.clear_types();
+    graph.retain_needed_and(&written);
     let parameters = parts.parameters.iter().chain(frozen).map(|state| &state.name);
     let parameters = parameters.map(|name| info(&graph, name)).collect::<Result<Vec<_>>>()?;
     let buffers = parts.parameters.iter().zip(&parameters);
@@ -100,19 +98,13 @@ fn take_parameters(model: &Model, graph: &mut Graph, parts: &Parts, checkpoint: 
             .insert(state.name.to_string(), of);
     }
     for (slot, fact) in &parts.slots {
-        checkpoint.frozen.insert(slot.name.to_string(), zeros(&fact.sizes().unwrap_or_default())?);
+        let sizes = fact.sizes().unwrap_or_default().into_iter().map(|size| size as usize).collect();
+        checkpoint.frozen.insert(slot.name.to_string(), Tensor::zeros(sizes));
     }
     if parts.step.is_some() {
-        checkpoint.frozen.insert(STEP.into(), zeros(&[])?);
+        checkpoint.frozen.insert(STEP.into(), Tensor::zeros(vec![]));
     }
     Ok(())
-}
-
-/// Zeros of the type that the runtime writes to in place.
-pub(crate) fn zeros(sizes: &[i64]) -> Result<Tensor> {
-    let sizes: Vec<usize> = sizes.iter().map(|&size| size as usize).collect();
-    let bytes = sizes.iter().product::<usize>() * Element::Float32.size();
-    Tensor::new(Element::Float32, sizes, vec![0; bytes])
 }
 
 fn no_value(name: &str) -> Error {
@@ -182,7 +174,7 @@ fn renamed(info: &ValueInfoProto, name: String) -> ValueInfoProto {
 }
 
 /// Imports the domains that nodes are of and the model does not import yet.
-pub(crate) fn import_domains(model: &mut Model) {
+fn import_domains(model: &mut Model) {
     for domain in versions::other_domains(&model.graph) {
         if model.opset(&domain).is_none() {
             let import = OperatorSetIdProto { domain: Some(domain), version: Some(1) };

@@ -1,12 +1,11 @@
 //! A forward model in, ONNX Runtime's training artifacts out: the stages of a step model, up to the optimizer's.
 
-use super::penalised::Numbers;
 use super::prepared::Prepared;
 use super::{StepOptions, StepReport};
 use crate::emit::training::{self, Artifacts, Interface, optimizer_model};
 use crate::rewrite::folder::{check_folder, fill_folder};
 use crate::rewrite::{ArtifactsReport, make_evaluation};
-use crate::transform::FusedOptimizer;
+use crate::transform::{Fed, FusedOptimizer};
 use foldhash::HashSet;
 use gnp_base::choice::Choice;
 use gnp_base::contract::artifacts::{FileNames, OPTIMIZER_MODEL};
@@ -112,8 +111,8 @@ fn make(forward: Model, options: &StepOptions, interface: &Interface, by: TakenB
         (None, TakenBy::Runtime) => options.optimizer.split(&differentiated.factors),
         (None, TakenBy::Graph) => (options.optimizer.chain(&differentiated.factors), FusedOptimizer::Sgd),
     };
-    let numbers = Numbers::Exposed { r: interface.expose_r, alpha: interface.expose_alpha };
-    let updated = differentiated.penalise(options, numbers)?.direct(&chain);
+    let fed = Fed { learning_rate: false, r: interface.expose_r, alpha: interface.expose_alpha };
+    let updated = differentiated.penalise(options, fed)?.direct(&chain);
     let (checkpoint, config, mut report) =
         differentiated.assemble_training(updated, &mut training, options, interface, fused)?;
     let kept = checkpoint.frozen.keys().cloned().collect();

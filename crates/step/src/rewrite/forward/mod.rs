@@ -22,12 +22,13 @@ pub use options::StepOptions;
 pub(super) use prepared::analyse;
 
 use differentiated::Differentiated;
-use penalised::{Numbers, Penalised};
+use penalised::Penalised;
 use prepared::Prepared;
 use updated::Updated;
 use with_loss::WithLoss;
 
 use super::StepReport;
+use crate::transform::Fed;
 use gnp_base::{Result, files};
 use gnp_model::onnx::{self, Model, Watch, WriteOptions};
 use std::path::Path;
@@ -46,7 +47,7 @@ fn build(model: &mut Model, options: &StepOptions) -> Result<StepReport> {
     let prepared: Prepared = Prepared::of(model, options)?;
     let with_loss: WithLoss = prepared.with_loss(options)?;
     let mut differentiated: Differentiated = with_loss.differentiate(options)?;
-    let penalised: Penalised<'_> = differentiated.penalise(options, Numbers::Fed)?;
+    let penalised: Penalised<'_> = differentiated.penalise(options, Fed::ALL)?;
     let updated: Updated = penalised.update(options);
     differentiated.assemble(updated, model, options)
 }
