@@ -7,13 +7,14 @@ use crate::objective::artifact::{BUFFER_SUFFIX, OUT_SUFFIX, RESERVED_SUFFIXES, R
 use crate::pass;
 use crate::transform::State;
 use foldhash::{HashMap, HashSet};
-use gnp_base::contract::{CONFIG_KEY, LABELS, LOSS, RANGES_KEY, SEED, STEP, VERSION_KEY};
+use gnp_base::contract::{CONFIG_KEY, LABELS, LOSS, NUMBERS_KEY, RANGES_KEY, SEED, STEP, VERSION_KEY};
 use gnp_base::{Error, Result};
 use gnp_checkpoint::{Checkpoint, Element, Value as Tensor};
 use gnp_gradient::loss::Tally;
 use gnp_model::graph::{Builder, Fact, Graph, Value};
 use gnp_model::onnx::proto::{MICROSOFT, OperatorSetIdProto, TensorProto, ValueInfoProto};
 use gnp_model::onnx::{DataType, Model, Payloads};
+use std::collections::BTreeMap;
 
 /// Puts the training model into `model`, which has the header and the data inputs, and returns the checkpoint that
 /// training begins with. In `parts` the next value of a parameter is the direction u of the optimizer's step θ − lr·u.
@@ -56,6 +57,11 @@ pub fn assemble(model: &mut Model, mut graph: Graph, parts: &Parts, config: &Con
     model.add_metadata(VERSION_KEY, env!("CARGO_PKG_VERSION"));
     model.add_metadata(CONFIG_KEY, serde_json::to_string(config).map_err(json)?);
     model.add_metadata(RANGES_KEY, serde_json::to_string(&parts.ranges).map_err(json)?);
+    let fed = parts.hyperparameters.iter().filter(|number| interface.exposes(number.name));
+    let fed: BTreeMap<&str, f32> = fed.map(|number| (number.name, number.default)).collect();
+    if !fed.is_empty() {
+        model.add_metadata(NUMBERS_KEY, serde_json::to_string(&fed).map_err(json)?);
+    }
     Ok(checkpoint)
 }
 

@@ -129,7 +129,8 @@ fn make(forward: Model, options: &StepOptions, interface: &Interface, by: TakenB
     Ok((Artifacts { training, eval, optimizer, checkpoint }, report))
 }
 
-fn draws(node: &NodeProto) -> bool {
+/// Whether an engine draws numbers for the node.
+pub(super) fn draws(node: &NodeProto) -> bool {
     node.op_type() == "Dropout" || node.op_type().starts_with("Random") || node.op_type() == "Bernoulli"
 }
 

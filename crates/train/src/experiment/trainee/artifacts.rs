@@ -3,14 +3,17 @@
 use super::InEngine;
 use crate::experiment::{EngineChoice, Init, ModelSettings, Notice, Observer, Run};
 use crate::{Checkpoint, OwnRates, TrainingSettings};
-use gnp_base::contract::artifacts::EVAL_MODEL;
+use gnp_base::contract::artifacts::{EVAL_MODEL, FileNames};
 use gnp_base::digest::sha256;
 use gnp_base::{Error, Result, contract, files};
 use gnp_engine::ort_training::Artifacts;
-use gnp_engine::{EngineKind, EngineOptions, OrtTraining, runtime};
+use gnp_engine::runtime::{self, Runtime};
+use gnp_engine::{EngineKind, EngineOptions, OrtTraining, OrtTrainingStep, StepEngine};
 use gnp_gradient::lowering;
-use gnp_model::onnx;
+use gnp_model::onnx::{self, Model};
 use gnp_step::emit::artifact::Settings;
+use gnp_step::emit::training::Interface;
+use gnp_step::rewrite::{self, StepOptions, TakenBy};
 use std::path::Path;
 
 /// The artifacts in `folder`, all of which a run needs, under the names that `generate_artifacts` gives them.
@@ -71,6 +74,30 @@ pub fn exposed_numbers(
     ))
 }
 
+/// The engine's name.
+pub(super) fn name(runtime: &Runtime) -> String {
+    format!("the training API of ONNX Runtime {}", runtime.version)
+}
+
+/// The model `forward` in an engine of steps: artifacts that are made of it as its step model is, with all that is kept
+/// from step to step in their training graph, and every number an input. They lie in a temporary folder.
+pub(super) fn of_step(
+    forward: &Model,
+    made: &StepOptions,
+    runtime: &Runtime,
+    options: &EngineOptions,
+) -> Result<Box<dyn StepEngine>> {
+    let interface =
+        Interface { expose_r: true, expose_alpha: true, expose_others: true, metrics: true, loss_alone: false };
+    let (artifacts, _) = rewrite::make_artifacts(forward.clone(), made, &interface, TakenBy::Graph)?;
+    let folder = tempfile::tempdir().map_err(|e| Error::io("make a temporary folder", std::env::temp_dir(), &e))?;
+    let names = FileNames::default();
+    artifacts.write(folder.path(), &names, false).map_err(|e| e.in_place_of(folder.path(), forward.path()))?;
+    let engine = OrtTraining::load(runtime, &Artifacts::named(folder.path(), &names), options)
+        .map_err(|e| e.in_place_of(folder.path(), forward.path()))?;
+    Ok(Box::new(OrtTrainingStep::new(engine, folder)))
+}
+
 /// What artifacts, which have no learning rate of their own, are trained with.
 const LEARNING_RATE: f32 = 1e-3;
 
@@ -122,8 +149,7 @@ impl OfArtifacts {
                 .help("leave --init out, or make the artifacts with other weights"));
         }
         let runtime = runtime::for_training(run.engine.ort_lib.as_deref())?;
-        let (version, library) = (&runtime.version, runtime.library.display());
-        let name = format!("the training API of ONNX Runtime {version}");
+        let (name, library) = (name(&runtime), runtime.library.display());
         observer.notice(Notice::Detail(&format!("{name} on {}: {library}", run.engine.device)));
         if let Some(checkpoint) = checkpoint {
             artifacts.checkpoint = checkpoint.engine_file();
