@@ -12,7 +12,7 @@ use gnp_base::{Error, Result};
 use gnp_checkpoint::{Checkpoint, Element, Value as Tensor};
 use gnp_gradient::loss::Tally;
 use gnp_model::graph::{Builder, Fact, Graph, Value};
-use gnp_model::onnx::proto::{MICROSOFT, OperatorSetIdProto, TensorProto, ValueInfoProto};
+use gnp_model::onnx::proto::{MICROSOFT, NodeProto, OperatorSetIdProto, TensorProto, ValueInfoProto};
 use gnp_model::onnx::{DataType, Model, Payloads};
 use std::collections::BTreeMap;
 
@@ -51,6 +51,7 @@ pub fn assemble(model: &mut Model, mut graph: Graph, parts: &Parts, config: &Con
     graph.declare_inputs(parameters.into_iter().chain(counter).chain(buffers).chain([flag.info(RESET)]));
 
     model.graph = graph.into_proto();
+    model.graph.node.iter_mut().for_each(follow_the_process);
     import_domains(model);
     versions::lower(model)?;
     let json = |e: serde_json::Error| Error::internal(format!("cannot encode the metadata: {e}"));
@@ -177,6 +178,20 @@ fn info(graph: &Graph, name: &Value) -> Result<ValueInfoProto> {
 
 fn renamed(info: &ValueInfoProto, name: String) -> ValueInfoProto {
     ValueInfoProto { name: Some(name), ..info.clone() }
+}
+
+/// Has what a node draws follow from the seed that the application gives to the process, and not from one of its own,
+/// with which a run that is resumed would draw as at its beginning.
+fn follow_the_process(node: &mut NodeProto) {
+    if draws(node) {
+        node.attribute.retain(|attribute| attribute.name() != "seed");
+    }
+    node.subgraphs_mut().flat_map(|body| &mut body.node).for_each(follow_the_process);
+}
+
+/// Whether an engine draws numbers for the node.
+pub(crate) fn draws(node: &NodeProto) -> bool {
+    matches!(node.op_type(), "Dropout" | "Bernoulli") || node.op_type().starts_with("Random")
 }
 
 /// Imports the domains that nodes are of and the model does not import yet.

@@ -13,6 +13,7 @@ mod state;
 mod versions;
 
 pub use assemble::assemble;
+pub(crate) use assemble::draws;
 pub use folder::Written;
 pub use optimizer::optimizer_model;
 pub use state::{COUNTER_ELEMENT, keep};

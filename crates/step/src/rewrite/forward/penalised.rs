@@ -1,8 +1,8 @@
 //! The fourth stage: the penalty in the graph.
 
 use super::StepOptions;
-use super::artifacts::draws;
 use super::differentiated::Differentiated;
+use crate::emit::training::draws;
 use crate::objective::Objective as _;
 use crate::pass;
 use crate::penalty;
