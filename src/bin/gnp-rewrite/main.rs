@@ -93,8 +93,8 @@ struct Arguments {
     #[arg(long, help_heading = "Interface of the graph (artifacts)")]
     loss_alone: bool,
     /// What the names of the artifacts' files begin with
-    #[arg(long, value_name = "PREFIX", default_value = "", hide_default_value = true, help_heading = "Files")]
-    artifact_prefix: String,
+    #[arg(long, value_name = "PREFIX", help_heading = "Files")]
+    artifact_prefix: Option<String>,
 
     /// Replace existing files
     #[arg(short, long, help_heading = "Files")]
@@ -165,6 +165,10 @@ fn run(arguments: Arguments) -> Result<()> {
 }
 
 impl Arguments {
+    fn file_names(&self) -> Result<FileNames> {
+        FileNames::new(self.artifact_prefix.as_deref().unwrap_or_default())
+    }
+
     fn artifact_options(&self) -> Result<Options> {
         let refused = |what: String, help: &str| Err(Error::input(what).in_file(&self.input).help(help));
         let of_forward = |flag: &&str| !BEFORE_ACCUMULATORS.contains(flag) && !OPTIMIZER.contains(flag);
@@ -197,7 +201,7 @@ impl Arguments {
         }
         let has_transforms = replaces || optimizer.clip_norm.is_some();
         let inside = Inside { optimizer: has_transforms.then_some(optimizer), replaces, warmup, warmup_steps };
-        let names = FileNames::new(&self.artifact_prefix)?;
+        let names = self.file_names()?;
         let external_data = self.external_data;
         Ok(Options { settings, inside, names, force: self.force, external_data, dry_run: self.dry_run })
     }

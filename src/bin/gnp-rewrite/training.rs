@@ -1,7 +1,6 @@
 //! A forward model: the training artifacts that were made of it, in words and for programs.
 
 use crate::{Arguments, Exposed};
-use gnp::contract::artifacts::FileNames;
 use gnp::emit::training::Interface;
 use gnp::onnx::Model;
 use gnp::rewrite::{self, Destination, StepReport};
@@ -21,7 +20,7 @@ pub fn run(arguments: &Arguments, model: Model) -> Result<()> {
     };
     let to = Destination {
         folder: arguments.output.clone(),
-        names: FileNames::new(&arguments.artifact_prefix)?,
+        names: arguments.file_names()?,
         force: arguments.force,
         dry_run: arguments.dry_run,
     };

@@ -15,7 +15,7 @@ use super::ort::api::Api;
 use super::ort::session_options::SessionOptions;
 use super::ort::value::Value;
 use super::runtime::Runtime;
-use super::{Engine, EngineOptions, Rates, step_model};
+use super::{Engine, EngineOptions, Rates, State, step_model};
 use api::TrainingApi;
 use gnp_base::contract::artifacts::FileNames;
 use gnp_base::contract::{ALPHA, NUMBERS_KEY, R, SEED};
@@ -148,6 +148,14 @@ impl OrtTraining {
     /// Where there is no such parameter.
     pub fn parameter(&self, name: &str) -> Result<Tensor> {
         self.session.checkpoint.parameter(name)
+    }
+
+    /// A copy of all parameters that are float32, int32 or int64, frozen ones among them.
+    ///
+    /// # Errors
+    /// Where the device cannot be read.
+    pub fn parameters(&self) -> Result<State> {
+        self.parameters.iter().map(|name| Ok((name.clone(), self.parameter(name)?))).collect()
     }
 
     /// Overwrites the parameter `name`.

@@ -68,8 +68,8 @@ impl Engine for OrtTrainingStep {
 
 impl StepEngine for OrtTrainingStep {
     fn state(&self) -> Result<State> {
-        let names = self.engine.parameters.iter();
-        names.map(|name| Ok((name.clone(), as_state(name, self.engine.parameter(name)?)))).collect()
+        let parameters = self.engine.parameters()?;
+        Ok(parameters.into_iter().map(|(name, parameter)| (name.clone(), as_state(&name, parameter))).collect())
     }
 
     fn set_state(&mut self, state: &State) -> Result<()> {

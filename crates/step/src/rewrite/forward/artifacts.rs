@@ -115,8 +115,9 @@ fn make(forward: Model, options: &StepOptions, interface: &Interface, by: TakenB
     let (checkpoint, config, mut report) =
         differentiated.assemble_training(updated, &mut training, options, interface, fused)?;
     let kept = checkpoint.frozen.keys().cloned().collect();
-    report.artifacts = Some(ArtifactsReport { fused, kept, files: vec![] });
-    if training.graph.node.iter().any(draws) {
+    let is_drawn = training.graph.node.iter().any(draws);
+    report.artifacts = Some(ArtifactsReport { fused, kept, draws: is_drawn, files: vec![] });
+    if is_drawn {
         report
             .choices
             .push(Choice::new("the runtime draws what is random, from the seed that it is given", "--dropout"));

@@ -156,7 +156,7 @@ impl Step {
             let runtime = runtime::for_training(run.engine.ort_lib.as_deref())?;
             let name = artifacts::name(&runtime);
             training_with(&format!("{name} ({})", runtime.library.display()), "");
-            return Ok((name, artifacts::of_step(forward, made, &runtime, options)?));
+            return Ok((name, artifacts::of_step(forward, made, &runtime, options, observer)?));
         }
         let (backend, why) = backend(run)?;
         training_with(&backend.description(), why);
