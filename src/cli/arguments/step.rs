@@ -2,6 +2,7 @@
 
 use super::bounded::{MANY, at_most};
 use super::named::{named, possible};
+use crate::autodiff::Gradients;
 use crate::limits::Limits;
 use crate::loss::{LossKind, Wanted};
 use crate::lowering::{self, BatchNorm, Dropout, Random, StraightThrough};
@@ -249,6 +250,7 @@ impl StepArguments {
                 freeze: self.freeze.clone(),
             },
             sharing: Sharing { tie: self.tie.clone(), untie: self.untie.clone() },
+            gradients: Gradients::Standard,
             lowering: lowering::Settings {
                 batch_norm: self.batch_norm.unwrap_or_default(),
                 dropout: self.dropout.unwrap_or_default(),

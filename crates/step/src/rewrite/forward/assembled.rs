@@ -6,8 +6,10 @@ use super::{StepConfig, StepOptions, StepReport};
 use crate::emit::step::{self, Parts};
 use crate::transform::State;
 use gnp_base::{Error, Result};
+use gnp_gradient::autodiff::Gradients;
 use gnp_gradient::lowering;
 use gnp_model::onnx::Model;
+use gnp_model::onnx::proto::MICROSOFT;
 
 impl Differentiated {
     /// Puts the step model, whose update has been appended, into `model`: a model in standard operators, with inputs,
@@ -45,6 +47,9 @@ impl Differentiated {
             ..StepConfig::asked(model, options)
         };
         step::assemble(model, graph, &parts, &config)?;
+        if options.gradients != Gradients::Standard {
+            model.import(MICROSOFT, 1);
+        }
         report.config = config;
         report.hyperparameters = parts.hyperparameters;
         report.finish(model);
