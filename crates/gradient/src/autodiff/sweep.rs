@@ -200,9 +200,8 @@ impl Way {
     /// Whether every node on the way has a rule.
     fn check(&self, graph: &Graph, gradients: Gradients) -> Result<()> {
         let nodes = self.nodes.iter().map(|&i| &graph.nodes()[i]);
-        let has_rule = |n: &NodeProto| {
-            rule(n.domain(), n.op_type()).is_some() || gradients.fuse(n.domain(), n.op_type())
-        };
+        let has_rule =
+            |n: &NodeProto| rule(n.domain(), n.op_type()).is_some() || gradients.fuse(n.domain(), n.op_type());
         let missing: Vec<&NodeProto> = nodes.filter(|n| !has_rule(n)).collect();
         let Some(first) = missing.first() else { return Ok(()) };
         let list: Vec<_> = missing.iter().map(|n| format!("`{}` ({})", n.label(), n.operator())).collect();

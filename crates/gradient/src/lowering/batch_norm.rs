@@ -209,9 +209,12 @@ fn along_channels(vector: &Value, x: &Value, b: &Builder<'_>) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::autodiff::Gradients;
     use crate::lowering::tests::tensor_info;
-    use gnp_model::onnx::proto::AttributeProto;
-    use gnp_model::testing::node;
+    use crate::lowering::{Settings, lower};
+    use foldhash::HashSet;
+    use gnp_model::graph::Graph;
+    use gnp_model::testing::{body, node};
 
     #[test]
     fn one_number_a_sample_is_told_by_the_shape() {
@@ -232,5 +235,34 @@ mod tests {
         assert_eq!(trained_over_samples(&graph("com.microsoft", 1, &[8, 4])).as_deref(), Some("y"));
         assert_eq!(trained_over_samples(&graph("com.microsoft", 1, &[8, 4, 2, 2])), None);
         assert_eq!(trained_over_samples(&graph("com.microsoft", 0, &[8, 4])), None);
+    }
+
+    #[test]
+    fn the_runtimes_operator_moves_copies_of_the_statistics() {
+        let inputs = ["x", "scale", "bias", "mean", "variance"];
+        let lowered = |sizes: &[i64], gradients| {
+            let graph = GraphProto {
+                input: inputs.map(|name| tensor_info(name, if name == "x" { sizes } else { &[3] })).into(),
+                ..body(&[], &[node("BatchNormalization", &inputs, &["y"])], &["y"])
+            };
+            let mut graph = Graph::new(graph).unwrap();
+            let lowered = lower(&mut graph, &Settings::default(), gradients, &HashSet::default()).unwrap();
+            assert_eq!(lowered.state.len(), 2);
+            (graph, lowered)
+        };
+        let (graph, lowered_state) = lowered(&[8, 3, 2, 2], Gradients::Ort);
+        let norm = graph.nodes().iter().find(|node| node.is(MICROSOFT, BATCH_NORM_INTERNAL)).unwrap();
+        assert!(norm.input[3..].iter().all(|copy| !inputs.contains(&copy.as_str())));
+        // What comes after the step follows from μ and s, not from what the operator makes of the copies.
+        for (pair, of) in lowered_state.state.iter().zip([&norm.output[3], &norm.output[4]]) {
+            let ways = graph.ancestors([&*pair.next]).and(&graph.dependents([of.as_str()], |_| false));
+            assert!(ways.iter().next().is_some(), "{pair:?}");
+            let moved = graph.dependents(norm.output[1..3].iter().map(String::as_str), |_| false);
+            assert!(moved.iter().next().is_none());
+        }
+        for (sizes, gradients) in [(&[8, 3, 2, 2][..], Gradients::Standard), (&[8, 3, 1, 2, 1, 2], Gradients::Ort)] {
+            let (graph, _) = lowered(sizes, gradients);
+            assert!(graph.nodes().iter().any(|node| node.is(DOMAIN, BATCH_NORM)));
+        }
     }
 }

@@ -41,9 +41,9 @@ impl Pattern<'_> {
             let inner = self.maker(other, "Mul")?;
             self.operands(inner).into_iter().flatten().find_map(|(two, three)| {
                 let factors = [[one, two, three], [two, one, three], [two, three, one]];
-                factors.into_iter().find_map(|[x, half, gate]| {
-                    (self.is(half, 0.5) && self.is_gate(gate, x)).then_some(x)
-                })
+                factors
+                    .into_iter()
+                    .find_map(|[x, half, gate]| (self.is(half, 0.5) && self.is_gate(gate, x)).then_some(x))
             })
         })?;
         let is_float = self.facts.get(x).is_some_and(|fact| fact.element == DataType::Float);
@@ -80,5 +80,59 @@ impl Pattern<'_> {
     /// Whether `value` is this number, as a float.
     fn is(&self, value: &str, number: f64) -> bool {
         self.facts.number(value).is_some_and(|known| (known - number).abs() < 1e-6)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use gnp_model::graph::Fact;
+    use gnp_model::onnx::proto::{GraphProto, TensorProto};
+    use gnp_model::testing::{TestNode, body, node};
+
+    /// The operators of a graph from x to y once Gelu has been looked for, and the nodes that nobody reads removed.
+    fn fused(nodes: &[TestNode], element: DataType) -> Vec<String> {
+        let number =
+            |name: &str, value: f32| TensorProto::raw(name, DataType::Float, &[], value.to_le_bytes().to_vec().into());
+        let numbers = [("half", 0.5), ("one", 1.0), ("root", 2f32.sqrt()), ("inverse", 0.5f32.sqrt()), ("two", 2.0)];
+        let initializer = numbers.map(|(name, value)| number(name, value)).into();
+        let mut graph = Graph::new(GraphProto { initializer, ..body(&["x"], nodes, &["y"]) }).unwrap();
+        graph.declare("x", Fact::with_sizes(element, &[4]));
+        fuse(&mut graph).unwrap();
+        graph.retain_needed();
+        graph.nodes().iter().map(NodeProto::operator).collect()
+    }
+
+    fn exported(scaled: TestNode, last: [TestNode; 2]) -> Vec<TestNode> {
+        let gate = [node("Erf", &["scaled"], &["erf"]), node("Add", &["one", "erf"], &["gate"])];
+        [scaled].into_iter().chain(gate).chain(last).collect()
+    }
+
+    #[test]
+    fn it_is_found_in_the_forms_that_exporters_write() {
+        let divided = || node("Div", &["x", "root"], &["scaled"]);
+        let multiplied = || node("Mul", &["inverse", "x"], &["scaled"]);
+        let product = |a: &str, b: &str, y: &str| node("Mul", &[a, b], &[y]);
+        for last in [
+            [product("x", "gate", "p"), product("p", "half", "y")],
+            [product("half", "x", "p"), product("p", "gate", "y")],
+            [product("gate", "half", "p"), product("x", "p", "y")],
+        ] {
+            assert_eq!(fused(&exported(divided(), last.clone()), DataType::Float), ["com.microsoft.Gelu"]);
+            assert_eq!(fused(&exported(multiplied(), last.clone()), DataType::Float), ["com.microsoft.Gelu"]);
+            assert_eq!(fused(&exported(divided(), last), DataType::Float16).len(), 5);
+        }
+    }
+
+    #[test]
+    fn what_is_something_else_stays() {
+        let last = || [node("Mul", &["x", "gate"], &["p"]), node("Mul", &["p", "half"], &["y"])];
+        let other_scale = exported(node("Div", &["x", "two"], &["scaled"]), last());
+        let other_way = exported(node("Div", &["root", "x"], &["scaled"]), last());
+        let doubled = [node("Mul", &["x", "gate"], &["p"]), node("Mul", &["p", "two"], &["y"])];
+        let other_factor = exported(node("Div", &["x", "root"], &["scaled"]), doubled);
+        for nodes in [other_scale, other_way, other_factor] {
+            assert_eq!(fused(&nodes, DataType::Float).len(), 5);
+        }
     }
 }

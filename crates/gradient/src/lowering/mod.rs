@@ -145,12 +145,7 @@ pub struct Lowered {
 /// assert!(lowered.draws && graph.nodes().iter().all(|node| node.op_type() != "Dropout"));
 /// # Ok::<(), gnp_base::Error>(())
 /// ```
-pub fn lower(
-    graph: &mut Graph,
-    settings: &Settings,
-    gradients: Gradients,
-    frozen: &HashSet<Value>,
-) -> Result<Lowered> {
+pub fn lower(graph: &mut Graph, settings: &Settings, gradients: Gradients, frozen: &HashSet<Value>) -> Result<Lowered> {
     for name in [SEED, STEP] {
         graph.declare(name, Fact::with_sizes(DataType::Int64, &[]));
     }

@@ -175,8 +175,8 @@ impl Lowering<'_> {
 
 #[cfg(test)]
 mod tests {
-    use crate::autodiff::Gradients;
     use super::*;
+    use crate::autodiff::Gradients;
     use crate::lowering::tests::{infer, tensor_info};
     use crate::lowering::{Settings, lower};
     use gnp_model::graph::{Graph, scalar_info};

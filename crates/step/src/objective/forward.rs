@@ -19,12 +19,7 @@ impl Forward {
     ///
     /// # Errors
     /// As [`autodiff::gradient`].
-    pub fn differentiate(
-        graph: &mut Graph,
-        loss: &Value,
-        candidates: &[Value],
-        gradients: Gradients,
-    ) -> Result<Self> {
+    pub fn differentiate(graph: &mut Graph, loss: &Value, candidates: &[Value], gradients: Gradients) -> Result<Self> {
         let gradients = autodiff::gradient(graph, loss, candidates, gradients, pass::GRADIENT)?;
         let pairs = candidates.iter().zip(gradients).filter_map(|(parameter, g)| Some((parameter.clone(), g?)));
         let (parameters, gradients) = pairs.unzip();

@@ -147,3 +147,97 @@ fn all(
     let facts = operands.iter().map(|operand| Some(g.fact(operand))).collect();
     Cotangents::of(g.nodes_in(MICROSOFT, operator, inputs, attributes, facts))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::autodiff::gradient;
+    use gnp_model::graph::Graph;
+    use gnp_model::onnx::proto::NodeProto;
+    use gnp_model::testing::{body, node};
+
+    /// The graph of a loss of y, an output of `node`, with its gradient with respect to `x`, `w` and `b`. All of these
+    /// are of the sizes that are given.
+    fn differentiated(node_of_y: NodeProto, sizes: &[(&str, &[i64])]) -> Graph {
+        let nodes = [node_of_y.into(), node("ReduceSum", &["y"], &["loss"])];
+        let mut graph = Graph::new(body(&["x", "w", "b", "constant"], &nodes, &["loss"])).unwrap();
+        graph.declare("loss", Fact::with_sizes(DataType::Float, &[]));
+        for (name, sizes) in sizes {
+            graph.declare(name, Fact::with_sizes(DataType::Float, sizes));
+        }
+        let wrt = ["x", "w", "b"].map(Value::from);
+        gradient(&mut graph, &"loss".into(), &wrt, Gradients::OrtCuda, "gradient").unwrap();
+        graph
+    }
+
+    fn added<'g>(graph: &'g Graph, operator: &str) -> Option<&'g NodeProto> {
+        graph.added_nodes().find(|node| node.is(MICROSOFT, operator))
+    }
+
+    fn with(test: gnp_model::testing::TestNode, attributes: &[AttributeProto]) -> NodeProto {
+        NodeProto { attribute: attributes.to_vec(), ..test.into() }
+    }
+
+    #[test]
+    fn choices_have_the_operators_of_those_before_them() {
+        for (from, domain, operator, _) in RULES {
+            assert!(!Gradients::Standard.fuse(domain, operator), "{operator}");
+            assert_eq!(Gradients::Ort.fuse(domain, operator), *from == Gradients::Ort, "{operator}");
+            assert!(Gradients::OrtCuda.fuse(domain, operator), "{operator}");
+        }
+    }
+
+    #[test]
+    fn a_layer_norm_is_given_the_outputs_that_its_gradient_reads() {
+        let layer = || node("LayerNormalization", &["x", "w", "b"], &["y"]).into();
+        let graph = differentiated(layer(), &[("x", &[2, 5]), ("w", &[5]), ("b", &[5]), ("y", &[2, 5])]);
+        let outputs = &graph.nodes()[0].output;
+        assert_eq!(outputs.len(), 3);
+        assert_eq!(added(&graph, "LayerNormalizationGrad").unwrap().input[3..], outputs[1..]);
+        assert_eq!(graph.facts().get(&outputs[1]).unwrap().sizes(), Some(vec![2, 1]));
+        // One number has no deviation, and one scale for all is none for each.
+        for (width, scales) in [(1, 1), (5, 1)] {
+            let sizes: &[(&str, &[i64])] =
+                &[("x", &[2, width]), ("w", &[scales]), ("b", &[scales]), ("y", &[2, width])];
+            let graph = differentiated(layer(), sizes);
+            assert!(added(&graph, "LayerNormalizationGrad").is_none() && graph.nodes()[0].output.len() == 1);
+        }
+    }
+
+    #[test]
+    fn a_convolution_has_only_the_gradients_that_are_wanted() {
+        let sizes: &[(&str, &[i64])] = &[("x", &[1, 2, 5, 5]), ("w", &[3, 2, 3, 3]), ("y", &[1, 3, 3, 3])];
+        let conv = |name: &str| NodeProto::from(node("Conv", &["x", "w", name], &["y"]));
+        let outputs = |graph: &Graph| added(graph, "ConvGrad").unwrap().output.iter().map(|o| !o.is_empty()).collect();
+        let found: Vec<bool> = outputs(&differentiated(conv("b"), sizes));
+        assert_eq!(found, [true, true, true]);
+        let found: Vec<bool> = outputs(&differentiated(conv("constant"), sizes));
+        assert_eq!(found, [true, true, false]);
+    }
+
+    #[test]
+    fn what_an_operator_gets_wrong_it_is_not_given() {
+        let sizes: &[(&str, &[i64])] = &[("x", &[1, 2, 5, 5]), ("w", &[3, 2, 3, 3]), ("y", &[1, 3, 5, 5])];
+        let conv = |attribute| with(node("Conv", &["x", "w"], &["y"]), &[attribute]);
+        for attribute in [AttributeProto::string("auto_pad", "SAME_UPPER"), AttributeProto::ints("pads", &[2, 1, 0, 1])]
+        {
+            assert!(added(&differentiated(conv(attribute), sizes), "ConvGrad").is_none());
+        }
+        let gelu = with(node("Gelu", &["x"], &["y"]), &[AttributeProto::string("approximate", "tanh")]);
+        assert!(added(&differentiated(gelu, &[("x", &[3]), ("y", &[3])]), "GeluGrad").is_none());
+    }
+
+    #[test]
+    fn numbers_of_other_types_are_left_to_the_standard_operators() {
+        let relu = NodeProto::from(node("Relu", &["x"], &["y"]));
+        let floats = differentiated(relu.clone(), &[("x", &[3]), ("y", &[3])]);
+        assert!(added(&floats, "ReluGrad").is_some());
+        let mut graph =
+            Graph::new(body(&["x"], &[relu.into(), node("ReduceSum", &["y"], &["loss"])], &["loss"])).unwrap();
+        for (name, sizes) in [("x", &[3][..]), ("y", &[3]), ("loss", &[])] {
+            graph.declare(name, Fact::with_sizes(DataType::Double, sizes));
+        }
+        gradient(&mut graph, &"loss".into(), &["x".into()], Gradients::OrtCuda, "gradient").unwrap();
+        assert!(added(&graph, "ReluGrad").is_none());
+    }
+}
