@@ -11,5 +11,6 @@ mod determinism;
 mod engine;
 mod gradient;
 mod passes;
+mod runtime_gradients;
 mod step_training_runtime;
 mod train;

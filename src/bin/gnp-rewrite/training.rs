@@ -2,14 +2,20 @@
 
 use crate::{Arguments, Exposed};
 use gnp::emit::training::Interface;
+use gnp::lowering::Random;
 use gnp::onnx::Model;
 use gnp::rewrite::{self, Destination, StepReport};
-use gnp::{Result, cli, escaped};
+use gnp::{Error, Result, cli, escaped};
 use indicatif::HumanBytes;
 use std::fmt::Write as _;
 
 /// Makes artifacts of the forward model.
 pub fn run(arguments: &Arguments, model: Model) -> Result<()> {
+    if arguments.step.random() == Some(Random::Counter) {
+        return Err(Error::unsupported("ONNX Runtime's training API cannot compute the counter-based draws")
+            .in_file(&arguments.input)
+            .help("leave --random out: the runtime draws, from the seed that the application gives it"));
+    }
     let options = arguments.step.options(arguments.penalty.penalty()?, arguments.lr)?;
     let interface = Interface {
         expose_r: arguments.expose.contains(&Exposed::R),

@@ -12,7 +12,7 @@ use gnp_base::{Error, Result};
 use gnp_checkpoint::{Checkpoint, Element, Value as Tensor};
 use gnp_gradient::loss::Tally;
 use gnp_model::graph::{Builder, Fact, Graph, Value};
-use gnp_model::onnx::proto::{MICROSOFT, NodeProto, OperatorSetIdProto, TensorProto, ValueInfoProto};
+use gnp_model::onnx::proto::{MICROSOFT, NodeProto, TensorProto, ValueInfoProto};
 use gnp_model::onnx::{DataType, Model, Payloads};
 use std::collections::BTreeMap;
 
@@ -52,7 +52,7 @@ pub fn assemble(model: &mut Model, mut graph: Graph, parts: &Parts, config: &Con
 
     model.graph = graph.into_proto();
     model.graph.node.iter_mut().for_each(follow_the_process);
-    import_domains(model);
+    versions::other_domains(&model.graph).iter().for_each(|domain| model.import(domain, 1));
     versions::lower(model)?;
     let json = |e: serde_json::Error| Error::internal(format!("cannot encode the metadata: {e}"));
     model.add_metadata(VERSION_KEY, env!("CARGO_PKG_VERSION"));
@@ -192,16 +192,6 @@ fn follow_the_process(node: &mut NodeProto) {
 /// Whether an engine draws numbers for the node.
 pub(crate) fn draws(node: &NodeProto) -> bool {
     matches!(node.op_type(), "Dropout" | "Bernoulli") || node.op_type().starts_with("Random")
-}
-
-/// Imports the domains that nodes are of and the model does not import yet.
-fn import_domains(model: &mut Model) {
-    for domain in versions::other_domains(&model.graph) {
-        if model.opset(&domain).is_none() {
-            let import = OperatorSetIdProto { domain: Some(domain), version: Some(1) };
-            model.header.opset_import.push(import);
-        }
-    }
 }
 
 impl Interface {

@@ -11,6 +11,7 @@ use gnp_base::{Error, Result, files};
 #[cfg(feature = "ort")]
 use gnp_engine::runtime;
 use gnp_engine::{Available, Backend, EngineKind, EngineOptions, Rates, State, StepEngine, StepModel};
+use gnp_gradient::autodiff::Gradients;
 use gnp_model::onnx::{self, Model};
 use gnp_step::penalty::Warmup;
 use gnp_step::rewrite::{self, StepConfig, StepOptions};
@@ -38,6 +39,14 @@ impl Step {
     /// The step model that is made of `forward` for the run.
     pub(super) fn make(forward: Model, run: &Run, observer: &mut dyn Observer) -> Result<Self> {
         let mut options = run.model.step.clone().unwrap_or_default();
+        let is_by_training_api = matches!(run.engine.engine, EngineChoice::Of(EngineKind::OrtTraining));
+        if options.gradients != Gradients::Standard && !is_by_training_api {
+            return Err(Error::input(
+                "--gradients: ONNX Runtime's training API alone has other operators than the standard's",
+            )
+            .in_file(forward.path())
+            .help("train with it, --engine ort-training, or leave --gradients out"));
+        }
         if run.training.penalty_warmup_length.is_some() && options.warmup != Warmup::None {
             // The length is fed; the input needs a value all the same.
             options.warmup_steps = options.warmup_steps.max(1);
