@@ -11,6 +11,7 @@ use gnp::cli::arguments::named::named;
 use gnp::cli::arguments::{Given, PenaltyArguments, StepArguments};
 use gnp::contract::artifacts::FileNames;
 use gnp::emit::artifact::{Inside, Settings};
+use gnp::engine::runtime::{self, Runtime};
 use gnp::named::Named as _;
 use gnp::onnx::{self, ExternalData};
 use gnp::rewrite::{self, Options, StepOptions};
@@ -212,6 +213,14 @@ const BEFORE_ACCUMULATORS: [&str; 4] = ["--optimizer", "--clip-norm", "--gr-warm
 /// What belongs to an optimizer that takes the place of theirs.
 const OPTIMIZER: [&str; 6] =
     ["--momentum", "--weight-decay", "--decay", "--decay-skip-1d", "--lr-scale", "--decay-scale"];
+
+/// The runtime that `--check` loads artifacts in; why there is none, where the user named none.
+fn training_runtime(arguments: &Arguments) -> Result<Result<Runtime>> {
+    match runtime::for_training(arguments.ort_lib.as_deref()) {
+        Err(error) if arguments.ort_lib.is_some() => Err(error),
+        found => Ok(found),
+    }
+}
 
 fn json(report: &impl Serialize, checked: Option<&Loaded>) -> Result<String> {
     #[derive(Serialize)]
