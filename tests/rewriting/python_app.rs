@@ -5,16 +5,10 @@ use gnp::rewrite::{Options, rewrite};
 use serde_json::Value;
 use std::fs;
 use std::path::Path;
-use std::process::Command;
-
-/// Pythons that the last training packages of ONNX Runtime, 1.19.2, were built for.
-const SUPPORTED: [&str; 4] = ["3.8", "3.9", "3.10", "3.11"];
 
 /// Trains `artifacts` with the application, and returns what it reports.
 fn train(python: &Path, artifacts: &Path, checkpoint: &Path) -> Value {
-    let scripts = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/python");
-    let mut command = Command::new(python);
-    command.arg(scripts.join("torch_stand_in.py")).arg(scripts.join("train_app.py"));
+    let mut command = python::training_script(python, "train_app.py");
     command.arg(artifacts).arg(models().join("digits.npz")).arg(checkpoint).args(["--epochs", "5"]);
     let printed = python::run(&mut command);
     println!("{}:\n{printed}", artifacts.display());
@@ -23,15 +17,7 @@ fn train(python: &Path, artifacts: &Path, checkpoint: &Path) -> Value {
 
 #[test]
 fn an_application_changes_a_path_and_nothing_else() {
-    match python::version() {
-        Some(version) if SUPPORTED.contains(&version.as_str()) => {}
-        found => {
-            let found = found.map_or("there is none with venv".to_owned(), |v| format!("{v} is here"));
-            return crate::support::needs::tell(&format!("python3 of a version from 3.8 to 3.11, {found}"));
-        }
-    }
-    let requirements = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/python/requirements.txt");
-    let Some(python) = python::environment("python-app", &requirements) else { return };
+    let Some(python) = python::training() else { return };
     let folder = tempfile::tempdir().unwrap();
     let plain = models().join("mlp");
     let gnp = folder.path().join("gnp");

@@ -106,10 +106,10 @@ fn take_parameters(model: &Model, graph: &mut Graph, parts: &Parts, checkpoint: 
     }
     for (slot, fact) in &parts.slots {
         let sizes = fact.sizes().unwrap_or_default().into_iter().map(|size| size as usize).collect();
-        checkpoint.frozen.insert(slot.name.to_string(), Tensor::zeros(sizes));
+        checkpoint.frozen.insert(slot.name.to_string(), Tensor::zeros(Element::Float32, sizes)?);
     }
     if parts.step.is_some() {
-        checkpoint.frozen.insert(STEP.into(), Tensor::zeros(vec![]));
+        checkpoint.frozen.insert(STEP.into(), Tensor::zeros(Element::Float32, vec![])?);
     }
     Ok(())
 }
