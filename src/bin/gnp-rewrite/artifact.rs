@@ -6,6 +6,7 @@ use gnp::check::{self, Loaded};
 use gnp::cli::{CopyingBar, describe};
 use gnp::contract::{ALPHA, R};
 use gnp::emit::artifact::Settings;
+use gnp::engine::Device;
 use gnp::engine::runtime;
 use gnp::onnx::Copying;
 use gnp::rewrite::{self, Options, Report};
@@ -32,7 +33,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
 
 /// Checks what was written; after a dry run, what would have been.
 fn check(arguments: &Arguments, options: &Options, report: &Report) -> Result<Loaded> {
-    let runtime = match runtime::for_training(arguments.ort_lib.as_deref()) {
+    let runtime = match runtime::for_training(arguments.ort_lib.as_deref(), Device::Cpu) {
         Err(error) if arguments.ort_lib.is_some() => return Err(error),
         found => found,
     };

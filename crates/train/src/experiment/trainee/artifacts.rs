@@ -121,7 +121,7 @@ impl OfArtifacts {
             return Err(Error::input("--init is for models and step models: artifacts begin as they are")
                 .help("leave --init out, or make the artifacts with other weights"));
         }
-        let runtime = runtime::for_training(run.engine.ort_lib.as_deref())?;
+        let runtime = runtime::for_training(run.engine.ort_lib.as_deref(), run.engine.device)?;
         let (version, library) = (&runtime.version, runtime.library.display());
         let name = format!("the training API of ONNX Runtime {version}");
         observer.notice(Notice::Detail(&format!("{name} on {}: {library}", run.engine.device)));
@@ -129,6 +129,9 @@ impl OfArtifacts {
             artifacts.checkpoint = checkpoint.engine_file();
         }
         let engine = Box::new(OrtTraining::load(&runtime, &artifacts, &options)?);
+        if let Some(first_step) = runtime.first_step(run.engine.device) {
+            observer.notice(Notice::Info(&first_step));
+        }
         Ok(InEngine::of_artifacts(name, engine, runtime, artifacts, options))
     }
 }

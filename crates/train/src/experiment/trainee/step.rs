@@ -122,6 +122,9 @@ impl Step {
         let (description, device) = (backend.description(), run.engine.device);
         observer.notice(Notice::Info(&format!("training with {description} on {device}{why}")));
         let mut engine = backend.load(&self.step, self.eval.as_ref(), options)?;
+        if let Some(first_step) = backend.first_step(device) {
+            observer.notice(Notice::Info(&first_step));
+        }
         match checkpoint {
             Some(checkpoint) => engine.set_state(&State::read(&checkpoint.engine_file())?)?,
             None if run.model.init != Init::Keep => {
