@@ -1,6 +1,6 @@
 //! Runtimes for NVIDIA's cards, as far as a machine without one shows them.
 //!
-//! The whole of it fetches 1.7 GB, and 3.4 GB on the disk: `GNP_CUDA_BUILDS=1 cargo test --test running cuda` does it,
+//! The whole of it fetches 3 GB, and takes 5 GB on the disk: `GNP_CUDA_BUILDS=1 cargo test --test running cuda` does it,
 //! into the cache folder that `GNP_CACHE_DIR` names, or the user's.
 #![cfg(all(target_os = "linux", target_arch = "x86_64", target_env = "gnu"))]
 use crate::support::command::{assert_says, refusal};
@@ -68,6 +68,20 @@ fn a_dry_run_for_the_processor_lists_one_package() {
     let (list, _) = said(gnp_run().args(arguments).env("GNP_CACHE_DIR", folder.path().join("cache")));
     assert_says(&list, &["onnxruntime-training-cpu==1.19.2", "1 package is fetched: 8.93 MB"]);
     assert!(!list.contains("nvidia") && !list.contains("CUDA"), "{list}");
+}
+
+/// The names that the training module wants from Python were told apart by how it uses them; here, by how Python names
+/// its variables.
+#[test]
+fn the_shim_has_pythons_variables_as_such() {
+    needs!(engines);
+    let names = fs::read_to_string(training_runtime().library.with_file_name("python.h")).unwrap();
+    assert_eq!(names.lines().count(), 163, "as `nm --dynamic --undefined-only` lists them");
+    for line in names.lines() {
+        let (kind, name) = line.strip_suffix(')').and_then(|line| line.split_once('(')).expect(line);
+        let is_variable = name.ends_with("_Type") || name.starts_with("PyExc_") || name.ends_with("Struct");
+        assert_eq!(kind, if is_variable { "DATA" } else { "FUNCTION" }, "{name}");
+    }
 }
 
 #[test]

@@ -163,9 +163,9 @@ impl Backend for Available {
         }
     }
 
+    #[cfg(feature = "ort")]
     fn first_step(&self, device: Device) -> Option<String> {
         match *self {
-            #[cfg(feature = "ort")]
             Self::OnnxRuntime(ref runtime) => runtime.first_step(device),
             #[cfg(feature = "tract")]
             Self::Tract => None,

@@ -133,13 +133,12 @@ pub fn for_steps(named: Option<&Path>, device: Device) -> Result<Option<Runtime>
     for candidate in candidates(named, order_for(device, order)) {
         match candidate.runtime {
             Ok(runtime) if candidate.origin.is_chosen() => return Ok(Some(runtime)),
-            Ok(runtime) => {
-                if found.add(runtime) {
-                    break;
-                }
-            }
+            Ok(runtime) => found.add(runtime),
             Err(error) if candidate.origin.is_chosen() => return Err(error),
             Err(_) => candidate.origin.check_owner()?,
+        }
+        if found.is_final {
+            break;
         }
     }
     Ok(found.best)
@@ -164,11 +163,7 @@ pub fn for_training(named: Option<&Path>, device: Device) -> Result<Runtime> {
     for candidate in candidates(named, order_for(device, order)) {
         match candidate.runtime {
             Ok(runtime) if runtime.can_train() && candidate.origin.is_chosen() => return Ok(runtime),
-            Ok(runtime) if runtime.can_train() => {
-                if found.add(runtime) {
-                    break;
-                }
-            }
+            Ok(runtime) if runtime.can_train() => found.add(runtime),
             Ok(runtime) if candidate.origin.is_chosen() => {
                 let message = format!("this build of ONNX Runtime {} cannot train", runtime.version);
                 return Err(Error::input(message).in_file(candidate.library).help(candidate.origin.way_out()));
@@ -180,6 +175,9 @@ pub fn for_training(named: Option<&Path>, device: Device) -> Result<Runtime> {
             }
             _ => {}
         }
+        if found.is_final {
+            break;
+        }
     }
     found.best.ok_or(none)
 }
@@ -189,21 +187,21 @@ pub fn for_training(named: Option<&Path>, device: Device) -> Result<Runtime> {
 struct Best {
     device: Device,
     best: Option<Runtime>,
+    /// Whether no other will be better.
+    is_final: bool,
 }
 
 impl Best {
     const fn new(device: Device) -> Self {
-        Self { device, best: None }
+        Self { device, best: None, is_final: false }
     }
 
-    /// Adds a runtime, and returns whether no other will be better.
-    fn add(&mut self, runtime: Runtime) -> bool {
-        let is_best = runtime.serves(self.device);
-        let is_better = |than: &Runtime| is_best || (runtime.is_for_cuda() && !than.is_for_cuda());
+    fn add(&mut self, runtime: Runtime) {
+        self.is_final = runtime.serves(self.device);
+        let is_better = |than: &Runtime| self.is_final || (runtime.is_for_cuda() && !than.is_for_cuda());
         if self.best.as_ref().is_none_or(is_better) {
             self.best = Some(runtime);
         }
-        is_best
     }
 }
 

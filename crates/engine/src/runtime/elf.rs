@@ -1,10 +1,10 @@
 //! What a shared library for Linux says of itself: which others it is linked to, and which names it wants from them.
 
 use gnp_base::files;
+use object::Endianness;
 use object::elf::DT_NEEDED;
 use object::read::ReadCache;
 use object::read::elf::ElfFile64;
-use object::{Endianness, Object as _};
 use std::path::Path;
 
 /// The names of the libraries that `library` is linked to, in its own order. Little of the file is read.
@@ -38,7 +38,7 @@ pub(super) struct Wanted {
 #[cfg(feature = "install")]
 pub(super) fn wanted(library: &Path) -> Result<Vec<Wanted>, String> {
     use object::elf::R_X86_64_GLOB_DAT;
-    use object::{ObjectSymbol as _, RelocationFlags, RelocationTarget};
+    use object::{Object as _, ObjectSymbol as _, RelocationFlags, RelocationTarget};
     use std::collections::HashSet;
     of(library, |elf| {
         let looked_up = elf.dynamic_relocations().into_iter().flatten().filter_map(|(_, relocation)| {

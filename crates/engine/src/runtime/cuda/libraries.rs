@@ -40,7 +40,7 @@ impl fmt::Display for Origin {
 /// installed it, else in the system, else in a package of Python's, such as PyTorch brings.
 pub(in super::super) fn find(name: &str, cuda: Option<&Cuda>) -> Option<(Origin, PathBuf)> {
     let wheels = cuda.map_or(&[][..], |cuda| cuda.wheels);
-    let installed = || wheels.iter().filter_map(|wheel| cache::whole(wheel)).map(|folder| folder.join(name));
+    let installed = || wheels.iter().filter_map(cache::whole).map(|folder| folder.join(name));
     let of = |origin| move |path| (origin, path);
     installed().find(|path| path.is_file()).map(of(Origin::Installed)).or_else(|| find_elsewhere(name))
 }

