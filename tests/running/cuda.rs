@@ -56,7 +56,7 @@ fn a_dry_run_lists_what_would_come() {
             let is_here = package.starts_with("nvidia-") && line.contains("is here: /");
             assert!(is_here || (line.contains(&format!("is fetched into {into}")) && line.contains("B ")), "{line}");
         }
-        assert_says(&list, &["fetched: ", "are free"]);
+        assert_says(&list, &["fetched, once: ", "are free"]);
     }
     assert!(!cache.exists());
 }
@@ -66,7 +66,7 @@ fn a_dry_run_for_the_processor_lists_one_package() {
     let folder = tempfile::tempdir().unwrap();
     let arguments = ["engines", "install", "training", "--dry-run"];
     let (list, _) = said(gnp_run().args(arguments).env("GNP_CACHE_DIR", folder.path().join("cache")));
-    assert_says(&list, &["onnxruntime-training-cpu==1.19.2", "1 package is fetched: 8.93 MB"]);
+    assert_says(&list, &["onnxruntime-training-cpu==1.19.2", "1 package is fetched, once: 8.93 MB"]);
     assert!(!list.contains("nvidia") && !list.contains("CUDA"), "{list}");
 }
 

@@ -83,8 +83,8 @@ pub fn run(arguments: &Arguments) -> Result<()> {
 /// Installs a runtime where it is missing, and says on standard error what it does.
 pub fn install(package: Package) -> Result<Runtime> {
     let plan = runtime::plan(package)?;
-    if plan.fetched().count() > 1 {
-        cli::say(format!("{} (--dry-run lists it)", total(&plan)));
+    if plan.fetched().next().is_some() {
+        cli::say(total(&plan));
     }
     if let (Some(lack), Some(_)) = (package.machine_lacks(), plan.fetched().next()) {
         cli::say(no_cuda(&[lack]));
@@ -93,12 +93,15 @@ pub fn install(package: Package) -> Result<Runtime> {
     let shown = ProgressBar::new_spinner().with_style(spinner.clone());
     shown.enable_steady_tick(Duration::from_millis(100));
     let mut progress = |step| {
+        // A hidden bar (no terminal) swallows its messages.
+        let is_hidden = shown.is_hidden();
         let message = match step {
             InstallStep::Download { requirement, bytes } => {
                 shown.set_style(bar.clone());
                 shown.set_length(bytes);
                 shown.set_position(0);
-                format!("pip downloads {requirement} ({}), once, into the user's cache folder", DecimalBytes(bytes))
+                let size = if is_hidden { format!(" ({})", DecimalBytes(bytes)) } else { String::new() };
+                format!("pip downloads {requirement}{size}")
             }
             InstallStep::Received { bytes } => return shown.set_position(bytes),
             InstallStep::Unpack { requirement } => {
@@ -107,8 +110,7 @@ pub fn install(package: Package) -> Result<Runtime> {
             }
             InstallStep::Compile => "compiling the library's entry point".to_owned(),
         };
-        // A hidden bar (no terminal) swallows its messages.
-        if shown.is_hidden() { cli::say(message) } else { shown.set_message(message) }
+        if is_hidden { cli::say(message) } else { shown.set_message(message) }
     };
     let result = runtime::install(package, &mut progress);
     shown.finish_and_clear();
@@ -116,7 +118,7 @@ pub fn install(package: Package) -> Result<Runtime> {
 }
 
 /// A download: what, and how much of it is there.
-const DOWNLOAD: &str = "{spinner} {wide_msg} {bar:20} {decimal_bytes}/{decimal_total_bytes} {elapsed}";
+const DOWNLOAD: &str = "{spinner} {wide_msg} {bar:16} {decimal_bytes}/{decimal_total_bytes}";
 
 fn style(template: &str) -> Result<ProgressStyle> {
     ProgressStyle::with_template(template).map_err(|error| Error::internal(format!("a faulty template: {error}")))
@@ -157,8 +159,8 @@ fn total(plan: &Plan) -> String {
         return "nothing is fetched".to_owned();
     }
     let (download, installed) = (DecimalBytes(download), DecimalBytes(installed));
-    let noun = if count == 1 { "package is" } else { "packages are" };
-    format!("{count} {noun} fetched: {download}, which take {installed} in {}", plan.folder.display())
+    let (noun, take) = if count == 1 { ("package is", "takes") } else { ("packages are", "take") };
+    format!("{count} {noun} fetched, once: {download}, which {take} {installed} in {}", plan.folder.display())
 }
 
 /// That there is no computing on NVIDIA's cards now, and why.

@@ -137,7 +137,9 @@ impl Runtime {
         Libraries::of(&self.library).load().map_err(|e| e.help(self.installs()))
     }
 
-    /// What is worth knowing before the first step on `device`: that it takes longer than others, and why.
+    /// What is worth knowing before the first step on `device`: that it takes longer than others, and why. Where the
+    /// process sets `CUDA_MODULE_LOADING` to `LAZY` before anything of CUDA starts, only the kernels that are used are
+    /// compiled; `gnp-run` does, a library cannot.
     pub fn first_step(&self, device: Device) -> Option<String> {
         let (Device::Cuda(number), Ok(driver)) = (device, driver::driver()) else { return None };
         let card = driver.cards.get(number as usize)?;
