@@ -21,7 +21,7 @@ pub(super) const STOCK: Wheel = Wheel {
         "64d394c69d561af3efd4d4f49dcac8f11d0ce135a20701c16d53b74056cd4cf8",
     ],
     bytes: 28_000_000,
-    unpacked: 30_000_000,
+    unpacked: 36_000_000,
     content: Content::OnnxRuntime,
 };
 
