@@ -5,7 +5,8 @@
 
 use comfy_table::{CellAlignment, Table, presets};
 use gnp::autodiff::Gradients;
-use gnp::contract::artifacts::TRAINING_MODEL;
+use gnp::checkpoint::Checkpoint;
+use gnp::contract::artifacts::{CHECKPOINT, TRAINING_MODEL};
 use gnp::emit::training::Interface;
 use gnp::engine::EngineOptions;
 use gnp::engine::ort_training::{Artifacts, OrtTraining};
@@ -17,6 +18,7 @@ use gnp::penalty::Penalty;
 use gnp::rewrite::{self, Destination, StepOptions};
 use gnp::tensor::{ElementType, Port, Tensor};
 use gnp::transform::{Optimizer, OptimizerKind};
+use gnp::weights::Selection;
 use gnp::{Error, Result};
 use ndarray::ArrayD;
 use std::num::NonZero;
@@ -88,21 +90,26 @@ fn measure() -> Result<Table> {
 
 /// Plain artifacts and such with the penalty, in `folder`: those in `source`, or made of the model there.
 fn make(source: &Path, folder: &Path, gradients: Option<Gradients>) -> Result<[Artifacts; 2]> {
+    let gnp = folder.join("gnp");
+    std::fs::create_dir_all(if gradients.is_some() { folder } else { &gnp })
+        .map_err(|e| Error::io("make the folder", folder, &e))?;
     let Some(gradients) = gradients else {
-        let gnp = folder.join("gnp");
-        std::fs::create_dir_all(&gnp).map_err(|e| Error::io("make the folder", &gnp, &e))?;
         let rewritten = gnp.join(TRAINING_MODEL);
         rewrite::rewrite(&source.join(TRAINING_MODEL), &rewritten, &rewrite::Options::default())?;
         let plain = Artifacts::in_folder(source);
         return Ok([plain.clone(), Artifacts { training_model: rewritten, ..plain }]);
     };
+    // What trains is what trains in those of `generate_artifacts`.
+    let trainable = Checkpoint::read(&source.join(CHECKPOINT))?.trainable;
+    let selection = Selection { train: trainable.into_keys().collect(), ..Selection::default() };
     let mut made = Vec::new();
     for (name, r) in [("plain", 0.0), ("gnp", Penalty::default().r)] {
         let to = Destination { folder: folder.join(name), ..Destination::default() };
         let penalty = Penalty { r, ..Penalty::default() };
         let optimizer = Optimizer { kind: OptimizerKind::AdamW, ..Optimizer::default() };
         let loss = LossKind::CrossEntropy.into();
-        let options = StepOptions { loss, penalty, gradients, optimizer, ..StepOptions::default() };
+        let selection = selection.clone();
+        let options = StepOptions { loss, penalty, gradients, optimizer, selection, ..StepOptions::default() };
         let model = onnx::read(source.join("model.onnx"))?;
         rewrite::write_artifacts(model, &options, &Interface::default(), &to)?;
         made.push(Artifacts::in_folder(&to.folder));
