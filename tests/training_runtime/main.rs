@@ -11,5 +11,6 @@ mod determinism;
 mod engine;
 mod gradient;
 mod passes;
+mod state_inside;
 mod step_training_runtime;
 mod train;
