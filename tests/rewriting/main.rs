@@ -24,4 +24,5 @@ mod schema;
 mod shapes;
 mod step_engines;
 mod step_model;
+mod training_artifacts;
 mod what_trains;

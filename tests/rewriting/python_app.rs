@@ -7,9 +7,6 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-/// Pythons that the last training packages of ONNX Runtime, 1.19.2, were built for.
-const SUPPORTED: [&str; 4] = ["3.8", "3.9", "3.10", "3.11"];
-
 /// Trains `artifacts` with the application, and returns what it reports.
 fn train(python: &Path, artifacts: &Path, checkpoint: &Path) -> Value {
     let scripts = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/python");
@@ -23,15 +20,7 @@ fn train(python: &Path, artifacts: &Path, checkpoint: &Path) -> Value {
 
 #[test]
 fn an_application_changes_a_path_and_nothing_else() {
-    match python::version() {
-        Some(version) if SUPPORTED.contains(&version.as_str()) => {}
-        found => {
-            let found = found.map_or("there is none with venv".to_owned(), |v| format!("{v} is here"));
-            return crate::support::needs::tell(&format!("python3 of a version from 3.8 to 3.11, {found}"));
-        }
-    }
-    let requirements = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/python/requirements.txt");
-    let Some(python) = python::environment("python-app", &requirements) else { return };
+    let Some(python) = python::training_package() else { return };
     let folder = tempfile::tempdir().unwrap();
     let plain = models().join("mlp");
     let gnp = folder.path().join("gnp");

@@ -44,6 +44,22 @@ pub fn environment(name: &str, requirements: &Path) -> Option<PathBuf> {
     Some(python)
 }
 
+/// Pythons that the last training packages of ONNX Runtime, 1.19.2, were built for.
+const OF_TRAINING_PACKAGE: [&str; 4] = ["3.8", "3.9", "3.10", "3.11"];
+
+/// The Python that has the package `onnxruntime-training-cpu`; none, and the test is skipped, where it cannot be had.
+pub fn training_package() -> Option<PathBuf> {
+    match version() {
+        Some(version) if OF_TRAINING_PACKAGE.contains(&version.as_str()) => {}
+        found => {
+            let found = found.map_or("there is none with venv".to_owned(), |v| format!("{v} is here"));
+            needs::tell(&format!("python3 of a version from 3.8 to 3.11, {found}"));
+            return None;
+        }
+    }
+    environment("python-app", &Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/python/requirements.txt"))
+}
+
 /// Whether a command runs to its end and says that it succeeded.
 pub fn succeeds(command: &mut Command) -> bool {
     command.output().is_ok_and(|output| output.status.success())

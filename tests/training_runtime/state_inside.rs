@@ -20,18 +20,20 @@ const BOUND: f64 = 1e-5;
 /// 6e-5 at first. So the parameters themselves are held to [`BOUND`].
 const BOUND_OF_ADAMW: f64 = 5e-5;
 
+type Rows = Vec<Vec<f64>>;
+
 /// `tests/fixtures/optimizers/make.py` says what these are.
 #[derive(Deserialize)]
 struct Fixture {
-    start: (Vec<Vec<f64>>, Vec<f64>),
-    batches: Vec<(Vec<Vec<f64>>, Vec<Vec<f64>>)>,
+    start: (Rows, Vec<f64>),
+    batches: Vec<(Rows, Rows)>,
     cases: BTreeMap<String, Case>,
 }
 
 #[derive(Deserialize)]
 struct Case {
     flags: Vec<String>,
-    after: (Vec<Vec<f64>>, Vec<f64>),
+    after: (Rows, Vec<f64>),
 }
 
 /// The parameters of y = x·w + b.
@@ -49,7 +51,7 @@ fn matrix(rows: &[Vec<f64>]) -> Array2<f64> {
 }
 
 impl Theta {
-    fn of((w, b): &(Vec<Vec<f64>>, Vec<f64>)) -> Self {
+    fn of((w, b): &(Rows, Vec<f64>)) -> Self {
         Self { w: matrix(w), b: Array1::from_vec(b.clone()) }
     }
 

@@ -1,6 +1,6 @@
 """The gradients of artifacts that gnp-rewrite makes are those of the artifacts that the package onnxruntime-training makes.
 
-python gradients.py GNP-REWRITE FOLDER small|losses|light NAME ...
+python gradients.py GNP-REWRITE FOLDER small|losses|loss_alone|light NAME ...
 
 Prints a line a model: the relative difference of the gradients of all parameters together.
 """
@@ -15,7 +15,7 @@ from onnx import helper, version_converter
 sys.path.append(str(Path(__file__).resolve().parents[1] / "step_model"))
 
 import models  # noqa: E402
-from training import IR, Training, artifacts, generate, gnp_rewrite, relative_error  # noqa: E402
+from runtime import IR, Training, artifacts, generate, gnp_rewrite, onnxruntime, relative_error  # noqa: E402
 
 BOUND = 1e-5
 CROSS_ENTROPY = ["--loss", "cross-entropy"]
@@ -70,6 +70,30 @@ def losses(program: str, folder: Path):
     for name, kind in kinds.items():
         trainings = both(program, folder / name, model, weights(model), "--loss", name, loss=artifacts.LossType[kind])
         print(f"{name}: {check(name, trainings, [(x, target)]):.1e}")
+
+
+def loss_alone(program: str, folder: Path):
+    """A module returns the loss and nothing else, and is exported all the same."""
+    flags = [*CROSS_ENTROPY, "--loss-alone"]
+    model = models.small()["mlp"]
+    trainings = both(program, folder / "mlp", model, weights(model), *flags)
+    batch = np.ones((8, 64), np.float32), np.arange(8)
+    inputs = np.full((3, 64), 0.5, np.float32)
+    found = []
+    for training in trainings:
+        outputs = []
+        for train in (True, False):
+            training.module.train(train)
+            returned = training.module(*batch)
+            assert isinstance(returned, np.ndarray) and returned.shape == ()
+            assert len(training.module.output_names()) == 1
+            outputs.append(returned)
+        exported = str(folder / f"{len(found)}.onnx")
+        training.module.export_model_for_inferencing(exported, ["logits"])
+        session = onnxruntime.InferenceSession(exported, providers=["CPUExecutionProvider"])
+        found.append((*outputs, session.run(["logits"], {"input": inputs})[0]))
+    for ours, package in zip(*found):
+        assert np.allclose(ours, package, rtol=1e-6), (ours, package)
 
 
 def light(program: str, folder: Path, names: list[str]):
@@ -162,4 +186,4 @@ if __name__ == "__main__":
     if what == "light":
         light(program, Path(folder), names)
     else:
-        {"small": small, "losses": losses}[what](program, Path(folder))
+        {"small": small, "losses": losses, "loss_alone": loss_alone}[what](program, Path(folder))
