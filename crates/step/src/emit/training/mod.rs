@@ -8,12 +8,14 @@
 
 mod assemble;
 mod folder;
+mod names;
 mod optimizer;
 mod state;
 mod versions;
 
 pub use assemble::assemble;
 pub use folder::Written;
+pub use names::first_taken;
 pub use optimizer::optimizer_model;
 pub use state::{COUNTER_ELEMENT, keep};
 pub use versions::lower;
