@@ -1,16 +1,22 @@
-//! What a step of training costs with the penalty, beside a plain one.
+//! What a step of training artifacts costs with the penalty, beside a plain one, and in artifacts that were made here
+//! beside those of `generate_artifacts`.
 //!
-//! Both engines live in one process and take turns, a few steps at a time, so that what else the machine does meets
-//! both. A turn's first step is not counted: it pays for the caches that the other engine filled.
+//! All engines live in one process and take turns, a few steps at a time, so that what else the machine does meets all. A turn's first step is not counted: it pays for the caches that the other engine filled.
 
 use comfy_table::{CellAlignment, Table, presets};
+use gnp::autodiff::Gradients;
 use gnp::contract::artifacts::TRAINING_MODEL;
+use gnp::emit::training::Interface;
 use gnp::engine::EngineOptions;
 use gnp::engine::ort_training::{Artifacts, OrtTraining};
 use gnp::engine::runtime::{self, Runtime};
 use gnp::engine::{Engine, Rates};
-use gnp::rewrite;
+use gnp::loss::LossKind;
+use gnp::onnx;
+use gnp::penalty::Penalty;
+use gnp::rewrite::{self, Destination, StepOptions};
 use gnp::tensor::{ElementType, Port, Tensor};
+use gnp::transform::{Optimizer, OptimizerKind};
 use gnp::{Error, Result};
 use ndarray::ArrayD;
 use std::num::NonZero;
@@ -41,32 +47,67 @@ fn main() -> ExitCode {
     }
 }
 
+/// Artifacts of one model that are compared: those of `generate_artifacts`, and those made here.
+const MAKERS: [(&str, Option<Gradients>); 3] =
+    [("generate_artifacts", None), ("gnp", Some(Gradients::Standard)), ("gnp, --gradients ort", Some(Gradients::Ort))];
+
 fn measure() -> Result<Table> {
     let runtime = runtime::install_training(&mut |_| {})?;
     let mut table = Table::new();
     table.load_style(presets::ASCII_MARKDOWN);
-    table.set_header(["model", "threads", "GNP / plain", "plain, ms", "GNP, ms"]);
-    table.column_iter_mut().skip(1).for_each(|column| column.set_cell_alignment(CellAlignment::Right));
+    table.set_header(["model", "artifacts", "threads", "GNP / plain", "GNP / first", "plain, ms", "GNP, ms"]);
+    table.column_iter_mut().skip(2).for_each(|column| column.set_cell_alignment(CellAlignment::Right));
     for model in MODELS {
-        let artifacts = Path::new(env!("CARGO_MANIFEST_DIR")).join("models").join(model);
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("models").join(model);
         let folder = tempfile::tempdir().map_err(|e| Error::io("make a folder in", std::env::temp_dir(), &e))?;
-        let rewritten = folder.path().join(TRAINING_MODEL);
-        rewrite::rewrite(&artifacts.join(TRAINING_MODEL), &rewritten, &rewrite::Options::default())?;
-        let artifacts = Artifacts::in_folder(&artifacts);
-        let gnp = Artifacts { training_model: rewritten, ..artifacts.clone() };
+        let is_made = source.join("model.onnx").is_file();
+        let makers = MAKERS.iter().filter(|(_, gradients)| gradients.is_none() || is_made);
+        let makers: Vec<_> = makers.enumerate().collect();
+        let mut pairs = Vec::new();
+        for (i, (_, gradients)) in &makers {
+            pairs.push(make(&source, &folder.path().join(i.to_string()), *gradients)?);
+        }
         for threads in THREADS {
-            let cost = Cost::measure(&runtime, &artifacts, &gnp, threads)?;
-            let number = |x: f64| format!("{x:.2}");
-            table.add_row([
-                model.to_owned(),
-                threads.map_or("all".to_owned(), |threads| threads.to_string()),
-                number(cost.ratio),
-                number(cost.plain * 1e3),
-                number(cost.gnp * 1e3),
-            ]);
+            let costs = measure_all(&runtime, &pairs, threads)?;
+            for ((_, (maker, _)), cost) in makers.iter().zip(costs) {
+                let number = |x: f64| format!("{x:.2}");
+                table.add_row([
+                    model.to_owned(),
+                    (*maker).to_owned(),
+                    threads.map_or("all".to_owned(), |threads| threads.to_string()),
+                    number(cost.ratio),
+                    number(cost.of_first),
+                    number(cost.plain * 1e3),
+                    number(cost.gnp * 1e3),
+                ]);
+            }
         }
     }
     Ok(table)
+}
+
+/// Plain artifacts and such with the penalty, in `folder`: those in `source`, or made of the model there.
+fn make(source: &Path, folder: &Path, gradients: Option<Gradients>) -> Result<[Artifacts; 2]> {
+    let Some(gradients) = gradients else {
+        let gnp = folder.join("gnp");
+        std::fs::create_dir_all(&gnp).map_err(|e| Error::io("make the folder", &gnp, &e))?;
+        let rewritten = gnp.join(TRAINING_MODEL);
+        rewrite::rewrite(&source.join(TRAINING_MODEL), &rewritten, &rewrite::Options::default())?;
+        let plain = Artifacts::in_folder(source);
+        return Ok([plain.clone(), Artifacts { training_model: rewritten, ..plain }]);
+    };
+    let mut made = Vec::new();
+    for (name, r) in [("plain", 0.0), ("gnp", Penalty::default().r)] {
+        let to = Destination { folder: folder.join(name), ..Destination::default() };
+        let penalty = Penalty { r, ..Penalty::default() };
+        let optimizer = Optimizer { kind: OptimizerKind::AdamW, ..Optimizer::default() };
+        let loss = LossKind::CrossEntropy.into();
+        let options = StepOptions { loss, penalty, gradients, optimizer, ..StepOptions::default() };
+        let model = onnx::read(source.join("model.onnx"))?;
+        rewrite::write_artifacts(model, &options, &Interface::default(), &to)?;
+        made.push(Artifacts::in_folder(&to.folder));
+    }
+    made.try_into().map_err(|_| Error::internal("two are made"))
 }
 
 /// Medians over the turns.
@@ -77,25 +118,31 @@ struct Cost {
     gnp: f64,
     /// Of the steps of one turn, those with the penalty over the plain ones beside them.
     ratio: f64,
+    /// Of the steps of one turn with the penalty, these over those of the first artifacts.
+    of_first: f64,
 }
 
-impl Cost {
-    fn measure(runtime: &Runtime, plain: &Artifacts, gnp: &Artifacts, threads: Option<NonZero<u16>>) -> Result<Self> {
-        let options = EngineOptions { threads, ..EngineOptions::default() };
-        let mut plain = OrtTraining::load(runtime, plain, &options)?;
-        let mut gnp = OrtTraining::load(runtime, gnp, &options)?;
-        let batch = plain.batch_ports().iter().map(noise).collect::<Result<Vec<_>>>()?;
-        let mut turns = Vec::with_capacity(TURNS);
-        for _ in 0..=TURNS {
-            turns.push((turn(&mut plain, &batch)?, turn(&mut gnp, &batch)?));
-        }
-        turns.remove(0); // in the first one the engines plan their memory
-        Ok(Self {
-            plain: median(turns.iter().map(|(plain, _)| *plain)),
-            gnp: median(turns.iter().map(|(_, gnp)| *gnp)),
-            ratio: median(turns.iter().map(|(plain, gnp)| gnp / plain)),
-        })
+/// What each pair costs; all take turns.
+fn measure_all(runtime: &Runtime, pairs: &[[Artifacts; 2]], threads: Option<NonZero<u16>>) -> Result<Vec<Cost>> {
+    let options = EngineOptions { threads, ..EngineOptions::default() };
+    let load = |artifacts| OrtTraining::load(runtime, artifacts, &options);
+    let mut engines = pairs.iter().flatten().map(load).collect::<Result<Vec<_>>>()?;
+    let batch = engines[0].batch_ports().iter().map(noise).collect::<Result<Vec<_>>>()?;
+    let mut turns: Vec<Vec<f64>> = Vec::with_capacity(TURNS);
+    for _ in 0..=TURNS {
+        turns.push(engines.iter_mut().map(|engine| turn(engine, &batch)).collect::<Result<_>>()?);
     }
+    turns.remove(0); // in the first one the engines plan their memory
+    let cost = |pair: usize| {
+        let (plain, gnp) = (2 * pair, 2 * pair + 1);
+        Cost {
+            plain: median(turns.iter().map(|turn| turn[plain])),
+            gnp: median(turns.iter().map(|turn| turn[gnp])),
+            ratio: median(turns.iter().map(|turn| turn[gnp] / turn[plain])),
+            of_first: median(turns.iter().map(|turn| turn[gnp] / turn[1])),
+        }
+    };
+    Ok((0..pairs.len()).map(cost).collect())
 }
 
 /// Takes steps with one engine. Returns the seconds that the fastest one took.

@@ -11,6 +11,7 @@ const LIMIT: usize = 2 << 30;
 pub struct Counting;
 
 static HELD: AtomicUsize = AtomicUsize::new(0);
+static MOST: AtomicUsize = AtomicUsize::new(0);
 static WATCHED: AtomicBool = AtomicBool::new(false);
 
 /// From here on the process ends where more than the limit is held.
@@ -18,8 +19,17 @@ pub fn watch() {
     WATCHED.store(true, Ordering::Relaxed);
 }
 
+/// What `make` returns, and the most bytes that it held at a time.
+pub fn most<T>(make: impl FnOnce() -> T) -> (T, usize) {
+    let before = HELD.load(Ordering::Relaxed);
+    MOST.store(before, Ordering::Relaxed);
+    let made = make();
+    (made, MOST.load(Ordering::Relaxed).saturating_sub(before))
+}
+
 fn count(size: usize) {
     let held = HELD.fetch_add(size, Ordering::Relaxed).saturating_add(size);
+    MOST.fetch_max(held, Ordering::Relaxed);
     // Telling where it happened takes memory, too.
     if held > LIMIT && WATCHED.swap(false, Ordering::Relaxed) {
         trace::end("memory", &format!("{size} bytes more are asked for"));

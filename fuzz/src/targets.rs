@@ -1,8 +1,10 @@
 //! What inputs are given to. A target takes any bytes; all it may do is return.
 
 use crate::corpus::{self, encoded};
+use crate::memory;
 use crate::mutate::Form;
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, ValueEnum};
+use gnp::ErrorKind;
 use gnp::checkpoint::{Checkpoint, Element, Group, Property, Value};
 use gnp::cli::arguments::{CheckpointArguments, DataArguments, PenaltyArguments, ScheduleArguments, StepArguments};
 use gnp::cli::config_file;
@@ -88,7 +90,8 @@ impl Target {
             Self::Csv | Self::Checkpoint | Self::Config | Self::Faulty => Form::Text,
             Self::Images => Form::Png,
             Self::Npz => Form::Npz,
-            Self::Npy | Self::Idx | Self::Cifar | Self::Safetensors | Self::CheckpointOrt => Form::Bytes,
+            Self::Npy | Self::Idx | Self::Cifar | Self::Safetensors => Form::Bytes,
+            Self::CheckpointOrt => Form::Words,
         }
     }
 
@@ -347,7 +350,10 @@ fn training_checkpoints() -> Vec<Vec<u8>> {
 fn training_checkpoint(bytes: &[u8], folder: &Path) -> gnp::Result<()> {
     let path = write(bytes, folder.join("checkpoint"))?;
     write(bytes, folder.join("checkpoint.data"))?;
-    let read = Checkpoint::read(&path)?;
+    let (read, held) = memory::most(|| Checkpoint::read(&path));
+    // What is made of a length that lies would be larger by far.
+    assert!(held <= 16 * bytes.len() + (1 << 12), "{held} bytes are held for {} of a file", bytes.len());
+    let read = read.inspect_err(|error| assert_ne!(error.kind(), ErrorKind::Internal, "{error}"))?;
     let again = folder.join("again");
     read.write(&again, true)?;
     let back = Checkpoint::read(&again)?;

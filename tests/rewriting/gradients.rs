@@ -13,7 +13,7 @@
 //!
 //! writes the tables in `docs/gradients.md` anew.
 use crate::support::{alone, python};
-use gnp::autodiff::{Rule, gradient, registered};
+use gnp::autodiff::{Gradients, Rule, gradient, registered};
 use gnp::graph::{Builder, Graph, Value};
 use gnp::lowering::{BatchNorm, Dropout, Random, Settings, expand, lower};
 use gnp::normalise::normalise;
@@ -89,9 +89,9 @@ fn differentiate(folder: &Path, case: &Case, kind: &str) -> gnp::Result<()> {
     normalise(&mut model)?;
     let facts = analyse(&model, &BTreeMap::new())?;
     let mut graph = Graph::knowing(std::mem::take(&mut model.graph), facts)?;
-    lower(&mut graph, &case.choices(), &Default::default())?;
+    lower(&mut graph, &case.choices(), Gradients::Standard, &Default::default())?;
     let wrt: Vec<Value> = case.wrt.iter().map(|name| name.as_str().into()).collect();
-    let gradients = gradient(&mut graph, &"check/loss".into(), &wrt, "gradient")?;
+    let gradients = gradient(&mut graph, &"check/loss".into(), &wrt, Gradients::Standard, "gradient")?;
     for (input, gradient) in wrt.iter().zip(gradients) {
         if let Some(gradient) = gradient {
             let name = format!("gradient:{input}");

@@ -1,6 +1,7 @@
 //! What is lowered computes what the operators of the standard do in training: against ONNX Runtime, the expected
 //! outputs of the standard's own cases, and its reference implementation (`tests/python/lowering.py`).
 use crate::support::python;
+use gnp::autodiff::Gradients;
 use gnp::contract::{SEED, STEP};
 use gnp::graph::{Builder, Graph, scalar_info};
 use gnp::lowering::{BatchNorm, Dropout, Random, Settings, expand, lower};
@@ -28,7 +29,7 @@ fn lower_case(case: &Path) -> gnp::Result<()> {
     normalise(&mut model)?;
     let facts = analyse(&model, &BTreeMap::new())?;
     let mut graph = Graph::knowing(std::mem::take(&mut model.graph), facts)?;
-    let lowered = lower(&mut graph, &choices, &Default::default())?;
+    let lowered = lower(&mut graph, &choices, Gradients::Standard, &Default::default())?;
     for name in [SEED, STEP].into_iter().filter(|_| lowered.draws) {
         graph.insert_input(0, scalar_info(name, DataType::Int64))?;
     }

@@ -5,13 +5,10 @@ use gnp::rewrite::{Options, rewrite};
 use serde_json::Value;
 use std::fs;
 use std::path::Path;
-use std::process::Command;
 
 /// Trains `artifacts` with the application, and returns what it reports.
 fn train(python: &Path, artifacts: &Path, checkpoint: &Path) -> Value {
-    let scripts = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/python");
-    let mut command = Command::new(python);
-    command.arg(scripts.join("torch_stand_in.py")).arg(scripts.join("train_app.py"));
+    let mut command = python::training_script(python, "train_app.py");
     command.arg(artifacts).arg(models().join("digits.npz")).arg(checkpoint).args(["--epochs", "5"]);
     let printed = python::run(&mut command);
     println!("{}:\n{printed}", artifacts.display());
@@ -20,7 +17,7 @@ fn train(python: &Path, artifacts: &Path, checkpoint: &Path) -> Value {
 
 #[test]
 fn an_application_changes_a_path_and_nothing_else() {
-    let Some(python) = python::training_package() else { return };
+    let Some(python) = python::training() else { return };
     let folder = tempfile::tempdir().unwrap();
     let plain = models().join("mlp");
     let gnp = folder.path().join("gnp");

@@ -11,19 +11,16 @@ use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-fn scripts() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/python")
-}
-
 fn check(python: &Path, script: &str) -> Command {
     let mut command = Command::new(python);
-    command.args(["-W", "ignore"]).arg(scripts().join("artifacts").join(script));
+    let scripts = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/python/artifacts");
+    command.args(["-W", "ignore"]).arg(scripts.join(script));
     command
 }
 
 /// Compares gradients with those of the package: of `what`, which is of the script's kinds or names architectures.
 fn gradients(what: &[&str]) {
-    let Some(python) = python::training_package() else { return };
+    let Some(python) = python::training() else { return };
     let folder = tempfile::tempdir().unwrap();
     let mut command = check(&python, "gradients.py");
     command.arg(env!("CARGO_BIN_EXE_gnp-rewrite")).arg(folder.path()).args(what);
@@ -51,7 +48,7 @@ fn gradients_of_large_architectures_are_those_of_the_package() {
 
 /// Has the application train `model` for digits of `shape`, with `optimizer`, and looks at what it leaves.
 fn train(model: &str, shape: &[&str], optimizer: &[&str], epochs: &str) {
-    let Some(python) = python::training_package() else { return };
+    let Some(python) = python::training() else { return };
     let folder = tempfile::tempdir().unwrap();
     let [artifacts, saved, written, exported, restored] =
         ["artifacts", "saved", "written", "exported.onnx", "restored.onnx"].map(|name| folder.path().join(name));
@@ -61,8 +58,7 @@ fn train(model: &str, shape: &[&str], optimizer: &[&str], epochs: &str) {
     make.arg(&artifacts).args(optimizer).assert().success();
 
     let digits = digits(&python, folder.path(), shape);
-    let mut application = Command::new(&python);
-    application.arg(scripts().join("torch_stand_in.py")).arg(scripts().join("train_app.py"));
+    let mut application = python::training_script(&python, "train_app.py");
     application.arg(&artifacts).arg(&digits).arg(&saved).args(["--epochs", epochs, "--export"]).arg(&exported);
     let printed = python::run(application.arg("--shape").args(shape));
     println!("{printed}");

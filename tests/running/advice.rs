@@ -584,12 +584,6 @@ fn artifacts() -> Vec<Row> {
             vec![Without("--engine")],
         ),
         row(
-            "gnp-run artifacts --data digits.npz --epochs 1 --init shuffle",
-            "--init is for models and step models",
-            "leave --init out",
-            vec![Without("--init")],
-        ),
-        row(
             "gnp-run checkpoint convert artifacts/checkpoint w.safetensors --like artifacts/checkpoint",
             "a safetensors file is made of it",
             "leave --like out",

@@ -27,5 +27,6 @@ mod report;
 mod run;
 mod step;
 mod sweep;
+mod training_api;
 mod training_checkpoint;
 mod unlucky;

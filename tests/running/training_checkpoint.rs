@@ -1,12 +1,14 @@
 //! `gnp-run checkpoint`: what it shows, what it converts, and what it refuses.
 use crate::support::command::{assert_says, contents, refusal};
-use crate::support::models;
+use crate::support::{EXAMPLES, Example, models, python};
 use assert_cmd::Command;
 use gnp::checkpoint::{Checkpoint, Group, Property};
 use safetensors::SafeTensors;
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 fn checkpoint(arguments: &[&str], folder: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_gnp-run"));
@@ -146,7 +148,131 @@ fn what_cannot_be_converted_is_refused_and_nothing_is_written() {
         assert_says(&refusal(&mut checkpoint(&arguments, folder.path())), says);
         assert_eq!(contents(folder.path()), before, "{arguments:?}");
     }
-    // A nominal checkpoint is filled.
+    // A nominal checkpoint has no shapes, and is filled.
+    let shown = succeeds(&["show", "nominal"], folder.path());
+    assert!(shown.contains("fc1.bias     unknown   float32   trains"), "{shown}");
+    let shown: Value = serde_json::from_str(&succeeds(&["show", "nominal", "--json"], folder.path())).unwrap();
+    assert_eq!((&shown["nominal"], &shown["parameters"][0]["shape"]), (&json!(true), &Value::Null));
     succeeds(&["convert", "mlp.safetensors", "filled", "--like", "nominal"], folder.path());
     assert_eq!(Checkpoint::read(&path("filled")).unwrap(), Checkpoint::read(&path("mlp")).unwrap());
+}
+
+fn with_ending(path: &Path, ending: &str) -> PathBuf {
+    let mut path = path.as_os_str().to_owned();
+    path.push(ending);
+    path.into()
+}
+
+/// Runs the application on the checkpoint at `from`, which it trains and saves at `to`. Returns what it reports, with the
+/// elements of the parameters that it has loaded in `to` with the ending `loaded`.
+fn apply(python: &Path, example: &Example, from: &Path, to: &Path, more: &[&OsStr]) -> Value {
+    let mut command = python::training_script(python, "checkpoint_app.py");
+    command.args([&models().join(example.name), from, to, &with_ending(to, ".loaded")]);
+    command.arg("--shape").args(example.sample.iter().map(usize::to_string)).args(more);
+    let printed = python::run(&mut command);
+    serde_json::from_str(printed.lines().last().unwrap()).unwrap()
+}
+
+/// What the application has loaded is what we read.
+fn assert_loaded(report: &Value, to: &Path, checkpoint: &Checkpoint) {
+    for (kind, parameters) in [("trainable", &checkpoint.trainable), ("frozen", &checkpoint.frozen)] {
+        let mut names: Vec<_> = report[kind].as_array().unwrap().iter().map(|name| name.as_str().unwrap()).collect();
+        names.sort_unstable();
+        assert!(parameters.keys().eq(&names), "{report}");
+        for (name, value) in parameters {
+            assert!(fs::read(with_ending(to, ".loaded").join(name)).unwrap() == value.data()[..], "{name}");
+        }
+    }
+}
+
+/// Python's `CheckpointState` and we read what the other writes, and training goes on as if nothing had been written.
+#[test]
+fn an_application_in_python_trains_on_from_what_we_write() {
+    let Some(python) = python::training() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    for example in &EXAMPLES[..2] {
+        let path = |name: &str| folder.path().join(format!("{}-{name}", example.name));
+        let saved = path("saved");
+        let first = apply(&python, example, &models().join(example.name).join("checkpoint"), &saved, &[]);
+        let read = Checkpoint::read(&saved).unwrap();
+        let properties = [
+            ("epoch", Property::Int(-3)),
+            ("loss", Property::Float(0.25)),
+            ("note", Property::Text("grüße".to_owned())),
+        ];
+        assert_eq!(read.properties, properties.map(|(name, value)| (name.to_owned(), value)).into());
+        assert_eq!((read.groups["group0"].step, read.groups.len()), (3, 1));
+
+        let written = path("written");
+        read.write(&written, false).unwrap();
+        let beside = path("beside");
+        read.write_external_from(&beside, false, 0).unwrap();
+        let after = [saved, written, beside].map(|checkpoint| {
+            let to = with_ending(&checkpoint, ".after");
+            let report = apply(&python, example, &checkpoint, &to, &[]);
+            assert_loaded(&report, &to, &read);
+            assert_eq!(report["properties"], json!({ "epoch": -3, "loss": 0.25, "note": "grüße" }));
+            assert_eq!(report["losses"], first["more_losses"], "{}", example.name);
+            Checkpoint::read(&to).unwrap()
+        });
+        assert!(after.iter().all(|checkpoint| *checkpoint == after[0]), "{}", example.name);
+        // What was loaded from two files is saved as two.
+        assert!(!path("written.after.data").exists() && path("beside.after.data").exists());
+    }
+}
+
+#[test]
+fn an_application_in_python_fills_a_nominal_checkpoint_that_we_write() {
+    let Some(python) = python::training() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let fixture = models().join("../tests/fixtures/checkpoint/nominal_checkpoint");
+    Checkpoint::read(&fixture).unwrap().write(&path("nominal"), false).unwrap();
+    let from = models().join("mlp/checkpoint");
+    let whole = apply(&python, &EXAMPLES[0], &from, &path("whole"), &[]);
+    let filled =
+        apply(&python, &EXAMPLES[0], &from, &path("filled"), &["--fill".as_ref(), path("nominal").as_os_str()]);
+    assert_eq!(whole, filled);
+    assert_loaded(&filled, &path("filled"), &Checkpoint::read(&from).unwrap());
+    let saved = Checkpoint::read(&path("filled")).unwrap();
+    assert!(!saved.nominal);
+    assert_eq!(saved, Checkpoint::read(&path("whole")).unwrap());
+}
+
+/// A checkpoint that the runtime itself has written with a data file is read, and what we write of it is trained on.
+#[test]
+#[ignore = "takes minutes, 9 GiB of memory and 4 GiB of disk: cargo test --test running -- --ignored data_file"]
+fn a_data_file_of_the_runtime_is_read() {
+    let Some(python) = python::training() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let artifacts = folder.path().join("artifacts");
+    let path = |name: &str| artifacts.join(name);
+    let size = |name: &str| fs::metadata(path(name)).unwrap().len();
+    let script = || python::training_script(&python, "large_checkpoint.py");
+    let optimizer = models().join("sgd_optimizer.onnx");
+    let printed = python::run(script().arg("make").args([&models().join("mlp"), &optimizer, &artifacts]));
+    let ends: BTreeMap<String, [f32; 2]> = serde_json::from_str(printed.lines().last().unwrap()).unwrap();
+
+    let made = Checkpoint::read(&path("checkpoint")).unwrap();
+    assert!(made.trainable.keys().eq(ends.keys()));
+    for (name, value) in &made.trainable {
+        let mut elements = value.f32s().unwrap();
+        assert_eq!([elements.next().unwrap(), elements.last().unwrap()], ends[name], "{name}");
+    }
+    let bytes: usize = made.trainable.values().map(|value| value.data().len()).sum();
+    // The bias of the ten classes is too small.
+    assert_eq!(size("checkpoint.data"), bytes as u64 - 40);
+    made.write(&path("written"), false).unwrap();
+    assert_eq!(size("written.data"), size("checkpoint.data"));
+    assert!(Checkpoint::read(&path("written")).unwrap() == made);
+    let bias = made.trainable["fc3.bias"].data().to_vec();
+    drop(made);
+    fs::remove_file(path("checkpoint.data")).unwrap();
+
+    let printed = python::run(script().arg("train").args([&artifacts, &path("written"), &path("saved")]));
+    let losses: [f64; 2] = serde_json::from_str(printed.lines().last().unwrap()).unwrap();
+    assert!(losses[1] < losses[0], "{losses:?}");
+    // What was loaded from two files is saved as two, and all of it in the second.
+    assert_eq!(size("saved.data"), bytes as u64);
+    assert_ne!(Checkpoint::read(&path("saved")).unwrap().trainable["fc3.bias"].data(), &bias);
 }

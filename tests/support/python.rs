@@ -21,6 +21,32 @@ pub fn version() -> Option<String> {
     Some(String::from_utf8(output.stdout).ok()?.trim().to_owned())
 }
 
+/// Pythons that the last training packages of ONNX Runtime, 1.19.2, were built for.
+const TRAINING: [&str; 4] = ["3.8", "3.9", "3.10", "3.11"];
+
+/// The Python of an environment with those packages; none, and the test is skipped, where there is none.
+pub fn training() -> Option<PathBuf> {
+    match version() {
+        Some(version) if TRAINING.contains(&version.as_str()) => {
+            let requirements = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/python/requirements.txt");
+            environment("python-app", &requirements)
+        }
+        found => {
+            let found = found.map_or("there is none with venv".to_owned(), |v| format!("{v} is here"));
+            needs::tell(&format!("python3 of a version from 3.8 to 3.11, {found}"));
+            None
+        }
+    }
+}
+
+/// A script of `tests/python`, to be run where PyTorch is not installed.
+pub fn training_script(python: &Path, script: &str) -> Command {
+    let scripts = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/python");
+    let mut command = Command::new(python);
+    command.arg(scripts.join("torch_stand_in.py")).arg(scripts.join(script));
+    command
+}
+
 /// The Python of a virtual environment that holds the packages in the file `requirements`, made once and kept in the
 /// build folder; none, and the test is skipped, where it cannot be made.
 pub fn environment(name: &str, requirements: &Path) -> Option<PathBuf> {
@@ -42,22 +68,6 @@ pub fn environment(name: &str, requirements: &Path) -> Option<PathBuf> {
     }
     fs::write(done, wanted).unwrap();
     Some(python)
-}
-
-/// Pythons that the last training packages of ONNX Runtime, 1.19.2, were built for.
-const OF_TRAINING_PACKAGE: [&str; 4] = ["3.8", "3.9", "3.10", "3.11"];
-
-/// The Python that has the package `onnxruntime-training-cpu`; none, and the test is skipped, where it cannot be had.
-pub fn training_package() -> Option<PathBuf> {
-    match version() {
-        Some(version) if OF_TRAINING_PACKAGE.contains(&version.as_str()) => {}
-        found => {
-            let found = found.map_or("there is none with venv".to_owned(), |v| format!("{v} is here"));
-            needs::tell(&format!("python3 of a version from 3.8 to 3.11, {found}"));
-            return None;
-        }
-    }
-    environment("python-app", &Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/python/requirements.txt"))
 }
 
 /// Whether a command runs to its end and says that it succeeded.

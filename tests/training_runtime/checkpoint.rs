@@ -89,8 +89,15 @@ fn what_the_runtime_saves_is_read_and_written_back() {
         assert_trains_alike(example, &saved, &written);
         // The parameters in a file of their own.
         read.write_external_from(&beside, false, 0).unwrap();
-        assert!(fs::metadata(folder.path().join(format!("{}-beside.data", example.name))).unwrap().len() > 1000);
+        let data = |name: &str| folder.path().join(format!("{}-{name}.data", example.name));
+        assert!(fs::metadata(data("beside")).unwrap().len() > 1000);
         assert_trains_alike(example, &saved, &beside);
+        // The runtime puts them there again, small ones too, and the optimizer's state elsewhere.
+        let after = Checkpoint::read(&beside.with_extension("after")).unwrap();
+        let bytes = |values: &mut dyn Iterator<Item = &Value>| values.map(|value| value.data().len() as u64).sum();
+        let parameters: u64 = bytes(&mut after.trainable.values().chain(&mut after.frozen.values()));
+        let external = fs::metadata(data("beside.after")).unwrap().len();
+        assert_eq!(external, parameters, "{}", example.name);
     }
 }
 

@@ -11,6 +11,7 @@ mod determinism;
 mod engine;
 mod gradient;
 mod passes;
+mod runtime_gradients;
 mod state_inside;
 mod step_training_runtime;
 mod train;

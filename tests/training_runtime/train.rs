@@ -1,6 +1,7 @@
 //! Training runs from data to model, through ONNX Runtime's training API.
 use crate::support::{models, training_runtime};
 
+use gnp::contract::artifacts::FileNames;
 use gnp::data::{Array, Data, DataSource, Dataset, Feed, Preparation, Values};
 use gnp::engine::EngineOptions;
 use gnp::engine::{Engine, OrtTraining};
@@ -41,7 +42,7 @@ fn config(epochs: u64) -> Plan {
 }
 
 fn mlp(checkpoint: Option<&Checkpoint>) -> OrtTraining {
-    let mut artifacts = find_artifacts(&models().join("mlp")).unwrap();
+    let mut artifacts = find_artifacts(&models().join("mlp"), &FileNames::default()).unwrap();
     if let Some(checkpoint) = checkpoint {
         artifacts.checkpoint = checkpoint.engine_file();
     }

@@ -3,14 +3,18 @@
 //! A table begins with the way back to its list of fields, which says how far from the table's start each field lies.
 //! Vectors, strings and other tables are behind offsets. Every position is checked where it is read, so a damaged file
 //! is an error and nothing else. Offsets may lead to one place many times: what is visited is counted, and bounded by
-//! the bytes of the file.
+//! the bytes of the file. So is what is made of it, in memory and in other files.
 
 use bytes::Bytes;
 use gnp_base::{Error, Result};
 use std::cell::Cell;
+use std::ops::Range;
 
-/// A text may be shared by some tables. More than this often, on the average, none is.
-const SHARED: u64 = 16;
+/// How often a byte may be visited, on the average. A name may be shared by tables, each of which has bytes of its own.
+const SHARED: u64 = 2;
+
+/// The bytes of a table and of the offset that leads to it, at least.
+const SMALLEST_TABLE: usize = 8;
 
 pub struct Buffer {
     bytes: Bytes,
@@ -42,6 +46,10 @@ impl Buffer {
         Self { bytes, left }
     }
 
+    pub fn into_bytes(self) -> Bytes {
+        self.bytes
+    }
+
     /// The identifier of the format; empty where the file is too short for one.
     pub fn identifier(&self) -> &[u8] {
         self.bytes.get(4..8).unwrap_or_default()
@@ -64,12 +72,28 @@ impl Buffer {
 
     fn visit(&self, bytes: usize) -> Result<()> {
         let left = self.left.get().checked_sub(bytes as u64);
-        self.left.set(left.ok_or_else(|| damaged("its tables overlap"))?);
+        self.left.set(left.ok_or_else(|| damaged("its parts overlap"))?);
         Ok(())
     }
 
-    fn table(&self, start: usize) -> Result<Table<'_>> {
-        self.visit(4)?;
+    /// A part of the file; none where it ends before.
+    ///
+    /// # Errors
+    /// Where parts of the file overlap.
+    pub fn part(&self, range: Range<usize>) -> Result<Option<Bytes>> {
+        if range.start > range.end || range.end > self.bytes.len() {
+            return Ok(None);
+        }
+        self.visit(range.len())?;
+        Ok(Some(self.bytes.slice(range)))
+    }
+
+    /// The table that begins at `start`.
+    ///
+    /// # Errors
+    /// Where there is none.
+    pub fn table(&self, start: usize) -> Result<Table<'_>> {
+        self.visit(SMALLEST_TABLE)?;
         let back = i64::from(i32::from_le_bytes(self.array(start)?));
         let fields = i64::try_from(start).ok().and_then(|start| start.checked_sub(back));
         let fields = fields.and_then(|at| usize::try_from(at).ok()).ok_or_else(outside)?;
@@ -79,8 +103,11 @@ impl Buffer {
 }
 
 impl<'b> Table<'b> {
-    /// Where a field of `N` bytes is; none where the table leaves it out.
-    fn find(&self, field: u16, bytes: usize) -> Result<Option<usize>> {
+    /// Where a field of so many bytes is; none where the table leaves it out.
+    ///
+    /// # Errors
+    /// As all that reads: where the file is damaged.
+    pub fn find(&self, field: u16, bytes: usize) -> Result<Option<usize>> {
         let entry = 4 + 2 * usize::from(field);
         if entry + 2 > self.fields_size {
             return Ok(None);
@@ -93,9 +120,6 @@ impl<'b> Table<'b> {
     }
 
     /// The bytes of a number.
-    ///
-    /// # Errors
-    /// As all that reads: where the file is damaged.
     pub fn number<const N: usize>(&self, field: u16) -> Result<Option<[u8; N]>> {
         self.find(field, N)?.map(|at| self.buffer.array(at)).transpose()
     }
@@ -109,7 +133,7 @@ impl<'b> Table<'b> {
     }
 
     /// The range of a vector's elements.
-    fn vector(&self, field: u16, size: usize) -> Result<Option<std::ops::Range<usize>>> {
+    fn vector(&self, field: u16, size: usize) -> Result<Option<Range<usize>>> {
         let Some(at) = self.offset(field)? else { return Ok(None) };
         let count = u32::from_le_bytes(self.buffer.array(at)?) as usize;
         let end = count.checked_mul(size).and_then(|bytes| bytes.checked_add(at + 4));
@@ -121,21 +145,20 @@ impl<'b> Table<'b> {
 
     /// The bytes of a vector, a part of the buffer.
     pub fn bytes(&self, field: u16) -> Result<Option<Bytes>> {
-        Ok(self.vector(field, 1)?.map(|range| self.buffer.bytes.slice(range)))
+        Ok(self.vector(field, 1)?.map(|range| self.buffer.part(range)).transpose()?.flatten())
     }
 
     pub fn string(&self, field: u16) -> Result<Option<String>> {
-        let Some(range) = self.vector(field, 1)? else { return Ok(None) };
-        self.buffer.visit(range.len())?;
-        let text = String::from_utf8(self.buffer.bytes.get(range).unwrap_or_default().to_vec());
+        let Some(bytes) = self.bytes(field)? else { return Ok(None) };
+        let text = String::from_utf8(bytes.to_vec());
         text.map(Some).map_err(|_| damaged("a text is not UTF-8"))
     }
 
     /// The numbers of a vector; none where the table leaves it out.
     pub fn int64s(&self, field: u16) -> Result<Vec<i64>> {
         let Some(range) = self.vector(field, 8)? else { return Ok(Vec::new()) };
-        self.buffer.visit(range.len())?;
-        let (chunks, _) = self.buffer.bytes.get(range).unwrap_or_default().as_chunks();
+        let bytes = self.buffer.part(range)?.unwrap_or_default();
+        let (chunks, _) = bytes.as_chunks();
         Ok(chunks.iter().map(|&chunk| i64::from_le_bytes(chunk)).collect())
     }
 

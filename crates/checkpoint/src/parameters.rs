@@ -2,11 +2,16 @@
 
 use crate::{Checkpoint, Element, Value};
 use gnp_base::{Error, Result, files};
-use safetensors::tensor::View;
-use safetensors::{Dtype, SafeTensors};
-use std::borrow::Cow;
+use safetensors::SafeTensors;
+use safetensors::tensor::{Metadata, TensorInfo};
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
+use std::fmt::Display;
+use std::io::{BufWriter, Write as _};
 use std::path::Path;
+
+/// The bytes of the description that readers take.
+const LONGEST_HEAD: usize = 100_000_000;
 
 impl Checkpoint {
     /// Writes all parameters to the safetensors file `path`, those that do not train among them.
@@ -20,10 +25,17 @@ impl Checkpoint {
             let error = Error::input("the checkpoint is nominal: it holds names, and no parameters");
             return Err(error.help("give one that holds its parameters"));
         }
-        let parameters = self.trainable.iter().chain(&self.frozen).map(|(name, value)| (name, Elements(value)));
-        let bytes = safetensors::serialize(parameters, None)
-            .map_err(|error| Error::internal(format!("cannot write the parameters: {error}")).in_file(path))?;
-        files::replace(path, force, bytes, "write the parameters")
+        let mut parameters: Vec<_> = self.trainable.iter().chain(&self.frozen).collect();
+        // The order of the format, in which all elements are aligned.
+        parameters.sort_by_key(|(name, value)| (Reverse(value.element().dtype()), *name));
+        let head = head(&parameters).map_err(|error| error.in_file(path))?;
+        files::replace_file(path, force, |file| {
+            let mut file = BufWriter::new(file);
+            let written = file.write_all(&head).and_then(|()| {
+                parameters.iter().try_for_each(|(_, value)| file.write_all(value.data())).and_then(|()| file.flush())
+            });
+            written.map_err(|error| Error::io("write the parameters", path, &error))
+        })
     }
 
     /// This checkpoint with the parameters of the safetensors file `path` in place of its own. What trains, the
@@ -41,8 +53,11 @@ impl Checkpoint {
                 Error::input(format!("the parameter `{name}` {what}")).help(help).in_file(path)
             };
             let new = given.remove(name).ok_or_else(|| wrong("is missing".to_owned()))?;
-            let kind = |value: &Value| format!("{} {:?}", value.element(), value.shape());
-            if !nominal && kind(&new) != kind(value) {
+            let kind = |value: &Value| match nominal {
+                true => value.element().to_string(),
+                false => format!("{} {:?}", value.element(), value.shape()),
+            };
+            if kind(&new) != kind(value) {
                 return Err(wrong(format!("is {}; the checkpoint has {}", kind(&new), kind(value))));
             }
             *value = new;
@@ -71,23 +86,22 @@ fn read(path: &Path) -> Result<BTreeMap<String, Value>> {
     read.collect()
 }
 
-/// A tensor as the format looks at it.
-struct Elements<'v>(&'v Value);
-
-impl View for Elements<'_> {
-    fn dtype(&self) -> Dtype {
-        self.0.element().dtype()
+/// What stands in front of the elements: the length of a description of all tensors, and that.
+fn head(parameters: &[(&String, &Value)]) -> Result<Vec<u8>> {
+    let mut end = 0;
+    let tensors = parameters.iter().map(|&(name, value)| {
+        let start = end;
+        end += value.data().len();
+        let info =
+            TensorInfo { dtype: value.element().dtype(), shape: value.shape().to_vec(), data_offsets: (start, end) };
+        (name.clone(), info)
+    });
+    let cannot = |error: &dyn Display| Error::internal(format!("cannot write the parameters: {error}"));
+    let described = Metadata::new(None, tensors.collect()).map_err(|error| cannot(&error))?;
+    let mut described = serde_json::to_vec(&described).map_err(|error| cannot(&error))?;
+    described.resize(described.len().next_multiple_of(8), b' ');
+    if described.len() > LONGEST_HEAD {
+        return Err(Error::unsupported("the parameters' names are too long for a safetensors file"));
     }
-
-    fn shape(&self) -> &[usize] {
-        self.0.shape()
-    }
-
-    fn data(&self) -> Cow<'_, [u8]> {
-        Cow::Borrowed(self.0.data())
-    }
-
-    fn data_len(&self) -> usize {
-        self.0.data().len()
-    }
+    Ok([&(described.len() as u64).to_le_bytes()[..], &described].concat())
 }

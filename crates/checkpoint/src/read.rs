@@ -2,7 +2,7 @@
 
 use crate::flat::{Buffer, Table};
 use crate::schema::{IDENTIFIER, VERSION, checkpoint, group, module, optimized, properties, property, tensor};
-use crate::{Checkpoint, Element, Group, Property, Value};
+use crate::{Checkpoint, Element, Group, Property, Value, value};
 use bytes::Bytes;
 use gnp_base::{Error, Result, files};
 use std::collections::BTreeMap;
@@ -19,7 +19,7 @@ pub fn data_file(checkpoint: &Path) -> PathBuf {
 #[derive(Clone, Copy)]
 struct Source<'d> {
     nominal: bool,
-    external: Option<&'d Bytes>,
+    external: Option<&'d Buffer>,
 }
 
 impl Checkpoint {
@@ -58,7 +58,9 @@ fn read(buffer: &Buffer, path: &Path) -> Result<Checkpoint> {
     let flag = |field| Ok::<_, Error>(parameters.number::<1>(field)?.is_some_and(|[flag]| flag != 0));
     let nominal = flag(module::NOMINAL)?;
     let external = if flag(module::EXTERNAL)? {
-        Some(files::map(&data_file(path)).map_err(|error| error.help("keep the data file beside its checkpoint"))?)
+        let file =
+            files::map(&data_file(path)).map_err(|error| error.help("keep the data file beside its checkpoint"))?;
+        Some(Buffer::new(file))
     } else {
         None
     };
@@ -97,31 +99,27 @@ fn unique<'b, T>(
 fn tensors(table: &Table<'_>, field: u16, of: &str, source: Source<'_>) -> Result<BTreeMap<String, Value>> {
     let named = |table: &Table<'_>, name: &str| {
         let wrong = |what: String| Error::format(format!("the tensor `{of}{name}`: {what}"));
-        value(table, source, wrong)
+        tensor_value(table, source, wrong)
     };
     unique(table.tables(field)?, tensor::NAME, "a tensor", named)
 }
 
-fn value(table: &Table<'_>, source: Source<'_>, wrong: impl Fn(String) -> Error) -> Result<Value> {
+fn tensor_value(table: &Table<'_>, source: Source<'_>, wrong: impl Fn(String) -> Error) -> Result<Value> {
     let code = table.number(tensor::ELEMENT)?.map_or(0, i32::from_le_bytes);
     let dims = table.int64s(tensor::DIMS)?;
     let data = table.bytes(tensor::DATA)?;
-    let element = match Element::from_code(code) {
-        Some(element) => element,
-        None if code == 0 && source.nominal => Element::Float32,
-        None => return Err(wrong(format!("its elements are of ONNX's type {code}, which no checkpoint should have"))),
-    };
+    let element = Element::from_onnx(code)
+        .ok_or_else(|| wrong(format!("its elements are of ONNX's type {code}, which no checkpoint should have")))?;
     let shape = dims.iter().map(|&dim| usize::try_from(dim)).collect::<Result<Vec<_>, _>>();
     let shape = shape.map_err(|_| wrong(format!("its shape {dims:?} has a negative size")))?;
-    let size = shape.iter().try_fold(element.size(), |size, &dim| size.checked_mul(dim));
+    let size = value::size(element, &shape);
     let offset = table.number(tensor::EXTERNAL_OFFSET)?.map_or(-1, i64::from_le_bytes);
     let data = match (data, usize::try_from(offset), source.external) {
         (Some(data), Err(_), _) if source.nominal && data.is_empty() => return Ok(Value::nominal(element, shape)),
         (Some(data), Err(_), _) => data,
         (None, Ok(offset), Some(file)) => {
-            let end = size.and_then(|size| size.checked_add(offset)).filter(|&end| end <= file.len());
-            let end = end.ok_or_else(|| wrong("its elements are beyond the end of the data file".to_owned()))?;
-            file.slice(offset..end)
+            let part = size.and_then(|size| size.checked_add(offset)).map(|end| file.part(offset..end)).transpose()?;
+            part.flatten().ok_or_else(|| wrong("its elements are beyond the end of the data file".to_owned()))?
         }
         (None, Ok(_), None) => return Err(wrong("its elements are in a data file, and there is none".to_owned())),
         (Some(_), Ok(_), _) => return Err(wrong("its elements are in two places".to_owned())),
@@ -226,6 +224,24 @@ mod tests {
                 let _ = Checkpoint::read(&path);
             }
         }
+    }
+
+    #[test]
+    fn elements_do_not_overlap() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("checkpoint");
+        let value = Value::zeros(Element::Float32, vec![1000]).unwrap();
+        let trainable = ["a", "b", "c"].map(|name| (name.to_owned(), value.clone())).into();
+        Checkpoint { trainable, ..Checkpoint::default() }.write_external_from(&path, false, 0).unwrap();
+        let mut bytes = fs::read(&path).unwrap();
+        for offset in [4000i64, 8000] {
+            let at = bytes.windows(8).position(|found| found == offset.to_le_bytes()).unwrap();
+            bytes[at..at + 8].fill(0);
+        }
+        fs::write(&path, bytes).unwrap();
+        fs::write(data_file(&path), [0; 4000]).unwrap();
+        let error = Checkpoint::read(&path).unwrap_err().to_string();
+        assert!(error.ends_with("the checkpoint is damaged: its parts overlap"), "{error}");
     }
 
     #[test]

@@ -53,11 +53,13 @@ impl Element {
         self.row().2
     }
 
-    pub(crate) fn code(self) -> i32 {
+    /// The type's number in ONNX, which is that of the format.
+    pub fn to_onnx(self) -> i32 {
         self.row().1
     }
 
-    pub(crate) fn from_code(code: i32) -> Option<Self> {
+    /// The type of a number of ONNX (`TensorProto.DataType`); none where it has no fixed size, or no checkpoint has it.
+    pub fn from_onnx(code: i32) -> Option<Self> {
         ELEMENTS.iter().find(|row| row.1 == code).map(|row| row.0)
     }
 
@@ -85,7 +87,8 @@ pub struct Value {
 }
 
 impl Value {
-    /// A tensor of little-endian elements.
+    /// A tensor of little-endian elements, as the raw data of an ONNX initializer has them. Bytes of a mapped file stay
+    /// there.
     ///
     /// # Errors
     /// Where there are not as many bytes as the shape takes.
@@ -98,11 +101,30 @@ impl Value {
         Err(Error::format(format!("{} bytes are no {element} of shape {shape:?}", data.len())))
     }
 
-    /// A float32 tensor of zeros.
-    pub fn zeros(shape: Vec<usize>) -> Self {
-        let element = Element::Float32;
-        let bytes = shape.iter().product::<usize>() * element.size();
-        Self { element, shape, data: vec![0; bytes].into() }
+    /// A tensor of zeros.
+    ///
+    /// # Errors
+    /// Where a shape takes more bytes than can be addressed.
+    pub fn zeros(element: Element, shape: Vec<usize>) -> Result<Self> {
+        match size(element, &shape) {
+            Some(size) => Self::new(element, shape, vec![0; size]),
+            None => Err(Error::unsupported(format!("a tensor of {element} {shape:?} is too large"))),
+        }
+    }
+
+    /// A tensor of 32-bit floats.
+    ///
+    /// # Errors
+    /// Where there are not as many as the shape takes.
+    pub fn from_f32s(shape: Vec<usize>, elements: &[f32]) -> Result<Self> {
+        let data: Vec<u8> = elements.iter().flat_map(|element| element.to_le_bytes()).collect();
+        Self::new(Element::Float32, shape, data)
+    }
+
+    /// The elements of a tensor of 32-bit floats; none where it is of another type.
+    pub fn f32s(&self) -> Option<impl Iterator<Item = f32>> {
+        let (elements, _) = self.data.as_chunks();
+        (self.element == Element::Float32).then(|| elements.iter().copied().map(f32::from_le_bytes))
     }
 
     /// A tensor of a nominal checkpoint, which has no elements.
@@ -112,8 +134,7 @@ impl Value {
 
     /// Whether there are as many bytes as the shape takes.
     pub(crate) fn is_whole(&self) -> bool {
-        let expected = self.shape.iter().try_fold(self.element.size(), |size, &dim| size.checked_mul(dim));
-        expected == Some(self.data.len())
+        size(self.element, &self.shape) == Some(self.data.len())
     }
 
     /// The element type.
@@ -129,5 +150,40 @@ impl Value {
     /// The elements, little-endian, in row-major order.
     pub fn data(&self) -> &Bytes {
         &self.data
+    }
+}
+
+/// The bytes that a tensor takes; none where they cannot be addressed.
+pub(crate) fn size(element: Element, shape: &[usize]) -> Option<usize> {
+    shape
+        .iter()
+        .try_fold(element.size(), |size, &dim| size.checked_mul(dim))
+        .filter(|&size| size <= isize::MAX as usize)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_initializer_becomes_a_value_without_a_copy() {
+        let file = Bytes::from([0.5f32, -2.0].map(f32::to_le_bytes).concat());
+        let value = Value::new(Element::from_onnx(1).unwrap(), vec![2, 1], file.slice(..)).unwrap();
+        assert_eq!(value.data().as_ptr(), file.as_ptr());
+        assert_eq!(value, Value::from_f32s(vec![2, 1], &[0.5, -2.0]).unwrap());
+        assert_eq!(value.f32s().unwrap().collect::<Vec<_>>(), [0.5, -2.0]);
+        // A text, a complex number, and what is of half a byte.
+        assert!([0, 8, 14, 21, 22, 99].into_iter().all(|code| Element::from_onnx(code).is_none()));
+    }
+
+    #[test]
+    fn zeros_are_as_many_as_the_shape_takes() {
+        let zeros = Value::zeros(Element::Int64, vec![3, 2]).unwrap();
+        assert_eq!((zeros.data().len(), zeros.f32s().is_none()), (48, true));
+        assert_eq!(Value::zeros(Element::Float32, vec![]).unwrap().f32s().unwrap().collect::<Vec<_>>(), [0.0]);
+        for shape in [vec![1 << 62, 4], vec![1 << 60, 2]] {
+            let error = Value::zeros(Element::Float32, shape).unwrap_err().to_string();
+            assert!(error.contains("is too large"), "{error}");
+        }
     }
 }

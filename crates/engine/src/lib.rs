@@ -45,7 +45,7 @@ pub use available::{Available, Backend, EngineKind};
 pub use device::Device;
 pub use options::EngineOptions;
 #[cfg(feature = "ort")]
-pub use ort_training::OrtTraining;
+pub use ort_training::{OrtTraining, OrtTrainingStep};
 pub use state::State;
 pub use step_model::StepModel;
 

@@ -21,6 +21,15 @@ impl FromIterator<(String, Tensor)> for State {
     }
 }
 
+impl IntoIterator for State {
+    type Item = (String, Tensor);
+    type IntoIter = std::collections::btree_map::IntoIter<String, Tensor>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.0.into_iter()
+    }
+}
+
 impl State {
     /// The tensor `name`.
     pub fn get(&self, name: &str) -> Option<&Tensor> {

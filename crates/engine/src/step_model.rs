@@ -145,6 +145,15 @@ impl StepModel {
     }
 }
 
+/// Which numbers the inputs may hold: what the model says of itself, else what its graph tells.
+pub(crate) fn ranges_of(model: &Model) -> Result<Ranges> {
+    match model.metadata(RANGES_KEY) {
+        Some(ranges) => serde_json::from_str(ranges)
+            .map_err(|e| Error::format(format!("the metadata `{RANGES_KEY}` are no ranges of inputs: {e}"))),
+        None => Ok(ranges(&model.graph, &Facts::declared(&model.graph))),
+    }
+}
+
 fn recognise(model: &Model) -> Result<StepModel> {
     let pairs = model.metadata(STATE_KEY).ok_or_else(|| {
         Error::format(format!("not a step model: its metadata has no `{STATE_KEY}`"))
@@ -155,11 +164,7 @@ fn recognise(model: &Model) -> Result<StepModel> {
     let nexts: HashMap<&str, &str> = pairs.iter().map(|(input, next)| (input.as_str(), next.as_str())).collect();
     let initializers = initializers(model);
 
-    let mut ranges = match model.metadata(RANGES_KEY) {
-        Some(ranges) => serde_json::from_str(ranges)
-            .map_err(|e| Error::format(format!("the metadata `{RANGES_KEY}` are no ranges of inputs: {e}")))?,
-        None => ranges(&model.graph, &Facts::declared(&model.graph)),
-    };
+    let mut ranges = ranges_of(model)?;
     let (mut batch, mut hyperparameters, mut state) = (Vec::new(), Vec::new(), Vec::new());
     for input in &model.graph.input {
         let name = input.name();

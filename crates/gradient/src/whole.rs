@@ -11,6 +11,11 @@ pub const DOMAIN: &str = "gnp";
 /// and β, in which μ and s are functions of x.
 pub const BATCH_NORM: &str = "BatchNorm";
 
+/// The operator of ONNX Runtime's training build for y = (x − μ) · s · γ + β with the statistics of the batch. Inputs: x,
+/// γ, β, and the running mean and variance, which it overwrites. Outputs: y; these; μ and s = (σ² + ε)^−½, an element a
+/// channel.
+pub(crate) const BATCH_NORM_INTERNAL: &str = "BatchNormInternal";
+
 /// The operator, in [`DOMAIN`], for y = q with the gradient of x: inputs x and q, of one shape.
 pub const STRAIGHT_THROUGH: &str = "StraightThrough";
 

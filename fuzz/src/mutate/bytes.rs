@@ -1,7 +1,7 @@
 //! Changes of bytes and of text.
 
 use super::number;
-use rand::seq::IndexedRandom as _;
+use rand::seq::{IndexedMutRandom as _, IndexedRandom as _};
 use rand::{Rng, RngExt as _};
 use std::ops::Range;
 
@@ -95,6 +95,20 @@ pub fn mutate(own: &mut Vec<u8>, other: &[u8], rng: &mut impl Rng) {
         }
     }
     own.truncate(LONGEST);
+}
+
+/// Changes a number of 32 bits, or has it be another one of the input.
+pub fn mutate_words(own: &mut [u8], rng: &mut impl Rng) {
+    let words = own.as_chunks_mut::<4>().0;
+    let Some(&other) = words.choose(rng) else { return };
+    let Some(word) = words.choose_mut(rng) else { return };
+    let value = i32::from_le_bytes(*word);
+    *word = match rng.random_range(0..4) {
+        0 => (number(rng) as i32).to_le_bytes(),
+        1 => other,
+        2 => value.wrapping_add(4 * rng.random_range(-8..=8)).to_le_bytes(),
+        _ => value.wrapping_add(rng.random_range(-4..=4)).to_le_bytes(),
+    };
 }
 
 /// Puts a word, a number or a repetition into a text.

@@ -16,6 +16,8 @@ pub enum Form {
     Bytes,
     /// An ONNX model.
     Model,
+    /// Numbers of 32 bits, and bytes between: lengths, and ways to other parts of the file.
+    Words,
     /// Text of words and numbers.
     Text,
     /// Chunks with checksums, as PNG has them.
@@ -110,6 +112,7 @@ pub fn mutate(entry: &mut Entry, corpus: &[Entry], form: Form, rng: &mut impl Rn
     let Entry::Bytes(own) = entry else { return };
     match form {
         Form::Npz if rng.random_ratio(2, 3) => packed::rebuild_npz(own, rng),
+        Form::Words if rng.random_ratio(1, 2) => bytes::mutate_words(own, rng),
         Form::Text if rng.random_ratio(2, 3) => bytes::mutate_text(own, rng),
         _ => {
             let other = corpus.choose(rng).map(Entry::to_bytes).unwrap_or_default();

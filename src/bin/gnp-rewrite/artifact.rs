@@ -6,7 +6,6 @@ use gnp::check::{self, Loaded};
 use gnp::cli::{CopyingBar, describe};
 use gnp::contract::{ALPHA, R};
 use gnp::emit::artifact::Settings;
-use gnp::engine::runtime;
 use gnp::onnx::Copying;
 use gnp::penalty::Warmup;
 use gnp::rewrite::{self, Options, Report};
@@ -31,19 +30,27 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     })
 }
 
-/// Checks what was written; after a dry run, what would have been.
+/// Checks what was written; after a dry run, what would have been. A training model by itself belongs to the artifacts
+/// beside the one that was read.
 fn check(arguments: &Arguments, options: &Options, report: &Report) -> Result<Loaded> {
-    let runtime = match runtime::for_training(arguments.ort_lib.as_deref()) {
-        Err(error) if arguments.ort_lib.is_some() => return Err(error),
-        found => found,
+    let runtime = crate::training_runtime(arguments)?;
+    let is_folder = arguments.input.is_dir();
+    let check = |model: &Path| {
+        let beside = if is_folder { folder_of(model) } else { folder_of(&report.input) };
+        check::check(model, beside, &options.names, runtime.as_ref())
     };
-    let check = |model: &Path| check::check(model, folder_of(&report.input), runtime.as_ref());
     if !options.dry_run {
         return check(&report.output);
     }
     let scratch = tempfile::tempdir().map_err(|e| Error::io("make a temporary folder", std::env::temp_dir(), &e))?;
-    let model = scratch.path().join(report.output.file_name().unwrap_or_default());
-    let written = rewrite::rewrite(&report.input, &model, &Options { dry_run: false, ..options.clone() });
+    let name = report.output.file_name().unwrap_or_default();
+    let (output, model) = if is_folder {
+        let folder = scratch.path().join("artifacts");
+        (folder.clone(), folder.join(name))
+    } else {
+        (scratch.path().join(name), scratch.path().join(name))
+    };
+    let written = rewrite::rewrite(&arguments.input, &output, &Options { dry_run: false, ..options.clone() });
     written.and_then(|_| check(&model)).map_err(|error| error.in_place_of(scratch.path(), &report.input))
 }
 

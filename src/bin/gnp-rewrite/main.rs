@@ -11,6 +11,7 @@ use gnp::cli::arguments::named::named;
 use gnp::cli::arguments::{Given, PenaltyArguments, StepArguments};
 use gnp::contract::artifacts::FileNames;
 use gnp::emit::artifact::{Inside, Settings};
+use gnp::engine::runtime::{self, Runtime};
 use gnp::named::Named as _;
 use gnp::onnx::{self, ExternalData};
 use gnp::rewrite::{self, Options, StepOptions};
@@ -93,8 +94,8 @@ struct Arguments {
     #[arg(long, help_heading = "Interface of the graph (artifacts)")]
     loss_alone: bool,
     /// What the names of the artifacts' files begin with
-    #[arg(long, value_name = "PREFIX", default_value = "", hide_default_value = true, help_heading = "Files")]
-    artifact_prefix: String,
+    #[arg(long, value_name = "PREFIX", help_heading = "Files")]
+    artifact_prefix: Option<String>,
 
     /// Replace existing files
     #[arg(short, long, help_heading = "Files")]
@@ -165,6 +166,10 @@ fn run(arguments: Arguments) -> Result<()> {
 }
 
 impl Arguments {
+    fn file_names(&self) -> Result<FileNames> {
+        FileNames::new(self.artifact_prefix.as_deref().unwrap_or_default())
+    }
+
     fn artifact_options(&self) -> Result<Options> {
         let refused = |what: String, help: &str| Err(Error::input(what).in_file(&self.input).help(help));
         let of_forward = |flag: &&str| !BEFORE_ACCUMULATORS.contains(flag) && !OPTIMIZER.contains(flag);
@@ -197,7 +202,7 @@ impl Arguments {
         }
         let has_transforms = replaces || optimizer.clip_norm.is_some();
         let inside = Inside { optimizer: has_transforms.then_some(optimizer), replaces, warmup, warmup_steps };
-        let names = FileNames::new(&self.artifact_prefix)?;
+        let names = self.file_names()?;
         let external_data = self.external_data;
         Ok(Options { settings, inside, names, force: self.force, external_data, dry_run: self.dry_run })
     }
@@ -208,6 +213,14 @@ const BEFORE_ACCUMULATORS: [&str; 4] = ["--optimizer", "--clip-norm", "--gr-warm
 /// What belongs to an optimizer that takes the place of theirs.
 const OPTIMIZER: [&str; 6] =
     ["--momentum", "--weight-decay", "--decay", "--decay-skip-1d", "--lr-scale", "--decay-scale"];
+
+/// The runtime that `--check` loads artifacts in; why there is none, where the user named none.
+fn training_runtime(arguments: &Arguments) -> Result<Result<Runtime>> {
+    match runtime::for_training(arguments.ort_lib.as_deref()) {
+        Err(error) if arguments.ort_lib.is_some() => Err(error),
+        found => Ok(found),
+    }
+}
 
 fn json(report: &impl Serialize, checked: Option<&Loaded>) -> Result<String> {
     #[derive(Serialize)]

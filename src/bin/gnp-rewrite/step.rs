@@ -2,6 +2,7 @@
 
 use crate::Arguments;
 use comfy_table::Table;
+use gnp::autodiff::Gradients;
 use gnp::check::{self, Loaded};
 use gnp::cli::CopyingBar;
 use gnp::onnx::{Copying, Model, WriteOptions};
@@ -17,6 +18,12 @@ pub fn run(arguments: &Arguments, model: Model) -> Result<()> {
         )
         .in_file(&arguments.input)
         .help("leave them out"));
+    }
+    if arguments.loss_alone || arguments.step.gradients() != Gradients::Standard {
+        let flag = if arguments.loss_alone { "--loss-alone" } else { "--gradients" };
+        return Err(Error::input(format!("{flag} is for training artifacts: a step model is for any ONNX runtime"))
+            .in_file(&arguments.input)
+            .help("leave it out, or make artifacts: --emit ort-training"));
     }
     let options = arguments.step.options(arguments.penalty.penalty()?, arguments.lr)?;
     let write =

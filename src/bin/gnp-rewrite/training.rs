@@ -1,16 +1,22 @@
 //! A forward model: the training artifacts that were made of it, in words and for programs.
 
 use crate::{Arguments, Exposed};
-use gnp::contract::artifacts::FileNames;
+use gnp::check::{self, Loaded};
 use gnp::emit::training::Interface;
+use gnp::lowering::Random;
 use gnp::onnx::Model;
-use gnp::rewrite::{self, Destination, StepReport};
-use gnp::{Result, cli, escaped};
+use gnp::rewrite::{self, Destination, StepOptions, StepReport};
+use gnp::{Error, Result, cli, escaped};
 use indicatif::HumanBytes;
 use std::fmt::Write as _;
 
 /// Makes artifacts of the forward model.
 pub fn run(arguments: &Arguments, model: Model) -> Result<()> {
+    if arguments.step.random() == Some(Random::Counter) {
+        return Err(Error::unsupported("ONNX Runtime's training API cannot compute the counter-based draws")
+            .in_file(&arguments.input)
+            .help("leave --random out: the runtime draws, from the seed that the application gives it"));
+    }
     let options = arguments.step.options(arguments.penalty.penalty()?, arguments.lr)?;
     let interface = Interface {
         expose_r: arguments.expose.contains(&Exposed::R),
@@ -21,18 +27,49 @@ pub fn run(arguments: &Arguments, model: Model) -> Result<()> {
     };
     let to = Destination {
         folder: arguments.output.clone(),
-        names: FileNames::new(&arguments.artifact_prefix)?,
+        names: arguments.file_names()?,
         force: arguments.force,
         dry_run: arguments.dry_run,
     };
+    let again = (arguments.check && arguments.dry_run).then(|| model.clone());
     let report = rewrite::write_artifacts(model, &options, &interface, &to)?;
+    let checked = match again {
+        _ if !arguments.check => None,
+        None => Some(check(arguments, &to)?),
+        Some(model) => Some(check_unwritten(model, arguments, &options, &interface, &to)?),
+    };
     if arguments.quiet {
         return Ok(());
     }
-    cli::print(if arguments.json { crate::json(&report, None)? } else { text(&report, arguments) })
+    cli::print(if arguments.json {
+        crate::json(&report, checked.as_ref())?
+    } else {
+        text(&report, checked.as_ref(), arguments)
+    })
 }
 
-fn text(report: &StepReport, arguments: &Arguments) -> String {
+/// Checks the artifacts that were written.
+fn check(arguments: &Arguments, to: &Destination) -> Result<Loaded> {
+    let model = to.folder.join(to.names.training_model());
+    check::check(&model, &to.folder, &to.names, crate::training_runtime(arguments)?.as_ref())
+}
+
+/// Checks what a dry run did not write.
+fn check_unwritten(
+    model: Model,
+    arguments: &Arguments,
+    options: &StepOptions,
+    interface: &Interface,
+    to: &Destination,
+) -> Result<Loaded> {
+    let scratch = tempfile::tempdir().map_err(|e| Error::io("make a temporary folder", std::env::temp_dir(), &e))?;
+    let to = Destination { folder: scratch.path().join("artifacts"), dry_run: false, ..to.clone() };
+    let written = rewrite::write_artifacts(model, options, interface, &to);
+    let checked = written.and_then(|_| check(arguments, &to));
+    checked.map_err(|error| error.in_place_of(scratch.path(), &arguments.input))
+}
+
+fn text(report: &StepReport, checked: Option<&Loaded>, arguments: &Arguments) -> String {
     let mut text = format!(
         "{} → {}{}\n\n",
         report.input.display(),
@@ -48,7 +85,9 @@ fn text(report: &StepReport, arguments: &Arguments) -> String {
         .collect();
     if !files.is_empty() {
         let _ = writeln!(text, "\nWrote\n{}\n", files.join("\n"));
-        let _ = writeln!(text, "Train them: gnp-run {} --data DATA.npz --epochs 10", report.output.display());
+        let prefix = arguments.artifact_prefix.as_ref();
+        let prefix = prefix.map(|prefix| format!(" --artifact-prefix {prefix}")).unwrap_or_default();
+        let _ = writeln!(text, "Train them: gnp-run {}{prefix} --data DATA.npz --epochs 10", report.output.display());
     }
-    text
+    text + &crate::check_line(checked)
 }

@@ -84,6 +84,11 @@ fn parameters(checkpoint: &Checkpoint) -> BTreeMap<&str, (&Value, bool)> {
     trainable.chain(frozen).collect()
 }
 
+/// The shape of a parameter; none in a nominal checkpoint, which has no shapes.
+fn shape<'v>(checkpoint: &Checkpoint, value: &'v Value) -> Option<&'v [usize]> {
+    Some(value.shape()).filter(|_| !checkpoint.nominal)
+}
+
 fn to_text(checkpoint: &Checkpoint) -> String {
     let left = |header: &[&'static str]| {
         let mut table = cli::table(header.iter().copied());
@@ -96,7 +101,7 @@ fn to_text(checkpoint: &Checkpoint) -> String {
             slots(checkpoint, name).into_iter().flat_map(|(_, slots)| slots.keys()).map(String::as_str).collect();
         table.add_row([
             escaped::line(name).into_owned(),
-            format!("{:?}", value.shape()),
+            shape(checkpoint, value).map_or("unknown".to_owned(), |shape| format!("{shape:?}")),
             value.element().to_string(),
             if trains { "trains" } else { "frozen" }.to_owned(),
             escaped::line(&slots.join(", ")).into_owned(),
@@ -104,7 +109,7 @@ fn to_text(checkpoint: &Checkpoint) -> String {
     }
     let mut text = format!("{table}\n");
     if checkpoint.nominal {
-        text += "\nThe checkpoint is nominal: it holds names, and no parameters.\n";
+        text += "\nThe checkpoint is nominal: it holds names and types, and no parameters.\n";
     }
     if !checkpoint.groups.is_empty() {
         let mut table = left(&["optimizer group", "steps", "initial learning rate", "parameters"]);
@@ -139,7 +144,7 @@ fn to_json(checkpoint: &Checkpoint) -> serde_json::Value {
         let slots: BTreeMap<_, _> = slots.collect();
         json!({
             "name": name,
-            "shape": value.shape(),
+            "shape": shape(checkpoint, value),
             "type": value.element().to_string(),
             "trains": trains,
             "optimizer_state": slots,

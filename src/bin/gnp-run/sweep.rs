@@ -4,8 +4,9 @@ use crate::interrupt::{STOP, stop_on_ctrl_c};
 use crate::train;
 use comfy_table::Table;
 use gnp::cli::arguments::bounded::{THREADS, at_most};
+use gnp::engine::EngineKind;
 use gnp::experiment::sweep::{self, Arm, ArmSummary, Estimate, Point, Summary, Sweep, SweepObserver, grid};
-use gnp::experiment::{Kind, Overview, Run};
+use gnp::experiment::{EngineChoice, Kind, Overview, Run};
 use gnp::report::{Event, Unit, shown};
 use gnp::{Error, Result, cli, files};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -65,6 +66,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let common = arguments.line(&[])?;
     let shared = train::parse(common.iter().cloned())?;
     let is_artifact = Kind::of(&shared.model.path)? == Kind::Artifacts;
+    let by_training_api = is_artifact || matches!(shared.engine.engine, EngineChoice::Of(EngineKind::OrtTraining));
     let radii = match (&*arguments.r, &shared.model.step) {
         ([], Some(step)) => vec![step.penalty.r],
         ([], None) => vec![shared.training.r.unwrap_or(0.1)],
@@ -77,9 +79,9 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         arms.push(Arm { name, point: None });
         flags.push(more);
     }
-    // Artifacts draw from one generator a process: side by side they would disturb each other.
+    // The training API draws from one generator a process: side by side runs would disturb each other.
     let cores = std::thread::available_parallelism().unwrap_or(NonZero::<usize>::MIN);
-    let jobs = if is_artifact { NonZero::<usize>::MIN } else { arguments.jobs.unwrap_or(cores) };
+    let jobs = if by_training_api { NonZero::<usize>::MIN } else { arguments.jobs.unwrap_or(cores) };
     let folder = arguments.out.clone().unwrap_or_else(|| default_out(&arguments.config));
     let sweep = Sweep { arms, seeds: (0..arguments.seeds).collect(), jobs, folder };
     sweep.validate()?;
@@ -87,7 +89,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let of = |arm: usize, seed: u64| -> Result<Run> {
         let mut line = arguments.line(&flags[arm])?;
         line.push(format!("--seed={seed}").into());
-        if !arguments.keep_weights && !is_artifact {
+        if !arguments.keep_weights {
             line.push("--init=shuffle".into());
         }
         let mut run = train::parse(line)?;

@@ -9,6 +9,7 @@ use gnp::cli::arguments::{
     CheckpointArguments, DataArguments, Given, InvocationArguments, PenaltyArguments, ScheduleArguments, StepArguments,
 };
 use gnp::cli::{CopyingBar, config_file, describe};
+use gnp::contract::artifacts::FileNames;
 use gnp::engine::{Device, EngineKind};
 use gnp::experiment::{
     Configuration, EngineSettings, Existing, Init, Kind, ModelSettings, Notice, Observer, Outcome, OutputSettings,
@@ -34,6 +35,9 @@ pub struct Arguments {
     /// its name beside the step model]
     #[arg(long, value_name = "MODEL")]
     forward: Option<PathBuf>,
+    /// What the names of the files in a folder of artifacts begin with
+    #[arg(long, value_name = "PREFIX")]
+    artifact_prefix: Option<String>,
     /// Take arguments from this TOML file, by their long names; the command line takes precedence
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -180,7 +184,13 @@ impl Arguments {
                 external_data: self.external_data,
                 configuration: Some(configuration),
             },
-            model: ModelSettings { path, forward: self.forward.clone(), step, init: self.init },
+            model: ModelSettings {
+                path,
+                forward: self.forward.clone(),
+                step,
+                init: self.init,
+                names: FileNames::new(self.artifact_prefix.as_deref().unwrap_or_default())?,
+            },
             seed: self.seed.into(),
         })
     }

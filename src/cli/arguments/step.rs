@@ -2,6 +2,7 @@
 
 use super::bounded::{MANY, at_most};
 use super::named::{named, possible};
+use crate::autodiff::Gradients;
 use crate::limits::Limits;
 use crate::loss::{LossKind, Wanted};
 use crate::lowering::{self, BatchNorm, Dropout, Random, StraightThrough};
@@ -106,6 +107,9 @@ pub struct StepArguments {
     /// Where gradients pass straight through what rounds [default: auto]
     #[arg(long, value_parser = named::<StraightThrough>(), value_name = "WHERE", help_heading = "What trains (forward models)")]
     straight_through: Option<StraightThrough>,
+    /// The operators that gradients are made of, of what ONNX Runtime's training API trains [default: standard]
+    #[arg(long, value_parser = named::<Gradients>(), value_name = "OPERATORS", help_heading = "What trains (forward models)")]
+    gradients: Option<Gradients>,
     /// What an axis of the inputs is to be: batch=32 gives the dimension `batch` a size, 'x[0]=32' the first axis of
     /// input x; 'x[0]=batch' opens an axis that the model was exported with a fixed size of, as for batches of 1
     /// ('*[0]=batch': of every input). May be repeated
@@ -249,6 +253,7 @@ impl StepArguments {
                 freeze: self.freeze.clone(),
             },
             sharing: Sharing { tie: self.tie.clone(), untie: self.untie.clone() },
+            gradients: self.gradients.unwrap_or_default(),
             lowering: lowering::Settings {
                 batch_norm: self.batch_norm.unwrap_or_default(),
                 dropout: self.dropout.unwrap_or_default(),
@@ -288,6 +293,16 @@ impl StepArguments {
     /// The file of class weights, where there is one.
     pub fn class_weights_file(&self) -> Option<&Path> {
         self.class_weights_file.as_deref()
+    }
+
+    /// The operators that gradients are made of.
+    pub fn gradients(&self) -> Gradients {
+        self.gradients.unwrap_or_default()
+    }
+
+    /// Where random numbers come from, where that was said.
+    pub fn random(&self) -> Option<Random> {
+        self.random
     }
 
     /// What of the penalty is warmed up.

@@ -76,6 +76,10 @@ pub const STATE_KEY: &str = "gnp.state";
 /// last, and the one that is ignored ([`Range`]).
 pub const RANGES_KEY: &str = "gnp.ranges";
 
+/// The key of the metadata of a training model under which stands, as JSON, what is fed to the inputs that are numbers
+/// where nothing else is given: `{"gnp.momentum": 0.9}`.
+pub const NUMBERS_KEY: &str = "gnp.numbers";
+
 const NEXT_SUFFIX: &str = ".next";
 
 /// The output that is the state `name` after the step.

@@ -6,24 +6,25 @@
 mod api;
 mod checkpoint;
 mod session;
+mod stepping;
 
 pub use checkpoint::Property;
+pub use stepping::OrtTrainingStep;
 
 use super::ort::api::Api;
 use super::ort::session_options::SessionOptions;
 use super::ort::value::Value;
 use super::runtime::Runtime;
-use super::{Engine, EngineOptions, Rates};
+use super::{Engine, EngineOptions, Rates, State, step_model};
 use api::TrainingApi;
-use gnp_base::contract::artifacts::{CHECKPOINT, EVAL_MODEL, OPTIMIZER_MODEL, TRAINING_MODEL};
-use gnp_base::contract::{ALPHA, R};
+use gnp_base::contract::artifacts::FileNames;
+use gnp_base::contract::{ALPHA, NUMBERS_KEY, R, SEED};
 use gnp_base::{Error, Result, files};
-use gnp_model::graph::{Facts, ranges};
 use gnp_model::onnx::proto::ValueInfoProto;
 use gnp_model::onnx::{self, Model};
 use gnp_tensor::{NotFinite, Port, Tensor, check_batch, finite};
 use session::{Session, Signature};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
 /// The checkpoint's property that counts the steps taken.
@@ -46,11 +47,16 @@ impl Artifacts {
     /// The files of `folder` under the names that `generate_artifacts` gives them; an eval model only where there is
     /// one.
     pub fn in_folder(folder: &Path) -> Self {
+        Self::named(folder, &FileNames::default())
+    }
+
+    /// The same under names with a prefix.
+    pub fn named(folder: &Path, names: &FileNames) -> Self {
         Self {
-            training_model: folder.join(TRAINING_MODEL),
-            eval_model: Some(folder.join(EVAL_MODEL)).filter(|file| file.is_file()),
-            optimizer_model: folder.join(OPTIMIZER_MODEL),
-            checkpoint: folder.join(CHECKPOINT),
+            training_model: folder.join(names.training_model()),
+            eval_model: Some(folder.join(names.eval_model())).filter(|file| file.is_file()),
+            optimizer_model: folder.join(names.optimizer_model()),
+            checkpoint: folder.join(names.checkpoint()),
         }
     }
 
@@ -68,12 +74,12 @@ impl Artifacts {
 }
 
 /// Where an input of a graph gets its value from.
-#[derive(Clone, Copy)]
 enum Feed {
     /// The tensor of this index in the batch.
     Batch(usize),
-    Radius,
-    Alpha,
+    /// The hyperparameter of this name, and what it is where no rate is given.
+    Number(String, Option<f32>),
+    Seed,
 }
 
 /// A graph's inputs and outputs, ready to be run.
@@ -89,7 +95,8 @@ pub struct OrtTraining {
     batch: Vec<Port>,
     training: Interface,
     eval: Option<Interface>,
-    seed: i64,
+    /// What the draws follow from, as the graph takes it.
+    seed: Tensor,
     /// The steps taken since the run began, through all its checkpoints.
     steps: i64,
     /// The names of all parameters, frozen ones and statistics among them.
@@ -114,11 +121,15 @@ impl OrtTraining {
 
         let signature = session.training_signature()?;
         let model = onnx::read(&artifacts.training_model)?;
-        let batch = batch_ports(&signature, &model).map_err(|e| e.in_file(&artifacts.training_model))?;
+        let in_model = |error: Error| error.in_file(&artifacts.training_model);
+        let numbers = numbers(&model).map_err(in_model)?;
+        let batch = batch_ports(&signature, &model, &numbers).map_err(in_model)?;
         let parameters = parameter_names(&signature, &model);
-        let training = Interface::new(signature, &batch).map_err(|e| e.in_file(&artifacts.training_model))?;
+        let training = Interface::new(signature, &batch, &numbers).map_err(in_model)?;
         let eval = match &artifacts.eval_model {
-            Some(model) => Some(Interface::new(session.eval_signature()?, &batch).map_err(|e| e.in_file(model))?),
+            Some(model) => {
+                Some(Interface::new(session.eval_signature()?, &batch, &numbers).map_err(|e| e.in_file(model))?)
+            }
             None => None,
         };
         // A checkpoint that comes from no run of ours has no such property.
@@ -127,7 +138,8 @@ impl OrtTraining {
             _ => 0,
         };
         let not_finite = None;
-        Ok(Self { api, session, batch, training, eval, seed: options.seed, steps, parameters, not_finite })
+        let seed = Tensor::I64(ndarray::arr0(options.seed).into_dyn());
+        Ok(Self { api, session, batch, training, eval, seed, steps, parameters, not_finite })
     }
 
     /// A copy of the parameter `name`, trainable or frozen.
@@ -136,6 +148,14 @@ impl OrtTraining {
     /// Where there is no such parameter.
     pub fn parameter(&self, name: &str) -> Result<Tensor> {
         self.session.checkpoint.parameter(name)
+    }
+
+    /// A copy of all parameters that are float32, int32 or int64, frozen ones among them.
+    ///
+    /// # Errors
+    /// Where the device cannot be read.
+    pub fn parameters(&self) -> Result<State> {
+        self.parameters.iter().map(|name| Ok((name.clone(), self.parameter(name)?))).collect()
     }
 
     /// Overwrites the parameter `name`.
@@ -168,7 +188,7 @@ impl OrtTraining {
     /// Where the file cannot be written, or there is no evaluation graph to take it from.
     pub fn export(&mut self, file: &Path) -> Result<()> {
         self.check_finite()?;
-        match self.eval_interface()?.outputs.as_slice() {
+        match required(&self.eval)?.outputs.as_slice() {
             [_loss, predictions @ ..] if !predictions.is_empty() => {
                 let predictions = predictions.to_vec();
                 self.session.export(file, &predictions)
@@ -188,12 +208,13 @@ impl OrtTraining {
             finite::find([(name.as_str(), &tensor)]).map_or(Ok(()), |found| Err(found.in_state()))
         })
     }
+}
 
-    fn eval_interface(&self) -> Result<&Interface> {
-        self.eval.as_ref().ok_or_else(|| {
-            Error::input("there is no evaluation model").help("put eval_model.onnx beside the training model")
-        })
-    }
+/// The evaluation graph, which must be there.
+fn required(eval: &Option<Interface>) -> Result<&Interface> {
+    eval.as_ref().ok_or_else(|| {
+        Error::input("there is no evaluation model").help("put eval_model.onnx beside the training model")
+    })
 }
 
 impl Engine for OrtTraining {
@@ -211,8 +232,8 @@ impl Engine for OrtTraining {
 
     fn step(&mut self, batch: &[Tensor], rates: &Rates) -> Result<Vec<Tensor>> {
         check_batch(&self.batch, batch)?;
-        let inputs = self.training.values(self.api.ort, batch, Some(rates))?;
-        let seed = step_seed(self.seed, self.steps);
+        let inputs = self.training.values(self.api.ort, batch, Some(rates), &self.seed)?;
+        let seed = step_seed(&self.seed, self.steps);
         let returned = self.session.train_step(&inputs, self.training.outputs.len(), seed)?;
         self.not_finite = finite::of_outputs(&self.training.outputs, &returned);
         if self.not_finite.is_none() {
@@ -225,12 +246,13 @@ impl Engine for OrtTraining {
 
     fn rehearse(&mut self, batch: &[Tensor], rates: &Rates) -> Result<Vec<Tensor>> {
         check_batch(&self.batch, batch)?;
-        let inputs = self.training.values(self.api.ort, batch, Some(rates))?;
+        let inputs = self.training.values(self.api.ort, batch, Some(rates), &self.seed)?;
         // Statistics move as the gradient is computed.
         let before = self.parameters.iter().filter_map(|name| Some((name, self.parameter(name).ok()?)));
         let before: Vec<(String, Tensor)> = before.map(|(name, tensor)| (name.clone(), tensor)).collect();
-        let seed = step_seed(self.seed, self.steps);
+        let seed = step_seed(&self.seed, self.steps);
         let returned = self.session.train_step(&inputs, self.training.outputs.len(), seed);
+        drop(inputs);
         self.session.reset_gradients()?;
         for (name, tensor) in &before {
             if self.parameter(name)? != *tensor {
@@ -245,9 +267,9 @@ impl Engine for OrtTraining {
     }
 
     fn evaluate(&mut self, batch: &[Tensor]) -> Result<Vec<Tensor>> {
-        let eval = self.eval_interface()?;
+        let eval = required(&self.eval)?;
         check_batch(&self.batch, batch)?;
-        let inputs = eval.values(self.api.ort, batch, None)?;
+        let inputs = eval.values(self.api.ort, batch, None, &self.seed)?;
         let count = eval.outputs.len();
         self.session.eval_step(&inputs, count)
     }
@@ -262,10 +284,10 @@ impl Engine for OrtTraining {
 impl Interface {
     /// # Errors
     /// Where the graph takes what is neither part of the batch nor a hyperparameter.
-    fn new(signature: Signature, batch: &[Port]) -> Result<Self> {
+    fn new(signature: Signature, batch: &[Port], numbers: &BTreeMap<String, f32>) -> Result<Self> {
         let feeds = signature.inputs.iter().map(|name| match name.as_str() {
-            R => Ok(Feed::Radius),
-            ALPHA => Ok(Feed::Alpha),
+            SEED => Ok(Feed::Seed),
+            name if is_number(name, numbers) => Ok(Feed::Number(name.to_owned(), numbers.get(name).copied())),
             name => batch.iter().position(|port| port.name == name).map(Feed::Batch).ok_or_else(|| {
                 let known: Vec<&str> = batch.iter().map(|port| port.name.as_str()).collect();
                 Error::input(format!("unknown input `{name}`: a batch consists of {}", known.join(", ")))
@@ -274,26 +296,59 @@ impl Interface {
         Ok(Self { feeds: feeds.collect::<Result<_>>()?, outputs: signature.outputs })
     }
 
-    /// What the graph is run on, in its order, in the memory of `batch`, which has a tensor a port, and of `rates`.
-    fn values<'a>(&self, api: &'static Api, batch: &'a [Tensor], rates: Option<&'a Rates>) -> Result<Vec<Value<'a>>> {
-        let feed = |feed: &Feed| match *feed {
-            Feed::Batch(index) => Value::of(api, &batch[index]),
-            Feed::Radius => Value::scalar(api, required(rates.and_then(|rates| rates.r.as_ref()), R)?),
-            Feed::Alpha => Value::scalar(api, required(rates.and_then(|rates| rates.alpha.as_ref()), ALPHA)?),
+    /// What the graph is run on, in its order, in the memory of `batch`, which has a tensor a port, of `rates` and of
+    /// `seed`.
+    fn values<'a>(
+        &'a self,
+        api: &'static Api,
+        batch: &'a [Tensor],
+        rates: Option<&'a Rates>,
+        seed: &'a Tensor,
+    ) -> Result<Vec<Value<'a>>> {
+        let feed = |feed: &'a Feed| match feed {
+            Feed::Batch(index) => Value::of(api, &batch[*index]),
+            Feed::Number(name, default) => {
+                let given = rates.and_then(|rates| given(rates, name)).or(default.as_ref());
+                Value::scalar(
+                    api,
+                    given.ok_or_else(|| {
+                        Error::input(format!("the graph needs a value for its input `{name}`, but none is given"))
+                    })?,
+                )
+            }
+            Feed::Seed => Value::of(api, seed),
         };
         self.feeds.iter().map(feed).collect()
     }
 }
 
-fn required<'a>(rate: Option<&'a f32>, input: &str) -> Result<&'a f32> {
-    rate.ok_or_else(|| Error::input(format!("the graph needs a value for its input `{input}`, but none is given")))
+/// The rate that is given for the input `name`.
+fn given<'r>(rates: &'r Rates, name: &str) -> Option<&'r f32> {
+    match name {
+        R => rates.r.as_ref(),
+        ALPHA => rates.alpha.as_ref(),
+        _ => rates.others.get(name),
+    }
+}
+
+/// What is fed to the inputs that are numbers where no rate is given, as the model says.
+fn numbers(model: &Model) -> Result<BTreeMap<String, f32>> {
+    let Some(numbers) = model.metadata(NUMBERS_KEY) else { return Ok(BTreeMap::new()) };
+    serde_json::from_str(numbers).map_err(|e| {
+        Error::format(format!("its metadata `{NUMBERS_KEY}` are damaged: {e}")).help("make the artifacts again")
+    })
+}
+
+/// Whether the input `name` is a hyperparameter.
+fn is_number(name: &str, numbers: &BTreeMap<String, f32>) -> bool {
+    [R, ALPHA].contains(&name) || numbers.contains_key(name)
 }
 
 /// The ports of the data and the labels: what the training graph takes but hyperparameters, in its order.
-fn batch_ports(signature: &Signature, model: &Model) -> Result<Vec<Port>> {
-    let mut ranges = ranges(&model.graph, &Facts::declared(&model.graph));
+fn batch_ports(signature: &Signature, model: &Model, numbers: &BTreeMap<String, f32>) -> Result<Vec<Port>> {
+    let mut ranges = step_model::ranges_of(model)?;
     let inputs: HashMap<&str, &ValueInfoProto> = model.graph.input.iter().map(|i| (i.name(), i)).collect();
-    let data = signature.inputs.iter().filter(|name| ![R, ALPHA].contains(&name.as_str()));
+    let data = signature.inputs.iter().filter(|name| *name != SEED && !is_number(name, numbers));
     data.map(|name| {
         let port = inputs.get(name.as_str()).and_then(|input| crate::ports::of(input)).ok_or_else(|| {
             Error::input(format!("the input `{name}` is no tensor of float32, int32 or int64"))
@@ -314,7 +369,8 @@ fn parameter_names(signature: &Signature, model: &Model) -> Vec<String> {
 
 /// What the draws of one step follow from: far apart for neighbouring steps (the finalizer of SplitMix64), because ONNX
 /// Runtime itself takes the following seeds for the following draws.
-fn step_seed(seed: i64, step: i64) -> i64 {
+fn step_seed(seed: &Tensor, step: i64) -> i64 {
+    let seed = if let Tensor::I64(seed) = seed { seed.first().copied().unwrap_or(0) } else { 0 };
     let mut bits = seed.wrapping_add(step.wrapping_mul(0x9e37_79b9_7f4a_7c15_u64 as i64)) as u64;
     bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);

@@ -1,4 +1,4 @@
-//! Reverse-mode automatic differentiation of a graph, in standard operators.
+//! Reverse-mode automatic differentiation of a graph, in standard operators or those of ONNX Runtime's training build.
 //!
 //! [`gradient`] walks the nodes from the loss back to what the gradient is taken of. At each node a *rule*, a
 //! vector-Jacobian product, turns the cotangents of its outputs (∂L/∂y) into those of its inputs (∂L/∂x); cotangents of
@@ -8,10 +8,12 @@
 //! An operator without a rule on the way of a gradient is an error, never a silent zero. "Zero by definition" (Shape,
 //! ArgMax, Floor) is a rule of its own.
 
+mod gradients;
 mod op;
 mod rules;
 mod sweep;
 
+pub use gradients::Gradients;
 pub use op::{Cotangents, Op};
 pub use rules::{Rule, registered, rule};
 pub use sweep::{ends, gradient, pull_back};

@@ -10,6 +10,7 @@ use std::ops::Deref;
 /// A node on the way of a gradient; its attributes are those of [`NodeProto`].
 #[derive(Debug)]
 pub struct Op {
+    index: usize,
     node: NodeProto,
     inputs: Vec<Option<Value>>,
     outputs: Vec<Option<Value>>,
@@ -26,8 +27,8 @@ impl Deref for Op {
 }
 
 impl Op {
-    /// `active` says of each value that the node reads whether its cotangent will be used.
-    pub(super) fn new(node: NodeProto, active: impl Fn(&str) -> bool) -> Self {
+    /// The node at `index`; `active` says of each value that it reads whether its cotangent will be used.
+    pub(super) fn new(index: usize, node: NodeProto, active: impl Fn(&str) -> bool) -> Self {
         let values = |names: &[String]| {
             names.iter().map(|name| (!name.is_empty()).then(|| Value::from(name.as_str()))).collect()
         };
@@ -38,7 +39,12 @@ impl Op {
                 captured.push(name.into());
             }
         });
-        Self { inputs: values(&node.input), outputs: values(&node.output), wanted, captured, node }
+        Self { index, inputs: values(&node.input), outputs: values(&node.output), wanted, captured, node }
+    }
+
+    /// Where the node is among those of the graph.
+    pub fn index(&self) -> usize {
+        self.index
     }
 
     /// Input `index`.

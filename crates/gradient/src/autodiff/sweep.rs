@@ -1,5 +1,6 @@
 //! The reverse sweep.
 
+use super::Gradients;
 use super::op::{Cotangents, Op};
 use super::rules::{Rule, rule, why_no_rule};
 use crate::whole::{DOMAIN, STRAIGHT_THROUGH, is_step};
@@ -10,14 +11,14 @@ use gnp_model::onnx::DataType;
 use gnp_model::onnx::proto::NodeProto;
 
 /// Appends to `graph`, in `pass`, the gradient of the scalar `loss` with respect to each of `wrt`: ∂loss/∂wrtᵢ in the
-/// shape and element type of wrtᵢ; none where the loss does not depend on it. What the graph
-/// knows of its values is used and added to.
+/// shape and element type of wrtᵢ; none where the loss does not depend on it. It is made of the operators that
+/// `gradients` says. What the graph knows of its values is used and added to.
 ///
 /// # Errors
 /// Where an operator on the way has no rule, naming all of them; where a rule does not cover what a node does.
 ///
 /// ```
-/// use gnp_gradient::autodiff::gradient;
+/// use gnp_gradient::autodiff::{Gradients, gradient};
 /// use gnp_model::graph::{Builder, Graph, Value, scalar_info};
 /// use gnp_model::onnx::DataType;
 /// use gnp_model::onnx::proto::GraphProto;
@@ -25,13 +26,19 @@ use gnp_model::onnx::proto::NodeProto;
 /// let mut graph = Graph::new(GraphProto { input, ..Default::default() })?;
 /// let x = Value::from("x");
 /// let y = Builder::new(&mut graph, "loss").mul(&x, &x);
-/// let dx = gradient(&mut graph, &y, &[x], "gradient")?;
+/// let dx = gradient(&mut graph, &y, &[x], Gradients::Standard, "gradient")?;
 /// assert!(dx[0].is_some());
 /// # Ok::<(), gnp_base::Error>(())
 /// ```
-pub fn gradient(graph: &mut Graph, loss: &Value, wrt: &[Value], pass: &'static str) -> Result<Vec<Option<Value>>> {
+pub fn gradient(
+    graph: &mut Graph,
+    loss: &Value,
+    wrt: &[Value],
+    gradients: Gradients,
+    pass: &'static str,
+) -> Result<Vec<Option<Value>>> {
     let seed = Builder::new(graph, pass).number(1.0, loss);
-    pull_back(graph, &[(loss.clone(), seed)], wrt, pass)
+    pull_back(graph, &[(loss.clone(), seed)], wrt, gradients, pass)
 }
 
 /// Appends to `graph`, in `pass`, the vector-Jacobian product of some values with respect to each of `wrt`: Σₖ
@@ -44,10 +51,11 @@ pub fn pull_back(
     graph: &mut Graph,
     cotangents: &[(Value, Value)],
     wrt: &[Value],
+    gradients: Gradients,
     pass: &'static str,
 ) -> Result<Vec<Option<Value>>> {
     let way = Way::find(graph, cotangents.iter().map(|(y, _)| y), wrt);
-    way.check(graph)?;
+    way.check(graph, gradients)?;
     let seeds = cotangents;
     let mut cotangents: HashMap<Value, Vec<Value>> = HashMap::default();
     for (y, dy) in seeds {
@@ -58,8 +66,8 @@ pub fn pull_back(
         let node = b.graph().nodes()[index].clone();
         b.set_scope(node.label());
         let outputs: Vec<_> = node.output.iter().map(|o| add_up(&b, cotangents.get_mut(o.as_str()))).collect();
-        let op = Op::new(node, |value| way.active.contains(value));
-        let cotangents_of_inputs = apply(&op, &outputs, &b)?;
+        let op = Op::new(index, node, |value| way.active.contains(value));
+        let cotangents_of_inputs = apply(&op, &outputs, gradients, &b)?;
         nothing_is_dropped(&op, &outputs, &cotangents_of_inputs)?;
         b.graph().afford(0).map_err(|error| error.at_node(op.label(), &op.operator()))?;
         for (position, cotangent) in cotangents_of_inputs.into_iter() {
@@ -73,8 +81,11 @@ pub fn pull_back(
     Ok(wrt.iter().map(|value| add_up(&b, cotangents.get_mut(value))).collect())
 }
 
-fn apply(op: &Op, outputs: &[Option<Value>], b: &Builder<'_>) -> Result<Cotangents> {
+fn apply(op: &Op, outputs: &[Option<Value>], gradients: Gradients, b: &Builder<'_>) -> Result<Cotangents> {
     let at_node = |e: Error| e.at_node(op.label(), &op.operator());
+    if let Some(cotangents) = gradients.fused(op, outputs, b).map_err(at_node)? {
+        return Ok(cotangents);
+    }
     match rule(op.domain(), op.op_type()) {
         Some(Rule::Vjp(vjp)) => match outputs.first() {
             Some(Some(dy)) => vjp(op, dy, b).map_err(at_node),
@@ -97,8 +108,8 @@ fn nothing_is_dropped(op: &Op, outputs: &[Option<Value>], found: &Cotangents) ->
                 ));
         }
         Some(Rule::Vjp(_)) => outputs.first().is_some_and(Option::is_some),
-        Some(Rule::VjpMany(_)) => outputs.iter().any(Option::is_some),
-        Some(Rule::Zero) | None => false,
+        Some(Rule::VjpMany(_)) | None => outputs.iter().any(Option::is_some),
+        Some(Rule::Zero) => false,
     };
     let dropped = (0..op.inputs().len()).find(|&i| op.wants(i) && !found.has(i) && !has_none(op, i));
     match dropped.filter(|_| is_vjp) {
@@ -187,9 +198,11 @@ impl Way {
     }
 
     /// Whether every node on the way has a rule.
-    fn check(&self, graph: &Graph) -> Result<()> {
+    fn check(&self, graph: &Graph, gradients: Gradients) -> Result<()> {
         let nodes = self.nodes.iter().map(|&i| &graph.nodes()[i]);
-        let missing: Vec<&NodeProto> = nodes.filter(|n| rule(n.domain(), n.op_type()).is_none()).collect();
+        let has_rule =
+            |n: &NodeProto| rule(n.domain(), n.op_type()).is_some() || gradients.fuse(n.domain(), n.op_type());
+        let missing: Vec<&NodeProto> = nodes.filter(|n| !has_rule(n)).collect();
         let Some(first) = missing.first() else { return Ok(()) };
         let list: Vec<_> = missing.iter().map(|n| format!("`{}` ({})", n.label(), n.operator())).collect();
         let error = if missing.len() == 1 {
@@ -238,7 +251,7 @@ mod tests {
             graph.declare(name, Fact::with_sizes(element, &[]));
         }
         let wrt: Vec<Value> = wrt.iter().map(|&name| name.into()).collect();
-        let gradients = gradient(&mut graph, &"loss".into(), &wrt, "gradient");
+        let gradients = gradient(&mut graph, &"loss".into(), &wrt, Gradients::Standard, "gradient");
         (graph, gradients)
     }
 
@@ -332,7 +345,7 @@ mod tests {
             graph.declare(name, Fact::with_sizes(DataType::Float, &[]));
         }
         let wrt = ["x".into(), "w".into()];
-        let gradients = gradient(&mut graph, &"loss".into(), &wrt, "gradient").unwrap();
+        let gradients = gradient(&mut graph, &"loss".into(), &wrt, Gradients::Standard, "gradient").unwrap();
         let backward = graph.added_nodes().next().unwrap();
         assert_eq!(backward.op_type(), "If");
         let outputs: Vec<_> = backward.output.iter().map(|o| Some(Value::from(o.as_str()))).collect();

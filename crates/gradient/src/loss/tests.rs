@@ -2,7 +2,7 @@
 //! `tests/fixtures`.
 
 use super::*;
-use crate::autodiff::gradient;
+use crate::autodiff::{Gradients, gradient};
 use crate::lowering::tests::{infer, tensor_info};
 use gnp_model::graph::{Builder, Graph, scalar_info};
 use gnp_model::onnx::proto::GraphProto;
@@ -54,7 +54,7 @@ fn computed(case: &Case, open: bool) -> Vec<Vec<f32>> {
     };
     let logits = Value::from("logits");
     let appended = loss.append(&Builder::new(&mut graph, "loss"), &logits).unwrap();
-    let gradients = gradient(&mut graph, &appended.loss, &[logits], "gradient").unwrap();
+    let gradients = gradient(&mut graph, &appended.loss, &[logits], Gradients::Standard, "gradient").unwrap();
     graph.insert_input(1, appended.labels.info("labels")).unwrap();
     let mut outputs = vec![(&appended.loss, "out"), (gradients[0].as_ref().unwrap(), "dlogits")];
     outputs.extend(appended.tally.iter().flat_map(Tally::named).map(|(name, value)| (value, name)));

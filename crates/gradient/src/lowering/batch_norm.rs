@@ -1,10 +1,11 @@
 //! BatchNormalization that trains.
 
 use super::{BatchNorm, Lowering, StatePair, required};
-use crate::whole::{BATCH_NORM, DOMAIN};
+use crate::whole::{BATCH_NORM, BATCH_NORM_INTERNAL, DOMAIN};
 use gnp_base::{Error, Result};
 use gnp_model::graph::{Builder, Dim, Fact, Facts, Value};
-use gnp_model::onnx::proto::{GraphProto, MICROSOFT, NodeProto};
+use gnp_model::onnx::DataType;
+use gnp_model::onnx::proto::{AttributeProto, GraphProto, MICROSOFT, NodeProto};
 
 impl Lowering<'_> {
     /// Whether a node normalises with statistics that it is given. Where these are computed by the graph, the node does
@@ -48,13 +49,13 @@ impl Lowering<'_> {
             self.lowered.over_samples.get_or_insert_with(|| node.label().to_owned());
         }
         let shaped = with_rank(&x, b);
-        let axes = axes_but_channels(&shaped, b);
-        let mean = b.reduce("ReduceMean", &shaped, &axes, true);
-        let centred = b.sub(&shaped, &mean);
-        let variance = b.reduce("ReduceMean", b.mul(&centred, &centred), &axes, true);
-        let shifted = b.plus(&variance, node.float("epsilon", 1e-5).into());
-        let inverse = b.unary("Reciprocal", b.unary("Sqrt", &shifted));
-        let y = b.node_in(DOMAIN, BATCH_NORM, &[&shaped, &scale, &bias, &centred, &inverse], vec![], b.fact(&shaped));
+        let epsilon = node.float("epsilon", 1e-5);
+        let weights = [&scale, &bias];
+        let [y, mean, variance] = if self.has_operator(&[&shaped, &scale, &bias, &running[0], &running[1]]) {
+            normalise_by_runtime(&shaped, weights, &running, epsilon, b)?
+        } else {
+            normalise(&shaped, weights, epsilon, b)
+        };
         self.define(node, 0, b.reshape_like(&y, &x));
         let momentum = node.float("momentum", 0.9).into();
         for (index, (running, batch)) in running.into_iter().zip([mean, variance]).enumerate() {
@@ -70,6 +71,13 @@ impl Lowering<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Whether ONNX Runtime's operator is to be used, and takes these inputs: float32, of up to three spatial axes.
+    fn has_operator(&self, inputs: &[&Value; 5]) -> bool {
+        self.gradients.fuse(MICROSOFT, BATCH_NORM_INTERNAL)
+            && inputs.iter().all(|input| self.b.fact(input).element == DataType::Float)
+            && self.b.fact(inputs[0]).rank().is_some_and(|rank| rank <= 5)
     }
 
     /// running · momentum + batch · (1 − momentum), which is what `running` is after the step. A statistic that several
@@ -105,6 +113,39 @@ impl Lowering<'_> {
         }
         Ok(node)
     }
+}
+
+/// y, μ and σ².
+fn normalise(x: &Value, [scale, bias]: [&Value; 2], epsilon: f32, b: &Builder<'_>) -> [Value; 3] {
+    let axes = axes_but_channels(x, b);
+    let mean = b.reduce("ReduceMean", x, &axes, true);
+    let centred = b.sub(x, &mean);
+    let variance = b.reduce("ReduceMean", b.mul(&centred, &centred), &axes, true);
+    let inverse = b.unary("Reciprocal", b.unary("Sqrt", b.plus(&variance, epsilon.into())));
+    let y = b.node_in(DOMAIN, BATCH_NORM, &[x, scale, bias, &centred, &inverse], vec![], b.fact(x));
+    [y, mean, variance]
+}
+
+/// The same by ONNX Runtime's operator. It overwrites the running statistics that it is given, so these are copies that
+/// nobody reads: the next ones follow from μ and s, since on CUDA its variance is that of a sample (Σ (x − μ)² / (n −
+/// 1)).
+fn normalise_by_runtime(
+    x: &Value,
+    [scale, bias]: [&Value; 2],
+    running: &[Value; 2],
+    epsilon: f32,
+    b: &Builder<'_>,
+) -> Result<[Value; 3]> {
+    let [running_mean, running_variance] = running.each_ref().map(|statistic| b.binary("Max", statistic, statistic));
+    let facts = [x, &running_mean, &running_variance, &running_mean, &running_variance].map(|v| Some(b.fact(v)));
+    let attributes = vec![AttributeProto::float("epsilon", epsilon), AttributeProto::int("training_mode", 1)];
+    let inputs = [x, scale, bias, &running_mean, &running_variance];
+    let outputs = b.nodes_in(MICROSOFT, BATCH_NORM_INTERNAL, &inputs, attributes, facts.into());
+    let [Some(y), _, _, Some(mean), Some(inverse)] = &outputs[..] else {
+        return Err(Error::internal("an operator without its outputs"));
+    };
+    let shifted = b.unary("Reciprocal", b.mul(inverse, inverse));
+    Ok([y.clone(), mean.clone(), b.plus(&shifted, -f64::from(epsilon))])
 }
 
 /// Whether a sample surely has one number in each channel.
@@ -168,15 +209,18 @@ fn along_channels(vector: &Value, x: &Value, b: &Builder<'_>) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::autodiff::Gradients;
     use crate::lowering::tests::tensor_info;
-    use gnp_model::onnx::proto::AttributeProto;
-    use gnp_model::testing::node;
+    use crate::lowering::{Settings, lower};
+    use foldhash::HashSet;
+    use gnp_model::graph::Graph;
+    use gnp_model::testing::{body, node};
 
     #[test]
     fn one_number_a_sample_is_told_by_the_shape() {
-        let one = |sizes: &[i64]| has_one_number_a_sample(&Fact::with_sizes(gnp_model::onnx::DataType::Float, sizes));
+        let one = |sizes: &[i64]| has_one_number_a_sample(&Fact::with_sizes(DataType::Float, sizes));
         assert!(one(&[8, 4]) && one(&[8, 4, 1, 1]) && !one(&[8, 4, 2, 1]));
-        let open = Fact { element: gnp_model::onnx::DataType::Float, shape: Some(vec![Dim::Unknown; 3]) };
+        let open = Fact { element: DataType::Float, shape: Some(vec![Dim::Unknown; 3]) };
         assert!(!has_one_number_a_sample(&open));
     }
 
@@ -191,5 +235,34 @@ mod tests {
         assert_eq!(trained_over_samples(&graph("com.microsoft", 1, &[8, 4])).as_deref(), Some("y"));
         assert_eq!(trained_over_samples(&graph("com.microsoft", 1, &[8, 4, 2, 2])), None);
         assert_eq!(trained_over_samples(&graph("com.microsoft", 0, &[8, 4])), None);
+    }
+
+    #[test]
+    fn the_runtimes_operator_moves_copies_of_the_statistics() {
+        let inputs = ["x", "scale", "bias", "mean", "variance"];
+        let lowered = |sizes: &[i64], gradients| {
+            let graph = GraphProto {
+                input: inputs.map(|name| tensor_info(name, if name == "x" { sizes } else { &[3] })).into(),
+                ..body(&[], &[node("BatchNormalization", &inputs, &["y"])], &["y"])
+            };
+            let mut graph = Graph::new(graph).unwrap();
+            let lowered = lower(&mut graph, &Settings::default(), gradients, &HashSet::default()).unwrap();
+            assert_eq!(lowered.state.len(), 2);
+            (graph, lowered)
+        };
+        let (graph, lowered_state) = lowered(&[8, 3, 2, 2], Gradients::Ort);
+        let norm = graph.nodes().iter().find(|node| node.is(MICROSOFT, BATCH_NORM_INTERNAL)).unwrap();
+        assert!(norm.input[3..].iter().all(|copy| !inputs.contains(&copy.as_str())));
+        // What comes after the step follows from μ and s, not from what the operator makes of the copies.
+        for (pair, of) in lowered_state.state.iter().zip([&norm.output[3], &norm.output[4]]) {
+            let ways = graph.ancestors([&*pair.next]).and(&graph.dependents([of.as_str()], |_| false));
+            assert!(ways.iter().next().is_some(), "{pair:?}");
+            let moved = graph.dependents(norm.output[1..3].iter().map(String::as_str), |_| false);
+            assert!(moved.iter().next().is_none());
+        }
+        for (sizes, gradients) in [(&[8, 3, 2, 2][..], Gradients::Standard), (&[8, 3, 1, 2, 1, 2], Gradients::Ort)] {
+            let (graph, _) = lowered(sizes, gradients);
+            assert!(graph.nodes().iter().any(|node| node.is(DOMAIN, BATCH_NORM)));
+        }
     }
 }

@@ -15,6 +15,7 @@
 
 mod batch_norm;
 mod dropout;
+mod gelu;
 mod loss;
 mod pad;
 mod random;
@@ -23,13 +24,14 @@ mod straight_through;
 pub use batch_norm::trained_over_samples;
 pub use straight_through::StraightThrough;
 
+use crate::autodiff::Gradients;
 use crate::whole::{BATCH_NORM, DOMAIN, STRAIGHT_THROUGH};
 use foldhash::HashSet;
 use gnp_base::contract::{SEED, STEP};
 use gnp_base::{Error, Result};
 use gnp_model::graph::{Builder, Fact, Graph, Value, for_each_use};
 use gnp_model::onnx::DataType;
-use gnp_model::onnx::proto::NodeProto;
+use gnp_model::onnx::proto::{MICROSOFT, NodeProto};
 use serde::{Deserialize, Serialize};
 use strum::{EnumMessage, IntoStaticStr, VariantArray};
 
@@ -119,7 +121,8 @@ pub struct Lowered {
 }
 
 /// Lowers BatchNormalization, Dropout, random draws and losses in `graph`, which has been normalised. `frozen` are the
-/// constants that the user froze, which is what [`BatchNorm::Auto`] goes by.
+/// constants that the user froze, which is what [`BatchNorm::Auto`] goes by. Where the gradients are to be of ONNX
+/// Runtime's operators, so are the forward ones that these belong to.
 ///
 /// # Errors
 /// Where a form of an operator is not covered, a node of these is inside the body of an If, Loop or Scan, or other
@@ -127,6 +130,7 @@ pub struct Lowered {
 ///
 /// ```
 /// use gnp_model::graph::Graph;
+/// use gnp_gradient::autodiff::Gradients;
 /// use gnp_gradient::lowering::{lower, Settings};
 /// use gnp_model::onnx::proto::{GraphProto, NodeProto};
 /// let node = NodeProto {
@@ -137,13 +141,16 @@ pub struct Lowered {
 /// };
 /// let input = vec![gnp_model::graph::scalar_info("x", gnp_model::onnx::DataType::Float)];
 /// let mut graph = Graph::new(GraphProto { input, node: vec![node], ..Default::default() })?;
-/// let lowered = lower(&mut graph, &Settings::default(), &Default::default())?;
+/// let lowered = lower(&mut graph, &Settings::default(), Gradients::Standard, &Default::default())?;
 /// assert!(lowered.draws && graph.nodes().iter().all(|node| node.op_type() != "Dropout"));
 /// # Ok::<(), gnp_base::Error>(())
 /// ```
-pub fn lower(graph: &mut Graph, settings: &Settings, frozen: &HashSet<Value>) -> Result<Lowered> {
+pub fn lower(graph: &mut Graph, settings: &Settings, gradients: Gradients, frozen: &HashSet<Value>) -> Result<Lowered> {
     for name in [SEED, STEP] {
         graph.declare(name, Fact::with_sizes(DataType::Int64, &[]));
+    }
+    if gradients.fuse(MICROSOFT, "Gelu") {
+        gelu::fuse(graph)?;
     }
     let passed = straight_through::mark(graph, settings.straight_through)?;
     let held = held(graph);
@@ -151,6 +158,7 @@ pub fn lower(graph: &mut Graph, settings: &Settings, frozen: &HashSet<Value>) ->
     let b = Builder::new(graph, PASS);
     let mut lowering = Lowering {
         settings,
+        gradients,
         b: &b,
         random: random::Generator::default(),
         frozen,
@@ -198,6 +206,7 @@ fn expand_node(b: &Builder<'_>, node: NodeProto) -> Result<Option<NodeProto>> {
 /// The walk over the nodes.
 struct Lowering<'a> {
     settings: &'a Settings,
+    gradients: Gradients,
     b: &'a Builder<'a>,
     random: random::Generator,
     /// The constants that the user froze.
@@ -390,13 +399,13 @@ pub(crate) mod tests {
     fn tract_computes_the_gradient_of_what_was_lowered() {
         let mut graph = model();
         graph.declare("loss", Fact::with_sizes(DataType::Float, &[]));
-        let lowered = lower(&mut graph, &Settings::default(), &HashSet::default()).unwrap();
+        let lowered = lower(&mut graph, &Settings::default(), Gradients::Standard, &HashSet::default()).unwrap();
         let states: Vec<&str> = lowered.state.iter().map(|pair| &*pair.state).collect();
         assert_eq!(states, ["mean", "var"]);
         for (i, name) in [SEED, STEP].into_iter().enumerate() {
             graph.insert_input(2 + i, scalar_info(name, DataType::Int64)).unwrap();
         }
-        let gradients = gradient(&mut graph, &"loss".into(), &["x".into()], "gradient").unwrap();
+        let gradients = gradient(&mut graph, &"loss".into(), &["x".into()], Gradients::Standard, "gradient").unwrap();
         Builder::new(&mut graph, "test").alias(gradients[0].as_ref().unwrap(), "dx").unwrap();
         graph.insert_output(1, tensor_info("dx", &SIZES));
         expand(&mut graph).unwrap();
@@ -423,7 +432,7 @@ pub(crate) mod tests {
         let mut proto = model().into_proto();
         proto.node[0].input[2] = "mean".into();
         let mut graph = Graph::new(proto).unwrap();
-        let error = lower(&mut graph, &Settings::default(), &HashSet::default()).unwrap_err();
+        let error = lower(&mut graph, &Settings::default(), Gradients::Standard, &HashSet::default()).unwrap_err();
         assert!(error.to_string().contains("its running statistic `mean` cannot move"), "{error}");
         assert!(error.help_text().is_some());
     }
@@ -434,7 +443,7 @@ pub(crate) mod tests {
             let mut graph = model();
             let settings = Settings { batch_norm: choice, ..Settings::default() };
             let frozen = frozen.iter().map(|&name| name.into()).collect();
-            lower(&mut graph, &settings, &frozen).unwrap()
+            lower(&mut graph, &settings, Gradients::Standard, &frozen).unwrap()
         };
         assert_eq!(lowered(BatchNorm::Auto, &["scale", "bias"]).state, []);
         assert_eq!(lowered(BatchNorm::Auto, &["bias"]).state.len(), 2);
@@ -453,7 +462,7 @@ pub(crate) mod tests {
             for choice in [BatchNorm::Train, BatchNorm::Frozen, BatchNorm::Auto] {
                 let settings = Settings { batch_norm: choice, ..Settings::default() };
                 let mut graph = Graph::new(proto.clone()).unwrap();
-                let lowered = lower(&mut graph, &settings, &HashSet::default()).unwrap();
+                let lowered = lower(&mut graph, &settings, Gradients::Standard, &HashSet::default()).unwrap();
                 assert_eq!(lowered.state, []);
                 assert!(graph.nodes().iter().any(|node| node.op_type() == operator), "{mode} {choice:?}");
             }
@@ -465,7 +474,7 @@ pub(crate) mod tests {
         let body = gnp_model::testing::body(&[], &[node("Dropout", &["x"], &["z"])], &["z"]);
         let branch = node("If", &["go"], &["y"]).with(body);
         let mut graph = Graph::new(gnp_model::testing::body(&["x", "go"], &[branch], &["y"])).unwrap();
-        let error = lower(&mut graph, &Settings::default(), &HashSet::default()).unwrap_err();
+        let error = lower(&mut graph, &Settings::default(), Gradients::Standard, &HashSet::default()).unwrap_err();
         assert!(error.to_string().contains("node `y` (If): its body has a Dropout node"), "{error}");
     }
 }

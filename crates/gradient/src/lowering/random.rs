@@ -176,6 +176,7 @@ impl Lowering<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::autodiff::Gradients;
     use crate::lowering::tests::{infer, tensor_info};
     use crate::lowering::{Settings, lower};
     use gnp_model::graph::{Graph, scalar_info};
@@ -218,7 +219,7 @@ mod tests {
             ..Default::default()
         };
         let mut graph = Graph::new(proto).unwrap();
-        assert!(lower(&mut graph, &Settings::default(), &Default::default()).unwrap().draws);
+        assert!(lower(&mut graph, &Settings::default(), Gradients::Standard, &Default::default()).unwrap().draws);
         for (i, name) in [SEED, STEP].into_iter().enumerate() {
             graph.insert_input(i + 1, scalar_info(name, DataType::Int64)).unwrap();
         }

@@ -1,6 +1,6 @@
 //! A model in memory.
 
-use super::proto::{GraphProto, ModelProto, StringStringEntryProto, standard_domain};
+use super::proto::{GraphProto, ModelProto, OperatorSetIdProto, StringStringEntryProto, standard_domain};
 use gnp_base::files::folder_of;
 use gnp_base::limits::Limits;
 use gnp_base::{Error, Result};
@@ -64,5 +64,13 @@ impl Model {
     /// The version of the operator set `domain` (empty for `ai.onnx`) that the model is written in.
     pub fn opset(&self, domain: &str) -> Option<i64> {
         self.header.opset_import.iter().find(|o| standard_domain(o.domain()) == domain).map(|o| o.version())
+    }
+
+    /// Imports the operators of a domain, in this version, unless the model does so already.
+    pub fn import(&mut self, domain: &str, version: i64) {
+        if self.opset(domain).is_none() {
+            let import = OperatorSetIdProto { domain: Some(domain.into()), version: Some(version) };
+            self.header.opset_import.push(import);
+        }
     }
 }

@@ -3,7 +3,7 @@
 use super::{Evaluation, Objective, repeat};
 use crate::pass;
 use gnp_base::Result;
-use gnp_gradient::autodiff;
+use gnp_gradient::autodiff::{self, Gradients};
 use gnp_model::graph::{Graph, Value};
 
 /// A forward graph with a loss, differentiated at its own parameters.
@@ -14,13 +14,13 @@ pub struct Forward {
 }
 
 impl Forward {
-    /// Appends the gradient of the scalar `loss` to `graph`. The parameters of the objective are those of `candidates`
+    /// Appends the gradient of the scalar `loss` to `graph`, made of the operators that `gradients` says. The parameters of the objective are those of `candidates`
     /// that the loss depends on.
     ///
     /// # Errors
     /// As [`autodiff::gradient`].
-    pub fn differentiate(graph: &mut Graph, loss: &Value, candidates: &[Value]) -> Result<Self> {
-        let gradients = autodiff::gradient(graph, loss, candidates, pass::GRADIENT)?;
+    pub fn differentiate(graph: &mut Graph, loss: &Value, candidates: &[Value], gradients: Gradients) -> Result<Self> {
+        let gradients = autodiff::gradient(graph, loss, candidates, gradients, pass::GRADIENT)?;
         let pairs = candidates.iter().zip(gradients).filter_map(|(parameter, g)| Some((parameter.clone(), g?)));
         let (parameters, gradients) = pairs.unzip();
         Ok(Self { parameters, here: Evaluation { loss: loss.clone(), gradients } })

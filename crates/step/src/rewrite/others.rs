@@ -150,7 +150,10 @@ fn extended(file: &Path, needs: &Needs) -> Result<Checkpoint> {
             .in_file(file)
             .help("make the artifacts again from a model in which it has another name"));
         }
-        let value = if checkpoint.nominal { Value::nominal(Element::Float32, sizes) } else { Value::zeros(sizes) };
+        let value = match checkpoint.nominal {
+            true => Value::nominal(Element::Float32, sizes),
+            false => Value::zeros(Element::Float32, sizes)?,
+        };
         checkpoint.frozen.insert(name.clone(), value);
     }
     if needs.fused.is_some() {

@@ -8,6 +8,7 @@ use crate::pass;
 use crate::weights::{self, Edit};
 use foldhash::{HashMap, HashSet};
 use gnp_base::{Error, Result};
+use gnp_gradient::autodiff::Gradients;
 use gnp_gradient::lowering::{self, BatchNorm, Dropout, Random, Settings, StraightThrough};
 use gnp_model::graph::{Builder, Graph};
 use gnp_model::normalise::{Place, normalise};
@@ -44,7 +45,7 @@ fn evaluation_of(model: &mut Model, config: &StepConfig, state: &HashSet<&str>) 
             .help("name the model that the step model was made of"));
     };
     evaluation::infer(&mut graph)?;
-    lowering::lower(&mut graph, &INFERENCE, &Default::default())?;
+    lowering::lower(&mut graph, &INFERENCE, Gradients::Standard, &Default::default())?;
     let appended = match &config.loss {
         Some(loss) => {
             let plain = loss.clone().without_smoothing();

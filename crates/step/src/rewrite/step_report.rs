@@ -33,6 +33,8 @@ pub struct ArtifactsReport {
     pub fused: FusedOptimizer,
     /// What the training model itself keeps from step to step: parameters of the checkpoint that do not train.
     pub kept: Vec<String>,
+    /// Whether the runtime draws numbers in it.
+    pub draws: bool,
     /// The files that were written, relative to their folder, and their bytes.
     pub files: Vec<(PathBuf, u64)>,
 }

@@ -1,6 +1,7 @@
 //! Training artifacts, in ONNX Runtime's training API.
 
 use super::{Loaded, trial};
+use gnp_base::contract::artifacts::FileNames;
 use gnp_base::contract::{ALPHA, R};
 use gnp_base::{Error, Result};
 use gnp_engine::ort_training::Artifacts;
@@ -13,11 +14,11 @@ use gnp_step::rewrite::{verify, verify_names};
 use std::path::Path;
 
 /// Reads the training model at `path` from disk, checks it, loads it in `runtime`, where there is one, with the other
-/// artifacts in `artifacts`, and tries a step on made-up data.
+/// artifacts in `artifacts`, which are called as `names` say, and tries a step on made-up data.
 ///
 /// # Errors
 /// Where structure, names or types are not as they should be, or the runtime refuses the model or the step.
-pub fn check(path: &Path, artifacts: &Path, runtime: Result<&Runtime, &Error>) -> Result<Loaded> {
+pub fn check(path: &Path, artifacts: &Path, names: &FileNames, runtime: Result<&Runtime, &Error>) -> Result<Loaded> {
     let model = onnx::read(path)?;
     verify(&model)
         .and_then(|()| verify_names(&model))
@@ -28,7 +29,7 @@ pub fn check(path: &Path, artifacts: &Path, runtime: Result<&Runtime, &Error>) -
         Ok(runtime) => runtime,
         Err(error) => return why_not(format!("{error} (see gnp-run engines)")),
     };
-    let files = Artifacts { training_model: path.to_owned(), ..Artifacts::in_folder(artifacts) };
+    let files = Artifacts { training_model: path.to_owned(), ..Artifacts::named(artifacts, names) };
     if !files.checkpoint.exists() || !files.optimizer_model.exists() {
         return why_not("its checkpoint and optimizer model are not in the folder of the input".into());
     }

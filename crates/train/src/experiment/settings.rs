@@ -2,6 +2,7 @@
 
 use super::{Configuration, Init};
 use crate::TrainingSettings;
+use gnp_base::contract::artifacts::FileNames;
 use gnp_data::{DataSource, Preparation};
 use gnp_engine::{Backend, Device, EngineKind};
 use gnp_model::onnx::ExternalData;
@@ -56,6 +57,8 @@ pub struct ModelSettings {
     pub step: Option<StepOptions>,
     /// Where the training begins.
     pub init: Init,
+    /// What the files of a folder of artifacts are called.
+    pub names: FileNames,
 }
 
 /// What a model is trained on.
@@ -164,7 +167,13 @@ impl Run {
     /// A run of `model` on the data at `data` with the defaults of `gnp-run`, one epoch long.
     pub fn new(model: impl Into<PathBuf>, data: impl Into<PathBuf>, folder: impl Into<PathBuf>) -> Self {
         Self {
-            model: ModelSettings { path: model.into(), forward: None, step: None, init: Init::default() },
+            model: ModelSettings {
+                path: model.into(),
+                forward: None,
+                step: None,
+                init: Init::default(),
+                names: FileNames::default(),
+            },
             data: DataSettings { source: DataSource::new(data), preparation: Preparation::default(), label_noise: 0.0 },
             training: TrainingSettings::default(),
             engine: EngineSettings::default(),

@@ -1,7 +1,7 @@
 //! Control flow: gradients through the branches of an If.
 
 use super::{Cotangents, Entry, Op, Rule};
-use crate::autodiff::pull_back;
+use crate::autodiff::{Gradients, pull_back};
 use gnp_base::Result;
 use gnp_model::graph::{Builder, Value};
 use gnp_model::onnx::proto::{AttributeProto, GraphProto, NodeProto};
@@ -36,7 +36,7 @@ fn pull_back_body(body: &GraphProto, dys: &[Option<Value>], captured: &[Value], 
     g.edit_copy_of_body(body, |copy, pass| {
         let outputs = copy.proto().output.iter().zip(dys);
         let cotangents: Vec<_> = outputs.filter_map(|(y, dy)| Some((y.name().into(), dy.clone()?))).collect();
-        let cotangents = pull_back(copy, &cotangents, captured, pass)?;
+        let cotangents = pull_back(copy, &cotangents, captured, Gradients::Standard, pass)?;
         let g = Builder::new(copy, pass);
         let or_zero = |(value, cotangent): (&Value, Option<Value>)| match cotangent {
             // A body returns what it makes itself, each value once.

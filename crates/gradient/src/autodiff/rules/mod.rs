@@ -2,7 +2,7 @@
 //!
 //! A rule is a function from the cotangents of a node's outputs to those of its inputs. To add one, write it in the
 //! file of its family and name it in that file's `RULES`. A new family is a file, and a line in each of the two lists
-//! below.
+//! below. The rules in operators of ONNX Runtime's own are in `ort`.
 
 mod activation;
 mod arithmetic;
@@ -13,6 +13,7 @@ mod index;
 mod layout;
 mod matmul;
 mod norm;
+mod ort;
 mod pool;
 mod reduce;
 mod resize;

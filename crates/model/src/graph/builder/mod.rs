@@ -152,15 +152,40 @@ impl<'g> Builder<'g> {
         attributes: Vec<AttributeProto>,
         facts: Vec<Arc<Fact>>,
     ) -> Vec<Value> {
+        let outputs = self.nodes_in("", operator, inputs, attributes, facts.into_iter().map(Some).collect());
+        outputs.into_iter().flatten().collect()
+    }
+
+    /// The same in another domain; an output without a fact is left out.
+    pub fn nodes_in(
+        &self,
+        domain: &str,
+        operator: &str,
+        inputs: &[&Value],
+        attributes: Vec<AttributeProto>,
+        facts: Vec<Option<Arc<Fact>>>,
+    ) -> Vec<Option<Value>> {
         let name = self.name(operator);
         let graph = &mut **self.graph.borrow_mut();
-        let outputs: Vec<_> = facts.iter().map(|_| graph.names.value(self.pass, &name)).collect();
-        let values: Vec<Value> = outputs.iter().map(|output| output.as_str().into()).collect();
-        for (value, fact) in values.iter().zip(facts) {
-            graph.facts.insert(value.clone(), fact);
+        let mut values = Vec::with_capacity(facts.len());
+        for fact in facts {
+            values.push(fact.map(|fact| {
+                let value = Value::from(graph.names.value(self.pass, &name).as_str());
+                graph.facts.insert(value.clone(), fact);
+                value
+            }));
         }
-        graph.push(self.pass, &name, ("", operator), inputs, attributes, outputs);
+        let outputs = values.iter().map(|value| value.as_deref().unwrap_or_default().to_owned()).collect();
+        graph.push(self.pass, &name, (domain, operator), inputs, attributes, outputs);
         values
+    }
+
+    /// Output `position` of the node at `index`, of which `fact` is known: named so far, or from now on.
+    pub fn ensure_output(&self, index: usize, position: usize, name: &str, fact: impl Into<Arc<Fact>>) -> Value {
+        let graph = &mut **self.graph.borrow_mut();
+        let value = graph.ensure_output(index, position, name);
+        graph.facts.insert(value.clone(), fact);
+        value
     }
 
     /// Gives `value` a second, given name, for an output of the graph.

@@ -7,13 +7,14 @@ use crate::objective::artifact::{BUFFER_SUFFIX, OUT_SUFFIX, RESET};
 use crate::pass;
 use crate::transform::State;
 use foldhash::{HashMap, HashSet};
-use gnp_base::contract::{CONFIG_KEY, LABELS, LOSS, RANGES_KEY, SEED, STEP, VERSION_KEY};
+use gnp_base::contract::{CONFIG_KEY, LABELS, LOSS, NUMBERS_KEY, RANGES_KEY, SEED, STEP, VERSION_KEY};
 use gnp_base::{Error, Result};
 use gnp_checkpoint::{Checkpoint, Element, Value as Tensor};
 use gnp_gradient::loss::Tally;
 use gnp_model::graph::{Builder, Fact, Graph, Value};
-use gnp_model::onnx::proto::{MICROSOFT, OperatorSetIdProto, TensorProto, ValueInfoProto};
+use gnp_model::onnx::proto::{MICROSOFT, NodeProto, TensorProto, ValueInfoProto};
 use gnp_model::onnx::{DataType, Model, Payloads};
+use std::collections::BTreeMap;
 
 /// Puts the training model into `model`, which has the header and the data inputs, and returns the checkpoint that
 /// training begins with. In `parts` the next value of a parameter is the direction u of the optimizer's step θ − lr·u.
@@ -50,12 +51,18 @@ pub fn assemble(model: &mut Model, mut graph: Graph, parts: &Parts, config: &Con
     graph.declare_inputs(parameters.into_iter().chain(counter).chain(buffers).chain([flag.info(RESET)]));
 
     model.graph = graph.into_proto();
-    import_domains(model);
+    model.graph.node.iter_mut().for_each(follow_the_process);
+    versions::other_domains(&model.graph).iter().for_each(|domain| model.import(domain, 1));
     versions::lower(model)?;
     let json = |e: serde_json::Error| Error::internal(format!("cannot encode the metadata: {e}"));
     model.add_metadata(VERSION_KEY, env!("CARGO_PKG_VERSION"));
     model.add_metadata(CONFIG_KEY, serde_json::to_string(config).map_err(json)?);
     model.add_metadata(RANGES_KEY, serde_json::to_string(&parts.ranges).map_err(json)?);
+    let fed = parts.hyperparameters.iter().filter(|number| interface.exposes(number.name));
+    let fed: BTreeMap<&str, f32> = fed.map(|number| (number.name, number.default)).collect();
+    if !fed.is_empty() {
+        model.add_metadata(NUMBERS_KEY, serde_json::to_string(&fed).map_err(json)?);
+    }
     Ok(checkpoint)
 }
 
@@ -103,10 +110,10 @@ fn take_parameters(model: &Model, graph: &mut Graph, parts: &Parts, checkpoint: 
     }
     for (slot, fact) in &parts.slots {
         let sizes = fact.sizes().unwrap_or_default().into_iter().map(|size| size as usize).collect();
-        checkpoint.frozen.insert(slot.name.to_string(), Tensor::zeros(sizes));
+        checkpoint.frozen.insert(slot.name.to_string(), Tensor::zeros(Element::Float32, sizes)?);
     }
     if parts.step.is_some() {
-        checkpoint.frozen.insert(STEP.into(), Tensor::zeros(vec![]));
+        checkpoint.frozen.insert(STEP.into(), Tensor::zeros(Element::Float32, vec![])?);
     }
     Ok(())
 }
@@ -177,14 +184,18 @@ fn renamed(info: &ValueInfoProto, name: String) -> ValueInfoProto {
     ValueInfoProto { name: Some(name), ..info.clone() }
 }
 
-/// Imports the domains that nodes are of and the model does not import yet.
-fn import_domains(model: &mut Model) {
-    for domain in versions::other_domains(&model.graph) {
-        if model.opset(&domain).is_none() {
-            let import = OperatorSetIdProto { domain: Some(domain), version: Some(1) };
-            model.header.opset_import.push(import);
-        }
+/// Has what a node draws follow from the seed that the application gives to the process, and not from one of its own,
+/// with which a run that is resumed would draw as at its beginning.
+fn follow_the_process(node: &mut NodeProto) {
+    if draws(node) {
+        node.attribute.retain(|attribute| attribute.name() != "seed");
     }
+    node.subgraphs_mut().flat_map(|body| &mut body.node).for_each(follow_the_process);
+}
+
+/// Whether an engine draws numbers for the node.
+pub(crate) fn draws(node: &NodeProto) -> bool {
+    matches!(node.op_type(), "Dropout" | "Bernoulli") || node.op_type().starts_with("Random")
 }
 
 impl Interface {

@@ -14,6 +14,7 @@ mod state;
 mod versions;
 
 pub use assemble::assemble;
+pub(crate) use assemble::draws;
 pub use folder::Written;
 pub use names::first_taken;
 pub use optimizer::optimizer_model;

@@ -2,7 +2,7 @@
 
 use super::prepared::Prepared;
 use super::{StepOptions, StepReport};
-use crate::emit::training::{self, Artifacts, Interface, optimizer_model};
+use crate::emit::training::{self, Artifacts, Interface, draws, optimizer_model};
 use crate::rewrite::folder::{check_folder, fill_folder};
 use crate::rewrite::{ArtifactsReport, make_evaluation};
 use crate::transform::{Fed, FusedOptimizer};
@@ -13,7 +13,6 @@ use gnp_base::{Result, files};
 use gnp_checkpoint::Checkpoint;
 use gnp_gradient::lowering::{self, Random};
 use gnp_model::graph::Graph;
-use gnp_model::onnx::proto::NodeProto;
 use gnp_model::onnx::{self, Model, Payloads};
 use std::path::PathBuf;
 
@@ -116,8 +115,9 @@ fn make(forward: Model, options: &StepOptions, interface: &Interface, by: TakenB
     let (checkpoint, config, mut report) =
         differentiated.assemble_training(updated, &mut training, options, interface, fused)?;
     let kept = checkpoint.frozen.keys().cloned().collect();
-    report.artifacts = Some(ArtifactsReport { fused, kept, files: vec![] });
-    if training.graph.node.iter().any(draws) {
+    let is_drawn = training.graph.node.iter().any(draws);
+    report.artifacts = Some(ArtifactsReport { fused, kept, draws: is_drawn, files: vec![] });
+    if is_drawn {
         report
             .choices
             .push(Choice::new("the runtime draws what is random, from the seed that it is given", "--dropout"));
@@ -127,10 +127,6 @@ fn make(forward: Model, options: &StepOptions, interface: &Interface, by: TakenB
     payloads.bring_in(&mut training)?;
     let optimizer = optimizer_model(fused, &training.folder().join(OPTIMIZER_MODEL))?;
     Ok((Artifacts { training, eval, optimizer, checkpoint }, report))
-}
-
-fn draws(node: &NodeProto) -> bool {
-    node.op_type() == "Dropout" || node.op_type().starts_with("Random") || node.op_type() == "Bernoulli"
 }
 
 /// The evaluation model. The runtime feeds it all that the training model has of the checkpoint, in the same order, and

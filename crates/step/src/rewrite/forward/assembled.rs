@@ -8,9 +8,11 @@ use crate::emit::training::{self, Interface};
 use crate::transform::{FusedOptimizer, State};
 use gnp_base::{Error, Result};
 use gnp_checkpoint::Checkpoint;
+use gnp_gradient::autodiff::Gradients;
 use gnp_gradient::lowering;
 use gnp_model::graph::Graph;
 use gnp_model::onnx::Model;
+use gnp_model::onnx::proto::MICROSOFT;
 
 /// All that a model of one training step is put together from.
 struct Whole {
@@ -31,6 +33,9 @@ impl Differentiated {
         let Whole { graph, mut parts, config, mut report } = self.whole(updated, model, options)?;
         parts.logits.take_if(|_| !returns_logits);
         step::assemble(model, graph, &parts, &config)?;
+        if options.gradients != Gradients::Standard {
+            model.import(MICROSOFT, 1);
+        }
         report.config = config;
         report.hyperparameters = parts.hyperparameters;
         report.finish(model);

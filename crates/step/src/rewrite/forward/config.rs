@@ -7,6 +7,7 @@ use crate::transform::{Chain, Optimizer};
 use crate::weights::Edit;
 use gnp_base::contract::CONFIG_KEY;
 use gnp_base::{Error, Result};
+use gnp_gradient::autodiff::Gradients;
 use gnp_gradient::{loss, lowering};
 use gnp_model::onnx::Model;
 use gnp_model::opening::Dims;
@@ -34,6 +35,9 @@ pub struct StepConfig {
     /// A BatchNormalization whose statistics are of one number a sample, where there is one: batches need two samples.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub over_samples: Option<String>,
+    /// What its gradient is made of.
+    #[serde(default, skip_serializing_if = "is_standard")]
+    pub gradients: Gradients,
     /// The penalty.
     #[serde(flatten)]
     pub penalty: Penalty,
@@ -51,6 +55,10 @@ pub struct StepConfig {
     pub edits: Vec<Edit>,
 }
 
+fn is_standard(gradients: &Gradients) -> bool {
+    *gradients == Gradients::Standard
+}
+
 impl StepConfig {
     /// What the optimizer is called: its name, or what the transformations in its place say of themselves.
     pub fn optimizer_name(&self) -> String {
@@ -65,6 +73,7 @@ impl StepConfig {
             renames: options.renames.clone(),
             l2: options.l2,
             lowering: options.lowering,
+            gradients: options.gradients,
             penalty: options.penalty,
             warmup: options.warmup,
             optimizer: options.optimizer.clone(),

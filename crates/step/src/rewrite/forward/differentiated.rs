@@ -33,7 +33,7 @@ impl WithLoss {
     pub fn differentiate(self, options: &StepOptions) -> Result<Differentiated> {
         let Self { mut graph, loss, candidates, labelled, lowered, names, verdicts, ranges, restored, mut report } =
             self;
-        let objective = Forward::differentiate(&mut graph, &loss, &candidates)?;
+        let objective = Forward::differentiate(&mut graph, &loss, &candidates, options.gradients)?;
         if objective.parameters().is_empty() {
             return Err(Error::input(format!("the loss `{}` depends on no trainable parameter", labelled.of)).help(
                 "every way from one to it leads through whole numbers, or operators without slope such as ArgMax and Round; \

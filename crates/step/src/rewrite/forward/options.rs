@@ -6,6 +6,7 @@ use crate::transform::{Chain, Optimizer};
 use crate::weights::{Selection, Sharing};
 use gnp_base::limits::Limits;
 use gnp_base::{Error, Result};
+use gnp_gradient::autodiff::Gradients;
 use gnp_gradient::loss::Wanted;
 use gnp_gradient::lowering;
 use gnp_model::opening::Dims;
@@ -25,6 +26,8 @@ pub struct StepOptions {
     pub sharing: Sharing,
     /// How what trains differently from how it infers trains.
     pub lowering: lowering::Settings,
+    /// What the gradient is made of.
+    pub gradients: Gradients,
     /// The penalty; its r and α are the defaults of the inputs.
     pub penalty: Penalty,
     /// What of the penalty is warmed up.

@@ -2,6 +2,7 @@
 
 use super::StepOptions;
 use super::differentiated::Differentiated;
+use crate::emit::training::draws;
 use crate::objective::Objective as _;
 use crate::pass;
 use crate::penalty;
@@ -29,7 +30,9 @@ impl Differentiated {
             training.hyperparameter(LEARNING_RATE, options.optimizer.default_learning_rate());
         }
         let coefficients = training.coefficients(&options.penalty, options.warmup, options.warmup_steps, fed);
-        if self.lowered.draws {
+        // What the runtime draws of artifacts follows from a count of the steps that their caller may keep.
+        let is_counted = self.lowered.draws || !fed.learning_rate && training.builder.graph().nodes().iter().any(draws);
+        if is_counted {
             training.steps_done();
         }
         let graph = training.builder.graph_mut();

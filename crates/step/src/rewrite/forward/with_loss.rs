@@ -53,7 +53,7 @@ impl Prepared {
         let names = Names::make_way(&mut graph, &options.renames)?;
         let is_frozen = |v: &&Verdict| matches!(v.reason, Reason::Flag(_)) && !v.trains;
         let frozen = verdicts.iter().filter(is_frozen).map(|v| names.in_step(&v.name)).collect();
-        let lowered = lowering::lower(&mut graph, &options.lowering, &frozen)?;
+        let lowered = lowering::lower(&mut graph, &options.lowering, options.gradients, &frozen)?;
         report.choices.extend(what_was_lowered(&lowered));
         let is_statistic = |value: &Value| lowered.state.iter().any(|pair| pair.state == *value);
         let candidates = candidates(&verdicts).into_iter().map(|value| names.in_step(&value));

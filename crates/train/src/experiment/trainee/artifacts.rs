@@ -3,22 +3,25 @@
 use super::InEngine;
 use crate::experiment::{EngineChoice, Init, ModelSettings, Notice, Observer, Run};
 use crate::{Checkpoint, OwnRates, TrainingSettings};
-use gnp_base::contract::artifacts::EVAL_MODEL;
+use gnp_base::contract::artifacts::FileNames;
 use gnp_base::digest::sha256;
 use gnp_base::{Error, Result, contract, files};
 use gnp_engine::ort_training::Artifacts;
-use gnp_engine::{EngineKind, EngineOptions, OrtTraining, runtime};
+use gnp_engine::runtime::{self, Runtime};
+use gnp_engine::{EngineKind, EngineOptions, OrtTraining, OrtTrainingStep, StepEngine};
 use gnp_gradient::lowering;
-use gnp_model::onnx;
+use gnp_model::onnx::{self, Model};
 use gnp_step::emit::artifact::Settings;
+use gnp_step::emit::training::Interface;
+use gnp_step::rewrite::{self, StepOptions, TakenBy};
 use std::path::Path;
 
-/// The artifacts in `folder`, all of which a run needs, under the names that `generate_artifacts` gives them.
+/// The artifacts of `names` in `folder`, all of which a run needs.
 ///
 /// # Errors
 /// Where some are missing: the message names them.
-pub fn find_artifacts(folder: &Path) -> Result<Artifacts> {
-    let artifacts = Artifacts { eval_model: Some(folder.join(EVAL_MODEL)), ..Artifacts::in_folder(folder) };
+pub fn find_artifacts(folder: &Path, names: &FileNames) -> Result<Artifacts> {
+    let artifacts = Artifacts { eval_model: Some(folder.join(names.eval_model())), ..Artifacts::named(folder, names) };
     let needed = [&artifacts.training_model, &artifacts.optimizer_model, &artifacts.checkpoint];
     let missing: Vec<_> = needed
         .into_iter()
@@ -71,6 +74,36 @@ pub fn exposed_numbers(
     ))
 }
 
+/// The engine's name.
+pub(super) fn name(runtime: &Runtime) -> String {
+    format!("the training API of ONNX Runtime {}", runtime.version)
+}
+
+/// The model `forward` in an engine of steps: artifacts that are made of it as its step model is, with all that is kept
+/// from step to step in their training graph, and every number an input. They lie in a temporary folder.
+pub(super) fn of_step(
+    forward: &Model,
+    made: &StepOptions,
+    runtime: &Runtime,
+    options: &EngineOptions,
+    observer: &mut dyn Observer,
+) -> Result<Box<dyn StepEngine>> {
+    let interface =
+        Interface { expose_r: true, expose_alpha: true, expose_others: true, metrics: true, loss_alone: false };
+    let (artifacts, report) = rewrite::make_artifacts(forward.clone(), made, &interface, TakenBy::Graph)?;
+    if report.artifacts.is_some_and(|artifacts| artifacts.draws) {
+        observer.notice(Notice::Info(
+            "the training API draws what is random, from the run's seed: other numbers than with other engines",
+        ));
+    }
+    let folder = tempfile::tempdir().map_err(|e| Error::io("make a temporary folder", std::env::temp_dir(), &e))?;
+    let names = FileNames::default();
+    artifacts.write(folder.path(), &names, false).map_err(|e| e.in_place_of(folder.path(), forward.path()))?;
+    let engine = OrtTraining::load(runtime, &Artifacts::named(folder.path(), &names), options)
+        .map_err(|e| e.in_place_of(folder.path(), forward.path()))?;
+    Ok(Box::new(OrtTrainingStep::new(engine, folder)))
+}
+
 /// What artifacts, which have no learning rate of their own, are trained with.
 const LEARNING_RATE: f32 = 1e-3;
 
@@ -84,7 +117,7 @@ impl OfArtifacts {
                 .in_file(&settings.path)
                 .help("leave --forward out"));
         }
-        find_artifacts(&settings.path).map(Self)
+        find_artifacts(&settings.path, &settings.names).map(Self)
     }
 
     /// What is fed where the training gives nothing, checked against what it gives.
@@ -117,18 +150,17 @@ impl OfArtifacts {
             return Err(Error::input("a folder of artifacts is trained by the engine ort-training only")
                 .help("leave --engine out"));
         }
-        if run.model.init != Init::Keep {
-            return Err(Error::input("--init is for models and step models: artifacts begin as they are")
-                .help("leave --init out, or make the artifacts with other weights"));
-        }
         let runtime = runtime::for_training(run.engine.ort_lib.as_deref())?;
-        let (version, library) = (&runtime.version, runtime.library.display());
-        let name = format!("the training API of ONNX Runtime {version}");
+        let (name, library) = (name(&runtime), runtime.library.display());
         observer.notice(Notice::Detail(&format!("{name} on {}: {library}", run.engine.device)));
         if let Some(checkpoint) = checkpoint {
             artifacts.checkpoint = checkpoint.engine_file();
         }
-        let engine = Box::new(OrtTraining::load(&runtime, &artifacts, &options)?);
+        let mut engine = Box::new(OrtTraining::load(&runtime, &artifacts, &options)?);
+        if checkpoint.is_none() && run.model.init != Init::Keep {
+            let begin = run.model.init.apply(engine.parameters()?, run.seed);
+            begin.iter().try_for_each(|(name, tensor)| engine.set_parameter(name, tensor))?;
+        }
         Ok(InEngine::of_artifacts(name, engine, runtime, artifacts, options))
     }
 }
@@ -142,7 +174,7 @@ mod tests {
     fn names_the_files_that_are_missing() {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("training_model.onnx"), "").unwrap();
-        let error = find_artifacts(folder.path()).unwrap_err().to_string();
+        let error = find_artifacts(folder.path(), &FileNames::default()).unwrap_err().to_string();
         assert!(error.ends_with("optimizer_model.onnx, checkpoint, eval_model.onnx missing"), "{error}");
     }
 

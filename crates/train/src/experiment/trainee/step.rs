@@ -1,23 +1,28 @@
 //! A step model, made for the run or before.
 
+#[cfg(feature = "ort")]
+use super::artifacts;
 use super::in_engine::{InEngine, Original};
 use crate::experiment::{EngineChoice, Init, Notice, Observer, Run};
 use crate::{Checkpoint, OwnRates, OwnWarmup, Span, TrainingSettings};
 use gnp_base::contract::{ALPHA, LEARNING_RATE, R, WARMUP_STEPS};
 use gnp_base::digest::Digest;
 use gnp_base::{Error, Result, files};
-use gnp_engine::{Available, Backend, EngineKind, EngineOptions, Rates, State, StepModel};
+#[cfg(feature = "ort")]
+use gnp_engine::runtime;
+use gnp_engine::{Available, Backend, EngineKind, EngineOptions, Rates, State, StepEngine, StepModel};
+use gnp_gradient::autodiff::Gradients;
 use gnp_model::onnx::{self, Model};
 use gnp_step::penalty::Warmup;
-use gnp_step::rewrite::{self, StepConfig};
+use gnp_step::rewrite::{self, StepConfig, StepOptions};
 use std::path::Path;
 use std::sync::Arc;
 
 /// A step model, and what it was made of where that is known.
 pub(in crate::experiment) struct Step {
     step: Model,
-    /// Whether it was made for this run.
-    is_made: bool,
+    /// How it was made, where it was made for this run.
+    made: Option<StepOptions>,
     /// What it is evaluated with.
     eval: Option<Model>,
     forward: Option<Model>,
@@ -28,28 +33,36 @@ impl Step {
     pub(super) fn open(step: Model, forward: Option<&Path>) -> Result<Self> {
         let beside = StepConfig::of(&step).ok().map(|config| step.folder().join(&config.model));
         let forward = forward.map(Path::to_owned).or(beside.filter(|file| file.is_file()));
-        Self::new(step, false, forward.map(onnx::read).transpose()?)
+        Self::new(step, None, forward.map(onnx::read).transpose()?)
     }
 
     /// The step model that is made of `forward` for the run.
     pub(super) fn make(forward: Model, run: &Run, observer: &mut dyn Observer) -> Result<Self> {
         let mut options = run.model.step.clone().unwrap_or_default();
+        let is_by_training_api = matches!(run.engine.engine, EngineChoice::Of(EngineKind::OrtTraining));
+        if options.gradients != Gradients::Standard && !is_by_training_api {
+            return Err(Error::input(
+                "--gradients: ONNX Runtime's training API alone has other operators than the standard's",
+            )
+            .in_file(forward.path())
+            .help("train with it, --engine ort-training, or leave --gradients out"));
+        }
         if run.training.penalty_warmup_length.is_some() && options.warmup != Warmup::None {
             // The length is fed; the input needs a value all the same.
             options.warmup_steps = options.warmup_steps.max(1);
         }
         let (step, report) = rewrite::make_step(forward.clone(), &options)?;
         observer.notice(Notice::Made(&report));
-        Self::new(step, true, Some(forward))
+        Self::new(step, Some(options), Some(forward))
     }
 
-    fn new(step: Model, is_made: bool, forward: Option<Model>) -> Result<Self> {
+    fn new(step: Model, made: Option<StepOptions>, forward: Option<Model>) -> Result<Self> {
         let eval = forward.as_ref().map(|forward| {
             let names = StepModel::recognise(&step)?.state.into_iter().map(|slot| slot.port.name).collect::<Vec<_>>();
             rewrite::make_evaluation(forward.clone(), &StepConfig::of(&step)?, &names)
         });
         let eval = eval.transpose()?;
-        Ok(Self { step, is_made, eval, forward })
+        Ok(Self { step, made, eval, forward })
     }
 
     /// What is fed where the training gives nothing, checked against what it gives.
@@ -97,7 +110,7 @@ impl Step {
     }
 
     pub(super) fn opens_with(&self) -> &'static str {
-        if self.is_made { "open it with" } else { "make the step model anew with gnp-rewrite" }
+        if self.made.is_some() { "open it with" } else { "make the step model anew with gnp-rewrite" }
     }
 
     /// The rates that its inputs have by default are left out, and what it says of itself: a run is told by those that
@@ -118,10 +131,7 @@ impl Step {
         checkpoint: Option<&Checkpoint>,
         observer: &mut dyn Observer,
     ) -> Result<InEngine> {
-        let (backend, why) = backend(run)?;
-        let (description, device) = (backend.description(), run.engine.device);
-        observer.notice(Notice::Info(&format!("training with {description} on {device}{why}")));
-        let mut engine = backend.load(&self.step, self.eval.as_ref(), options)?;
+        let (name, mut engine) = self.in_engine(run, options, observer)?;
         match checkpoint {
             Some(checkpoint) => engine.set_state(&State::read(&checkpoint.engine_file())?)?,
             None if run.model.init != Init::Keep => {
@@ -132,7 +142,34 @@ impl Step {
         }
         let (edits, renames) = self.config().map(|c| (c.edits, c.renames)).unwrap_or_default();
         let forward = self.forward.map(|model| Box::new(Original { model, edits, renames }));
-        Ok(InEngine::of_step(backend.name(), engine, forward))
+        Ok(InEngine::of_step(name, engine, forward))
+    }
+}
+
+impl Step {
+    /// Its engine's name, and the engine with it.
+    fn in_engine(
+        &self,
+        run: &Run,
+        options: &EngineOptions,
+        observer: &mut dyn Observer,
+    ) -> Result<(String, Box<dyn StepEngine>)> {
+        let device = run.engine.device;
+        let mut training_with = |what: &str, why: &str| {
+            observer.notice(Notice::Info(&format!("training with {what} on {device}{why}")));
+        };
+        #[cfg(feature = "ort")]
+        if let (EngineChoice::Of(EngineKind::OrtTraining), Some(made), Some(forward)) =
+            (&run.engine.engine, &self.made, &self.forward)
+        {
+            let runtime = runtime::for_training(run.engine.ort_lib.as_deref())?;
+            let name = artifacts::name(&runtime);
+            training_with(&format!("{name} ({})", runtime.library.display()), "");
+            return Ok((name, artifacts::of_step(forward, made, &runtime, options, observer)?));
+        }
+        let (backend, why) = backend(run)?;
+        training_with(&backend.description(), why);
+        Ok((backend.name(), backend.load(&self.step, self.eval.as_ref(), options)?))
     }
 }
 
