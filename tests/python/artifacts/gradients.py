@@ -40,13 +40,25 @@ def check(name: str, trainings: list[Training], batches: list[tuple[np.ndarray, 
     other side of the kink of a Relu, the gradient differs by 1e-3."""
     errors = []
     for batch in batches:
-        ours, package = (training.gradients(*batch) for training in trainings)
-        losses = [training.loss(*batch) for training in trainings]
-        assert np.isclose(*losses, rtol=1e-5), f"{name}: {losses}"
+        (loss, ours), (expected, package) = (training.gradients(*batch) for training in trainings)
+        assert np.isclose(loss, expected, rtol=1e-5), f"{name}: {loss} and {expected}"
         errors.append(relative_error(ours, package))
         if errors[-1] <= BOUND:
+            check_statistics(name, trainings)
             return errors[-1]
     raise AssertionError(f"{name}: {errors}")
+
+
+def check_statistics(name: str, trainings: list[Training]):
+    """The steps have moved the running statistics in the same way."""
+    ours, package = (
+        {name: np.array(p.data) for name, p in training.state.parameters if not p.requires_grad and name != "step"}
+        for training in trainings
+    )
+    assert ours.keys() <= package.keys(), ours.keys() - package.keys()
+    if ours:
+        error = relative_error(ours, {name: package[name] for name in ours})
+        assert error <= BOUND, f"{name}: the statistics differ by {error}"
 
 
 def small(program: str, folder: Path):

@@ -67,12 +67,12 @@ class Training:
         self.module.lazy_reset_grad()
         return loss
 
-    def gradients(self, *batch: np.ndarray) -> State:
-        """The gradient of each parameter that trains; the draws are always the same."""
+    def gradients(self, *batch: np.ndarray) -> tuple[float, State]:
+        """The loss, and the gradient of each parameter that trains; the draws are always the same."""
         onnxruntime.set_seed(1)
         self.module.lazy_reset_grad()
-        self.loss(*batch)
-        return {name: np.array(p.grad) for name, p in self.state.parameters if p.requires_grad}
+        loss = self.loss(*batch)
+        return loss, {name: np.array(p.grad) for name, p in self.state.parameters if p.requires_grad}
 
     def parameters(self) -> State:
         """All parameters, frozen ones among them."""

@@ -68,9 +68,8 @@ pub fn assemble(model: &mut Model, mut graph: Graph, parts: &Parts, config: &Con
 
 /// Refuses data inputs and outputs that the runtime would take for gradients, and values whose names are needed.
 fn check_names(graph: &Graph, parts: &Parts, interface: &Interface) -> Result<()> {
-    let refused = |what: String, name: &str| {
-        Err(Error::input(what).help(format!("give it another name: {}", rename_flag(name))))
-    };
+    let refused =
+        |what: String, name: &str| Err(Error::input(what).help(format!("give it another name: {}", rename_flag(name))));
     let mut inputs = graph.proto().input.iter().map(|input| input.name());
     if let Some(input) = inputs.find(|name| names::is_of_a_gradient(name)) {
         return refused(format!("the model has an input `{input}`, which ONNX Runtime takes for a gradient"), input);
