@@ -155,9 +155,9 @@ def check_as_it_is(program: str, name: str, folder: Path):
     model = models.light(name)
     trained = ours(program, folder, model, *CROSS_ENTROPY)
     image, label = batch(model, seed=1)
-    # Labels have the axes of the logits without that of the classes.
-    axes = len(sizes(model.graph.output[0])) - 1
-    loss, gradients = trained.gradients(image, label.reshape([1, 1, 1][:axes]))
+    declared = onnx.load(folder / "ours" / "training_model.onnx", load_external_data=False).graph.input
+    axes = next(len(sizes(value)) for value in declared if value.name == "labels")
+    loss, gradients = trained.gradients(image, label.reshape([1] * axes))
     assert np.isfinite(loss) and np.isfinite(norm(gradients)) and norm(gradients) > 0, (name, loss)
     if name in LACKS:
         model = light_model(name, smooth=False)
