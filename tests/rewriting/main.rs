@@ -5,6 +5,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod artifact_files;
 mod artifact_names;
 mod bad_input;
 mod cli;

@@ -15,3 +15,4 @@ mod runtime_gradients;
 mod state_inside;
 mod step_training_runtime;
 mod train;
+mod versions;
