@@ -10,6 +10,7 @@ mod checkpoint;
 mod determinism;
 mod engine;
 mod gradient;
+mod large;
 mod passes;
 mod runtime_gradients;
 mod state_inside;
