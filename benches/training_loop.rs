@@ -46,7 +46,7 @@ fn measure() -> Result<String> {
     let file = folder.path().join("step.onnx");
     onnx::write(step, &file, &WriteOptions::default())?;
     let options = EngineOptions { threads: NonZero::new(1), ..EngineOptions::default() };
-    let mut engine = Available::onnxruntime(None)?.load(&onnx::read(&file)?, None, &options)?;
+    let mut engine = Available::onnxruntime(None, options.device)?.load(&onnx::read(&file)?, None, &options)?;
 
     let data = images(BATCH_SIZE * STEPS)?;
     let feed = Feed::new(&data, engine.batch_ports(), &Preparation::default(), 0)?;

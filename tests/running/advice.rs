@@ -644,14 +644,14 @@ fn engines() -> Vec<Row> {
     vec![
         row(run!("--device cuda"), "tract does not compute on `cuda:0`", "--device cpu", vec![AsSaid("--device")]),
         row(
-            run!("--device cuda"),
+            run!("--device cuda --ort-lib RUNTIME"),
             "tract does not compute on `cuda:0`",
             "--engine onnxruntime",
             vec![AsSaid("--engine")],
         )
         .then("CUDAExecutionProvider"),
         row(
-            "gnp-run classifier.onnx --data data.npz --epochs 1 --engine onnxruntime --device cuda",
+            "gnp-run classifier.onnx --data data.npz --epochs 1 --ort-lib RUNTIME --device cuda",
             "it has no CUDAExecutionProvider",
             "--device cpu",
             vec![AsSaid("--device")],
@@ -672,7 +672,7 @@ fn engines() -> Vec<Row> {
 }
 
 /// Help texts that name a flag and cannot be met here, each by a part of it, with the reason.
-const BEYOND_REACH: [(&str, &str); 9] = [
+const BEYOND_REACH: [(&str, &str); 10] = [
     (
         "or take the loss of another value (--logits)",
         "no operator that has a rule for one output has other outputs of floats",
@@ -680,6 +680,7 @@ const BEYOND_REACH: [(&str, &str); 9] = [
     ("name a model or a folder of artifacts, --data and --epochs", "the arguments ask for them before"),
     ("name them with --data", "the arguments ask for them before"),
     ("build ONNX Runtime with training yourself", "on machines other than x86-64 Linux"),
+    ("use --device cpu, or mend that", "a build for NVIDIA's cards, which is large: tests/running/cuda.rs"),
     ("once it can be written, the same command with --resume", "a full disk: tests/running/faults.rs"),
     ("name another folder with --out", "a folder that cannot be written to, which the tests may be allowed to"),
     ("give --alpha 0,0.8,1 and --seeds 3", "the arguments always ask for a run: for users of the library"),

@@ -89,7 +89,7 @@ fn said(folder: &Path, text: &mut String) {
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
         // What is said to pip.
-        if path.ends_with("runtime/package.rs") || path.ends_with("install/wheel.rs") {
+        if path.ends_with("runtime/packages") || path.ends_with("install/wheel.rs") {
             continue;
         }
         if path.is_dir() {

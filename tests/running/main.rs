@@ -9,6 +9,7 @@ mod advice;
 mod arguments;
 mod bad_input;
 mod checkpoints;
+mod cuda;
 mod data;
 mod escaped;
 mod examples;

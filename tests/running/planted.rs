@@ -8,6 +8,18 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+/// The driver of NVIDIA's cards, and what runtimes for them call.
+const NVIDIA: [&str; 8] = [
+    "libcuda.so.1",
+    "libcudart.so.11.0",
+    "libcudart.so.13",
+    "libcublas.so.11",
+    "libcublasLt.so.11",
+    "libcudnn.so.8",
+    "libcudnn_ops_infer.so.8",
+    "libcurand.so.10",
+];
+
 /// A folder with files that leave a mark beside it when they are loaded or run.
 struct Planted {
     parent: tempfile::TempDir,
@@ -44,6 +56,13 @@ impl Planted {
         fs::copy(&library, folder.join("onnxruntime/capi/libonnxruntime.so.1.32.0")).unwrap();
         fs::create_dir(folder.join("onnxruntime-1.32.0")).unwrap();
         fs::copy(&library, folder.join("onnxruntime-1.32.0/libonnxruntime.so")).unwrap();
+        // NVIDIA's, where a loader and where Python's packages have them.
+        for place in ["", "nvidia/cublas/lib", "nvidia/cudnn/lib", "nvidia/cu13/lib"] {
+            fs::create_dir_all(folder.join(place)).unwrap();
+            for name in NVIDIA {
+                fs::copy(&library, folder.join(place).join(name)).unwrap();
+            }
+        }
         this
     }
 
@@ -103,6 +122,28 @@ fn engines_are_looked_for_elsewhere() {
         planted.assert_untouched(&output);
         assert!(output.status.success());
     }
+}
+
+#[test]
+#[cfg(all(target_arch = "x86_64", target_env = "gnu"))]
+fn nvidias_driver_and_libraries_are_looked_for_elsewhere() {
+    let planted = Planted::new();
+    let place = planted.folder().display().to_string();
+    for (engine, packages) in [("training", 6), ("onnxruntime", 7)] {
+        let mut command = planted.command(env!("CARGO_BIN_EXE_gnp-run"));
+        command.args(["engines", "install", engine, "--device", "cuda", "--dry-run"]);
+        // The loader's own way: an empty entry is the current folder.
+        let output = command.env("LD_LIBRARY_PATH", ".::current:nvidia/cublas/lib").output().unwrap();
+        planted.assert_untouched(&output);
+        let list = String::from_utf8_lossy(&output.stdout);
+        assert_eq!(list.lines().filter(|line| line.contains("==")).count(), packages, "{list}");
+        assert!(!list.contains(&place) && !list.contains("is here: .") && !list.contains("is here: n"), "{list}");
+    }
+    let mut run = planted.command(env!("CARGO_BIN_EXE_gnp-run"));
+    run.arg(models().join("mlp")).arg("--data").arg(models().join("digits.npz"));
+    run.args(["--epochs", "1", "--divisor", "16", "--device", "cuda", "--out", "out"]);
+    let output = run.env("LD_LIBRARY_PATH", ".::current").output().unwrap();
+    planted.assert_untouched(&output);
 }
 
 #[test]

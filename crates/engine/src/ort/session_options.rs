@@ -9,8 +9,6 @@ use ort::sys::{OrtLoggingLevel, OrtSessionOptions, os_char};
 use std::ffi::c_int;
 use std::ptr;
 
-const CUDA_PROVIDER: &str = "CUDAExecutionProvider";
-
 /// Options in ONNX Runtime's own form.
 pub(crate) struct SessionOptions {
     api: &'static Api,
@@ -26,7 +24,7 @@ impl Drop for SessionOptions {
 
 impl SessionOptions {
     /// # Errors
-    /// Where `runtime` has no provider for the device, or the provider does not start.
+    /// Where `runtime` cannot compute on the device here, with what is missing, or the provider does not start.
     pub(crate) fn new(api: &'static Api, runtime: &Runtime, options: &EngineOptions) -> Result<Self> {
         let base = api.base;
         let mut pointer = ptr::null_mut();
@@ -42,7 +40,7 @@ impl SessionOptions {
             }
         }
         if let Device::Cuda(number) = options.device {
-            require_provider(runtime, CUDA_PROVIDER, options.device)?;
+            runtime.prepare_cuda(number)?;
             new.append_cuda(number)
                 .map_err(|e| Error::engine(format!("cannot use the device {}: {e}", options.device)))?;
         }
@@ -89,16 +87,4 @@ impl SessionOptions {
             appended
         }
     }
-}
-
-fn require_provider(runtime: &Runtime, provider: &str, device: Device) -> Result<()> {
-    if runtime.providers.iter().any(|found| found == provider) {
-        return Ok(());
-    }
-    Err(Error::engine(format!(
-        "this ONNX Runtime cannot compute on `{device}`: it has no {provider}, only {}",
-        runtime.providers.join(", ")
-    ))
-    .in_file(&runtime.library)
-    .help("use --device cpu, or name a build for that device with --ort-lib"))
 }

@@ -1,6 +1,7 @@
 //! The user's cache folder: where installed runtimes lie, and whether they are whole.
 
-use super::package::Package;
+use super::Package;
+use super::packages::Wheel;
 use etcetera::BaseStrategy;
 use gnp_base::{Error, Result, files};
 use serde::{Deserialize, Serialize};
@@ -111,9 +112,15 @@ pub(super) fn check_trusted(folder: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The folder of an installed runtime, which need not exist.
-pub(super) fn package_folder(package: Package) -> Result<PathBuf> {
-    Ok(folder()?.join(package.requirement().replace("==", "-")))
+/// The folder of what was taken out of a wheel, which need not exist.
+pub(super) fn folder_of(wheel: &Wheel) -> Result<PathBuf> {
+    Ok(folder()?.join(wheel.folder()))
+}
+
+/// The folder of what was taken out of a wheel, where it is whole and nobody else's.
+pub(super) fn whole(wheel: &Wheel) -> Option<PathBuf> {
+    let folder = folder_of(wheel).ok().filter(|folder| folder.is_dir())?;
+    check_owner(wheel).is_ok_and(|()| is_whole(wheel, &folder)).then_some(folder)
 }
 
 /// The shared library of a runtime that is installed in `folder`.
@@ -123,22 +130,24 @@ pub(super) fn library_in(folder: &Path) -> PathBuf {
 
 /// The library of an installed runtime, where there is one, whole or not, and to be trusted or not.
 pub(super) fn library(package: Package) -> Option<PathBuf> {
-    package_folder(package).ok().filter(|folder| folder.is_dir()).map(|folder| library_in(&folder))
+    folder_of(package.wheel()).ok().filter(|folder| folder.is_dir()).map(|folder| library_in(&folder))
 }
 
-/// Demands that nobody else can say what is in an installed runtime.
-pub(super) fn check_owner(package: Package) -> Result<()> {
+/// Demands that nobody else can say what was taken out of `wheel`.
+pub(super) fn check_owner(wheel: &Wheel) -> Result<()> {
     check_trusted(&folder()?)?;
-    check_trusted(&package_folder(package)?)
+    check_trusted(&folder_of(wheel)?)
+}
+
+fn is_whole(wheel: &Wheel, folder: &Path) -> bool {
+    Manifest::read(folder).is_some_and(|manifest| manifest.sources == wheel.sources() && manifest.matches(folder))
 }
 
 /// Demands that an installed runtime is nobody else's, and whole, and of this release.
 pub(super) fn check(package: Package) -> Result<()> {
-    check_owner(package)?;
-    let folder = package_folder(package)?;
-    let whole = Manifest::read(&folder)
-        .is_some_and(|manifest| manifest.sources == package.sources() && manifest.matches(&folder));
-    if whole {
+    check_owner(package.wheel())?;
+    let folder = folder_of(package.wheel())?;
+    if is_whole(package.wheel(), &folder) {
         return Ok(());
     }
     Err(Error::format("this installation is incomplete or of another release of gnp")

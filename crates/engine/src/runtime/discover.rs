@@ -1,8 +1,8 @@
 //! Where an ONNX Runtime may be, in the order in which the places are tried.
 
-use super::package::Package;
 use super::probe::probe;
-use super::{Runtime, cache, is_runtime_library, program, system};
+use super::{Package, Runtime, cache, is_runtime_library, python, system};
+use crate::Device;
 use gnp_base::{Error, Result};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
@@ -35,7 +35,7 @@ impl Origin {
 
     /// Demands that what was installed is nobody else's: that it could be is not passed over.
     fn check_owner(self) -> Result<()> {
-        if let Self::Installed(package) = self { cache::check_owner(package) } else { Ok(()) }
+        if let Self::Installed(package) = self { cache::check_owner(package.wheel()) } else { Ok(()) }
     }
 
     /// What the user can do where the library will not do.
@@ -72,13 +72,21 @@ pub struct Candidate {
 }
 
 /// What is told of a library before it is loaded.
-type Told = fn(Origin, &Path);
+type Told = fn(&dyn fmt::Display, &Path);
 
 static TOLD: OnceLock<Told> = OnceLock::new();
 
-/// Has `told` hear of each library that is found, before it is loaded into the process. The first call counts.
+/// Has `told` hear of each library that is found, and how it was, before it is loaded into the process. The first call
+/// counts.
 pub fn tell_found(told: Told) {
     TOLD.get_or_init(|| told);
+}
+
+/// Tells of a library that is about to be loaded.
+pub(super) fn tell(origin: &dyn fmt::Display, library: &Path) {
+    if let Some(told) = TOLD.get() {
+        told(origin, library);
+    }
 }
 
 impl Candidate {
@@ -91,8 +99,8 @@ impl Candidate {
             }
             _ => Ok(()),
         };
-        if let (Ok(()), Some(told)) = (&permitted, TOLD.get()) {
-            told(origin, &library);
+        if permitted.is_ok() {
+            tell(&origin, &library);
         }
         let runtime = permitted.and_then(|()| probe(&library)).map_err(|e| match origin {
             Origin::Environment => {
@@ -109,53 +117,105 @@ impl Candidate {
 ///
 /// Looking loads each library into the process.
 pub fn discover(named: Option<&Path>) -> Vec<Candidate> {
-    candidates(named, [Package::Stock, Package::Training]).collect()
+    candidates(named, Package::ALL).collect()
 }
 
-/// The ONNX Runtime to run step models with, which any can: the library `named` by the caller, else the one that
-/// `ORT_DYLIB_PATH` names, else the first that loads of the installed ones, the system's and Python's. None where there
-/// is none.
+/// The ONNX Runtime to run step models with on `device`, which any can that is made for it: the library `named` by the
+/// caller, else the one that `ORT_DYLIB_PATH` names, else the first that loads of the installed ones, the system's and
+/// Python's. One that can compute on the device takes precedence. None where there is none.
 ///
 /// # Errors
 /// Where the library that the caller or the environment names does not load, and where others can write what is
 /// installed.
-pub fn for_steps(named: Option<&Path>) -> Result<Option<Runtime>> {
-    for candidate in candidates(named, [Package::Stock, Package::Training]) {
+pub fn for_steps(named: Option<&Path>, device: Device) -> Result<Option<Runtime>> {
+    let order = [Package::StockCuda, Package::TrainingCuda, Package::Stock, Package::Training];
+    let mut found = Best::new(device);
+    for candidate in candidates(named, order_for(device, order)) {
         match candidate.runtime {
-            Ok(runtime) => return Ok(Some(runtime)),
+            Ok(runtime) if candidate.origin.is_chosen() => return Ok(Some(runtime)),
+            Ok(runtime) => found.add(runtime),
             Err(error) if candidate.origin.is_chosen() => return Err(error),
             Err(_) => candidate.origin.check_owner()?,
         }
+        if found.is_final {
+            break;
+        }
     }
-    Ok(None)
+    Ok(found.best)
 }
 
-/// The ONNX Runtime to train with: the library `named` by the caller, else the one that `ORT_DYLIB_PATH` names, else
-/// the first that can train of the installed ones, the system's and Python's.
+/// The ONNX Runtime to train with on `device`: the library `named` by the caller, else the one that `ORT_DYLIB_PATH`
+/// names, else the first that can train of the installed ones, the system's and Python's. One that can compute on the
+/// device takes precedence.
 ///
 /// # Errors
 /// Where the library that the caller or the environment names does not load or cannot train, and where none is found.
-pub fn for_training(named: Option<&Path>) -> Result<Runtime> {
-    let mut none = Error::engine("found no ONNX Runtime that can train").help(INSTALL_HELP);
-    for candidate in candidates(named, [Package::Training, Package::Stock]) {
+pub fn for_training(named: Option<&Path>, device: Device) -> Result<Runtime> {
+    let install = match device {
+        Device::Cpu => INSTALL_HELP.to_owned(),
+        Device::Cuda(_) => {
+            format!("install one with `{}`, or name one with --ort-lib", Package::TrainingCuda.command())
+        }
+    };
+    let mut none = Error::engine("found no ONNX Runtime that can train").help(install);
+    let order = [Package::TrainingCuda, Package::StockCuda, Package::Training, Package::Stock];
+    let mut found = Best::new(device);
+    for candidate in candidates(named, order_for(device, order)) {
         match candidate.runtime {
-            Ok(runtime) if runtime.can_train() => return Ok(runtime),
+            Ok(runtime) if runtime.can_train() && candidate.origin.is_chosen() => return Ok(runtime),
+            Ok(runtime) if runtime.can_train() => found.add(runtime),
             Ok(runtime) if candidate.origin.is_chosen() => {
                 let message = format!("this build of ONNX Runtime {} cannot train", runtime.version);
                 return Err(Error::input(message).in_file(candidate.library).help(candidate.origin.way_out()));
             }
             Err(error) if candidate.origin.is_chosen() => return Err(error),
             // Should nothing else train, then this is why.
-            Err(error) if candidate.origin == Origin::Installed(Package::Training) => none = error,
+            Err(error) if matches!(candidate.origin, Origin::Installed(Package::Training | Package::TrainingCuda)) => {
+                none = error;
+            }
             _ => {}
         }
+        if found.is_final {
+            break;
+        }
     }
-    Err(none)
+    found.best.ok_or(none)
+}
+
+/// The best runtime of those that were found. The first that computes on the device here and now is; else the first
+/// that is made for it, which says what it lacks; else the first.
+struct Best {
+    device: Device,
+    best: Option<Runtime>,
+    /// Whether no other will be better.
+    is_final: bool,
+}
+
+impl Best {
+    const fn new(device: Device) -> Self {
+        Self { device, best: None, is_final: false }
+    }
+
+    fn add(&mut self, runtime: Runtime) {
+        self.is_final = runtime.serves(self.device);
+        let is_better = |than: &Runtime| self.is_final || (runtime.is_for_cuda() && !than.is_for_cuda());
+        if self.best.as_ref().is_none_or(is_better) {
+            self.best = Some(runtime);
+        }
+    }
+}
+
+/// The packages in the order that `cuda` has for NVIDIA's cards; for the processor, those that are made for it first.
+fn order_for(device: Device, cuda: [Package; 4]) -> [Package; 4] {
+    match (device, cuda) {
+        (Device::Cuda(_), order) => order,
+        (Device::Cpu, [first, second, third, fourth]) => [third, fourth, first, second],
+    }
 }
 
 /// The candidates, each looked at only when it is asked for: several ONNX Runtimes in one process are best avoided. Of
 /// the installed ones those come first that are first in `installed`.
-fn candidates(named: Option<&Path>, installed: [Package; 2]) -> impl Iterator<Item = Candidate> {
+fn candidates(named: Option<&Path>, installed: [Package; 4]) -> impl Iterator<Item = Candidate> {
     let named = named.map(Path::to_owned);
     let environment = env::var_os(LIBRARY_VARIABLE).filter(|path| !path.is_empty()).map(PathBuf::from);
     let of = |origin| move |library| Candidate::new(origin, library);
@@ -177,14 +237,10 @@ fn system_library() -> Option<PathBuf> {
     system::library(libloading::library_filename("onnxruntime").to_str()?)
 }
 
-/// The shared library in Python's package `onnxruntime`, where there is one. The package is located, not imported;
-/// isolated, Python does not look where the user's own packages are, so that place is added.
+/// The shared library in Python's package `onnxruntime`, where there is one.
 fn python_library() -> Option<PathBuf> {
-    const LOCATE: &str = "import importlib.util as u, site, sys; sys.path.append(site.getusersitepackages()); \
-                          p = u.find_spec('onnxruntime'); print(p.submodule_search_locations[0] if p else '')";
-    let output = program::python(["-c", LOCATE]).ok().filter(|output| output.status.success())?;
-    let package = PathBuf::from(String::from_utf8(output.stdout).ok()?.trim_end());
-    let files = fs::read_dir(Some(package).filter(|folder| folder.is_absolute())?.join("capi")).ok()?;
+    let package = python::folders().iter().map(|folder| folder.join("onnxruntime")).find(|package| package.is_dir())?;
+    let files = fs::read_dir(package.join("capi")).ok()?;
     files
         .filter_map(|file| Some(file.ok()?.path()))
         .find(|file| file.file_name().and_then(|name| name.to_str()).is_some_and(is_runtime_library))
@@ -196,7 +252,7 @@ mod tests {
 
     #[test]
     fn a_named_library_that_does_not_load_is_no_reason_to_take_another() {
-        let error = for_training(Some(Path::new("/no/such/libonnxruntime.so"))).unwrap_err();
+        let error = for_training(Some(Path::new("/no/such/libonnxruntime.so")), Device::Cpu).unwrap_err();
         assert!(error.to_string().starts_with("/no/such/libonnxruntime.so: cannot load the library"), "{error}");
         assert_eq!(error.exit_code(), 2);
     }

@@ -4,18 +4,22 @@
 //! have absolute paths, Python is isolated, and the cache folder is the user's alone.
 
 mod cache;
+mod cuda;
 mod discover;
+mod elf;
 #[cfg(feature = "install")]
 mod install;
-mod package;
+mod packages;
 mod probe;
 mod program;
+mod python;
 mod system;
 
+pub use cuda::{Card, Cuda, Lack};
 pub use discover::{Candidate, Origin, discover, for_steps, for_training, tell_found};
 #[cfg(feature = "install")]
-pub use install::{InstallStep, install_onnxruntime, install_training};
-pub use package::Package;
+pub use install::{InstallStep, Item, Plan, Source, install, install_onnxruntime, install_training, plan};
+pub use packages::Package;
 
 use std::fmt;
 use std::path::PathBuf;

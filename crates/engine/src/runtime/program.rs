@@ -54,6 +54,28 @@ pub(super) fn python<A: AsRef<OsStr>>(arguments: impl IntoIterator<Item = A>) ->
     command("python3", empty.path())?.arg("-I").args(arguments).output()
 }
 
+/// As [`python`], with these `variables` besides; `watch` is called several times a second until it has ended.
+#[cfg(feature = "install")]
+pub(super) fn python_watched<A: AsRef<OsStr>>(
+    arguments: impl IntoIterator<Item = A>,
+    variables: impl IntoIterator<Item = (&'static str, std::ffi::OsString)>,
+    watch: &mut dyn FnMut(),
+) -> io::Result<Output> {
+    use std::process::Stdio;
+    use std::{thread, time::Duration};
+    let empty = tempfile::tempdir()?;
+    let mut command = command("python3", empty.path())?;
+    command.arg("-I").args(arguments).envs(variables);
+    let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+    // Another thread reads what it says, or it would wait for that.
+    let output = thread::spawn(|| child.wait_with_output());
+    while !output.is_finished() {
+        thread::sleep(Duration::from_millis(100));
+        watch();
+    }
+    output.join().map_err(|_| io::Error::other("the thread that waits for it has panicked"))?
+}
+
 /// What the program `name` says to `arguments` in `folder`, one of our own.
 ///
 /// # Errors

@@ -7,6 +7,7 @@ use super::setup::Setup;
 use super::trainee::InEngine;
 use super::{Existing, Notice, Observer, Overview, Run};
 use crate::{Ended, Fit, Plan, Progress, RunFolder, fit};
+use gnp_base::contract::GRAD_NORM;
 use gnp_base::{Result, files};
 use gnp_data::Feed;
 use gnp_engine::Engine;
@@ -41,7 +42,8 @@ impl<'a> Trained<'a> {
         };
         write_configuration(run, plan)?;
         let progress = checkpoint.as_ref().map(|checkpoint| checkpoint.progress().clone()).unwrap_or_default();
-        announce(setup, &train, &counting, &progress, observer);
+        let measures = engine.engine().step_outputs().iter().any(|name| name == GRAD_NORM);
+        announce(setup, &train, &counting, measures, &progress, observer);
         observer.begin(&Overview {
             epochs: run.training.epochs,
             steps: run.training.epochs * plan.steps_per_epoch(&train)?,
@@ -93,7 +95,14 @@ fn shortest(number: f32) -> f64 {
 }
 
 /// Says what the run is about to do.
-fn announce(setup: &Setup, train: &Feed<'_>, counting: &Counting, progress: &Progress, observer: &mut dyn Observer) {
+fn announce(
+    setup: &Setup,
+    train: &Feed<'_>,
+    counting: &Counting,
+    measures: bool,
+    progress: &Progress,
+    observer: &mut dyn Observer,
+) {
     let Setup { run, data, classes, .. } = setup;
     let mut say = |text: &str| observer.notice(Notice::Info(text));
     if *progress != Progress::default() {
@@ -108,6 +117,9 @@ fn announce(setup: &Setup, train: &Feed<'_>, counting: &Counting, progress: &Pro
     }
     if let Some(batch) = train.fixed_batch() {
         say(&format!("the graph takes batches of {batch} only: samples that do not fill one are left out"));
+    }
+    if !measures {
+        say("the training model returns no norms: ‖∇L‖ and sharpness will be unknown (gnp-rewrite --metrics)");
     }
     if data.train.labels().classes().is_some() && counting.tells_loss_alone {
         say("the evaluation model returns the loss alone: the test error will be unknown");

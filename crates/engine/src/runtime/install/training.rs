@@ -1,71 +1,68 @@
-//! The training runtime's wheel, and the library that makes it one.
+//! The training runtime's wheels, and the library that makes one a runtime.
 //!
 //! Microsoft's last training packages are Python wheels. The wheel's module holds the complete C API but does not
 //! export its entry point, so a small library compiled here (`shim.c`) stands before it. That needs the entry point's
 //! place in the module, hence the exact wheel: any other is refused.
 
-use super::super::package::{API_BASE, SHIM};
+use super::super::packages::{Module, SHIM};
 use super::super::probe::probe;
-use super::super::{Kind, Package, cache, program};
-use super::wheel::{InstallStep, Wheel, download, require_sha256};
+use super::super::{Kind, cache, elf, program};
+use super::wheel::{Archive, InstallStep};
 use gnp_base::{Error, Result};
+use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 
-const WHEEL_BYTES: u64 = 8_932_358;
-/// The wheel's files that are installed, with their sha256.
-const MODULE: (&str, &str) = (
-    "onnxruntime_pybind11_state.cpython-311-x86_64-linux-gnu.so",
-    "637012bc7b9b9e8a00b006be918091d04d143ca5c57ee820584478a15298d0ee",
-);
-const PROVIDERS: (&str, &str) =
-    ("libonnxruntime_providers_shared.so", "ee7bf6d4d32f523dbdebf9dec70a1b3287a1a60d019192490732750dc385f98c");
-/// Refuses machines that there is no training package for.
-pub(super) fn check_platform() -> Result<()> {
-    if cfg!(all(target_os = "linux", target_arch = "x86_64", target_env = "gnu")) {
-        return Ok(());
-    }
-    Err(Error::engine("the training runtime can only be installed on Linux (glibc) on x86-64")
-        .help("build ONNX Runtime with training yourself and name its library with --ort-lib"))
-}
+/// Where a wheel keeps the libraries.
+const LIBRARIES: &str = "onnxruntime/capi/";
 
-/// Downloads the wheel into `staging` and makes a runtime of it in the folder `built`.
-pub(super) fn build(staging: &Path, built: &Path, progress: &mut dyn FnMut(InstallStep)) -> Result<()> {
-    progress(InstallStep::Download { bytes: WHEEL_BYTES });
-    let wheel = download(Package::Training, staging)?;
-    progress(InstallStep::Unpack);
-    unpack(wheel, built)?;
+/// Makes a runtime of what is in a wheel, in the folder `built`.
+pub(super) fn build(
+    module: &Module,
+    archive: &mut Archive,
+    built: &Path,
+    progress: &mut dyn FnMut(InstallStep),
+) -> Result<()> {
+    let (file, digest) = module.file;
+    archive.unpack_checked(&format!("{LIBRARIES}{file}"), digest, &built.join(module.name))?;
+    for (name, digest) in module.providers {
+        archive.unpack_checked(&format!("{LIBRARIES}{name}"), digest, &built.join(name))?;
+    }
     progress(InstallStep::Compile);
-    compile_shim(built)?;
+    compile_shim(module, built)?;
     require_training(built)
 }
 
-/// Takes the libraries out of `wheel` into the folder `into`, where everything has the sha256 it should have.
-fn unpack(mut wheel: Wheel, into: &Path) -> Result<()> {
-    for (name, digest) in [MODULE, PROVIDERS] {
-        let content = wheel.library(name)?;
-        let file = into.join(name);
-        require_sha256(&content, &[digest]).map_err(|e| e.in_file(&file))?;
+/// Compiles the shim into `folder`, linked against the module that lies there.
+fn compile_shim(module: &Module, folder: &Path) -> Result<()> {
+    let library = folder.join(module.name);
+    let names = python_names(&library).map_err(|message| Error::engine(message).in_file(&library))?;
+    for (name, content) in [("shim.c", SHIM), ("python.h", &names)] {
+        let file = folder.join(name);
         fs::write(&file, content).map_err(|e| Error::io("write", &file, &e))?;
     }
-    Ok(())
-}
-
-/// Compiles the shim into `folder`, linked against the module that lies there.
-fn compile_shim(folder: &Path) -> Result<()> {
-    let source = folder.join("shim.c");
-    fs::write(&source, SHIM).map_err(|e| Error::io("write", &source, &e))?;
     let compiler = std::env::var("CC").ok().filter(|cc| !cc.trim().is_empty()).unwrap_or_else(|| "cc".into());
     let mut words = compiler.split_whitespace();
     let name = words.next().unwrap_or("cc");
-    let define = format!("-DAPI_BASE={API_BASE}");
-    let module = format!("-l:{}", MODULE.0);
-    let ours = ["-shared", "-fPIC", "-O1", "-o", "libonnxruntime.so", "shim.c", "-L.", &define, &module]
+    let define = format!("-DAPI_BASE={}", module.api_base);
+    let link = format!("-l:{}", module.name);
+    let ours = ["-shared", "-fPIC", "-O1", "-o", "libonnxruntime.so", "shim.c", "-L.", &define, &link]
         .into_iter()
         .chain(["-Wl,-rpath,$ORIGIN", "-ldl"]);
     let help = "install a C compiler, or name one in the variable CC, one in PATH or an absolute path";
     let output = program::run(name, words.chain(ours), folder);
     program::succeeded(name, output, "compile the training runtime's entry point", help)
+}
+
+/// The names that the module `library` wants from Python, as the shim's macros.
+fn python_names(library: &Path) -> Result<String, String> {
+    let mut macros = String::new();
+    let wanted = elf::wanted(library)?;
+    for wanted in wanted.iter().filter(|wanted| wanted.name.trim_start_matches('_').starts_with("Py")) {
+        let kind = if wanted.is_data { "DATA" } else { "FUNCTION" };
+        writeln!(macros, "{kind}({})", wanted.name).map_err(|e| e.to_string())?;
+    }
+    Ok(macros)
 }
 
 /// Refuses what was built in `folder` unless it loads and can train.

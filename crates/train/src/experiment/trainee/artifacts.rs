@@ -150,7 +150,7 @@ impl OfArtifacts {
             return Err(Error::input("a folder of artifacts is trained by the engine ort-training only")
                 .help("leave --engine out"));
         }
-        let runtime = runtime::for_training(run.engine.ort_lib.as_deref())?;
+        let runtime = runtime::for_training(run.engine.ort_lib.as_deref(), run.engine.device)?;
         let (name, library) = (name(&runtime), runtime.library.display());
         observer.notice(Notice::Detail(&format!("{name} on {}: {library}", run.engine.device)));
         if let Some(checkpoint) = checkpoint {
@@ -160,6 +160,9 @@ impl OfArtifacts {
         if checkpoint.is_none() && run.model.init != Init::Keep {
             let begin = run.model.init.apply(engine.parameters()?, run.seed);
             begin.iter().try_for_each(|(name, tensor)| engine.set_parameter(name, tensor))?;
+        }
+        if let Some(first_step) = runtime.first_step(run.engine.device) {
+            observer.notice(Notice::Info(&first_step));
         }
         Ok(InEngine::of_artifacts(name, engine, runtime, artifacts, options))
     }

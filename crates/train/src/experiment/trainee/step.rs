@@ -162,14 +162,22 @@ impl Step {
         if let (EngineChoice::Of(EngineKind::OrtTraining), Some(made), Some(forward)) =
             (&run.engine.engine, &self.made, &self.forward)
         {
-            let runtime = runtime::for_training(run.engine.ort_lib.as_deref())?;
+            let runtime = runtime::for_training(run.engine.ort_lib.as_deref(), device)?;
             let name = artifacts::name(&runtime);
             training_with(&format!("{name} ({})", runtime.library.display()), "");
-            return Ok((name, artifacts::of_step(forward, made, &runtime, options, observer)?));
+            let engine = artifacts::of_step(forward, made, &runtime, options, observer)?;
+            if let Some(first_step) = runtime.first_step(device) {
+                observer.notice(Notice::Info(&first_step));
+            }
+            return Ok((name, engine));
         }
         let (backend, why) = backend(run)?;
         training_with(&backend.description(), why);
-        Ok((backend.name(), backend.load(&self.step, self.eval.as_ref(), options)?))
+        let engine = backend.load(&self.step, self.eval.as_ref(), options)?;
+        if let Some(first_step) = backend.first_step(device) {
+            observer.notice(Notice::Info(&first_step));
+        }
+        Ok((backend.name(), engine))
     }
 }
 
