@@ -40,7 +40,7 @@ fn gradients_of_published_architectures_are_those_of_the_package() {
 }
 
 #[test]
-#[ignore = "takes minutes and 10 GB of memory"]
+#[ignore = "takes minutes and 10 GB of memory: cargo test --test rewriting -- --ignored large_architectures"]
 fn gradients_of_large_architectures_are_those_of_the_package() {
     gradients(&["light", "inception_v1", "inception_v2", "densenet121", "resnet50"]);
     gradients(&["light", "bvlc_alexnet", "zfnet512", "vgg19"]);

@@ -63,7 +63,7 @@ fn write_model(folder: &Path) {
 
 /// Under a limit of what it may allocate: weights are not brought into memory, where they are in files.
 #[test]
-#[ignore = "takes 12 GB of memory and 3 GB of the disk"]
+#[ignore = "takes 9 GB of memory and 3 GB of disk: cargo test --test training_runtime -- --ignored 2_gib"]
 fn a_model_above_2_gib_becomes_artifacts_and_trains() {
     needs!(engines);
     let folder = tempfile::tempdir().unwrap();
