@@ -10,6 +10,7 @@ mod checkpoint;
 mod determinism;
 mod engine;
 mod gradient;
+#[cfg(unix)]
 mod large;
 mod passes;
 mod runtime_gradients;

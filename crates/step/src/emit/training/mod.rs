@@ -16,7 +16,7 @@ mod versions;
 pub use assemble::assemble;
 pub(crate) use assemble::draws;
 pub use folder::Written;
-pub use names::first_taken;
+pub(crate) use names::first_taken;
 pub use optimizer::optimizer_model;
 pub use state::{COUNTER_ELEMENT, keep};
 pub use versions::lower;
