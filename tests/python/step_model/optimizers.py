@@ -100,4 +100,5 @@ if __name__ == "__main__":
     batches = [tuple(map(np.array, batch)) for batch in fixture["batches"]]
     linear(folder / "linear.onnx", *start)
     check_optimizers(program, folder, fixture, start, batches)
-    check_warmups(program, folder, start, batches)
+    # Many more steps would forget where they came from.
+    check_warmups(program, folder, start, batches[:10])
