@@ -1,9 +1,9 @@
 """An ordinary training application on ONNX Runtime's training API, which knows nothing of this project.
 
-    python train_app.py ARTIFACTS DIGITS.npz CHECKPOINT_OUT [--shape 1 8 8] [--epochs 5]
+    python train_app.py ARTIFACTS DIGITS.npz CHECKPOINT_OUT [--shape 1 8 8] [--epochs 5] [--export MODEL]
 
-Trains the artifacts in the folder ARTIFACTS on handwritten digits, saves a checkpoint, loads it into a fresh module
-and evaluates that on the test images. The last line printed is a JSON object: `train_loss`, the mean of the last
+Trains the artifacts in the folder ARTIFACTS on handwritten digits, saves a checkpoint, loads it into a fresh module,
+evaluates that on the test images, and exports it for inference. The last line printed is a JSON object: `train_loss`, the mean of the last
 epoch; `test_loss` and `test_accuracy` before the checkpoint was saved; `reloaded_test_loss` after.
 """
 
@@ -61,6 +61,7 @@ def main():
     parser.add_argument("checkpoint_out", type=Path)
     parser.add_argument("--shape", type=int, nargs="+", default=[64])
     parser.add_argument("--epochs", type=int, default=5)
+    parser.add_argument("--export", type=Path)
     args = parser.parse_args()
 
     onnxruntime.set_seed(SEED)
@@ -78,6 +79,8 @@ def main():
     CheckpointState.save_checkpoint(state, args.checkpoint_out, include_optimizer_state=True)
     reloaded, _ = load_module(args.artifacts, args.checkpoint_out)
     reloaded_test_loss, _ = evaluate(reloaded, *test)
+    if args.export:
+        reloaded.export_model_for_inferencing(args.export, ["logits"])
 
     print(
         json.dumps(

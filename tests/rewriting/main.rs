@@ -5,6 +5,8 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod artifact_files;
+mod artifact_names;
 mod bad_input;
 mod cli;
 mod exporting;
@@ -24,4 +26,5 @@ mod schema;
 mod shapes;
 mod step_engines;
 mod step_model;
+mod training_artifacts;
 mod what_trains;

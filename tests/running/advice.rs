@@ -59,7 +59,7 @@ impl Row {
 }
 
 fn rows() -> Vec<Row> {
-    [rewriting(), sizes_and_names(), losses(), running(), data(), folders(), artifacts(), engines()]
+    [rewriting(), sizes_and_names(), losses(), running(), data(), folders(), made_artifacts(), artifacts(), engines()]
         .into_iter()
         .flatten()
         .collect()
@@ -561,6 +561,50 @@ fn folders() -> Vec<Row> {
     ]
 }
 
+fn made_artifacts() -> Vec<Row> {
+    let make = |more: &str| -> &'static str {
+        Box::leak(format!("gnp-rewrite {more} --emit ort-training -o made_artifacts").into_boxed_str())
+    };
+    vec![
+        row(
+            make("pixels.onnx --random counter"),
+            "cannot compute the counter-based draws",
+            "leave --random out",
+            vec![Without("--random")],
+        ),
+        row(
+            "gnp-rewrite classifier.onnx -o s --loss-alone",
+            "--loss-alone is for training artifacts",
+            "make artifacts: --emit ort-training",
+            vec![AsSaid("--emit")],
+        ),
+        row(
+            make("newer.onnx --loss mse"),
+            "it is an operator of operator set 24",
+            "without --emit ort-training",
+            vec![Without("--emit")],
+        ),
+        row(
+            make("classifier.onnx --artifact-prefix ../a"),
+            "no beginning of a file's name",
+            "--artifact-prefix letters and digits",
+            vec![With("--artifact-prefix", "a")],
+        ),
+        row(
+            make("grad.onnx --loss mse"),
+            "which ONNX Runtime takes for a gradient",
+            "--rename 'x_grad=",
+            vec![AsSaid("--rename")],
+        ),
+        row(
+            "gnp-run classifier.onnx --data data.npz --epochs 1 --engine tract --gradients ort",
+            "has other operators than the standard's",
+            "leave --gradients out",
+            vec![Without("--gradients")],
+        ),
+    ]
+}
+
 fn artifacts() -> Vec<Row> {
     const MLP: &str = "gnp-run artifacts --data digits.npz --epochs 1 ";
     let mlp = |more: &str| -> &'static str { Box::leak(format!("{MLP}{more}").into_boxed_str()) };
@@ -672,7 +716,7 @@ fn engines() -> Vec<Row> {
 }
 
 /// Help texts that name a flag and cannot be met here, each by a part of it, with the reason.
-const BEYOND_REACH: [(&str, &str); 10] = [
+const BEYOND_REACH: [(&str, &str); 11] = [
     (
         "or take the loss of another value (--logits)",
         "no operator that has a rule for one output has other outputs of floats",
@@ -684,6 +728,7 @@ const BEYOND_REACH: [(&str, &str); 10] = [
     ("once it can be written, the same command with --resume", "a full disk: tests/running/faults.rs"),
     ("name another folder with --out", "a folder that cannot be written to, which the tests may be allowed to"),
     ("give --alpha 0,0.8,1 and --seeds 3", "the arguments always ask for a run: for users of the library"),
+    ("as a float32 initializer, or leave it out with --freeze", "what trains is made float32 before"),
     ("name their file with --test-data", "the arguments ask for it before: for users of the library"),
     (
         "--ignore-index leaves labels out",
@@ -1174,12 +1219,21 @@ fn made_models() -> Vec<(&'static str, ModelProto)> {
     choice.attribute.push(AttributeProto::graph("else_branch", kept));
     append(&mut body, choice, info("y", FLOAT, "batch,3"));
 
+    let mut newer = perceptron();
+    newer.opset_import[0].version = Some(24);
+    append(&mut newer, node("Swish", &["logits"], "y"), info("y", FLOAT, "batch,3"));
+    let mut grad = perceptron();
+    graph(&mut grad).input[0] = info("x_grad", FLOAT, "batch,4");
+    graph(&mut grad).node[0].input[0] = "x_grad".into();
+
     let mut pixels = forward::network();
     graph(&mut pixels).input[0] = info("image", FLOAT, "batch,1,6,6");
     let mut open_pixels = forward::network();
     graph(&mut open_pixels).input[0] = info("image", FLOAT, "batch,1,H,W");
 
     vec![
+        ("newer.onnx", newer),
+        ("grad.onnx", grad),
         ("classifier.onnx", forward::classifier()),
         ("perceptron.onnx", perceptron()),
         ("one.onnx", one),

@@ -10,7 +10,11 @@ mod checkpoint;
 mod determinism;
 mod engine;
 mod gradient;
+#[cfg(unix)]
+mod large;
 mod passes;
 mod runtime_gradients;
+mod state_inside;
 mod step_training_runtime;
 mod train;
+mod versions;

@@ -29,7 +29,7 @@ def linear(path: Path, w: np.ndarray, b: np.ndarray):
 
 
 def check_optimizers(program: str, folder: Path, fixture: dict, start: list, batches: list):
-    """Ten plain steps with the defaults of the file."""
+    """Fifty plain steps with the defaults of the file."""
     for name, case in fixture["cases"].items():
         step = rewrite(program, folder / "linear.onnx", folder / "step.onnx", "--loss", "mse", "--r", "0", *case["flags"])
         numbers = hyperparameters(step)
@@ -100,4 +100,5 @@ if __name__ == "__main__":
     batches = [tuple(map(np.array, batch)) for batch in fixture["batches"]]
     linear(folder / "linear.onnx", *start)
     check_optimizers(program, folder, fixture, start, batches)
-    check_warmups(program, folder, start, batches)
+    # Many more steps would forget where they came from.
+    check_warmups(program, folder, start, batches[:10])

@@ -1,12 +1,12 @@
 //! An artifact in, an artifact out: the same inputs, outputs and state, with the penalised gradient in the
 //! accumulators; and, on request, an optimizer's state and a warm-up of the penalty before them ([`Inside`]).
 
-use super::training::{COUNTER_ELEMENT, keep};
+use super::training::{self, COUNTER_ELEMENT, keep};
 use crate::objective::artifact::BUFFER_SUFFIX;
 use crate::objective::{Artifact, Objective as _};
 use crate::pass;
 use crate::penalty::{self, Coefficients, Metrics, Penalty, Warmup};
-use crate::transform::{Chain, Factors, Fed, FusedOptimizer, Optimizer, State, Training};
+use crate::transform::{Chain, Factors, Fed, FusedOptimizer, Hyperparameter, Optimizer, State, Training};
 use gnp_base::contract::{ALPHA, CONFIG_KEY, R, STEP, VERSION_KEY};
 use gnp_base::{Error, Result};
 use gnp_model::graph::{Builder, Fact, Graph, scalar_info};
@@ -170,7 +170,14 @@ fn penalise_graph(model: &mut Model, artifact: &Artifact, settings: &Settings, i
     };
     let (hyperparameters, slots, next_step) = training.finish();
     let is_constant = |name: &str| !(settings.expose_r && name == R || settings.expose_alpha && name == ALPHA);
-    for number in hyperparameters.iter().filter(|number| is_constant(number.name)) {
+    let constants: Vec<&Hyperparameter> = hyperparameters.iter().filter(|number| is_constant(number.name)).collect();
+    let step = next_step.as_ref().map(|_| STEP);
+    let needed = slots.iter().map(|slot| &*slot.name).chain(step).chain(constants.iter().map(|number| number.name));
+    if let Some(name) = training::first_taken(&graph, needed) {
+        return Err(Error::input(format!("the training model has a value `{name}`, and the optimizer needs the name"))
+            .help("make the artifacts again from a model in which it has another name"));
+    }
+    for number in constants {
         let payload = number.default.to_le_bytes().to_vec().into();
         graph.add_initializer(TensorProto::raw(number.name, DataType::Float, &[], payload));
     }

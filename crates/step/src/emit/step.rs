@@ -143,9 +143,10 @@ fn check_renames(renames: &Renames, taken: &HashSet<&str>) -> Result<()> {
     Ok(())
 }
 
-/// The flag that gives a value which is in the way another name.
+/// The flag that gives a value which is in the way another name, and none that ONNX Runtime takes for a gradient.
 pub(crate) fn rename_flag(name: &str) -> String {
-    format!("--rename '{name}=model_{}'", name.replace('.', "_"))
+    let ending = if name.ends_with("_grad") { "ient" } else { "" };
+    format!("--rename '{name}=model_{}{ending}'", name.replace('.', "_"))
 }
 
 /// Declares inputs, outputs, initial values and metadata of the step model, and drops what it does not need. `model`

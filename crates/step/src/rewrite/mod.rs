@@ -28,11 +28,14 @@ pub use verify::{verify, verify_names};
 use crate::emit::artifact::{self, Inside, Needs, Settings};
 use crate::emit::training;
 use crate::objective::Artifact;
+use crate::objective::artifact::RESET;
 use folder::{check_folder, fill_folder};
 use gnp_base::contract::artifacts::FileNames;
 use gnp_base::files;
 use gnp_base::{Error, Result};
-use gnp_model::onnx::{self, ExternalData, Model, Watch, WriteOptions, Written};
+use gnp_model::graph::tensor_type;
+use gnp_model::onnx::proto::ValueInfoProto;
+use gnp_model::onnx::{self, DataType, ExternalData, Model, Watch, WriteOptions, Written};
 use std::path::{Path, PathBuf};
 
 /// How to rewrite.
@@ -78,7 +81,11 @@ pub fn rewrite_watched(input: &Path, output: &Path, options: &Options, watch: Wa
 pub fn is_training_model(model: &Model) -> bool {
     let training = ["InPlaceAccumulatorV2", "InPlaceAccumulator", "AdamWOptimizer", "SGDOptimizerV2"];
     model.graph.node.iter().any(|node| training.contains(&node.op_type()))
-        || model.graph.input.iter().any(|input| input.name() == "lazy_reset_grad")
+        || model.graph.input.iter().any(|input| input.name() == RESET && is_bool(input))
+}
+
+fn is_bool(value: &ValueInfoProto) -> bool {
+    tensor_type(value).is_some_and(|tensor| tensor.elem_type() == DataType::Bool as i32)
 }
 
 fn rewrite_file(input: &Path, output: &Path, options: &Options, watch: Watch<'_>) -> Result<Report> {

@@ -1,9 +1,9 @@
 //! The training model: a graph with loss and update, in the runtime's form.
 
 use super::state::{COUNTER_ELEMENT, keep};
-use super::{Config, Interface, versions};
+use super::{Config, Interface, names, versions};
 use crate::emit::step::{Parts, name_results, rename_flag};
-use crate::objective::artifact::{BUFFER_SUFFIX, OUT_SUFFIX, RESERVED_SUFFIXES, RESET};
+use crate::objective::artifact::{BUFFER_SUFFIX, OUT_SUFFIX, RESET};
 use crate::pass;
 use crate::transform::State;
 use foldhash::{HashMap, HashSet};
@@ -22,7 +22,7 @@ use std::collections::BTreeMap;
 /// # Errors
 /// Where a name that the runtime gives a meaning to is taken, or an operator is newer than the runtime.
 pub fn assemble(model: &mut Model, mut graph: Graph, parts: &Parts, config: &Config) -> Result<Checkpoint> {
-    check_names(&graph, parts)?;
+    check_names(&graph, parts, &config.interface)?;
     let mut checkpoint = Checkpoint::default();
     take_parameters(model, &mut graph, parts, &mut checkpoint)?;
     let interface = &config.interface;
@@ -66,21 +66,24 @@ pub fn assemble(model: &mut Model, mut graph: Graph, parts: &Parts, config: &Con
     Ok(checkpoint)
 }
 
-/// Refuses names of data inputs that the runtime would take for gradients.
-fn check_names(graph: &Graph, parts: &Parts) -> Result<()> {
-    let inputs = graph.proto().input.iter().map(|input| input.name());
-    let is_taken = |name: &&str| *name == RESET || RESERVED_SUFFIXES.iter().any(|suffix| name.ends_with(suffix));
-    if let Some(input) = inputs.clone().find(is_taken) {
-        return Err(Error::input(format!("the model has an input `{input}`, which ONNX Runtime takes for a gradient"))
-            .help(format!("give it another name: {}", rename_flag(input))));
+/// Refuses data inputs and outputs that the runtime would take for gradients, and values whose names are needed.
+fn check_names(graph: &Graph, parts: &Parts, interface: &Interface) -> Result<()> {
+    let refused =
+        |what: String, name: &str| Err(Error::input(what).help(format!("give it another name: {}", rename_flag(name))));
+    let mut inputs = graph.proto().input.iter().map(|input| input.name());
+    if let Some(input) = inputs.find(|name| names::is_of_a_gradient(name)) {
+        return refused(format!("the model has an input `{input}`, which ONNX Runtime takes for a gradient"), input);
     }
+    let results = results(parts, interface);
+    if let Some((output, ..)) = results.iter().find(|(name, ..)| names::is_of_a_gradient(name)) {
+        return refused(format!("the model has an output `{output}`, which ONNX Runtime takes for a gradient"), output);
+    }
+    let suffixed = |suffix: &'static str| parts.parameters.iter().map(move |p| format!("{}{suffix}", p.name));
+    let of_gradients: Vec<String> = suffixed(BUFFER_SUFFIX).chain(suffixed(OUT_SUFFIX)).collect();
     let slots = parts.slots.iter().map(|(slot, _)| &*slot.name);
-    let produced = graph.nodes().iter().flat_map(|node| &node.output).map(String::as_str);
-    let constants = graph.proto().initializer.iter().map(|tensor| tensor.name());
-    let taken: HashSet<&str> = produced.chain(constants).chain(inputs).collect();
-    match slots.into_iter().find(|name| taken.contains(name)) {
-        Some(name) => Err(Error::input(format!("the model has a value `{name}`, and the optimizer needs the name"))
-            .help(format!("give it another name: {}", rename_flag(name)))),
+    let needed = of_gradients.iter().map(String::as_str).chain([RESET]).chain(slots);
+    match names::first_taken(graph, needed) {
+        Some(name) => refused(format!("the model has a value `{name}`, and the training model needs the name"), name),
         None => Ok(()),
     }
 }

@@ -8,6 +8,7 @@
 
 mod assemble;
 mod folder;
+mod names;
 mod optimizer;
 mod state;
 mod versions;
@@ -15,6 +16,7 @@ mod versions;
 pub use assemble::assemble;
 pub(crate) use assemble::draws;
 pub use folder::Written;
+pub(crate) use names::first_taken;
 pub use optimizer::optimizer_model;
 pub use state::{COUNTER_ELEMENT, keep};
 pub use versions::lower;

@@ -135,15 +135,16 @@ fn evaluation(forward: Model, training: &Model, config: &training::Config, check
     let kept: Vec<String> = checkpoint.trainable.keys().chain(checkpoint.frozen.keys()).cloned().collect();
     let mut eval = make_evaluation(forward, &config.step, &kept)?;
     let state: HashSet<&str> = kept.iter().map(String::as_str).collect();
-    let returned = match config.interface {
-        Interface { metrics: true, .. } => eval.graph.output.len(),
-        Interface { loss_alone: true, .. } => 1,
-        // The loss, and what it is taken of.
-        _ => 2,
+    // The loss, what it is taken of, and what is counted.
+    let is_returned = |i: usize| match i {
+        0 => true,
+        1 => !config.interface.loss_alone,
+        _ => config.interface.metrics,
     };
     let mut graph = Graph::new(std::mem::take(&mut eval.graph))?;
     graph.take_initializers(|name| state.contains(name));
-    let outputs = graph.proto().output.iter().take(returned).cloned().collect::<Vec<_>>();
+    let outputs = graph.proto().output.iter().enumerate().filter(|(i, _)| is_returned(*i));
+    let outputs = outputs.map(|(_, output)| output.clone()).collect::<Vec<_>>();
     graph.declare_outputs(outputs);
     graph.retain_needed();
     eval.graph = graph.into_proto();
