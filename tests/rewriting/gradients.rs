@@ -15,7 +15,7 @@
 use crate::support::{alone, python};
 use gnp::autodiff::{Gradients, Rule, gradient, registered};
 use gnp::graph::{Builder, Graph, Value};
-use gnp::lowering::{BatchNorm, Dropout, Random, Settings, expand, lower};
+use gnp::lowering::{BatchNorm, Computes, Dropout, Random, Settings, expand, lower};
 use gnp::normalise::normalise;
 use gnp::onnx::proto::ValueInfoProto;
 use gnp::onnx::{self, WriteOptions};
@@ -99,7 +99,7 @@ fn differentiate(folder: &Path, case: &Case, kind: &str) -> gnp::Result<()> {
             graph.insert_output(0, ValueInfoProto { name: Some(name), ..Default::default() });
         }
     }
-    expand(&mut graph)?;
+    expand(&mut graph, Computes::Any)?;
     graph.remove_unused();
     model.graph = graph.into_proto();
     let path = folder.join(format!("{}.{kind}.gradient.onnx", case.case));

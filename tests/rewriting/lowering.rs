@@ -4,7 +4,7 @@ use crate::support::python;
 use gnp::autodiff::Gradients;
 use gnp::contract::{SEED, STEP};
 use gnp::graph::{Builder, Graph, scalar_info};
-use gnp::lowering::{BatchNorm, Dropout, Random, Settings, expand, lower};
+use gnp::lowering::{BatchNorm, Computes, Dropout, Random, Settings, expand, lower};
 use gnp::normalise::normalise;
 use gnp::onnx::proto::ValueInfoProto;
 use gnp::onnx::{self, DataType, WriteOptions};
@@ -38,7 +38,7 @@ fn lower_case(case: &Path) -> gnp::Result<()> {
         Builder::new(&mut graph, "output").alias(&pair.next, &name)?;
         graph.insert_output(0, ValueInfoProto { name: Some(name), ..Default::default() });
     }
-    expand(&mut graph)?;
+    expand(&mut graph, Computes::Any)?;
     graph.remove_unused();
     model.graph = graph.into_proto();
     onnx::write(model, case.join("after.onnx"), &WriteOptions::default()).map(|_| ())

@@ -15,6 +15,8 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::Duration;
 
 const UNFINISHED: &str = ".unfinished-";
 
@@ -200,7 +202,7 @@ impl RunFolder {
             files::ensure_free(&root.join(name), true)?;
         }
         let metrics = OpenOptions::new().append(true).create(true).open(&path).map_err(cannot)?;
-        match metrics.try_lock() {
+        match lock(&metrics) {
             Err(TryLockError::WouldBlock) => {
                 return Err(Error::input("another process trains in this folder")
                     .in_file(root)
@@ -369,6 +371,18 @@ impl RunFolder {
 /// Says of a failure to write what becomes of the run.
 fn can_be_resumed(error: Error) -> Error {
     error.help("once it can be written, the same command with --resume goes on from the last checkpoint")
+}
+
+/// Locks `file`. A process that another thread starts holds the locks of this one for a moment, until it runs its own
+/// program: so a lock that is held is asked for again before it counts as another's.
+fn lock(file: &File) -> Result<(), TryLockError> {
+    for _ in 0..10 {
+        match file.try_lock() {
+            Err(TryLockError::WouldBlock) => thread::sleep(Duration::from_millis(10)),
+            locked => return locked,
+        }
+    }
+    file.try_lock()
 }
 
 /// The names in `folder`; none where it is missing.

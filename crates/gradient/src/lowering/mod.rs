@@ -179,24 +179,36 @@ pub fn lower(graph: &mut Graph, settings: &Settings, gradients: Gradients, froze
     Ok(lowered)
 }
 
+/// Who computes what is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Computes {
+    /// Any engine.
+    Any,
+    /// ONNX Runtime alone, whose kernels take parameters that change.
+    OnnxRuntime,
+}
+
 /// Replaces the nodes that were left whole for their gradients' sake by their parts, which are standard operators with
-/// kernels for parameters that change: [`BATCH_NORM`], and BatchNormalization, which tract computes with constants
-/// alone. A Pad along some axes becomes one along all, which ONNX Runtime does not get wrong.
+/// kernels for parameters that change: [`BATCH_NORM`], and, unless ONNX Runtime computes, BatchNormalization, which
+/// tract computes with constants alone. A Pad along some axes becomes one along all, which ONNX Runtime does not get
+/// wrong.
 ///
 /// # Errors
 /// Where such a node lacks an input.
-pub fn expand(graph: &mut Graph) -> Result<()> {
+pub fn expand(graph: &mut Graph, computes: Computes) -> Result<()> {
     let b = Builder::new(graph, PASS);
-    b.replace_nodes_and_inner(|node| expand_node(&b, node))
+    b.replace_nodes_and_inner(|node| expand_node(&b, node, computes))
 }
 
 /// The node as it stays, if it does.
-fn expand_node(b: &Builder<'_>, node: NodeProto) -> Result<Option<NodeProto>> {
+fn expand_node(b: &Builder<'_>, node: NodeProto, computes: Computes) -> Result<Option<NodeProto>> {
     b.set_scope(node.label());
     match (node.domain(), node.op_type()) {
         (DOMAIN, BATCH_NORM) => batch_norm::expand(&node, b)?,
         (DOMAIN, STRAIGHT_THROUGH) => straight_through::expand(&node, b),
-        ("", "BatchNormalization") if node.int("training_mode", 0) == 0 => batch_norm::expand_inference(&node, b)?,
+        ("", "BatchNormalization") if computes == Computes::Any && node.int("training_mode", 0) == 0 => {
+            batch_norm::expand_inference(&node, b)?;
+        }
         ("", "Pad") if node.input(3).is_some() => return pad::expand(node, b),
         _ => return Ok(Some(node)),
     }
@@ -408,7 +420,7 @@ pub(crate) mod tests {
         let gradients = gradient(&mut graph, &"loss".into(), &["x".into()], Gradients::Standard, "gradient").unwrap();
         Builder::new(&mut graph, "test").alias(gradients[0].as_ref().unwrap(), "dx").unwrap();
         graph.insert_output(1, tensor_info("dx", &SIZES));
-        expand(&mut graph).unwrap();
+        expand(&mut graph, Computes::Any).unwrap();
         graph.remove_unused();
         assert!(graph.nodes().iter().all(|node| node.domain().is_empty() && node.op_type() != "BatchNormalization"));
 

@@ -75,7 +75,7 @@ mod tests {
             ..Default::default()
         };
         let mut graph = Graph::new(graph).unwrap();
-        expand_all(&mut graph).unwrap();
+        expand_all(&mut graph, crate::lowering::Computes::Any).unwrap();
         let facts = graph.facts().clone();
         (graph.into_proto(), facts)
     }

@@ -9,7 +9,7 @@ use crate::weights::{self, Edit};
 use foldhash::{HashMap, HashSet};
 use gnp_base::{Error, Result};
 use gnp_gradient::autodiff::Gradients;
-use gnp_gradient::lowering::{self, BatchNorm, Dropout, Random, Settings, StraightThrough};
+use gnp_gradient::lowering::{self, BatchNorm, Computes, Dropout, Random, Settings, StraightThrough};
 use gnp_model::graph::{Builder, Graph};
 use gnp_model::normalise::{Place, normalise};
 use gnp_model::onnx::Model;
@@ -19,10 +19,23 @@ use gnp_model::onnx::Model;
 ///
 /// # Errors
 /// Where the model is not the one that the step model was made of.
-pub fn make_evaluation(mut model: Model, config: &StepConfig, state: &[String]) -> Result<Model> {
+pub fn make_evaluation(model: Model, config: &StepConfig, state: &[String]) -> Result<Model> {
+    evaluation_for(Computes::Any, model, config, state)
+}
+
+/// The same for one engine, or any.
+///
+/// # Errors
+/// As [`make_evaluation`].
+pub(super) fn evaluation_for(
+    computes: Computes,
+    mut model: Model,
+    config: &StepConfig,
+    state: &[String],
+) -> Result<Model> {
     let path = model.path().to_owned();
     let state: HashSet<&str> = state.iter().map(String::as_str).collect();
-    evaluation_of(&mut model, config, &state).map_err(|e| e.in_file(path))?;
+    evaluation_of(&mut model, config, &state, computes).map_err(|e| e.in_file(path))?;
     Ok(model)
 }
 
@@ -34,7 +47,7 @@ const INFERENCE: Settings = Settings {
     straight_through: StraightThrough::Off,
 };
 
-fn evaluation_of(model: &mut Model, config: &StepConfig, state: &HashSet<&str>) -> Result<()> {
+fn evaluation_of(model: &mut Model, config: &StepConfig, state: &HashSet<&str>, computes: Computes) -> Result<()> {
     weights::apply(&mut model.graph, &config.edits)?;
     normalise(model)?;
     let (facts, _) = analyse(model, &config.dims, Some(&config.logits))?;
@@ -53,7 +66,7 @@ fn evaluation_of(model: &mut Model, config: &StepConfig, state: &HashSet<&str>) 
         }
         None => None,
     };
-    lowering::expand(&mut graph)?;
+    lowering::expand(&mut graph, computes)?;
     let evaluated = match &appended {
         Some(appended) => Evaluated::Appended(appended, &end, &fact),
         None => Evaluated::Scalar(&end),

@@ -90,12 +90,13 @@ fn check_names(graph: &Graph, parts: &Parts, interface: &Interface) -> Result<()
 
 /// Moves parameters and statistics from the graph into the checkpoint, and adds what the optimizer keeps.
 fn take_parameters(model: &Model, graph: &mut Graph, parts: &Parts, checkpoint: &mut Checkpoint) -> Result<()> {
-    let state = parts.parameters.iter().chain(&parts.statistics);
-    let names: HashSet<&str> = state.clone().map(|state| &*state.name).collect();
+    let state = parts.parameters.iter().map(|state| (state, true));
+    let state = state.chain(parts.statistics.iter().map(|state| (state, false)));
+    let names: HashSet<&str> = state.clone().map(|(state, _)| &*state.name).collect();
     let taken = graph.take_initializers(|name| names.contains(name));
     let taken: HashMap<&str, &TensorProto> = taken.iter().map(|tensor| (tensor.name(), tensor)).collect();
     let mut payloads = Payloads::new(model.folder());
-    for state in state {
+    for (state, trains) in state {
         let tensor = taken.get(&*state.name).ok_or_else(|| no_value(&state.name))?;
         let fact = Fact::with_sizes(tensor.element().unwrap_or_default(), &tensor.dims);
         graph.declare(&state.name, fact);
@@ -103,9 +104,8 @@ fn take_parameters(model: &Model, graph: &mut Graph, parts: &Parts, checkpoint: 
         let payload = payloads.of(tensor)?.filter(|_| tensor.element() == Some(DataType::Float));
         let payload = payload.ok_or_else(|| no_value(&state.name))?;
         let of = Tensor::new(Element::Float32, sizes, payload).map_err(|e| e.at_node(&state.name, "initializer"))?;
-        let is_statistic = parts.statistics.iter().any(|statistic| statistic.name == state.name);
-        if is_statistic { &mut checkpoint.frozen } else { &mut checkpoint.trainable }
-            .insert(state.name.to_string(), of);
+        let place = if trains { &mut checkpoint.trainable } else { &mut checkpoint.frozen };
+        place.insert(state.name.to_string(), of);
     }
     for (slot, fact) in &parts.slots {
         let sizes = fact.sizes().unwrap_or_default().into_iter().map(|size| size as usize).collect();

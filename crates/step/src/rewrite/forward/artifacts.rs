@@ -3,15 +3,16 @@
 use super::prepared::Prepared;
 use super::{StepOptions, StepReport};
 use crate::emit::training::{self, Artifacts, Interface, draws, optimizer_model};
+use crate::rewrite::ArtifactsReport;
 use crate::rewrite::folder::{check_folder, fill_folder};
-use crate::rewrite::{ArtifactsReport, make_evaluation};
+use crate::rewrite::restore::evaluation_for;
 use crate::transform::{Fed, FusedOptimizer};
 use foldhash::HashSet;
 use gnp_base::choice::Choice;
 use gnp_base::contract::artifacts::{FileNames, OPTIMIZER_MODEL};
 use gnp_base::{Result, files};
 use gnp_checkpoint::Checkpoint;
-use gnp_gradient::lowering::{self, Random};
+use gnp_gradient::lowering::{self, Computes, Random};
 use gnp_model::graph::Graph;
 use gnp_model::onnx::{self, Model, Payloads};
 use std::path::PathBuf;
@@ -133,7 +134,7 @@ fn make(forward: Model, options: &StepOptions, interface: &Interface, by: TakenB
 /// so it declares all of it.
 fn evaluation(forward: Model, training: &Model, config: &training::Config, checkpoint: &Checkpoint) -> Result<Model> {
     let kept: Vec<String> = checkpoint.trainable.keys().chain(checkpoint.frozen.keys()).cloned().collect();
-    let mut eval = make_evaluation(forward, &config.step, &kept)?;
+    let mut eval = evaluation_for(Computes::OnnxRuntime, forward, &config.step, &kept)?;
     let state: HashSet<&str> = kept.iter().map(String::as_str).collect();
     // The loss, what it is taken of, and what is counted.
     let is_returned = |i: usize| match i {

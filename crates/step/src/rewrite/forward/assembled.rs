@@ -9,7 +9,7 @@ use crate::transform::{FusedOptimizer, State};
 use gnp_base::{Error, Result};
 use gnp_checkpoint::Checkpoint;
 use gnp_gradient::autodiff::Gradients;
-use gnp_gradient::lowering;
+use gnp_gradient::lowering::{self, Computes};
 use gnp_model::graph::Graph;
 use gnp_model::onnx::Model;
 use gnp_model::onnx::proto::MICROSOFT;
@@ -30,7 +30,7 @@ impl Differentiated {
     /// Where a name of the state is taken already.
     pub fn assemble(self, updated: Updated, model: &mut Model, options: &StepOptions) -> Result<StepReport> {
         let returns_logits = self.labelled.returns_logits;
-        let Whole { graph, mut parts, config, mut report } = self.whole(updated, model, options)?;
+        let Whole { graph, mut parts, config, mut report } = self.whole(updated, model, options, Computes::Any)?;
         parts.logits.take_if(|_| !returns_logits);
         step::assemble(model, graph, &parts, &config)?;
         if options.gradients != Gradients::Standard {
@@ -55,7 +55,7 @@ impl Differentiated {
         interface: &Interface,
         fused: FusedOptimizer,
     ) -> Result<(Checkpoint, training::Config, StepReport)> {
-        let Whole { graph, parts, config, mut report } = self.whole(updated, model, options)?;
+        let Whole { graph, parts, config, mut report } = self.whole(updated, model, options, Computes::OnnxRuntime)?;
         let config = training::Config { step: config, interface: *interface, fused };
         let checkpoint = training::assemble(model, graph, &parts, &config)?;
         report.config = config.step.clone();
@@ -65,9 +65,9 @@ impl Differentiated {
         Ok((checkpoint, config, report))
     }
 
-    fn whole(self, updated: Updated, model: &Model, options: &StepOptions) -> Result<Whole> {
+    fn whole(self, updated: Updated, model: &Model, options: &StepOptions, computes: Computes) -> Result<Whole> {
         let Self { mut graph, objective, lowered, labelled, ranges, edits, report, .. } = self;
-        lowering::expand(&mut graph)?;
+        lowering::expand(&mut graph, computes)?;
         let slots = updated.slots.into_iter().map(|slot| {
             let fact = graph.facts().get(&slot.name).cloned();
             fact.map(|fact| (slot, fact)).ok_or_else(|| Error::internal("a slot without a shape"))
