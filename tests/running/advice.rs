@@ -716,7 +716,8 @@ fn engines() -> Vec<Row> {
 }
 
 /// Help texts that name a flag and cannot be met here, each by a part of it, with the reason.
-const BEYOND_REACH: [(&str, &str); 11] = [
+const BEYOND_REACH: [(&str, &str); 12] = [
+    ("take the weights from the run's last checkpoint", "a model of more than 2 GiB"),
     (
         "or take the loss of another value (--logits)",
         "no operator that has a rule for one output has other outputs of floats",

@@ -1,8 +1,9 @@
 //! `gnp-run --engine ort-training`: an ordinary model through ONNX Runtime's training API.
-use crate::support::command::{assert_says, refusal};
+use crate::support::command::{assert_says, gnp_rewrite, refusal};
 use crate::support::models;
 use crate::support::run::{Training, events};
 use gnp::engine::State;
+use gnp::onnx;
 use gnp::report::Event;
 use gnp::tensor::Tensor;
 use std::path::{Path, PathBuf};
@@ -121,4 +122,42 @@ fn what_the_training_api_cannot_take_is_refused() {
         &refusal(command.arg("--out").arg(&out)),
         &["a step model is trained by the engines onnxruntime and tract"],
     );
+}
+
+#[test]
+fn artifacts_of_a_model_run_by_themselves() {
+    needs!(engines);
+    let folder = tempfile::tempdir().unwrap();
+    let artifacts = folder.path().join("artifacts");
+    let mut rewrite = gnp_rewrite();
+    rewrite.arg(models().join("mlp/model.onnx")).args([
+        "--emit",
+        "ort-training",
+        "--loss",
+        "cross-entropy",
+        "--metrics",
+    ]);
+    rewrite.args(["--expose", "r,alpha", "--artifact-prefix", "digits_", "--quiet", "-o"]).arg(&artifacts);
+    rewrite.assert().success();
+    let run = |out: &str, more: &[&str]| {
+        let out = folder.path().join(out);
+        let mut command = Command::new(env!("CARGO_BIN_EXE_gnp-run"));
+        command.arg(&artifacts).args(["--artifact-prefix", "digits_", "--epochs", "1", "--divisor", "16", "--quiet"]);
+        command.arg("--data").arg(models().join("digits.npz")).arg("--out").arg(&out).args(more);
+        succeeds(command);
+        out
+    };
+    let plain = run("plain", &["--alpha", "0"]);
+    let hybrid = run("hybrid", &["--r", "0.2", "--hybrid", "0.5"]);
+    assert_ne!(epochs(&plain), epochs(&hybrid));
+    // Other weights to begin with, by the seed alone.
+    let [shuffled, again, other] =
+        [("a", "1"), ("b", "1"), ("c", "2")].map(|(out, seed)| run(out, &["--init", "shuffle", "--seed", seed]));
+    assert_eq!(epochs(&shuffled), epochs(&again));
+    assert_ne!(epochs(&shuffled), epochs(&other));
+    // What is counted of labels is no part of the model that infers.
+    let model = onnx::read(plain.join("model.onnx")).unwrap();
+    let inputs: Vec<&str> = model.graph.input.iter().map(|input| input.name()).collect();
+    let outputs: Vec<&str> = model.graph.output.iter().map(|output| output.name()).collect();
+    assert_eq!((&*inputs, &*outputs), (&["input"][..], &["logits"][..]));
 }

@@ -18,7 +18,7 @@ use super::runtime::Runtime;
 use super::{Engine, EngineOptions, Rates, State, step_model};
 use api::TrainingApi;
 use gnp_base::contract::artifacts::FileNames;
-use gnp_base::contract::{ALPHA, NUMBERS_KEY, R, SEED};
+use gnp_base::contract::{ALPHA, NUMBERS_KEY, R, SEED, is_reserved};
 use gnp_base::{Error, Result, files};
 use gnp_model::onnx::proto::ValueInfoProto;
 use gnp_model::onnx::{self, Model};
@@ -188,17 +188,32 @@ impl OrtTraining {
     /// Where the file cannot be written, or there is no evaluation graph to take it from.
     pub fn export(&mut self, file: &Path) -> Result<()> {
         self.check_finite()?;
-        match required(&self.eval)?.outputs.as_slice() {
-            [_loss, predictions @ ..] if !predictions.is_empty() => {
-                let predictions = predictions.to_vec();
-                self.session.export(file, &predictions)
-            }
-            _ => {
-                Err(Error::input("cannot write the inference model: the evaluation model returns nothing but the loss")
-                    .in_file(file)
-                    .help("name the model's outputs in `additional_output_names` when making the artifacts"))
-            }
+        let outputs = required(&self.eval)?.outputs.iter().skip(1);
+        // What is counted needs labels.
+        let predictions: Vec<String> = outputs.filter(|name| !is_reserved(name)).cloned().collect();
+        if predictions.is_empty() {
+            return Err(Error::input(
+                "cannot write the inference model: the evaluation model returns nothing but the loss",
+            )
+            .in_file(file)
+            .help(
+                "make the artifacts without --loss-alone, or with the model's outputs in `additional_output_names`",
+            ));
         }
+        if self.parameter_bytes() > i32::MAX as usize {
+            return Err(Error::unsupported("ONNX Runtime does not write an inference model of more than 2 GiB here")
+                .in_file(file)
+                .help(
+                    "take the weights from the run's last checkpoint: gnp-run checkpoint convert, or train the ordinary model \
+                     with --engine ort-training",
+                ));
+        }
+        self.session.export(file, &predictions)
+    }
+
+    fn parameter_bytes(&self) -> usize {
+        let bytes = |tensor: Tensor| tensor.shape().iter().product::<usize>() * tensor.element().size();
+        self.parameters.iter().filter_map(|name| self.parameter(name).ok()).map(bytes).sum()
     }
 
     /// Checks that all parameters are numbers; of other types than float nothing is asked.
