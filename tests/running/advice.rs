@@ -567,6 +567,19 @@ fn made_artifacts() -> Vec<Row> {
     };
     vec![
         row(
+            "gnp-rewrite classifier.onnx --emit ort-training --loss-alone -o alone; \
+             gnp-run alone --data data.npz --epochs 1 -o trained.onnx",
+            "the evaluation model returns nothing but the loss",
+            "leave -o out",
+            vec![Without("-o")],
+        ),
+        row(
+            make("classifier.onnx --lr 0.1"),
+            "artifacts have no learning rate",
+            "leave --lr out",
+            vec![Without("--lr")],
+        ),
+        row(
             make("pixels.onnx --random counter"),
             "cannot compute the counter-based draws",
             "leave --random out",

@@ -161,3 +161,20 @@ fn artifacts_of_a_model_run_by_themselves() {
     let outputs: Vec<&str> = model.graph.output.iter().map(|output| output.name()).collect();
     assert_eq!((&*inputs, &*outputs), (&["input"][..], &["logits"][..]));
 }
+
+#[test]
+fn artifacts_without_predictions_end_with_their_checkpoint() {
+    needs!(engines);
+    let folder = tempfile::tempdir().unwrap();
+    let (artifacts, out) = (folder.path().join("artifacts"), folder.path().join("out"));
+    let mut rewrite = gnp_rewrite();
+    rewrite.arg(models().join("mlp/model.onnx")).args(["--emit", "ort-training", "--loss", "cross-entropy"]);
+    rewrite.args(["--loss-alone", "--quiet", "-o"]).arg(&artifacts).assert().success();
+    let mut command = assert_cmd::Command::cargo_bin("gnp-run").unwrap();
+    command.arg(&artifacts).arg("--data").arg(models().join("digits.npz")).args(["--epochs", "1", "--divisor", "16"]);
+    let output = command.arg("--out").arg(&out).assert().success().get_output().clone();
+    let (stdout, stderr) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
+    let checkpoint = out.join("checkpoints/epoch-00001/checkpoint");
+    assert!(stdout.contains(&format!("checkpoint: {}", checkpoint.display())) && checkpoint.is_file(), "{stdout}");
+    assert!(stderr.contains("no model for inference is written"), "{stderr}");
+}

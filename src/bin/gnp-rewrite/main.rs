@@ -54,8 +54,8 @@ Exit codes: 0 done, 2 something the user can mend (the message says what), 1 a d
 ///     g = (1 - alpha) * grad L(w)  +  alpha * grad L(w + r * grad L(w) / |grad L(w)|),
 ///
 /// as nodes of the graph (Zhao, Zhang, Hu: ICML 2022). Of an ordinary (forward) model it makes a step model, which
-/// takes a whole training step: loss, gradients, update. In a training artifact it replaces the gradient and nothing
-/// else.
+/// takes a whole training step: loss, gradients, update; or, with --emit ort-training, the artifacts of ONNX Runtime's
+/// training API. In artifacts that are there it replaces the gradient, and nothing else that was not asked for.
 #[derive(Parser)]
 #[command(name = "gnp-rewrite", version, styles = cli::STYLES, after_help = EXAMPLES, max_term_width = 100, arg_required_else_help = true)]
 struct Arguments {

@@ -12,6 +12,13 @@ use std::fmt::Write as _;
 
 /// Makes artifacts of the forward model.
 pub fn run(arguments: &Arguments, model: Model) -> Result<()> {
+    if arguments.lr.is_some() {
+        return Err(Error::input("--lr is of no use: artifacts have no learning rate, their application sets it")
+            .in_file(&arguments.input)
+            .help(
+                "leave --lr out, and set the rate where the training is: set_learning_rate in Python, gnp-run --lr",
+            ));
+    }
     if arguments.step.random() == Some(Random::Counter) {
         return Err(Error::unsupported("ONNX Runtime's training API cannot compute the counter-based draws")
             .in_file(&arguments.input)

@@ -107,7 +107,8 @@ pub struct StepArguments {
     /// Where gradients pass straight through what rounds [default: auto]
     #[arg(long, value_parser = named::<StraightThrough>(), value_name = "WHERE", help_heading = "What trains (forward models)")]
     straight_through: Option<StraightThrough>,
-    /// The operators that gradients are made of, of what ONNX Runtime's training API trains [default: standard]
+    /// The operators that gradients are made of: of artifacts, and of what the engine ort-training trains [default:
+    /// standard]
     #[arg(long, value_parser = named::<Gradients>(), value_name = "OPERATORS", help_heading = "What trains (forward models)")]
     gradients: Option<Gradients>,
     /// What an axis of the inputs is to be: batch=32 gives the dimension `batch` a size, 'x[0]=32' the first axis of
@@ -131,7 +132,8 @@ pub struct StepArguments {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1000), help_heading = "Limits (forward models)")]
     max_depth: Option<u16>,
 
-    /// The optimizer, with PyTorch's formula and defaults [default: momentum]
+    /// The optimizer, with PyTorch's formula and defaults; in artifacts that are there, in place of their own [default:
+    /// momentum]
     #[arg(long, value_parser = named::<OptimizerKind>(), help_heading = "Optimizer")]
     optimizer: Option<OptimizerKind>,
     /// Momentum, or the first beta of Adam [default: 0.9]

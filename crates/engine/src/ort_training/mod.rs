@@ -182,23 +182,32 @@ impl OrtTraining {
         self.session.checkpoint.set_property(name, property)
     }
 
+    /// Whether there is a model for inference to [export](Self::export): predictions behind the loss, and no more
+    /// parameters than ONNX Runtime writes.
+    pub fn has_export(&self) -> bool {
+        !self.predictions().is_empty() && self.parameter_bytes() <= i32::MAX as usize
+    }
+
+    /// What the evaluation graph returns of the model itself: what is counted needs labels.
+    fn predictions(&self) -> Vec<String> {
+        let outputs = self.eval.iter().flat_map(|eval| eval.outputs.iter().skip(1));
+        outputs.filter(|name| !is_reserved(name)).cloned().collect()
+    }
+
     /// Writes the trained model for inference to `file`.
     ///
     /// # Errors
-    /// Where the file cannot be written, or there is no evaluation graph to take it from.
+    /// Where the file cannot be written, or there is [nothing](Self::has_export) to write.
     pub fn export(&mut self, file: &Path) -> Result<()> {
         self.check_finite()?;
-        let outputs = required(&self.eval)?.outputs.iter().skip(1);
-        // What is counted needs labels.
-        let predictions: Vec<String> = outputs.filter(|name| !is_reserved(name)).cloned().collect();
+        required(&self.eval)?;
+        let predictions = self.predictions();
         if predictions.is_empty() {
             return Err(Error::input(
                 "cannot write the inference model: the evaluation model returns nothing but the loss",
             )
             .in_file(file)
-            .help(
-                "make the artifacts without --loss-alone, or with the model's outputs in `additional_output_names`",
-            ));
+            .help("make the artifacts with the model's outputs in `additional_output_names`"));
         }
         if self.parameter_bytes() > i32::MAX as usize {
             return Err(Error::unsupported("ONNX Runtime does not write an inference model of more than 2 GiB here")

@@ -122,7 +122,9 @@ fn announce(
         say("the training model returns no norms: ‖∇L‖ and sharpness will be unknown (gnp-rewrite --metrics)");
     }
     if data.train.labels().classes().is_some() && counting.tells_loss_alone {
-        say("the evaluation model returns the loss alone: the test error will be unknown");
+        say(
+            "the evaluation model returns the loss alone: the test error will be unknown, and no model for inference is written",
+        );
     }
     if let Some(error) = &counting.error {
         say(&format!("the error is {error}"));

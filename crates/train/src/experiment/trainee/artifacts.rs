@@ -129,6 +129,18 @@ impl OfArtifacts {
         Ok(OwnRates { learning_rate: Some(LEARNING_RATE), r, alpha, warmup: None })
     }
 
+    pub(super) fn check_output(&self, output: &Path) -> Result<()> {
+        let Some(eval) = &self.0.eval_model else { return Ok(()) };
+        match onnx::read(eval)?.graph.output.len() {
+            0 | 1 => Err(Error::input(
+                "the trained model cannot be written: the evaluation model returns nothing but the loss",
+            )
+            .in_file(output)
+            .help("leave -o out, or make the artifacts without --loss-alone, or with `additional_output_names`")),
+            _ => Ok(()),
+        }
+    }
+
     pub(super) fn over_samples(&self) -> Result<Option<String>> {
         Ok(lowering::trained_over_samples(&onnx::read(&self.0.training_model)?.graph))
     }

@@ -2,7 +2,7 @@
 
 use crate::experiment::OutputSettings;
 use crate::{Checkpoint, RunFolder};
-use gnp_base::Result;
+use gnp_base::{Error, Result};
 use gnp_engine::{Engine, State, StepEngine};
 #[cfg(feature = "ort")]
 use gnp_engine::{EngineOptions, OrtTraining, ort_training::Artifacts, runtime::Runtime};
@@ -80,6 +80,12 @@ impl InEngine {
         let (output, external_data) = (output.file.as_deref(), output.external_data);
         let options = WriteOptions { force: true, external_data, ..WriteOptions::default() };
         match &mut self.what {
+            #[cfg(feature = "ort")]
+            What::Artifacts { engine, .. } if !engine.has_export() && output.is_none() => {
+                let last = RunFolder::newest_checkpoint(folder.root())?;
+                let last = last.ok_or_else(|| Error::internal("a run that has ended has no checkpoint"))?;
+                return Ok(("checkpoint".into(), last.engine_file()));
+            }
             #[cfg(feature = "ort")]
             What::Artifacts { engine, runtime, artifacts, options: engine_options } => {
                 folder.write_model(|file| engine.export(file))?;

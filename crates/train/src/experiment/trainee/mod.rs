@@ -80,7 +80,7 @@ impl Trainee {
     pub fn check_output(&self, output: &Path) -> Result<()> {
         match self {
             #[cfg(feature = "ort")]
-            Self::Artifacts(_) => Ok(()),
+            Self::Artifacts(this) => this.check_output(output),
             Self::Step(this) => this.check_output(output),
         }
     }
