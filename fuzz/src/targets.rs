@@ -5,18 +5,22 @@ use crate::memory;
 use crate::mutate::Form;
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, ValueEnum};
 use gnp::ErrorKind;
+use gnp::autodiff::Gradients;
 use gnp::checkpoint::{Checkpoint, Element, Group, Property, Value};
 use gnp::cli::arguments::{CheckpointArguments, DataArguments, PenaltyArguments, ScheduleArguments, StepArguments};
 use gnp::cli::config_file;
 use gnp::data::{Data, DataSource, Dataset, Feed, Labels, Normalize, Preparation};
 use gnp::emit::artifact::{self, Inside, Settings};
+use gnp::emit::training::{Artifacts, Interface};
 use gnp::engine::{State, StepModel};
 use gnp::loss::{LossKind, Wanted};
 use gnp::objective::Artifact;
 use gnp::onnx::{self, Model};
-use gnp::rewrite::{StepConfig, StepOptions, make_evaluation, make_step};
+use gnp::penalty::Warmup;
+use gnp::rewrite::{StepConfig, StepOptions, TakenBy, make_artifacts, make_evaluation, make_step};
 use gnp::tensor::{ElementType, Port};
 use gnp::train::RunFolder;
+use gnp::transform::Optimizer;
 use gnp::weights::Selection;
 use image::{ExtendedColorType, ImageEncoder as _, codecs};
 use std::collections::BTreeMap;
@@ -200,6 +204,14 @@ fn model(bytes: &[u8], folder: &Path) -> gnp::Result<()> {
         });
         result = result.or(made);
     }
+    for (gradients, train) in [(Gradients::Standard, &[][..]), (Gradients::OrtCuda, &["*"])] {
+        let options = StepOptions { gradients, ..loss(Some(LossKind::Mse), train) };
+        let interface = Interface { metrics: true, ..Interface::default() };
+        if let Ok((artifacts, _)) = make_artifacts(model.clone(), &options, &interface, TakenBy::Runtime) {
+            let Artifacts { training, eval, optimizer, .. } = artifacts;
+            [training, eval, optimizer].into_iter().try_for_each(|model| onnx::encode(model, io::sink()))?;
+        }
+    }
     result
 }
 
@@ -207,6 +219,9 @@ fn penalise(bytes: &[u8], folder: &Path) -> gnp::Result<()> {
     let mut model = onnx::read(write(bytes, folder.join("training_model.onnx"))?)?;
     let artifact = Artifact::recognise(&model)?;
     let settings = Settings { metrics: true, ..Settings::default() };
+    let momentum = Optimizer { clip_norm: Some(1.0), ..Optimizer::default() };
+    let inside = Inside { optimizer: Some(momentum), replaces: true, warmup: Warmup::Zero, warmup_steps: 10 };
+    artifact::penalise(&mut model.clone(), &artifact, &settings, &inside).ok();
     artifact::penalise(&mut model, &artifact, &settings, &Inside::default())?;
     onnx::encode(model, io::sink())
 }
