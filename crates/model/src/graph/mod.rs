@@ -152,9 +152,12 @@ impl Graph {
         &self.proto.node
     }
 
-    /// Lets go of what the graph declares of types within it.
+    /// Lets go of what the graph declares of types within it, but for those that an operator goes by: ONNX Runtime's
+    /// MaxPoolGrad takes the sizes of its output from there.
     pub fn clear_types(&mut self) {
-        self.proto.value_info.clear();
+        let sized = self.nodes().iter().filter(|node| node.is("", "MaxPoolGrad")).flat_map(|node| &node.output);
+        let infos = sized.filter_map(|name| Some(self.facts.get(name)?.info(name)));
+        self.proto.value_info = infos.collect();
     }
 
     /// Declares inputs behind those that there are; who does so answers for their names.
