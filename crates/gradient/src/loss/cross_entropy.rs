@@ -110,24 +110,25 @@ impl Classes<'_> {
             && (is_faster || gradients == Gradients::OrtCuda)
     }
 
-    /// L by ONNX Runtime's operator. It would read beyond the logits for a label that is no class, so such a label is
-    /// one that does not count for it, and L is multiplied by NaN.
+    /// L by ONNX Runtime's operator. It would read beyond the logits for a label that is no class, so it is given the
+    /// next class, and L is multiplied by NaN.
     fn by_runtime(&self, loss: &Loss, b: &Builder<'_>, labels: &Value) -> Value {
         b.set_scope("loss");
-        let place = b.binary("Min", b.binary("Max", labels, b.int64(0)), self.last(b));
-        let is_class = b.compare("Equal", labels, &place);
+        let place = b.node("Clip", &[labels, &b.int64(0), &self.last(b)], vec![], b.fact(labels));
         let ignored = b.int64(loss.ignore_index.unwrap_or(-1));
-        let counted = b.select(&is_class, labels, &ignored);
-        let is_valid = if loss.ignore_index.is_some() { b.compare("Equal", labels, &counted) } else { is_class };
-        let valid = b.select(&is_valid, b.number(1.0, self.logits), b.number(f64::NAN, self.logits));
+        let classes = match loss.ignore_index {
+            Some(_) => b.select(b.compare("Equal", labels, &ignored), &ignored, &place),
+            None => place,
+        };
+        let (one, nan) = (b.number(1.0, self.logits), b.number(f64::NAN, self.logits));
+        // Of ones, the product is exact for any number of labels.
+        let valid = b.reduce_all("ReduceProd", b.select(b.compare("Equal", labels, &classes), &one, &nan));
 
         let left_out = Value::from("");
-        let inputs = [self.logits, &counted, self.weights.as_ref().unwrap_or(&left_out), &ignored];
+        let inputs = [self.logits, &classes, self.weights.as_ref().unwrap_or(&left_out), &ignored];
         let facts = [Fact::with_sizes(DataType::Float, &[]).into(), b.fact(self.logits)].map(Some);
         let attributes = vec![AttributeProto::string("reduction", "mean")];
         let mut outputs = b.nodes_in(MICROSOFT, CROSS_ENTROPY_INTERNAL, &inputs, attributes, facts.into());
-        // Of ones, the product is exact for any number of labels.
-        let valid = b.reduce_all("ReduceProd", &valid);
         match outputs.swap_remove(0) {
             Some(mean) => b.mul(&mean, &valid),
             None => valid,

@@ -152,12 +152,9 @@ impl Graph {
         &self.proto.node
     }
 
-    /// Lets go of what the graph declares of types within it, but for those that an operator goes by: ONNX Runtime's
-    /// MaxPoolGrad takes the sizes of its output from there.
+    /// Lets go of what the graph declares of types within it.
     pub fn clear_types(&mut self) {
-        let sized = self.nodes().iter().filter(|node| node.is("", "MaxPoolGrad")).flat_map(|node| &node.output);
-        let infos = sized.filter_map(|name| Some(self.facts.get(name)?.info(name)));
-        self.proto.value_info = infos.collect();
+        self.proto.value_info.clear();
     }
 
     /// Declares inputs behind those that there are; who does so answers for their names.

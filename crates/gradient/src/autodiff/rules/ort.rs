@@ -6,6 +6,7 @@
 //! right (`docs/gradients.md`); the standard rule then has its place.
 
 use super::conv::conv_data;
+use super::pool::max_pool_at;
 use super::{Cotangents, Op};
 use crate::autodiff::Gradients;
 use crate::whole::{BATCH_NORM_INTERNAL, CROSS_ENTROPY_INTERNAL};
@@ -20,7 +21,7 @@ type Fused = fn(&Op, &Value, &Builder<'_>) -> Result<Option<Cotangents>>;
 
 /// On the processor these take longer than the standard operators, since the kernels have one thread.
 const CUDA: &[Gradients] = &[Gradients::OrtCuda];
-/// These have no kernel for CUDA, or a better rule there.
+/// These have another rule for CUDA.
 const PROCESSOR: &[Gradients] = &[Gradients::Ort];
 const BOTH: &[Gradients] = &[Gradients::Ort, Gradients::OrtCuda];
 
@@ -29,6 +30,7 @@ const RULES: &[(&[Gradients], &str, &str, Fused)] = &[
     (BOTH, MICROSOFT, BATCH_NORM_INTERNAL, batch),
     (BOTH, MICROSOFT, CROSS_ENTROPY_INTERNAL, cross_entropy),
     (BOTH, "", "LayerNormalization", layer),
+    (BOTH, "", "MaxPool", max_pool),
     (BOTH, "", "Sigmoid", sigmoid),
     (BOTH, "", "Softmax", softmax),
     (CUDA, "", "Conv", conv),
@@ -37,7 +39,6 @@ const RULES: &[(&[Gradients], &str, &str, Fused)] = &[
     (CUDA, "", "LogSoftmax", log_softmax),
     (CUDA, "", "Relu", relu),
     (PROCESSOR, "", "Conv", conv_weights),
-    (PROCESSOR, "", "MaxPool", max_pool),
 ];
 
 impl Gradients {
@@ -91,18 +92,14 @@ fn cross_entropy(op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Option<Cotangen
     Ok(Some([gradient].into()))
 }
 
-/// The forward pass says where the greatest elements are, in place of a second one. The runtime's operator goes by the
-/// declared sizes of its output, all but the first; it takes positions as they are where rows come first.
+/// The forward pass says where the greatest elements are, in place of a second one. MaxPoolGrad is left out, which takes the sizes of its output from the file and writes wherever it is told to.
 fn max_pool(op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Option<Cotangents>> {
-    let (x, y) = (op.input(0)?, op.output(0)?);
-    let is_known = g.fact(x).shape.as_ref().is_some_and(|s| s.iter().skip(1).all(|dim| matches!(dim, Dim::Known(_))));
-    if !is_known || op.int("storage_order", 0) != 0 {
+    if op.int("storage_order", 0) != 0 {
         return Ok(None);
     }
-    let positions = g.ensure_output(op.index(), 1, "positions", g.fact(y).with_element(DataType::Int64));
-    // Where all of a window is NaN the forward pass says −1, row and column, and the runtime's operator writes there.
-    let positions = g.binary("Max", &positions, g.int64(0));
-    Ok(Some([g.node("MaxPoolGrad", &[dy, &positions], op.attribute.clone(), g.fact(x))].into()))
+    let fact = g.fact(op.output(0)?).with_element(DataType::Int64);
+    let positions = g.ensure_output(op.index(), 1, "positions", fact);
+    max_pool_at(&positions, op, dy, g).map(Some)
 }
 
 /// The runtime's operator takes a scale for each element of what is normalised, and more than one of these.
@@ -255,7 +252,6 @@ mod tests {
             assert!(operators.iter().all(|(domain, operator)| choice.fuse(domain, operator)));
         }
         assert_eq!(rules(Gradients::Standard).count(), 0);
-        assert!(Gradients::Ort.fuse("", "MaxPool") && !Gradients::OrtCuda.fuse("", "MaxPool"));
         assert!(Gradients::OrtCuda.fuse("", "Relu") && !Gradients::Ort.fuse("", "Relu"));
     }
 
