@@ -102,6 +102,8 @@ fn make(source: &Path, folder: &Path, gradients: Option<Gradients>) -> Result<[A
     // What trains is what trains in those of `generate_artifacts`.
     let trainable = Checkpoint::read(&source.join(CHECKPOINT))?.trainable;
     let selection = Selection { train: trainable.into_keys().collect(), ..Selection::default() };
+    // The optimizer's step is not what is compared, and neither are the formulas of its weight decay and its ε.
+    let optimizer_model = Artifacts::in_folder(source).optimizer_model;
     let mut made = Vec::new();
     for (name, r) in [("plain", 0.0), ("gnp", Penalty::default().r)] {
         let to = Destination { folder: folder.join(name), ..Destination::default() };
@@ -112,7 +114,7 @@ fn make(source: &Path, folder: &Path, gradients: Option<Gradients>) -> Result<[A
         let options = StepOptions { loss, penalty, gradients, optimizer, selection, ..StepOptions::default() };
         let model = onnx::read(source.join("model.onnx"))?;
         rewrite::write_artifacts(model, &options, &Interface::default(), &to)?;
-        made.push(Artifacts::in_folder(&to.folder));
+        made.push(Artifacts { optimizer_model: optimizer_model.clone(), ..Artifacts::in_folder(&to.folder) });
     }
     made.try_into().map_err(|_| Error::internal("two are made"))
 }

@@ -3,6 +3,7 @@
 use crate::support::forward::{self, info, node, weight, with};
 use crate::support::training_runtime;
 use gnp::autodiff::Gradients;
+use gnp::contract::{GRAD_NORM, LOSS, RANGES_KEY, WRONG};
 use gnp::engine::{Engine as _, EngineOptions, Ort, Rates, State, StepEngine as _};
 use gnp::loss::{LossKind, Wanted};
 use gnp::lowering::{self, Dropout};
@@ -117,6 +118,7 @@ fn cases() -> Vec<Case> {
             conv([ints("pads", &[1, 1])]),
             "ConvGrad",
         ),
+        case("conv of large windows", &[4, 6, 7], &[("w", &[3, 4, 6, 5]), ("b", &[3])], conv([]), "ConvGrad"),
         case("conv in space", &[2, 4, 4, 4], &[("w", &[3, 2, 2, 2, 2]), ("b", &[3])], conv([]), "ConvGrad"),
         case("batch norm of vectors", &[3], &of(&[3]), batch_norm(), "BatchNormalizationGrad"),
         case("batch norm of images", &[3, 4, 4], &of(&[3]), batch_norm(), "BatchNormalizationGrad"),
@@ -130,6 +132,29 @@ fn cases() -> Vec<Case> {
             &[("g", &[4, 5]), ("b", &[4, 5])],
             layer(&["x", "g", "b"], 1),
             "LayerNormalizationGrad",
+        ),
+    ]
+}
+
+/// Pools whose gradient needs no second MaxPool.
+fn pools() -> Vec<(&'static str, &'static [usize], NodeProto)> {
+    let ints = AttributeProto::ints;
+    let pool = |attributes: Vec<AttributeProto>| all_with(node("MaxPool", &["x"], "y"), attributes);
+    let kernel = ints("kernel_shape", &[2, 3]);
+    vec![
+        ("pool", &[3, 6, 6], pool(vec![kernel.clone(), ints("strides", &[2, 3])])),
+        ("pool of windows that overlap", &[3, 7, 6], pool(vec![kernel.clone(), ints("pads", &[1, 1, 0, 2])])),
+        ("pool along one axis", &[3, 9], pool(vec![ints("kernel_shape", &[3]), ints("strides", &[2])])),
+        (
+            "pool with dilations, rounded up",
+            &[3, 9, 8],
+            pool(vec![
+                kernel,
+                ints("strides", &[2, 2]),
+                ints("dilations", &[2, 1]),
+                AttributeProto::int("ceil_mode", 1),
+                AttributeProto::string("auto_pad", "NOTSET"),
+            ]),
         ),
     ]
 }
@@ -245,19 +270,44 @@ fn has(step: &Model, operator: &str) -> bool {
     step.graph.node.iter().any(|node| node.operator() == format!("com.microsoft.{operator}"))
 }
 
+/// Compares the gradients that each choice gives, in one pass and in two.
+#[track_caller]
+fn choices_agree(case: &Case) {
+    for r in [0.0, 0.05] {
+        let own = stepped(&case.step(Gradients::Standard, r), &case.batch());
+        for choice in [Gradients::Ort, Gradients::OrtCuda] {
+            let error = distance(&own, &stepped(&case.step(choice, r), &case.batch()));
+            println!("{:>31} {choice:?} r {r}: {error:.1e}", case.name);
+            assert!(error <= TOLERANCE, "{} {choice:?} r {r}: {error:e}", case.name);
+        }
+    }
+}
+
 #[test]
 fn each_operator_gives_the_gradient_of_the_standard_ones() {
     needs!(engines);
     for case in cases() {
         assert!(has(&case.step(Gradients::OrtCuda, 0.0), case.operator), "{}", case.name);
         assert!(!has(&case.step(Gradients::Standard, 0.0), case.operator), "{}", case.name);
-        for r in [0.0, 0.05] {
-            let [own, fused] = [Gradients::Standard, Gradients::OrtCuda].map(|choice| case.step(choice, r));
-            let error = distance(&stepped(&own, &case.batch()), &stepped(&fused, &case.batch()));
-            println!("{:>28} r {r}: {error:.1e}", case.name);
-            assert!(error <= TOLERANCE, "{} r {r}: {error:e}", case.name);
-        }
+        choices_agree(&case);
     }
+}
+
+#[test]
+fn a_pool_itself_says_where_its_greatest_elements_are() {
+    needs!(engines);
+    let count = |step: &Model| step.graph.node.iter().filter(|node| node.is("", "MaxPool")).count();
+    for (name, sample, pool) in pools() {
+        let case = case(name, sample, &[], [pool], "MaxPool");
+        assert_eq!(count(&case.step(Gradients::Standard, 0.0)), 2, "{name}");
+        assert_eq!(count(&case.step(Gradients::Ort, 0.0)), 1, "{name}");
+        choices_agree(&case);
+    }
+    let by_columns = [AttributeProto::ints("kernel_shape", &[2, 2]), AttributeProto::int("storage_order", 1)];
+    let pool = all_with(node("MaxPool", &["x"], "y"), by_columns);
+    let case = case("pool that counts by columns", &[3, 5, 4], &[], [pool], "MaxPool");
+    assert_eq!(count(&case.step(Gradients::Ort, 0.0)), 2);
+    choices_agree(&case);
 }
 
 #[test]
@@ -274,10 +324,138 @@ fn what_an_operator_gets_wrong_is_left_to_the_standard_ones() {
 #[test]
 fn on_the_processor_those_that_take_longer_are_left_out() {
     for case in cases() {
-        let is_faster = ["BatchNormalizationGrad", "LayerNormalizationGrad", "SigmoidGrad", "SoftmaxGrad_13"];
+        let is_faster =
+            ["BatchNormalizationGrad", "ConvGrad", "LayerNormalizationGrad", "SigmoidGrad", "SoftmaxGrad_13"];
         let step = case.step(Gradients::Ort, 0.0);
         assert_eq!(has(&step, case.operator), is_faster.contains(&case.operator), "{}", case.name);
     }
+    // A window on each channel for itself.
+    let conv = conv([AttributeProto::int("group", 4), AttributeProto::ints("pads", &[3, 3, 3, 3])]);
+    let case = case("conv on each channel", &[4, 8, 8], &[("w", &[4, 1, 7, 7]), ("b", &[4])], conv, "ConvGrad");
+    assert!(!has(&case.step(Gradients::Ort, 0.0), case.operator));
+    assert!(has(&case.step(Gradients::OrtCuda, 0.0), case.operator));
+}
+
+const CROSS_ENTROPY: &str = "SoftmaxCrossEntropyLossInternalGrad";
+
+/// Cross-entropy of logits that are the wave of sin, `sample` without the axis of samples, with class numbers.
+struct Classes {
+    name: &'static str,
+    sample: &'static [usize],
+    loss: Wanted,
+    /// As many as five samples have.
+    labels: fn(usize) -> i64,
+}
+
+fn cross_entropy() -> Wanted {
+    Wanted { loss: Some(LossKind::CrossEntropy), logits: Some("wave".into()), ..Wanted::default() }
+}
+
+fn classes() -> Vec<Classes> {
+    let plain = || Wanted { class_axis: Some(1), ..cross_entropy() };
+    let weights = || Wanted { class_weights: vec![0.5, 0.0, 2.0, 1.0], ..plain() };
+    let five = |i: usize| (i * 7 % 5) as i64;
+    let four = |i: usize| (i * 7 % 4) as i64;
+    let some = |i: usize| if i.is_multiple_of(3) { -100 } else { (i % 4) as i64 };
+    let of = |name, sample, loss, labels| Classes { name, sample, loss, labels };
+    vec![
+        of("classes", &[5], plain(), five),
+        of("some do not count", &[4], plain(), some),
+        of("a class does not count", &[4], Wanted { ignore_index: Some(2), ..plain() }, four),
+        of("none counts", &[4], plain(), |_| -100),
+        of("weights", &[4], weights(), some),
+        of("weights of nothing", &[4], weights(), |_| 1),
+        of("classes of pixels", &[4, 3, 2], plain(), some),
+        of("weights of pixels", &[4, 6], weights(), some),
+    ]
+}
+
+impl Classes {
+    fn step(&self, gradients: Gradients, r: f32) -> Model {
+        let case = case(self.name, self.sample, &[], [node("Identity", &["x"], "y")], CROSS_ENTROPY);
+        let selection = Selection { train: vec!["shift".into()], ..Selection::default() };
+        let options = StepOptions { loss: self.loss.clone(), selection, ..options(gradients, r) };
+        make_step(case.model(), &options).unwrap().0
+    }
+
+    fn batch(&self, labels: impl Fn(usize) -> i64) -> [Tensor; 2] {
+        let shape = |axes: &[usize]| [5].into_iter().chain(axes.iter().copied()).collect::<Vec<_>>();
+        let places = shape(&self.sample[1..]);
+        let labels = (0..places.iter().product()).map(labels).collect();
+        [numbers(&shape(self.sample)), Tensor::I64(ArrayD::from_shape_vec(places, labels).unwrap())]
+    }
+}
+
+/// What a step returns, by name, and the state after it. Labels of any number are let through.
+fn returned(step: &Model, batch: &[Tensor]) -> (Vec<(String, f32)>, State) {
+    let mut step = step.clone();
+    step.header.metadata_props.retain(|entry| entry.key() != RANGES_KEY);
+    let options = EngineOptions { threads: NonZero::new(1), ..EngineOptions::default() };
+    let mut engine = Ort::load(&training_runtime(), &step, None, &options).unwrap();
+    let returned = engine.step(batch, &Rates::new(0.0)).unwrap();
+    let named = engine.step_outputs().iter().zip(&returned);
+    (named.filter_map(|(name, x)| Some((name.clone(), x.to_scalar()?))).collect(), engine.state().unwrap())
+}
+
+#[test]
+fn cross_entropy_is_that_of_the_standard_operators() {
+    needs!(engines);
+    for case in classes() {
+        for r in [0.0, 0.05] {
+            let own = case.step(Gradients::Standard, r);
+            assert!(!has(&own, CROSS_ENTROPY));
+            let (own, state) = returned(&own, &case.batch(case.labels));
+            for choice in [Gradients::Ort, Gradients::OrtCuda] {
+                let step = case.step(choice, r);
+                assert!(has(&step, CROSS_ENTROPY), "{} {choice:?}", case.name);
+                let (fused, fused_state) = returned(&step, &case.batch(case.labels));
+                assert!(own.iter().any(|(name, _)| name == WRONG), "{own:?}");
+                assert_eq!(own.len(), fused.len());
+                for ((name, a), (other, b)) in own.iter().zip(&fused) {
+                    assert_eq!(name, other);
+                    let far = (a - b).abs() > 1e-5 * a.abs().max(1e-3);
+                    assert!(!far && a.is_finite(), "{} {choice:?} r {r}: {name} is {a} and {b}", case.name);
+                }
+                let counts = own.iter().any(|(name, loss)| name == LOSS && *loss > 0.0);
+                assert_eq!(counts, !["none counts", "weights of nothing"].contains(&case.name));
+                if counts {
+                    let error = distance(&state, &fused_state);
+                    println!("{:>24} {choice:?} r {r}: {error:.1e}", case.name);
+                    assert!(error <= TOLERANCE, "{} {choice:?} r {r}: {error:e}", case.name);
+                }
+            }
+        }
+    }
+}
+
+/// The runtime's operator would read beyond the logits.
+#[test]
+fn a_label_that_is_no_class_makes_loss_and_gradient_nan() {
+    needs!(engines);
+    for case in classes() {
+        for wild in [7, -1, 1 << 40, i64::MIN] {
+            let labels = |i| if i == 2 { wild } else { (case.labels)(i) };
+            for choice in [Gradients::Standard, Gradients::Ort, Gradients::OrtCuda] {
+                let (returned, _) = returned(&case.step(choice, 0.0), &case.batch(labels));
+                for name in [LOSS, GRAD_NORM] {
+                    let found = returned.iter().find(|(other, _)| other == name);
+                    assert!(found.is_some_and(|(_, x)| x.is_nan()), "{} {choice:?} {wild}: {returned:?}", case.name);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn cross_entropy_in_another_form_is_left_to_the_standard_operators() {
+    let of = |sample, loss| Classes { name: "form", sample, loss, labels: |_| 0 };
+    let many = of(&[100], cross_entropy());
+    let smooth = of(&[5], Wanted { label_smoothing: 0.1, ..cross_entropy() });
+    let last = of(&[3, 5], Wanted { class_axis: Some(-1), ..cross_entropy() });
+    for form in [&many, &smooth, &last] {
+        assert!(!has(&form.step(Gradients::Ort, 0.0), CROSS_ENTROPY), "{:?}", form.loss);
+    }
+    assert!(has(&many.step(Gradients::OrtCuda, 0.0), CROSS_ENTROPY));
 }
 
 #[test]

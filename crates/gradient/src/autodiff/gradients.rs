@@ -3,21 +3,9 @@
 use serde::{Deserialize, Serialize};
 use strum::{EnumMessage, IntoStaticStr, VariantArray};
 
-/// The operators that gradients are made of. Each choice has those of the ones before it.
+/// The operators that gradients are made of. All choices have the standard ones.
 #[derive(
-    Clone,
-    Copy,
-    Debug,
-    Default,
-    PartialEq,
-    Eq,
-    PartialOrd,
-    Ord,
-    Serialize,
-    Deserialize,
-    VariantArray,
-    IntoStaticStr,
-    EnumMessage,
+    Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, VariantArray, IntoStaticStr, EnumMessage,
 )]
 #[strum(serialize_all = "kebab-case")]
 #[serde(rename_all = "kebab-case")]
@@ -27,6 +15,6 @@ pub enum Gradients {
     Standard,
     /// Those of ONNX Runtime's training build too, where they are exact and save time on the processor
     Ort,
-    /// All of those that are exact, for CUDA
+    /// Those that are exact and have kernels for CUDA
     OrtCuda,
 }

@@ -12,20 +12,35 @@
 //! mᵢ is 0 where yᵢ is to be ignored, and 1 elsewhere.
 
 use super::{Loss, LossKind, Tally};
+use crate::autodiff::Gradients;
+use crate::whole::CROSS_ENTROPY_INTERNAL;
 use gnp_model::graph::{Builder, Dim, Fact, Value};
 use gnp_model::onnx::DataType;
-use gnp_model::onnx::proto::{AttributeProto, TensorProto};
+use gnp_model::onnx::proto::{AttributeProto, MICROSOFT, TensorProto};
 
 /// Appends L, a scalar, and what is counted of the batch.
-pub(super) fn append(loss: &Loss, b: &Builder<'_>, logits: &Value, labels: &Value) -> (Value, Tally) {
+pub(super) fn append(
+    loss: &Loss,
+    b: &Builder<'_>,
+    logits: &Value,
+    labels: &Value,
+    gradients: Gradients,
+) -> (Value, Tally) {
     let axis = loss.axis();
     let log_probabilities = b.node("LogSoftmax", &[logits], vec![AttributeProto::int("axis", axis)], b.fact(logits));
     let classes = Classes { logits, log_probabilities: &log_probabilities, axis, weights: weights(loss, b, logits) };
     match loss.kind {
-        LossKind::CrossEntropy => classes.of_numbers(loss, b, labels),
+        LossKind::CrossEntropy => {
+            let (value, tally) = classes.of_numbers(loss, b, labels);
+            let by_runtime = classes.are_for_runtime(loss, b, gradients).then(|| classes.by_runtime(loss, b, labels));
+            (by_runtime.unwrap_or(value), tally)
+        }
         _ => classes.of_distributions(loss, b, labels),
     }
 }
+
+/// Up to how many classes ONNX Runtime's gradient takes less time than the standard operators, which have vectors.
+const FEW_CLASSES: i64 = 16;
 
 /// The weights of the classes, a vector; none where all weigh alike.
 fn weights(loss: &Loss, b: &Builder<'_>, logits: &Value) -> Option<Value> {
@@ -80,6 +95,44 @@ impl Classes<'_> {
         let wrong = b.reduce_all("ReduceSum", b.mul(&wrong, &counts));
         let counted = b.reduce_all("ReduceSum", &counts);
         (value, Tally { counted, wrong, weight: self.weights.is_some().then_some(total) })
+    }
+
+    /// Whether ONNX Runtime's operator is to be used, and takes these logits. On the processor, where it has one thread
+    /// and no vectors of e^x, it is faster with few classes, and where each column would be gathered across others.
+    fn are_for_runtime(&self, loss: &Loss, b: &Builder<'_>, gradients: Gradients) -> bool {
+        let fact = b.fact(self.logits);
+        let Some(rank) = fact.rank() else { return false };
+        let takes = fact.element == DataType::Float && loss.index_of_axis(rank as i64) == 1;
+        let is_faster = rank > 2 || self.known_count(b).is_some_and(|count| count <= FEW_CLASSES);
+        gradients.fuse(MICROSOFT, CROSS_ENTROPY_INTERNAL)
+            && takes
+            && loss.label_smoothing == 0.0
+            && (is_faster || gradients == Gradients::OrtCuda)
+    }
+
+    /// L by ONNX Runtime's operator. It would read beyond the logits for a label that is no class, so it is given the
+    /// next class, and L is multiplied by NaN.
+    fn by_runtime(&self, loss: &Loss, b: &Builder<'_>, labels: &Value) -> Value {
+        b.set_scope("loss");
+        let place = b.node("Clip", &[labels, &b.int64(0), &self.last(b)], vec![], b.fact(labels));
+        let ignored = b.int64(loss.ignore_index.unwrap_or(-1));
+        let classes = match loss.ignore_index {
+            Some(_) => b.select(b.compare("Equal", labels, &ignored), &ignored, &place),
+            None => place,
+        };
+        let (one, nan) = (b.number(1.0, self.logits), b.number(f64::NAN, self.logits));
+        // Of ones, the product is exact for any number of labels.
+        let valid = b.reduce_all("ReduceProd", b.select(b.compare("Equal", labels, &classes), &one, &nan));
+
+        let left_out = Value::from("");
+        let inputs = [self.logits, &classes, self.weights.as_ref().unwrap_or(&left_out), &ignored];
+        let facts = [Fact::with_sizes(DataType::Float, &[]).into(), b.fact(self.logits)].map(Some);
+        let attributes = vec![AttributeProto::string("reduction", "mean")];
+        let mut outputs = b.nodes_in(MICROSOFT, CROSS_ENTROPY_INTERNAL, &inputs, attributes, facts.into());
+        match outputs.swap_remove(0) {
+            Some(mean) => b.mul(&mean, &valid),
+            None => valid,
+        }
     }
 
     fn of_distributions(&self, loss: &Loss, b: &Builder<'_>, labels: &Value) -> (Value, Tally) {

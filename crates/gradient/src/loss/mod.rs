@@ -13,6 +13,7 @@ mod tests;
 
 pub use ending::{Ending, Wanted, find_ending};
 
+use crate::autodiff::Gradients;
 use gnp_base::contract::Range;
 use gnp_base::contract::{COUNTED, LABELS, WEIGHT, WRONG};
 use gnp_base::{Error, Result};
@@ -238,11 +239,11 @@ impl Loss {
 
     /// Appends the loss on `logits` and the labels, which are to be the input [`LABELS`]. Class numbers are int64 in
     /// the shape of the logits without the axis of the classes, all other labels are of the type and shape of the
-    /// logits.
+    /// logits. Where the gradients are to be of ONNX Runtime's operators, so is the loss that these belong to.
     ///
     /// # Errors
     /// Where the logits have too few axes for the loss, or weights are not as many as they have classes.
-    pub fn append(&self, b: &Builder<'_>, logits: &Value) -> Result<Appended> {
+    pub fn append(&self, b: &Builder<'_>, logits: &Value, gradients: Gradients) -> Result<Appended> {
         self.validate()?;
         let labels = self.labels(&b.fact(logits))?;
         self.check_weights(&b.fact(logits))?;
@@ -253,7 +254,7 @@ impl Loss {
         let counted = |(loss, tally)| (loss, Some(tally));
         let (loss, tally) = match self.kind {
             LossKind::CrossEntropy | LossKind::SoftCrossEntropy => {
-                counted(cross_entropy::append(self, b, logits, &target))
+                counted(cross_entropy::append(self, b, logits, &target, gradients))
             }
             LossKind::Bce => counted(binary::append(self, b, logits, &target)),
             LossKind::Mse => (regression::mse(b, logits, &target), None),

@@ -53,7 +53,7 @@ fn computed(case: &Case, open: bool) -> Vec<Vec<f32>> {
         ..plain
     };
     let logits = Value::from("logits");
-    let appended = loss.append(&Builder::new(&mut graph, "loss"), &logits).unwrap();
+    let appended = loss.append(&Builder::new(&mut graph, "loss"), &logits, Gradients::Standard).unwrap();
     let gradients = gradient(&mut graph, &appended.loss, &[logits], Gradients::Standard, "gradient").unwrap();
     graph.insert_input(1, appended.labels.info("labels")).unwrap();
     let mut outputs = vec![(&appended.loss, "out"), (gradients[0].as_ref().unwrap(), "dlogits")];

@@ -38,20 +38,26 @@ impl Lowering<'_> {
         if let Some(ratio) = known.filter(|ratio| !(0.0..1.0).contains(ratio)) {
             return Err(Error::input(format!("its ratio is {ratio}; expected 0 ≤ ratio < 1")));
         }
-        let keep = match self.settings.random {
-            Random::Counter => self.keep(&x, ratio.as_ref(), known),
-            Random::Engine => self.keep_by_engine(node, &x, ratio.as_ref()),
+        let (mask, keep) = match self.settings.random {
+            Random::Counter => self.mask(&x, ratio.as_ref(), known),
+            Random::Engine => self.mask_by_engine(node, &x, ratio.as_ref()),
         };
-        let b = self.b;
-        let mask = b.mask(&keep, &x);
-        let mask = match (known, &ratio) {
-            (Some(ratio), _) => b.scale(&mask, 1.0 / (1.0 - ratio)),
-            (None, Some(ratio)) => b.div(&mask, b.minus_from(1.0, b.cast_like(ratio, &x))),
-            (None, None) => mask,
-        };
-        self.define(node, 0, b.mul(&x, &mask));
+        self.define(node, 0, self.b.mul(&x, &mask));
         self.define(node, 1, keep);
         Ok(())
+    }
+
+    /// m / (1 − ratio), and which elements are kept.
+    fn mask(&mut self, x: &Value, ratio: Option<&Value>, known: Option<f64>) -> (Value, Value) {
+        let keep = self.keep(x, ratio, known);
+        let b = self.b;
+        let mask = b.mask(&keep, x);
+        let mask = match (known, ratio) {
+            (Some(ratio), _) => b.scale(&mask, 1.0 / (1.0 - ratio)),
+            (None, Some(ratio)) => b.div(&mask, b.minus_from(1.0, b.cast_like(ratio, x))),
+            (None, None) => mask,
+        };
+        (mask, keep)
     }
 
     /// Which elements of a tensor shaped like `x` a draw from the seed and the step keeps: those whose 32 bits are not
@@ -66,18 +72,20 @@ impl Lowering<'_> {
         b.compare("GreaterOrEqual", &bits, &threshold)
     }
 
-    /// The mask of the engine's own Dropout, of zeros: so it does not depend on `x`. A node without a seed is given its
+    /// The same by the engine's own Dropout, of ones: so it does not depend on `x`. A node without a seed is given its
     /// number, so that a run can be repeated.
-    fn keep_by_engine(&mut self, node: &NodeProto, x: &Value, ratio: Option<&Value>) -> Value {
+    fn mask_by_engine(&mut self, node: &NodeProto, x: &Value, ratio: Option<&Value>) -> (Value, Value) {
         let seed = node.int("seed", self.random.site().into());
         let b = self.b;
-        let zeros = b.zeros_like(x);
+        let ones = b.filled(1.0, x);
         let ratio = ratio.cloned().unwrap_or_else(|| b.number_of(0.5, DataType::Float));
         let training = b.number_of(1.0, DataType::Bool);
         let data = b.fact(x);
-        let mask = Fact { element: DataType::Bool, shape: data.shape.clone() }.into();
+        let keep = Fact { element: DataType::Bool, shape: data.shape.clone() }.into();
         let attributes = vec![AttributeProto::int("seed", seed)];
-        b.nodes("Dropout", &[&zeros, &ratio, &training], attributes, vec![data, mask]).swap_remove(1)
+        let mut outputs = b.nodes("Dropout", &[&ones, &ratio, &training], attributes, vec![data, keep]);
+        let keep = outputs.swap_remove(1);
+        (outputs.swap_remove(0), keep)
     }
 
     fn pass_through(&mut self, node: &NodeProto, x: &Value) -> Result<()> {

@@ -62,7 +62,7 @@ fn evaluation_of(model: &mut Model, config: &StepConfig, state: &HashSet<&str>, 
     let appended = match &config.loss {
         Some(loss) => {
             let plain = loss.clone().without_smoothing();
-            Some(plain.append(&Builder::new(&mut graph, pass::LOSS), &end)?)
+            Some(plain.append(&Builder::new(&mut graph, pass::LOSS), &end, Gradients::Standard)?)
         }
         None => None,
     };

@@ -20,13 +20,17 @@ const MOST_DIVIDED: usize = 8;
 /// y = w ∗ x + b  ⇒  x̄ = wᵀ ∗ ȳ,  w̄ = Σ ȳ x over all places of the window,  b̄ = Σ ȳ
 fn conv(op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Cotangents> {
     let (x, w) = (op.input(0)?, op.input(1)?);
-    let (channels, kernel) = Channels::of(op, w, g)?;
-    let (window, padding) = Window::over(op, kernel, x, g)?;
-    let conv = Convolution { window, channels };
+    let (conv, padding) = Convolution::of(op, g)?;
     let padded = padding.apply(x, g);
     let dx = conv.transposed(dy, w, &padding, x, g);
     let dw = conv.weights(&padded, dy, g);
     Ok(Cotangents::of([Some(dx), Some(dw), bias(op, dy, &conv.window, g)]))
+}
+
+/// x̄ = wᵀ ∗ ȳ of a Conv
+pub(super) fn conv_data(op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Value> {
+    let (conv, padding) = Convolution::of(op, g)?;
+    Ok(conv.transposed(dy, op.input(1)?, &padding, op.input(0)?, g))
 }
 
 /// y = wᵀ ∗ x + b  ⇒  x̄ = w ∗ ȳ,  w̄ = Σ x ȳ over all places of the window,  b̄ = Σ ȳ
@@ -141,6 +145,13 @@ struct Convolution {
 }
 
 impl Convolution {
+    /// That of a Conv, and the padding that is only known when the graph runs.
+    fn of(op: &Op, g: &Builder<'_>) -> Result<(Self, Padding)> {
+        let (channels, kernel) = Channels::of(op, op.input(1)?, g)?;
+        let (window, padding) = Window::over(op, kernel, op.input(0)?, g)?;
+        Ok((Self { window, channels }, padding))
+    }
+
     /// The convolution of `x`, which is as large as `like`.
     fn forward(&self, x: &Value, w: &Value, like: &Value, g: &Builder<'_>) -> Value {
         let (x, window) = self.window.cut(x, g);

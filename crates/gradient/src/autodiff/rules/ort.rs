@@ -5,9 +5,11 @@
 //! They take float32 alone, and a cotangent of the first output alone. A rule declines what its operator does not get
 //! right (`docs/gradients.md`); the standard rule then has its place.
 
+use super::conv::conv_data;
+use super::pool::max_pool_at;
 use super::{Cotangents, Op};
 use crate::autodiff::Gradients;
-use crate::whole::BATCH_NORM_INTERNAL;
+use crate::whole::{BATCH_NORM_INTERNAL, CROSS_ENTROPY_INTERNAL};
 use gnp_base::Result;
 use gnp_model::graph::{Builder, Dim, Fact, Value};
 use gnp_model::onnx::DataType;
@@ -17,24 +19,32 @@ use std::sync::Arc;
 /// A vector-Jacobian product; none where the rule declines.
 type Fused = fn(&Op, &Value, &Builder<'_>) -> Result<Option<Cotangents>>;
 
-/// The rules, each with the choice from which on it is used: on the processor some of the runtime's kernels take longer
-/// than the standard operators, since they have one thread.
-const RULES: &[(Gradients, &str, &str, Fused)] = &[
-    (Gradients::Ort, MICROSOFT, BATCH_NORM_INTERNAL, batch),
-    (Gradients::Ort, "", "LayerNormalization", layer),
-    (Gradients::Ort, "", "Sigmoid", sigmoid),
-    (Gradients::Ort, "", "Softmax", softmax),
-    (Gradients::OrtCuda, "", "Conv", conv),
-    (Gradients::OrtCuda, "", "Gelu", gelu),
-    (Gradients::OrtCuda, MICROSOFT, "Gelu", gelu),
-    (Gradients::OrtCuda, "", "LogSoftmax", log_softmax),
-    (Gradients::OrtCuda, "", "Relu", relu),
+/// On the processor these take longer than the standard operators, since the kernels have one thread.
+const CUDA: &[Gradients] = &[Gradients::OrtCuda];
+/// These have another rule for CUDA.
+const PROCESSOR: &[Gradients] = &[Gradients::Ort];
+const BOTH: &[Gradients] = &[Gradients::Ort, Gradients::OrtCuda];
+
+/// The rules, each with the choices that have it.
+const RULES: &[(&[Gradients], &str, &str, Fused)] = &[
+    (BOTH, MICROSOFT, BATCH_NORM_INTERNAL, batch),
+    (BOTH, MICROSOFT, CROSS_ENTROPY_INTERNAL, cross_entropy),
+    (BOTH, "", "LayerNormalization", layer),
+    (BOTH, "", "MaxPool", max_pool),
+    (BOTH, "", "Sigmoid", sigmoid),
+    (BOTH, "", "Softmax", softmax),
+    (CUDA, "", "Conv", conv),
+    (CUDA, "", "Gelu", gelu),
+    (CUDA, MICROSOFT, "Gelu", gelu),
+    (CUDA, "", "LogSoftmax", log_softmax),
+    (CUDA, "", "Relu", relu),
+    (PROCESSOR, "", "Conv", conv_weights),
 ];
 
 impl Gradients {
     fn rule(self, domain: &str, operator: &str) -> Option<Fused> {
         let domain = standard_domain(domain);
-        let found = RULES.iter().find(|(from, d, o, _)| *from <= self && (*d, *o) == (domain, operator));
+        let found = RULES.iter().find(|(of, d, o, _)| of.contains(&self) && (*d, *o) == (domain, operator));
         found.map(|(.., rule)| *rule)
     }
 
@@ -55,8 +65,9 @@ impl Gradients {
     ) -> Result<Option<Cotangents>> {
         let Some(rule) = self.rule(op.domain(), op.op_type()) else { return Ok(None) };
         let [Some(dy), others @ ..] = cotangents else { return Ok(None) };
-        let is_float = |value: &Value| g.fact(value).element == DataType::Float;
-        if others.iter().any(Option::is_some) || !op.inputs().iter().flatten().all(is_float) {
+        // Labels are whole numbers.
+        let is_taken = |value: &Value| matches!(g.fact(value).element, DataType::Float | DataType::Int64);
+        if others.iter().any(Option::is_some) || !op.inputs().iter().flatten().all(is_taken) {
             return Ok(None);
         }
         rule(op, dy, g)
@@ -68,6 +79,27 @@ fn batch(op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Option<Cotangents>> {
     let epsilon = AttributeProto::float("epsilon", op.float("epsilon", 1e-5));
     let inputs = [dy, x, scale, mean, inverse];
     Ok(Some(all("BatchNormalizationGrad", &inputs, vec![epsilon], &[x, scale, bias], g)))
+}
+
+/// The labels are classes, or not to count: the loss sees to it.
+fn cross_entropy(op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Option<Cotangents>> {
+    let left_out = Value::from("");
+    let (x, log_probabilities, labels) = (op.input(0)?, op.output(1)?, op.input(1)?);
+    let [weights, ignored] = [2, 3].map(|i| op.optional(i).unwrap_or(&left_out));
+    let inputs = [dy, log_probabilities, labels, weights, ignored];
+    let attributes = op.attribute.iter().filter(|a| a.name() == "reduction").cloned().collect();
+    let gradient = g.node_in(MICROSOFT, "SoftmaxCrossEntropyLossInternalGrad", &inputs, attributes, g.fact(x));
+    Ok(Some([gradient].into()))
+}
+
+/// The forward pass says where the greatest elements are, in place of a second one. MaxPoolGrad is left out, which takes the sizes of its output from the file and writes wherever it is told to.
+fn max_pool(op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Option<Cotangents>> {
+    if op.int("storage_order", 0) != 0 {
+        return Ok(None);
+    }
+    let fact = g.fact(op.output(0)?).with_element(DataType::Int64);
+    let positions = g.ensure_output(op.index(), 1, "positions", fact);
+    max_pool_at(&positions, op, dy, g).map(Some)
 }
 
 /// The runtime's operator takes a scale for each element of what is normalised, and more than one of these.
@@ -120,15 +152,47 @@ fn gelu(op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Option<Cotangents>> {
 
 /// The runtime's operator does not see `auto_pad`, and, on CUDA, the margins at the end.
 fn conv(op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Option<Cotangents>> {
-    let pads = op.ints("pads").unwrap_or_default();
-    let (begin, end) = pads.split_at(pads.len() / 2);
-    if op.string("auto_pad", "NOTSET") != "NOTSET" || begin != end {
+    if !is_evenly_padded(op) {
         return Ok(None);
     }
+    Ok(Some(Cotangents::of(conv_grad(op, dy, |input| op.wants(input), g)?)))
+}
+
+/// On the processor the gradient of the data is the standard rule's: a convolution takes less time there than the
+/// runtime's operator. So do, for the weights of large windows on a channel each, the standard operators.
+fn conv_weights(op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Option<Cotangents>> {
+    let weights = g.fact(op.input(1)?).sizes();
+    let is_slow = match weights.as_deref() {
+        Some([_, inner, kernel @ ..]) => *inner == 1 && op.int("group", 1) > 1 && is_large(kernel),
+        _ => true,
+    };
+    if is_slow || !op.wants(1) || !is_evenly_padded(op) {
+        return Ok(None);
+    }
+    let mut cotangents = conv_grad(op, dy, |input| input > 0 && op.wants(input), g)?;
+    if op.wants(0) {
+        cotangents[0] = Some(conv_data(op, dy, g)?);
+    }
+    Ok(Some(Cotangents::of(cotangents)))
+}
+
+fn is_evenly_padded(op: &Op) -> bool {
+    let pads = op.ints("pads").unwrap_or_default();
+    let (begin, end) = pads.split_at(pads.len() / 2);
+    op.string("auto_pad", "NOTSET") == "NOTSET" && begin == end
+}
+
+/// Whether a window has more places than 5×5.
+fn is_large(kernel: &[i64]) -> bool {
+    kernel.iter().try_fold(1i64, |size, length| size.checked_mul(*length)).is_none_or(|size| size > 25)
+}
+
+/// The cotangents of those inputs for which `wanted` holds, by the runtime's operator.
+fn conv_grad(op: &Op, dy: &Value, wanted: impl Fn(usize) -> bool, g: &Builder<'_>) -> Result<Vec<Option<Value>>> {
     let attributes = op.attribute.iter().filter(|a| a.name() != "auto_pad").cloned().collect();
-    let facts = op.inputs().iter().enumerate().map(|(i, input)| Some(g.fact(input.as_ref()?)).filter(|_| op.wants(i)));
+    let facts = op.inputs().iter().enumerate().map(|(i, input)| Some(g.fact(input.as_ref()?)).filter(|_| wanted(i)));
     let inputs = [dy, op.input(0)?, op.input(1)?];
-    Ok(Some(Cotangents::of(g.nodes_in(MICROSOFT, "ConvGrad", &inputs, attributes, facts.collect()))))
+    Ok(g.nodes_in(MICROSOFT, "ConvGrad", &inputs, attributes, facts.collect()))
 }
 
 /// The cotangent of the one operand; it has the shape of `dy`.
@@ -152,6 +216,7 @@ fn all(
 mod tests {
     use super::*;
     use crate::autodiff::gradient;
+    use foldhash::HashSet;
     use gnp_model::graph::Graph;
     use gnp_model::onnx::proto::NodeProto;
     use gnp_model::testing::{body, node};
@@ -179,12 +244,15 @@ mod tests {
     }
 
     #[test]
-    fn choices_have_the_operators_of_those_before_them() {
-        for (from, domain, operator, _) in RULES {
-            assert!(!Gradients::Standard.fuse(domain, operator), "{operator}");
-            assert_eq!(Gradients::Ort.fuse(domain, operator), *from == Gradients::Ort, "{operator}");
-            assert!(Gradients::OrtCuda.fuse(domain, operator), "{operator}");
+    fn choices_have_the_operators_that_have_kernels_there() {
+        let rules = |choice: Gradients| RULES.iter().filter(move |(of, ..)| of.contains(&choice));
+        for choice in [Gradients::Ort, Gradients::OrtCuda] {
+            let operators: HashSet<_> = rules(choice).map(|(_, domain, operator, _)| (domain, operator)).collect();
+            assert_eq!(operators.len(), rules(choice).count(), "one of two rules is never used");
+            assert!(operators.iter().all(|(domain, operator)| choice.fuse(domain, operator)));
         }
+        assert_eq!(rules(Gradients::Standard).count(), 0);
+        assert!(Gradients::OrtCuda.fuse("", "Relu") && !Gradients::Ort.fuse("", "Relu"));
     }
 
     #[test]

@@ -20,6 +20,15 @@ pub(super) const RULES: &[Entry] = &[
 ///
 /// Where that is, a second MaxPool says: the one of the forward pass stays in the faster form without indices.
 fn max_pool(op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Cotangents> {
+    let attributes = op.attribute.iter().filter(|a| a.name() != "storage_order").cloned().collect();
+    let fact = g.fact(dy);
+    let positions = fact.with_element(DataType::Int64).into();
+    let outputs = g.nodes("MaxPool", &[op.input(0)?], attributes, vec![fact, positions]);
+    max_pool_at(&outputs[1], op, dy, g)
+}
+
+/// The same, where the greatest elements are at `positions`, as MaxPool returns them where rows come first.
+pub(super) fn max_pool_at(positions: &Value, op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Cotangents> {
     let x = op.input(0)?;
     let overlaps = match op.ints("kernel_shape") {
         Some(kernel) => {
@@ -28,11 +37,7 @@ fn max_pool(op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Cotangents> {
         }
         None => return Err(op.error("it has no `kernel_shape`")),
     };
-    let attributes = op.attribute.iter().filter(|a| a.name() != "storage_order").cloned().collect();
-    let fact = g.fact(dy);
-    let indices = fact.with_element(DataType::Int64).into();
-    let outputs = g.nodes("MaxPool", &[x], attributes, vec![fact, indices]);
-    let (indices, dy, zeros) = (g.reshape(&outputs[1], &[-1]), g.reshape(dy, &[-1]), g.zeros_like(x));
+    let (indices, dy, zeros) = (g.reshape(positions, &[-1]), g.reshape(dy, &[-1]), g.zeros_like(x));
     let zeros = g.reshape(&zeros, &[-1]);
     Ok([g.reshape_like(scatter(&zeros, &indices, &dy, 0, overlaps, g), x)].into())
 }

@@ -9,6 +9,7 @@ use crate::pass;
 use crate::weights::{Reason, Restored, Verdict};
 use gnp_base::Result;
 use gnp_base::contract::{LABELS, Ranges};
+use gnp_gradient::autodiff::Gradients;
 use gnp_gradient::loss::{self, Appended, Ending, Loss, Tally};
 use gnp_gradient::lowering::{self, Lowered};
 use gnp_model::graph::{Builder, Fact, Graph, Value};
@@ -60,7 +61,7 @@ impl Prepared {
         let candidates: Vec<Value> = candidates.filter(|value| !is_statistic(value)).collect();
 
         let b = Builder::new(&mut graph, pass::LOSS);
-        let (loss, labelled) = loss_of(&b, ending, &names, &mut ranges)?;
+        let (loss, labelled) = loss_of(&b, ending, &names, &mut ranges, options.gradients)?;
         let loss = loss::append_l2(&b, &loss, &candidates, options.l2, options.l2_skip_vectors);
         report.warnings.extend(where_gradients_end(&graph, &loss, &candidates));
         Ok(WithLoss { graph, loss, candidates, labelled, lowered, names, verdicts, ranges, restored, report })
@@ -68,13 +69,19 @@ impl Prepared {
 }
 
 /// The loss at the graph's end: put on it, or its own.
-fn loss_of(b: &Builder<'_>, ending: Ending, names: &Names, ranges: &mut Ranges) -> Result<(Value, Labelled)> {
+fn loss_of(
+    b: &Builder<'_>,
+    ending: Ending,
+    names: &Names,
+    ranges: &mut Ranges,
+    gradients: Gradients,
+) -> Result<(Value, Labelled)> {
     match ending {
         Ending::Logits { value, loss } => {
             refuse_labels(&b.graph())?;
             let logits = names.in_step(&value);
             let fact = Fact::clone(&b.fact(&logits));
-            let Appended { loss: scalar, labels, range, tally } = loss.append(b, &logits)?;
+            let Appended { loss: scalar, labels, range, tally } = loss.append(b, &logits, gradients)?;
             ranges.extend(range.map(|range| (LABELS.to_owned(), vec![range])));
             let returns_logits = loss.is_of_a_table(&fact);
             let predictions = Some((logits, fact));
