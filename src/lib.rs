@@ -8,7 +8,7 @@
 //! [`transform`] the optimizer, and [`emit`] writes the result. [`contract`] has the names that a caller of it sees.
 //!
 //! ```
-//! use gnp::emit::artifact::{self, Settings};
+//! use gnp::emit::artifact::{self, Inside, Settings};
 //! use gnp::objective::Artifact;
 //! use gnp::onnx;
 //! use gnp::penalty::Penalty;
@@ -16,7 +16,7 @@
 //! let mut model = onnx::read("models/mlp/training_model.onnx")?;
 //! let objective = Artifact::recognise(&model)?;
 //! let penalty = Penalty { r: 0.05, alpha: 1.0, ..Penalty::default() };
-//! artifact::penalise(&mut model, &objective, &Settings { penalty, ..Settings::default() })?;
+//! artifact::penalise(&mut model, &objective, &Settings { penalty, ..Settings::default() }, &Inside::default())?;
 //! assert_eq!(model.graph.node.iter().filter(|node| node.op_type() == "SoftmaxCrossEntropyLoss").count(), 2);
 //! # Ok::<(), gnp::Error>(())
 //! ```
