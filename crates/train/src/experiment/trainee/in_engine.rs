@@ -2,7 +2,9 @@
 
 use crate::experiment::OutputSettings;
 use crate::{Checkpoint, RunFolder};
-use gnp_base::{Error, Result};
+#[cfg(feature = "ort")]
+use gnp_base::Error;
+use gnp_base::Result;
 use gnp_engine::{Engine, State, StepEngine};
 #[cfg(feature = "ort")]
 use gnp_engine::{EngineOptions, OrtTraining, ort_training::Artifacts, runtime::Runtime};
