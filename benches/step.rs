@@ -1,7 +1,8 @@
 //! What a step of training artifacts costs with the penalty, beside a plain one, and in artifacts that were made here
 //! beside those of `generate_artifacts`.
 //!
-//! All engines live in one process and take turns, a few steps at a time, so that what else the machine does meets all. A turn's first step is not counted: it pays for the caches that the other engine filled.
+//! All engines live in one process and take turns, a few steps at a time, so that what else the machine does meets all.
+//! A turn's first step is not counted: it pays for the caches that the other engine filled.
 
 use comfy_table::{CellAlignment, Table, presets};
 use gnp::autodiff::Gradients;

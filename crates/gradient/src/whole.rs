@@ -16,9 +16,9 @@ pub const BATCH_NORM: &str = "BatchNorm";
 /// channel.
 pub(crate) const BATCH_NORM_INTERNAL: &str = "BatchNormInternal";
 
-/// The operator of ONNX Runtime's training build for cross-entropy, reduced by its attribute `reduction`. Inputs: logits
-/// with the classes on axis 1; class numbers; the weights of the classes, which may be left out; the class number that
-/// does not count, where all do another one than any label. Outputs: L; ln p.
+/// The operator of ONNX Runtime's training build for cross-entropy, reduced by its attribute `reduction`. Inputs:
+/// logits with the classes on axis 1; class numbers; the weights of the classes, which may be left out; the class
+/// number that does not count. Outputs: L; ln p.
 pub(crate) const CROSS_ENTROPY_INTERNAL: &str = "SoftmaxCrossEntropyLossInternal";
 
 /// The operator, in [`DOMAIN`], for y = q with the gradient of x: inputs x and q, of one shape.

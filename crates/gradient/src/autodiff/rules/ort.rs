@@ -21,7 +21,7 @@ type Fused = fn(&Op, &Value, &Builder<'_>) -> Result<Option<Cotangents>>;
 
 /// On the processor these take longer than the standard operators, since the kernels have one thread.
 const CUDA: &[Gradients] = &[Gradients::OrtCuda];
-/// These have another rule for CUDA.
+/// For CUDA these have another rule.
 const PROCESSOR: &[Gradients] = &[Gradients::Ort];
 const BOTH: &[Gradients] = &[Gradients::Ort, Gradients::OrtCuda];
 
@@ -92,7 +92,8 @@ fn cross_entropy(op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Option<Cotangen
     Ok(Some([gradient].into()))
 }
 
-/// The forward pass says where the greatest elements are, in place of a second one. MaxPoolGrad is left out, which takes the sizes of its output from the file and writes wherever it is told to.
+/// The forward pass says where the greatest elements are, in place of a second one. MaxPoolGrad is left out, which
+/// takes the sizes of its output from the file and writes wherever it is told to.
 fn max_pool(op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Option<Cotangents>> {
     if op.int("storage_order", 0) != 0 {
         return Ok(None);
