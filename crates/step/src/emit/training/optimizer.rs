@@ -51,6 +51,7 @@ pub fn optimizer_model(fused: FusedOptimizer, path: &Path) -> Result<Model> {
         name: Some("optimizer".into()),
         node: vec![node],
         input: inputs.iter().map(|&name| declared(name)).collect(),
+        // Of SGD the runtime infers a scalar, and returns one element: it warns of this once, of a scalar at every step.
         output: vec![Fact::with_sizes(DataType::Bool, &[1]).info(UPDATED)],
         ..GraphProto::default()
     };
