@@ -3,7 +3,7 @@
 
 pub mod forward;
 
-use gnp::objective::artifact::BUFFER_SUFFIX;
+use gnp::contract::artifacts::BUFFER_SUFFIX;
 use gnp::onnx::proto::type_proto::{Tensor, Value};
 use gnp::onnx::proto::{GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto, TypeProto, ValueInfoProto};
 use gnp::onnx::{DataType, Model};

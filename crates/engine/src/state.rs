@@ -4,11 +4,11 @@
 //! Every engine, and Python, reads it.
 
 use gnp_base::{Error, Result, files};
-use gnp_tensor::{ElementType, Tensor, finite};
+use gnp_tensor::{ElementType, Port, Tensor, finite};
 use safetensors::tensor::{TensorView, View};
 use safetensors::{Dtype, SafeTensorError, SafeTensors};
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 
 /// Parameters, statistics, optimizer slots and the count of steps, each under the name of its input in the step model.
@@ -57,6 +57,30 @@ impl State {
     /// Where one is NaN or infinite; the message names its tensor.
     pub fn check_finite(&self) -> Result<()> {
         finite::find(self.iter()).map_or(Ok(()), |found| Err(found.in_state()))
+    }
+
+    /// The tensors for `ports`, in their order.
+    ///
+    /// # Errors
+    /// Where one is missing, one too many, or of another element type or shape. Where an element is NaN or infinite.
+    pub(crate) fn in_order_of<'p>(&self, ports: impl Iterator<Item = &'p Port>) -> Result<Vec<&Tensor>> {
+        const HELP: &str = "it belongs to another model, or to this one rewritten with another optimizer";
+        let mut known = HashSet::new();
+        let tensors = ports.map(|port| {
+            let name = port.name.as_str();
+            known.insert(name);
+            let tensor = self.get(name).ok_or_else(|| Error::input(format!("the state lacks `{name}`")).help(HELP))?;
+            if port.accepts(tensor) {
+                return Ok(tensor);
+            }
+            let (element, shape) = (tensor.element(), tensor.shape());
+            Err(Error::input(format!("`{name}` is {port}, but in the state {element} {shape:?}")).help(HELP))
+        });
+        let tensors = tensors.collect::<Result<Vec<_>>>()?;
+        match self.iter().find(|(name, _)| !known.contains(name)) {
+            Some((name, _)) => Err(Error::input(format!("the model has no state `{name}`")).help(HELP)),
+            None => self.check_finite().map(|()| tensors),
+        }
     }
 
     /// Writes all tensors to `file`.

@@ -95,22 +95,7 @@ impl StepModel {
     /// Where it is not a state of this model: one is missing, one too many, or of another element type or shape. Where
     /// an element is NaN or infinite.
     pub fn in_order<'s>(&self, state: &'s State) -> Result<Vec<&'s Tensor>> {
-        const HELP: &str = "it belongs to another model, or to this one rewritten with another optimizer";
-        let tensors = self.state.iter().map(|StateSlot { port, .. }| {
-            let name = &port.name;
-            let tensor = state.get(name).ok_or_else(|| Error::input(format!("the state lacks `{name}`")).help(HELP))?;
-            if port.accepts(tensor) {
-                return Ok(tensor);
-            }
-            let (element, shape) = (tensor.element(), tensor.shape());
-            Err(Error::input(format!("`{name}` is {port}, but in the state {element} {shape:?}")).help(HELP))
-        });
-        let tensors = tensors.collect::<Result<Vec<_>>>()?;
-        let known = self.state_names();
-        match state.iter().find(|(name, _)| !known.contains(name)) {
-            Some((name, _)) => Err(Error::input(format!("the model has no state `{name}`")).help(HELP)),
-            None => state.check_finite().map(|()| tensors),
-        }
+        state.in_order_of(self.state.iter().map(|slot| &slot.port))
     }
 
     /// The hyperparameters that a step with `rates` is taken with, by their index: those that `rates` gives, and the

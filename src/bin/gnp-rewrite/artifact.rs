@@ -9,7 +9,7 @@ use gnp::emit::artifact::Settings;
 use gnp::onnx::Copying;
 use gnp::penalty::Warmup;
 use gnp::rewrite::{self, Options, Report};
-use gnp::{Error, Result, cli, escaped};
+use gnp::{Result, cli, escaped};
 use std::fmt::Write as _;
 use std::path::Path;
 
@@ -20,14 +20,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let watch = &mut |copy: &Copying<'_>| copying.show(copy);
     let report = rewrite::rewrite_watched(&arguments.input, &arguments.output, &options, watch)?;
     let checked = if arguments.check { Some(check(arguments, &options, &report)?) } else { None };
-    if arguments.quiet {
-        return Ok(());
-    }
-    cli::print(if arguments.json {
-        crate::json(&report, checked.as_ref())?
-    } else {
-        text(&report, checked.as_ref(), arguments)
-    })
+    crate::tell(arguments, &report, checked.as_ref(), text)
 }
 
 /// Checks what was written; after a dry run, what would have been. A training model by itself belongs to the artifacts
@@ -42,7 +35,7 @@ fn check(arguments: &Arguments, options: &Options, report: &Report) -> Result<Lo
     if !options.dry_run {
         return check(&report.output);
     }
-    let scratch = tempfile::tempdir().map_err(|e| Error::io("make a temporary folder", std::env::temp_dir(), &e))?;
+    let scratch = crate::scratch()?;
     let name = report.output.file_name().unwrap_or_default();
     let (output, model) = if is_folder {
         let folder = scratch.path().join("artifacts");
@@ -69,10 +62,8 @@ fn text(report: &Report, checked: Option<&Loaded>, arguments: &Arguments) -> Str
         false => penalty.method(),
     };
     let mut text = format!(
-        "{} → {}{}\n{method}: r = {}, alpha = {}, mix {}, perturbation {}; {} trainable parameters\n\n{}\n",
-        report.input.display(),
-        report.output.display(),
-        if arguments.dry_run { " (dry run: nothing was written)" } else { "" },
+        "{}{method}: r = {}, alpha = {}, mix {}, perturbation {}; {} trainable parameters\n\n{}\n",
+        crate::way(&report.input, &report.output, arguments),
         number(expose_r, R, penalty.r),
         number(expose_alpha, ALPHA, penalty.alpha),
         describe::value_name(penalty.mix),

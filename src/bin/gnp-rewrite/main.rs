@@ -19,9 +19,10 @@ use gnp::rewrite::{self, Options, StepOptions};
 use gnp::transform::OptimizerKind;
 use gnp::{Error, Result, escaped, files};
 use serde::Serialize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use strum::{EnumMessage, IntoStaticStr, VariantArray};
+use tempfile::TempDir;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -220,6 +221,31 @@ fn training_runtime(arguments: &Arguments) -> Result<Result<Runtime>> {
     match runtime::for_training(arguments.ort_lib.as_deref(), Device::Cpu) {
         Err(error) if arguments.ort_lib.is_some() => Err(error),
         found => Ok(found),
+    }
+}
+
+/// A folder for what a dry run checks.
+fn scratch() -> Result<TempDir> {
+    tempfile::tempdir().map_err(|e| Error::io("make a temporary folder", std::env::temp_dir(), &e))
+}
+
+/// From which file to which, as a line.
+fn way(input: &Path, output: &Path, arguments: &Arguments) -> String {
+    let dry_run = if arguments.dry_run { " (dry run: nothing was written)" } else { "" };
+    format!("{} → {}{dry_run}\n", input.display(), output.display())
+}
+
+/// Prints the report in the form that is wanted, if one is.
+fn tell<R: Serialize>(
+    arguments: &Arguments,
+    report: &R,
+    checked: Option<&Loaded>,
+    text: impl FnOnce(&R, Option<&Loaded>, &Arguments) -> String,
+) -> Result<()> {
+    match (arguments.quiet, arguments.json) {
+        (true, _) => Ok(()),
+        (_, true) => cli::print(json(report, checked)?),
+        _ => cli::print(text(report, checked, arguments)),
     }
 }
 

@@ -19,8 +19,12 @@ pub fn run(arguments: &Arguments, model: Model) -> Result<()> {
         .in_file(&arguments.input)
         .help("leave them out"));
     }
-    if arguments.loss_alone || arguments.step.gradients() != Gradients::Standard {
-        let flag = if arguments.loss_alone { "--loss-alone" } else { "--gradients" };
+    let of_artifacts = [
+        ("--loss-alone", arguments.loss_alone),
+        ("--gradients", arguments.step.gradients() != Gradients::Standard),
+        ("--artifact-prefix", arguments.artifact_prefix.is_some()),
+    ];
+    if let Some((flag, _)) = of_artifacts.into_iter().find(|(_, is_given)| *is_given) {
         return Err(Error::input(format!("{flag} is for training artifacts: a step model is for any ONNX runtime"))
             .in_file(&arguments.input)
             .help("leave it out, or make artifacts: --emit ort-training"));
@@ -38,25 +42,18 @@ pub fn run(arguments: &Arguments, model: Model) -> Result<()> {
         None => Some(check::check_step(&report.output, library)?),
         Some(model) => Some(check::check_unwritten_step(&rewrite::make_step(model, &options)?.0, library)?),
     };
-    if arguments.quiet {
-        return Ok(());
-    }
-    cli::print(if arguments.json {
-        crate::json(&report, checked.as_ref())?
-    } else {
-        text(&report, checked.as_ref(), arguments)
-    })
+    crate::tell(arguments, &report, checked.as_ref(), text)
+}
+
+/// What a forward model becomes, what it trains with, and what of it trains.
+pub fn described(report: &StepReport, arguments: &Arguments) -> String {
+    let way = crate::way(&report.input, &report.output, arguments);
+    let weights = cli::describe::weights(&report.constants, arguments.verbose);
+    format!("{way}\n{}\n{weights}", cli::describe::step(report))
 }
 
 fn text(report: &StepReport, checked: Option<&Loaded>, arguments: &Arguments) -> String {
-    let mut text = format!(
-        "{} → {}{}\n\n",
-        report.input.display(),
-        report.output.display(),
-        if arguments.dry_run { " (dry run: nothing was written)" } else { "" },
-    );
-    text += &cli::describe::step(report);
-    let _ = write!(text, "\n{}", cli::describe::weights(&report.constants, arguments.verbose));
+    let mut text = described(report, arguments);
     let _ = write!(text, "\n{}\n\n", table(report));
     text += "The second pass is left out of steps whose r or alpha is 0.\n";
     if let Some(bytes) = report.bytes {

@@ -6,7 +6,7 @@ use gnp::emit::training::Interface;
 use gnp::lowering::Random;
 use gnp::onnx::Model;
 use gnp::rewrite::{self, Destination, StepOptions, StepReport};
-use gnp::{Error, Result, cli, escaped};
+use gnp::{Error, Result, escaped};
 use indicatif::HumanBytes;
 use std::fmt::Write as _;
 
@@ -45,14 +45,7 @@ pub fn run(arguments: &Arguments, model: Model) -> Result<()> {
         None => Some(check(arguments, &to)?),
         Some(model) => Some(check_unwritten(model, arguments, &options, &interface, &to)?),
     };
-    if arguments.quiet {
-        return Ok(());
-    }
-    cli::print(if arguments.json {
-        crate::json(&report, checked.as_ref())?
-    } else {
-        text(&report, checked.as_ref(), arguments)
-    })
+    crate::tell(arguments, &report, checked.as_ref(), text)
 }
 
 /// Checks the artifacts that were written.
@@ -69,7 +62,7 @@ fn check_unwritten(
     interface: &Interface,
     to: &Destination,
 ) -> Result<Loaded> {
-    let scratch = tempfile::tempdir().map_err(|e| Error::io("make a temporary folder", std::env::temp_dir(), &e))?;
+    let scratch = crate::scratch()?;
     let to = Destination { folder: scratch.path().join("artifacts"), dry_run: false, ..to.clone() };
     let written = rewrite::write_artifacts(model, options, interface, &to);
     let checked = written.and_then(|_| check(arguments, &to));
@@ -77,14 +70,7 @@ fn check_unwritten(
 }
 
 fn text(report: &StepReport, checked: Option<&Loaded>, arguments: &Arguments) -> String {
-    let mut text = format!(
-        "{} → {}{}\n\n",
-        report.input.display(),
-        report.output.display(),
-        if arguments.dry_run { " (dry run: nothing was written)" } else { "" },
-    );
-    text += &cli::describe::step(report);
-    let _ = write!(text, "\n{}", cli::describe::weights(&report.constants, arguments.verbose));
+    let mut text = crate::step::described(report, arguments);
     let _ = writeln!(text, "\n{}", crate::step::table(report));
     let files = report.artifacts.iter().flat_map(|artifacts| &artifacts.files);
     let files: Vec<String> = files

@@ -12,6 +12,13 @@ pub const OPTIMIZER_MODEL: &str = "optimizer_model.onnx";
 /// large.
 pub const CHECKPOINT: &str = "checkpoint";
 
+/// The suffix of a gradient buffer's name; before it stands the parameter's.
+pub const BUFFER_SUFFIX: &str = "_grad.accumulation.buffer";
+/// The suffix of what an accumulator returns, a bool.
+pub const OUT_SUFFIX: &str = "_grad.accumulation.out";
+/// The input that has the accumulators begin anew, a bool of one element.
+pub const RESET: &str = "lazy_reset_grad";
+
 /// The names of the files in a folder of artifacts, all of which may begin with a prefix (`prefix` of
 /// `generate_artifacts`).
 ///
@@ -58,6 +65,11 @@ impl FileNames {
     /// The parameters.
     pub fn checkpoint(&self) -> String {
         self.with(CHECKPOINT)
+    }
+
+    /// All of them.
+    pub fn all(&self) -> [String; 4] {
+        [self.training_model(), self.eval_model(), self.optimizer_model(), self.checkpoint()]
     }
 
     fn with(&self, name: &str) -> String {

@@ -17,18 +17,21 @@ use super::ort::value::Value;
 use super::runtime::Runtime;
 use super::{Engine, EngineOptions, Rates, State, step_model};
 use api::TrainingApi;
-use gnp_base::contract::artifacts::FileNames;
-use gnp_base::contract::{ALPHA, NUMBERS_KEY, R, SEED, is_reserved};
+use gnp_base::contract::artifacts::{BUFFER_SUFFIX, FileNames, RESET};
+use gnp_base::contract::{ALPHA, NUMBERS_KEY, R, is_reserved};
 use gnp_base::{Error, Result, files};
 use gnp_model::onnx::proto::ValueInfoProto;
 use gnp_model::onnx::{self, Model};
 use gnp_tensor::{NotFinite, Port, Tensor, check_batch, finite};
 use session::{Session, Signature};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 /// The checkpoint's property that counts the steps taken.
 const STEPS_PROPERTY: &str = "gnp.steps";
+
+/// ONNX Runtime writes no model of more bytes to an absolute path.
+const LARGEST_EXPORT: u64 = i32::MAX as u64;
 
 /// The files that ONNX Runtime trains from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -79,7 +82,6 @@ enum Feed {
     Batch(usize),
     /// The hyperparameter of this name, and what it is where no rate is given.
     Number(String, Option<f32>),
-    Seed,
 }
 
 /// A graph's inputs and outputs, ready to be run.
@@ -95,12 +97,13 @@ pub struct OrtTraining {
     batch: Vec<Port>,
     training: Interface,
     eval: Option<Interface>,
-    /// What the draws follow from, as the graph takes it.
-    seed: Tensor,
+    seed: i64,
     /// The steps taken since the run began, through all its checkpoints.
     steps: i64,
     /// The names of all parameters, frozen ones and statistics among them.
     parameters: Vec<String>,
+    /// What they take together.
+    parameter_bytes: u64,
     not_finite: Option<NotFinite>,
 }
 
@@ -138,8 +141,9 @@ impl OrtTraining {
             _ => 0,
         };
         let not_finite = None;
-        let seed = Tensor::I64(ndarray::arr0(options.seed).into_dyn());
-        Ok(Self { api, session, batch, training, eval, seed, steps, parameters, not_finite })
+        let seed = options.seed;
+        let parameter_bytes = bytes_of(&model, &parameters);
+        Ok(Self { api, session, batch, training, eval, seed, steps, parameters, parameter_bytes, not_finite })
     }
 
     /// A copy of the parameter `name`, trainable or frozen.
@@ -185,7 +189,7 @@ impl OrtTraining {
     /// Whether there is a model for inference to [export](Self::export): predictions behind the loss, and no more
     /// parameters than ONNX Runtime writes.
     pub fn has_export(&self) -> bool {
-        !self.predictions().is_empty() && self.parameter_bytes() <= i32::MAX as usize
+        !self.predictions().is_empty() && self.parameter_bytes <= LARGEST_EXPORT
     }
 
     /// What the evaluation graph returns of the model itself: what is counted needs labels.
@@ -209,7 +213,7 @@ impl OrtTraining {
             .in_file(file)
             .help("make the artifacts with the model's outputs in `additional_output_names`"));
         }
-        if self.parameter_bytes() > i32::MAX as usize {
+        if self.parameter_bytes > LARGEST_EXPORT {
             return Err(Error::unsupported("ONNX Runtime does not write an inference model of more than 2 GiB here")
                 .in_file(file)
                 .help(
@@ -218,11 +222,6 @@ impl OrtTraining {
                 ));
         }
         self.session.export(file, &predictions)
-    }
-
-    fn parameter_bytes(&self) -> usize {
-        let bytes = |tensor: Tensor| tensor.shape().iter().product::<usize>() * tensor.element().size();
-        self.parameters.iter().filter_map(|name| self.parameter(name).ok()).map(bytes).sum()
     }
 
     /// Checks that all parameters are numbers; of other types than float nothing is asked.
@@ -256,8 +255,8 @@ impl Engine for OrtTraining {
 
     fn step(&mut self, batch: &[Tensor], rates: &Rates) -> Result<Vec<Tensor>> {
         check_batch(&self.batch, batch)?;
-        let inputs = self.training.values(self.api.ort, batch, Some(rates), &self.seed)?;
-        let seed = step_seed(&self.seed, self.steps);
+        let inputs = self.training.values(self.api.ort, batch, Some(rates))?;
+        let seed = step_seed(self.seed, self.steps);
         let returned = self.session.train_step(&inputs, self.training.outputs.len(), seed)?;
         self.not_finite = finite::of_outputs(&self.training.outputs, &returned);
         if self.not_finite.is_none() {
@@ -270,11 +269,11 @@ impl Engine for OrtTraining {
 
     fn rehearse(&mut self, batch: &[Tensor], rates: &Rates) -> Result<Vec<Tensor>> {
         check_batch(&self.batch, batch)?;
-        let inputs = self.training.values(self.api.ort, batch, Some(rates), &self.seed)?;
+        let inputs = self.training.values(self.api.ort, batch, Some(rates))?;
         // Statistics move as the gradient is computed.
         let before = self.parameters.iter().filter_map(|name| Some((name, self.parameter(name).ok()?)));
         let before: Vec<(String, Tensor)> = before.map(|(name, tensor)| (name.clone(), tensor)).collect();
-        let seed = step_seed(&self.seed, self.steps);
+        let seed = step_seed(self.seed, self.steps);
         let returned = self.session.train_step(&inputs, self.training.outputs.len(), seed);
         drop(inputs);
         self.session.reset_gradients()?;
@@ -293,7 +292,7 @@ impl Engine for OrtTraining {
     fn evaluate(&mut self, batch: &[Tensor]) -> Result<Vec<Tensor>> {
         let eval = required(&self.eval)?;
         check_batch(&self.batch, batch)?;
-        let inputs = eval.values(self.api.ort, batch, None, &self.seed)?;
+        let inputs = eval.values(self.api.ort, batch, None)?;
         let count = eval.outputs.len();
         self.session.eval_step(&inputs, count)
     }
@@ -310,7 +309,6 @@ impl Interface {
     /// Where the graph takes what is neither part of the batch nor a hyperparameter.
     fn new(signature: Signature, batch: &[Port], numbers: &BTreeMap<String, f32>) -> Result<Self> {
         let feeds = signature.inputs.iter().map(|name| match name.as_str() {
-            SEED => Ok(Feed::Seed),
             name if is_number(name, numbers) => Ok(Feed::Number(name.to_owned(), numbers.get(name).copied())),
             name => batch.iter().position(|port| port.name == name).map(Feed::Batch).ok_or_else(|| {
                 let known: Vec<&str> = batch.iter().map(|port| port.name.as_str()).collect();
@@ -320,14 +318,12 @@ impl Interface {
         Ok(Self { feeds: feeds.collect::<Result<_>>()?, outputs: signature.outputs })
     }
 
-    /// What the graph is run on, in its order, in the memory of `batch`, which has a tensor a port, of `rates` and of
-    /// `seed`.
+    /// What the graph is run on, in its order, in the memory of `batch`, which has a tensor a port, and of `rates`.
     fn values<'a>(
         &'a self,
         api: &'static Api,
         batch: &'a [Tensor],
         rates: Option<&'a Rates>,
-        seed: &'a Tensor,
     ) -> Result<Vec<Value<'a>>> {
         let feed = |feed: &'a Feed| match feed {
             Feed::Batch(index) => Value::of(api, &batch[*index]),
@@ -340,7 +336,6 @@ impl Interface {
                     })?,
                 )
             }
-            Feed::Seed => Value::of(api, seed),
         };
         self.feeds.iter().map(feed).collect()
     }
@@ -372,7 +367,7 @@ fn is_number(name: &str, numbers: &BTreeMap<String, f32>) -> bool {
 fn batch_ports(signature: &Signature, model: &Model, numbers: &BTreeMap<String, f32>) -> Result<Vec<Port>> {
     let mut ranges = step_model::ranges_of(model)?;
     let inputs: HashMap<&str, &ValueInfoProto> = model.graph.input.iter().map(|i| (i.name(), i)).collect();
-    let data = signature.inputs.iter().filter(|name| *name != SEED && !is_number(name, numbers));
+    let data = signature.inputs.iter().filter(|name| !is_number(name, numbers));
     data.map(|name| {
         let port = inputs.get(name.as_str()).and_then(|input| crate::ports::of(input)).ok_or_else(|| {
             Error::input(format!("the input `{name}` is no tensor of float32, int32 or int64"))
@@ -386,15 +381,25 @@ fn batch_ports(signature: &Signature, model: &Model, numbers: &BTreeMap<String, 
 /// What the training graph takes that the caller does not feed: parameters. Its gradients, and whether they begin anew,
 /// are told by their names.
 fn parameter_names(signature: &Signature, model: &Model) -> Vec<String> {
-    let is_gradient = |name: &str| name.ends_with("_grad.accumulation.buffer") || name == "lazy_reset_grad";
+    let is_gradient = |name: &str| name.ends_with(BUFFER_SUFFIX) || name == RESET;
     let inputs = model.graph.input.iter().map(|input| input.name().to_owned());
     inputs.filter(|name| !signature.inputs.contains(name) && !is_gradient(name)).collect()
 }
 
+/// The bytes of the inputs `names`, as far as the model declares their sizes.
+fn bytes_of(model: &Model, names: &[String]) -> u64 {
+    let names: HashSet<&str> = names.iter().map(String::as_str).collect();
+    let parameters = model.graph.input.iter().filter(|input| names.contains(input.name()));
+    let bytes = |port: Port| {
+        let elements = port.dims.iter().map(|dim| dim.unwrap_or(0) as u64).fold(1, u64::saturating_mul);
+        elements.saturating_mul(port.element.size() as u64)
+    };
+    parameters.filter_map(crate::ports::of).map(bytes).fold(0, u64::saturating_add)
+}
+
 /// What the draws of one step follow from: far apart for neighbouring steps (the finalizer of SplitMix64), because ONNX
 /// Runtime itself takes the following seeds for the following draws.
-fn step_seed(seed: &Tensor, step: i64) -> i64 {
-    let seed = if let Tensor::I64(seed) = seed { seed.first().copied().unwrap_or(0) } else { 0 };
+fn step_seed(seed: i64, step: i64) -> i64 {
     let mut bits = seed.wrapping_add(step.wrapping_mul(0x9e37_79b9_7f4a_7c15_u64 as i64)) as u64;
     bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);

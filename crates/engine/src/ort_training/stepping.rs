@@ -2,8 +2,8 @@
 
 use super::OrtTraining;
 use crate::{Engine, Rates, State, StepEngine};
+use gnp_base::Result;
 use gnp_base::contract::STEP;
-use gnp_base::{Error, Result};
 use gnp_tensor::{NotFinite, Port, Tensor};
 use std::any::Any;
 use std::fmt;
@@ -73,20 +73,11 @@ impl StepEngine for OrtTrainingStep {
     }
 
     fn set_state(&mut self, state: &State) -> Result<()> {
-        const HELP: &str = "it belongs to another model, or to this one with another optimizer";
-        let now = self.state()?;
-        for (name, before) in now.iter() {
-            let new = state.get(name).ok_or_else(|| Error::input(format!("the state lacks `{name}`")).help(HELP))?;
-            let kind = |tensor: &Tensor| format!("{} {:?}", tensor.element(), tensor.shape());
-            if kind(new) != kind(before) {
-                let what = format!("`{name}` is {}, but in the state {}", kind(before), kind(new));
-                return Err(Error::input(what).help(HELP));
-            }
-        }
-        if let Some((name, _)) = state.iter().find(|(name, _)| now.get(name).is_none()) {
-            return Err(Error::input(format!("the model has no state `{name}`")).help(HELP));
-        }
-        state.check_finite()?;
+        let port = |(name, tensor): (&str, &Tensor)| {
+            Port::new(name, tensor.element(), tensor.shape().iter().copied().map(Some).collect::<Vec<_>>())
+        };
+        let ports: Vec<Port> = self.state()?.iter().map(port).collect();
+        state.in_order_of(ports.iter())?;
         for (name, tensor) in state.iter() {
             match counted(name, tensor) {
                 Some(steps) => {

@@ -2,15 +2,14 @@
 //! accumulators; and, on request, an optimizer's state and a warm-up of the penalty before them ([`Inside`]).
 
 use super::training::{self, COUNTER_ELEMENT, keep};
-use crate::objective::artifact::BUFFER_SUFFIX;
 use crate::objective::{Artifact, Objective as _};
 use crate::pass;
 use crate::penalty::{self, Coefficients, Metrics, Penalty, Warmup};
 use crate::transform::{Chain, Factors, Fed, FusedOptimizer, Hyperparameter, Optimizer, State, Training};
+use gnp_base::contract::artifacts::BUFFER_SUFFIX;
 use gnp_base::contract::{ALPHA, CONFIG_KEY, R, STEP, VERSION_KEY};
 use gnp_base::{Error, Result};
 use gnp_model::graph::{Builder, Fact, Graph, scalar_info};
-use gnp_model::onnx::proto::TensorProto;
 use gnp_model::onnx::{DataType, Model};
 use serde::{Deserialize, Serialize};
 
@@ -88,12 +87,7 @@ impl Inside {
     }
 
     fn validate(&self) -> Result<()> {
-        if self.warmup != Warmup::None && self.warmup_steps == 0 {
-            return Err(Error::input(
-                "the warm-up of the penalty has no length; expected a number of steps above zero",
-            )
-            .help("give it with --gr-warmup-steps"));
-        }
+        self.warmup.check_length(self.warmup_steps)?;
         self.optimizer.as_ref().map_or(Ok(()), Optimizer::validate)
     }
 }
@@ -178,12 +172,11 @@ fn penalise_graph(model: &mut Model, artifact: &Artifact, settings: &Settings, i
             .help("make the artifacts again from a model in which it has another name"));
     }
     for number in constants {
-        let payload = number.default.to_le_bytes().to_vec().into();
-        graph.add_initializer(TensorProto::raw(number.name, DataType::Float, &[], payload));
+        graph.add_initializer(number.initializer());
     }
 
     let numbers = [artifact.loss(), &penalised.metrics.mixed_gradient_norm];
-    let written = keep(&mut graph, &slots.iter().collect::<Vec<_>>(), next_step.as_ref(), &numbers);
+    let written = keep(&mut graph, &slots.iter().collect::<Vec<_>>(), next_step.as_ref(), numbers);
     let kept = declare_kept(&mut graph, &slots, next_step.is_some())?;
     artifact.accumulate(&mut graph, &directions);
     if settings.metrics {

@@ -189,8 +189,7 @@ fn add_initial_values(graph: &mut Graph, parts: &Parts) {
         graph.add_initializer(zero_tensor(&slot.name, fact, zeros <= INLINE_ZEROS));
     }
     for number in &parts.hyperparameters {
-        let payload = number.default.to_le_bytes().to_vec().into();
-        graph.add_initializer(TensorProto::raw(number.name, DataType::Float, &[], payload));
+        graph.add_initializer(number.initializer());
     }
     let counters = parts.seeded.then_some(SEED).into_iter().chain(parts.step.as_ref().map(|_| STEP));
     for name in counters {

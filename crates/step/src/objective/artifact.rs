@@ -8,17 +8,14 @@
 use super::{Evaluation, Objective, effects, repeat};
 use foldhash::{HashMap, HashSet};
 use gnp_base::contract::VERSION_KEY;
+use gnp_base::contract::artifacts::{BUFFER_SUFFIX, OUT_SUFFIX, RESET};
 use gnp_base::{Error, Result};
 use gnp_model::graph::{Graph, Value, tensor_type};
 use gnp_model::onnx::proto::{MICROSOFT, NodeProto, ValueInfoProto};
 use gnp_model::onnx::{DataType, Model};
 
-/// The suffix of a gradient buffer's name; before it stands the parameter's.
-pub const BUFFER_SUFFIX: &str = "_grad.accumulation.buffer";
-/// The suffix of what an accumulator returns, a bool.
-pub const OUT_SUFFIX: &str = "_grad.accumulation.out";
-/// The input that has the accumulators begin anew, a bool of one element.
-pub const RESET: &str = "lazy_reset_grad";
+/// The operator that adds to its first input where it lies, or overwrites it.
+pub const ACCUMULATOR: &str = "InPlaceAccumulatorV2";
 /// The runtime takes what ends so for a gradient.
 pub const RESERVED_SUFFIXES: [&str; 3] = [BUFFER_SUFFIX, OUT_SUFFIX, "_grad"];
 
@@ -145,7 +142,7 @@ impl Objective for Artifact {
 
 /// Whether the node adds the gradient of a parameter to its buffer.
 pub(crate) fn is_accumulator(node: &NodeProto) -> bool {
-    node.is(MICROSOFT, "InPlaceAccumulatorV2") && node.input(0).is_some_and(|b| b.ends_with(BUFFER_SUFFIX))
+    node.is(MICROSOFT, ACCUMULATOR) && node.input(0).is_some_and(|b| b.ends_with(BUFFER_SUFFIX))
 }
 
 /// `generate_artifacts` names the labels `labels` or `target`; other losses have other names, and then the parameters

@@ -40,6 +40,11 @@ impl Effect {
     }
 }
 
+/// Whether evaluating the node draws numbers.
+pub(crate) fn draws(node: &NodeProto) -> bool {
+    matches!(Effect::of(node), Effect::Draws | Effect::Masks)
+}
+
 /// Appends a copy of the node at `index` for a further pass, without its effect.
 ///
 /// # Errors

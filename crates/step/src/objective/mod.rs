@@ -5,7 +5,7 @@
 //! random draw.
 
 pub mod artifact;
-mod effects;
+pub(crate) mod effects;
 mod forward;
 
 pub use artifact::Artifact;

@@ -1,6 +1,7 @@
 //! Warming the penalty up (Zhao, Zhang, Hu, "When Will Gradient Regularization Be Harmful?", ICML 2024, arXiv
 //! 2406.09723).
 
+use gnp_base::{Error, Result};
 use gnp_model::graph::{Builder, Fact, Value};
 use gnp_model::onnx::DataType;
 use serde::{Deserialize, Serialize};
@@ -25,6 +26,18 @@ pub enum Warmup {
 }
 
 impl Warmup {
+    /// Checks that a warm-up has a length.
+    ///
+    /// # Errors
+    /// Where there is one, and `steps` is 0.
+    pub(crate) fn check_length(self, steps: u32) -> Result<()> {
+        if self == Self::None || steps > 0 {
+            return Ok(());
+        }
+        Err(Error::input("the warm-up of the penalty has no length; expected a number of steps above zero")
+            .help("give it with --gr-warmup-steps, or, to gnp-run, --gr-warmup-epochs"))
+    }
+
     /// What r and α are after `steps_done` steps of a warm-up of `warmup_steps`: what [`Self::append`] computes in a
     /// graph.
     ///

@@ -28,9 +28,9 @@ pub use verify::{verify, verify_names};
 use crate::emit::artifact::{self, Inside, Needs, Settings};
 use crate::emit::training;
 use crate::objective::Artifact;
-use crate::objective::artifact::RESET;
+use crate::objective::artifact::ACCUMULATOR;
 use folder::{check_folder, fill_folder};
-use gnp_base::contract::artifacts::FileNames;
+use gnp_base::contract::artifacts::{FileNames, RESET};
 use gnp_base::files;
 use gnp_base::{Error, Result};
 use gnp_model::graph::tensor_type;
@@ -79,7 +79,7 @@ pub fn rewrite_watched(input: &Path, output: &Path, options: &Options, watch: Wa
 
 /// Whether a model is a training artifact or belongs to one, in place of a forward model.
 pub fn is_training_model(model: &Model) -> bool {
-    let training = ["InPlaceAccumulatorV2", "InPlaceAccumulator", "AdamWOptimizer", "SGDOptimizerV2"];
+    let training = [ACCUMULATOR, "InPlaceAccumulator", "AdamWOptimizer", "SGDOptimizerV2"];
     model.graph.node.iter().any(|node| training.contains(&node.op_type()))
         || model.graph.input.iter().any(|input| input.name() == RESET && is_bool(input))
 }

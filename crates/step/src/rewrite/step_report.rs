@@ -1,12 +1,11 @@
 //! What became of a forward model, for people and for programs.
 
 use super::StepConfig;
-use crate::objective::artifact::{BUFFER_SUFFIX, RESET};
 use crate::transform::{FusedOptimizer, Hyperparameter};
 use crate::weights::{self, Lost, Verdict};
 use foldhash::HashSet;
 use gnp_base::choice::Choice;
-use gnp_base::contract::SEED;
+use gnp_base::contract::artifacts::{BUFFER_SUFFIX, RESET};
 use gnp_checkpoint::Checkpoint;
 use gnp_model::graph::{Fact, is_added};
 use gnp_model::onnx::Model;
@@ -111,7 +110,7 @@ impl StepReport {
     pub(super) fn finish_training(&mut self, model: &Model, checkpoint: &Checkpoint) {
         let is_fed = |name: &str| {
             let is_parameter = checkpoint.trainable.contains_key(name) || checkpoint.frozen.contains_key(name);
-            let is_number = self.hyperparameters.iter().any(|number| number.name == name) || name == SEED;
+            let is_number = self.hyperparameters.iter().any(|number| number.name == name);
             !is_parameter && !is_number && name != RESET && !name.ends_with(BUFFER_SUFFIX)
         };
         let batch = model.graph.input.iter().filter(|input| is_fed(input.name()));

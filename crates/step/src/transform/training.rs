@@ -3,6 +3,7 @@
 use gnp_base::contract::STEP;
 use gnp_model::graph::{Builder, Fact, Value};
 use gnp_model::onnx::DataType;
+use gnp_model::onnx::proto::TensorProto;
 use serde::Serialize;
 
 /// A number that is an input of the step model, a float scalar with a default.
@@ -12,6 +13,13 @@ pub struct Hyperparameter {
     pub name: &'static str,
     /// The number where none is fed.
     pub default: f32,
+}
+
+impl Hyperparameter {
+    /// The number as a constant of its name.
+    pub(crate) fn initializer(&self) -> TensorProto {
+        TensorProto::raw(self.name, DataType::Float, &[], self.default.to_le_bytes().to_vec().into())
+    }
 }
 
 /// A value that is kept from step to step.

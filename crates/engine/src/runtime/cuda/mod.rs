@@ -86,6 +86,15 @@ fn machine_lacks(major: u32) -> Option<Lack> {
     }
 }
 
+/// The cards that a build whose provider calls `libraries` can compute on; what is missing for that, where it cannot.
+fn cards_with(libraries: &Libraries) -> Result<&'static [Card], Vec<Lack>> {
+    let lacks: Vec<_> = machine_lacks(libraries.major).into_iter().chain(libraries.lacks.clone()).collect();
+    match driver::driver() {
+        Ok(driver) if lacks.is_empty() => Ok(&driver.cards),
+        _ => Err(lacks),
+    }
+}
+
 impl Package {
     /// What the machine lacks to compute with this package on NVIDIA's cards, its libraries apart; none where it is not
     /// for them.
@@ -106,12 +115,7 @@ impl Runtime {
         if !self.is_for_cuda() {
             return Cuda::NotBuilt;
         }
-        let libraries = Libraries::of(&self.library);
-        let lacks: Vec<_> = machine_lacks(libraries.major).into_iter().chain(libraries.lacks).collect();
-        match driver::driver() {
-            Ok(driver) if lacks.is_empty() => Cuda::Ready(driver.cards.clone()),
-            _ => Cuda::Lacks(lacks),
-        }
+        cards_with(&Libraries::of(&self.library)).map_or_else(Cuda::Lacks, |cards| Cuda::Ready(cards.to_vec()))
     }
 
     /// Whether it computes on `device` here and now.
@@ -125,16 +129,19 @@ impl Runtime {
     /// Where the build is not made for it, where something is missing, by name, and where there is no such card.
     pub(crate) fn prepare_cuda(&self, number: u32) -> Result<()> {
         let device = Device::Cuda(number);
-        let cards = match self.cuda() {
-            Cuda::Ready(cards) => cards,
-            Cuda::NotBuilt => return Err(self.not_built(device)),
-            Cuda::Lacks(lacks) => return Err(self.cannot(device, &lacks)),
+        if !self.is_for_cuda() {
+            return Err(self.not_built(device));
+        }
+        let libraries = Libraries::of(&self.library);
+        let cards = match cards_with(&libraries) {
+            Ok(cards) => cards,
+            Err(lacks) => return Err(self.cannot(device, &lacks)),
         };
         if number as usize >= cards.len() {
-            let names: Vec<_> = (0..).zip(&cards).map(|(n, card)| format!("{} ({card})", Device::Cuda(n))).collect();
+            let names: Vec<_> = (0..).zip(cards).map(|(n, card)| format!("{} ({card})", Device::Cuda(n))).collect();
             return Err(Error::input(format!("there is no device {device}, only {}", names.join(", "))));
         }
-        Libraries::of(&self.library).load().map_err(|e| e.help(self.installs()))
+        libraries.load().map_err(|e| e.help(self.installs()))
     }
 
     /// What is worth knowing before the first step on `device`: that it takes longer than others, and why. Where the

@@ -3,11 +3,13 @@
 use super::state::{COUNTER_ELEMENT, keep};
 use super::{Config, Interface, names, versions};
 use crate::emit::step::{Parts, name_results, rename_flag};
-use crate::objective::artifact::{BUFFER_SUFFIX, OUT_SUFFIX, RESET};
+use crate::objective::artifact::ACCUMULATOR;
+use crate::objective::effects::draws;
 use crate::pass;
 use crate::transform::State;
 use foldhash::{HashMap, HashSet};
-use gnp_base::contract::{CONFIG_KEY, LABELS, LOSS, NUMBERS_KEY, RANGES_KEY, SEED, STEP, VERSION_KEY};
+use gnp_base::contract::artifacts::{BUFFER_SUFFIX, OUT_SUFFIX, RESET};
+use gnp_base::contract::{CONFIG_KEY, LABELS, LOSS, NUMBERS_KEY, RANGES_KEY, STEP, VERSION_KEY};
 use gnp_base::{Error, Result};
 use gnp_checkpoint::{Checkpoint, Element, Value as Tensor};
 use gnp_gradient::loss::Tally;
@@ -29,7 +31,7 @@ pub fn assemble(model: &mut Model, mut graph: Graph, parts: &Parts, config: &Con
     let numbers = numbers(&mut graph, parts, interface);
 
     let frozen: Vec<&State> = parts.statistics.iter().chain(parts.slots.iter().map(|(slot, _)| slot)).collect();
-    let written = keep(&mut graph, &frozen, parts.step.as_ref(), &[&parts.loss, &parts.metrics.mixed_gradient_norm]);
+    let written = keep(&mut graph, &frozen, parts.step.as_ref(), [&parts.loss, &parts.metrics.mixed_gradient_norm]);
     let accumulated = accumulate(&mut graph, parts);
     let results = results(parts, interface);
     let named = results.iter().map(|(name, value, _)| (value, name.clone()));
@@ -129,14 +131,8 @@ fn numbers(graph: &mut Graph, parts: &Parts, interface: &Interface) -> Vec<Value
         if interface.exposes(number.name) {
             fed.push(Fact::with_sizes(DataType::Float, &[]).info(number.name));
         } else {
-            let payload = number.default.to_le_bytes().to_vec().into();
-            graph.add_initializer(TensorProto::raw(number.name, DataType::Float, &[], payload));
+            graph.add_initializer(number.initializer());
         }
-    }
-    if parts.seeded && interface.exposes(SEED) {
-        fed.push(Fact::with_sizes(DataType::Int64, &[]).info(SEED));
-    } else if parts.seeded {
-        graph.add_initializer(TensorProto::raw(SEED, DataType::Int64, &[], 0i64.to_le_bytes().to_vec().into()));
     }
     fed
 }
@@ -162,14 +158,8 @@ fn accumulate(graph: &mut Graph, parts: &Parts) -> Vec<Value> {
     let flag = Fact::with_sizes(DataType::Bool, &[1]);
     let add = |parameter: &State| {
         let buffer = format!("{}{BUFFER_SUFFIX}", parameter.name);
-        let operator = (MICROSOFT, "InPlaceAccumulatorV2");
-        b.named_in(
-            &parameter.name,
-            operator,
-            &[&buffer.as_str().into(), &parameter.next, &RESET.into()],
-            vec![],
-            flag.clone(),
-        )
+        let inputs = [&buffer.as_str().into(), &parameter.next, &RESET.into()];
+        b.named_in(&parameter.name, (MICROSOFT, ACCUMULATOR), &inputs, vec![], flag.clone())
     };
     parts.parameters.iter().map(add).collect()
 }
@@ -190,11 +180,6 @@ fn follow_the_process(node: &mut NodeProto) {
         node.attribute.retain(|attribute| attribute.name() != "seed");
     }
     node.subgraphs_mut().flat_map(|body| &mut body.node).for_each(follow_the_process);
-}
-
-/// Whether an engine draws numbers for the node.
-pub(crate) fn draws(node: &NodeProto) -> bool {
-    matches!(node.op_type(), "Dropout" | "Bernoulli") || node.op_type().starts_with("Random")
 }
 
 impl Interface {

@@ -15,8 +15,7 @@ impl Artifacts {
     /// # Errors
     /// Where one is there, and `force` is not given, or is no file.
     pub fn ensure_free(folder: &Path, names: &FileNames, force: bool) -> Result<()> {
-        let names = [names.training_model(), names.eval_model(), names.optimizer_model(), names.checkpoint()];
-        names.iter().try_for_each(|name| files::ensure_free(&folder.join(name), force))
+        names.all().iter().try_for_each(|name| files::ensure_free(&folder.join(name), force))
     }
 
     /// Writes the four files into `folder`, which is there.

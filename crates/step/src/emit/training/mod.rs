@@ -14,7 +14,6 @@ mod state;
 mod versions;
 
 pub use assemble::assemble;
-pub(crate) use assemble::draws;
 pub use folder::Written;
 pub(crate) use names::first_taken;
 pub use optimizer::optimizer_model;
@@ -34,7 +33,7 @@ pub struct Interface {
     pub expose_r: bool,
     /// Make α the input [`ALPHA`](gnp_base::contract::ALPHA) (float scalar) in place of a constant.
     pub expose_alpha: bool,
-    /// Make the other hyperparameters inputs, and the seed of what is drawn, under their names in a step model.
+    /// Make the other hyperparameters inputs, under their names in a step model.
     #[serde(default)]
     pub expose_others: bool,
     /// Return the metrics that a step model returns.

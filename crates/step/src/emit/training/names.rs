@@ -1,7 +1,8 @@
 //! Names that ONNX Runtime's training API gives a meaning to, and those that are needed.
 
-use crate::objective::artifact::{RESERVED_SUFFIXES, RESET};
+use crate::objective::artifact::RESERVED_SUFFIXES;
 use foldhash::HashSet;
+use gnp_base::contract::artifacts::RESET;
 use gnp_model::graph::Graph;
 use gnp_model::onnx::proto::NodeProto;
 

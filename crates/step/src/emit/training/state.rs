@@ -5,6 +5,7 @@
 //! overwrites its first input where it lies, the checkpoint saves what it left there, and the application sees nothing
 //! of it. So a value that is kept from step to step is a frozen parameter, and one node writes it.
 
+use crate::objective::artifact::ACCUMULATOR;
 use crate::pass;
 use crate::transform::State;
 use foldhash::{HashMap, HashSet};
@@ -21,15 +22,15 @@ pub const COUNTER_ELEMENT: DataType = DataType::Float;
 const NEAR: usize = 4;
 
 /// Has the graph write the next value of each of `state`, and of the counter [`STEP`] where `next_step` (int64 scalar)
-/// is its next one, where the float scalars `numbers` are all finite; else each stays as it is. What is returned is
+/// is its next one, where the float scalars `loss` and `norm` are finite; else each stays as it is. What is returned is
 /// made by the nodes that write, so that they are kept as long as it is needed.
-pub fn keep(graph: &mut Graph, state: &[&State], next_step: Option<&Value>, numbers: &[&Value]) -> Vec<Value> {
+pub fn keep(graph: &mut Graph, state: &[&State], next_step: Option<&Value>, [loss, norm]: [&Value; 2]) -> Vec<Value> {
     if state.is_empty() && next_step.is_none() {
         return vec![];
     }
     let b = Builder::new(graph, pass::STATE);
     b.set_scope("finite");
-    let sum = numbers.iter().skip(1).fold(numbers[0].clone(), |sum, &number| b.add(sum, number));
+    let sum = b.add(loss, norm);
     let infinity = b.number_of(f64::INFINITY, DataType::Float);
     // No comparison with a NaN holds.
     let finite = b.compare("Less", b.unary("Abs", sum), infinity);
@@ -62,8 +63,8 @@ pub fn keep(graph: &mut Graph, state: &[&State], next_step: Option<&Value>, numb
     let always = b.constant(TensorProto::raw("", DataType::Bool, &[1], vec![1].into()), "overwrite");
     let flag = Fact::with_sizes(DataType::Bool, &[1]);
     let write = |(name, value): (Value, Value)| {
-        let operator = (MICROSOFT, "InPlaceAccumulatorV2");
-        b.named_in(&format!("{name}/write"), operator, &[&name, &value, &always], vec![], flag.clone())
+        let inputs = [&name, &value, &always];
+        b.named_in(&format!("{name}/write"), (MICROSOFT, ACCUMULATOR), &inputs, vec![], flag.clone())
     };
     written.into_iter().map(write).collect()
 }

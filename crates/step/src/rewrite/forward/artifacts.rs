@@ -2,7 +2,8 @@
 
 use super::prepared::Prepared;
 use super::{StepOptions, StepReport};
-use crate::emit::training::{self, Artifacts, Interface, draws, optimizer_model};
+use crate::emit::training::{self, Artifacts, Interface, optimizer_model};
+use crate::objective::effects::draws;
 use crate::rewrite::ArtifactsReport;
 use crate::rewrite::folder::{check_folder, fill_folder};
 use crate::rewrite::restore::evaluation_for;
@@ -91,8 +92,7 @@ pub fn write_artifacts(
     let (artifacts, mut report) = make_artifacts(model, options, interface, TakenBy::Runtime)?;
     report.output.clone_from(&to.folder);
     check_folder(&to.folder, None)?;
-    let names = [to.names.training_model(), to.names.eval_model(), to.names.optimizer_model(), to.names.checkpoint()];
-    for name in names {
+    for name in to.names.all() {
         files::ensure_no_input(&to.folder.join(name), data.iter().chain([&input]))?;
     }
     Artifacts::ensure_free(&to.folder, &to.names, to.force)?;

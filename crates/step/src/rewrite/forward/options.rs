@@ -58,12 +58,6 @@ impl StepOptions {
             ))
             .help("leave --l2 out for none"));
         }
-        if self.warmup != Warmup::None && self.warmup_steps == 0 {
-            return Err(Error::input(
-                "the warm-up of the penalty has no length; expected a number of steps above zero",
-            )
-            .help("give it with --gr-warmup-steps, or, to gnp-run, --gr-warmup-epochs"));
-        }
-        Ok(())
+        self.warmup.check_length(self.warmup_steps)
     }
 }

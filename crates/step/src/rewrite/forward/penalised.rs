@@ -2,8 +2,8 @@
 
 use super::StepOptions;
 use super::differentiated::Differentiated;
-use crate::emit::training::draws;
 use crate::objective::Objective as _;
+use crate::objective::effects::draws;
 use crate::pass;
 use crate::penalty;
 use crate::transform::{Factors, Fed, Training};
