@@ -62,11 +62,6 @@ impl StepModel {
         self.batch.iter().find(|port| port.name == LABELS)
     }
 
-    /// The names of the state.
-    pub(super) fn state_names(&self) -> HashSet<&str> {
-        self.state.iter().map(|slot| slot.port.name.as_str()).collect()
-    }
-
     /// The value in the file of the hyperparameter `name`, as a float.
     pub fn default_of(&self, name: &str) -> Option<f32> {
         self.hyperparameters.iter().find(|h| h.name == name)?.default.to_scalar()

@@ -97,8 +97,8 @@ impl Ort {
             Ok::<_, Error>(Eval { outputs: c_names(found.outputs.iter().map(String::as_str))?, model: found, session })
         });
         let eval = eval.transpose()?;
-        let step_session =
-            Session::of_model(api, &without_unread(step, &model), &model.state_names(), &session_options)?;
+        let fed = model.state.iter().map(|slot| slot.port.name.as_str()).collect();
+        let step_session = Session::of_model(api, &without_unread(step, &model), &fed, &session_options)?;
         Self::new(api, step, model, step_session, eval, session_options, options)
     }
 
