@@ -1,0 +1,6 @@
+//! Kernels for the functions that a step model is made of.
+//!
+//! A step model calls model-local functions of the domain `gnp`, whose bodies are standard operators: any ONNX Runtime
+//! inlines them. Where this library is registered, a kernel of the function's name runs instead.
+
+pub mod threads;
