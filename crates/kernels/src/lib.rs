@@ -3,6 +3,7 @@
 //! A step model calls model-local functions of the domain `gnp`, whose bodies are standard operators: any ONNX Runtime
 //! inlines them. Where this library is registered, a kernel of the function's name runs instead.
 
+pub mod conv;
 pub mod elementwise;
 pub mod floats;
 mod layout;
