@@ -53,4 +53,22 @@ impl<'a> Floats<'a> {
         // this function.
         unsafe { slice::from_raw_parts(self.pointer.cast(), self.length) }
     }
+
+    /// The floats.
+    ///
+    /// # Safety
+    /// Nobody writes them for `'a`.
+    pub(crate) unsafe fn read(&self) -> &'a [f32] {
+        // SAFETY: the memory is there for `'a`; the rest is the contract of this function.
+        unsafe { slice::from_raw_parts(self.pointer, self.length) }
+    }
+
+    /// The floats, to be written.
+    ///
+    /// # Safety
+    /// Nobody else reads or writes them for `'a`, and they are no shared slice.
+    pub(crate) unsafe fn write(&self) -> &'a mut [f32] {
+        // SAFETY: as above.
+        unsafe { slice::from_raw_parts_mut(self.pointer, self.length) }
+    }
 }

@@ -8,6 +8,7 @@ pub mod elementwise;
 pub mod floats;
 mod layout;
 mod math;
+pub mod ort;
 pub mod reduce;
 mod simd;
 #[cfg(test)]

@@ -96,7 +96,9 @@ impl GradInput<'_> {
             if !direct && of_group != Some(slice.group) {
                 of_group = Some(slice.group);
                 gathered.resize(read_count * V::LANES * blocks * strip.images.len(), 0.0);
-                for (image, to) in strip.images.clone().zip(gathered.chunks_mut((read_count * V::LANES * blocks).max(1))) {
+                for (image, to) in
+                    strip.images.clone().zip(gathered.chunks_mut((read_count * V::LANES * blocks).max(1)))
+                {
                     Gather {
                         from: self.dy,
                         place: self.dy_place,

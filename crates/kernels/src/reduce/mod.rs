@@ -29,7 +29,7 @@ pub struct Reduction {
 
 impl Reduction {
     /// Which of so many axes are summed over.
-    fn reduced(&self, rank: usize) -> Result<Vec<bool>> {
+    pub(crate) fn reduced(&self, rank: usize) -> Result<Vec<bool>> {
         let mut reduced = vec![self.axes.is_empty(); rank];
         for &axis in &self.axes {
             let place = if axis < 0 { axis + rank as i64 } else { axis };
