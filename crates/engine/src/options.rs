@@ -1,6 +1,6 @@
 //! How an engine computes: what all engines have in common.
 
-use crate::Device;
+use crate::{Device, Kernels};
 use std::num::NonZero;
 
 /// How an engine computes.
@@ -13,4 +13,6 @@ pub struct EngineOptions {
     pub seed: i64,
     /// The number of threads that one operator may use; one a core where absent.
     pub threads: Option<NonZero<u16>>,
+    /// What computes the functions that a step model calls.
+    pub kernels: Kernels,
 }

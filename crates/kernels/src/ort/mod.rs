@@ -46,6 +46,11 @@ pub unsafe fn register<'n>(
     unsafe { status::check(api, (api.AddCustomOpDomain)(options, domain(api, wanted)?)) }
 }
 
+/// Whether there is a kernel for the function of this name.
+pub fn has(name: &str) -> bool {
+    kernels().any(|(_, known)| known == name)
+}
+
 /// All kernels, with their names.
 fn kernels() -> impl Iterator<Item = (&'static Kind, String)> {
     let numbers = 0..functions::MOST_OF_A_KIND;
