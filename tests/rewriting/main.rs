@@ -16,6 +16,7 @@ mod forward;
 mod forward_bad_input;
 mod gradients;
 mod hostile;
+mod kernels;
 mod loading;
 mod lowering;
 mod normalise;
