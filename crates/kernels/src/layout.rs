@@ -2,8 +2,12 @@
 
 use gnp_base::{Error, Result};
 
-/// The floats of a block: it and what is computed of it stay in the first-level cache.
-pub(crate) const BLOCK: usize = 1024;
+/// The most floats of a block, by how many values of its size are kept: beside what is read and written they stay in a
+/// first-level cache of 32 KiB. There is as much to be said of a small block as of a large one.
+fn block(values: usize) -> usize {
+    const ALL: usize = 1 << 12;
+    (1 << (ALL / (values + 1)).max(1).ilog2()).clamp(1 << 10, ALL)
+}
 
 /// The shape of operands that are broadcast against each other, as NumPy and ONNX do.
 ///
@@ -44,6 +48,8 @@ pub(crate) struct Layout {
     first: usize,
     /// How far a block reaches along that axis.
     pub(crate) reach: usize,
+    /// No block has more floats.
+    pub(crate) most: usize,
     /// Blocks with an output of their own.
     pub(crate) kept: usize,
     /// Blocks that are summed for each of those.
@@ -70,26 +76,30 @@ pub(crate) enum Pattern {
 
 impl Layout {
     /// The walk through operands of these `shapes` over all of `sizes`, to which they broadcast. The output has the
-    /// axes that are not `reduced`.
-    pub(crate) fn new(shapes: &[&[usize]], sizes: &[usize], reduced: &[bool]) -> Self {
+    /// axes that are not `reduced`. Beside the operands, so many values of a
+    /// block's size are kept.
+    pub(crate) fn new(shapes: &[&[usize]], sizes: &[usize], reduced: &[bool], values: usize) -> Self {
+        let elements: usize = sizes.iter().product();
+        let is_spread = |shape: &&&[usize]| ![1, elements].contains(&shape.iter().product());
+        let most = block(values + shapes.iter().filter(is_spread).count());
         let axes = axes(shapes, sizes, reduced);
         let mut first = axes.len() - 1;
         let mut inner = 1;
-        while first > 0 && inner * axes[first].size <= BLOCK {
+        while first > 0 && inner * axes[first].size <= most {
             inner *= axes[first].size;
             first -= 1;
         }
         let size = axes[first].size;
         // Blocks of about one length, and whole vectors where the axis is the last.
-        let whole = size.div_ceil((size * inner).div_ceil(BLOCK).max(1)).max(1);
+        let whole = size.div_ceil((size * inner).div_ceil(most).max(1)).max(1);
         let reach = if inner == 1 { whole.next_multiple_of(crate::simd::LANES) } else { whole };
-        let reach = reach.min(BLOCK / inner).min(size.max(1));
+        let reach = reach.min(most / inner).min(size.max(1));
         let blocks = |is_reduced: bool| {
             let outer = axes[..first].iter().filter(|axis| axis.is_reduced == is_reduced);
             let along = if axes[first].is_reduced == is_reduced { size.div_ceil(reach) } else { 1 };
             outer.map(|axis| axis.size).product::<usize>() * along
         };
-        Self { kept: blocks(false), reduced: blocks(true), axes, first, reach }
+        Self { kept: blocks(false), reduced: blocks(true), axes, first, reach, most }
     }
 
     /// The block that is number `kept` of those with an output and number `reduced` of those that are summed there.

@@ -1,7 +1,6 @@
 //! Runs a program over a block, one instruction after the other.
 
 use super::program::{Code, Program, Source};
-use crate::layout::BLOCK;
 use crate::math;
 use crate::simd::Level;
 use gnp_base::formula::Operation;
@@ -18,18 +17,19 @@ pub(crate) enum Value<'a> {
 pub(crate) struct Machine<'a> {
     program: &'a Program,
     memory: &'a [Cell<f32>],
+    block: usize,
     values: Vec<Value<'a>>,
 }
 
 impl<'a> Machine<'a> {
-    /// How many floats the registers of `program` take.
-    pub(crate) fn memory(program: &Program) -> usize {
-        program.registers * BLOCK
+    /// How many floats the registers of `program` take for blocks of at most so many.
+    pub(crate) fn memory(program: &Program, block: usize) -> usize {
+        program.registers * block
     }
 
     /// Registers are in `memory`.
-    pub(crate) fn new(program: &'a Program, memory: &'a [Cell<f32>]) -> Self {
-        Self { program, memory, values: vec![Value::One(0.0); program.registers] }
+    pub(crate) fn new(program: &'a Program, memory: &'a [Cell<f32>], block: usize) -> Self {
+        Self { program, memory, block, values: vec![Value::One(0.0); program.registers + 1] }
     }
 
     /// The value of the formula for the operands of one block. What has to be computed for each element is left in
@@ -43,9 +43,9 @@ impl<'a> Machine<'a> {
             let value = if let [Value::One(a), Value::One(b), Value::One(c)] = arguments {
                 Value::One(scalar(instruction.code, [a, b, c]))
             } else {
-                let start = instruction.register * BLOCK;
                 let is_last = place + 1 == program.instructions.len();
-                let target = if is_last { target } else { &self.memory[start..start + target.len()] };
+                let memory = |start: usize| &self.memory[start..start + target.len()];
+                let target = if is_last { target } else { memory(instruction.register * self.block) };
                 each::<L>(instruction.code, arguments, target);
                 Value::Each(target)
             };

@@ -7,7 +7,7 @@ mod program;
 pub use program::Program;
 
 use crate::floats::Floats;
-use crate::layout::{BLOCK, Block, Layout, broadcast};
+use crate::layout::{Block, Layout, broadcast};
 use crate::simd::{self, Level, Vectorised};
 use crate::threads::Threads;
 use gnp_base::{Error, Result};
@@ -63,7 +63,7 @@ pub fn elementwise(
         return Ok(());
     }
     let shapes: Vec<&[usize]> = operands.iter().map(|operand| operand.shape).collect();
-    let layout = Layout::new(&shapes, &sizes, &vec![false; sizes.len()]);
+    let layout = Layout::new(&shapes, &sizes, &vec![false; sizes.len()], program.registers);
     let worth = (elements * program.cost / TASK).clamp(1, 4 * threads.count()).min(layout.kept);
     let tasks = if threads.count() == 1 { 1 } else { worth };
     threads.run(tasks, &|task| {
@@ -90,8 +90,8 @@ struct Blocks<'a> {
 impl Vectorised for Blocks<'_> {
     #[inline(always)]
     fn run<L: Level>(self) {
-        let memory = vec![Cell::new(0.0); Machine::memory(self.program)];
-        let mut machine = Machine::new(self.program, &memory);
+        let memory = vec![Cell::new(0.0); Machine::memory(self.program, self.layout.most)];
+        let mut machine = Machine::new(self.program, &memory, self.layout.most);
         let scratch = vec![Cell::new(0.0); Operands::memory(self.layout, self.operands)];
         let mut operands = Operands::new(self.layout, self.operands, &scratch);
         // SAFETY: each block of the output is written by one task, and read as an operand by that alone.
@@ -112,8 +112,6 @@ impl Vectorised for Blocks<'_> {
         }
     }
 }
-
-const _: () = assert!(BLOCK.is_multiple_of(simd::LANES), "a block is whole vectors");
 
 #[cfg(test)]
 mod tests {

@@ -2,7 +2,7 @@
 
 use super::Operand;
 use super::machine::Value;
-use crate::layout::{BLOCK, Block, Layout, Pattern, Walk};
+use crate::layout::{Block, Layout, Pattern, Walk};
 use std::cell::Cell;
 
 /// The operands of a walk.
@@ -24,14 +24,15 @@ struct One<'a> {
 impl<'a> Operands<'a> {
     /// How many floats it takes to bring operands into the form of a block.
     pub(crate) fn memory(layout: &Layout, operands: &[Operand<'_>]) -> usize {
-        (0..operands.len()).filter(|of| matches!(layout.pattern(*of), Pattern::Axes(_))).count() * BLOCK
+        (0..operands.len()).filter(|of| matches!(layout.pattern(*of), Pattern::Axes(_))).count() * layout.most
     }
 
     /// The memory is [`Self::memory`] floats.
     pub(crate) fn new(layout: &'a Layout, operands: &[Operand<'a>], mut memory: &'a [Cell<f32>]) -> Self {
         let one = |(of, operand): (usize, &Operand<'a>)| {
             let pattern = layout.pattern(of);
-            let expanded = if matches!(pattern, Pattern::Axes(_)) { memory.split_at(BLOCK) } else { (memory, memory) };
+            let expanded =
+                if matches!(pattern, Pattern::Axes(_)) { memory.split_at(layout.most) } else { (memory, memory) };
             memory = expanded.1;
             // SAFETY: a kernel's inputs are not written while it runs, but where the output is the memory of one: of
             // that, an element is written by the task that has read it.

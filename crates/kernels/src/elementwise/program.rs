@@ -40,6 +40,7 @@ pub(crate) struct Instruction {
 #[derive(Clone, Debug)]
 pub struct Program {
     operands: usize,
+    /// How many registers there are. The result is in none.
     pub(crate) registers: usize,
     /// The last one computes the result, into the caller's memory.
     pub(crate) instructions: Vec<Instruction>,
@@ -76,7 +77,8 @@ impl Program {
                     let argument =
                         |place: usize| from.get(place).or(from.first()).copied().unwrap_or(Source::Constant(0.0));
                     // Taken before others are given back: loops do not write over what they read.
-                    let register = registers.take();
+                    let is_last = place + 1 == terms.len();
+                    let register = if is_last { registers.count } else { registers.take() };
                     for id in arguments {
                         uses[id.index()] -= 1;
                         if let (Source::Register(register), 0) = (sources[id.index()], uses[id.index()]) {

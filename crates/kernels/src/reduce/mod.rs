@@ -6,7 +6,7 @@ use crate::elementwise::machine::Machine;
 use crate::elementwise::operands::Operands;
 use crate::elementwise::{Operand, Program, TASK, part, shape};
 use crate::floats::Floats;
-use crate::layout::{BLOCK, Block, Layout};
+use crate::layout::{Block, Layout};
 use crate::simd::{self, Level, Vectorised};
 use crate::threads::Threads;
 use gnp_base::{Error, Result};
@@ -84,7 +84,7 @@ pub fn reduce(
         return Ok(());
     }
     let shapes: Vec<&[usize]> = operands.iter().map(|operand| operand.shape).collect();
-    let layout = Layout::new(&shapes, &sizes, &reduced);
+    let layout = Layout::new(&shapes, &sizes, &reduced, program.registers);
     let wanted = (outputs * count * (program.cost + 1) / TASK).clamp(1, PARTS);
     let kept = wanted.min(layout.kept);
     let of_each = (wanted / kept).clamp(1, layout.reduced);
@@ -145,11 +145,11 @@ struct Blocks<'a> {
 impl Vectorised for Blocks<'_> {
     #[inline(always)]
     fn run<L: Level>(self) {
-        let memory = vec![Cell::new(0.0); Machine::memory(self.program)];
-        let mut machine = Machine::new(self.program, &memory);
+        let memory = vec![Cell::new(0.0); Machine::memory(self.program, self.layout.most)];
+        let mut machine = Machine::new(self.program, &memory, self.layout.most);
         let scratch = vec![Cell::new(0.0); Operands::memory(self.layout, self.operands)];
         let mut operands = Operands::new(self.layout, self.operands, &scratch);
-        let target = vec![Cell::new(0.0); BLOCK];
+        let target = vec![Cell::new(0.0); self.layout.most];
         let mut sums = Sums::new(self.layout.pattern(self.operands.len()), self.layout.outputs(self.layout.reach));
         let mut block = Block::default();
         for kept in self.kept {
@@ -158,7 +158,7 @@ impl Vectorised for Blocks<'_> {
                 self.layout.block(kept, reduced, &mut block);
                 let target = &target[..self.layout.elements(block.reach)];
                 let value = machine.evaluate::<L>(operands.values(&block), target);
-                sums.add(value, target);
+                sums.add::<L>(value, target);
             }
             // The reach of the last block is that of all, if it is along outputs.
             let outputs = self.layout.outputs(block.reach);

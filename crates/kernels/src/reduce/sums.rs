@@ -1,7 +1,8 @@
 //! The sums of a block's elements: of some hundred in float32, in lanes, and of those in double precision.
 
 use crate::elementwise::machine::Value;
-use crate::layout::Pattern;
+use crate::layout::{Pattern, Walk};
+use crate::simd::{LANES, Level, Sums as _};
 use std::cell::Cell;
 
 /// The outputs of a block, added up over several blocks.
@@ -30,7 +31,7 @@ impl Sums {
 
     /// Adds the elements of a block. `scratch` has as many.
     #[inline(always)]
-    pub(crate) fn add(&mut self, value: Value<'_>, scratch: &[Cell<f32>]) {
+    pub(crate) fn add<L: Level>(&mut self, value: Value<'_>, scratch: &[Cell<f32>]) {
         let elements = match (value, &self.pattern) {
             (Value::One(value), Pattern::Scalar) => {
                 self.sums[0] += f64::from(value) * scratch.len() as f64;
@@ -43,96 +44,87 @@ impl Sums {
             (Value::Each(elements), _) => elements,
         };
         match &self.pattern {
-            Pattern::Scalar => self.sums[0] += f64::from(sum(elements)),
+            Pattern::Scalar => self.sums[0] += f64::from(sum::<L>(elements)),
             Pattern::Run => {
                 self.sums.iter_mut().zip(elements).for_each(|(sum, element)| *sum += f64::from(element.get()));
             }
             Pattern::Axes(axes) => {
                 self.of_block.fill(0.0);
-                match axes[..] {
-                    [(_, 0), (run, 1)] => columns(elements, run, &mut self.of_block),
-                    _ => runs(axes, elements, &mut self.of_block),
-                }
+                add_along::<L>(axes, elements, &mut self.of_block);
                 self.sums.iter_mut().zip(&self.of_block).for_each(|(sum, of_block)| *sum += f64::from(*of_block));
             }
         }
     }
 }
 
-/// What is added at a time.
-const LANES: usize = 16;
-
-type Lanes = [f32; LANES];
-
+/// The sum of some elements: side by side, and of those by halves.
 #[inline(always)]
-fn plus(a: Lanes, b: &[Cell<f32>; LANES]) -> Lanes {
-    let mut sum = a;
-    for lane in 0..LANES {
-        sum[lane] = a[lane] + b[lane].get();
-    }
-    sum
-}
-
-/// The sum of some elements, by halves.
-#[inline(always)]
-fn sum(elements: &[Cell<f32>]) -> f32 {
+fn sum<L: Level>(elements: &[Cell<f32>]) -> f32 {
     let (vectors, rest) = elements.as_chunks::<LANES>();
     let rest: f32 = rest.iter().map(Cell::get).sum();
-    if vectors.is_empty() {
-        return rest;
-    }
     let (wide, vectors) = vectors.as_chunks::<4>();
-    let [mut a, mut b, mut c, mut d] = [[0.0; LANES]; 4];
+    let [mut a, mut b, mut c, mut d] = [L::Sums::zero(); 4];
+    // Four at a time: while one addition is done, others begin.
     for [p, q, r, s] in wide {
-        (a, b, c, d) = (plus(a, p), plus(b, q), plus(c, r), plus(d, s));
+        (a, b, c, d) = (a.plus(p), b.plus(q), c.plus(r), d.plus(s));
     }
     for vector in vectors {
-        a = plus(a, vector);
+        a = a.plus(vector);
     }
-    let mut lanes: Lanes = std::array::from_fn(|lane| (a[lane] + b[lane]) + (c[lane] + d[lane]));
-    let mut width = LANES;
-    while width > 1 {
-        width /= 2;
-        for lane in 0..width {
-            lanes[lane] += lanes[lane + width];
-        }
-    }
-    lanes[0] + rest
-}
-
-/// Adds the rows of `run` elements to each other.
-#[inline(always)]
-fn columns(elements: &[Cell<f32>], run: usize, sums: &mut [f32]) {
-    let whole = run / LANES * LANES;
-    for start in (0..whole).step_by(LANES) {
-        let [mut even, mut odd] = [[0.0; LANES]; 2];
-        let mut rows = elements.chunks_exact(run).filter_map(|row| row[start..].first_chunk());
-        while let Some(row) = rows.next() {
-            even = plus(even, row);
-            if let Some(row) = rows.next() {
-                odd = plus(odd, row);
-            }
-        }
-        sums[start..].iter_mut().zip(even.iter().zip(odd)).for_each(|(sum, (even, odd))| *sum += even + odd);
-    }
-    if whole < run {
-        for row in elements.chunks_exact(run) {
-            sums[whole..].iter_mut().zip(&row[whole..]).for_each(|(sum, element)| *sum += element.get());
-        }
-    }
+    a.and(b).and(c.and(d)).total() + rest
 }
 
 /// Adds the elements, which come along `axes`, to their sums. The first axis may end early.
 #[inline(always)]
-fn runs(axes: &[(usize, usize)], elements: &[Cell<f32>], sums: &mut [f32]) {
-    let Some((&(run, step), outer)) = axes.split_last() else { return };
-    let mut walk = crate::layout::Walk::new(outer);
-    for elements in elements.chunks(run) {
-        let start = walk.next();
-        if step == 0 {
-            sums[start] += sum(elements);
-        } else {
-            sums[start..].iter_mut().zip(elements).for_each(|(sum, element)| *sum += element.get());
+fn add_along<L: Level>(axes: &[(usize, usize)], elements: &[Cell<f32>], sums: &mut [f32]) {
+    match axes {
+        [outer @ .., (rows, 0), (run, 1)] => {
+            let mut walk = Walk::new(outer);
+            for group in elements.chunks(rows * run) {
+                let start = walk.next();
+                columns::<L>(group, *run, &mut sums[start..start + run]);
+            }
         }
+        [outer @ .., (run, 0)] => {
+            let mut walk = Walk::new(outer);
+            for row in elements.chunks(*run) {
+                sums[walk.next()] += sum::<L>(row);
+            }
+        }
+        [outer @ .., (run, _)] => {
+            let mut walk = Walk::new(outer);
+            for row in elements.chunks(*run) {
+                add(row, &mut sums[walk.next()..]);
+            }
+        }
+        [] => {}
+    }
+}
+
+/// Adds each element to its own sum.
+#[inline(always)]
+fn add(elements: &[Cell<f32>], sums: &mut [f32]) {
+    sums.iter_mut().zip(elements).for_each(|(sum, element)| *sum += element.get());
+}
+
+/// Adds rows of `run` elements to the sums of their columns.
+#[inline(always)]
+fn columns<L: Level>(elements: &[Cell<f32>], run: usize, sums: &mut [f32]) {
+    // The sums of some columns stay in registers. Of long rows they are in the cache, and what is read is in order.
+    const SHORT: usize = 256;
+    let in_registers = if run <= SHORT { run / LANES * LANES } else { 0 };
+    for start in (0..in_registers).step_by(LANES) {
+        let [mut even, mut odd] = [L::Sums::zero(); 2];
+        let mut rows = elements.chunks_exact(run).filter_map(|row| row[start..].first_chunk());
+        while let Some(row) = rows.next() {
+            even = even.plus(row);
+            if let Some(row) = rows.next() {
+                odd = odd.plus(row);
+            }
+        }
+        sums[start..].iter_mut().zip(even.and(odd).get()).for_each(|(sum, of_column)| *sum += of_column);
+    }
+    if in_registers < run {
+        elements.chunks_exact(run).for_each(|row| add(&row[in_registers..], &mut sums[in_registers..]));
     }
 }
