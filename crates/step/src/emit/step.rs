@@ -11,7 +11,7 @@ use gnp_base::contract::{
 };
 use gnp_base::{Error, Result};
 use gnp_gradient::loss::Tally;
-use gnp_model::graph::{Fact, Graph, Value};
+use gnp_model::graph::{FUNCTION_DOMAIN, Fact, Graph, Value};
 use gnp_model::onnx::proto::{TensorProto, ValueInfoProto};
 use gnp_model::onnx::{DataType, Model};
 use serde::Serialize;
@@ -172,6 +172,10 @@ pub fn assemble(model: &mut Model, mut graph: Graph, parts: &Parts, config: &imp
     graph.clear_types();
     graph.retain_needed();
 
+    model.header.functions = graph.take_functions();
+    if !model.header.functions.is_empty() {
+        model.import(FUNCTION_DOMAIN, 1);
+    }
     model.graph = graph.into_proto();
     let pairs: Vec<_> = state.iter().map(|s| (s.name.to_string(), next(&s.name))).collect();
     let json = |e: serde_json::Error| Error::internal(format!("cannot encode the metadata: {e}"));
