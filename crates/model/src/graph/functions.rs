@@ -26,6 +26,16 @@ pub fn numbered(kind: &str, number: usize) -> String {
     if number == 0 { kind.to_owned() } else { format!("{kind}_{}", number + 1) }
 }
 
+/// The kind of a function by its name.
+///
+/// ```
+/// use gnp_model::graph::kind_of;
+/// assert_eq!((kind_of("Reduce"), kind_of("Reduce_12")), ("Reduce", "Reduce"));
+/// ```
+pub fn kind_of(name: &str) -> &str {
+    name.rsplit_once('_').map_or(name, |(kind, _)| kind)
+}
+
 /// The functions that the nodes of a graph call.
 #[derive(Debug)]
 pub(super) struct Functions {

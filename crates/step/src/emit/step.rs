@@ -171,6 +171,7 @@ pub fn assemble(model: &mut Model, mut graph: Graph, parts: &Parts, config: &imp
     graph.declare_outputs(scalars.chain(logits).chain(following));
     graph.clear_types();
     graph.retain_needed();
+    graph.fuse_elementwise();
 
     model.header.functions = graph.take_functions();
     if !model.header.functions.is_empty() {

@@ -80,7 +80,7 @@ const BODY: &str = "body";
 
 /// A function that computes what `graph` does. Its names need be no others than those of this one function, so they are
 /// short.
-fn as_function(graph: GraphProto, signature: &Signature<'_>, result: &Value) -> FunctionProto {
+pub(in crate::graph) fn as_function(graph: GraphProto, signature: &Signature<'_>, result: &Value) -> FunctionProto {
     let constants = graph.initializer.into_iter().map(constant);
     let mut node: Vec<NodeProto> = constants.chain(graph.node).collect();
     for node in &mut node {

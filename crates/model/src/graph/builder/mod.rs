@@ -18,6 +18,8 @@ mod replace;
 mod shape;
 
 pub use call::Signature;
+pub(super) use call::as_function;
+pub use replace::Replacing;
 
 use super::mark::{PASS_KEY, tag};
 use super::{Fact, Graph, Value};

@@ -14,6 +14,7 @@ mod matmul;
 mod microsoft;
 mod moved;
 mod normalization;
+mod ours;
 mod quantize;
 mod random;
 mod recurrent;
@@ -26,6 +27,7 @@ mod window;
 
 use super::known::{Known, Sizes};
 use super::size::Size;
+use crate::graph::FUNCTION_DOMAIN;
 use crate::onnx::DataType;
 use crate::onnx::proto::{MICROSOFT, NodeProto, standard_domain};
 use crate::schema;
@@ -69,6 +71,7 @@ pub(super) fn infer(operation: &Operation<'_>) -> Vec<Known> {
     let rule = match standard_domain(operation.node.domain()) {
         "" => standard(operator),
         MICROSOFT => microsoft::rule(operator),
+        FUNCTION_DOMAIN => ours::rule(operator),
         _ => None,
     };
     let mut outputs = rule.and_then(|rule| rule(operation)).unwrap_or_default();

@@ -124,7 +124,7 @@ impl Trainee {
     /// Loads it into the engine that the run asks for, as it was at `checkpoint`.
     pub fn load(self, run: &Run, checkpoint: Option<&Checkpoint>, observer: &mut dyn Observer) -> Result<InEngine> {
         let (device, threads) = (run.engine.device, run.engine.threads);
-        let options = EngineOptions { device, seed: run.seed as i64, threads };
+        let options = EngineOptions { device, seed: run.seed as i64, threads, layout: run.engine.layout };
         match self {
             #[cfg(feature = "ort")]
             Self::Artifacts(this) => this.load(run, options, checkpoint, observer),
