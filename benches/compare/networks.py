@@ -1,13 +1,13 @@
 """The networks of the comparison, for ten classes, and their export to ONNX: as timm and torchvision have them where they do.
 
-    python benches/compare/networks.py FOLDER [NETWORK ...]
+    python benches/compare/networks.py [--exporter torchscript] FOLDER [NETWORK ...]
 
 writes NETWORK.onnx for each, as docs/exporting.md says that PyTorch exports for training.
 """
 
+import argparse
 import contextlib
 import io
-import sys
 import warnings
 from pathlib import Path
 
@@ -67,18 +67,41 @@ def build(name):
     return NETWORKS[name](workload.CLASSES).train()
 
 
-def export(name, folder):
-    """Writes NETWORK.onnx into the folder, with an open batch axis, and returns its path."""
-    path = Path(folder, f"{name}.onnx")
+@contextlib.contextmanager
+def silence():
+    """Without what exporters say of their progress."""
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        torch.onnx.export(
-            build(name), (torch.zeros(2, *workload.shape(name)),), path, dynamo=True, optimize=False, external_data=False,
-            input_names=["input"], output_names=["logits"], dynamic_shapes=({0: torch.export.Dim("batch")},),
-        )
+        yield
+
+
+def export(name, folder, exporter="dynamo"):
+    """Writes NETWORK.onnx into the folder, with an open batch axis, and returns its path."""
+    path = Path(folder, f"{name}.onnx")
+    arguments = (build(name), (torch.zeros(2, *workload.shape(name)),), path)
+    options = {"input_names": ["input"], "output_names": ["logits"]}
+    if exporter == "dynamo":
+        batch = ({0: torch.export.Dim("batch")},)
+        options |= {"dynamo": True, "optimize": False, "external_data": False, "dynamic_shapes": batch}
+    else:
+        # The newest opset of which ONNX Runtime's training build has all gradients: that of LayerNormalization wants its three outputs.
+        options |= {"dynamo": False, "opset_version": 16, "do_constant_folding": False, "training": torch.onnx.TrainingMode.TRAINING}
+        options |= {"dynamic_axes": {"input": {0: "batch"}, "logits": {0: "batch"}}}
+    with silence():
+        torch.onnx.export(*arguments, **options)
     return path
 
 
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("networks", nargs="*", default=list(NETWORKS), help="all of them")
+    parser.add_argument("--exporter", choices=["dynamo", "torchscript"], default="dynamo")
+    arguments = parser.parse_args()
+    arguments.folder.mkdir(parents=True, exist_ok=True)
+    for name in arguments.networks:
+        print(export(name, arguments.folder, arguments.exporter))
+
+
 if __name__ == "__main__":
-    for network in sys.argv[2:] or NETWORKS:
-        print(export(network, sys.argv[1]))
+    main()
