@@ -6,7 +6,8 @@ use gnp_model::graph::{Fact, Value};
 use gnp_model::onnx::DataType;
 use gnp_model::onnx::proto::{AttributeProto, NodeProto};
 
-/// How many numbers of 32 bits there are.
+/// The least number of 32 bits with a sign, and how many there are.
+const LEAST: f64 = -2_147_483_648.0;
 const RANGE: f64 = 4_294_967_296.0;
 
 /// Lets the Dropout nodes in the bodies of a node pass on what they are given.
@@ -60,14 +61,16 @@ impl Lowering<'_> {
         (mask, keep)
     }
 
-    /// Which elements of a tensor shaped like `x` a draw from the seed and the step keeps: those whose 32 bits are not
-    /// below `ratio` · 2³².
+    /// Which elements of a tensor shaped like `x` a draw from the seed and the step keeps: those whose number of 32 bits
+    /// is not among the `ratio` · 2³² lowest.
     fn keep(&mut self, x: &Value, ratio: Option<&Value>, known: Option<f64>) -> Value {
         let bits = self.random.bits_like(x, self.b);
         let b = self.b;
         let threshold = match (known, ratio) {
-            (None, Some(ratio)) => b.cast(b.scale(b.cast(ratio, DataType::Float), RANGE), DataType::Uint32),
-            _ => b.number_of((known.unwrap_or(0.5) * RANGE).round().min(RANGE - 1.0), DataType::Uint32),
+            (None, Some(ratio)) => {
+                b.cast(b.plus(b.scale(b.cast(ratio, DataType::Float), RANGE), LEAST), DataType::Int32)
+            }
+            _ => b.number_of((known.unwrap_or(0.5) * RANGE + LEAST).round().min(-LEAST - 1.0), DataType::Int32),
         };
         b.compare("GreaterOrEqual", &bits, &threshold)
     }
