@@ -101,3 +101,35 @@ impl Lowering<'_> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::autodiff::Gradients;
+    use crate::lowering::tests::tensor_info;
+    use crate::lowering::{Random, Settings, lower};
+    use gnp_model::graph::Graph;
+    use gnp_model::onnx::DataType;
+    use gnp_model::onnx::proto::{GraphProto, NodeProto, TensorProto};
+    use gnp_model::testing::node;
+
+    #[test]
+    fn a_ratio_of_0_draws_nothing() {
+        for random in [Random::Counter, Random::Engine] {
+            let nodes = [node("Dropout", &["x", "ratio"], &["d"]), node("Neg", &["d"], &["y"])];
+            let proto = GraphProto {
+                input: vec![tensor_info("x", &[2, 3])],
+                node: nodes.map(NodeProto::from).to_vec(),
+                output: vec![tensor_info("y", &[2, 3])],
+                initializer: vec![TensorProto::raw("ratio", DataType::Float, &[], vec![0; 4].into())],
+                ..Default::default()
+            };
+            let mut graph = Graph::new(proto).unwrap();
+            let settings = Settings { random, ..Settings::default() };
+            let lowered = lower(&mut graph, &settings, Gradients::Standard, &Default::default()).unwrap();
+            graph.remove_unused();
+            assert!(!lowered.draws);
+            let left: Vec<_> = graph.nodes().iter().map(NodeProto::op_type).collect();
+            assert_eq!(left, ["Identity", "Neg"]);
+        }
+    }
+}
