@@ -17,6 +17,7 @@ mod forward;
 mod forward_bad_input;
 mod gradients;
 mod hostile;
+mod kernels;
 mod loading;
 mod lowering;
 mod normalise;

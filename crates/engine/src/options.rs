@@ -1,6 +1,6 @@
 //! How an engine computes: what all engines have in common.
 
-use crate::Device;
+use crate::{Device, Kernels};
 use serde::{Deserialize, Serialize};
 use std::num::NonZero;
 use strum::{EnumMessage, IntoStaticStr, VariantArray};
@@ -17,6 +17,8 @@ pub struct EngineOptions {
     pub threads: Option<NonZero<u16>>,
     /// How images lie in memory.
     pub layout: Layout,
+    /// What computes the functions that a step model calls.
+    pub kernels: Kernels,
 }
 
 /// How images lie in memory while a step is computed.

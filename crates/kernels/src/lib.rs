@@ -3,4 +3,14 @@
 //! A step model calls model-local functions of the domain `gnp`, whose bodies are standard operators: any ONNX Runtime
 //! inlines them. Where this library is registered, a kernel of the function's name runs instead.
 
+pub mod conv;
+pub mod elementwise;
+pub mod floats;
+mod layout;
+mod math;
+pub mod ort;
+pub mod reduce;
+mod simd;
+#[cfg(test)]
+mod testing;
 pub mod threads;

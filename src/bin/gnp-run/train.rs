@@ -10,7 +10,7 @@ use gnp::cli::arguments::{
 };
 use gnp::cli::{CopyingBar, config_file, describe};
 use gnp::contract::artifacts::FileNames;
-use gnp::engine::{Device, EngineKind, Layout};
+use gnp::engine::{Device, EngineKind, Kernels, Layout};
 use gnp::experiment::{
     Configuration, EngineSettings, Existing, Init, Kind, ModelSettings, Notice, Observer, Outcome, OutputSettings,
     Overview, Run, run as run_one,
@@ -100,6 +100,9 @@ pub struct Arguments {
     /// How images lie in memory while a step is computed [default: auto]
     #[arg(long, value_parser = named::<Layout>(), value_name = "HOW", help_heading = "Engine")]
     layout: Option<Layout>,
+    /// What computes the functions that a step model calls
+    #[arg(long, value_parser = named::<Kernels>(), default_value = Kernels::default().name(), help_heading = "Engine")]
+    kernels: Kernels,
 }
 
 /// `NAME=NUMBER`.
@@ -176,6 +179,7 @@ impl Arguments {
                 ort_lib: self.ort_lib.clone(),
                 threads: self.threads,
                 layout: self.layout.unwrap_or_default(),
+                kernels: self.kernels,
             },
             output: OutputSettings {
                 folder: self.out.clone().unwrap_or_else(|| default_out(&path)),

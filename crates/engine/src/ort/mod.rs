@@ -282,6 +282,10 @@ impl StepEngine for Ort {
         self.state = tensors.into_iter().map(|tensor| Value::copy_of(self.api, tensor)).collect::<Result<_>>()?;
         Ok(())
     }
+
+    fn kernels(&self) -> usize {
+        self.step.kernels
+    }
 }
 
 /// The step model without the parts of the state that its graph does not read: ONNX Runtime takes no value for them.

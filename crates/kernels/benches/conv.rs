@@ -1,0 +1,114 @@
+//! The speed of the gradients of convolutions, on layers of known networks: one line a layer, GFLOP/s in both layouts.
+//!
+//! `cargo bench -p gnp-kernels --bench conv -- [THREADS] [PART OF A NAME]`
+
+use gnp_kernels::conv::{Conv, Layout, Window, grad_input, grad_weight};
+use gnp_kernels::threads::Threads;
+use std::error::Error;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+/// A layer: its name; batch, channels of x and y, size of x; kernel, stride, padding, group.
+type Layer = (&'static str, [usize; 4], [i64; 4]);
+
+const LAYERS: &[Layer] = &[
+    ("WRN-16-2 stem", [32, 3, 16, 32], [3, 1, 1, 1]),
+    ("WRN-16-2 16-32", [32, 16, 32, 32], [3, 1, 1, 1]),
+    ("WRN-16-2 32-32", [32, 32, 32, 32], [3, 1, 1, 1]),
+    ("WRN-16-2 32-64 /2", [32, 32, 64, 32], [3, 2, 1, 1]),
+    ("WRN-16-2 64-64", [32, 64, 64, 16], [3, 1, 1, 1]),
+    ("WRN-16-2 64-128 /2", [32, 64, 128, 16], [3, 2, 1, 1]),
+    ("WRN-16-2 128-128", [32, 128, 128, 8], [3, 1, 1, 1]),
+    ("ResNet-18 stem 7x7 /2", [8, 3, 64, 128], [7, 2, 3, 1]),
+    ("ResNet-18 64-64", [8, 64, 64, 56], [3, 1, 1, 1]),
+    ("ResNet-18 128-128", [8, 128, 128, 28], [3, 1, 1, 1]),
+    ("ResNet-18 256-256", [8, 256, 256, 14], [3, 1, 1, 1]),
+    ("ResNet-18 512-512", [8, 512, 512, 7], [3, 1, 1, 1]),
+    ("ResNet-18 64-128 /2", [8, 64, 128, 56], [3, 2, 1, 1]),
+    ("ResNet-18 64-128 1x1 /2", [8, 64, 128, 56], [1, 2, 0, 1]),
+    ("MobileNetV3 16 3x3 /2", [8, 16, 16, 112], [3, 2, 1, 16]),
+    ("MobileNetV3 88 3x3", [8, 88, 88, 28], [3, 1, 1, 88]),
+    ("MobileNetV3 96 5x5 /2", [8, 96, 96, 28], [5, 2, 2, 96]),
+    ("MobileNetV3 240 5x5", [8, 240, 240, 14], [5, 1, 2, 240]),
+    ("MobileNetV3 16-72 1x1", [8, 16, 72, 56], [1, 1, 0, 1]),
+    ("MobileNetV3 96-576 1x1", [8, 96, 576, 7], [1, 1, 0, 1]),
+    ("ConvNeXt 96 7x7", [8, 96, 96, 14], [7, 1, 3, 96]),
+    ("ConvNeXt 384 7x7", [8, 384, 384, 8], [7, 1, 3, 384]),
+    ("ConvNeXt stem 4x4 /4", [4, 3, 96, 224], [4, 4, 0, 1]),
+    ("ConvNeXt 96-192 2x2 /2", [8, 96, 192, 28], [2, 2, 0, 1]),
+    ("ViT-Ti/4 patches", [32, 3, 192, 32], [4, 4, 0, 1]),
+];
+
+/// The least time of a call, over a quarter of a second.
+fn seconds(mut call: impl FnMut() -> Result<(), gnp_base::Error>) -> Result<f64, gnp_base::Error> {
+    call()?;
+    let (start, mut least) = (Instant::now(), Duration::MAX);
+    while start.elapsed() < Duration::from_millis(250) {
+        let start = Instant::now();
+        call()?;
+        least = least.min(start.elapsed());
+    }
+    Ok(least.as_secs_f64())
+}
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let mut arguments = std::env::args().skip(1).filter(|argument| !argument.starts_with("--"));
+    let count = arguments.next().map_or(Ok(1), |count| count.parse())?;
+    let name = arguments.next().unwrap_or_default();
+    let pool = Pool { count };
+    let block = if std::arch::is_x86_feature_detected!("avx512f") { 16 } else { 8 };
+    println!("{count} threads; GFLOP/s      dw plain  blocked   dx plain  blocked");
+    for &(layer, [batch, inputs, outputs, size], [kernel, stride, pad, group]) in
+        LAYERS.iter().filter(|layer| layer.0.contains(&name))
+    {
+        let window = Window::new(&[kernel; 2], &[stride; 2], &[], &[pad; 4], group)?;
+        let conv = Conv::new(window, &[batch, inputs, size, size], outputs)?;
+        let floats = |layout: Layout, shape: &[usize]| {
+            let count = layout.shape(shape).iter().product::<usize>();
+            (0..count).map(|i| ((i % 31) as f32 - 15.0) / 16.0).collect::<Vec<_>>()
+        };
+        let operations = 2 * conv.y().iter().product::<usize>() * conv.w()[1..].iter().product::<usize>();
+        let mut speeds = [[0.0; 2]; 2];
+        for (nth, layout) in [Layout::Plain, Layout::Blocked(block)].into_iter().enumerate() {
+            // Images come as they are, and no gradient of them is asked for.
+            let x_layout = if inputs < block { Layout::Plain } else { layout };
+            let (x, dy) = (floats(x_layout, &conv.x()), floats(layout, &conv.y()));
+            let (mut w, mut dx) = (floats(Layout::Plain, &conv.w()), x.clone());
+            let call = || grad_weight(&conv, (&x, x_layout), (&dy, layout), &mut w, &pool);
+            speeds[0][nth] = operations as f64 / seconds(call)? / 1e9;
+            let call = || grad_input(&conv, (&dy, layout), &w, (&mut dx, x_layout), &pool);
+            speeds[1][nth] = operations as f64 / seconds(call)? / 1e9;
+        }
+        let [dw, dx] = speeds;
+        println!("{layer:25} {:7.1}  {:7.1}    {:7.1}  {:7.1}", dw[0], dw[1], dx[0], dx[1]);
+    }
+    Ok(())
+}
+
+/// Threads that are started for a call.
+struct Pool {
+    count: usize,
+}
+
+impl Threads for Pool {
+    fn count(&self) -> usize {
+        self.count
+    }
+
+    fn run(&self, tasks: usize, task: &(dyn Fn(usize) + Sync)) {
+        let next = AtomicUsize::new(0);
+        let work = || {
+            loop {
+                let at = next.fetch_add(1, Ordering::Relaxed);
+                if at >= tasks {
+                    return;
+                }
+                task(at);
+            }
+        };
+        std::thread::scope(|scope| {
+            (1..self.count.min(tasks)).for_each(|_| drop(scope.spawn(work)));
+            work();
+        });
+    }
+}

@@ -1,0 +1,298 @@
+//! The gradient of the input, dx\[n, c, i\] = Σ over m, k of w\[m, c, k\] · dy\[n, m, (i + begin − k·dilation) / stride\],
+//! where that divides.
+//!
+//! With a stride, the positions of dx fall into classes, modulo the stride. Each class is a convolution of dy of its
+//! own, without a stride, with the places of the kernel that reach it: nothing is multiplied by zeros between.
+
+use super::plane::{Axis, Plane, Strip, pieces, strips};
+use super::tensor::{Gather, Place, Scatter, Shared};
+use super::tiles::{Inner, Tap};
+use super::vector::{Job, Turn, Vector};
+use crate::threads::Threads;
+use std::ops::Range;
+
+/// Positions of dx that a task makes at once: what they read of dy stays in the second cache.
+const POSITIONS: usize = 256;
+
+pub(super) struct GradInput<'a> {
+    pub plane: &'a Plane,
+    pub dy: &'a [f32],
+    pub dy_place: Place,
+    pub w: &'a [f32],
+    pub dx_place: Place,
+}
+
+/// Some vectors of x's channels, of one group, and where their weights begin.
+struct Slice {
+    group: usize,
+    inputs: Range<usize>,
+    weights: usize,
+}
+
+impl GradInput<'_> {
+    /// Writes dx.
+    pub fn run<V: Vector>(&self, dx: &mut [f32], threads: &dyn Threads) {
+        let plane = self.plane;
+        let (slices, weights) = self.weights::<V>(threads);
+        let strips = strips(0..plane.batch, plane.rows.input, plane.columns.input, POSITIONS, false);
+        let shares: Vec<_> = pieces(slices.len(), slices.len().div_ceil((16 / strips.len().max(1)).max(1))).collect();
+        let dx = &Shared::new(dx);
+        threads.run(strips.len() * shares.len(), &|task| {
+            let (strip, share) = (&strips[task / shares.len()], shares[task % shares.len()].clone());
+            self.make::<V>(strip, &slices[share], &weights, dx);
+        });
+    }
+
+    /// The weights by slices of x's channels: for each block of y's channels, place of the kernel, and channel of the
+    /// block, the slice's vectors.
+    fn weights<V: Vector>(&self, threads: &dyn Threads) -> (Vec<Slice>, Vec<f32>) {
+        let plane = self.plane;
+        let vectors = plane.inputs.div_ceil(V::LANES);
+        // The shorter the rows, the more channels at once: a tile needs enough sums to be busy.
+        let most = if plane.columns.inputs_of(0) <= Inner::most::<V>(4) { 4 } else { 2 };
+        let mut slices = Vec::new();
+        let mut weights = 0;
+        for group in 0..plane.groups {
+            for some in pieces(vectors, most) {
+                let inputs = some.start * V::LANES..(some.end * V::LANES).min(plane.inputs);
+                slices.push(Slice { group, inputs, weights });
+                weights += plane.outputs.next_multiple_of(V::LANES) * plane.places() * some.len() * V::LANES;
+            }
+        }
+        let mut all = vec![0.0; weights];
+        let to = &Shared::new(&mut all);
+        let blocks = plane.outputs.div_ceil(V::LANES);
+        threads.run(slices.len() * blocks, &|task| {
+            let (slice, block) = (&slices[task / blocks], task % blocks);
+            let outputs = block * V::LANES..((block + 1) * V::LANES).min(plane.outputs);
+            let wide = slice.inputs.len().next_multiple_of(V::LANES);
+            let size = V::LANES * plane.places() * wide;
+            let start = slice.weights + block * size;
+            // SAFETY: a task's own part.
+            let to = unsafe { to.part(start..start + size) };
+            let first = (slice.group * plane.outputs + outputs.start) * plane.inputs + slice.inputs.start;
+            let from = &self.w[first * plane.places()..];
+            let turn = Weights { from, to, plane, outputs: outputs.len(), inputs: slice.inputs.len(), wide };
+            assert!(((outputs.len() - 1) * plane.inputs + slice.inputs.len()) * plane.places() <= from.len());
+            // SAFETY: the assertion, and the size of `to`; V was chosen for the processor.
+            unsafe { V::run(turn) };
+        });
+        (slices, all)
+    }
+
+    /// Makes a strip of dx.
+    fn make<V: Vector>(&self, strip: &Strip, slices: &[Slice], weights: &[f32], dx: &Shared<'_>) {
+        let plane = self.plane;
+        let read = reading(&plane.rows, &strip.rows);
+        let read_count = read.len() * plane.columns.output;
+        let blocks = plane.outputs.div_ceil(V::LANES);
+        let (mut gathered, mut of_group) = (Vec::new(), None);
+        let mut made = Vec::new();
+        for slice in slices {
+            let first_output = slice.group * plane.outputs;
+            let first_input = slice.group * plane.inputs + slice.inputs.start;
+            let vectors = slice.inputs.len().div_ceil(V::LANES);
+            let direct = self.dy_place.has_vectors::<V>(first_output);
+            if !direct && of_group != Some(slice.group) {
+                of_group = Some(slice.group);
+                gathered.resize(read_count * V::LANES * blocks * strip.images.len(), 0.0);
+                for (image, to) in
+                    strip.images.clone().zip(gathered.chunks_mut((read_count * V::LANES * blocks).max(1)))
+                {
+                    Gather {
+                        from: self.dy,
+                        place: self.dy_place,
+                        image,
+                        channels: first_output..first_output + plane.outputs,
+                        positions: read.start * plane.columns.output..read.end * plane.columns.output,
+                        to,
+                        vector: read_count * V::LANES,
+                    }
+                    .run::<V>();
+                }
+            }
+            // Vectors of dx are written where they belong if none of their lanes is another group's.
+            let in_place = self.dx_place.has_vectors::<V>(first_input)
+                && (slice.inputs.len() % V::LANES == 0 || plane.groups == 1);
+            let count = strip.positions() * V::LANES;
+            if !in_place {
+                made.resize(count * vectors, 0.0);
+            }
+            for (nth, image) in strip.images.clone().enumerate() {
+                let (y, y_block) = if direct {
+                    let row = read.start * plane.columns.output * V::LANES;
+                    let at = image * self.dy_place.image() + self.dy_place.channel(first_output) + row;
+                    (&self.dy[at..], self.dy_place.positions * V::LANES)
+                } else {
+                    (&gathered[nth * read_count * V::LANES * blocks..], read_count * V::LANES)
+                };
+                let (x, x_vector) = if in_place {
+                    let row = strip.rows.start * plane.columns.input * V::LANES;
+                    let at = image * self.dx_place.image() + self.dx_place.channel(first_input) + row;
+                    let x_vector = self.dx_place.positions * V::LANES;
+                    assert!(at + (vectors - 1) * x_vector + count <= dx.len);
+                    // SAFETY: the assertion.
+                    (unsafe { dx.at(at) }, x_vector)
+                } else {
+                    (made.as_mut_ptr(), count)
+                };
+                let w = &weights[slice.weights..];
+                let rows = Rows { plane, rows: &strip.rows, read: read.start, y, y_block, w, vectors, x, x_vector };
+                // SAFETY: x has the strip's positions, of dx or of `made`; other tasks have other strips or channels.
+                unsafe { rows.make::<V>() };
+                if !in_place {
+                    let row = strip.rows.start * plane.columns.input;
+                    let scatter = Scatter {
+                        from: &made,
+                        vector: count,
+                        to: dx,
+                        place: self.dx_place,
+                        image,
+                        channels: first_input..first_input + slice.inputs.len(),
+                        positions: row..row + strip.positions(),
+                    };
+                    // SAFETY: as above.
+                    unsafe { scatter.run::<V>() };
+                }
+            }
+        }
+    }
+}
+
+/// The rows of y that read some rows of x.
+pub(super) fn reading(axis: &Axis, inputs: &Range<usize>) -> Range<usize> {
+    // o·stride − begin + k·dilation = i, for the least i with the last k to the largest i with the first.
+    let first = (inputs.start + axis.begin).saturating_sub(axis.reach() - 1).div_ceil(axis.stride);
+    let end = ((inputs.end - 1 + axis.begin) / axis.stride + 1).min(axis.output);
+    first.min(end)..end
+}
+
+/// Some rows of x, of one image and slice of channels.
+struct Rows<'a> {
+    plane: &'a Plane,
+    rows: &'a Range<usize>,
+    /// The first row that `y` has.
+    read: usize,
+    y: &'a [f32],
+    y_block: usize,
+    w: &'a [f32],
+    vectors: usize,
+    x: *mut f32,
+    x_vector: usize,
+}
+
+impl Rows<'_> {
+    /// Makes them.
+    ///
+    /// # Safety
+    ///
+    /// The vectors of all these rows may be written.
+    unsafe fn make<V: Vector>(&self) {
+        let Plane { rows, columns, outputs, .. } = self.plane;
+        let row_readers: Vec<Vec<_>> = (0..rows.stride).map(|class| rows.readers(class).collect()).collect();
+        let column_readers: Vec<Vec<_>> = (0..columns.stride).map(|class| columns.readers(class).collect()).collect();
+        let mut taps = Vec::new();
+        for row in self.rows.clone() {
+            // The rows of y that are read, and by which place of the kernel.
+            let read: Vec<_> = row_readers[row % rows.stride]
+                .iter()
+                .filter_map(|&(k, distance)| {
+                    let y = (row / rows.stride).checked_add_signed(distance)?;
+                    (y < rows.output).then(|| ((y - self.read) * columns.output, k * columns.kernel))
+                })
+                .collect();
+            for (class, readers) in column_readers.iter().enumerate().take(columns.input) {
+                let x_start = ((row - self.rows.start) * columns.input + class) * V::LANES;
+                for tile in pieces(columns.inputs_of(class), Inner::most::<V>(self.vectors)) {
+                    let mut add = false;
+                    let run = |taps: &[Tap], some: &Range<usize>, add: bool| {
+                        let x_position = columns.stride * V::LANES;
+                        let inner = Inner {
+                            y: self.y,
+                            y_block: self.y_block,
+                            channels: *outputs,
+                            taps,
+                            w: self.w,
+                            w_block: V::LANES * self.plane.places() * self.vectors * V::LANES,
+                            x: self.x.wrapping_add(x_start + some.start * x_position),
+                            x_vector: self.x_vector,
+                            x_position,
+                            add,
+                        };
+                        // SAFETY: positions of these rows; a tile is made before it is added to.
+                        unsafe { inner.run::<V>(self.vectors, some.len()) };
+                    };
+                    // Where y has a neighbour for the whole tile first, then for parts of it.
+                    let of_tile = |distance: isize| {
+                        let first = tile.start.max(distance.min(0).unsigned_abs());
+                        let end = columns.output.checked_add_signed(-distance).unwrap_or(0);
+                        first..tile.end.min(end)
+                    };
+                    let tap = |k: usize, distance: isize, first: usize| {
+                        let column = first.wrapping_add_signed(distance);
+                        read.iter().map(move |&(y, place)| Tap {
+                            y: (y + column) * V::LANES,
+                            w: (place + k) * V::LANES * self.vectors * V::LANES,
+                        })
+                    };
+                    taps.clear();
+                    for &(k, distance) in readers.iter().filter(|&&(_, distance)| of_tile(distance) == tile) {
+                        taps.extend(tap(k, distance, tile.start));
+                    }
+                    run(&taps, &tile, add);
+                    add = true;
+                    for &(k, distance) in readers {
+                        let some = of_tile(distance);
+                        if some == tile || some.is_empty() {
+                            continue;
+                        }
+                        taps.clear();
+                        taps.extend(tap(k, distance, some.start));
+                        run(&taps, &some, add);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Weights of one block of y's channels, as `GradInput::weights` says.
+struct Weights<'a> {
+    from: &'a [f32],
+    to: &'a mut [f32],
+    plane: &'a Plane,
+    outputs: usize,
+    inputs: usize,
+    wide: usize,
+}
+
+impl Job for Weights<'_> {
+    #[inline(always)]
+    unsafe fn work<V: Vector>(self) {
+        let Self { from, to, plane, outputs, inputs, wide } = self;
+        let places = plane.places();
+        for output in 0..outputs {
+            let from = &from[output * plane.inputs * places..];
+            if places == 1 {
+                to[output * wide..output * wide + inputs].copy_from_slice(&from[..inputs]);
+                continue;
+            }
+            for input in (0..inputs).step_by(V::LANES) {
+                for place in (0..places).step_by(V::LANES) {
+                    // SAFETY: the last number of both was checked.
+                    unsafe {
+                        V::turn(Turn {
+                            from: from.as_ptr().add(input * places + place),
+                            from_pitch: places,
+                            rows: V::LANES.min(inputs - input),
+                            columns: V::LANES.min(places - place),
+                            to: to.as_mut_ptr().add((place * V::LANES + output) * wide + input),
+                            to_pitch: V::LANES * wide,
+                            written: V::LANES,
+                        });
+                    }
+                }
+            }
+        }
+    }
+}

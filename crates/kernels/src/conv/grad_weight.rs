@@ -1,0 +1,309 @@
+//! The gradient of the weights, dw\[m, c, k\] = Σ over n, o of dy\[n, m, o\] · x\[n, c, o·stride − begin + k·dilation\].
+
+use super::plane::{Plane, Strip, pieces, strips};
+use super::tensor::{Gather, Place, Shared};
+use super::tiles::{Outer, Pitch};
+use super::vector::{Job, Turn, Vector};
+use crate::threads::Threads;
+use std::ops::Range;
+
+/// Tasks to make of a gradient where its sizes allow: enough for many threads, and the same for any number of them, so
+/// that sums are made in one order.
+const TASKS: usize = 32;
+
+/// Multiplications that are worth a task.
+const WORTH: usize = 1 << 20;
+
+/// Positions that are summed over at once: what they read stays in the first cache.
+const POSITIONS: usize = 192;
+
+/// Places of the kernel, times channels of x, that a task has at most: its sums stay in the second cache.
+const SUMS: usize = 1024;
+
+/// A tile of dw: some channels of y, at most two vectors, and some of x, of one group.
+struct Part {
+    group: usize,
+    outputs: Range<usize>,
+    inputs: Range<usize>,
+}
+
+pub(super) struct GradWeight<'a> {
+    pub plane: &'a Plane,
+    pub x: &'a [f32],
+    pub x_place: Place,
+    pub dy: &'a [f32],
+    pub dy_place: Place,
+}
+
+impl GradWeight<'_> {
+    /// Writes dw, \[M, C/group, kernel…\].
+    pub fn run<V: Vector>(&self, dw: &mut [f32], threads: &dyn Threads) {
+        let plane = self.plane;
+        let tasks = (plane.work() / WORTH).clamp(1, TASKS);
+        let mut parts = self.parts::<V>(SUMS);
+        if parts.len() * plane.batch < tasks {
+            parts = self.parts::<V>(SUMS / 4);
+        }
+        let shares = tasks.div_ceil(parts.len()).min(plane.batch).max(1);
+        let images: Vec<_> = pieces(plane.batch, plane.batch.div_ceil(shares)).collect();
+        let dw = &Shared::new(dw);
+        if images.len() <= 1 {
+            threads.run(parts.len(), &|part| {
+                let part = &parts[part];
+                let mut sums = vec![0.0; self.sums::<V>(part)];
+                self.add::<V>(part, 0..plane.batch, &mut sums);
+                self.write::<V>(part, &sums, dw);
+            });
+            return;
+        }
+        // Each share of the images has sums of its own, which are added up in the order of the shares.
+        let room = parts.iter().map(|part| self.sums::<V>(part)).max().unwrap_or(0);
+        let mut all = vec![0.0; room * parts.len() * images.len()];
+        let sums = &Shared::new(&mut all);
+        threads.run(parts.len() * images.len(), &|task| {
+            let (part, share) = (&parts[task / images.len()], task % images.len());
+            // SAFETY: a task's own room.
+            let sums = unsafe { sums.part(task * room..task * room + self.sums::<V>(part)) };
+            self.add::<V>(part, images[share].clone(), sums);
+        });
+        threads.run(parts.len(), &|part| {
+            // SAFETY: a part's own rooms; the tasks that wrote them have ended.
+            let sums = unsafe { sums.part(part * images.len() * room..(part + 1) * images.len() * room) };
+            let (total, shares) = sums.split_at_mut(room);
+            for share in shares.chunks(room) {
+                total.iter_mut().zip(share).for_each(|(total, share)| *total += share);
+            }
+            self.write::<V>(&parts[part], total, dw);
+        });
+    }
+
+    /// dw in parts of at most so many sums a vector.
+    fn parts<V: Vector>(&self, sums: usize) -> Vec<Part> {
+        let plane = self.plane;
+        let mut parts = Vec::new();
+        for group in 0..plane.groups {
+            for outputs in (0..plane.outputs).step_by(2 * V::LANES) {
+                for inputs in pieces(plane.inputs, (sums / plane.places()).max(1)) {
+                    let outputs = outputs..(outputs + 2 * V::LANES).min(plane.outputs);
+                    parts.push(Part { group, outputs, inputs });
+                }
+            }
+        }
+        parts
+    }
+
+    /// How many sums a part has: for each channel of x, for each place of the kernel, the vectors of y's channels.
+    fn sums<V: Vector>(&self, part: &Part) -> usize {
+        part.inputs.len() * self.plane.places() * part.outputs.len().next_multiple_of(V::LANES)
+    }
+
+    /// Adds what some images contribute.
+    fn add<V: Vector>(&self, part: &Part, images: Range<usize>, sums: &mut [f32]) {
+        let plane = self.plane;
+        let vectors = part.outputs.len().div_ceil(V::LANES);
+        let first = part.group * plane.outputs + part.outputs.start;
+        let mut gathered = Vec::new();
+        let few = plane.places() > 1 && part.inputs.len() * 2 <= Outer::most::<V>(vectors);
+        let mut padded = Vec::new();
+        for strip in strips(images, plane.rows.output, plane.columns.output, POSITIONS, true) {
+            let columns = plane.columns.output;
+            let (y, y_pitch, y_vector);
+            if self.dy_place.has_vectors::<V>(first) {
+                let at = strip.images.start * self.dy_place.image() + self.dy_place.channel(first);
+                y = &self.dy[at + (strip.rows.start * columns + strip.columns.start) * V::LANES..];
+                y_vector = self.dy_place.positions * V::LANES;
+                y_pitch = Pitch { image: self.dy_place.image(), row: columns * V::LANES, column: V::LANES };
+            } else {
+                let count = strip.positions() * V::LANES;
+                gathered.resize(count * vectors * strip.images.len(), 0.0);
+                for (image, to) in strip.images.clone().zip(gathered.chunks_exact_mut(count * vectors)) {
+                    let start = strip.rows.start * columns + strip.columns.start;
+                    Gather {
+                        from: self.dy,
+                        place: self.dy_place,
+                        image,
+                        channels: first..first + part.outputs.len(),
+                        positions: start..start + strip.positions(),
+                        to,
+                        vector: count,
+                    }
+                    .run::<V>();
+                }
+                y = &gathered[..];
+                y_vector = count;
+                y_pitch = Pitch { image: count * vectors, row: strip.columns.len() * V::LANES, column: V::LANES };
+            }
+            let products = Products { y, y_pitch, y_vector, vectors, strip };
+            if few {
+                self.add_few::<V>(part, products, &mut padded, sums);
+            } else {
+                self.add_many::<V>(part, products, sums);
+            }
+        }
+    }
+
+    /// Adds a strip's products, a place of the kernel after the other, for some channels of x at once.
+    fn add_many<V: Vector>(&self, part: &Part, products: Products<'_>, sums: &mut [f32]) {
+        let (Plane { rows, columns, inputs, .. }, place) = (self.plane, self.x_place);
+        let Products { y, y_pitch, y_vector, vectors, strip } = products;
+        let x_pitch = Pitch {
+            image: place.image(),
+            row: rows.stride * columns.input * place.position(),
+            column: columns.stride * place.position(),
+        };
+        let wide = vectors * V::LANES;
+        let mut taps = [0; 64];
+        for channels in pieces(part.inputs.len(), Outer::most::<V>(vectors)) {
+            let first = part.group * inputs + part.inputs.start + channels.start;
+            let taps = &mut taps[..channels.len()];
+            for (tap, channel) in taps.iter_mut().zip(first..) {
+                *tap = place.channel(channel) - place.channel(first);
+            }
+            for row in 0..rows.kernel {
+                let some_rows = common(&strip.rows, &rows.outputs(row));
+                for column in 0..columns.kernel {
+                    let some_columns = common(&strip.columns, &columns.outputs(column));
+                    if some_rows.is_empty() || some_columns.is_empty() {
+                        continue;
+                    }
+                    let x_row = some_rows.start * rows.stride + row * rows.dilation - rows.begin;
+                    let x_column = some_columns.start * columns.stride + column * columns.dilation - columns.begin;
+                    let position = (x_row * columns.input + x_column) * place.position();
+                    let skipped = (some_rows.start - strip.rows.start) * y_pitch.row
+                        + (some_columns.start - strip.columns.start) * y_pitch.column;
+                    let sum = channels.start * self.plane.places() + row * columns.kernel + column;
+                    Outer {
+                        y: &y[skipped..],
+                        y_pitch,
+                        y_vector,
+                        x: &self.x[strip.images.start * place.image() + place.channel(first) + position..],
+                        x_pitch,
+                        counts: [strip.images.len(), some_rows.len(), some_columns.len()],
+                        taps,
+                        sums: &mut sums[sum * wide..],
+                        sums_tap: self.plane.places() * wide,
+                    }
+                    .run::<V>(vectors);
+                }
+            }
+        }
+    }
+
+    /// Adds a strip's products where x has few channels: for some places of the kernel and channels at once. What the
+    /// strip reads of x is copied, with its padding.
+    fn add_few<V: Vector>(&self, part: &Part, products: Products<'_>, padded: &mut Vec<f32>, sums: &mut [f32]) {
+        let Plane { rows, columns, inputs, .. } = self.plane;
+        let Products { y, y_pitch, y_vector, vectors, strip } = products;
+        let tall = (strip.rows.len() - 1) * rows.stride + rows.reach();
+        let long = (strip.columns.len() - 1) * columns.stride + columns.reach();
+        let channels = part.group * inputs + part.inputs.start..part.group * inputs + part.inputs.end;
+        let image_size = channels.len() * tall * long;
+        padded.clear();
+        padded.resize(strip.images.len() * image_size, 0.0);
+        let place = self.x_place;
+        let x_columns = strip.columns.start * columns.stride..strip.columns.start * columns.stride + long;
+        let on_x = common(&x_columns, &(columns.begin..columns.begin + columns.input));
+        for (image, to) in strip.images.clone().zip(padded.chunks_exact_mut(image_size)) {
+            for (channel, to) in channels.clone().zip(to.chunks_exact_mut(tall * long)) {
+                let from = &self.x[image * place.image() + place.channel(channel)..];
+                for (row, to) in to.chunks_exact_mut(long).enumerate() {
+                    let Some(row) = (strip.rows.start * rows.stride + row).checked_sub(rows.begin) else { continue };
+                    if row >= rows.input || on_x.is_empty() {
+                        continue;
+                    }
+                    let to = &mut to[on_x.start - x_columns.start..on_x.end - x_columns.start];
+                    let at = row * columns.input + on_x.start - columns.begin;
+                    if place.position() == 1 {
+                        to.copy_from_slice(&from[at..at + to.len()]);
+                    } else {
+                        let from = from[at * place.position()..].iter().step_by(place.position());
+                        to.iter_mut().zip(from).for_each(|(to, from)| *to = *from);
+                    }
+                }
+            }
+        }
+        let tap = |channel: usize, row: usize, column: usize| {
+            (channel * tall + row * rows.dilation) * long + column * columns.dilation
+        };
+        let mut taps = Vec::new();
+        for channel in 0..channels.len() {
+            for row in 0..rows.kernel {
+                taps.extend((0..columns.kernel).map(|column| tap(channel, row, column)));
+            }
+        }
+        let wide = vectors * V::LANES;
+        for some in pieces(taps.len(), Outer::most::<V>(vectors)) {
+            Outer {
+                y,
+                y_pitch,
+                y_vector,
+                x: padded,
+                x_pitch: Pitch { image: image_size, row: rows.stride * long, column: columns.stride },
+                counts: [strip.images.len(), strip.rows.len(), strip.columns.len()],
+                taps: &taps[some.clone()],
+                sums: &mut sums[some.start * wide..],
+                sums_tap: wide,
+            }
+            .run::<V>(vectors);
+        }
+    }
+
+    /// Writes a part's sums into dw.
+    fn write<V: Vector>(&self, part: &Part, sums: &[f32], dw: &Shared<'_>) {
+        let plane = self.plane;
+        let columns = plane.inputs * plane.places();
+        let first = (part.group * plane.outputs + part.outputs.start) * columns + part.inputs.start * plane.places();
+        let count = part.inputs.len() * plane.places();
+        let wide = part.outputs.len().next_multiple_of(V::LANES);
+        assert!(count * wide <= sums.len() && first + (part.outputs.len() - 1) * columns + count <= dw.len);
+        // SAFETY: the assertion; parts of dw have no number in common, and each is written by one task; V was chosen for
+        // the processor.
+        unsafe { V::run(Write { sums, rows: count, outputs: part.outputs.len(), wide, dw: dw.at(first), columns }) }
+    }
+}
+
+/// The vectors of y's channels that are summed over, in a strip of its positions.
+struct Products<'a> {
+    y: &'a [f32],
+    y_pitch: Pitch,
+    y_vector: usize,
+    vectors: usize,
+    strip: Strip,
+}
+
+fn common(a: &Range<usize>, b: &Range<usize>) -> Range<usize> {
+    a.start.max(b.start)..a.end.min(b.end)
+}
+
+/// Writes sums, a row of `wide` for each place and channel of x, as columns of dw.
+struct Write<'a> {
+    sums: &'a [f32],
+    rows: usize,
+    outputs: usize,
+    wide: usize,
+    dw: *mut f32,
+    columns: usize,
+}
+
+impl Job for Write<'_> {
+    #[inline(always)]
+    unsafe fn work<V: Vector>(self) {
+        for output in (0..self.outputs).step_by(V::LANES) {
+            for row in (0..self.rows).step_by(V::LANES) {
+                let rows = V::LANES.min(self.rows - row);
+                // SAFETY: `GradWeight::write` has checked the last number of both.
+                unsafe {
+                    V::turn(Turn {
+                        from: self.sums.as_ptr().add(row * self.wide + output),
+                        from_pitch: self.wide,
+                        rows,
+                        columns: V::LANES.min(self.outputs - output),
+                        to: self.dw.add(output * self.columns + row),
+                        to_pitch: self.columns,
+                        written: rows,
+                    });
+                }
+            }
+        }
+    }
+}

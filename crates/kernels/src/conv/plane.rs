@@ -1,0 +1,147 @@
+//! A convolution over planes: which positions of y read which of x.
+
+use std::ops::Range;
+
+/// One axis: position o of y reads x at o·stride − begin + k·dilation, for the kernel's places k.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Axis {
+    pub input: usize,
+    pub output: usize,
+    pub kernel: usize,
+    pub stride: usize,
+    pub dilation: usize,
+    pub begin: usize,
+}
+
+impl Axis {
+    /// An axis that is not there.
+    pub const NONE: Self = Self { input: 1, output: 1, kernel: 1, stride: 1, dilation: 1, begin: 0 };
+
+    /// How much of x one position of y spans.
+    pub fn reach(&self) -> usize {
+        (self.kernel - 1) * self.dilation + 1
+    }
+
+    /// Whether y's positions are x's.
+    fn is_identity(&self) -> bool {
+        self.kernel == 1 && self.stride == 1 && self.begin == 0 && self.input == self.output
+    }
+
+    /// The positions of y whose place `k` lies on x.
+    pub fn outputs(&self, k: usize) -> Range<usize> {
+        let place = k * self.dilation;
+        let first = self.begin.saturating_sub(place).div_ceil(self.stride);
+        let end = (self.input + self.begin).saturating_sub(place).div_ceil(self.stride).min(self.output);
+        first.min(end)..end
+    }
+
+    /// The positions i of x, of those that are `class` modulo the stride, as j = (i − class) / stride: how many.
+    pub fn inputs_of(&self, class: usize) -> usize {
+        self.input.saturating_sub(class).div_ceil(self.stride)
+    }
+
+    /// The kernel's places that read positions of this class, and what to add to j for the position of y that does.
+    pub fn readers(&self, class: usize) -> impl Iterator<Item = (usize, isize)> + '_ {
+        let stride = self.stride as isize;
+        (0..self.kernel).filter_map(move |k| {
+            let distance = (class + self.begin) as isize - (k * self.dilation) as isize;
+            (distance % stride == 0).then_some((k, distance / stride))
+        })
+    }
+}
+
+/// A convolution over planes of rows and columns, its channels by group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Plane {
+    pub batch: usize,
+    pub groups: usize,
+    /// Channels of x in a group.
+    pub inputs: usize,
+    /// Channels of y in a group.
+    pub outputs: usize,
+    pub rows: Axis,
+    pub columns: Axis,
+}
+
+impl Plane {
+    /// The plane of at most two axes, where its padding is in proportion.
+    pub fn new(batch: usize, groups: usize, inputs: usize, outputs: usize, axes: &[Axis]) -> Option<Self> {
+        let (mut rows, mut columns) = match *axes {
+            [columns] => (Axis::NONE, columns),
+            [rows, columns] => (rows, columns),
+            _ => return None,
+        };
+        let in_proportion = |axis: &Axis| {
+            let padded = (axis.output - 1) * axis.stride + axis.reach();
+            padded <= 4 * axis.input + 64 && axis.stride <= axis.input + 64
+        };
+        if !in_proportion(&rows) || !in_proportion(&columns) {
+            return None;
+        }
+        // Longer rows: the loops over columns are the fast ones.
+        if rows.is_identity() && columns.is_identity() {
+            let joined = (1..=rows.input).rev().find(|&n| rows.input % n == 0 && n * columns.input <= 256).unwrap_or(1);
+            rows = Axis { input: rows.input / joined, output: rows.input / joined, ..rows };
+            columns = Axis { input: columns.input * joined, output: columns.input * joined, ..columns };
+        }
+        Some(Self { batch, groups, inputs, outputs, rows, columns })
+    }
+
+    pub fn is_depthwise(&self) -> bool {
+        self.inputs == 1 && self.outputs == 1 && self.groups > 1
+    }
+
+    /// Places of the kernel.
+    pub fn places(&self) -> usize {
+        self.rows.kernel * self.columns.kernel
+    }
+
+    /// Multiplications.
+    pub fn work(&self) -> usize {
+        let positions = self.batch.saturating_mul(self.rows.output * self.columns.output);
+        let channels = self.groups * self.inputs * self.outputs;
+        positions.saturating_mul(channels).saturating_mul(self.places())
+    }
+}
+
+/// Part of a tensor's positions: some rows of one image, some columns of a row, or some images.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Strip {
+    pub images: Range<usize>,
+    pub rows: Range<usize>,
+    pub columns: Range<usize>,
+}
+
+impl Strip {
+    /// Positions of one image.
+    pub fn positions(&self) -> usize {
+        self.rows.len() * self.columns.len()
+    }
+}
+
+/// The positions of some images in strips of about `positions`; only where `cut` says so are rows cut.
+pub(super) fn strips(images: Range<usize>, rows: usize, columns: usize, positions: usize, cut: bool) -> Vec<Strip> {
+    let at_once = (positions / (rows * columns).max(1)).max(1);
+    let row_step = (positions / columns.max(1)).clamp(1, rows.max(1));
+    let column_step = if cut && columns > 2 * positions { positions } else { columns.max(1) };
+    let mut all = Vec::new();
+    for image in images.clone().step_by(at_once) {
+        for row in (0..rows).step_by(row_step) {
+            for column in (0..columns).step_by(column_step) {
+                all.push(Strip {
+                    images: image..(image + at_once).min(images.end),
+                    rows: row..(row + row_step).min(rows),
+                    columns: column..(column + column_step).min(columns),
+                });
+            }
+        }
+    }
+    all
+}
+
+/// `0..count` in equal pieces (but for one) of at most `most`.
+pub(super) fn pieces(count: usize, most: usize) -> impl Iterator<Item = Range<usize>> + Clone {
+    let pieces = count.div_ceil(most.max(1)).max(1);
+    let at = move |piece: usize| (count / pieces) * piece + (count % pieces).min(piece);
+    (0..pieces).map(move |piece| at(piece)..at(piece + 1)).filter(|piece| !piece.is_empty())
+}
