@@ -39,7 +39,8 @@ impl Axis {
     pub fn regions(&self) -> Vec<Region> {
         let mut all: Vec<Region> = Vec::new();
         for output in 0..self.output {
-            let before = |edge: usize| edge.saturating_sub(output * self.stride).div_ceil(self.dilation).min(self.kernel);
+            let before =
+                |edge: usize| edge.saturating_sub(output * self.stride).div_ceil(self.dilation).min(self.kernel);
             let places = before(self.begin)..before(self.begin + self.input);
             match all.last_mut().filter(|last| last.places == places) {
                 Some(last) => last.outputs.end = output + 1,

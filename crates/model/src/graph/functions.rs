@@ -8,33 +8,8 @@
 use crate::graph::Graph;
 use crate::onnx::proto::{FunctionProto, GraphProto, OperatorSetIdProto};
 use foldhash::{HashMap, HashSet};
+use gnp_base::contract::functions::{DOMAIN, MOST_OF_A_KIND, numbered};
 use prost::Message as _;
-
-/// The domain of the functions.
-pub const FUNCTION_DOMAIN: &str = "gnp";
-
-/// How many functions of one kind a model may have.
-pub const MOST_OF_A_KIND: usize = 128;
-
-/// The name of function `number` of a kind, from 0 on.
-///
-/// ```
-/// use gnp_model::graph::numbered;
-/// assert_eq!((numbered("Reduce", 0), numbered("Reduce", 1)), ("Reduce".into(), "Reduce_2".into()));
-/// ```
-pub fn numbered(kind: &str, number: usize) -> String {
-    if number == 0 { kind.to_owned() } else { format!("{kind}_{}", number + 1) }
-}
-
-/// The kind of a function by its name.
-///
-/// ```
-/// use gnp_model::graph::kind_of;
-/// assert_eq!((kind_of("Reduce"), kind_of("Reduce_12")), ("Reduce", "Reduce"));
-/// ```
-pub fn kind_of(name: &str) -> &str {
-    name.rsplit_once('_').map_or(name, |(kind, _)| kind)
-}
 
 /// The functions that the nodes of a graph call.
 #[derive(Debug)]
@@ -56,7 +31,7 @@ impl Functions {
     /// The name of the function of a kind that is `function` but for its name, which is added where there is none; none
     /// where a kind would have too many.
     pub fn name_of(&mut self, kind: &'static str, mut function: FunctionProto) -> Option<String> {
-        function.domain = Some(FUNCTION_DOMAIN.into());
+        function.domain = Some(DOMAIN.into());
         function.opset_import = vec![OperatorSetIdProto { domain: Some(String::new()), version: Some(self.opset) }];
         function.name = Some(kind.into());
         let content = function.encode_to_vec();
@@ -97,7 +72,7 @@ fn called(graph: &GraphProto) -> HashSet<&str> {
     let mut graphs = vec![graph];
     while let Some(graph) = graphs.pop() {
         for node in &graph.node {
-            if node.domain() == FUNCTION_DOMAIN {
+            if node.domain() == DOMAIN {
                 called.insert(node.op_type());
             }
             graphs.extend(node.subgraphs());

@@ -1,10 +1,10 @@
 //! Functions of ours put in place of their calls, for engines that know no functions.
 
-use super::functions::FUNCTION_DOMAIN;
 use super::{Names, Renaming, Value};
 use crate::onnx::Model;
 use crate::onnx::proto::{FunctionProto, GraphProto, NodeProto, TensorProto};
 use foldhash::HashMap;
+use gnp_base::contract::functions::DOMAIN;
 use gnp_base::naming::PREFIX;
 use std::mem;
 
@@ -18,7 +18,7 @@ const PASS: &str = "inlined";
 pub fn inline_functions(model: &mut Model) {
     let (ours, others) = mem::take(&mut model.header.functions)
         .into_iter()
-        .partition::<Vec<FunctionProto>, _>(|function| function.domain() == FUNCTION_DOMAIN);
+        .partition::<Vec<FunctionProto>, _>(|function| function.domain() == DOMAIN);
     model.header.functions = others;
     if ours.is_empty() {
         return;
@@ -26,13 +26,13 @@ pub fn inline_functions(model: &mut Model) {
     let functions = ours.iter().map(|function| (function.name(), function)).collect();
     let mut names = Names::of(&model.graph);
     inline(&mut model.graph, &functions, &mut names);
-    model.header.opset_import.retain(|import| import.domain() != FUNCTION_DOMAIN);
+    model.header.opset_import.retain(|import| import.domain() != DOMAIN);
 }
 
 fn inline(graph: &mut GraphProto, functions: &HashMap<&str, &FunctionProto>, names: &mut Names) {
     for mut node in mem::take(&mut graph.node) {
         node.subgraphs_mut().for_each(|body| inline(body, functions, names));
-        let called = functions.get(node.op_type()).filter(|_| node.domain() == FUNCTION_DOMAIN);
+        let called = functions.get(node.op_type()).filter(|_| node.domain() == DOMAIN);
         match called {
             Some(function) => put(function, &node, graph, names),
             None => graph.node.push(node),
@@ -92,7 +92,7 @@ mod tests {
         let functions = graph.take_functions();
         let proto = ModelProto { functions, graph: Some(graph.into_proto()), ..Default::default() };
         let mut model = Model::new(proto, "model.onnx").unwrap();
-        model.import(FUNCTION_DOMAIN, 1);
+        model.import(DOMAIN, 1);
         model
     }
 
@@ -113,7 +113,7 @@ mod tests {
         let mut model = model();
         let output = model.graph.output[0].name().to_owned();
         inline_functions(&mut model);
-        assert!(model.header.functions.is_empty() && model.opset(FUNCTION_DOMAIN).is_none());
+        assert!(model.header.functions.is_empty() && model.opset(DOMAIN).is_none());
         let operators: Vec<_> = model.graph.node.iter().map(|node| node.op_type()).collect();
         assert_eq!(operators, ["Mul", "Neg", "Mul", "Neg"]);
         assert_eq!(model.graph.node[3].output, [output]);

@@ -26,8 +26,6 @@ pub use check::well_formed;
 pub use duplicate::Renaming;
 pub(crate) use fact::SMALL;
 pub use fact::{Dim, Fact, Facts, Shape, known_shape};
-pub use functions::{FUNCTION_DOMAIN, MOST_OF_A_KIND, kind_of, numbered};
-pub use fuse::{ELEMENTWISE, REDUCE};
 pub use index::Index;
 pub use inlined::inline_functions;
 pub use mark::{PASS_KEY, SOURCE_KEY, is_added};

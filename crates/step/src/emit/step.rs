@@ -6,12 +6,13 @@ use crate::transform::{Hyperparameter, State};
 use foldhash::{HashMap, HashSet};
 use gnp_base::choice::nearest;
 use gnp_base::contract::Ranges;
+use gnp_base::contract::functions;
 use gnp_base::contract::{
     CONFIG_KEY, LABELS, LOSS, RANGES_KEY, SEED, STATE_KEY, STEP, VERSION_KEY, is_next, is_reserved, next,
 };
 use gnp_base::{Error, Result};
 use gnp_gradient::loss::Tally;
-use gnp_model::graph::{FUNCTION_DOMAIN, Fact, Graph, Value};
+use gnp_model::graph::{Fact, Graph, Value};
 use gnp_model::onnx::proto::{TensorProto, ValueInfoProto};
 use gnp_model::onnx::{DataType, Model};
 use serde::Serialize;
@@ -175,7 +176,7 @@ pub fn assemble(model: &mut Model, mut graph: Graph, parts: &Parts, config: &imp
 
     model.header.functions = graph.take_functions();
     if !model.header.functions.is_empty() {
-        model.import(FUNCTION_DOMAIN, 1);
+        model.import(functions::DOMAIN, 1);
     }
     model.graph = graph.into_proto();
     let pairs: Vec<_> = state.iter().map(|s| (s.name.to_string(), next(&s.name))).collect();

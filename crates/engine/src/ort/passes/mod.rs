@@ -4,7 +4,7 @@ mod blocked;
 
 use super::api::Api;
 use super::session_options::SessionOptions;
-use crate::{Device, EngineOptions, Layout};
+use crate::{Device, EngineOptions, Kernels, Layout};
 use gnp_base::Result;
 use gnp_model::onnx::Model;
 
@@ -12,13 +12,16 @@ use gnp_model::onnx::Model;
 pub(super) struct Passes {
     /// The number of channels in a block, where images are to be in blocks.
     block: Option<i64>,
+    /// Whether functions are computed by our kernels.
+    kernels: bool,
 }
 
 impl Passes {
     /// Those for this runtime on this machine.
     pub(super) fn of(api: &'static Api, session: &SessionOptions, options: &EngineOptions) -> Self {
         let on_processor = options.device == Device::Cpu && options.layout == Layout::Auto;
-        Self { block: on_processor.then(|| blocked::probe::block(api, session)).flatten() }
+        let block = on_processor.then(|| blocked::probe::block(api, session)).flatten();
+        Self { block, kernels: options.kernels == Kernels::Auto }
     }
 
     /// `model` after all of them.
@@ -28,7 +31,7 @@ impl Passes {
     pub(super) fn apply(&self, model: &Model) -> Result<Model> {
         let mut model = model.clone();
         if let Some(block) = self.block {
-            blocked::apply(&mut model, block)?;
+            blocked::apply(&mut model, block, self.kernels)?;
         }
         Ok(model)
     }

@@ -1,10 +1,10 @@
 //! Calls of functions, and their bodies.
 
 use super::Builder;
-use crate::graph::functions::FUNCTION_DOMAIN;
 use crate::graph::{Fact, Graph, Names, Value};
 use crate::onnx::DataType;
 use crate::onnx::proto::{AttributeProto, FunctionProto, GraphProto, NodeProto, TensorProto};
+use gnp_base::contract::functions::DOMAIN;
 use std::sync::Arc;
 
 /// What a function is called.
@@ -37,7 +37,7 @@ impl Builder<'_> {
         let Some(name) = name else {
             return body(self, &inputs.iter().map(|&value| value.clone()).collect::<Vec<_>>());
         };
-        self.append(&self.name(signature.kind), FUNCTION_DOMAIN, &name, inputs, signature.attributes, fact.into())
+        self.append(&self.name(signature.kind), DOMAIN, &name, inputs, signature.attributes, fact.into())
     }
 
     /// The name of the function with this body, if there can be one.

@@ -1,39 +1,51 @@
 //! The function of a group, and its call.
 
-use super::{ELEMENTWISE, FUNCTION_DOMAIN, MOST_OPERANDS, REDUCE, term};
+use super::{MOST_OPERANDS, sum, term};
 use crate::graph::builder::{Signature, as_function};
 use crate::graph::{Graph, Value};
 use crate::onnx::DataType;
 use crate::onnx::proto::{AttributeProto, GraphProto, NodeProto, TensorProto};
 use foldhash::{HashMap, HashSet};
+use gnp_base::contract::functions::{DOMAIN, ELEMENTWISE, REDUCE};
 use gnp_base::formula::{Formula, TermId};
 use std::collections::hash_map::Entry;
 
 impl Graph {
     /// The call that stands for `members`, nodes of a group in their order; none where they cannot be one.
     pub(super) fn call_of(&mut self, members: &[&NodeProto], fed: &HashSet<String>) -> Option<NodeProto> {
-        let (sink, chain) = members.split_last()?;
+        let sink = members.last()?;
+        let is_sum = |node: &&&NodeProto| sum::of(node, &self.facts).is_some();
+        let chain = members.iter().position(|node| is_sum(&node)).unwrap_or(members.len());
+        let (chain, sums) = members.split_at(chain);
+        let whole = sum::of_all(sums, &self.facts);
         let mut group = Group::new(self, fed);
-        let reduced = term::is_reduction(sink, &self.facts);
+        let mut result = None;
         for node in chain {
-            group.join(node)?;
+            result = Some(group.join(node)?);
         }
-        let result = if reduced { group.reduced(sink)? } else { group.join(sink)? };
+        for node in sums {
+            let of = group.sum(node)?;
+            result = result.or(Some(of));
+        }
+        let result = if whole.as_ref().is_some_and(|whole| whole.squares) { group.squared(result?) } else { result? };
         let Group { formula, operands, constants, nodes, .. } = group;
         // What the kernel broadcasts to is the shape of the group.
-        let shaped = if reduced { sink.input(0)? } else { sink.output.first()? };
+        let shaped = match sums.first() {
+            Some(first) => first.input(0)?,
+            None => sink.output.first()?,
+        };
         let rank = |name: &str| self.facts.get(name).and_then(|fact| fact.rank());
         if operands.len() > MOST_OPERANDS || operands.iter().all(|name| rank(name) != rank(shaped)) {
             return None;
         }
         let formula = formula.finish(result).to_string();
         let mut attributes = vec![AttributeProto::string("formula", &formula)];
-        if reduced {
-            attributes.push(AttributeProto::ints("axes", &term::axes(sink, &self.facts)?));
-            attributes.push(AttributeProto::int("keepdims", sink.int("keepdims", 1)));
-            attributes.push(AttributeProto::int("mean", i64::from(sink.is("", "ReduceMean"))));
+        if let Some(whole) = &whole {
+            attributes.push(AttributeProto::ints("axes", &whole.axes));
+            attributes.push(AttributeProto::int("keepdims", whole.keeps.into()));
+            attributes.push(AttributeProto::int("mean", whole.is_mean.into()));
         }
-        let kind = if reduced { REDUCE } else { ELEMENTWISE };
+        let kind = if whole.is_some() { REDUCE } else { ELEMENTWISE };
         let inputs: Vec<String> = (0..operands.len()).map(|i| format!("x{i}")).collect();
         let inputs: Vec<&str> = inputs.iter().map(String::as_str).collect();
         let signature = Signature { kind, inputs: &inputs, output: "y", attributes };
@@ -43,7 +55,7 @@ impl Graph {
         let name = self.functions.as_mut()?.name_of(kind, function)?;
         Some(NodeProto {
             op_type: Some(name),
-            domain: Some(FUNCTION_DOMAIN.into()),
+            domain: Some(DOMAIN.into()),
             input: operands,
             attribute: signature.attributes,
             ..(*sink).clone()
@@ -101,17 +113,18 @@ impl<'g> Group<'g> {
         Some(term)
     }
 
-    /// Adds the reduction of the group's value; the term that is reduced.
-    fn reduced(&mut self, node: &NodeProto) -> Option<TermId> {
+    /// Adds a sum; the term of what it is of, where that is no sum.
+    fn sum(&mut self, node: &NodeProto) -> Option<TermId> {
         let (term, value) = self.read(node.input(0)?);
-        let axes = term::axes(node, &self.graph.facts)?;
-        self.constants.push(TensorProto::int64s("axes", &axes));
-        self.push(node, vec![value, "axes".into()], None);
-        Some(if node.is("", "ReduceSumSquare") {
-            self.formula.apply(gnp_base::formula::Operation::Mul, &[term, term])
-        } else {
-            term
-        })
+        let axes = sum::of(node, &self.graph.facts)?.axes;
+        let name = format!("axes{}", self.nodes.len());
+        self.constants.push(TensorProto::int64s(&name, &axes));
+        self.push(node, vec![value, name], Some(term));
+        Some(term)
+    }
+
+    fn squared(&mut self, term: TermId) -> TermId {
+        self.formula.apply(gnp_base::formula::Operation::Mul, &[term, term])
     }
 
     fn push(&mut self, node: &NodeProto, input: Vec<String>, term: Option<TermId>) {

@@ -6,12 +6,12 @@
 //!
 //! A group of nodes has one result, that of its last node: the sink. A node joins where its value has the shape of the
 //! group and nothing outside of the group reads it. So no group depends on itself by way of another node. A sum or mean
-//! over axes may be the sink of the chain that it reads.
+//! over axes may be the sink of the chain that it reads, and so may several, one after the other over further axes.
 
 mod body;
+mod sum;
 mod term;
 
-use super::functions::FUNCTION_DOMAIN;
 use super::uses::for_each_use;
 use super::{Fact, Facts, Graph};
 use crate::onnx::DataType;
@@ -20,11 +20,6 @@ use foldhash::{HashMap, HashSet};
 use gnp_base::formula::MAX_TERMS;
 use std::collections::BinaryHeap;
 use std::mem;
-
-/// The kinds of functions that chains become.
-pub const ELEMENTWISE: &str = "Elementwise";
-/// See [`ELEMENTWISE`].
-pub const REDUCE: &str = "Reduce";
 
 /// A group has at most so many nodes. Each makes a few terms of the formula.
 const MOST_NODES: usize = MAX_TERMS / 8;
@@ -108,22 +103,43 @@ impl<'g> Candidates<'g> {
 
     /// What is known of the values of the group whose sink the node would be, where that is enough.
     fn shape_at(&self, index: usize) -> Option<&'g Fact> {
-        let node = &self.nodes[index];
-        let value = if term::is_reduction(node, self.facts) { node.input(0)? } else { node.output.first()? };
+        let sums = self.sums(index);
+        let value = match sums.first() {
+            Some(&first) => self.nodes[first].input(0)?,
+            None => self.nodes[index].output.first().filter(|_| self.can_join(index))?,
+        };
         let fact = self.facts.get(value).filter(|fact| fact.element == DataType::Float)?;
-        let computes = term::is_reduction(node, self.facts) || self.can_join(index);
         // Numbers are computed in no time, and told best as they are.
-        (computes && fact.same_shape(fact) && fact.sizes().is_none_or(|sizes| sizes.iter().any(|size| *size != 1)))
-            .then_some(fact)
+        let is_number = fact.sizes().is_some_and(|sizes| sizes.iter().all(|size| *size == 1));
+        (fact.same_shape(fact) && !is_number).then_some(fact)
+    }
+
+    /// The sums, or means, that are one with that at `index`, the sink, from the first on; none where it is no sum.
+    fn sums(&self, index: usize) -> Vec<usize> {
+        let mut sums: Vec<usize> = sum::of(&self.nodes[index], self.facts).map(|_| index).into_iter().collect();
+        while let Some(&next) = sums.last() {
+            let before = self.nodes[next].input(0).and_then(|value| {
+                let maker = *self.makers.get(value)?;
+                let alone = self.readers.get(value).is_some_and(|readers| readers[..] == [next]);
+                (alone && sum::can_go_on(&self.nodes[maker], &self.nodes[next], self.facts)).then_some(maker)
+            });
+            let Some(before) = before else { break };
+            sums.push(before);
+        }
+        sums.reverse();
+        sums
     }
 
     /// All nodes that can join `sink`. Those that read a value come after it, so they are known when it is looked at.
     fn group(&self, sink: usize, shape: &Fact, taken: &[bool]) -> Vec<usize> {
-        let mut group = vec![sink];
-        let mut members: HashSet<usize> = [sink].into_iter().collect();
-        let mut operands: HashSet<&str> = self.nodes[sink].input.iter().map(String::as_str).collect();
-        let makers = |index: usize| self.nodes[index].input.iter().filter_map(|name| self.makers.get(name.as_str()));
-        let mut heap: BinaryHeap<usize> = makers(sink).copied().collect();
+        let sums = self.sums(sink);
+        let mut group = if sums.is_empty() { vec![sink] } else { sums };
+        let mut members: HashSet<usize> = group.iter().copied().collect();
+        let inputs = |index: usize| self.nodes[index].input.iter().map(String::as_str);
+        let makers = |index: usize| inputs(index).filter_map(|name| self.makers.get(name).copied());
+        let first = group[0];
+        let mut operands: HashSet<&str> = inputs(first).collect();
+        let mut heap: BinaryHeap<usize> = makers(first).collect();
         let mut last = None;
         while let Some(index) = heap.pop() {
             let node = &self.nodes[index];
@@ -141,7 +157,7 @@ impl<'g> Candidates<'g> {
                 continue;
             }
             operands.remove(value);
-            operands.extend(node.input.iter().map(String::as_str));
+            operands.extend(inputs(index));
             members.insert(index);
             group.push(index);
             heap.extend(makers(index));
@@ -245,6 +261,34 @@ mod tests {
         let [mean, squares] = graph.nodes() else { panic!() };
         assert_eq!((mean.ints("axes"), mean.int("mean", 0), mean.int("keepdims", 1)), (Some(&[1][..]), 1, 0));
         assert_eq!((squares.ints("axes"), squares.int("mean", 1)), (Some(&[0, 1][..]), 0));
+    }
+
+    #[test]
+    fn sums_over_further_axes_are_one() {
+        for keeps in [false, true] {
+            let graph = fused(|g, [x, dy, _]| {
+                let squares =
+                    g.node("ReduceSumSquare", &[&g.sub(x, dy), &g.int64s(&[1])], keepdims(keeps), rows(keeps));
+                vec![g.node("ReduceSum", &[&squares, &g.int64s(&[0])], keepdims(keeps), Fact::of(DataType::Float))]
+            });
+            assert_eq!(told(graph.proto()), ["Reduce [x, dy] t0 = x0 - x1; t0 * t0"]);
+            let sum = &graph.nodes()[0];
+            assert_eq!((sum.ints("axes"), sum.int("keepdims", 2)), (Some(&[0, 1][..]), keeps.into()));
+        }
+        // The mean of sums is no sum.
+        let graph = fused(|g, [x, _, _]| {
+            let sums = g.node("ReduceSum", &[x, &g.int64s(&[1])], keepdims(true), rows(true));
+            vec![g.node("ReduceMean", &[&sums, &g.int64s(&[0])], keepdims(true), Fact::of(DataType::Float))]
+        });
+        assert_eq!(graph.nodes().len(), 2);
+    }
+
+    fn keepdims(keeps: bool) -> Vec<crate::onnx::proto::AttributeProto> {
+        vec![crate::onnx::proto::AttributeProto::int("keepdims", keeps.into())]
+    }
+
+    fn rows(keeps: bool) -> Fact {
+        Fact::with_sizes(DataType::Float, if keeps { &[2, 1] } else { &[2] })
     }
 
     #[test]

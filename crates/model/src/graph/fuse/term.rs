@@ -5,28 +5,6 @@ use crate::onnx::DataType;
 use crate::onnx::proto::NodeProto;
 use gnp_base::formula::{Builder, Operation, TermId};
 
-/// Sums over axes.
-const REDUCTIONS: &[&str] = &["ReduceSum", "ReduceMean", "ReduceSumSquare"];
-
-/// Whether a node is a sum or mean over axes that are known.
-pub(super) fn is_reduction(node: &NodeProto, facts: &Facts) -> bool {
-    REDUCTIONS.iter().any(|operator| node.is("", operator)) && axes(node, facts).is_some()
-}
-
-/// The axes of a reduction, from 0 on.
-pub(super) fn axes(node: &NodeProto, facts: &Facts) -> Option<Vec<i64>> {
-    let rank = facts.get(node.input(0)?)?.rank()? as i64;
-    match node.input(1) {
-        // Without axes a reduction is one over all of them, unless it says otherwise.
-        None => (node.int("noop_with_empty_axes", 0) == 0).then(|| (0..rank).collect()),
-        Some(axes) => {
-            let axes = facts.ints(axes)?;
-            let counted = axes.iter().map(|axis| if *axis < 0 { axis + rank } else { *axis });
-            (!axes.is_empty()).then(|| counted.collect())
-        }
-    }
-}
-
 /// Whether a node can be told by a formula, as far as its operator and its attributes go.
 pub(super) fn is_elementwise(node: &NodeProto, facts: &Facts) -> bool {
     let mut formula = Builder::default();

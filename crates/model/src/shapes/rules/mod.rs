@@ -27,10 +27,10 @@ mod window;
 
 use super::known::{Known, Sizes};
 use super::size::Size;
-use crate::graph::FUNCTION_DOMAIN;
 use crate::onnx::DataType;
 use crate::onnx::proto::{MICROSOFT, NodeProto, standard_domain};
 use crate::schema;
+use gnp_base::contract::functions;
 
 /// One operation: a node, what is known of its inputs, and the version of the standard's operators that it is in.
 pub(super) struct Operation<'n> {
@@ -71,7 +71,7 @@ pub(super) fn infer(operation: &Operation<'_>) -> Vec<Known> {
     let rule = match standard_domain(operation.node.domain()) {
         "" => standard(operator),
         MICROSOFT => microsoft::rule(operator),
-        FUNCTION_DOMAIN => ours::rule(operator),
+        functions::DOMAIN => ours::rule(operator),
         _ => None,
     };
     let mut outputs = rule.and_then(|rule| rule(operation)).unwrap_or_default();

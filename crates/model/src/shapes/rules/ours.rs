@@ -3,15 +3,15 @@
 use super::super::known::{Known, Sizes};
 use super::super::size::Size;
 use super::{Operation, Rule, convolution, elementwise, reduce};
-use crate::graph::{ELEMENTWISE, REDUCE, kind_of};
+use gnp_base::contract::functions::{CONV_GRAD_INPUT, CONV_GRAD_WEIGHT, ELEMENTWISE, REDUCE, kind_of};
 
 pub(super) fn rule(operator: &str) -> Option<Rule> {
     match kind_of(operator) {
         ELEMENTWISE => Some(elementwise::arithmetic),
         REDUCE => Some(reduce::reduce),
         // It has the attributes of ConvTranspose.
-        "ConvGradInput" => Some(convolution::transposed),
-        "ConvGradWeight" => Some(weights),
+        CONV_GRAD_INPUT => Some(convolution::transposed),
+        CONV_GRAD_WEIGHT => Some(weights),
         _ => None,
     }
 }

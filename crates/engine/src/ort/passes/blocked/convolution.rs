@@ -1,6 +1,7 @@
 //! Convolutions and their gradients on images in blocks.
 
 use super::{Blocked, NCHWC, floats};
+use gnp_base::contract::functions;
 use gnp_model::graph::{Fact, Value};
 use gnp_model::onnx::proto::{AttributeProto, NodeProto};
 
@@ -57,11 +58,13 @@ impl Blocked<'_> {
         let (dy, w) = (Value::from(node.input(0)?), Value::from(node.input(1)?));
         let [outer, inner, height, width] = self.weights(&w)?;
         let group = node.int("group", 1);
-        let form = self.form([outer, inner, height, width], group).filter(|form| *form != Form::Few)?;
+        let Some(form) = self.form([outer, inner, height, width], group).filter(|form| *form != Form::Few) else {
+            return self.by_kernel(node, &dy, &w);
+        };
         let (strides, dilations) = (node.ints("strides")?, node.ints("dilations")?);
         let pads = node.ints("pads").filter(|pads| pads.len() == 4)?;
         if strides != [1, 1] || dilations.len() != 2 {
-            return None;
+            return self.by_kernel(node, &dy, &w);
         }
         let reach = [height, width].into_iter().zip(dilations).map(|(size, dilation)| (size - 1) * dilation);
         let reach: Vec<i64> = reach.collect();
@@ -87,8 +90,43 @@ impl Blocked<'_> {
         self.define_packed(&node.output[0], &packed)
     }
 
-    pub(super) fn conv_grad_weight(&mut self, _node: &NodeProto) -> Option<()> {
-        None
+    /// The gradient of the input by our kernel.
+    fn by_kernel(&mut self, node: &NodeProto, dy: &Value, w: &Value) -> Option<()> {
+        let output = node.output[0].as_str();
+        let in_blocks = self.image(output).is_some();
+        if !self.kernels || !in_blocks && !self.is_only_blocked(dy) {
+            return None;
+        }
+        let blocks = [self.is_blocked(dy), in_blocks].map(|is| if is { self.block } else { 0 });
+        let (dy, w) = (self.as_it_is(dy)?, self.plain(w));
+        let made = self.b.fact(&output.into());
+        let fact = if in_blocks { self.fact_in_blocks(&made)? } else { Fact::clone(&made) };
+        let dx = self.b.node_in(node.domain(), node.op_type(), &[&dy, &w], with_blocks(node, &blocks), fact);
+        if in_blocks {
+            self.define(output, dx);
+        } else {
+            self.b.define(output, dx);
+        }
+        Some(())
+    }
+
+    /// The gradient of the weights, by our kernel, from images as they are.
+    pub(super) fn conv_grad_weight(&mut self, node: &NodeProto) -> Option<()> {
+        let [x, dy] = [node.input(0)?, node.input(1)?].map(Value::from);
+        if !self.kernels || ![&x, &dy].into_iter().any(|image| self.is_only_blocked(image)) {
+            return None;
+        }
+        let blocks = [&x, &dy].map(|image| if self.is_blocked(image) { self.block } else { 0 });
+        let [x, dy] = [self.as_it_is(&x)?, self.as_it_is(&dy)?];
+        let fact = self.b.fact(&node.output[0].as_str().into());
+        let dw = self.b.node_in(node.domain(), node.op_type(), &[&x, &dy], with_blocks(node, &blocks), fact);
+        self.b.define(&node.output[0], dw);
+        Some(())
+    }
+
+    /// An image in blocks where it is in blocks, as it was elsewhere.
+    fn as_it_is(&mut self, image: &Value) -> Option<Value> {
+        if self.is_blocked(image) { self.blocked(image) } else { Some(image.clone()) }
     }
 
     /// Weights as ONNX Runtime's operator reads them, under the shape that they had.
@@ -109,4 +147,9 @@ impl Blocked<'_> {
         let fact: Fact = floats(&sizes);
         g.reshape_to(&moved, &shape, fact)
     }
+}
+
+/// The attributes of a gradient, two of whose tensors are in such blocks.
+fn with_blocks(node: &NodeProto, blocks: &[i64]) -> Vec<AttributeProto> {
+    node.attribute.iter().cloned().chain([AttributeProto::ints(functions::BLOCKED, blocks)]).collect()
 }

@@ -147,7 +147,7 @@ impl Blocked<'_> {
     }
 
     /// What is known of an image in blocks.
-    fn fact_in_blocks(&self, image: &Fact) -> Option<Fact> {
+    pub(super) fn fact_in_blocks(&self, image: &Fact) -> Option<Fact> {
         let [batch, Dim::Known(channels), Dim::Known(height), Dim::Known(width)] = image.shape.as_deref()? else {
             return None;
         };

@@ -17,7 +17,8 @@ pub(super) mod probe;
 
 use foldhash::{HashMap, HashSet};
 use gnp_base::Result;
-use gnp_model::graph::{Builder, Dim, FUNCTION_DOMAIN, Fact, Graph, Replacing, Value, kind_of};
+use gnp_base::contract::functions;
+use gnp_model::graph::{Builder, Dim, Fact, Graph, Replacing, Value};
 use gnp_model::onnx::Model;
 use gnp_model::onnx::proto::{AttributeProto, NodeProto};
 use gnp_model::shapes;
@@ -30,9 +31,11 @@ const NCHWC: &str = "com.microsoft.nchwc";
 /// Rewrites `model` for blocks of `block` channels. Where its shapes contradict each other it stays as it is: the
 /// runtime says so better.
 ///
+/// With `kernels`, gradients of convolutions are computed by ours, which take either layout.
+///
 /// # Errors
 /// Where the graph is not well-formed.
-pub(super) fn apply(model: &mut Model, block: i64) -> Result<()> {
+pub(super) fn apply(model: &mut Model, block: i64, kernels: bool) -> Result<()> {
     if !model.graph.node.iter().any(|node| node.is("", "Conv")) {
         return Ok(());
     }
@@ -40,7 +43,7 @@ pub(super) fn apply(model: &mut Model, block: i64) -> Result<()> {
     let mut graph = Graph::knowing(std::mem::take(&mut model.graph), facts)?;
     let outputs: Vec<Value> = graph.proto().output.iter().map(|output| output.name().into()).collect();
     let b = Builder::new(&mut graph, "blocked");
-    let mut pass = Blocked { b: &b, block, scopes: vec![Scope::default()] };
+    let mut pass = Blocked { b: &b, block, kernels, scopes: vec![Scope::default()] };
     b.replace_nodes_and_inner(&mut pass)?;
     outputs.iter().for_each(|output| _ = pass.plain(output));
     graph.clear_types();
@@ -54,6 +57,8 @@ struct Blocked<'g> {
     b: &'g Builder<'g>,
     /// The number of channels in a block.
     block: i64,
+    /// Whether our kernels are there.
+    kernels: bool,
     /// The graph, and the bodies in it that the walk is in.
     scopes: Vec<Scope>,
 }
@@ -73,6 +78,11 @@ impl Blocked<'_> {
     fn scope(&mut self) -> &mut Scope {
         let last = self.scopes.len() - 1;
         &mut self.scopes[last]
+    }
+
+    /// Whether a value is there in blocks.
+    fn is_blocked(&self, value: &str) -> bool {
+        self.scopes.iter().any(|scope| scope.blocked.contains_key(value))
     }
 
     /// Whether a value is there in blocks and not as it was.
@@ -167,12 +177,17 @@ impl Blocked<'_> {
     /// Does what `node` does on images in blocks; none where it stays.
     fn in_blocks(&mut self, node: &NodeProto) -> Option<()> {
         self.b.set_scope(node.label());
-        match (node.domain(), kind_of(node.op_type())) {
+        match (node.domain(), node.op_type()) {
             ("", "Conv") => self.conv(node),
-            (FUNCTION_DOMAIN, "ConvGradInput") => self.conv_grad_input(node),
-            (FUNCTION_DOMAIN, "ConvGradWeight") => self.conv_grad_weight(node),
-            ("", "ReduceSum" | "ReduceMean" | "ReduceSumSquare") | (FUNCTION_DOMAIN, "Reduce") => self.reduce(node),
-            ("", _) | (FUNCTION_DOMAIN, "Elementwise") => self.elementwise(node),
+            ("", "ReduceSum" | "ReduceMean" | "ReduceSumSquare") => self.reduce(node),
+            ("", _) => self.elementwise(node),
+            (functions::DOMAIN, function) => match functions::kind_of(function) {
+                functions::ELEMENTWISE => self.elementwise(node),
+                functions::REDUCE => self.reduce(node),
+                functions::CONV_GRAD_INPUT => self.conv_grad_input(node),
+                functions::CONV_GRAD_WEIGHT => self.conv_grad_weight(node),
+                _ => None,
+            },
             _ => None,
         }
     }
