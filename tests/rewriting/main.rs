@@ -9,6 +9,7 @@ mod artifact_files;
 mod artifact_names;
 mod bad_input;
 mod cli;
+mod cuda_kernels;
 mod exporting;
 mod exports;
 mod external_data;

@@ -45,7 +45,7 @@ pub use self::tract::Tract;
 pub use available::{Available, Backend, EngineKind};
 pub use device::Device;
 pub use kernels::Kernels;
-pub use options::EngineOptions;
+pub use options::{EngineOptions, Layout};
 #[cfg(feature = "ort")]
 pub use ort_training::{OrtTraining, OrtTrainingStep};
 pub use state::State;

@@ -63,26 +63,44 @@ fn main() -> Result<(), Box<dyn Error>> {
     {
         let window = Window::new(&[kernel; 2], &[stride; 2], &[], &[pad; 4], group)?;
         let conv = Conv::new(window, &[batch, inputs, size, size], outputs)?;
-        let floats = |layout: Layout, shape: &[usize]| {
-            let count = layout.shape(shape).iter().product::<usize>();
-            (0..count).map(|i| ((i % 31) as f32 - 15.0) / 16.0).collect::<Vec<_>>()
-        };
+        let floats = |layout: Layout, shape: &[usize]| Floats::new(layout.shape(shape).iter().product());
         let operations = 2 * conv.y().iter().product::<usize>() * conv.w()[1..].iter().product::<usize>();
         let mut speeds = [[0.0; 2]; 2];
         for (nth, layout) in [Layout::Plain, Layout::Blocked(block)].into_iter().enumerate() {
             // Images come as they are, and no gradient of them is asked for.
             let x_layout = if inputs < block { Layout::Plain } else { layout };
             let (x, dy) = (floats(x_layout, &conv.x()), floats(layout, &conv.y()));
-            let (mut w, mut dx) = (floats(Layout::Plain, &conv.w()), x.clone());
-            let call = || grad_weight(&conv, (&x, x_layout), (&dy, layout), &mut w, &pool);
+            let (mut w, mut dx) = (floats(Layout::Plain, &conv.w()), floats(x_layout, &conv.x()));
+            let call = || grad_weight(&conv, (x.all(), x_layout), (dy.all(), layout), w.all_mut(), &pool);
             speeds[0][nth] = operations as f64 / seconds(call)? / 1e9;
-            let call = || grad_input(&conv, (&dy, layout), &w, (&mut dx, x_layout), &pool);
+            let call = || grad_input(&conv, (dy.all(), layout), w.all(), (dx.all_mut(), x_layout), &pool);
             speeds[1][nth] = operations as f64 / seconds(call)? / 1e9;
         }
         let [dw, dx] = speeds;
         println!("{layer:25} {:7.1}  {:7.1}    {:7.1}  {:7.1}", dw[0], dw[1], dx[0], dx[1]);
     }
     Ok(())
+}
+
+/// Numbers that begin where a cache line does, as an engine's tensors do.
+struct Floats {
+    numbers: Vec<f32>,
+    count: usize,
+}
+
+impl Floats {
+    fn new(count: usize) -> Self {
+        Self { numbers: (0..count + 16).map(|i| ((i % 31) as f32 - 15.0) / 16.0).collect(), count }
+    }
+
+    fn all(&self) -> &[f32] {
+        &self.numbers[self.numbers.as_ptr().align_offset(64)..][..self.count]
+    }
+
+    fn all_mut(&mut self) -> &mut [f32] {
+        let start = self.numbers.as_ptr().align_offset(64);
+        &mut self.numbers[start..][..self.count]
+    }
 }
 
 /// Threads that are started for a call.

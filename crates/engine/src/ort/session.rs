@@ -46,11 +46,10 @@ impl Session {
     /// The graph of `model`, in which `fed` is given with every run and so needs no initializer.
     pub(super) fn of_model(
         api: &'static Api,
-        model: &Model,
+        mut model: Model,
         fed: &HashSet<&str>,
         options: &SessionOptions,
     ) -> Result<Self> {
-        let mut model = model.clone();
         model.graph.initializer.retain(|tensor| !fed.contains(tensor.name()));
         let path = model.path().to_owned();
         let weights = Weights::take_out(&mut model).map_err(|e| e.in_file(&path))?;

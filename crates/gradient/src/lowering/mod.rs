@@ -197,7 +197,7 @@ pub enum Computes {
 /// Where such a node lacks an input.
 pub fn expand(graph: &mut Graph, computes: Computes) -> Result<()> {
     let b = Builder::new(graph, PASS);
-    b.replace_nodes_and_inner(|node| expand_node(&b, node, computes))
+    b.replace_nodes_and_inner(&mut |node| expand_node(&b, node, computes))
 }
 
 /// The node as it stays, if it does.

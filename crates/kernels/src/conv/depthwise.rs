@@ -1,21 +1,24 @@
 //! Gradients of a convolution of each channel by itself: vectors of channels, multiplied lane by lane.
 
 use super::grad_input::reading;
-use super::plane::{Axis, Plane, pieces, strips};
-use super::tensor::{Gather, Place, Scatter, Shared};
-use super::tiles::{DepthInner, DepthOuter, Pitch, Tap};
+use super::plane::{Axis, Plane, Region, pieces, strips};
+use super::room::Room;
+use super::tensor::{Gather, Place, Rectangle, Scatter, Shared};
+use super::tiles::{DepthInner, DepthOuter, DepthTap, OuterTap, Pitch};
 use super::vector::Vector;
 use crate::threads::Threads;
 use std::ops::Range;
 
-/// Positions at once: what they read stays in the first cache.
-const POSITIONS: usize = 192;
+/// Positions at once: what they read stays in the first caches.
+const POSITIONS: usize = 1024;
+
+/// With more regions than these, a copy of x with its padding costs less than to begin with each.
+const FEW_REGIONS: usize = 9;
 
 /// Some rows of an image's channels, a vector of them, with columns of zeros on both sides.
 struct Padded {
-    all: Vec<f32>,
-    /// The first row and column that it has, on the image's axes.
-    row: isize,
+    all: Room,
+    /// The first column that it has, on the image's axis.
     column: isize,
     /// How many columns.
     long: usize,
@@ -24,50 +27,53 @@ struct Padded {
 impl Padded {
     /// Room for rows with so many columns, from `column` on.
     fn new(column: isize, long: usize) -> Self {
-        Self { all: Vec::new(), row: 0, column, long }
+        Self { all: Room::default(), column, long }
     }
 
-    /// Makes it the rows from `row` on, `count` of them, of some channels. `columns` are the image's, `rows` too.
-    #[expect(clippy::too_many_arguments, reason = "where the numbers come from, and which they are")]
-    fn fill<V: Vector>(
-        &mut self,
-        from: &[f32],
-        place: Place,
-        image: usize,
-        channels: &Range<usize>,
-        row: isize,
-        count: usize,
-        [rows, columns]: [usize; 2],
-    ) {
-        let size = count * self.long * V::LANES;
-        if self.all.len() != size {
-            self.all.clear();
-            self.all.resize(size, 0.0);
-        }
-        self.row = row;
-        // The image's columns that lie in it.
-        let first = self.column.max(0).unsigned_abs().min(columns);
-        let end = (self.column + self.long as isize).clamp(0, columns as isize).unsigned_abs().max(first);
-        let at = (first as isize - self.column).unsigned_abs() * V::LANES;
-        for (nth, to) in self.all.chunks_exact_mut(self.long * V::LANES).enumerate() {
-            let row = row + nth as isize;
-            if !(0..rows as isize).contains(&row) {
-                to.fill(0.0);
-                continue;
-            }
-            let start = row.unsigned_abs() * columns;
+    /// Makes it `count` rows from `row` on, of some channels of an image of these sizes. Rows beyond are zeros.
+    fn fill<V: Vector>(&mut self, from: &Image<'_>, channels: &Range<usize>, row: isize, count: usize) {
+        let (Self { all, column, long }, [rows, columns]) = (self, from.sizes);
+        let size = count * *long * V::LANES;
+        let all = all.resize(size);
+        // What of the image lies in it.
+        let within = |start: isize, count: usize, size: usize| {
+            let end = (start + count as isize).clamp(0, size as isize).unsigned_abs();
+            start.clamp(0, end as isize).unsigned_abs()..end
+        };
+        let (some_rows, some_columns) = (within(row, count, rows), within(*column, *long, columns));
+        let row_size = *long * V::LANES;
+        let before = (some_rows.start as isize - row).unsigned_abs().min(count) * row_size;
+        let after = before + some_rows.len() * row_size;
+        all[..before].fill(0.0);
+        all[after..].fill(0.0);
+        if !some_columns.is_empty() {
             Gather {
-                from,
-                place,
-                image,
+                from: from.all,
+                place: from.place,
+                image: from.image,
                 channels: channels.clone(),
-                positions: start + first..start + end,
-                to: &mut to[at.min(self.long * V::LANES)..],
+                positions: Rectangle {
+                    start: some_rows.start * columns + some_columns.start,
+                    rows: some_rows.len(),
+                    columns: some_columns.len(),
+                    pitch: columns,
+                },
+                to: &mut all[before + (some_columns.start as isize - *column).unsigned_abs() * V::LANES..],
                 vector: 0,
+                row: row_size,
             }
             .run::<V>();
         }
     }
+}
+
+/// An image of a tensor.
+struct Image<'a> {
+    all: &'a [f32],
+    place: Place,
+    image: usize,
+    /// Rows and columns.
+    sizes: [usize; 2],
 }
 
 /// The channels of each vector.
@@ -92,7 +98,7 @@ impl GradWeight<'_> {
         let shares = 32_usize.div_ceil(vectors.len()).min(plane.work() / (1 << 16)).clamp(1, plane.batch.max(1));
         let images: Vec<_> = pieces(plane.batch, plane.batch.div_ceil(shares)).collect();
         let room = plane.places() * V::LANES;
-        let mut all = vec![0.0; room * vectors.len() * images.len()];
+        let mut all = Room::zeros(room * vectors.len() * images.len());
         let sums = &Shared::new(&mut all);
         threads.run(vectors.len() * images.len(), &|task| {
             let (channels, images) = (&vectors[task / images.len()], images[task % images.len()].clone());
@@ -113,25 +119,35 @@ impl GradWeight<'_> {
 
     fn add<V: Vector>(&self, channels: &Range<usize>, images: Range<usize>, sums: &mut [f32]) {
         let Plane { rows, columns, .. } = self.plane;
+        let regions = [rows.regions(), columns.regions()];
+        let in_place = self.x_place.has_vectors::<V>(channels.start) && self.dy_place.has_vectors::<V>(channels.start);
+        if in_place && regions[0].len() * regions[1].len() <= FEW_REGIONS {
+            return self.add_in_place::<V>(channels, images, &regions, sums);
+        }
         let long = (columns.output - 1) * columns.stride + columns.reach();
         let mut x = Padded::new(-(columns.begin as isize), long);
-        let place = |row: usize, column: usize| (row * rows.dilation * long + column * columns.dilation) * V::LANES;
+        let tap = |row: usize, column: usize| OuterTap {
+            x: (row * rows.dilation * long + column * columns.dilation) * V::LANES,
+            sums: (row * columns.kernel + column) * V::LANES,
+        };
         let taps: Vec<_> =
-            (0..rows.kernel).flat_map(|row| (0..columns.kernel).map(move |column| place(row, column))).collect();
-        let mut gathered = Vec::new();
+            (0..rows.kernel).flat_map(|row| (0..columns.kernel).map(move |column| tap(row, column))).collect();
+        let mut gathered = Room::default();
         for image in images {
             for strip in strips(image..image + 1, rows.output, columns.output, POSITIONS, false) {
                 let tall = (strip.rows.len() - 1) * rows.stride + rows.reach();
                 let row = (strip.rows.start * rows.stride) as isize - rows.begin as isize;
-                x.fill::<V>(self.x, self.x_place, image, channels, row, tall, [rows.input, columns.input]);
+                let sizes = [rows.input, columns.input];
+                x.fill::<V>(&Image { all: self.x, place: self.x_place, image, sizes }, channels, row, tall);
                 let positions = strip.rows.start * columns.output..strip.rows.end * columns.output;
                 let y = if self.dy_place.has_vectors::<V>(channels.start) {
                     let at = image * self.dy_place.image() + self.dy_place.channel(channels.start);
                     &self.dy[at + positions.start * V::LANES..]
                 } else {
-                    gathered.resize(positions.len() * V::LANES, 0.0);
-                    let (from, place, to) = (self.dy, self.dy_place, &mut gathered[..]);
-                    Gather { from, place, image, channels: channels.clone(), positions, to, vector: 0 }.run::<V>();
+                    let to = gathered.resize(positions.len() * V::LANES);
+                    let (from, place) = (self.dy, self.dy_place);
+                    let (channels, positions) = (channels.clone(), Rectangle::line(positions));
+                    Gather { from, place, image, channels, positions, to, vector: 0, row: 0 }.run::<V>();
                     &gathered[..]
                 };
                 for some in pieces(taps.len(), V::SUMS) {
@@ -145,8 +161,58 @@ impl GradWeight<'_> {
                             column: columns.stride * V::LANES,
                         },
                         counts: [1, strip.rows.len(), strip.columns.len()],
-                        taps: &taps[some.clone()],
-                        sums: &mut sums[some.start * V::LANES..],
+                        taps: &taps[some],
+                        sums,
+                    }
+                    .run::<V>();
+                }
+            }
+        }
+    }
+
+    /// The same for tensors that are vectors as they are, a region after the other: nothing is copied.
+    fn add_in_place<V: Vector>(
+        &self,
+        channels: &Range<usize>,
+        images: Range<usize>,
+        [row_regions, column_regions]: &[Vec<Region>; 2],
+        sums: &mut [f32],
+    ) {
+        let Plane { rows, columns, .. } = self.plane;
+        let mut taps = Vec::new();
+        for row_region in row_regions {
+            for column_region in column_regions {
+                let (row, column) = (row_region.places.start, column_region.places.start);
+                taps.clear();
+                for row_place in row_region.places.clone() {
+                    taps.extend(column_region.places.clone().map(|column_place| OuterTap {
+                        x: ((row_place - row) * rows.dilation * columns.input
+                            + (column_place - column) * columns.dilation)
+                            * V::LANES,
+                        sums: (row_place * columns.kernel + column_place) * V::LANES,
+                    }));
+                }
+                let (y_row, y_column) = (row_region.outputs.start, column_region.outputs.start);
+                let y = (y_row * columns.output + y_column) * V::LANES;
+                let x = (rows.input_of(y_row, row) * columns.input + columns.input_of(y_column, column)) * V::LANES;
+                let start = |place: &Place| images.start * place.image() + place.channel(channels.start);
+                for some in pieces(taps.len(), V::SUMS) {
+                    DepthOuter {
+                        y: &self.dy[start(&self.dy_place) + y..],
+                        y_pitch: Pitch {
+                            image: self.dy_place.image(),
+                            row: columns.output * V::LANES,
+                            column: V::LANES,
+                        },
+                        x: &self.x[start(&self.x_place) + x..],
+                        x_pitch: Pitch {
+                            image: self.x_place.image(),
+                            row: rows.stride * columns.input * V::LANES,
+                            column: columns.stride * V::LANES,
+                        },
+                        counts: [images.len(), row_region.outputs.len(), column_region.outputs.len()],
+                        taps: &taps[some],
+                        sums,
                     }
                     .run::<V>();
                 }
@@ -174,20 +240,22 @@ impl GradInput<'_> {
         let plane = self.plane;
         let vectors = vectors::<V>(plane.groups);
         let dx = &Shared::new(dx);
-        threads.run(plane.batch * vectors.len(), &|task| {
-            let (image, channels) = (task / vectors.len(), &vectors[task % vectors.len()]);
-            // SAFETY: each task has channels of an image of its own.
-            unsafe { self.make::<V>(image, channels, dx) };
+        let shares = 64_usize.div_ceil(vectors.len()).min(plane.batch);
+        let images: Vec<_> = pieces(plane.batch, plane.batch.div_ceil(shares)).collect();
+        threads.run(images.len() * vectors.len(), &|task| {
+            let (images, channels) = (images[task / vectors.len()].clone(), &vectors[task % vectors.len()]);
+            // SAFETY: each task has channels of images of its own.
+            unsafe { self.make::<V>(images, channels, dx) };
         });
     }
 
     /// # Safety
     ///
     /// No other task has these channels of dx.
-    unsafe fn make<V: Vector>(&self, image: usize, channels: &Range<usize>, dx: &Shared<'_>) {
+    unsafe fn make<V: Vector>(&self, images: Range<usize>, channels: &Range<usize>, dx: &Shared<'_>) {
         let Plane { rows, columns, .. } = self.plane;
         let places = self.plane.places();
-        let mut w = vec![0.0; places * V::LANES];
+        let mut w = Room::zeros(places * V::LANES);
         for (lane, w_of) in self.w[channels.start * places..channels.end * places].chunks(places).enumerate() {
             w[lane..].iter_mut().step_by(V::LANES).zip(w_of).for_each(|(to, from)| *to = *from);
         }
@@ -200,11 +268,14 @@ impl GradInput<'_> {
         let reach = reach.reduce(|a, b| a.start.min(b.start)..a.end.max(b.end)).unwrap_or(0..1);
         let mut y = Padded::new(reach.start, (reach.end - reach.start).unsigned_abs());
         let in_place = self.dx_place.has_vectors::<V>(channels.start);
-        let (mut made, mut taps) = (Vec::new(), Vec::new());
-        for strip in strips(image..image + 1, rows.input, columns.input, POSITIONS, false) {
+        let (mut made, mut taps, mut taps_of_rows) = (Room::default(), Vec::new(), Vec::new());
+        let strips = images.flat_map(|image| strips(image..image + 1, rows.input, columns.input, POSITIONS, false));
+        for strip in strips {
+            let image = strip.images.start;
             let read = reading(rows, &strip.rows);
-            let (row, count) = (read.start as isize, read.len());
-            y.fill::<V>(self.dy, self.dy_place, image, channels, row, count, [rows.output, columns.output]);
+            let sizes = [rows.output, columns.output];
+            let image_of_y = Image { all: self.dy, place: self.dy_place, image, sizes };
+            y.fill::<V>(&image_of_y, channels, read.start as isize, read.len());
             let first = strip.rows.start * columns.input;
             let x = if in_place {
                 let at = image * self.dx_place.image() + self.dx_place.channel(channels.start);
@@ -212,35 +283,48 @@ impl GradInput<'_> {
                 // SAFETY: the assertion.
                 unsafe { dx.at(at + first * V::LANES) }
             } else {
-                made.resize(strip.positions() * V::LANES, 0.0);
+                made.resize(strip.positions() * V::LANES);
                 made.as_mut_ptr()
             };
-            for row in strip.rows.clone() {
-                for (class, readers) in column_readers.iter().enumerate().take(columns.input) {
-                    let x_start = ((row - strip.rows.start) * columns.input + class) * V::LANES;
+            for (row_class, row_readers) in row_readers.iter().enumerate() {
+                // The strip's rows of this class: j·stride + class.
+                let of_class = |end: usize| end.saturating_sub(row_class).div_ceil(rows.stride);
+                let js = of_class(strip.rows.start)..of_class(strip.rows.end);
+                let x_row = (js.start * rows.stride + row_class).saturating_sub(strip.rows.start) * columns.input;
+                for (column_class, column_readers) in column_readers.iter().enumerate().take(columns.input) {
                     taps.clear();
-                    for &(row_place, distance) in &row_readers[row % rows.stride] {
-                        let Some(from) = (row / rows.stride).checked_add_signed(distance) else { continue };
-                        if !read.contains(&from) {
-                            continue;
-                        }
-                        taps.extend(readers.iter().map(|&(place, distance)| Tap {
-                            y: ((from - read.start) * y.long + (distance - y.column).unsigned_abs()) * V::LANES,
+                    for &(row_place, row_distance) in row_readers {
+                        let y_row = js.start as isize + row_distance - read.start as isize;
+                        taps.extend(column_readers.iter().map(|&(place, distance)| DepthTap {
+                            y: (y_row * y.long as isize + distance - y.column) * V::LANES as isize,
                             w: (row_place * columns.kernel + place) * V::LANES,
                         }));
                     }
-                    for tile in pieces(columns.inputs_of(class), V::SUMS) {
-                        let x_position = columns.stride * V::LANES;
-                        let inner = DepthInner {
-                            y: y.all.get(tile.start * V::LANES..).unwrap_or(&[]),
-                            taps: &taps,
-                            w: &w,
-                            x: x.wrapping_add(x_start + tile.start * x_position),
-                            x_position,
-                        };
-                        // SAFETY: positions of the strip, of dx or of `made`.
-                        unsafe { inner.run::<V>(tile.len()) };
-                    }
+                    // The farther the place of the kernel, the earlier the row that it reads.
+                    let reads = |j: usize, distance| j.checked_add_signed(distance).is_some_and(|y| y < rows.output);
+                    let taps_of = |j: usize| {
+                        let first = row_readers.iter().take_while(|reader| !reads(j, reader.1)).count();
+                        let count = row_readers[first..].iter().take_while(|reader| reads(j, reader.1)).count();
+                        first * column_readers.len()..(first + count) * column_readers.len()
+                    };
+                    taps_of_rows.clear();
+                    taps_of_rows.extend(js.clone().map(taps_of));
+                    let inner = DepthInner {
+                        y: &y.all,
+                        y_row: y.long * V::LANES,
+                        rows: &taps_of_rows,
+                        columns: columns.inputs_of(column_class),
+                        taps: &taps,
+                        w: &w,
+                        x: x.wrapping_add((x_row + column_class) * V::LANES),
+                        x_pitch: Pitch {
+                            image: 0,
+                            row: rows.stride * columns.input * V::LANES,
+                            column: columns.stride * V::LANES,
+                        },
+                    };
+                    // SAFETY: positions of the strip, of dx or of `made`.
+                    unsafe { inner.run::<V>() };
                 }
             }
             if !in_place {

@@ -5,7 +5,8 @@
 //! own, without a stride, with the places of the kernel that reach it: nothing is multiplied by zeros between.
 
 use super::plane::{Axis, Plane, Strip, pieces, strips};
-use super::tensor::{Gather, Place, Scatter, Shared};
+use super::room::Room;
+use super::tensor::{Gather, Place, Rectangle, Scatter, Shared};
 use super::tiles::{Inner, Tap};
 use super::vector::{Job, Turn, Vector};
 use crate::threads::Threads;
@@ -45,7 +46,7 @@ impl GradInput<'_> {
 
     /// The weights by slices of x's channels: for each block of y's channels, place of the kernel, and channel of the
     /// block, the slice's vectors.
-    fn weights<V: Vector>(&self, threads: &dyn Threads) -> (Vec<Slice>, Vec<f32>) {
+    fn weights<V: Vector>(&self, threads: &dyn Threads) -> (Vec<Slice>, Room) {
         let plane = self.plane;
         let vectors = plane.inputs.div_ceil(V::LANES);
         // The shorter the rows, the more channels at once: a tile needs enough sums to be busy.
@@ -59,7 +60,7 @@ impl GradInput<'_> {
                 weights += plane.outputs.next_multiple_of(V::LANES) * plane.places() * some.len() * V::LANES;
             }
         }
-        let mut all = vec![0.0; weights];
+        let mut all = Room::zeros(weights);
         let to = &Shared::new(&mut all);
         let blocks = plane.outputs.div_ceil(V::LANES);
         threads.run(slices.len() * blocks, &|task| {
@@ -86,8 +87,8 @@ impl GradInput<'_> {
         let read = reading(&plane.rows, &strip.rows);
         let read_count = read.len() * plane.columns.output;
         let blocks = plane.outputs.div_ceil(V::LANES);
-        let (mut gathered, mut of_group) = (Vec::new(), None);
-        let mut made = Vec::new();
+        let (mut gathered, mut of_group) = (Room::default(), None);
+        let mut made = Room::default();
         for slice in slices {
             let first_output = slice.group * plane.outputs;
             let first_input = slice.group * plane.inputs + slice.inputs.start;
@@ -95,18 +96,18 @@ impl GradInput<'_> {
             let direct = self.dy_place.has_vectors::<V>(first_output);
             if !direct && of_group != Some(slice.group) {
                 of_group = Some(slice.group);
-                gathered.resize(read_count * V::LANES * blocks * strip.images.len(), 0.0);
-                for (image, to) in
-                    strip.images.clone().zip(gathered.chunks_mut((read_count * V::LANES * blocks).max(1)))
-                {
+                let of_image = read_count * V::LANES * blocks;
+                let room = gathered.resize(of_image * strip.images.len());
+                for (image, to) in strip.images.clone().zip(room.chunks_mut(of_image.max(1))) {
                     Gather {
                         from: self.dy,
                         place: self.dy_place,
                         image,
                         channels: first_output..first_output + plane.outputs,
-                        positions: read.start * plane.columns.output..read.end * plane.columns.output,
+                        positions: Rectangle::line(read.start * plane.columns.output..read.end * plane.columns.output),
                         to,
                         vector: read_count * V::LANES,
+                        row: 0,
                     }
                     .run::<V>();
                 }
@@ -116,7 +117,7 @@ impl GradInput<'_> {
                 && (slice.inputs.len() % V::LANES == 0 || plane.groups == 1);
             let count = strip.positions() * V::LANES;
             if !in_place {
-                made.resize(count * vectors, 0.0);
+                made.resize(count * vectors);
             }
             for (nth, image) in strip.images.clone().enumerate() {
                 let (y, y_block) = if direct {

@@ -1,8 +1,9 @@
 //! The gradient of the weights, dw\[m, c, k\] = Σ over n, o of dy\[n, m, o\] · x\[n, c, o·stride − begin + k·dilation\].
 
-use super::plane::{Plane, Strip, pieces, strips};
-use super::tensor::{Gather, Place, Shared};
-use super::tiles::{Outer, Pitch};
+use super::plane::{Plane, Region, Strip, common, pieces, strips};
+use super::room::Room;
+use super::tensor::{Gather, Place, Rectangle, Shared};
+use super::tiles::{Outer, OuterTap, Pitch};
 use super::vector::{Job, Turn, Vector};
 use crate::threads::Threads;
 use std::ops::Range;
@@ -50,7 +51,7 @@ impl GradWeight<'_> {
         if images.len() <= 1 {
             threads.run(parts.len(), &|part| {
                 let part = &parts[part];
-                let mut sums = vec![0.0; self.sums::<V>(part)];
+                let mut sums = Room::zeros(self.sums::<V>(part));
                 self.add::<V>(part, 0..plane.batch, &mut sums);
                 self.write::<V>(part, &sums, dw);
             });
@@ -58,7 +59,7 @@ impl GradWeight<'_> {
         }
         // Each share of the images has sums of its own, which are added up in the order of the shares.
         let room = parts.iter().map(|part| self.sums::<V>(part)).max().unwrap_or(0);
-        let mut all = vec![0.0; room * parts.len() * images.len()];
+        let mut all = Room::zeros(room * parts.len() * images.len());
         let sums = &Shared::new(&mut all);
         threads.run(parts.len() * images.len(), &|task| {
             let (part, share) = (&parts[task / images.len()], task % images.len());
@@ -102,10 +103,12 @@ impl GradWeight<'_> {
         let plane = self.plane;
         let vectors = part.outputs.len().div_ceil(V::LANES);
         let first = part.group * plane.outputs + part.outputs.start;
-        let mut gathered = Vec::new();
+        let mut gathered = Room::default();
+        // With few channels of x a tile has place for several places of the kernel, and little of x is read.
         let few = plane.places() > 1 && part.inputs.len() * 2 <= Outer::most::<V>(vectors);
-        let mut padded = Vec::new();
-        for strip in strips(images, plane.rows.output, plane.columns.output, POSITIONS, true) {
+        let positions = if few { 4 * POSITIONS } else { POSITIONS };
+        let regions = [plane.rows.regions(), plane.columns.regions()];
+        for strip in strips(images, plane.rows.output, plane.columns.output, positions, true) {
             let columns = plane.columns.output;
             let (y, y_pitch, y_vector);
             if self.dy_place.has_vectors::<V>(first) {
@@ -115,17 +118,18 @@ impl GradWeight<'_> {
                 y_pitch = Pitch { image: self.dy_place.image(), row: columns * V::LANES, column: V::LANES };
             } else {
                 let count = strip.positions() * V::LANES;
-                gathered.resize(count * vectors * strip.images.len(), 0.0);
-                for (image, to) in strip.images.clone().zip(gathered.chunks_exact_mut(count * vectors)) {
+                let room = gathered.resize(count * vectors * strip.images.len());
+                for (image, to) in strip.images.clone().zip(room.chunks_exact_mut(count * vectors)) {
                     let start = strip.rows.start * columns + strip.columns.start;
                     Gather {
                         from: self.dy,
                         place: self.dy_place,
                         image,
                         channels: first..first + part.outputs.len(),
-                        positions: start..start + strip.positions(),
+                        positions: Rectangle::line(start..start + strip.positions()),
                         to,
                         vector: count,
+                        row: 0,
                     }
                     .run::<V>();
                 }
@@ -135,7 +139,7 @@ impl GradWeight<'_> {
             }
             let products = Products { y, y_pitch, y_vector, vectors, strip };
             if few {
-                self.add_few::<V>(part, products, &mut padded, sums);
+                self.add_few::<V>(part, products, &regions, sums);
             } else {
                 self.add_many::<V>(part, products, sums);
             }
@@ -152,13 +156,14 @@ impl GradWeight<'_> {
             column: columns.stride * place.position(),
         };
         let wide = vectors * V::LANES;
-        let mut taps = [0; 64];
+        let mut taps = Vec::new();
         for channels in pieces(part.inputs.len(), Outer::most::<V>(vectors)) {
             let first = part.group * inputs + part.inputs.start + channels.start;
-            let taps = &mut taps[..channels.len()];
-            for (tap, channel) in taps.iter_mut().zip(first..) {
-                *tap = place.channel(channel) - place.channel(first);
-            }
+            taps.clear();
+            taps.extend((0..channels.len()).map(|nth| OuterTap {
+                x: place.channel(first + nth) - place.channel(first),
+                sums: nth * self.plane.places() * wide,
+            }));
             for row in 0..rows.kernel {
                 let some_rows = common(&strip.rows, &rows.outputs(row));
                 for column in 0..columns.kernel {
@@ -166,8 +171,8 @@ impl GradWeight<'_> {
                     if some_rows.is_empty() || some_columns.is_empty() {
                         continue;
                     }
-                    let x_row = some_rows.start * rows.stride + row * rows.dilation - rows.begin;
-                    let x_column = some_columns.start * columns.stride + column * columns.dilation - columns.begin;
+                    let (x_row, x_column) =
+                        (rows.input_of(some_rows.start, row), columns.input_of(some_columns.start, column));
                     let position = (x_row * columns.input + x_column) * place.position();
                     let skipped = (some_rows.start - strip.rows.start) * y_pitch.row
                         + (some_columns.start - strip.columns.start) * y_pitch.column;
@@ -179,9 +184,8 @@ impl GradWeight<'_> {
                         x: &self.x[strip.images.start * place.image() + place.channel(first) + position..],
                         x_pitch,
                         counts: [strip.images.len(), some_rows.len(), some_columns.len()],
-                        taps,
+                        taps: &taps,
                         sums: &mut sums[sum * wide..],
-                        sums_tap: self.plane.places() * wide,
                     }
                     .run::<V>(vectors);
                 }
@@ -189,62 +193,64 @@ impl GradWeight<'_> {
         }
     }
 
-    /// Adds a strip's products where x has few channels: for some places of the kernel and channels at once. What the
-    /// strip reads of x is copied, with its padding.
-    fn add_few<V: Vector>(&self, part: &Part, products: Products<'_>, padded: &mut Vec<f32>, sums: &mut [f32]) {
-        let Plane { rows, columns, inputs, .. } = self.plane;
+    /// Adds a strip's products, a region after the other, for some places of the kernel and channels of x at once.
+    fn add_few<V: Vector>(
+        &self,
+        part: &Part,
+        products: Products<'_>,
+        [row_regions, column_regions]: &[Vec<Region>; 2],
+        sums: &mut [f32],
+    ) {
+        let (Plane { rows, columns, inputs, .. }, place) = (self.plane, self.x_place);
         let Products { y, y_pitch, y_vector, vectors, strip } = products;
-        let tall = (strip.rows.len() - 1) * rows.stride + rows.reach();
-        let long = (strip.columns.len() - 1) * columns.stride + columns.reach();
-        let channels = part.group * inputs + part.inputs.start..part.group * inputs + part.inputs.end;
-        let image_size = channels.len() * tall * long;
-        padded.clear();
-        padded.resize(strip.images.len() * image_size, 0.0);
-        let place = self.x_place;
-        let x_columns = strip.columns.start * columns.stride..strip.columns.start * columns.stride + long;
-        let on_x = common(&x_columns, &(columns.begin..columns.begin + columns.input));
-        for (image, to) in strip.images.clone().zip(padded.chunks_exact_mut(image_size)) {
-            for (channel, to) in channels.clone().zip(to.chunks_exact_mut(tall * long)) {
-                let from = &self.x[image * place.image() + place.channel(channel)..];
-                for (row, to) in to.chunks_exact_mut(long).enumerate() {
-                    let Some(row) = (strip.rows.start * rows.stride + row).checked_sub(rows.begin) else { continue };
-                    if row >= rows.input || on_x.is_empty() {
-                        continue;
-                    }
-                    let to = &mut to[on_x.start - x_columns.start..on_x.end - x_columns.start];
-                    let at = row * columns.input + on_x.start - columns.begin;
-                    if place.position() == 1 {
-                        to.copy_from_slice(&from[at..at + to.len()]);
-                    } else {
-                        let from = from[at * place.position()..].iter().step_by(place.position());
-                        to.iter_mut().zip(from).for_each(|(to, from)| *to = *from);
+        let first = part.group * inputs + part.inputs.start;
+        let mut taps = Vec::new();
+        for row_region in row_regions {
+            let some_rows = common(&strip.rows, &row_region.outputs);
+            for column_region in column_regions {
+                let some_columns = common(&strip.columns, &column_region.outputs);
+                if some_rows.is_empty() || some_columns.is_empty() {
+                    continue;
+                }
+                let (row, column) = (row_region.places.start, column_region.places.start);
+                taps.clear();
+                for channel in 0..part.inputs.len() {
+                    for row_place in row_region.places.clone() {
+                        for column_place in column_region.places.clone() {
+                            let row_distance = (row_place - row) * rows.dilation * columns.input;
+                            let column_distance = (column_place - column) * columns.dilation;
+                            let nth = channel * rows.kernel + row_place;
+                            taps.push(OuterTap {
+                                x: place.channel(first + channel) - place.channel(first)
+                                    + (row_distance + column_distance) * place.position(),
+                                sums: (nth * columns.kernel + column_place) * vectors * V::LANES,
+                            });
+                        }
                     }
                 }
+                let (x_row, x_column) =
+                    (rows.input_of(some_rows.start, row), columns.input_of(some_columns.start, column));
+                let position = (x_row * columns.input + x_column) * place.position();
+                let skipped = (some_rows.start - strip.rows.start) * y_pitch.row
+                    + (some_columns.start - strip.columns.start) * y_pitch.column;
+                for some in pieces(taps.len(), Outer::most::<V>(vectors)) {
+                    Outer {
+                        y: &y[skipped..],
+                        y_pitch,
+                        y_vector,
+                        x: &self.x[strip.images.start * place.image() + place.channel(first) + position..],
+                        x_pitch: Pitch {
+                            image: place.image(),
+                            row: rows.stride * columns.input * place.position(),
+                            column: columns.stride * place.position(),
+                        },
+                        counts: [strip.images.len(), some_rows.len(), some_columns.len()],
+                        taps: &taps[some],
+                        sums,
+                    }
+                    .run::<V>(vectors);
+                }
             }
-        }
-        let tap = |channel: usize, row: usize, column: usize| {
-            (channel * tall + row * rows.dilation) * long + column * columns.dilation
-        };
-        let mut taps = Vec::new();
-        for channel in 0..channels.len() {
-            for row in 0..rows.kernel {
-                taps.extend((0..columns.kernel).map(|column| tap(channel, row, column)));
-            }
-        }
-        let wide = vectors * V::LANES;
-        for some in pieces(taps.len(), Outer::most::<V>(vectors)) {
-            Outer {
-                y,
-                y_pitch,
-                y_vector,
-                x: padded,
-                x_pitch: Pitch { image: image_size, row: rows.stride * long, column: columns.stride },
-                counts: [strip.images.len(), strip.rows.len(), strip.columns.len()],
-                taps: &taps[some.clone()],
-                sums: &mut sums[some.start * wide..],
-                sums_tap: wide,
-            }
-            .run::<V>(vectors);
         }
     }
 
@@ -269,10 +275,6 @@ struct Products<'a> {
     y_vector: usize,
     vectors: usize,
     strip: Strip,
-}
-
-fn common(a: &Range<usize>, b: &Range<usize>) -> Range<usize> {
-    a.start.max(b.start)..a.end.min(b.end)
 }
 
 /// Writes sums, a row of `wide` for each place and channel of x, as columns of dw.

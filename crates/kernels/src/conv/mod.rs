@@ -12,6 +12,7 @@
 //! | `sizes` | attributes and shapes, checked |
 //! | `plane` | which positions of y read which of x |
 //! | `tensor` | layouts, and what moves numbers between them |
+//! | `room` | memory to work in |
 //! | `vector` | the processor's vectors |
 //! | `tiles` | the innermost loops |
 //! | `grad_weight`, `grad_input` | the loops around them, for dense and grouped convolutions |
@@ -23,6 +24,7 @@ mod general;
 mod grad_input;
 mod grad_weight;
 mod plane;
+mod room;
 mod sizes;
 mod tensor;
 mod tiles;
@@ -166,9 +168,7 @@ fn grad_input_with(
     if conv.is_empty() {
         return Ok(());
     }
-    if dx_place.has_rest() {
-        dx.fill(0.0);
-    }
+    dx_place.clear_rest(dx);
     match conv.plane() {
         None => conv.general(|general: General<'_>| general.grad_input((dy, dy_place), w, (dx, dx_place), threads)),
         Some(plane) if plane.is_depthwise() => {

@@ -35,6 +35,27 @@ impl Axis {
         first.min(end)..end
     }
 
+    /// y's positions in regions, each with the places of the kernel that lie on x, which are the same for all of it.
+    pub fn regions(&self) -> Vec<Region> {
+        let mut all: Vec<Region> = Vec::new();
+        for output in 0..self.output {
+            let before =
+                |edge: usize| edge.saturating_sub(output * self.stride).div_ceil(self.dilation).min(self.kernel);
+            let places = before(self.begin)..before(self.begin + self.input);
+            match all.last_mut().filter(|last| last.places == places) {
+                Some(last) => last.outputs.end = output + 1,
+                None => all.push(Region { outputs: output..output + 1, places }),
+            }
+        }
+        all.retain(|region| !region.places.is_empty());
+        all
+    }
+
+    /// The position of x that a place of the kernel has for a position of y: it must lie on x.
+    pub fn input_of(&self, output: usize, place: usize) -> usize {
+        output * self.stride + place * self.dilation - self.begin
+    }
+
     /// The positions i of x, of those that are `class` modulo the stride, as j = (i − class) / stride: how many.
     pub fn inputs_of(&self, class: usize) -> usize {
         self.input.saturating_sub(class).div_ceil(self.stride)
@@ -48,6 +69,13 @@ impl Axis {
             (distance % stride == 0).then_some((k, distance / stride))
         })
     }
+}
+
+/// Positions of y that read x with the same places of the kernel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Region {
+    pub outputs: Range<usize>,
+    pub places: Range<usize>,
 }
 
 /// A convolution over planes of rows and columns, its channels by group.
@@ -144,4 +172,8 @@ pub(super) fn pieces(count: usize, most: usize) -> impl Iterator<Item = Range<us
     let pieces = count.div_ceil(most.max(1)).max(1);
     let at = move |piece: usize| (count / pieces) * piece + (count % pieces).min(piece);
     (0..pieces).map(move |piece| at(piece)..at(piece + 1)).filter(|piece| !piece.is_empty())
+}
+
+pub(super) fn common(a: &Range<usize>, b: &Range<usize>) -> Range<usize> {
+    a.start.max(b.start)..a.end.min(b.end)
 }

@@ -59,9 +59,13 @@ impl Place {
         channel / block * block * self.positions + channel % block
     }
 
-    /// Whether the last block has more lanes than channels are left.
-    pub fn has_rest(&self) -> bool {
-        self.channels % self.block.unwrap_or(1) != 0
+    /// Makes the last block of each image zero where it has more lanes than channels are left.
+    pub fn clear_rest(&self, all: &mut [f32]) {
+        let block = self.block.unwrap_or(1);
+        if self.channels % block != 0 {
+            let last = block * self.positions;
+            all.chunks_exact_mut(self.image().max(1)).for_each(|image| image[self.image() - last..].fill(0.0));
+        }
     }
 
     /// Whether vectors of channels, from `first` on, lie as they are loaded and stored.
@@ -70,29 +74,55 @@ impl Place {
     }
 }
 
-/// Channels of one image as vectors: `to` has for each vector of channels, from one to the next `vector`, the positions,
-/// from one to the next a vector's lanes. What a last vector has too many is zero.
+/// Positions of one image, a rectangle of `rows` and `columns`.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Rectangle {
+    /// The first position.
+    pub start: usize,
+    pub rows: usize,
+    pub columns: usize,
+    /// From the first position of a row to that of the next.
+    pub pitch: usize,
+}
+
+impl Rectangle {
+    /// Positions that follow each other.
+    pub fn line(positions: Range<usize>) -> Self {
+        Self { start: positions.start, rows: 1, columns: positions.len(), pitch: 0 }
+    }
+
+    /// One after the last position.
+    fn end(&self) -> usize {
+        self.start + (self.rows - 1) * self.pitch + self.columns
+    }
+}
+
+/// Channels of one image as vectors: `to` has for each vector of channels, from one to the next `vector`, the rows, from
+/// one to the next `row`, with their positions, from one to the next a vector's lanes. What a last vector has too many
+/// is zero.
 pub(super) struct Gather<'a> {
     pub from: &'a [f32],
     pub place: Place,
     pub image: usize,
     pub channels: Range<usize>,
-    pub positions: Range<usize>,
+    pub positions: Rectangle,
     pub to: &'a mut [f32],
     pub vector: usize,
+    pub row: usize,
 }
 
 impl Gather<'_> {
     /// Does it.
     pub fn run<V: Vector>(self) {
-        let (count, vectors) = (self.positions.len(), self.channels.len().div_ceil(V::LANES));
-        if count == 0 || vectors == 0 {
+        let Rectangle { rows, columns, .. } = self.positions;
+        let vectors = self.channels.len().div_ceil(V::LANES);
+        if rows == 0 || columns == 0 || vectors == 0 {
             return;
         }
         let first = self.image * self.place.image();
-        assert!(self.positions.end <= self.place.positions && self.channels.end <= self.place.channels);
+        assert!(self.positions.end() <= self.place.positions && self.channels.end <= self.place.channels);
         assert!(first + self.place.image() <= self.from.len());
-        assert!((vectors - 1) * self.vector + count * V::LANES <= self.to.len());
+        assert!((vectors - 1) * self.vector + (rows - 1) * self.row + columns * V::LANES <= self.to.len());
         // SAFETY: the assertions are what the job demands; V was chosen for the processor.
         unsafe { V::run(self) }
     }
@@ -101,35 +131,47 @@ impl Gather<'_> {
 impl Job for Gather<'_> {
     #[inline(always)]
     unsafe fn work<V: Vector>(self) {
-        let Self { from, place, image, channels, positions, to, vector } = self;
+        let Self { from, place, image, channels, positions, to, vector, row } = self;
         let image = image * place.image();
         for (v, channel) in channels.clone().step_by(V::LANES).enumerate() {
-            let rows = V::LANES.min(channels.end - channel);
-            let to = &mut to[v * vector..];
-            if place.has_vectors::<V>(channel) && rows == V::LANES {
-                let at = image + place.channel(channel) + positions.start * V::LANES;
-                let count = positions.len() * V::LANES;
-                to[..count].copy_from_slice(&from[at..at + count]);
-            } else if place.block.is_none() {
-                for position in positions.clone().step_by(V::LANES) {
-                    // SAFETY: channels and positions are of the image, and what is written is in `to`: `Gather::run`.
-                    unsafe {
-                        V::turn(Turn {
-                            from: from.as_ptr().add(image + place.channel(channel) + position),
-                            from_pitch: place.positions,
-                            rows,
-                            columns: V::LANES.min(positions.end - position),
-                            to: to.as_mut_ptr().add((position - positions.start) * V::LANES),
-                            to_pitch: V::LANES,
-                            written: V::LANES,
-                        });
+            let lanes = V::LANES.min(channels.end - channel);
+            for nth in 0..positions.rows {
+                let start = positions.start + nth * positions.pitch;
+                let to = &mut to[v * vector + nth * row..];
+                if place.has_vectors::<V>(channel) {
+                    let at = image + place.channel(channel) + start * V::LANES;
+                    let count = positions.columns * V::LANES;
+                    let (to, from) = (&mut to[..count], &from[at..at + count]);
+                    if lanes == V::LANES {
+                        to.copy_from_slice(from);
+                    } else {
+                        for (to, from) in to.chunks_exact_mut(V::LANES).zip(from.chunks_exact(V::LANES)) {
+                            // SAFETY: both are of a vector's lanes.
+                            unsafe { V::load_first(from.as_ptr(), lanes).store(to.as_mut_ptr()) };
+                        }
                     }
-                }
-            } else {
-                for (position, to) in positions.clone().zip(to.chunks_exact_mut(V::LANES)) {
-                    for (lane, to) in to.iter_mut().enumerate() {
-                        let at = |lane| image + place.channel(channel + lane) + position * place.position();
-                        *to = if lane < rows { from[at(lane)] } else { 0.0 };
+                } else if place.block.is_none() {
+                    for column in (0..positions.columns).step_by(V::LANES) {
+                        // SAFETY: channels and positions are of the image, and what is written is in `to`.
+                        unsafe {
+                            V::turn(Turn {
+                                from: from.as_ptr().add(image + place.channel(channel) + start + column),
+                                from_pitch: place.positions,
+                                rows: lanes,
+                                columns: V::LANES.min(positions.columns - column),
+                                to: to.as_mut_ptr().add(column * V::LANES),
+                                to_pitch: V::LANES,
+                                written: V::LANES,
+                            });
+                        }
+                    }
+                } else {
+                    for (column, to) in to.chunks_exact_mut(V::LANES).take(positions.columns).enumerate() {
+                        for (lane, to) in to.iter_mut().enumerate() {
+                            let position = (start + column) * place.position();
+                            let at = |lane| image + place.channel(channel + lane) + position;
+                            *to = if lane < lanes { from[at(lane)] } else { 0.0 };
+                        }
                     }
                 }
             }

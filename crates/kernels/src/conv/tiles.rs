@@ -15,6 +15,7 @@
 
 use super::vector::{Job, Vector};
 use std::marker::PhantomData;
+use std::ops::Range;
 
 /// Distances between neighbours in a slice.
 #[derive(Clone, Copy, Debug, Default)]
@@ -31,8 +32,18 @@ impl Pitch {
     }
 }
 
-fn last(offsets: &[usize]) -> usize {
-    offsets.iter().copied().max().unwrap_or(0)
+/// A tap of [`Outer`] and [`DepthOuter`]: where x lies, from where the first position has it, and the tap's sums.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct OuterTap {
+    pub x: usize,
+    pub sums: usize,
+}
+
+impl OuterTap {
+    /// The largest of both.
+    fn last(taps: &[Self]) -> Self {
+        taps.iter().fold(Self::default(), |last, tap| Self { x: last.x.max(tap.x), sums: last.sums.max(tap.sums) })
+    }
 }
 
 /// Calls the work for a tile whose size is only known now: `$count` is made the constant `$N`.
@@ -56,10 +67,8 @@ pub(super) struct Outer<'a> {
     pub x_pitch: Pitch,
     /// Images, rows, columns.
     pub counts: [usize; 3],
-    pub taps: &'a [usize],
+    pub taps: &'a [OuterTap],
     pub sums: &'a mut [f32],
-    /// From one tap's sums to the next.
-    pub sums_tap: usize,
 }
 
 impl Outer<'_> {
@@ -75,8 +84,9 @@ impl Outer<'_> {
         }
         let y_pitch = Pitch { column: V::LANES, ..self.y_pitch };
         assert!(y_pitch.last(self.counts) + (vectors - 1) * self.y_vector + V::LANES <= self.y.len());
-        assert!(self.x_pitch.last(self.counts) + last(self.taps) < self.x.len());
-        assert!((self.taps.len() - 1) * self.sums_tap + vectors * V::LANES <= self.sums.len());
+        let last = OuterTap::last(self.taps);
+        assert!(self.x_pitch.last(self.counts) + last.x < self.x.len());
+        assert!(last.sums + vectors * V::LANES <= self.sums.len());
         macro_rules! tile {
             ($VECTORS:literal, $TAPS:ident) => {
                 // SAFETY: the assertions are what the job demands; V was chosen for the processor.
@@ -100,9 +110,9 @@ impl<W: Vector, const VECTORS: usize, const TAPS: usize> Job for OuterTile<'_, W
         if VECTORS * TAPS > V::SUMS {
             unreachable!("a tile that no caller makes");
         }
-        let Outer { y, y_pitch, y_vector, x, x_pitch, counts: [images, rows, columns], taps, sums, sums_tap } = self.0;
+        let Outer { y, y_pitch, y_vector, x, x_pitch, counts: [images, rows, columns], taps, sums } = self.0;
         let mut offsets = [0; TAPS];
-        offsets.copy_from_slice(taps);
+        offsets.iter_mut().zip(taps).for_each(|(offset, tap)| *offset = tap.x);
         // SAFETY: `Outer::run` has checked the last position of each slice.
         unsafe {
             let mut tile = [[V::splat(0.0); TAPS]; VECTORS];
@@ -131,7 +141,7 @@ impl<W: Vector, const VECTORS: usize, const TAPS: usize> Job for OuterTile<'_, W
             }
             for t in 0..TAPS {
                 for v in 0..VECTORS {
-                    let sum = sums.as_mut_ptr().wrapping_add(t.wrapping_mul(sums_tap).wrapping_add(v * V::LANES));
+                    let sum = sums.as_mut_ptr().wrapping_add(taps.get_unchecked(t).sums.wrapping_add(v * V::LANES));
                     tile[v][t].add(V::load(sum)).store(sum);
                 }
             }
@@ -139,7 +149,7 @@ impl<W: Vector, const VECTORS: usize, const TAPS: usize> Job for OuterTile<'_, W
     }
 }
 
-/// A tap of [`Inner`] and [`DepthInner`]: where y's position and the kernel's place lie.
+/// A tap of [`Inner`]: where y's position and the kernel's place lie.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Tap {
     pub y: usize,
@@ -261,8 +271,7 @@ pub(super) struct DepthOuter<'a> {
     pub x_pitch: Pitch,
     /// Images, rows, columns.
     pub counts: [usize; 3],
-    pub taps: &'a [usize],
-    /// A vector a tap.
+    pub taps: &'a [OuterTap],
     pub sums: &'a mut [f32],
 }
 
@@ -273,8 +282,9 @@ impl DepthOuter<'_> {
             return;
         }
         assert!(self.y_pitch.last(self.counts) + V::LANES <= self.y.len());
-        assert!(self.x_pitch.last(self.counts) + last(self.taps) + V::LANES <= self.x.len());
-        assert!(self.taps.len() * V::LANES <= self.sums.len());
+        let last = OuterTap::last(self.taps);
+        assert!(self.x_pitch.last(self.counts) + last.x + V::LANES <= self.x.len());
+        assert!(last.sums + V::LANES <= self.sums.len());
         with_constant!(self.taps.len(), T in [1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24] => {
             // SAFETY: the assertions are what the job demands; V was chosen for the processor.
             unsafe { V::run(DepthOuterTile::<T>(self)) }
@@ -292,7 +302,7 @@ impl<const TAPS: usize> Job for DepthOuterTile<'_, TAPS> {
         }
         let DepthOuter { y, y_pitch, x, x_pitch, counts: [images, rows, columns], taps, sums } = self.0;
         let mut offsets = [0; TAPS];
-        offsets.copy_from_slice(taps);
+        offsets.iter_mut().zip(taps).for_each(|(offset, tap)| *offset = tap.x);
         // SAFETY: `DepthOuter::run` has checked the last position of each slice.
         unsafe {
             let mut tile = [V::splat(0.0); TAPS];
@@ -314,36 +324,55 @@ impl<const TAPS: usize> Job for DepthOuterTile<'_, TAPS> {
                 }
             }
             for t in 0..TAPS {
-                let sum = sums.as_mut_ptr().wrapping_add(t * V::LANES);
+                let sum = sums.as_mut_ptr().wrapping_add(taps.get_unchecked(t).sums);
                 tile[t].add(V::load(sum)).store(sum);
             }
         }
     }
 }
 
-/// Makes x\[position\]: over taps, a vector of w times the vector of y.
+/// Makes rows of x\[position\]: over taps, a vector of w times the vector of y.
 pub(super) struct DepthInner<'a> {
-    /// Vectors; the next position is the next one.
+    /// Vectors; the next column is the next one.
     pub y: &'a [f32],
-    pub taps: &'a [Tap],
+    /// From the y of one row to that of the next.
+    pub y_row: usize,
+    /// For each row, from which tap to which.
+    pub rows: &'a [Range<usize>],
+    pub columns: usize,
+    /// Where y's position lies for the first position of x.
+    pub taps: &'a [DepthTap],
     pub w: &'a [f32],
     /// Where the first position's vector is written.
     pub x: *mut f32,
-    /// From one position to the next.
-    pub x_position: usize,
+    pub x_pitch: Pitch,
+}
+
+/// A tap of [`DepthInner`], from where the first row and column of x have their y.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct DepthTap {
+    pub y: isize,
+    pub w: usize,
 }
 
 impl DepthInner<'_> {
-    /// Does it, for at most [`Vector::SUMS`] positions.
+    /// Does it.
     ///
     /// # Safety
     ///
     /// The vectors of all positions of x may be written.
-    pub unsafe fn run<V: Vector>(self, positions: usize) {
-        let (y_taps, w_taps) = self.taps.iter().fold((0, 0), |(y, w), tap| (tap.y.max(y), tap.w.max(w)));
-        if !self.taps.is_empty() {
-            assert!(y_taps + positions * V::LANES <= self.y.len() && w_taps + V::LANES <= self.w.len());
+    pub unsafe fn run<V: Vector>(self) {
+        if self.columns == 0 {
+            return;
         }
+        for (row, taps) in self.rows.iter().enumerate() {
+            for tap in &self.taps[taps.clone()] {
+                let first = (row * self.y_row).checked_add_signed(tap.y);
+                assert!(first.is_some_and(|first| first + self.columns * V::LANES <= self.y.len()));
+                assert!(tap.w + V::LANES <= self.w.len());
+            }
+        }
+        let positions = self.columns.div_ceil(self.columns.div_ceil(V::SUMS));
         with_constant!(positions, P in [1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24] => {
             // SAFETY: the assertions and the caller's word are what the job demands; V was chosen for the processor.
             unsafe { V::run(DepthInnerTile::<P>(self)) }
@@ -359,19 +388,32 @@ impl<const POSITIONS: usize> Job for DepthInnerTile<'_, POSITIONS> {
         if POSITIONS > V::SUMS {
             unreachable!("a tile that no caller makes");
         }
-        let DepthInner { y, taps, w, x, x_position } = self.0;
-        // SAFETY: `DepthInner::run` has checked the last position of each slice, and its caller vouches for x.
+        let DepthInner { y, y_row, rows, columns, taps, w, x, x_pitch } = self.0;
+        // SAFETY: `DepthInner::run` has checked all positions, and its caller vouches for x.
         unsafe {
-            let mut tile = [V::splat(0.0); POSITIONS];
-            for tap in taps {
-                let vector = V::load(w.as_ptr().wrapping_add(tap.w));
-                let y = y.as_ptr().wrapping_add(tap.y);
-                for p in 0..POSITIONS {
-                    tile[p] = vector.mul_add(V::load(y.wrapping_add(p * V::LANES)), tile[p]);
+            for (row, of_row) in rows.iter().enumerate() {
+                let taps = taps.get_unchecked(of_row.clone());
+                let mut column = 0;
+                while column < columns {
+                    // The last tile begins earlier, and makes some positions again.
+                    let first = column.min(columns.wrapping_sub(POSITIONS));
+                    let y = y.as_ptr().wrapping_add(row.wrapping_mul(y_row).wrapping_add(first.wrapping_mul(V::LANES)));
+                    let mut tile = [V::splat(0.0); POSITIONS];
+                    for tap in taps {
+                        let vector = V::load(w.as_ptr().wrapping_add(tap.w));
+                        let y = y.wrapping_offset(tap.y);
+                        for p in 0..POSITIONS {
+                            tile[p] = vector.mul_add(V::load(y.wrapping_add(p * V::LANES)), tile[p]);
+                        }
+                    }
+                    let at = row.wrapping_mul(x_pitch.row).wrapping_add(first.wrapping_mul(x_pitch.column));
+                    let mut x = x.wrapping_add(at);
+                    for p in 0..POSITIONS {
+                        tile[p].store(x);
+                        x = x.wrapping_add(x_pitch.column);
+                    }
+                    column = column.wrapping_add(POSITIONS);
                 }
-            }
-            for p in 0..POSITIONS {
-                tile[p].store(x.wrapping_add(p.wrapping_mul(x_position)));
             }
         }
     }

@@ -41,6 +41,8 @@ pub(super) trait Vector: Copy {
 
     unsafe fn splat(value: f32) -> Self;
     unsafe fn load(from: *const f32) -> Self;
+    /// The first `lanes` numbers alone, and zeros.
+    unsafe fn load_first(from: *const f32, lanes: usize) -> Self;
     unsafe fn store(self, to: *mut f32);
     /// `self · factor + sum`
     unsafe fn mul_add(self, factor: Self, sum: Self) -> Self;
@@ -118,6 +120,16 @@ impl<const N: usize> Vector for Portable<N> {
     }
 
     #[inline(always)]
+    unsafe fn load_first(from: *const f32, lanes: usize) -> Self {
+        let mut first = [0.0; N];
+        for (lane, to) in first.iter_mut().enumerate().take(lanes) {
+            // SAFETY: `from` is to `lanes` numbers.
+            *to = unsafe { *from.add(lane) };
+        }
+        Self(first)
+    }
+
+    #[inline(always)]
     unsafe fn store(self, to: *mut f32) {
         // SAFETY: as in `load`.
         unsafe { to.cast::<[f32; N]>().write(self.0) }
@@ -187,6 +199,11 @@ mod x86 {
         }
 
         #[inline(always)]
+        unsafe fn load_first(from: *const f32, lanes: usize) -> Self {
+            Self(unsafe { _mm512_maskz_loadu_ps(mask(lanes), from) })
+        }
+
+        #[inline(always)]
         unsafe fn store(self, to: *mut f32) {
             unsafe { _mm512_storeu_ps(to, self.0) }
         }
@@ -206,9 +223,18 @@ mod x86 {
             unsafe {
                 let columns = mask(turn.columns);
                 let mut v = [_mm512_setzero_ps(); 16];
-                for (row, v) in v.iter_mut().enumerate() {
-                    if row < turn.rows {
-                        *v = _mm512_maskz_loadu_ps(columns, turn.from.wrapping_add(row.wrapping_mul(turn.from_pitch)));
+                let mut from = turn.from;
+                if turn.rows == 16 {
+                    for v in &mut v {
+                        *v = _mm512_maskz_loadu_ps(columns, from);
+                        from = from.wrapping_add(turn.from_pitch);
+                    }
+                } else {
+                    for (row, v) in v.iter_mut().enumerate() {
+                        if row < turn.rows {
+                            *v = _mm512_maskz_loadu_ps(columns, from);
+                            from = from.wrapping_add(turn.from_pitch);
+                        }
                     }
                 }
                 // Quarters of four lanes: transposed within themselves, then among each other.
@@ -232,10 +258,18 @@ mod x86 {
                     v[12 + i] = _mm512_shuffle_f32x4::<0xdd>(high[0], high[1]);
                 }
                 let written = mask(turn.written);
-                for (column, v) in v.iter().enumerate() {
-                    if column < turn.columns {
-                        let to = turn.to.wrapping_add(column.wrapping_mul(turn.to_pitch));
-                        _mm512_mask_storeu_ps(to, written, *v);
+                let mut to = turn.to;
+                if turn.columns == 16 {
+                    for v in v {
+                        _mm512_mask_storeu_ps(to, written, v);
+                        to = to.wrapping_add(turn.to_pitch);
+                    }
+                } else {
+                    for (column, v) in v.into_iter().enumerate() {
+                        if column < turn.columns {
+                            _mm512_mask_storeu_ps(to, written, v);
+                            to = to.wrapping_add(turn.to_pitch);
+                        }
                     }
                 }
             }
@@ -274,6 +308,11 @@ mod x86 {
         #[inline(always)]
         unsafe fn load(from: *const f32) -> Self {
             Self(unsafe { _mm256_loadu_ps(from) })
+        }
+
+        #[inline(always)]
+        unsafe fn load_first(from: *const f32, lanes: usize) -> Self {
+            Self(unsafe { _mm256_maskload_ps(from, self::lanes(lanes)) })
         }
 
         #[inline(always)]
