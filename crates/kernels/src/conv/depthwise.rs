@@ -1,10 +1,10 @@
 //! Gradients of a convolution of each channel by itself: vectors of channels, multiplied lane by lane.
 
 use super::grad_input::reading;
-use super::plane::{Axis, Plane, Region, pieces, strips};
+use super::plane::{Plane, ReadRegion, Region, common, pieces, strips};
 use super::room::Room;
 use super::tensor::{Gather, Place, Rectangle, Scatter, Shared};
-use super::tiles::{DepthInner, DepthOuter, DepthTap, OuterTap, Pitch};
+use super::tiles::{DepthInner, DepthOuter, InnerTap, OuterTap, Pitch};
 use super::vector::Vector;
 use crate::threads::Threads;
 use std::ops::Range;
@@ -229,11 +229,6 @@ pub(super) struct GradInput<'a> {
     pub dx_place: Place,
 }
 
-/// For each class of positions modulo the stride, the kernel's places that reach it, and how far y lies.
-fn readers(axis: &Axis) -> Vec<Vec<(usize, isize)>> {
-    (0..axis.stride).map(|class| axis.readers(class).collect()).collect()
-}
-
 impl GradInput<'_> {
     /// Writes dx.
     pub fn run<V: Vector>(&self, dx: &mut [f32], threads: &dyn Threads) {
@@ -259,23 +254,43 @@ impl GradInput<'_> {
         for (lane, w_of) in self.w[channels.start * places..channels.end * places].chunks(places).enumerate() {
             w[lane..].iter_mut().step_by(V::LANES).zip(w_of).for_each(|(to, from)| *to = *from);
         }
-        let (row_readers, column_readers) = (readers(rows), readers(columns));
-        // The columns of y that are read, those beyond its ends too.
-        let reach = column_readers.iter().enumerate().flat_map(|(class, readers)| {
-            let count = columns.inputs_of(class) as isize;
-            readers.iter().filter(move |_| count > 0).map(move |&(_, distance)| distance..distance + count)
-        });
-        let reach = reach.reduce(|a, b| a.start.min(b.start)..a.end.max(b.end)).unwrap_or(0..1);
-        let mut y = Padded::new(reach.start, (reach.end - reach.start).unsigned_abs());
-        let in_place = self.dx_place.has_vectors::<V>(channels.start);
-        let (mut made, mut taps, mut taps_of_rows) = (Room::default(), Vec::new(), Vec::new());
+        let row_regions: Vec<_> = (0..rows.stride.min(rows.input)).map(|class| rows.read_regions(class)).collect();
+        let mut column_regions: Vec<_> =
+            (0..columns.stride.min(columns.input)).map(|class| columns.read_regions(class)).collect();
+        let count = |regions: &[Vec<ReadRegion>]| regions.iter().map(Vec::len).max().unwrap_or(0);
+        let direct = self.dy_place.has_vectors::<V>(channels.start)
+            && count(&row_regions) * count(&column_regions) <= FEW_REGIONS;
+        let mut y = Padded::new(0, 0);
+        if !direct {
+            // With zeros beyond the ends of y's rows, all columns have all neighbours.
+            for (class, regions) in column_regions.iter_mut().enumerate() {
+                let readers = columns.readers(class).collect();
+                *regions = vec![ReadRegion { inputs: 0..columns.inputs_of(class), readers }];
+            }
+            let reach = column_regions.iter().flatten().flat_map(|region| {
+                let count = region.inputs.len() as isize;
+                region.readers.iter().map(move |reader| reader.distance..reader.distance + count)
+            });
+            let reach = reach.reduce(|a, b| a.start.min(b.start)..a.end.max(b.end)).unwrap_or(0..1);
+            y = Padded::new(reach.start, (reach.end - reach.start).unsigned_abs());
+        }
+        let in_place = self.dx_place.has_vectors::<V>(channels.start)
+            && (channels.len() == V::LANES || self.dy_place.block.is_none());
+        let (mut made, mut taps) = (Room::default(), Vec::new());
         let strips = images.flat_map(|image| strips(image..image + 1, rows.input, columns.input, POSITIONS, false));
         for strip in strips {
             let image = strip.images.start;
             let read = reading(rows, &strip.rows);
-            let sizes = [rows.output, columns.output];
-            let image_of_y = Image { all: self.dy, place: self.dy_place, image, sizes };
-            y.fill::<V>(&image_of_y, channels, read.start as isize, read.len());
+            // Rows of y, how many columns they have, and which is the first.
+            let (from, long, first_column) = if direct {
+                let start = image * self.dy_place.image() + self.dy_place.channel(channels.start);
+                (&self.dy[start + read.start * columns.output * V::LANES..], columns.output, 0)
+            } else {
+                let sizes = [rows.output, columns.output];
+                let of_y = Image { all: self.dy, place: self.dy_place, image, sizes };
+                y.fill::<V>(&of_y, channels, read.start as isize, read.len());
+                (&y.all[..], y.long, y.column)
+            };
             let first = strip.rows.start * columns.input;
             let x = if in_place {
                 let at = image * self.dx_place.image() + self.dx_place.channel(channels.start);
@@ -283,49 +298,41 @@ impl GradInput<'_> {
                 // SAFETY: the assertion.
                 unsafe { dx.at(at + first * V::LANES) }
             } else {
-                made.resize(strip.positions() * V::LANES);
-                made.as_mut_ptr()
+                made.resize(strip.positions() * V::LANES).as_mut_ptr()
             };
-            for (row_class, row_readers) in row_readers.iter().enumerate() {
-                // The strip's rows of this class: j·stride + class.
-                let of_class = |end: usize| end.saturating_sub(row_class).div_ceil(rows.stride);
-                let js = of_class(strip.rows.start)..of_class(strip.rows.end);
-                let x_row = (js.start * rows.stride + row_class).saturating_sub(strip.rows.start) * columns.input;
-                for (column_class, column_readers) in column_readers.iter().enumerate().take(columns.input) {
-                    taps.clear();
-                    for &(row_place, row_distance) in row_readers {
-                        let y_row = js.start as isize + row_distance - read.start as isize;
-                        taps.extend(column_readers.iter().map(|&(place, distance)| DepthTap {
-                            y: (y_row * y.long as isize + distance - y.column) * V::LANES as isize,
-                            w: (row_place * columns.kernel + place) * V::LANES,
-                        }));
-                    }
-                    // The farther the place of the kernel, the earlier the row that it reads.
-                    let reads = |j: usize, distance| j.checked_add_signed(distance).is_some_and(|y| y < rows.output);
-                    let taps_of = |j: usize| {
-                        let first = row_readers.iter().take_while(|reader| !reads(j, reader.1)).count();
-                        let count = row_readers[first..].iter().take_while(|reader| reads(j, reader.1)).count();
-                        first * column_readers.len()..(first + count) * column_readers.len()
-                    };
-                    taps_of_rows.clear();
-                    taps_of_rows.extend(js.clone().map(taps_of));
-                    let inner = DepthInner {
-                        y: &y.all,
-                        y_row: y.long * V::LANES,
-                        rows: &taps_of_rows,
-                        columns: columns.inputs_of(column_class),
-                        taps: &taps,
-                        w: &w,
-                        x: x.wrapping_add((x_row + column_class) * V::LANES),
-                        x_pitch: Pitch {
-                            image: 0,
-                            row: rows.stride * columns.input * V::LANES,
-                            column: columns.stride * V::LANES,
-                        },
-                    };
-                    // SAFETY: positions of the strip, of dx or of `made`.
-                    unsafe { inner.run::<V>() };
+            for (row_class, column_class, row_region, column_region) in all(&row_regions, &column_regions) {
+                let js = common(&row_region.inputs, &rows.of_class(row_class, &strip.rows));
+                if js.is_empty() {
+                    continue;
                 }
+                taps.clear();
+                for reader in &row_region.readers {
+                    let row = js.start.wrapping_add_signed(reader.distance) - read.start;
+                    let place = reader.place * columns.kernel;
+                    taps.extend(column_region.readers.iter().map(|reader| {
+                        let column =
+                            (column_region.inputs.start as isize + reader.distance - first_column).unsigned_abs();
+                        InnerTap { y: (row * long + column) * V::LANES, w: (place + reader.place) * V::LANES }
+                    }));
+                }
+                let row = js.start * rows.stride + row_class - strip.rows.start;
+                let column = column_region.inputs.start * columns.stride + column_class;
+                let inner = DepthInner {
+                    y: from,
+                    y_row: long * V::LANES,
+                    taps: &taps,
+                    w: &w,
+                    x: x.wrapping_add((row * columns.input + column) * V::LANES),
+                    x_pitch: Pitch {
+                        image: 0,
+                        row: rows.stride * columns.input * V::LANES,
+                        column: columns.stride * V::LANES,
+                    },
+                    rows: js.len(),
+                    columns: column_region.inputs.len(),
+                };
+                // SAFETY: positions of the strip, of dx or of `made`.
+                unsafe { inner.run::<V>() };
             }
             if !in_place {
                 let positions = first..first + strip.positions();
@@ -335,4 +342,16 @@ impl GradInput<'_> {
             }
         }
     }
+}
+
+/// All pairs of regions, with their classes.
+fn all<'a>(
+    rows: &'a [Vec<ReadRegion>],
+    columns: &'a [Vec<ReadRegion>],
+) -> impl Iterator<Item = (usize, usize, &'a ReadRegion, &'a ReadRegion)> {
+    rows.iter().enumerate().flat_map(move |(row_class, rows)| {
+        columns.iter().enumerate().flat_map(move |(column_class, columns)| {
+            rows.iter().flat_map(move |row| columns.iter().map(move |column| (row_class, column_class, row, column)))
+        })
+    })
 }

@@ -102,11 +102,23 @@ macro_rules! with_width {
     ($width:expr, $V:ident => $call:expr) => {
         match $width {
             #[cfg(target_arch = "x86_64")]
-            Width::Avx512 => { type $V = Avx512; $call }
+            Width::Avx512 => {
+                type $V = Avx512;
+                $call
+            }
             #[cfg(target_arch = "x86_64")]
-            Width::Avx2 => { type $V = Avx2; $call }
-            Width::Sixteen => { type $V = Portable<16>; $call }
-            Width::Eight => { type $V = Portable<8>; $call }
+            Width::Avx2 => {
+                type $V = Avx2;
+                $call
+            }
+            Width::Sixteen => {
+                type $V = Portable<16>;
+                $call
+            }
+            Width::Eight => {
+                type $V = Portable<8>;
+                $call
+            }
         }
     };
 }

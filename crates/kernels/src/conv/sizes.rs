@@ -64,9 +64,10 @@ fn numbers(name: &str, given: &[i64], count: usize, least: usize) -> Result<Vec<
         return Err(Error::input(format!("a convolution's `{name}` has {} numbers, not {count}", given.len())));
     }
     let number = |&number: &i64| {
-        usize::try_from(number).ok().filter(|&number| (least..=LONGEST).contains(&number)).ok_or_else(|| {
-            Error::input(format!("a convolution's `{name}` is {number}: it must be {least} at least"))
-        })
+        usize::try_from(number)
+            .ok()
+            .filter(|&number| (least..=LONGEST).contains(&number))
+            .ok_or_else(|| Error::input(format!("a convolution's `{name}` is {number}: it must be {least} at least")))
     };
     given.iter().map(number).collect()
 }

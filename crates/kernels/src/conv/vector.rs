@@ -158,8 +158,7 @@ impl<const N: usize> Vector for Portable<N> {
             for row in 0..turn.written {
                 // SAFETY: row and column are in the matrix, or only in what is written.
                 unsafe {
-                    let value =
-                        if row < turn.rows { *turn.from.add(row * turn.from_pitch + column) } else { 0.0 };
+                    let value = if row < turn.rows { *turn.from.add(row * turn.from_pitch + column) } else { 0.0 };
                     *turn.to.add(column * turn.to_pitch + row) = value;
                 }
             }
