@@ -67,9 +67,13 @@ impl Axis {
         first(inputs.start)..first(inputs.end)
     }
 
-    /// The positions j of a class in regions, each with the places of the kernel that read it, which are the same for
+    /// The positions j of each class in regions, each with the places of the kernel that read it, which are the same for
     /// all of it. There may be none.
-    pub fn read_regions(&self, class: usize) -> Vec<ReadRegion> {
+    pub fn read_regions(&self) -> Vec<Vec<ReadRegion>> {
+        (0..self.stride.min(self.input)).map(|class| self.read_regions_of(class)).collect()
+    }
+
+    fn read_regions_of(&self, class: usize) -> Vec<ReadRegion> {
         let readers: Vec<_> = self.readers(class).collect();
         let mut all: Vec<ReadRegion> = Vec::new();
         for j in 0..self.inputs_of(class) {
@@ -212,4 +216,12 @@ pub(super) fn pieces(count: usize, most: usize) -> impl Iterator<Item = Range<us
 
 pub(super) fn common(a: &Range<usize>, b: &Range<usize>) -> Range<usize> {
     a.start.max(b.start)..a.end.min(b.end)
+}
+
+/// The rows of y that read some rows of x.
+pub(super) fn reading(axis: &Axis, inputs: &Range<usize>) -> Range<usize> {
+    // o·stride − begin + k·dilation = i, for the least i with the last k to the largest i with the first.
+    let first = (inputs.start + axis.begin).saturating_sub(axis.reach() - 1).div_ceil(axis.stride);
+    let end = ((inputs.end - 1 + axis.begin) / axis.stride + 1).min(axis.output);
+    first.min(end)..end
 }

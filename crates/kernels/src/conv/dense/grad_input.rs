@@ -4,18 +4,21 @@
 //! With a stride, the positions of dx fall into classes, modulo the stride. Each class is a convolution of dy of its
 //! own, without a stride, with the places of the kernel that reach it: nothing is multiplied by zeros between.
 
-use super::plane::{Axis, Plane, Reader, Strip, common, pieces, strips};
-use super::room::Room;
-use super::tensor::{Gather, Place, Rectangle, Scatter, Shared};
-use super::tiles::{Inner, InnerTap, Pitch};
-use super::vector::{Job, Turn, Vector};
+use super::super::plane::{Plane, ReadRegion, Reader, Strip, common, pieces, reading, strips};
+use super::super::room::Room;
+use super::super::tensor::{Gather, Place, Rectangle, Scatter, Shared};
+use super::super::tiles::{Inner, InnerTap, Pitch};
+use super::super::vector::{Job, Turn, Vector};
 use crate::threads::Threads;
 use std::ops::Range;
 
 /// Positions of dx that a task makes at once: what they read of dy stays in the second cache.
 const POSITIONS: usize = 256;
 
-pub(super) struct GradInput<'a> {
+/// Weights that a tile multiplies with, one row after the other, until it takes the next channels.
+const WEIGHTS: usize = 8192;
+
+pub(in super::super) struct GradInput<'a> {
     pub plane: &'a Plane,
     pub dy: &'a [f32],
     pub dy_place: Place,
@@ -37,10 +40,11 @@ impl GradInput<'_> {
         let (slices, weights) = self.weights::<V>(threads);
         let strips = strips(0..plane.batch, plane.rows.input, plane.columns.input, POSITIONS, false);
         let shares: Vec<_> = pieces(slices.len(), slices.len().div_ceil((16 / strips.len().max(1)).max(1))).collect();
+        let regions = plane.rows.read_regions();
         let dx = &Shared::new(dx);
         threads.run(strips.len() * shares.len(), &|task| {
             let (strip, share) = (&strips[task / shares.len()], shares[task % shares.len()].clone());
-            self.make::<V>(strip, &slices[share], &weights, dx);
+            self.make::<V>(strip, &regions, &slices[share], &weights, dx);
         });
     }
 
@@ -82,7 +86,14 @@ impl GradInput<'_> {
     }
 
     /// Makes a strip of dx.
-    fn make<V: Vector>(&self, strip: &Strip, slices: &[Slice], weights: &[f32], dx: &Shared<'_>) {
+    fn make<V: Vector>(
+        &self,
+        strip: &Strip,
+        regions: &[Vec<ReadRegion>],
+        slices: &[Slice],
+        weights: &[f32],
+        dx: &Shared<'_>,
+    ) {
         let plane = self.plane;
         let read = reading(&plane.rows, &strip.rows);
         let read_count = read.len() * plane.columns.output;
@@ -134,7 +145,8 @@ impl GradInput<'_> {
                 (made.resize(count * vectors * strip.images.len()).as_mut_ptr(), count, count * vectors)
             };
             let w = &weights[slice.weights..];
-            let rows = Rows { plane, strip, read: read.start, y, y_block, y_image, w, vectors, x, x_vector, x_image };
+            let rows =
+                Rows { plane, strip, regions, read: read.start, y, y_block, y_image, w, vectors, x, x_vector, x_image };
             // SAFETY: x has the strip's positions, of dx or of `made`; other tasks have other strips or channels.
             unsafe { rows.make::<V>() };
             if in_place {
@@ -158,18 +170,12 @@ impl GradInput<'_> {
     }
 }
 
-/// The rows of y that read some rows of x.
-pub(super) fn reading(axis: &Axis, inputs: &Range<usize>) -> Range<usize> {
-    // o·stride − begin + k·dilation = i, for the least i with the last k to the largest i with the first.
-    let first = (inputs.start + axis.begin).saturating_sub(axis.reach() - 1).div_ceil(axis.stride);
-    let end = ((inputs.end - 1 + axis.begin) / axis.stride + 1).min(axis.output);
-    first.min(end)..end
-}
-
 /// Some rows of x, of some images and a slice of channels.
 struct Rows<'a> {
     plane: &'a Plane,
     strip: &'a Strip,
+    /// Those of the rows, for each class.
+    regions: &'a [Vec<ReadRegion>],
     /// The first row that `y` has.
     read: usize,
     y: &'a [f32],
@@ -190,8 +196,8 @@ impl Rows<'_> {
     /// The vectors of all these rows may be written.
     unsafe fn make<V: Vector>(&self) {
         let Plane { rows, columns, .. } = self.plane;
-        for row_class in 0..rows.stride.min(rows.input) {
-            for region in rows.read_regions(row_class) {
+        for (row_class, regions) in self.regions.iter().enumerate() {
+            for region in regions {
                 let js = common(&region.inputs, &rows.of_class(row_class, &self.strip.rows));
                 if js.is_empty() {
                     continue;
@@ -241,28 +247,34 @@ impl Rows<'_> {
                     w: (row_reader.place * columns.kernel + reader.place) * block,
                 }));
             }
+            // So many channels at once that their weights stay in the first cache while all rows are made.
+            let block_size = readers.len() * row_readers.len() * block;
+            let at_once = (WEIGHTS / block_size.max(1)).max(1) * V::LANES;
             let row = js.start * rows.stride + row_class - self.strip.rows.start;
             let at = (row * columns.input + some.start * columns.stride + column_class) * V::LANES;
-            let inner = Inner {
-                y: self.y,
-                y_pitch: Pitch { image: self.y_image, row: columns.output * V::LANES, column: V::LANES },
-                y_block: self.y_block,
-                channels: *outputs,
-                taps: &taps,
-                w: self.w,
-                w_block: self.plane.places() * block,
-                x: self.x.wrapping_add(at),
-                x_pitch: Pitch {
-                    image: self.x_image,
-                    row: rows.stride * columns.input * V::LANES,
-                    column: columns.stride * V::LANES,
-                },
-                x_vector: self.x_vector,
-                counts: [self.strip.images.len(), js.len(), some.len()],
-                add: nth > 0,
-            };
-            // SAFETY: positions of these rows; a tile is made before it is added to.
-            unsafe { inner.run::<V>(self.vectors) };
+            for channels in (0..*outputs).step_by(at_once) {
+                let nth_block = channels / V::LANES;
+                let inner = Inner {
+                    y: &self.y[nth_block * self.y_block..],
+                    y_pitch: Pitch { image: self.y_image, row: columns.output * V::LANES, column: V::LANES },
+                    y_block: self.y_block,
+                    channels: at_once.min(outputs - channels),
+                    taps: &taps,
+                    w: &self.w[nth_block * self.plane.places() * block..],
+                    w_block: self.plane.places() * block,
+                    x: self.x.wrapping_add(at),
+                    x_pitch: Pitch {
+                        image: self.x_image,
+                        row: rows.stride * columns.input * V::LANES,
+                        column: columns.stride * V::LANES,
+                    },
+                    x_vector: self.x_vector,
+                    counts: [self.strip.images.len(), js.len(), some.len()],
+                    add: nth > 0 || channels > 0,
+                };
+                // SAFETY: positions of these rows; a tile is made before it is added to.
+                unsafe { inner.run::<V>(self.vectors) };
+            }
         }
     }
 }
