@@ -15,14 +15,13 @@
 //! | `room` | memory to work in |
 //! | `vector` | the processor's vectors |
 //! | `tiles` | the innermost loops |
-//! | `grad_weight`, `grad_input` | the loops around them, for dense and grouped convolutions |
-//! | `depthwise` | both, where each channel is by itself |
+//! | `dense` | the loops around them, where each channel of y reads all of x, or of its group |
+//! | `depthwise` | the same, where each channel is by itself |
 //! | `general` | both, one position after the other |
 
+mod dense;
 mod depthwise;
 mod general;
-mod grad_input;
-mod grad_weight;
 mod plane;
 mod room;
 mod sizes;
@@ -146,7 +145,7 @@ fn grad_weight_with(
             with_width!(width, V => gradient.run::<V>(dw, threads));
         }
         Some(plane) => {
-            let gradient = grad_weight::GradWeight { plane: &plane, x, x_place, dy, dy_place };
+            let gradient = dense::GradWeight { plane: &plane, x, x_place, dy, dy_place };
             with_width!(width, V => gradient.run::<V>(dw, threads));
         }
     }
@@ -176,7 +175,7 @@ fn grad_input_with(
             with_width!(width, V => gradient.run::<V>(dx, threads));
         }
         Some(plane) => {
-            let gradient = grad_input::GradInput { plane: &plane, dy, dy_place, w, dx_place };
+            let gradient = dense::GradInput { plane: &plane, dy, dy_place, w, dx_place };
             with_width!(width, V => gradient.run::<V>(dx, threads));
         }
     }

@@ -61,14 +61,54 @@ impl Axis {
         self.input.saturating_sub(class).div_ceil(self.stride)
     }
 
-    /// The kernel's places that read positions of this class, and what to add to j for the position of y that does.
-    pub fn readers(&self, class: usize) -> impl Iterator<Item = (usize, isize)> + '_ {
+    /// The j of those of some positions of x that are of a class.
+    pub fn of_class(&self, class: usize, inputs: &Range<usize>) -> Range<usize> {
+        let first = |end: usize| end.saturating_sub(class).div_ceil(self.stride);
+        first(inputs.start)..first(inputs.end)
+    }
+
+    /// The positions j of each class in regions, each with the places of the kernel that read it, which are the same for
+    /// all of it. There may be none.
+    pub fn read_regions(&self) -> Vec<Vec<ReadRegion>> {
+        (0..self.stride.min(self.input)).map(|class| self.read_regions_of(class)).collect()
+    }
+
+    fn read_regions_of(&self, class: usize) -> Vec<ReadRegion> {
+        let readers: Vec<_> = self.readers(class).collect();
+        let mut all: Vec<ReadRegion> = Vec::new();
+        for j in 0..self.inputs_of(class) {
+            let read =
+                readers.iter().filter(|reader| j.checked_add_signed(reader.distance).is_some_and(|o| o < self.output));
+            match all.last_mut().filter(|last| last.readers.iter().eq(read.clone())) {
+                Some(last) => last.inputs.end = j + 1,
+                None => all.push(ReadRegion { inputs: j..j + 1, readers: read.copied().collect() }),
+            }
+        }
+        all
+    }
+
+    /// The kernel's places that read positions of this class.
+    pub fn readers(&self, class: usize) -> impl Iterator<Item = Reader> + '_ {
         let stride = self.stride as isize;
-        (0..self.kernel).filter_map(move |k| {
-            let distance = (class + self.begin) as isize - (k * self.dilation) as isize;
-            (distance % stride == 0).then_some((k, distance / stride))
+        (0..self.kernel).filter_map(move |place| {
+            let distance = (class + self.begin) as isize - (place * self.dilation) as isize;
+            (distance % stride == 0).then_some(Reader { place, distance: distance / stride })
         })
     }
+}
+
+/// A place of the kernel, and how far the position of y is that reads with it from the j of the position of x.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Reader {
+    pub place: usize,
+    pub distance: isize,
+}
+
+/// Positions of x, by their j, that are read by the same places of the kernel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct ReadRegion {
+    pub inputs: Range<usize>,
+    pub readers: Vec<Reader>,
 }
 
 /// Positions of y that read x with the same places of the kernel.
@@ -176,4 +216,12 @@ pub(super) fn pieces(count: usize, most: usize) -> impl Iterator<Item = Range<us
 
 pub(super) fn common(a: &Range<usize>, b: &Range<usize>) -> Range<usize> {
     a.start.max(b.start)..a.end.min(b.end)
+}
+
+/// The rows of y that read some rows of x.
+pub(super) fn reading(axis: &Axis, inputs: &Range<usize>) -> Range<usize> {
+    // o·stride − begin + k·dilation = i, for the least i with the last k to the largest i with the first.
+    let first = (inputs.start + axis.begin).saturating_sub(axis.reach() - 1).div_ceil(axis.stride);
+    let end = ((inputs.end - 1 + axis.begin) / axis.stride + 1).min(axis.output);
+    first.min(end)..end
 }

@@ -15,7 +15,6 @@
 
 use super::vector::{Job, Vector};
 use std::marker::PhantomData;
-use std::ops::Range;
 
 /// Distances between neighbours in a slice.
 #[derive(Clone, Copy, Debug, Default)]
@@ -149,38 +148,47 @@ impl<W: Vector, const VECTORS: usize, const TAPS: usize> Job for OuterTile<'_, W
     }
 }
 
-/// A tap of [`Inner`]: where y's position and the kernel's place lie.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Tap {
+/// A tap of [`Inner`] and [`DepthInner`]: where y lies, from where the first position has it, and the place's weights.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct InnerTap {
     pub y: usize,
     pub w: usize,
 }
 
+impl InnerTap {
+    /// The largest of both.
+    fn last(taps: &[Self]) -> Self {
+        taps.iter().fold(Self::default(), |last, tap| Self { y: last.y.max(tap.y), w: last.w.max(tap.w) })
+    }
+}
+
 /// Makes, or adds to, x\[vector\]\[position\]: over y's channels and taps, a vector of w times the number of y.
 pub(super) struct Inner<'a> {
-    /// Blocks of channels, a vector's lanes a block; the next position is the next block.
+    /// Blocks of channels, a vector's lanes a block; from one position to the next column are as many.
     pub y: &'a [f32],
+    pub y_pitch: Pitch,
     /// From one block of channels to the next.
     pub y_block: usize,
     /// y's channels.
     pub channels: usize,
-    pub taps: &'a [Tap],
+    pub taps: &'a [InnerTap],
     /// For each channel of a block, the vectors of x's channels.
     pub w: &'a [f32],
     /// From one block of y's channels to the next.
     pub w_block: usize,
     /// Where the vectors of x's first position are written.
     pub x: *mut f32,
+    pub x_pitch: Pitch,
     /// From one vector of channels to the next.
     pub x_vector: usize,
-    /// From one position to the next.
-    pub x_position: usize,
+    /// Images, rows, columns.
+    pub counts: [usize; 3],
     /// Whether to add to what is there.
     pub add: bool,
 }
 
 impl Inner<'_> {
-    /// How many positions fit beside so many vectors.
+    /// How many columns fit beside so many vectors.
     pub fn most<V: Vector>(vectors: usize) -> usize {
         V::SUMS / vectors
     }
@@ -190,73 +198,80 @@ impl Inner<'_> {
     /// # Safety
     ///
     /// The vectors of all positions of x may be written, and have been where they are added to.
-    pub unsafe fn run<V: Vector>(self, vectors: usize, positions: usize) {
-        let (y_taps, w_taps) = self.taps.iter().fold((0, 0), |(y, w), tap| (tap.y.max(y), tap.w.max(w)));
+    pub unsafe fn run<V: Vector>(self, vectors: usize) {
+        if self.counts.contains(&0) {
+            return;
+        }
         if self.channels > 0 && !self.taps.is_empty() {
-            let blocks = self.channels.div_ceil(V::LANES);
-            assert!((blocks - 1) * self.y_block + y_taps + positions * V::LANES <= self.y.len());
-            assert!((blocks - 1) * self.w_block + w_taps + V::LANES * vectors * V::LANES <= self.w.len());
+            let (blocks, last) = (self.channels.div_ceil(V::LANES), InnerTap::last(self.taps));
+            let y = Pitch { column: V::LANES, ..self.y_pitch }.last(self.counts) + V::LANES;
+            assert!((blocks - 1) * self.y_block + last.y + y <= self.y.len());
+            assert!((blocks - 1) * self.w_block + last.w + V::LANES * vectors * V::LANES <= self.w.len());
         }
         macro_rules! tile {
-            ($VECTORS:literal, $POSITIONS:ident) => {
+            ($VECTORS:literal, $COLUMNS:ident) => {
                 // SAFETY: the assertions and the caller's word are what the job demands; V was chosen for the processor.
-                unsafe { V::run(InnerTile::<V, $VECTORS, $POSITIONS>(self, PhantomData)) }
+                unsafe { V::run(InnerTile::<V, $VECTORS, $COLUMNS>(self, PhantomData)) }
             };
         }
         match vectors {
-            1 => with_constant!(positions, P in
-                [1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24] => tile!(1, P)),
-            2 => with_constant!(positions, P in [1 2 3 4 5 6 7 8 9 10 11 12] => tile!(2, P)),
-            3 => with_constant!(positions, P in [1 2 3 4 5 6 7 8] => tile!(3, P)),
-            4 => with_constant!(positions, P in [1 2 3 4 5 6] => tile!(4, P)),
+            1 => with_constant!(self.counts[2], C in
+                [1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24] => tile!(1, C)),
+            2 => with_constant!(self.counts[2], C in [1 2 3 4 5 6 7 8 9 10 11 12] => tile!(2, C)),
+            3 => with_constant!(self.counts[2], C in [1 2 3 4 5 6 7 8] => tile!(3, C)),
+            4 => with_constant!(self.counts[2], C in [1 2 3 4 5 6] => tile!(4, C)),
             vectors => unreachable!("a tile of {vectors} vectors"),
         }
     }
 }
 
-struct InnerTile<'a, V, const VECTORS: usize, const POSITIONS: usize>(Inner<'a>, PhantomData<V>);
+struct InnerTile<'a, V, const VECTORS: usize, const COLUMNS: usize>(Inner<'a>, PhantomData<V>);
 
-impl<W: Vector, const VECTORS: usize, const POSITIONS: usize> Job for InnerTile<'_, W, VECTORS, POSITIONS> {
+impl<W: Vector, const VECTORS: usize, const COLUMNS: usize> Job for InnerTile<'_, W, VECTORS, COLUMNS> {
     #[inline(always)]
     unsafe fn work<V: Vector>(self) {
-        if VECTORS * POSITIONS > V::SUMS {
+        if VECTORS * COLUMNS > V::SUMS {
             unreachable!("a tile that no caller makes");
         }
-        let Inner { y, y_block, channels, taps, w, w_block, x, x_vector, x_position, add } = self.0;
+        let Inner { y, y_pitch, y_block, channels, taps, w, w_block, x, x_pitch, x_vector, counts, add } = self.0;
         // SAFETY: `Inner::run` has checked the last position of each slice, and its caller vouches for x.
         unsafe {
-            let mut tile = [[V::splat(0.0); POSITIONS]; VECTORS];
-            let (mut y, mut w) = (y.as_ptr(), w.as_ptr());
-            let mut left = channels;
-            while left > 0 {
-                let lanes = left.min(V::LANES);
-                for tap in taps {
-                    let (mut y, mut w) = (y.wrapping_add(tap.y), w.wrapping_add(tap.w));
-                    for _ in 0..lanes {
-                        let mut vectors = [V::splat(0.0); VECTORS];
-                        for v in 0..VECTORS {
-                            vectors[v] = V::load(w.wrapping_add(v * V::LANES));
-                        }
-                        for p in 0..POSITIONS {
-                            let number = V::splat(*y.wrapping_add(p * V::LANES));
+            for row in 0..counts[0].wrapping_mul(counts[1]) {
+                let (image, row) = (row / counts[1], row % counts[1]);
+                let at = |pitch: Pitch| image.wrapping_mul(pitch.image).wrapping_add(row.wrapping_mul(pitch.row));
+                let (mut y, mut w) = (y.as_ptr().wrapping_add(at(y_pitch)), w.as_ptr());
+                let mut tile = [[V::splat(0.0); COLUMNS]; VECTORS];
+                let mut left = channels;
+                while left > 0 {
+                    let lanes = left.min(V::LANES);
+                    for tap in taps {
+                        let (mut y, mut w) = (y.wrapping_add(tap.y), w.wrapping_add(tap.w));
+                        for _ in 0..lanes {
+                            let mut vectors = [V::splat(0.0); VECTORS];
                             for v in 0..VECTORS {
-                                tile[v][p] = vectors[v].mul_add(number, tile[v][p]);
+                                vectors[v] = V::load(w.wrapping_add(v * V::LANES));
                             }
+                            for c in 0..COLUMNS {
+                                let number = V::splat(*y.wrapping_add(c * V::LANES));
+                                for v in 0..VECTORS {
+                                    tile[v][c] = vectors[v].mul_add(number, tile[v][c]);
+                                }
+                            }
+                            y = y.wrapping_add(1);
+                            w = w.wrapping_add(VECTORS * V::LANES);
                         }
-                        y = y.wrapping_add(1);
-                        w = w.wrapping_add(VECTORS * V::LANES);
                     }
+                    y = y.wrapping_add(y_block);
+                    w = w.wrapping_add(w_block);
+                    left = left.wrapping_sub(lanes);
                 }
-                y = y.wrapping_add(y_block);
-                w = w.wrapping_add(w_block);
-                left -= lanes;
-            }
-            for v in 0..VECTORS {
-                for p in 0..POSITIONS {
-                    let at = v.wrapping_mul(x_vector).wrapping_add(p.wrapping_mul(x_position));
-                    let to = x.wrapping_add(at);
-                    let sum = if add { tile[v][p].add(V::load(to)) } else { tile[v][p] };
-                    sum.store(to);
+                for v in 0..VECTORS {
+                    let mut to = x.wrapping_add(at(x_pitch)).wrapping_add(v.wrapping_mul(x_vector));
+                    for c in 0..COLUMNS {
+                        let sum = if add { tile[v][c].add(V::load(to)) } else { tile[v][c] };
+                        sum.store(to);
+                        to = to.wrapping_add(x_pitch.column);
+                    }
                 }
             }
         }
@@ -331,28 +346,19 @@ impl<const TAPS: usize> Job for DepthOuterTile<'_, TAPS> {
     }
 }
 
-/// Makes rows of x\[position\]: over taps, a vector of w times the vector of y.
+/// Makes x\[position\]: over taps, a vector of w times the vector of y.
 pub(super) struct DepthInner<'a> {
     /// Vectors; the next column is the next one.
     pub y: &'a [f32],
-    /// From the y of one row to that of the next.
+    /// From one row to the next.
     pub y_row: usize,
-    /// For each row, from which tap to which.
-    pub rows: &'a [Range<usize>],
-    pub columns: usize,
-    /// Where y's position lies for the first position of x.
-    pub taps: &'a [DepthTap],
+    pub taps: &'a [InnerTap],
     pub w: &'a [f32],
     /// Where the first position's vector is written.
     pub x: *mut f32,
     pub x_pitch: Pitch,
-}
-
-/// A tap of [`DepthInner`], from where the first row and column of x have their y.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct DepthTap {
-    pub y: isize,
-    pub w: usize,
+    pub rows: usize,
+    pub columns: usize,
 }
 
 impl DepthInner<'_> {
@@ -362,57 +368,54 @@ impl DepthInner<'_> {
     ///
     /// The vectors of all positions of x may be written.
     pub unsafe fn run<V: Vector>(self) {
-        if self.columns == 0 {
+        if self.rows == 0 || self.columns == 0 {
             return;
         }
-        for (row, taps) in self.rows.iter().enumerate() {
-            for tap in &self.taps[taps.clone()] {
-                let first = (row * self.y_row).checked_add_signed(tap.y);
-                assert!(first.is_some_and(|first| first + self.columns * V::LANES <= self.y.len()));
-                assert!(tap.w + V::LANES <= self.w.len());
-            }
+        if !self.taps.is_empty() {
+            let last = InnerTap::last(self.taps);
+            assert!(last.y + (self.rows - 1) * self.y_row + self.columns * V::LANES <= self.y.len());
+            assert!(last.w + V::LANES <= self.w.len());
         }
-        let positions = self.columns.div_ceil(self.columns.div_ceil(V::SUMS));
-        with_constant!(positions, P in [1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24] => {
+        let at_once = self.columns.div_ceil(self.columns.div_ceil(V::SUMS));
+        with_constant!(at_once, C in [1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24] => {
             // SAFETY: the assertions and the caller's word are what the job demands; V was chosen for the processor.
-            unsafe { V::run(DepthInnerTile::<P>(self)) }
+            unsafe { V::run(DepthInnerTile::<C>(self)) }
         });
     }
 }
 
-struct DepthInnerTile<'a, const POSITIONS: usize>(DepthInner<'a>);
+struct DepthInnerTile<'a, const COLUMNS: usize>(DepthInner<'a>);
 
-impl<const POSITIONS: usize> Job for DepthInnerTile<'_, POSITIONS> {
+impl<const COLUMNS: usize> Job for DepthInnerTile<'_, COLUMNS> {
     #[inline(always)]
     unsafe fn work<V: Vector>(self) {
-        if POSITIONS > V::SUMS {
+        if COLUMNS > V::SUMS {
             unreachable!("a tile that no caller makes");
         }
-        let DepthInner { y, y_row, rows, columns, taps, w, x, x_pitch } = self.0;
-        // SAFETY: `DepthInner::run` has checked all positions, and its caller vouches for x.
+        let DepthInner { y, y_row, taps, w, x, x_pitch, rows, columns } = self.0;
+        // SAFETY: `DepthInner::run` has checked the last position, and its caller vouches for x.
         unsafe {
-            for (row, of_row) in rows.iter().enumerate() {
-                let taps = taps.get_unchecked(of_row.clone());
+            for row in 0..rows {
                 let mut column = 0;
                 while column < columns {
                     // The last tile begins earlier, and makes some positions again.
-                    let first = column.min(columns.wrapping_sub(POSITIONS));
+                    let first = column.min(columns.wrapping_sub(COLUMNS));
                     let y = y.as_ptr().wrapping_add(row.wrapping_mul(y_row).wrapping_add(first.wrapping_mul(V::LANES)));
-                    let mut tile = [V::splat(0.0); POSITIONS];
+                    let mut tile = [V::splat(0.0); COLUMNS];
                     for tap in taps {
                         let vector = V::load(w.as_ptr().wrapping_add(tap.w));
-                        let y = y.wrapping_offset(tap.y);
-                        for p in 0..POSITIONS {
-                            tile[p] = vector.mul_add(V::load(y.wrapping_add(p * V::LANES)), tile[p]);
+                        let y = y.wrapping_add(tap.y);
+                        for c in 0..COLUMNS {
+                            tile[c] = vector.mul_add(V::load(y.wrapping_add(c * V::LANES)), tile[c]);
                         }
                     }
                     let at = row.wrapping_mul(x_pitch.row).wrapping_add(first.wrapping_mul(x_pitch.column));
                     let mut x = x.wrapping_add(at);
-                    for p in 0..POSITIONS {
-                        tile[p].store(x);
+                    for c in 0..COLUMNS {
+                        tile[c].store(x);
                         x = x.wrapping_add(x_pitch.column);
                     }
-                    column = column.wrapping_add(POSITIONS);
+                    column = column.wrapping_add(COLUMNS);
                 }
             }
         }

@@ -1,10 +1,10 @@
 //! The gradient of the weights, dw\[m, c, k\] = Σ over n, o of dy\[n, m, o\] · x\[n, c, o·stride − begin + k·dilation\].
 
-use super::plane::{Plane, Region, Strip, common, pieces, strips};
-use super::room::Room;
-use super::tensor::{Gather, Place, Rectangle, Shared};
-use super::tiles::{Outer, OuterTap, Pitch};
-use super::vector::{Job, Turn, Vector};
+use super::super::plane::{Plane, Region, Strip, common, pieces, strips};
+use super::super::room::Room;
+use super::super::tensor::{Gather, Place, Rectangle, Shared};
+use super::super::tiles::{Outer, OuterTap, Pitch};
+use super::super::vector::{Job, Turn, Vector};
 use crate::threads::Threads;
 use std::ops::Range;
 
@@ -28,7 +28,7 @@ struct Part {
     inputs: Range<usize>,
 }
 
-pub(super) struct GradWeight<'a> {
+pub(in super::super) struct GradWeight<'a> {
     pub plane: &'a Plane,
     pub x: &'a [f32],
     pub x_place: Place,

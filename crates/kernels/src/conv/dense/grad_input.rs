@@ -4,18 +4,21 @@
 //! With a stride, the positions of dx fall into classes, modulo the stride. Each class is a convolution of dy of its
 //! own, without a stride, with the places of the kernel that reach it: nothing is multiplied by zeros between.
 
-use super::plane::{Axis, Plane, Strip, pieces, strips};
-use super::room::Room;
-use super::tensor::{Gather, Place, Rectangle, Scatter, Shared};
-use super::tiles::{Inner, Tap};
-use super::vector::{Job, Turn, Vector};
+use super::super::plane::{Plane, ReadRegion, Reader, Strip, common, pieces, reading, strips};
+use super::super::room::Room;
+use super::super::tensor::{Gather, Place, Rectangle, Scatter, Shared};
+use super::super::tiles::{Inner, InnerTap, Pitch};
+use super::super::vector::{Job, Turn, Vector};
 use crate::threads::Threads;
 use std::ops::Range;
 
 /// Positions of dx that a task makes at once: what they read of dy stays in the second cache.
 const POSITIONS: usize = 256;
 
-pub(super) struct GradInput<'a> {
+/// Weights that a tile multiplies with, one row after the other, until it takes the next channels.
+const WEIGHTS: usize = 8192;
+
+pub(in super::super) struct GradInput<'a> {
     pub plane: &'a Plane,
     pub dy: &'a [f32],
     pub dy_place: Place,
@@ -37,10 +40,11 @@ impl GradInput<'_> {
         let (slices, weights) = self.weights::<V>(threads);
         let strips = strips(0..plane.batch, plane.rows.input, plane.columns.input, POSITIONS, false);
         let shares: Vec<_> = pieces(slices.len(), slices.len().div_ceil((16 / strips.len().max(1)).max(1))).collect();
+        let regions = plane.rows.read_regions();
         let dx = &Shared::new(dx);
         threads.run(strips.len() * shares.len(), &|task| {
             let (strip, share) = (&strips[task / shares.len()], shares[task % shares.len()].clone());
-            self.make::<V>(strip, &slices[share], &weights, dx);
+            self.make::<V>(strip, &regions, &slices[share], &weights, dx);
         });
     }
 
@@ -82,7 +86,14 @@ impl GradInput<'_> {
     }
 
     /// Makes a strip of dx.
-    fn make<V: Vector>(&self, strip: &Strip, slices: &[Slice], weights: &[f32], dx: &Shared<'_>) {
+    fn make<V: Vector>(
+        &self,
+        strip: &Strip,
+        regions: &[Vec<ReadRegion>],
+        slices: &[Slice],
+        weights: &[f32],
+        dx: &Shared<'_>,
+    ) {
         let plane = self.plane;
         let read = reading(&plane.rows, &strip.rows);
         let read_count = read.len() * plane.columns.output;
@@ -116,70 +127,65 @@ impl GradInput<'_> {
             let in_place = self.dx_place.has_vectors::<V>(first_input)
                 && (slice.inputs.len() % V::LANES == 0 || plane.groups == 1);
             let count = strip.positions() * V::LANES;
-            if !in_place {
-                made.resize(count * vectors);
+            let (y, y_block, y_image) = if direct {
+                let row = read.start * plane.columns.output * V::LANES;
+                let at = strip.images.start * self.dy_place.image() + self.dy_place.channel(first_output) + row;
+                (&self.dy[at..], self.dy_place.positions * V::LANES, self.dy_place.image())
+            } else {
+                (&gathered[..], read_count * V::LANES, read_count * V::LANES * blocks)
+            };
+            let (x, x_vector, x_image) = if in_place {
+                let row = strip.rows.start * plane.columns.input * V::LANES;
+                let at = strip.images.start * self.dx_place.image() + self.dx_place.channel(first_input) + row;
+                let (x_vector, x_image) = (self.dx_place.positions * V::LANES, self.dx_place.image());
+                assert!(at + (strip.images.len() - 1) * x_image + (vectors - 1) * x_vector + count <= dx.len);
+                // SAFETY: the assertion.
+                (unsafe { dx.at(at) }, x_vector, x_image)
+            } else {
+                (made.resize(count * vectors * strip.images.len()).as_mut_ptr(), count, count * vectors)
+            };
+            let w = &weights[slice.weights..];
+            let rows =
+                Rows { plane, strip, regions, read: read.start, y, y_block, y_image, w, vectors, x, x_vector, x_image };
+            // SAFETY: x has the strip's positions, of dx or of `made`; other tasks have other strips or channels.
+            unsafe { rows.make::<V>() };
+            if in_place {
+                continue;
             }
-            for (nth, image) in strip.images.clone().enumerate() {
-                let (y, y_block) = if direct {
-                    let row = read.start * plane.columns.output * V::LANES;
-                    let at = image * self.dy_place.image() + self.dy_place.channel(first_output) + row;
-                    (&self.dy[at..], self.dy_place.positions * V::LANES)
-                } else {
-                    (&gathered[nth * read_count * V::LANES * blocks..], read_count * V::LANES)
+            for (image, from) in strip.images.clone().zip(made.chunks_exact(count * vectors)) {
+                let row = strip.rows.start * plane.columns.input;
+                let scatter = Scatter {
+                    from,
+                    vector: count,
+                    to: dx,
+                    place: self.dx_place,
+                    image,
+                    channels: first_input..first_input + slice.inputs.len(),
+                    positions: row..row + strip.positions(),
                 };
-                let (x, x_vector) = if in_place {
-                    let row = strip.rows.start * plane.columns.input * V::LANES;
-                    let at = image * self.dx_place.image() + self.dx_place.channel(first_input) + row;
-                    let x_vector = self.dx_place.positions * V::LANES;
-                    assert!(at + (vectors - 1) * x_vector + count <= dx.len);
-                    // SAFETY: the assertion.
-                    (unsafe { dx.at(at) }, x_vector)
-                } else {
-                    (made.as_mut_ptr(), count)
-                };
-                let w = &weights[slice.weights..];
-                let rows = Rows { plane, rows: &strip.rows, read: read.start, y, y_block, w, vectors, x, x_vector };
-                // SAFETY: x has the strip's positions, of dx or of `made`; other tasks have other strips or channels.
-                unsafe { rows.make::<V>() };
-                if !in_place {
-                    let row = strip.rows.start * plane.columns.input;
-                    let scatter = Scatter {
-                        from: &made,
-                        vector: count,
-                        to: dx,
-                        place: self.dx_place,
-                        image,
-                        channels: first_input..first_input + slice.inputs.len(),
-                        positions: row..row + strip.positions(),
-                    };
-                    // SAFETY: as above.
-                    unsafe { scatter.run::<V>() };
-                }
+                // SAFETY: as above.
+                unsafe { scatter.run::<V>() };
             }
         }
     }
 }
 
-/// The rows of y that read some rows of x.
-pub(super) fn reading(axis: &Axis, inputs: &Range<usize>) -> Range<usize> {
-    // o·stride − begin + k·dilation = i, for the least i with the last k to the largest i with the first.
-    let first = (inputs.start + axis.begin).saturating_sub(axis.reach() - 1).div_ceil(axis.stride);
-    let end = ((inputs.end - 1 + axis.begin) / axis.stride + 1).min(axis.output);
-    first.min(end)..end
-}
-
-/// Some rows of x, of one image and slice of channels.
+/// Some rows of x, of some images and a slice of channels.
 struct Rows<'a> {
     plane: &'a Plane,
-    rows: &'a Range<usize>,
+    strip: &'a Strip,
+    /// Those of the rows, for each class.
+    regions: &'a [Vec<ReadRegion>],
     /// The first row that `y` has.
     read: usize,
     y: &'a [f32],
     y_block: usize,
+    y_image: usize,
     w: &'a [f32],
     vectors: usize,
     x: *mut f32,
     x_vector: usize,
+    x_image: usize,
 }
 
 impl Rows<'_> {
@@ -189,69 +195,85 @@ impl Rows<'_> {
     ///
     /// The vectors of all these rows may be written.
     unsafe fn make<V: Vector>(&self) {
-        let Plane { rows, columns, outputs, .. } = self.plane;
-        let row_readers: Vec<Vec<_>> = (0..rows.stride).map(|class| rows.readers(class).collect()).collect();
-        let column_readers: Vec<Vec<_>> = (0..columns.stride).map(|class| columns.readers(class).collect()).collect();
-        let mut taps = Vec::new();
-        for row in self.rows.clone() {
-            // The rows of y that are read, and by which place of the kernel.
-            let read: Vec<_> = row_readers[row % rows.stride]
-                .iter()
-                .filter_map(|&(k, distance)| {
-                    let y = (row / rows.stride).checked_add_signed(distance)?;
-                    (y < rows.output).then(|| ((y - self.read) * columns.output, k * columns.kernel))
-                })
-                .collect();
-            for (class, readers) in column_readers.iter().enumerate().take(columns.input) {
-                let x_start = ((row - self.rows.start) * columns.input + class) * V::LANES;
-                for tile in pieces(columns.inputs_of(class), Inner::most::<V>(self.vectors)) {
-                    let mut add = false;
-                    let run = |taps: &[Tap], some: &Range<usize>, add: bool| {
-                        let x_position = columns.stride * V::LANES;
-                        let inner = Inner {
-                            y: self.y,
-                            y_block: self.y_block,
-                            channels: *outputs,
-                            taps,
-                            w: self.w,
-                            w_block: V::LANES * self.plane.places() * self.vectors * V::LANES,
-                            x: self.x.wrapping_add(x_start + some.start * x_position),
-                            x_vector: self.x_vector,
-                            x_position,
-                            add,
-                        };
-                        // SAFETY: positions of these rows; a tile is made before it is added to.
-                        unsafe { inner.run::<V>(self.vectors, some.len()) };
-                    };
-                    // Where y has a neighbour for the whole tile first, then for parts of it.
-                    let of_tile = |distance: isize| {
-                        let first = tile.start.max(distance.min(0).unsigned_abs());
-                        let end = columns.output.checked_add_signed(-distance).unwrap_or(0);
-                        first..tile.end.min(end)
-                    };
-                    let tap = |k: usize, distance: isize, first: usize| {
-                        let column = first.wrapping_add_signed(distance);
-                        read.iter().map(move |&(y, place)| Tap {
-                            y: (y + column) * V::LANES,
-                            w: (place + k) * V::LANES * self.vectors * V::LANES,
-                        })
-                    };
-                    taps.clear();
-                    for &(k, distance) in readers.iter().filter(|&&(_, distance)| of_tile(distance) == tile) {
-                        taps.extend(tap(k, distance, tile.start));
-                    }
-                    run(&taps, &tile, add);
-                    add = true;
-                    for &(k, distance) in readers {
-                        let some = of_tile(distance);
-                        if some == tile || some.is_empty() {
-                            continue;
-                        }
-                        taps.clear();
-                        taps.extend(tap(k, distance, some.start));
-                        run(&taps, &some, add);
+        let Plane { rows, columns, .. } = self.plane;
+        for (row_class, regions) in self.regions.iter().enumerate() {
+            for region in regions {
+                let js = common(&region.inputs, &rows.of_class(row_class, &self.strip.rows));
+                if js.is_empty() {
+                    continue;
+                }
+                for column_class in 0..columns.stride.min(columns.input) {
+                    let readers: Vec<_> = columns.readers(column_class).collect();
+                    for tile in pieces(columns.inputs_of(column_class), Inner::most::<V>(self.vectors)) {
+                        // SAFETY: what this function demands.
+                        unsafe { self.tile::<V>([row_class, column_class], &js, &region.readers, &tile, &readers) };
                     }
                 }
+            }
+        }
+    }
+
+    /// Makes a tile of columns, of the rows `js` of a class, which the same places of the kernel read.
+    ///
+    /// # Safety
+    ///
+    /// The vectors of all these positions may be written.
+    unsafe fn tile<V: Vector>(
+        &self,
+        [row_class, column_class]: [usize; 2],
+        js: &Range<usize>,
+        row_readers: &[Reader],
+        tile: &Range<usize>,
+        column_readers: &[Reader],
+    ) {
+        let Plane { rows, columns, outputs, .. } = self.plane;
+        // Where y has a neighbour for the whole tile first, then for parts of it.
+        let of_tile = |reader: &Reader| {
+            let first = tile.start.max(reader.distance.min(0).unsigned_abs());
+            let end = columns.output.checked_add_signed(-reader.distance).unwrap_or(0);
+            first..tile.end.min(end)
+        };
+        let whole: Vec<_> = column_readers.iter().filter(|reader| of_tile(reader) == *tile).copied().collect();
+        let parts = column_readers.iter().map(|reader| (of_tile(reader), std::slice::from_ref(reader)));
+        let parts = parts.filter(|(some, _)| some != tile && !some.is_empty());
+        let block = V::LANES * self.vectors * V::LANES;
+        let mut taps = Vec::new();
+        for (nth, (some, readers)) in [(tile.clone(), &whole[..])].into_iter().chain(parts).enumerate() {
+            taps.clear();
+            for row_reader in row_readers {
+                let row = js.start.wrapping_add_signed(row_reader.distance) - self.read;
+                taps.extend(readers.iter().map(|reader| InnerTap {
+                    y: (row * columns.output + some.start.wrapping_add_signed(reader.distance)) * V::LANES,
+                    w: (row_reader.place * columns.kernel + reader.place) * block,
+                }));
+            }
+            // So many channels at once that their weights stay in the first cache while all rows are made.
+            let block_size = readers.len() * row_readers.len() * block;
+            let at_once = (WEIGHTS / block_size.max(1)).max(1) * V::LANES;
+            let row = js.start * rows.stride + row_class - self.strip.rows.start;
+            let at = (row * columns.input + some.start * columns.stride + column_class) * V::LANES;
+            for channels in (0..*outputs).step_by(at_once) {
+                let nth_block = channels / V::LANES;
+                let inner = Inner {
+                    y: &self.y[nth_block * self.y_block..],
+                    y_pitch: Pitch { image: self.y_image, row: columns.output * V::LANES, column: V::LANES },
+                    y_block: self.y_block,
+                    channels: at_once.min(outputs - channels),
+                    taps: &taps,
+                    w: &self.w[nth_block * self.plane.places() * block..],
+                    w_block: self.plane.places() * block,
+                    x: self.x.wrapping_add(at),
+                    x_pitch: Pitch {
+                        image: self.x_image,
+                        row: rows.stride * columns.input * V::LANES,
+                        column: columns.stride * V::LANES,
+                    },
+                    x_vector: self.x_vector,
+                    counts: [self.strip.images.len(), js.len(), some.len()],
+                    add: nth > 0 || channels > 0,
+                };
+                // SAFETY: positions of these rows; a tile is made before it is added to.
+                unsafe { inner.run::<V>(self.vectors) };
             }
         }
     }
