@@ -87,6 +87,8 @@ def _serve(connection, module, arguments):
             connection.send([steppers[kind]() for _ in range(steps)])
     except EOFError:
         pass
+    except LeftOut as reason:
+        connection.send(str(reason))
     except Exception as error:  # Whatever a peer fails with, the others go on.
         connection.send(f"{type(error).__name__}: {str(error).strip()[:160]}")
 
