@@ -1,4 +1,4 @@
-"""One training step, plain and with the penalty, batch 32: gnp-run against its peers, on networks that PyTorch exports.
+"""One training step, plain and with the penalty: gnp-run against its peers, on networks that PyTorch exports.
 
     cargo build --release && target/release/gnp-run engines install onnxruntime
     pip install onnx onnxruntime onnxscript torch torchvision timm          (and jax, onnxsim: what is not installed is left out)
@@ -7,12 +7,13 @@
 All take turns of a few steps, each in a process of its own, and only one of them runs at a time (turns.py). Before a turn the
 machine should be idle: that is waited for. Times are medians with quartiles; what lasts of them is the ratios. `gnp` is gnp-run on
 stock ONNX Runtime, with the seconds of its metrics.jsonl: what it does to a graph when it loads it, and its kernels, are no others'.
---write puts the tables into docs/benchmarks.md. ONNX Runtime's training API has a part where --artifacts names a folder that
-artifacts.py wrote; then `gnp-run engines install training` too.
+ONNX Runtime's training API has a part where --artifacts names a folder that artifacts.py wrote; then
+`gnp-run engines install training` too.
 
-    python benches/compare/compare.py --profile [--kernels LIBRARY]
+    python benches/compare/compare.py --profile [--kernels LIBRARY] [--write]
 
 says where the time of our steps goes, and what they move beside PyTorch's. With --device cuda: how long the GPU is busy in a step.
+--write puts the tables into docs/benchmarks.md.
 """
 
 import argparse
@@ -37,9 +38,9 @@ IDLE = 0.1
 
 def parse():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--networks", nargs="+", default=list(workload.SIDES), choices=list(workload.SIDES))
+    parser.add_argument("--networks", nargs="+", choices=list(workload.SIDES), help="which [default: those for the device]")
     parser.add_argument("--engines", nargs="+", help="only these, by their names in the table")
-    parser.add_argument("--threads", nargs="+", type=int, default=sorted({1, os.cpu_count()}))
+    parser.add_argument("--threads", nargs="+", type=int, help="how many, in turn [default: 1 and one a core, on cuda 1]")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--turns", type=int, default=7)
     parser.add_argument("--steps", type=int, default=3, help="steps that count in a turn, of each kind")
@@ -49,15 +50,18 @@ def parse():
     parser.add_argument("--write", action="store_true", help="put the tables into docs/benchmarks.md")
     parser.add_argument("--profile", action="store_true", help="tell where the time of our steps goes")
     parser.add_argument("--kernels", type=Path, help="the library of kernels that the profiled session has")
-    return parser.parse_args()
+    arguments = parser.parse_args()
+    arguments.networks = arguments.networks or workload.NETWORKS[arguments.device]
+    arguments.threads = arguments.threads or sorted({1, os.cpu_count() if arguments.device == "cpu" else 1})
+    return arguments
 
 
-def step_model(name, folder, programs):
+def step_model(name, folder, arguments):
     """Exports a network, and makes a step model of it."""
     subprocess.run([sys.executable, HERE / "networks.py", folder, name], check=True, stdout=subprocess.DEVNULL)
     step = Path(folder, f"{name}.step.onnx")
-    rewrite = [programs / "gnp-rewrite", Path(folder, f"{name}.onnx"), "-o", step, "--loss", "cross-entropy", "--quiet"]
-    subprocess.run([*rewrite, "--dim", f"batch={workload.BATCH}"], check=True)
+    rewrite = [arguments.programs / "gnp-rewrite", Path(folder, f"{name}.onnx"), "-o", step, "--loss", "cross-entropy", "--quiet"]
+    subprocess.run([*rewrite, "--dim", f"batch={workload.size(name, arguments.device)}"], check=True)
     return step
 
 
@@ -114,7 +118,7 @@ def time_network(name, times, arguments):
     """Adds the times of a network, and returns how busy others kept the machine at the turns."""
     loads = []
     with tempfile.TemporaryDirectory() as folder:
-        step = step_model(name, folder, arguments.programs)
+        step = step_model(name, folder, arguments)
         for threads in arguments.threads:
             members = {}
             for engine, make in engines(name, step, folder, threads, arguments):
@@ -123,7 +127,7 @@ def time_network(name, times, arguments):
                 try:
                     members[engine] = make()
                 except LeftOut as reason:
-                    print(f"{name}, {threads} threads: {engine} left out: {reason}", file=sys.stderr)
+                    print(f"{name}, threads {threads}: {engine} left out: {reason}", file=sys.stderr)
             for turn in range(arguments.turns):
                 for engine, member in list(members.items()):
                     loads.append(wait(arguments.patience))
@@ -131,7 +135,7 @@ def time_network(name, times, arguments):
                         for kind in member.kinds:
                             times.add(engine, kind, threads, member.turn(kind, arguments.steps))
                     except LeftOut as reason:
-                        print(f"{name}, {threads} threads: {engine} stopped: {reason}", file=sys.stderr)
+                        print(f"{name}, threads {threads}: {engine} stopped: {reason}", file=sys.stderr)
                         members.pop(engine).close()
             for member in members.values():
                 member.close()
@@ -147,26 +151,32 @@ def compare(arguments):
     lines.append(f"When a turn began, others kept {statistics.median(loads):.1f} of {os.cpu_count()} processors busy (median).")
     print("\n".join(lines))
     if arguments.write:
-        table.write(lines)
+        table.write("compare.py", lines)
 
 
 def profile(arguments):
     """Prints the profile of each network on one thread."""
     import profiling
 
+    rows = ["| network | step | nodes | MB | PyTorch's kernels | MB | where our time goes |", "|---|---|---:|---:|---:|---:|---|"]
     for name in arguments.networks:
         with tempfile.TemporaryDirectory() as folder, ProcessPoolExecutor(1, get_context("spawn")) as pytorch:
-            step = step_model(name, folder, arguments.programs)
+            step = step_model(name, folder, arguments)
             if arguments.device == "cuda":
                 for engine, kind, busy, launches in pytorch.submit(_gpu, name, step).result():
                     print(f"{name:20}{engine:34}{kind:8}{busy:8.1f} ms busy{launches:8.0f} launches", flush=True)
                 continue
             for kind, r in {"plain": 0.0, "GNP": 0.1}.items():
-                print(f"\n{name}, {kind}, one thread")
-                operators = profiling.profile(step, workload.batch(name), r, 1, arguments.kernels)
+                operators = profiling.profile(step, workload.batch(name, arguments.device), r, 1, arguments.kernels)
                 kernels, megabytes = pytorch.submit(_traffic, name, kind).result()
+                print(f"\n{name}, {kind}, one thread")
                 print("\n".join(profiling.lines(operators)))
                 print(f"{'PyTorch eager':24}{kernels:7}{'':17}{megabytes:9.0f}", flush=True)
+                ours = profiling.total(operators)
+                first = ", ".join(f"{operator} {100 * share:.0f} %" for operator, _, share in profiling.ranked(operators, 6))
+                rows.append(f"| {name} | {kind} | {ours.nodes:.0f} | {ours.megabytes:.0f} | {kernels} | {megabytes:.0f} | {first} |")
+    if arguments.write:
+        table.write("compare.py --profile", rows)
 
 
 # PyTorch is imported in a process of its own, whose threads are gone when ONNX Runtime's work.

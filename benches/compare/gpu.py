@@ -14,7 +14,7 @@ from step_model import StepModel
 
 def measure(name, step_model):
     """Yields engine, kind, milliseconds that the GPU is busy in a step, and launches in it."""
-    model = StepModel(step_model, 1, workload.batch(name), "cuda")
+    model = StepModel(step_model, 1, workload.batch(name, "cuda"), "cuda")
     engines = {"gnp": {"plain": lambda: model.step(0.0), "GNP": lambda: model.step(pytorch.R)}}
     for channels_last in [False, True]:
         for compiled in [False, True]:
@@ -34,4 +34,4 @@ def _profile(step, warm_up=5, steps=5):
             step()
         torch.cuda.synchronize()
     launched = [event for event in profile.events() if event.device_type == DeviceType.CUDA]
-    return sum(event.device_time for event in launched) / 1e3 / steps, len(launched) / steps
+    return sum(event.time_range.elapsed_us() for event in launched) / 1e3 / steps, len(launched) / steps

@@ -112,7 +112,7 @@ def steps(name, threads, device):
     from jax import lax
 
     network = NETWORKS[name]
-    images, labels = workload.batch(name)
+    images, labels = workload.batch(name, device)
     images, labels = jax.device_put(images.transpose(0, 2, 3, 1)), jax.device_put(labels.astype(np.int32))
     layers = Layers()
     network(layers, images)

@@ -47,7 +47,7 @@ def wide_resnet(classes):
     return nn.Sequential(*layers, *tail)
 
 
-def vision_transformer(classes):
+def tiny_vision_transformer(classes):
     """ViT-Ti with patches of 4×4 (Dosovitskiy et al., 2021; Touvron et al., 2021)."""
     return timm.models.VisionTransformer(img_size=32, patch_size=4, embed_dim=192, depth=12, num_heads=3, num_classes=classes)
 
@@ -55,9 +55,11 @@ def vision_transformer(classes):
 NETWORKS = {
     "wrn-16-2": wide_resnet,
     "resnet-18": lambda classes: torchvision.models.resnet18(num_classes=classes),
-    "vit-ti-4": vision_transformer,
+    "vit-ti-4": tiny_vision_transformer,
     "mobilenet-v3-small": lambda classes: torchvision.models.mobilenet_v3_small(num_classes=classes),
     "convnext-atto": lambda classes: timm.create_model("convnext_atto", num_classes=classes),
+    "resnet-50": lambda classes: torchvision.models.resnet50(num_classes=classes),
+    "vit-s-16": lambda classes: timm.create_model("vit_small_patch16_224", num_classes=classes),
 }
 
 

@@ -26,7 +26,7 @@ class WithLoss(torch.nn.Module):
 def steps(name, threads):
     """A function that takes one training step and returns its seconds."""
     turns.pin(threads)
-    images, labels = map(torch.from_numpy, workload.batch(name))
+    images, labels = map(torch.from_numpy, workload.batch(name, "cpu"))
     batch = (images, F.one_hot(labels, workload.CLASSES).float())
     logging.disable()  # The exporter tells of versions that it cannot convert to.
     with networks.silence():

@@ -45,11 +45,20 @@ def profile(path, batch, r, threads, kernels=None, steps=4):
     return operators
 
 
+def total(operators):
+    """What all nodes of a step take."""
+    return Spent(*(sum(getattr(spent, field) for spent in operators.values()) for field in ("nodes", "milliseconds", "megabytes")))
+
+
+def ranked(operators, top):
+    """The operators that take the most time, with their shares of it."""
+    whole = total(operators).milliseconds
+    first = sorted(operators.items(), key=lambda item: -item[1].milliseconds)[:top]
+    return [(name, spent, spent.milliseconds / whole) for name, spent in first]
+
+
 def lines(operators, top=14):
     """The operators that take the most time, as lines of text, and the sum over all."""
-    total = Spent(*(sum(getattr(spent, field) for spent in operators.values()) for field in ("nodes", "milliseconds", "megabytes")))
-    ranked = sorted(operators.items(), key=lambda item: -item[1].milliseconds)[:top]
     yield f"{'operator':24}{'nodes':>7}{'ms':>9}{'share':>8}{'MB':>9}"
-    for name, spent in [*ranked, ("all", total)]:
-        share = spent.milliseconds / total.milliseconds
+    for name, spent, share in [*ranked(operators, top), ("all", total(operators), 1)]:
         yield f"{name:24}{spent.nodes:7.0f}{spent.milliseconds:9.1f}{share:8.1%}{spent.megabytes:9.0f}"

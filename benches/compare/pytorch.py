@@ -22,7 +22,7 @@ def steps(name, threads, device, channels_last, compiled):
     layout = torch.channels_last if channels_last else torch.contiguous_format
     compile = torch.compile if compiled else lambda function: function
     model = networks.build(name).to(device, memory_format=layout)
-    images, labels = (torch.from_numpy(array).to(device) for array in workload.batch(name))
+    images, labels = (torch.from_numpy(array).to(device) for array in workload.batch(name, device))
     images = images.contiguous(memory_format=layout)
     parameters = list(model.parameters())
     optimizer = torch.optim.SGD(parameters, lr=1e-3, momentum=0.9, fused=True)

@@ -4,7 +4,6 @@ import statistics
 from pathlib import Path
 
 PAGE = Path(__file__).resolve().parents[2] / "docs/benchmarks.md"
-BEGIN, END = "<!-- compare.py: begin -->\n", "<!-- compare.py: end -->\n"
 # All other engines are peers.
 OURS, OURS_ELSEWHERE = "gnp", "gnp, tract"
 
@@ -28,15 +27,16 @@ class Times:
 
     def best(self, kind, threads):
         """The peer with the fastest step."""
-        peers = {engine: self.median(engine, kind, threads) for engine in self.engines() if engine not in (OURS, OURS_ELSEWHERE)}
-        return min((engine for engine in peers if peers[engine]), key=peers.get, default=None)
+        medians = {engine: self.median(engine, kind, threads) for engine in self.engines() if engine not in (OURS, OURS_ELSEWHERE)}
+        return min((engine for engine in medians if medians[engine]), key=medians.get, default=None)
 
     def cell(self, engine, kind, threads):
         """Milliseconds: the median, and the quartiles."""
         seconds = self.seconds.get((engine, kind, threads))
         if not seconds:
             return "–"
-        low, middle, high = (f"{value * 1e3:.3g}" for value in statistics.quantiles(seconds, n=4, method="inclusive"))
+        quartiles = [value * 1e3 for value in statistics.quantiles(seconds, n=4, method="inclusive")]
+        low, middle, high = (f"{value:.0f}" if value >= 100 else f"{value:.3g}" for value in quartiles)
         return f"{middle} ({low}–{high})"
 
     def ratio(self, over, under):
@@ -47,7 +47,7 @@ class Times:
 
 def summary(networks, threads):
     """A line a network: our steps over those of the best peer, and a step with the penalty over a plain one."""
-    columns = [f"{title}, {count} thread{'s' * (count > 1)}" for count in threads for title in ("plain / best", "GNP / best", "GNP / plain")]
+    columns = _columns(["plain / best", "GNP / best", "GNP / plain"], threads)
     yield "| network | " + " | ".join(columns) + " | best peer, GNP |"
     yield "|---|" + "---:|" * len(columns) + "---|"
     for name, times in networks.items():
@@ -62,7 +62,7 @@ def summary(networks, threads):
 
 def details(networks, threads):
     """A line a network and engine: milliseconds, and the ratios to the best peer's step with the penalty."""
-    columns = [f"{title}, {count} thread{'s' * (count > 1)}" for count in threads for title in ("plain, ms", "GNP, ms", "GNP / best")]
+    columns = _columns(["plain, ms", "GNP, ms", "GNP / best"], threads)
     yield "| network | engine | " + " | ".join(columns) + " |"
     yield "|---|---|" + "---:|" * len(columns)
     for name, times in networks.items():
@@ -74,7 +74,12 @@ def details(networks, threads):
             yield f"| {name} | {engine} | " + " | ".join(cells) + " |"
 
 
-def write(lines):
-    """Puts the lines between the marks of docs/benchmarks.md."""
-    before, rest = PAGE.read_text().split(BEGIN)
-    PAGE.write_text(before + BEGIN + "\n".join(lines) + "\n" + END + rest.split(END)[1])
+def _columns(titles, threads):
+    return [f"{title}, {count} thread{'s' * (count > 1)}" for count in threads for title in titles]
+
+
+def write(command, lines):
+    """Puts the lines between the marks of this command in docs/benchmarks.md."""
+    begin, end = (f"<!-- {command}: {mark} -->\n" for mark in ("begin", "end"))
+    before, rest = PAGE.read_text().split(begin)
+    PAGE.write_text(before + begin + "\n".join(lines) + "\n" + end + rest.split(end)[1])

@@ -57,8 +57,12 @@ class Process:
         return seconds[WARM_UP:]
 
     def close(self):
+        """Lets the process end by itself, as it does when nobody is there to ask it for steps."""
+        self.connection.close()
+        if self.process.is_alive():
+            os.kill(self.process.pid, signal.SIGCONT)
+        self.process.join(10)
         self.process.kill()
-        self.process.join()
 
     def _answer(self):
         try:
@@ -83,6 +87,8 @@ def _serve(connection, module, arguments):
             connection.send([steppers[kind]() for _ in range(steps)])
     except EOFError:
         pass
+    except LeftOut as reason:
+        connection.send(str(reason))
     except Exception as error:  # Whatever a peer fails with, the others go on.
         connection.send(f"{type(error).__name__}: {str(error).strip()[:160]}")
 
@@ -91,18 +97,18 @@ class GnpRun:
     """gnp-run, which starts afresh in every turn. `models`: by kind what it trains, and its flags for that."""
 
     def __init__(self, program, models, name, threads, device="cpu"):
-        self.program, self.models, self.name = program, models, name
+        self.program, self.models = program, models
         self.kinds = list(models)
-        self.flags = ["--batch-size", workload.BATCH, "--threads", threads, "--device", device, "--epochs", 1, "--force", "--quiet"]
+        self.images, self.labels = workload.batch(name, device)
+        self.flags = ["--batch-size", len(self.labels), "--threads", threads, "--device", device, "--epochs", 1, "--force", "--quiet"]
 
     def turn(self, kind, steps):
         """The seconds of each of so many steps."""
         model, flags = self.models[kind]
-        images, labels = workload.batch(self.name)
         batches = WARM_UP + steps
         with tempfile.TemporaryDirectory() as folder:
             data, out = Path(folder, "data.npz"), Path(folder, "run")
-            np.savez(data, x_train=np.tile(images, (batches, 1, 1, 1)), y_train=np.tile(labels, batches))
+            np.savez(data, x_train=np.tile(self.images, (batches, 1, 1, 1)), y_train=np.tile(self.labels, batches))
             command = [self.program, model, "--data", data, "--out", out, *self.flags, *flags]
             run = subprocess.run([str(part) for part in command], capture_output=True, text=True)
             if run.returncode:
