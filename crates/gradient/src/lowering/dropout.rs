@@ -61,8 +61,8 @@ impl Lowering<'_> {
         (mask, keep)
     }
 
-    /// Which elements of a tensor shaped like `x` a draw from the seed and the step keeps: those whose number of 32 bits
-    /// is not among the `ratio` · 2³² lowest.
+    /// Which elements of a tensor shaped like `x` a draw from the seed and the step keeps: those whose number of 32
+    /// bits is not among the `ratio` · 2³² lowest.
     fn keep(&mut self, x: &Value, ratio: Option<&Value>, known: Option<f64>) -> Value {
         let bits = self.random.bits_like(x, self.b);
         let b = self.b;

@@ -77,7 +77,7 @@ pub enum Random {
     /// From `gnp.seed` and `step`, by nodes of the graph: the same on every engine and after a resume
     #[default]
     Counter,
-    /// From the engine's own operators, which are faster: Dropout, RandomNormal and its like
+    /// From the engine's own operators: Dropout, RandomNormal and its like
     Engine,
 }
 

@@ -1,8 +1,8 @@
 //! Random numbers from a seed and the number of the step, in standard operators.
 //!
 //! The generator is counter-based (Salmon, Moraes, Dror and Shaw, "Parallel random numbers: as easy as 1, 2, 3", SC
-//! 2011): number i of draw d of step t is a function of (seed, t, d, i), so it needs no state, every engine computes the
-//! same numbers, and a training that is resumed goes on as if it had not stopped.
+//! 2011): number i of draw d of step t is a function of (seed, t, d, i), so it needs no state, every engine computes
+//! the same numbers, and a training that is resumed goes on as if it had not stopped.
 //!
 //! An engine goes over the tensor once for every operator, so there are as few as can be. The elements lie in a grid
 //! whose rows and columns have random words, and an element is its row's word times its column's, in a finite group.
@@ -11,20 +11,21 @@
 //! whose fourth corner is v·w/u of the others. Of that the numbers show nothing: over rectangles, waves of frequency m
 //! (e^2πi·m·x, with x as a fraction of its range) have a mean below m·2⁻²⁸.
 //!
-//! | | The group | The number | Over the tensor |
-//! |---|---|---|---|
-//! | [`Generator::bits_like`] | what is 1 modulo 4, modulo 2³² | all 32 bits, of which the high ones are the good ones | Mul, Cast |
-//! | [`Generator::whole_like`] | what is not 0, modulo the prime 2³⁰ − 35 | the upper 24 of 30 bits | Mul, Mod, Mod, Sub, Cast |
+//! - [`Generator::bits_like`] has the group of what is 1 modulo 4, modulo 2³². All 32 bits are the number; its high
+//!   ones are the good ones. Over the tensor: Mul, Cast.
+//! - [`Generator::whole_like`] has that of what is not 0, modulo the prime 2³⁰ − 35, whose bits are all good. Over the
+//!   tensor: Mul, Mod, Cast, Min.
 //!
 //! The words are a permutation of the numbers modulo that prime, with keys: x ← (x + key)³, three times, as in MiMC
 //! (Albrecht, Grassi, Rechberger, Roy and Tiessen, ASIACRYPT 2016), of which these are few rounds: enough for
 //! statistics, not for secrets. Cubing is a permutation since 3 does not divide 2³⁰ − 36; so no two rows, and no two
 //! columns, have one word. The keys come from seed and step by such rounds; the draw's number is added to the second.
 //!
-//! All of it is arithmetic of int64 below 2⁶³, remainders by positive numbers, and a cast, of which the standard says that
-//! whole numbers keep their low bits: the same to the bit everywhere. ONNX Runtime has kernels for these on the
-//! processor and on CUDA. For shifts and exclusive ors it has none on CUDA, for products of uint32 it had none on the
-//! processor as late as 1.19, and on CUDA it rounds sums of int64 over axes to float32.
+//! All of it is arithmetic of int64 below 2⁶³, remainders by positive numbers, and casts: to fewer bits, of which the
+//! standard says that the low ones stay, and to the nearest float32. So it is the same to the bit everywhere. ONNX
+//! Runtime has kernels for all of it on the processor and on CUDA. For shifts and exclusive ors it has none on CUDA,
+//! for products of uint32 it had none on the processor as late as 1.19, and on CUDA it rounds sums of int64 over axes
+//! to float32.
 
 use super::{Lowering, required};
 use foldhash::HashMap;
@@ -41,6 +42,9 @@ const PRIME: i64 = (1 << 30) - 35;
 /// What the three keys are before they take in the seed, and the step: digits of π.
 const START: [[i64; 3]; 2] =
     [[0x243f_6a88 >> 2, 0x85a3_08d3 >> 2, 0x1319_8a2e >> 2], [0x0370_7344 >> 2, 0xa409_3822 >> 2, 0x299f_31d0 >> 2]];
+
+/// Above all numbers of [`Generator::whole_like`]; 64 less is the largest float32 below it.
+const RANGE: f64 = (1 << 30) as f64;
 
 /// With this, four times a word is 1 modulo 4, and of 32 bits with a sign.
 const OFFSET: i64 = 1 - (1 << 31);
@@ -77,29 +81,26 @@ impl Generator {
         grid.shaped_like(&bits, x, b)
     }
 
-    /// Numbers from 0 to 1 (exclusive), multiples of 2⁻²⁴, in float32 and the shape of `x`.
+    /// Numbers from 0 to 1 (both exclusive), in float32 and the shape of `x`.
     fn uniform_like(&mut self, x: &Value, b: &Builder<'_>) -> Value {
-        b.scale(self.whole_like(x, b), 2f64.powi(-30))
+        b.scale(self.whole_like(x, b), 1.0 / RANGE)
     }
 
     /// Numbers of the standard normal distribution, in float32 and the shape of `x`: √(−2 log u) · cos 2πv of uniform u
     /// and v (Box and Muller, 1958).
     fn normal_like(&mut self, x: &Value, b: &Builder<'_>) -> Value {
-        let u = self.whole_like(x, b);
-        // Never 0.
-        let u = b.scale(b.plus(&u, 32.0), 2f64.powi(-30));
+        let u = self.uniform_like(x, b);
         let radius = b.unary("Sqrt", b.scale(b.unary("Log", &u), -2.0));
         let angle = self.whole_like(x, b);
-        b.mul(&radius, b.unary("Cos", b.scale(&angle, std::f64::consts::TAU * 2f64.powi(-30))))
+        b.mul(&radius, b.unary("Cos", b.scale(&angle, std::f64::consts::TAU / RANGE)))
     }
 
-    /// Whole numbers from 0 to 2³⁰ (exclusive) in steps of 64, in float32.
+    /// Whole numbers from 0 to 2³⁰ (both exclusive), rounded to float32, in the shape of `x`.
     fn whole_like(&mut self, x: &Value, b: &Builder<'_>) -> Value {
         let (grid, words) = self.words(x, b);
         let words = b.binary("Max", &words, b.int64(1));
-        let all = modulo(grid.products(&words, b), b);
-        let upper = b.sub(&all, b.binary("Mod", &all, b.int64(1 << 6)));
-        grid.shaped_like(&b.cast(&upper, DataType::Float), x, b)
+        let all = b.cast(modulo(grid.products(&words, b), b), DataType::Float);
+        grid.shaped_like(&b.binary("Min", &all, b.number(RANGE - 64.0, &all)), x, b)
     }
 
     /// The grid of `x`, and the words of the next draw.
@@ -184,8 +185,8 @@ fn columns(x: &Fact) -> Option<i64> {
     (16..=most).rev().find(|columns| known > 0 && known % columns == 0)
 }
 
-/// Three keys made of seed and step, numbers modulo [`PRIME`]. Each takes in remainders by another prime, of which three
-/// tell all numbers of 64 bits apart.
+/// Three keys made of seed and step, numbers modulo [`PRIME`]. Each takes in remainders by another prime, of which
+/// three tell all numbers of 64 bits apart.
 fn keys(b: &Builder<'_>) -> [Value; 3] {
     let six = |numbers: [[i64; 3]; 2], name: &str| {
         let payload: Vec<u8> = numbers.as_flattened().iter().flat_map(|number| number.to_le_bytes()).collect();
@@ -201,8 +202,8 @@ fn keys(b: &Builder<'_>) -> [Value; 3] {
     [0, 1, 2].map(|index| b.gather(&keys, b.int64(index), 0))
 }
 
-/// x³ modulo [`PRIME`], of numbers below 2³³. The square is a product of two tensors, since tract makes one of its own of
-/// x · x, which it does not have of whole numbers.
+/// x³ modulo [`PRIME`], of numbers below 2³³. The square is a product of two tensors, since tract has an operator of its
+/// own for x · x, and not for whole numbers.
 fn cube(x: Value, b: &Builder<'_>) -> Value {
     let reduced = modulo(&x, b);
     let square = modulo(b.mul(&x, &reduced), b);
@@ -276,8 +277,8 @@ mod tests {
     type Kind = fn(i64, i64) -> u32;
     /// 32 bits, from 0 on.
     const BITS: Kind = |u, v| ((4 * u + OFFSET) * (4 * v + OFFSET)) as u32 ^ 1 << 31;
-    /// 24 bits, as the upper ones of 32.
-    const WHOLE: Kind = |u, v| (u.max(1) * v.max(1) % PRIME) as u32 >> 6 << 8;
+    /// 30 bits, as the upper ones of 32.
+    const WHOLE: Kind = |u, v| ((u.max(1) * v.max(1) % PRIME) as u32) << 2;
 
     /// The numbers of a draw, in rows.
     fn grid(kind: Kind, (seed, step, draw): (i64, i64, i64), rows: usize, columns: usize) -> Vec<u32> {
@@ -333,7 +334,8 @@ mod tests {
                     let all = grid(kind, (seed, step, draw), count.div_ceil(columns), columns);
                     all.into_iter().take(count)
                 };
-                let uniform: Vec<f32> = drawn(WHOLE, 1).map(|bits| (bits >> 8) as f32 / 16_777_216.0).collect();
+                let uniform = |bits: u32| ((bits >> 2) as f32 / 2f32.powi(30)).min(1f32.next_down());
+                let uniform: Vec<f32> = drawn(WHOLE, 1).map(uniform).collect();
                 let dropped: Vec<f32> = drawn(BITS, 2).map(|bits| if bits >> 31 == 1 { 2.0 } else { 0.0 }).collect();
                 assert_eq!(found, [uniform, dropped], "{sizes:?}, seed {seed}, step {step}");
             }
@@ -344,7 +346,7 @@ mod tests {
     /// Grids of 2¹⁶ elements: square, of few and of many columns, of a single row.
     const GRIDS: [(usize, usize); 4] = [(256, 256), (1024, 64), (32, 2048), (1, 1 << 16)];
 
-    /// Calls `each` with the name of a draw, its numbers, how many columns they have, and the lowest of their good bits.
+    /// Calls `each` with the name of a draw, its numbers, how many columns they have, and the lowest good bit.
     fn all(times: usize, mut each: impl FnMut(&str, &[u32], usize, u32)) {
         for (kind, name, lowest) in [(BITS, "bits", 24), (WHOLE, "whole", 8)] {
             for (draw, (rows, columns)) in DRAWS.into_iter().flat_map(|draw| GRIDS.map(|grid| (draw, grid))) {
