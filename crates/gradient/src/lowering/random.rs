@@ -202,8 +202,8 @@ fn keys(b: &Builder<'_>) -> [Value; 3] {
     [0, 1, 2].map(|index| b.gather(&keys, b.int64(index), 0))
 }
 
-/// x³ modulo [`PRIME`], of numbers below 2³³. The square is a product of two tensors, since tract has an operator of its
-/// own for x · x, and not for whole numbers.
+/// x³ modulo [`PRIME`], of numbers below 2³³. The square is a product of two tensors, since tract has an operator of
+/// its own for x · x, and not for whole numbers.
 fn cube(x: Value, b: &Builder<'_>) -> Value {
     let reduced = modulo(&x, b);
     let square = modulo(b.mul(&x, &reduced), b);
