@@ -1,6 +1,11 @@
 //! gnp's own kernels in stock ONNX Runtime, against the standard operators that they stand for.
-use crate::support::calls;
-use gnp::engine::runtime;
+use crate::support::command::gnp_rewrite;
+use crate::support::{calls, models, python};
+use gnp::engine::{EngineOptions, Kernels, Ort, StepEngine as _, runtime};
+use gnp::onnx;
+use std::env::consts::{DLL_PREFIX, DLL_SUFFIX};
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
 #[test]
 fn a_kernel_computes_what_the_body_of_its_function_does() {
@@ -9,4 +14,54 @@ fn a_kernel_computes_what_the_body_of_its_function_does() {
     for (number, call) in calls::all().into_iter().enumerate() {
         call.agrees(&stock, number % 128, 2e-6);
     }
+}
+
+/// The step model of the CNN.
+fn step_model(folder: &Path) -> PathBuf {
+    let step = folder.join("step.onnx");
+    let mut command = gnp_rewrite();
+    command.arg(models().join("cnn/model.onnx")).args([
+        "--loss",
+        "cross-entropy",
+        "--optimizer",
+        "momentum",
+        "--quiet",
+    ]);
+    command.arg("-o").arg(&step).assert().success();
+    step
+}
+
+#[test]
+fn the_step_of_a_network_is_computed_by_kernels_unless_they_are_not_wanted() {
+    needs!(engines);
+    let stock = runtime::install_onnxruntime(&mut |_| {}).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let step = onnx::read(step_model(folder.path())).unwrap();
+    let nodes = |kernels| {
+        let options = EngineOptions { kernels, ..EngineOptions::default() };
+        Ort::load(&stock, &step, None, &options).unwrap().kernels()
+    };
+    // Both passes have the gradients of two convolutions, and those of what is around them.
+    assert!(nodes(Kernels::Auto) >= 4);
+    assert_eq!(nodes(Kernels::None), 0);
+}
+
+#[test]
+fn a_loop_in_python_runs_with_the_library_and_without() {
+    let requirements = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/python/onnx-requirements.txt");
+    let Some(python) = python::environment("onnx", &requirements) else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let step = step_model(folder.path());
+    let library = format!("{DLL_PREFIX}gnp_kernels{DLL_SUFFIX}");
+    let library = Path::new(env!("CARGO_BIN_EXE_gnp-run")).with_file_name("deps").join(library);
+    let losses = |library: Option<&Path>| -> Vec<f64> {
+        let script = requirements.with_file_name("kernels.py");
+        let printed = python::run(Command::new(&python).arg(script).arg(&step).args(library));
+        printed.lines().map(|line| line.parse().unwrap()).collect()
+    };
+    let (with, without) = (losses(Some(&library)), losses(None));
+    assert_eq!(with.len(), 10);
+    // Rounding differs somewhere, or there is no kernel in the library.
+    assert_ne!(with, without);
+    assert!(with.iter().zip(&without).all(|(a, b)| (a - b).abs() < 1e-4 * b.abs()), "{with:?} {without:?}");
 }

@@ -1,6 +1,6 @@
 //! The kernels as custom operators of ONNX Runtime, by its C API (from version 18 on).
 //!
-//! A kind of kernel is a file in `kinds/` and a row of [`KINDS`]. Each is there under the numbered names of its kind
+//! A kind of kernel is a file in `kinds/` and a row of `KINDS`. Each is there under the numbered names of its kind
 //! ([`functions::numbered`]).
 
 mod attributes;

@@ -5,9 +5,10 @@ use crate::elementwise::{Operand, Program, elementwise, shape};
 use crate::ort::attributes::Attributes;
 use crate::ort::context::Context;
 use gnp_base::Result;
+use gnp_base::contract::functions::ELEMENTWISE;
 
 pub(super) const KIND: Kind =
-    Kind { name: "Elementwise", inputs: Inputs::Any, create, shape: Some(|shapes| shapes.broadcast()), in_place: true };
+    Kind { name: ELEMENTWISE, inputs: Inputs::Any, create, shape: Some(|shapes| shapes.broadcast()), in_place: true };
 
 fn create(attributes: &Attributes<'_>) -> Result<Box<dyn Kernel>> {
     Ok(Box::new(Elementwise(Program::new(&attributes.text(c"formula")?.parse()?))))

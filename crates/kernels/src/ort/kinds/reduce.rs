@@ -8,9 +8,10 @@ use crate::ort::context::Context;
 use crate::ort::shapes::{Shapes, Size};
 use crate::reduce::{Reduction, reduce};
 use gnp_base::Result;
+use gnp_base::contract::functions::REDUCE;
 use std::ffi::CStr;
 
-pub(super) const KIND: Kind = Kind { name: "Reduce", inputs: Inputs::Any, create, shape: Some(shape), in_place: false };
+pub(super) const KIND: Kind = Kind { name: REDUCE, inputs: Inputs::Any, create, shape: Some(shape), in_place: false };
 
 const AXES: &CStr = c"axes";
 const KEEP: &CStr = c"keepdims";
