@@ -1,175 +1,197 @@
-"""One training step, plain and with the penalty, batch 32: the engines of gnp-run against PyTorch.
+"""One training step, plain and with the penalty: gnp-run against its peers, on networks that PyTorch exports.
 
-    cargo build --release && target/release/gnp-run engines install onnxruntime && target/release/gnp-run engines install training
-    pip install onnx onnxruntime numpy torch
-    python benches/compare/compare.py [--models wrn-16-2 vit-ti-4] [--steps 15] [--threads 2] [--profile FOLDER]
+    cargo build --release && target/release/gnp-run engines install onnxruntime
+    pip install onnx onnxruntime onnxscript torch torchvision timm          (and jax, onnxsim: what is not installed is left out)
+    python benches/compare/compare.py [--write] [--networks wrn-16-2 …] [--threads 1 2] [--turns 7] [--device cuda]
 
-Stock ONNX Runtime and PyTorch take turns of a few steps, each in a process of its own, with a pause between: their idle threads wait by
-spinning, and would take the processor from each other. The other engines run before them, in gnp-run. Times are medians;
-what lasts of them is the ratios. What is not installed is left out. ONNX Runtime's training API needs artifacts: --artifacts FOLDER, which
-artifacts.py writes.
+All take turns of a few steps, each in a process of its own, and only one of them runs at a time (turns.py). Before a turn the
+machine should be idle: that is waited for. Times are medians with quartiles; what lasts of them is the ratios. `gnp` is gnp-run on
+stock ONNX Runtime, with the seconds of its metrics.jsonl: what it does to a graph when it loads it, and its kernels, are no others'.
+ONNX Runtime's training API has a part where --artifacts names a folder that artifacts.py wrote; then
+`gnp-run engines install training` too.
+
+    python benches/compare/compare.py --profile [--kernels LIBRARY] [--write]
+
+says where the time of our steps goes, and what they move beside PyTorch's. With --device cuda: how long the GPU is busy in a step.
+--write puts the tables into docs/benchmarks.md.
 """
 
 import argparse
-import json
-import multiprocessing
 import os
 import statistics
 import subprocess
+import sys
 import tempfile
 import time
-from collections import defaultdict
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 
-import numpy as np
-import onnxruntime as ort
+import table
+import workload
+from turns import GnpRun, LeftOut, Process
 
-import models
-
-ROOT = Path(__file__).resolve().parents[2]
-
-
-class OnnxRuntime:
-    """A step model on stock ONNX Runtime, its state bound, as gnp-run has it."""
-
-    def __init__(self, path, threads, images, labels, profile=None):
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.log_severity_level = 3
-        if profile:
-            options.enable_profiling = True
-            options.profile_file_prefix = str(profile)
-        self.session = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-        metadata = self.session.get_modelmeta().custom_metadata_map
-        self.pairs = json.loads(metadata["gnp.state"])
-        self.state = {}
-        self.batch = {"input": ort.OrtValue.ortvalue_from_numpy(images), "labels": ort.OrtValue.ortvalue_from_numpy(labels)}
-        self.results = [o.name for o in self.session.get_outputs() if not o.name.endswith(".next")]
-
-    def step(self, r):
-        binding = self.session.io_binding()
-        # What has an initializer can be bound as an OrtValue alone.
-        radius = ort.OrtValue.ortvalue_from_numpy(np.array(r, np.float32))
-        for name, value in {**self.batch, **self.state, "gnp.r": radius}.items():
-            binding.bind_ortvalue_input(name, value)
-        names = self.results + [after for _, after in self.pairs]
-        for name in names:
-            binding.bind_output(name)
-        begin = time.perf_counter()
-        self.session.run_with_iobinding(binding)
-        seconds = time.perf_counter() - begin
-        values = dict(zip(names, binding.get_outputs()))
-        self.state = {before: values[after] for before, after in self.pairs}
-        return seconds
+HERE = Path(__file__).resolve().parent
+# What others may use of the machine when a turn begins, in processors.
+IDLE = 0.1
 
 
 def parse():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--models", nargs="+", default=list(models.MODELS), choices=list(models.MODELS))
-    parser.add_argument("--steps", type=int, default=15)
-    parser.add_argument("--threads", type=int, default=os.cpu_count())
-    parser.add_argument("--profile", type=Path, help="write ONNX Runtime's profile there and print where the time goes")
+    parser.add_argument("--networks", nargs="+", choices=list(workload.SIDES), help="which [default: those for the device]")
+    parser.add_argument("--engines", nargs="+", help="only these, by their names in the table")
+    parser.add_argument("--threads", nargs="+", type=int, help="how many, in turn [default: 1 and one a core, on cuda 1]")
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    parser.add_argument("--turns", type=int, default=7)
+    parser.add_argument("--steps", type=int, default=3, help="steps that count in a turn, of each kind")
+    parser.add_argument("--patience", type=float, default=5, help="seconds that a turn waits at most for an idle machine")
     parser.add_argument("--artifacts", type=Path, help="the folder that artifacts.py wrote")
-    parser.add_argument("--programs", type=Path, default=ROOT / "target/release", help="the folder of gnp-run and gnp-rewrite")
-    return parser.parse_args()
+    parser.add_argument("--programs", type=Path, default=HERE.parents[1] / "target/release", help="the folder of gnp-run and gnp-rewrite")
+    parser.add_argument("--write", action="store_true", help="put the tables into docs/benchmarks.md")
+    parser.add_argument("--profile", action="store_true", help="tell where the time of our steps goes")
+    parser.add_argument("--kernels", type=Path, help="the library of kernels that the profiled session has")
+    arguments = parser.parse_args()
+    arguments.networks = arguments.networks or workload.NETWORKS[arguments.device]
+    arguments.threads = arguments.threads or sorted({1, os.cpu_count() if arguments.device == "cpu" else 1})
+    return arguments
 
 
-def time_model(name, arguments):
-    random = np.random.default_rng(0)
-    images = random.normal(size=(32, 3, 32, 32)).astype(np.float32)
-    labels = random.integers(0, 10, 32)
-    steppers = {}
-    with tempfile.TemporaryDirectory() as folder:
-        forward = models.write(name, Path(folder))
-        step = Path(folder) / "step.onnx"
-        command = [arguments.programs / "gnp-rewrite", forward, "-o", step, "--loss", "cross-entropy", "--quiet", "--dim", "batch=32"]
-        subprocess.run([str(part) for part in command], check=True)
-        others = gnp_run_times(name, step, images, labels, arguments)
-        ours = OnnxRuntime(step, arguments.threads, images, labels, arguments.profile and arguments.profile / name)
-        steppers["stock ONNX Runtime"] = lambda kind: ours.step(0.1 if kind == "GNP" else 0.0)
-    peer, ours_of_it = multiprocessing.get_context("spawn").Pipe()
-    worker = multiprocessing.get_context("spawn").Process(
-        target=serve_pytorch, args=(ours_of_it, name, arguments.threads, images, labels), daemon=True
-    )
-    worker.start()
-    if (problem := peer.recv()) is None:
-        steppers["PyTorch eager"] = lambda kind: (peer.send(kind), peer.recv())[1]
-    else:
-        print(f"{name:10} PyTorch left out: {problem}")
-    times = defaultdict(list)
-    for turn in range(arguments.steps // 3 + 1):
-        for engine, stepper in steppers.items():
-            time.sleep(0.5)
-            for kind in ["plain", "GNP"]:
-                seconds = [stepper(kind) for _ in range(4)]
-                # The first turn, and each turn's first step, warm up.
-                times[engine, kind] += seconds[1:] if turn > 0 else []
-    worker.kill()
-    if arguments.profile:
-        report(ours.session.end_profiling())
-    return {key: statistics.median(values) for key, values in times.items()} | others
+def step_model(name, folder, arguments):
+    """Exports a network, and makes a step model of it."""
+    subprocess.run([sys.executable, HERE / "networks.py", folder, name], check=True, stdout=subprocess.DEVNULL)
+    step = Path(folder, f"{name}.step.onnx")
+    rewrite = [arguments.programs / "gnp-rewrite", Path(folder, f"{name}.onnx"), "-o", step, "--loss", "cross-entropy", "--quiet"]
+    subprocess.run([*rewrite, "--dim", f"batch={workload.size(name, arguments.device)}"], check=True)
+    return step
 
 
-def serve_pytorch(connection, name, threads, images, labels):
-    """Takes a step of the kind that is asked for and answers with its seconds; at first, with what keeps it from that."""
-    try:
-        import pytorch
-    except (ImportError, OSError) as error:
-        connection.send(str(error))
-        return
-    plain, gnp = pytorch.steps(name, threads, images, labels)
-    connection.send(None)
-    while True:
-        connection.send((gnp if connection.recv() == "GNP" else plain)())
+def engines(name, step, folder, threads, arguments):
+    """By name, what makes the engines of the comparison."""
+    run, device = arguments.programs / "gnp-run", arguments.device
 
+    def gnp(engine):
+        flags = ["--engine", engine]
+        return lambda: GnpRun(run, {"plain": (step, [*flags, "--r", 0]), "GNP": (step, flags)}, name, threads, device)
 
-def gnp_run_times(name, step, images, labels, arguments):
-    """The seconds of a step in tract, and in ONNX Runtime's training API where there are artifacts."""
-    folder = step.parent
-    steps = max(4, arguments.steps // 2)
-    np.savez(folder / "data.npz", x_train=np.tile(images, (steps, 1, 1, 1)), y_train=np.tile(labels, steps))
-    runs = {("tract", "plain"): (step, ["--r", "0", "--engine", "tract"]), ("tract", "GNP"): (step, ["--engine", "tract"])}
+    def training_api():
+        plain, penalised = arguments.artifacts / name, Path(folder, "artifacts")
+        if not (plain / "training_model.onnx").exists():
+            raise LeftOut("its generator makes no artifacts of it")
+        subprocess.run([arguments.programs / "gnp-rewrite", plain, "-o", penalised, "--quiet", "--force"], check=True)
+        return GnpRun(run, {"plain": (plain, []), "GNP": (penalised, [])}, name, threads, device)
+
+    yield "gnp", gnp("onnxruntime")
+    for channels_last in [False, True]:
+        for compiled in [False, True]:
+            engine = "PyTorch" + ", channels_last" * channels_last + ", compiled" * compiled
+            yield engine, lambda modes=(channels_last, compiled): Process("pytorch", name, threads, device, *modes)
+    yield "JAX", lambda: Process("jax_step", name, threads, device)
     if arguments.artifacts:
-        plain, gnp = arguments.artifacts / name, folder / "gnp"
-        subprocess.run([str(arguments.programs / "gnp-rewrite"), plain, "-o", gnp, "--quiet"], check=True)
-        runs |= {("ONNX Runtime training", "plain"): (plain, []), ("ONNX Runtime training", "GNP"): (gnp, [])}
-    times = {}
-    for key, (model, flags) in runs.items():
-        out = folder / "run"
-        command = [arguments.programs / "gnp-run", model, "--data", folder / "data.npz", "--epochs", 1, "--batch-size", 32]
-        command += ["--threads", arguments.threads, "--out", out, "--force", "--quiet", *flags]
-        subprocess.run([str(part) for part in command], check=True)
-        metrics = [json.loads(line) for line in open(out / "metrics.jsonl")]
-        seconds = [line["seconds"] for line in metrics if line["kind"] == "step"]
-        times[key] = statistics.median(seconds[2:])
-    return times
+        yield "ONNX Runtime training", training_api
+    if device == "cpu":
+        yield "onnxsim", lambda: Process("onnxsim_loop", name, threads)
+        yield "gnp, tract", gnp("tract")
 
 
-def report(profile):
-    """Where the time of the steps went, by operator."""
-    spent = defaultdict(float)
-    for event in json.load(open(profile)):
-        operator = event.get("args", {}).get("op_name")
-        if operator and event["name"].endswith("_kernel_time") and operator != "If":
-            spent[operator] += event["dur"] / 1e3
-    total = sum(spent.values())
-    for operator, milliseconds in sorted(spent.items(), key=lambda item: -item[1])[:14]:
-        print(f"    {operator:24}{milliseconds:10.0f} ms{milliseconds / total:8.1%}")
+def others():
+    """How many processors are busy while all who take turns wait."""
+
+    def busy():
+        # user, nice, system, idle, iowait, irq, softirq, steal: in hundredths of a second.
+        fields = [int(field) for field in Path("/proc/stat").read_text().split(maxsplit=9)[1:9]]
+        return sum(fields) - fields[3] - fields[4]
+
+    before, pause = busy(), 0.5
+    time.sleep(pause)
+    return (busy() - before) / os.sysconf("SC_CLK_TCK") / pause
 
 
-def main():
-    arguments = parse()
-    if arguments.profile:
-        arguments.profile.mkdir(parents=True, exist_ok=True)
-    print(f"{'model':10} {'engine':20} {'plain':>9} {'GNP':>9} {'GNP/plain':>10} {'GNP/PyTorch':>12}")
-    for name in arguments.models:
-        times = time_model(name, arguments)
-        peer = times.get(("PyTorch eager", "GNP"))
-        for engine in dict.fromkeys(engine for engine, _ in times):
-            plain, gnp = times[engine, "plain"], times[engine, "GNP"]
-            ratio = f"{gnp / peer:12.2f}" if peer else f"{'–':>12}"
-            print(f"{name:10} {engine:20} {plain * 1e3:6.0f} ms {gnp * 1e3:6.0f} ms {gnp / plain:10.2f} {ratio}")
+def wait(patience):
+    """Waits for an idle machine, and returns how many processors others keep busy when it has ended."""
+    end = time.monotonic() + patience
+    while (load := others()) > IDLE and time.monotonic() < end:
+        pass
+    return load
+
+
+def time_network(name, times, arguments):
+    """Adds the times of a network, and returns how busy others kept the machine at the turns."""
+    loads = []
+    with tempfile.TemporaryDirectory() as folder:
+        step = step_model(name, folder, arguments)
+        for threads in arguments.threads:
+            members = {}
+            for engine, make in engines(name, step, folder, threads, arguments):
+                if arguments.engines and engine not in arguments.engines:
+                    continue
+                try:
+                    members[engine] = make()
+                except LeftOut as reason:
+                    print(f"{name}, threads {threads}: {engine} left out: {reason}", file=sys.stderr)
+            for turn in range(arguments.turns):
+                for engine, member in list(members.items()):
+                    loads.append(wait(arguments.patience))
+                    try:
+                        for kind in member.kinds:
+                            times.add(engine, kind, threads, member.turn(kind, arguments.steps))
+                    except LeftOut as reason:
+                        print(f"{name}, threads {threads}: {engine} stopped: {reason}", file=sys.stderr)
+                        members.pop(engine).close()
+            for member in members.values():
+                member.close()
+    return loads
+
+
+def compare(arguments):
+    networks, loads = {name: table.Times() for name in arguments.networks}, []
+    for name, times in networks.items():
+        loads += time_network(name, times, arguments)
+        print("\n".join(table.details({name: times}, arguments.threads)), file=sys.stderr, flush=True)
+    lines = [*table.summary(networks, arguments.threads), "", *table.details(networks, arguments.threads), ""]
+    lines.append(f"When a turn began, others kept {statistics.median(loads):.1f} of {os.cpu_count()} processors busy (median).")
+    print("\n".join(lines))
+    if arguments.write:
+        table.write("compare.py", lines)
+
+
+def profile(arguments):
+    """Prints the profile of each network on one thread."""
+    import profiling
+
+    rows = ["| network | step | nodes | MB | PyTorch's kernels | MB | where our time goes |", "|---|---|---:|---:|---:|---:|---|"]
+    for name in arguments.networks:
+        with tempfile.TemporaryDirectory() as folder, ProcessPoolExecutor(1, get_context("spawn")) as pytorch:
+            step = step_model(name, folder, arguments)
+            if arguments.device == "cuda":
+                for engine, kind, busy, launches in pytorch.submit(_gpu, name, step).result():
+                    print(f"{name:20}{engine:34}{kind:8}{busy:8.1f} ms busy{launches:8.0f} launches", flush=True)
+                continue
+            for kind, r in {"plain": 0.0, "GNP": 0.1}.items():
+                operators = profiling.profile(step, workload.batch(name, arguments.device), r, 1, arguments.kernels)
+                kernels, megabytes = pytorch.submit(_traffic, name, kind).result()
+                print(f"\n{name}, {kind}, one thread")
+                print("\n".join(profiling.lines(operators)))
+                print(f"{'PyTorch eager':24}{kernels:7}{'':17}{megabytes:9.0f}", flush=True)
+                ours = profiling.total(operators)
+                first = ", ".join(f"{operator} {100 * share:.0f} %" for operator, _, share in profiling.ranked(operators, 6))
+                rows.append(f"| {name} | {kind} | {ours.nodes:.0f} | {ours.megabytes:.0f} | {kernels} | {megabytes:.0f} | {first} |")
+    if arguments.write:
+        table.write("compare.py --profile", rows)
+
+
+# PyTorch is imported in a process of its own, whose threads are gone when ONNX Runtime's work.
+def _gpu(name, step):
+    import gpu
+
+    return list(gpu.measure(name, step))
+
+
+def _traffic(name, kind):
+    import traffic
+
+    return traffic.count(name, kind)
 
 
 if __name__ == "__main__":
-    main()
+    parsed = parse()
+    (profile if parsed.profile else compare)(parsed)

@@ -117,6 +117,12 @@ def draws():
             yield f"dropout_{choice}_{shapes}", known, choice, {"x": x}, {}
         given = model_of([dropout], {"x": x, "ratio": ratio}, {"y": f, "mask": b}, shapes=shapes)
         yield f"dropout_given_{shapes}", given, "keep", {"x": x, "ratio": ratio}, {}
+        # No number of columns divides what is drawn.
+        odd = model_of([dropout], {"x": x[:, :, :509]}, {"y": f, "mask": b}, {"ratio": ratio}, shapes)
+        yield f"dropout_odd_{shapes}", odd, "keep", {"x": x[:, :, :509]}, {}
+        nothing = model_of([dropout], {"x": x[:0]}, {"y": f, "mask": b}, {"ratio": ratio}, shapes)
+        inputs = {"x": x[:0], "gnp.seed": np.int64(1), "step": np.int64(0)}
+        yield f"dropout_nothing_{shapes}", nothing, "keep", inputs, {"y": x[:0], "mask": np.ones(x[:0].shape, bool)}
         off = {"y": x, "mask": np.ones(x.shape, bool)}
         yield f"dropout_off_{shapes}", known, "off", {"x": x}, off
     training = helper.make_node("Dropout", ["x", "ratio", "no"], ["y", "mask"])

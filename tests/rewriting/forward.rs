@@ -94,14 +94,25 @@ fn what_is_counted_and_the_logits_are_returned_where_they_tell_classes() {
 #[test]
 fn only_standard_operators_are_left() {
     let folder = folder(&network());
-    rewrite(&folder, &[]);
-    fn domains(nodes: &[NodeProto]) -> Vec<String> {
-        let bodies = nodes.iter().flat_map(|n| &n.attribute).filter_map(|a| a.g.as_ref());
-        bodies.flat_map(|body| domains(&body.node)).chain(nodes.iter().map(|n| n.domain().to_owned())).collect()
+    fn all(nodes: &[NodeProto]) -> Vec<&NodeProto> {
+        nodes.iter().flat_map(|node| node.subgraphs().flat_map(|body| all(&body.node)).chain([node])).collect()
     }
+    rewrite(&folder, &["--flat"]);
+    let flat = step(&folder);
+    assert!(all(&flat.graph.node).iter().all(|node| node.domain().is_empty()));
+    assert!(flat.header.opset_import.iter().all(|opset| opset.domain().is_empty()));
+    assert!(flat.header.functions.is_empty());
+
+    // Or in functions over them, all of which are there.
+    let folder = self::folder(&network());
+    rewrite(&folder, &[]);
     let step = step(&folder);
-    assert!(domains(&step.graph.node).iter().all(String::is_empty));
-    assert!(step.header.opset_import.iter().all(|opset| opset.domain().is_empty()));
+    let functions: Vec<&str> = step.header.functions.iter().map(|function| function.name()).collect();
+    for node in all(&step.graph.node) {
+        assert!(node.domain().is_empty() || node.domain() == "gnp" && functions.contains(&node.op_type()), "{node:?}");
+    }
+    assert!(step.header.functions.iter().all(|f| f.node.iter().all(|node| node.domain().is_empty())));
+    assert!(all(&step.graph.node).len() < all(&flat.graph.node).len());
 }
 
 #[test]
@@ -122,7 +133,7 @@ fn metadata_say_what_was_chosen_and_keep_what_was_there() {
 fn factors_are_recorded_and_in_the_graph_where_they_are_not_1() {
     let nodes = |arguments: &[&str]| {
         let folder = folder(&perceptron());
-        rewrite(&folder, &[&["--loss", "mse", "--weight-decay", "0.1"], arguments].concat());
+        rewrite(&folder, &[&["--loss", "mse", "--weight-decay", "0.1", "--flat"], arguments].concat());
         let step = step(&folder);
         let config: Value = serde_json::from_str(step.metadata("gnp.config").unwrap()).unwrap();
         (step.graph.node.len(), config["optimizer"].clone())

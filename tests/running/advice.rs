@@ -581,7 +581,7 @@ fn made_artifacts() -> Vec<Row> {
         ),
         row(
             make("pixels.onnx --random counter"),
-            "cannot compute the counter-based draws",
+            "counter-based draws need a seed and the number of the step",
             "leave --random out",
             vec![Without("--random")],
         ),

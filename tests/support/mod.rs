@@ -5,6 +5,7 @@
 pub mod needs;
 
 pub mod browser;
+pub mod calls;
 pub mod command;
 pub mod forward;
 pub mod kills;

@@ -320,7 +320,7 @@ fn fixed(shape: &[usize]) -> Vec<Option<usize>> {
     shape.iter().copied().map(Some).collect()
 }
 
-fn float_info(name: &str, shape: &[Option<usize>]) -> ValueInfoProto {
+pub fn float_info(name: &str, shape: &[Option<usize>]) -> ValueInfoProto {
     info(name, DataType::Float, shape)
 }
 
@@ -338,7 +338,7 @@ fn info(name: &str, element: DataType, shape: &[Option<usize>]) -> ValueInfoProt
     ValueInfoProto { name: Some(name.into()), r#type: Some(r#type), ..Default::default() }
 }
 
-fn floats(name: &str, shape: &[usize], values: &[f32]) -> TensorProto {
+pub fn floats(name: &str, shape: &[usize], values: &[f32]) -> TensorProto {
     let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
     let dims: Vec<i64> = shape.iter().map(|&size| size as i64).collect();
     TensorProto::raw(name, DataType::Float, &dims, bytes.into())

@@ -10,6 +10,7 @@ mod checkpoint;
 mod determinism;
 mod engine;
 mod gradient;
+mod kernels;
 #[cfg(unix)]
 mod large;
 mod passes;

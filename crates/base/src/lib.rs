@@ -17,6 +17,7 @@ pub mod digest;
 pub mod error;
 pub mod escaped;
 pub mod files;
+pub mod formula;
 pub mod limits;
 pub mod named;
 pub mod naming;

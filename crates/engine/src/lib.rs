@@ -24,6 +24,7 @@
 mod available;
 mod device;
 mod initializer;
+mod kernels;
 mod options;
 #[cfg(feature = "ort")]
 pub mod ort;
@@ -43,7 +44,8 @@ pub use self::ort::Ort;
 pub use self::tract::Tract;
 pub use available::{Available, Backend, EngineKind};
 pub use device::Device;
-pub use options::EngineOptions;
+pub use kernels::Kernels;
+pub use options::{EngineOptions, Layout};
 #[cfg(feature = "ort")]
 pub use ort_training::{OrtTraining, OrtTrainingStep};
 pub use state::State;
@@ -131,4 +133,9 @@ pub trait StepEngine: Engine {
     /// # Errors
     /// Where a tensor is missing, one too many, or of another element type or shape.
     fn set_state(&mut self, state: &State) -> Result<()>;
+
+    /// How many nodes of a step gnp's own kernels compute, in place of the functions of their names.
+    fn kernels(&self) -> usize {
+        0
+    }
 }

@@ -4,4 +4,13 @@
 //! inlines them. Where this library is registered, a kernel of the function's name runs instead.
 
 pub mod conv;
+pub mod elementwise;
+pub mod floats;
+mod layout;
+mod math;
+pub mod ort;
+pub mod reduce;
+mod simd;
+#[cfg(test)]
+mod testing;
 pub mod threads;

@@ -20,9 +20,11 @@ pub fn run(arguments: &Arguments, model: Model) -> Result<()> {
             ));
     }
     if arguments.step.random() == Some(Random::Counter) {
-        return Err(Error::unsupported("ONNX Runtime's training API cannot compute the counter-based draws")
-            .in_file(&arguments.input)
-            .help("leave --random out: the runtime draws, from the seed that the application gives it"));
+        return Err(Error::unsupported(
+            "counter-based draws need a seed and the number of the step, which artifacts are not given",
+        )
+        .in_file(&arguments.input)
+        .help("leave --random out: the runtime draws, from the seed that the application gives it"));
     }
     let options = arguments.step.options(arguments.penalty.penalty()?, arguments.lr)?;
     let interface = Interface {

@@ -10,7 +10,7 @@ use gnp::cli::arguments::{
 };
 use gnp::cli::{CopyingBar, config_file, describe};
 use gnp::contract::artifacts::FileNames;
-use gnp::engine::{Device, EngineKind};
+use gnp::engine::{Device, EngineKind, Kernels, Layout};
 use gnp::experiment::{
     Configuration, EngineSettings, Existing, Init, Kind, ModelSettings, Notice, Observer, Outcome, OutputSettings,
     Overview, Run, run as run_one,
@@ -97,6 +97,12 @@ pub struct Arguments {
     /// Threads that one operator may use, no more than the machine runs at a time [default: one a core]
     #[arg(long, value_name = "N", value_parser = threads, help_heading = "Engine")]
     threads: Option<NonZero<u16>>,
+    /// How images lie in memory while a step is computed [default: auto]
+    #[arg(long, value_parser = named::<Layout>(), value_name = "HOW", help_heading = "Engine")]
+    layout: Option<Layout>,
+    /// What computes the functions that a step model calls
+    #[arg(long, value_parser = named::<Kernels>(), default_value = Kernels::default().name(), help_heading = "Engine")]
+    kernels: Kernels,
 }
 
 /// `NAME=NUMBER`.
@@ -172,6 +178,8 @@ impl Arguments {
                 device: self.device,
                 ort_lib: self.ort_lib.clone(),
                 threads: self.threads,
+                layout: self.layout.unwrap_or_default(),
+                kernels: self.kernels,
             },
             output: OutputSettings {
                 folder: self.out.clone().unwrap_or_else(|| default_out(&path)),

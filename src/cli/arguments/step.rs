@@ -111,6 +111,9 @@ pub struct StepArguments {
     /// standard]
     #[arg(long, value_parser = named::<Gradients>(), value_name = "OPERATORS", help_heading = "What trains (forward models)")]
     gradients: Option<Gradients>,
+    /// Write the nodes of functions in place of their calls, for tools that know no functions
+    #[arg(long, help_heading = "What trains (forward models)")]
+    flat: bool,
     /// What an axis of the inputs is to be: batch=32 gives the dimension `batch` a size, 'x[0]=32' the first axis of
     /// input x; 'x[0]=batch' opens an axis that the model was exported with a fixed size of, as for batches of 1
     /// ('*[0]=batch': of every input). May be repeated
@@ -256,6 +259,7 @@ impl StepArguments {
             },
             sharing: Sharing { tie: self.tie.clone(), untie: self.untie.clone() },
             gradients: self.gradients.unwrap_or_default(),
+            flat: self.flat,
             lowering: lowering::Settings {
                 batch_norm: self.batch_norm.unwrap_or_default(),
                 dropout: self.dropout.unwrap_or_default(),

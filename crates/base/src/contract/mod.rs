@@ -25,6 +25,7 @@
 //! [`RANGES_KEY`] tells what labels and other whole numbers may be.
 
 pub mod artifacts;
+pub mod functions;
 mod range;
 
 pub use range::{Outside, Part, Range, Ranges};

@@ -5,6 +5,7 @@
 
 pub(crate) mod api;
 mod copying;
+mod passes;
 mod session;
 pub(crate) mod session_options;
 pub(crate) mod value;
@@ -19,6 +20,7 @@ use foldhash::HashSet;
 use gnp_base::{Error, Result};
 use gnp_model::onnx::Model;
 use gnp_tensor::{NotFinite, Port, Tensor, check_batch, finite};
+use passes::Passes;
 use prost::Message as _;
 use session::{Memory, Session, c_names};
 use session_options::SessionOptions;
@@ -78,28 +80,30 @@ struct Eval {
 }
 
 impl Ort {
-    /// Loads the step model `step` into `runtime`, and `eval`, what it is evaluated with. Training begins with the
+    /// Loads the step model `file` into `runtime`, and `eval`, what it is evaluated with. Training begins with the
     /// state in the model. Neither need be in a file; external data is where the models' paths say.
     ///
     /// A process can load one ONNX Runtime; every engine in it must use that one.
     ///
     /// # Errors
-    /// Where the runtime does not load, has no provider for the device, or is not the process's; where `step` is no
+    /// Where the runtime does not load, has no provider for the device, or is not the process's; where `file` is no
     /// step model, or `eval` does not fit it; where the runtime refuses either.
-    pub fn load(runtime: &Runtime, step: &Model, eval: Option<&Model>, options: &EngineOptions) -> Result<Self> {
+    pub fn load(runtime: &Runtime, file: &Model, eval: Option<&Model>, options: &EngineOptions) -> Result<Self> {
         let api = Api::load(runtime)?;
-        let model = StepModel::recognise(step)?;
+        let model = StepModel::recognise(file)?;
         let session_options = SessionOptions::new(api, runtime, options)?;
+        let passes = Passes::of(api, &session_options, options);
         let eval = eval.map(|eval| {
             let found = EvalModel::recognise(eval, &model)?;
             let fed = found.state.iter().map(|&index| model.state[index].port.name.as_str()).collect();
-            let session = Session::of_model(api, eval, &fed, &session_options)?;
+            let session = Session::of_model(api, passes.apply(eval)?, &fed, &session_options)?;
             Ok::<_, Error>(Eval { outputs: c_names(found.outputs.iter().map(String::as_str))?, model: found, session })
         });
         let eval = eval.transpose()?;
         let fed = model.state.iter().map(|slot| slot.port.name.as_str()).collect();
-        let step_session = Session::of_model(api, &without_unread(step, &model), &fed, &session_options)?;
-        Self::new(api, step, model, step_session, eval, session_options, options)
+        let step = passes.apply(&without_unread(file, &model))?;
+        let step_session = Session::of_model(api, step, &fed, &session_options)?;
+        Self::new(api, file, model, step_session, eval, session_options, options)
     }
 
     /// Loads the step model in the file that `step` was read from, as any application does, and nothing to evaluate it
@@ -277,6 +281,10 @@ impl StepEngine for Ort {
         let tensors = self.model.in_order(state)?;
         self.state = tensors.into_iter().map(|tensor| Value::copy_of(self.api, tensor)).collect::<Result<_>>()?;
         Ok(())
+    }
+
+    fn kernels(&self) -> usize {
+        self.step.kernels
     }
 }
 

@@ -17,6 +17,8 @@ use std::{fs, ptr, slice};
 pub(super) struct Session {
     api: &'static Api,
     pointer: *mut OrtSession,
+    /// How many of its nodes our own kernels compute.
+    pub(super) kernels: usize,
     /// What it reads where it lies.
     _weights: Option<Weights>,
 }
@@ -38,24 +40,24 @@ impl Session {
         let status =
             unsafe { (api.base.CreateSession)(api.environment(), path.as_ptr(), options.pointer(), &mut pointer) };
         api.check(status).map_err(|e| Error::engine(format!("cannot load the model: {e}")).in_file(file))?;
-        Ok(Self { api, pointer, _weights: None })
+        Ok(Self { api, pointer, kernels: 0, _weights: None })
     }
 
     /// The graph of `model`, in which `fed` is given with every run and so needs no initializer.
     pub(super) fn of_model(
         api: &'static Api,
-        model: &Model,
+        mut model: Model,
         fed: &HashSet<&str>,
         options: &SessionOptions,
     ) -> Result<Self> {
-        let mut model = model.clone();
         model.graph.initializer.retain(|tensor| !fed.contains(tensor.name()));
         let path = model.path().to_owned();
         let weights = Weights::take_out(&mut model).map_err(|e| e.in_file(&path))?;
         let options = options.with_files(&weights.names, &weights.maps)?;
+        let kernels = options.register_kernels(&model)?;
         let mut session = Self::of_bytes(api, &model.into_proto().encode_to_vec(), &options)
             .map_err(|e| Error::engine(format!("cannot load the model: {e}")).in_file(path))?;
-        session._weights = Some(weights);
+        (session.kernels, session._weights) = (kernels, Some(weights));
         Ok(session)
     }
 
@@ -68,7 +70,7 @@ impl Session {
             let (model, length) = (bytes.as_ptr().cast(), bytes.len());
             (api.base.CreateSessionFromArray)(api.environment(), model, length, options.pointer(), &mut pointer)
         })?;
-        Ok(Self { api, pointer, _weights: None })
+        Ok(Self { api, pointer, kernels: 0, _weights: None })
     }
 
     /// Begins a run of the graph.

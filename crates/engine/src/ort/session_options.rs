@@ -2,9 +2,13 @@
 
 use super::api::{Api, c_string};
 use crate::runtime::Runtime;
-use crate::{Device, EngineOptions};
+use crate::{Device, EngineOptions, Kernels};
 use bytes::Bytes;
+use gnp_base::contract::functions;
 use gnp_base::{Error, Result};
+use gnp_kernels::ort as kernels;
+use gnp_model::onnx::Model;
+use gnp_model::onnx::proto::GraphProto;
 use ort::sys::{OrtLoggingLevel, OrtSessionOptions, os_char};
 use std::ffi::c_int;
 use std::ptr;
@@ -13,6 +17,8 @@ use std::ptr;
 pub(crate) struct SessionOptions {
     api: &'static Api,
     pointer: *mut OrtSessionOptions,
+    /// Whether our kernels may run.
+    has_kernels: bool,
 }
 
 impl Drop for SessionOptions {
@@ -30,7 +36,8 @@ impl SessionOptions {
         let mut pointer = ptr::null_mut();
         // SAFETY: the out pointer is valid.
         api.check(unsafe { (base.CreateSessionOptions)(&mut pointer) })?;
-        let new = Self { api, pointer };
+        let has_kernels = options.kernels == Kernels::Auto && options.device == Device::Cpu;
+        let new = Self { api, pointer, has_kernels };
         // SAFETY: the options are valid.
         unsafe {
             api.check((base.SetSessionLogSeverityLevel)(pointer, OrtLoggingLevel::ORT_LOGGING_LEVEL_FATAL as c_int))?;
@@ -54,7 +61,7 @@ impl SessionOptions {
         let mut pointer = ptr::null_mut();
         // SAFETY: the options and the out pointer are valid; the new options are released with what is returned.
         api.check(unsafe { (base.CloneSessionOptions)(self.pointer, &mut pointer) })?;
-        let new = Self { api, pointer };
+        let new = Self { api, pointer, has_kernels: self.has_kernels };
         let names: Vec<_> = names.iter().map(|name| name.as_ptr()).collect();
         let buffers: Vec<_> = files.iter().map(|file| file.as_ptr().cast_mut().cast()).collect();
         let lengths: Vec<_> = files.iter().map(Bytes::len).collect();
@@ -67,6 +74,19 @@ impl SessionOptions {
             })?;
         }
         Ok(new)
+    }
+
+    /// Lets our kernels run in place of the functions that `model` brings along, where there are kernels for them.
+    /// Returns how many nodes of its graph they compute.
+    pub(super) fn register_kernels(&self, model: &Model) -> Result<usize> {
+        let functions = model.header.functions.iter().filter(|function| function.domain() == functions::DOMAIN);
+        let names: Vec<&str> = functions.map(|function| function.name()).filter(|name| kernels::has(name)).collect();
+        if !self.has_kernels || names.is_empty() {
+            return Ok(0);
+        }
+        // SAFETY: the options are of this API, whose version is at least the one that kernels are written to.
+        unsafe { kernels::register(self.api.base, self.pointer, names)? };
+        Ok(on_kernels(&model.graph))
     }
 
     pub(crate) fn pointer(&self) -> *const OrtSessionOptions {
@@ -87,4 +107,10 @@ impl SessionOptions {
             appended
         }
     }
+}
+
+/// How many nodes of a graph, those in bodies of nodes among them, kernels of ours compute.
+fn on_kernels(graph: &GraphProto) -> usize {
+    let own = graph.node.iter().filter(|node| node.domain() == functions::DOMAIN && kernels::has(node.op_type()));
+    own.count() + graph.node.iter().flat_map(|node| node.subgraphs()).map(on_kernels).sum::<usize>()
 }

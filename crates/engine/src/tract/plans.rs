@@ -5,6 +5,7 @@ use super::specialise::specialise;
 use super::{branch, log_softmax};
 use foldhash::{HashMap, HashSet};
 use gnp_base::{Error, Result};
+use gnp_model::graph::inline_functions;
 use gnp_model::onnx::proto::{NodeProto, ValueInfoProto};
 use gnp_model::onnx::{Model, Payloads};
 use gnp_tensor::Tensor;
@@ -36,6 +37,7 @@ impl Plans {
     /// Where external data cannot be read.
     pub(super) fn new(model: &Model, inputs: &[&str], outputs: &[&str], executor: Executor) -> Result<Self> {
         let mut model = model.clone();
+        inline_functions(&mut model);
         declare(&mut model.graph.input, inputs);
         declare(&mut model.graph.output, outputs);
         let fed: HashSet<&str> = inputs.iter().copied().collect();

@@ -6,7 +6,8 @@ use gnp_model::graph::{Fact, Value};
 use gnp_model::onnx::DataType;
 use gnp_model::onnx::proto::{AttributeProto, NodeProto};
 
-/// How many numbers of 32 bits there are.
+/// The least number of 32 bits with a sign, and how many there are.
+const LEAST: f64 = -2_147_483_648.0;
 const RANGE: f64 = 4_294_967_296.0;
 
 /// Lets the Dropout nodes in the bodies of a node pass on what they are given.
@@ -60,14 +61,16 @@ impl Lowering<'_> {
         (mask, keep)
     }
 
-    /// Which elements of a tensor shaped like `x` a draw from the seed and the step keeps: those whose 32 bits are not
-    /// below `ratio` · 2³².
+    /// Which elements of a tensor shaped like `x` a draw from the seed and the step keeps: those whose number of 32
+    /// bits is not among the `ratio` · 2³² lowest.
     fn keep(&mut self, x: &Value, ratio: Option<&Value>, known: Option<f64>) -> Value {
         let bits = self.random.bits_like(x, self.b);
         let b = self.b;
         let threshold = match (known, ratio) {
-            (None, Some(ratio)) => b.cast(b.scale(b.cast(ratio, DataType::Float), RANGE), DataType::Uint32),
-            _ => b.number_of((known.unwrap_or(0.5) * RANGE).round().min(RANGE - 1.0), DataType::Uint32),
+            (None, Some(ratio)) => {
+                b.cast(b.plus(b.scale(b.cast(ratio, DataType::Float), RANGE), LEAST), DataType::Int32)
+            }
+            _ => b.number_of((known.unwrap_or(0.5) * RANGE + LEAST).round().min(-LEAST - 1.0), DataType::Int32),
         };
         b.compare("GreaterOrEqual", &bits, &threshold)
     }
@@ -96,5 +99,37 @@ impl Lowering<'_> {
             self.define(node, 1, b.compare("Equal", &zeros, &zeros));
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::autodiff::Gradients;
+    use crate::lowering::tests::tensor_info;
+    use crate::lowering::{Random, Settings, lower};
+    use gnp_model::graph::Graph;
+    use gnp_model::onnx::DataType;
+    use gnp_model::onnx::proto::{GraphProto, NodeProto, TensorProto};
+    use gnp_model::testing::node;
+
+    #[test]
+    fn a_ratio_of_0_draws_nothing() {
+        for random in [Random::Counter, Random::Engine] {
+            let nodes = [node("Dropout", &["x", "ratio"], &["d"]), node("Neg", &["d"], &["y"])];
+            let proto = GraphProto {
+                input: vec![tensor_info("x", &[2, 3])],
+                node: nodes.map(NodeProto::from).to_vec(),
+                output: vec![tensor_info("y", &[2, 3])],
+                initializer: vec![TensorProto::raw("ratio", DataType::Float, &[], vec![0; 4].into())],
+                ..Default::default()
+            };
+            let mut graph = Graph::new(proto).unwrap();
+            let settings = Settings { random, ..Settings::default() };
+            let lowered = lower(&mut graph, &settings, Gradients::Standard, &Default::default()).unwrap();
+            graph.remove_unused();
+            assert!(!lowered.draws);
+            let left: Vec<_> = graph.nodes().iter().map(NodeProto::op_type).collect();
+            assert_eq!(left, ["Identity", "Neg"]);
+        }
     }
 }

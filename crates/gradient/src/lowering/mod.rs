@@ -77,7 +77,7 @@ pub enum Random {
     /// From `gnp.seed` and `step`, by nodes of the graph: the same on every engine and after a resume
     #[default]
     Counter,
-    /// From the engine's own operators, which are faster: Dropout, RandomNormal and its like
+    /// From the engine's own operators: Dropout, RandomNormal and its like
     Engine,
 }
 
@@ -197,7 +197,7 @@ pub enum Computes {
 /// Where such a node lacks an input.
 pub fn expand(graph: &mut Graph, computes: Computes) -> Result<()> {
     let b = Builder::new(graph, PASS);
-    b.replace_nodes_and_inner(|node| expand_node(&b, node, computes))
+    b.replace_nodes_and_inner(&mut |node| expand_node(&b, node, computes))
 }
 
 /// The node as it stays, if it does.

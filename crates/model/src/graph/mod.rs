@@ -8,7 +8,10 @@ mod builder;
 mod check;
 mod duplicate;
 mod fact;
+mod functions;
+mod fuse;
 mod index;
+mod inlined;
 mod mark;
 mod names;
 mod order;
@@ -18,12 +21,13 @@ mod rename;
 mod uses;
 
 pub use branch::Branch;
-pub use builder::Builder;
+pub use builder::{Builder, Replacing, Signature};
 pub use check::well_formed;
 pub use duplicate::Renaming;
 pub(crate) use fact::SMALL;
 pub use fact::{Dim, Fact, Facts, Shape, known_shape};
 pub use index::Index;
+pub use inlined::inline_functions;
 pub use mark::{PASS_KEY, SOURCE_KEY, is_added};
 pub use names::Names;
 pub use ranges::ranges;
@@ -32,6 +36,7 @@ pub use uses::{for_each_capture, for_each_use};
 
 use crate::onnx::proto::{GraphProto, NodeProto, TensorProto, TypeProto, ValueInfoProto, type_proto};
 use foldhash::HashSet;
+use functions::Functions;
 use gnp_base::limits::Limits;
 use gnp_base::naming::is_ours;
 use gnp_base::{Error, Result};
@@ -82,6 +87,8 @@ pub struct Graph {
     facts: Facts,
     names: Names,
     limits: Limits,
+    /// What the nodes call, where functions are made.
+    functions: Option<Functions>,
 }
 
 impl Graph {
@@ -104,7 +111,7 @@ impl Graph {
         order::sort(&mut proto)?;
         // A second pass about doubles a graph; growing step by step would copy it over and over.
         proto.node.reserve(2 * proto.node.len());
-        Ok(Self { names: Names::of(&proto), proto, facts, limits: Limits::default() })
+        Ok(Self { names: Names::of(&proto), proto, facts, limits: Limits::default(), functions: None })
     }
 
     /// The same with other limits than the default ones.

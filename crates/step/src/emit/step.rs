@@ -6,6 +6,7 @@ use crate::transform::{Hyperparameter, State};
 use foldhash::{HashMap, HashSet};
 use gnp_base::choice::nearest;
 use gnp_base::contract::Ranges;
+use gnp_base::contract::functions;
 use gnp_base::contract::{
     CONFIG_KEY, LABELS, LOSS, RANGES_KEY, SEED, STATE_KEY, STEP, VERSION_KEY, is_next, is_reserved, next,
 };
@@ -171,7 +172,12 @@ pub fn assemble(model: &mut Model, mut graph: Graph, parts: &Parts, config: &imp
     graph.declare_outputs(scalars.chain(logits).chain(following));
     graph.clear_types();
     graph.retain_needed();
+    graph.fuse_elementwise();
 
+    model.header.functions = graph.take_functions();
+    if !model.header.functions.is_empty() {
+        model.import(functions::DOMAIN, 1);
+    }
     model.graph = graph.into_proto();
     let pairs: Vec<_> = state.iter().map(|s| (s.name.to_string(), next(&s.name))).collect();
     let json = |e: serde_json::Error| Error::internal(format!("cannot encode the metadata: {e}"));

@@ -38,7 +38,7 @@ use std::sync::Arc;
 /// use gnp_step::rewrite::{StepOptions, make_step};
 /// # let model = gnp_model::onnx::read("../../models/mlp/model.onnx")?;
 /// let loss = LossKind::CrossEntropy.into();
-/// let (step, report) = make_step(model, &StepOptions { loss, chain: Some(chain), ..StepOptions::default() })?;
+/// let (step, report) = make_step(model, &StepOptions { loss, chain: Some(chain), flat: true, ..StepOptions::default() })?;
 /// assert!(step.graph.node.iter().any(|node| node.op_type() == "Sign"));
 /// assert!(report.hyperparameters.iter().any(|number| number.name == "gnp.momentum"));
 /// # Ok::<(), gnp_base::Error>(())

@@ -4,7 +4,7 @@ use super::{Configuration, Init};
 use crate::TrainingSettings;
 use gnp_base::contract::artifacts::FileNames;
 use gnp_data::{DataSource, Preparation};
-use gnp_engine::{Backend, Device, EngineKind};
+use gnp_engine::{Backend, Device, EngineKind, Kernels, Layout};
 use gnp_model::onnx::ExternalData;
 use gnp_step::rewrite::StepOptions;
 use std::fs;
@@ -83,6 +83,10 @@ pub struct EngineSettings {
     pub ort_lib: Option<PathBuf>,
     /// The threads that one operator may use; one a core where none are given.
     pub threads: Option<NonZero<u16>>,
+    /// How images lie in memory.
+    pub layout: Layout,
+    /// What computes the functions that a step model calls.
+    pub kernels: Kernels,
 }
 
 /// Which engine trains.

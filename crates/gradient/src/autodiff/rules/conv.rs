@@ -7,7 +7,8 @@
 use super::window::{Padding, Window, spatial_sizes};
 use super::{Cotangents, Entry, Op, Rule};
 use gnp_base::Result;
-use gnp_model::graph::{Builder, Dim, Fact, Value};
+use gnp_base::contract::functions::{CONV_GRAD_INPUT, CONV_GRAD_WEIGHT};
+use gnp_model::graph::{Builder, Dim, Fact, Signature, Value};
 use gnp_model::onnx::proto::AttributeProto;
 
 pub(super) const RULES: &[Entry] = &[("", "Conv", Rule::Vjp(conv)), ("", "ConvTranspose", Rule::Vjp(conv_transpose))];
@@ -22,15 +23,15 @@ fn conv(op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Cotangents> {
     let (x, w) = (op.input(0)?, op.input(1)?);
     let (conv, padding) = Convolution::of(op, g)?;
     let padded = padding.apply(x, g);
-    let dx = conv.transposed(dy, w, &padding, x, g);
-    let dw = conv.weights(&padded, dy, g);
+    let dx = conv.input_gradient(dy, w, &padding, x, g);
+    let dw = conv.weight_gradient(&padded, dy, w, g);
     Ok(Cotangents::of([Some(dx), Some(dw), bias(op, dy, &conv.window, g)]))
 }
 
 /// x̄ = wᵀ ∗ ȳ of a Conv
 pub(super) fn conv_data(op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Value> {
     let (conv, padding) = Convolution::of(op, g)?;
-    Ok(conv.transposed(dy, op.input(1)?, &padding, op.input(0)?, g))
+    Ok(conv.input_gradient(dy, op.input(1)?, &padding, op.input(0)?, g))
 }
 
 /// y = wᵀ ∗ x + b  ⇒  x̄ = w ∗ ȳ,  w̄ = Σ x ȳ over all places of the window,  b̄ = Σ ȳ
@@ -41,7 +42,7 @@ fn conv_transpose(op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Cotangents> {
     let conv = Convolution { window, channels };
     let padded = padding.apply(dy, g);
     let dx = conv.forward(&padded, w, x, g);
-    Ok(Cotangents::of([Some(dx), Some(conv.weights(&padded, x, g)), bias(op, dy, &conv.window, g)]))
+    Ok(Cotangents::of([Some(dx), Some(conv.weight_gradient(&padded, x, w, g)), bias(op, dy, &conv.window, g)]))
 }
 
 fn bias(op: &Op, dy: &Value, window: &Window, g: &Builder<'_>) -> Option<Value> {
@@ -158,35 +159,49 @@ impl Convolution {
         g.node("Conv", &[&x, w], self.attributes(&window), g.fact(like))
     }
 
-    /// The adjoint of the convolution of `x`, applied to `dy`: as a convolution with the weights turned around where
-    /// all strides are one, since that is what engines have made fastest.
-    fn transposed(&self, dy: &Value, w: &Value, padding: &Padding, x: &Value, g: &Builder<'_>) -> Value {
+    /// The adjoint of the convolution of `x`, applied to `dy`.
+    fn input_gradient(&self, dy: &Value, w: &Value, padding: &Padding, x: &Value, g: &Builder<'_>) -> Value {
         let fact = g.fact(x);
+        let Some(left) = self.left(&fact) else {
+            let window = &self.window;
+            let zeros = vec![0; window.rank()];
+            let padded = window.with(window.strides.clone(), zeros.clone(), zeros);
+            let full = g.node("ConvTranspose", &[dy, w], self.attributes(&padded), Fact::of(fact.element));
+            return window.unpad(&full, padding, x, g);
+        };
+        let mut attributes = self.all_attributes();
+        attributes.push(AttributeProto::ints("output_padding", &left));
+        let signature = Signature { kind: CONV_GRAD_INPUT, inputs: &["dy", "w"], output: "dx", attributes };
+        g.call(signature, &[dy, w], fact.clone(), |g, values| self.transposed(&values[0], &values[1], &left, &fact, g))
+    }
+
+    /// What the strides leave over at the end of the input, along each axis, where that is known.
+    fn left(&self, x: &Fact) -> Option<Vec<i64>> {
+        let window = &self.window;
+        let left = |axis: usize| {
+            if window.strides[axis] == 1 {
+                return Some(0);
+            }
+            let size = x.dim(axis as i64 + 2).and_then(Dim::known)?;
+            let rest = size + window.begin[axis] + window.end[axis] - window.reach(axis) - 1;
+            Some(rest.rem_euclid(window.strides[axis]))
+        };
+        (0..window.rank()).map(left).collect()
+    }
+
+    /// The adjoint, where `left` over is known: as a convolution with the weights turned around where all strides are
+    /// one, since that is what engines have made fastest.
+    fn transposed(&self, dy: &Value, w: &Value, left: &[i64], x: &Fact, g: &Builder<'_>) -> Value {
         if self.window.is_dense() {
             let w = self.turned(w, g);
             let (dy, window) = self.window.mirrored().cut(dy, g);
-            return g.node("Conv", &[&dy, &w], self.attributes(&window), fact);
+            return g.node("Conv", &[&dy, &w], self.attributes(&window), x.clone());
         }
-        let window = &self.window;
-        // What the strides leave over at the end of the input.
-        let left = |axis: usize| {
-            let size = g.fact(x).dim(axis as i64 + 2).and_then(Dim::known)?;
-            Some(
-                (size + window.begin[axis] + window.end[axis] - window.reach(axis) - 1)
-                    .rem_euclid(window.strides[axis]),
-            )
-        };
-        if let Some(left) = (0..window.rank()).map(left).collect::<Option<Vec<_>>>() {
-            let mut attributes = self.attributes(window);
-            if left.iter().any(|l| *l != 0) {
-                attributes.push(AttributeProto::ints("output_padding", &left));
-            }
-            return g.node("ConvTranspose", &[dy, w], attributes, fact);
+        let mut attributes = self.attributes(&self.window);
+        if left.iter().any(|l| *l != 0) {
+            attributes.push(AttributeProto::ints("output_padding", left));
         }
-        let zeros = vec![0; window.rank()];
-        let padded = window.with(window.strides.clone(), zeros.clone(), zeros);
-        let full = g.node("ConvTranspose", &[dy, w], self.attributes(&padded), Fact::of(fact.element));
-        window.unpad(&full, padding, x, g)
+        g.node("ConvTranspose", &[dy, w], attributes, x.clone())
     }
 
     /// The weights of the adjoint: input and output exchanged in each group, the kernel back to front.
@@ -211,6 +226,13 @@ impl Convolution {
         }
         let n = axes.len();
         g.slice(&swapped, &vec![-1; n], &vec![i64::MIN; n], &axes, &vec![-1; n])
+    }
+
+    /// The gradient of the weights `w`.
+    fn weight_gradient(&self, x: &Value, dy: &Value, w: &Value, g: &Builder<'_>) -> Value {
+        let attributes = self.all_attributes();
+        let signature = Signature { kind: CONV_GRAD_WEIGHT, inputs: &["x", "dy"], output: "dw", attributes };
+        g.call(signature, &[x, dy], g.fact(w), |g, values| self.weights(&values[0], &values[1], g))
     }
 
     /// The gradient of the weights, as products of matrices that have the whole batch in them.
@@ -399,6 +421,18 @@ impl Convolution {
         let order = [&[0], channels.as_slice(), &order].concat();
         let sorted = g.transpose(g.reshape(product, &sizes), &order);
         g.reshape(&sorted, &[&[groups * outer, inner], kernel.as_slice()].concat())
+    }
+
+    /// All that there is to say of the convolution, defaults too.
+    fn all_attributes(&self) -> Vec<AttributeProto> {
+        let Window { kernel, strides, dilations, begin, end } = &self.window;
+        vec![
+            AttributeProto::ints("kernel_shape", kernel),
+            AttributeProto::ints("strides", strides),
+            AttributeProto::ints("dilations", dilations),
+            AttributeProto::ints("pads", &[begin.as_slice(), end].concat()),
+            AttributeProto::int("group", self.channels.groups),
+        ]
     }
 
     fn attributes(&self, window: &Window) -> Vec<AttributeProto> {

@@ -1,5 +1,5 @@
-//! Normalisations. Statistics are recomputed from the input, which costs less memory than keeping the normalised
-//! tensor.
+//! Normalisations. The normalised tensor is recomputed from the input, which costs less memory than keeping it, and so
+//! are statistics that the operator does not return.
 //!
 //! With x̂ = (x − μ) · s and s = (σ² + ε)^−½ over some axes, the cotangent x̂̄ of x̂ gives
 //! x̄ = s · (x̂̄ − mean x̂̄ − x̂ · mean (x̂̄ · x̂)).
@@ -7,8 +7,10 @@
 use super::{Cotangents, Entry, Op, Rule};
 use crate::whole::{BATCH_NORM, DOMAIN};
 use gnp_base::{Error, Result};
-use gnp_model::graph::{Builder, Dim, Value};
+use gnp_model::graph::{Builder, Dim, Fact, Value};
+use gnp_model::onnx::DataType;
 use gnp_model::onnx::proto::AttributeProto;
+use std::sync::Arc;
 
 pub(super) const RULES: &[Entry] = &[
     (DOMAIN, BATCH_NORM, Rule::Vjp(batch_by_itself)),
@@ -74,10 +76,35 @@ fn layer(op: &Op, dy: &[Option<Value>], g: &Builder<'_>) -> Result<Cotangents> {
     }
     let Some(Some(dy)) = dy.first() else { return Ok(Cotangents::default()) };
     let (x, scale) = (op.input(0)?, op.input(1)?);
-    let normal = Normal::of(x, &trailing_axes(op, x, g)?, epsilon(op), g);
+    let axes = trailing_axes(op, x, g)?;
+    let normal = match layer_statistics(op, g)? {
+        Some([mean, s]) => Normal::given(x, &mean, s, &axes, g),
+        None => Normal::of(x, &axes, epsilon(op), g),
+    };
     let dx = normal.cotangent(&g.mul(dy, scale), g);
     let dscale = g.sum_to(g.mul(dy, &normal.value), scale);
     Ok(Cotangents::of([Some(dx), Some(dscale), op.optional(2).map(|bias| g.sum_to(dy, bias))]))
+}
+
+/// μ and s = (σ² + ε)^−½ as a LayerNormalization returns them, which it does from now on; none where x is of unknown
+/// shape, or they would be of another type than x.
+pub(super) fn layer_statistics(op: &Op, g: &Builder<'_>) -> Result<Option<[Value; 2]>> {
+    let (x, axis) = (g.fact(op.input(0)?), op.int("axis", -1));
+    let stashed = op.int("stash_type", 1) == i64::from(DataType::Float as i32);
+    let Some((batch, normal)) = split(&x, axis).filter(|_| stashed && x.element == DataType::Float) else {
+        return Ok(None);
+    };
+    let shape = batch.iter().cloned().chain(normal.iter().map(|_| Dim::Known(1))).collect();
+    let fact = Arc::new(Fact { element: DataType::Float, shape: Some(shape) });
+    let outputs = [(1, "mean"), (2, "inverse_deviation")];
+    Ok(Some(outputs.map(|(position, name)| g.ensure_output(op.index(), position, name, fact.clone()))))
+}
+
+/// The sizes of the axes before `axis`, and of those from it on.
+pub(super) fn split(x: &Fact, axis: i64) -> Option<(&[Dim], &[Dim])> {
+    let shape = x.shape.as_ref()?;
+    let first = if axis < 0 { axis + shape.len() as i64 } else { axis };
+    shape.split_at_checked(usize::try_from(first).ok()?)
 }
 
 /// y = x̂ · γ + β, normalised for each example and channel  ⇒  x̂̄ = ȳ · γ,  γ̄ = Σ ȳ · x̂,  β̄ = Σ ȳ
@@ -191,6 +218,11 @@ impl Normal {
         Self::of_centred(&g.sub(x, g.reduce("ReduceMean", x, axes, true)), axes, epsilon, g)
     }
 
+    /// Of a tensor whose statistics are there: μ, and `scale` = (σ² + ε)^−½.
+    fn given(x: &Value, mean: &Value, scale: Value, axes: &[i64], g: &Builder<'_>) -> Self {
+        Self { value: g.mul(g.sub(x, mean), &scale), scale, axes: axes.to_vec() }
+    }
+
     /// Of a tensor whose mean is 0, or which is taken for one.
     fn of_centred(x: &Value, axes: &[i64], epsilon: f64, g: &Builder<'_>) -> Self {
         let variance = g.reduce("ReduceMean", g.mul(x, x), axes, true);
@@ -228,4 +260,38 @@ fn trailing_axes(op: &Op, x: &Value, g: &Builder<'_>) -> Result<Vec<i64>> {
         }
     };
     Ok((first..0).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::autodiff::{Gradients, gradient};
+    use gnp_model::graph::Graph;
+    use gnp_model::onnx::proto::NodeProto;
+    use gnp_model::testing::{body, node};
+
+    /// The operators of a LayerNormalization's gradient, and how many outputs the node has then.
+    fn layer_norm(x: Fact) -> (Vec<String>, usize) {
+        let nodes = [node("LayerNormalization", &["x", "w"], &["y"]), node("ReduceSum", &["y"], &["loss"])];
+        let mut graph = Graph::new(body(&["x", "w"], &nodes, &["loss"])).unwrap();
+        graph.declare("w", Fact::with_sizes(x.element, &[5]));
+        graph.declare("y", x.clone());
+        graph.declare("x", x.clone());
+        graph.declare("loss", Fact::with_sizes(x.element, &[]));
+        gradient(&mut graph, &"loss".into(), &["x".into()], Gradients::Standard, "gradient").unwrap();
+        let operators = graph.added_nodes().map(NodeProto::operator).collect();
+        (operators, graph.nodes()[0].output.len())
+    }
+
+    #[test]
+    fn a_layer_norm_returns_its_statistics_to_its_gradient() {
+        let count = |operators: &[String]| operators.iter().filter(|op| *op == "Sqrt").count();
+        let (operators, outputs) = layer_norm(Fact::with_sizes(DataType::Float, &[2, 5]));
+        assert_eq!((count(&operators), outputs), (0, 3));
+        // Those of float64 would be float32, and those of unknown shape are of none that is known.
+        for x in [Fact::with_sizes(DataType::Double, &[2, 5]), Fact::of(DataType::Float)] {
+            let (operators, outputs) = layer_norm(x);
+            assert_eq!((count(&operators), outputs), (1, 1));
+        }
+    }
 }

@@ -22,12 +22,13 @@ impl Builder<'_> {
         graph.names.rename_body(&mut proto, &mut Renaming::default(), self.pass);
         graph.facts.learn_copy(body, &proto);
         let (names, facts) = (std::mem::take(&mut graph.names), std::mem::take(&mut graph.facts));
-        let mut copy = Graph { proto, names, facts, limits: graph.limits };
+        let functions = graph.functions.take();
+        let mut copy = Graph { proto, names, facts, limits: graph.limits, functions };
         let outputs = edit(&mut copy, self.pass).map(|outputs| {
             copy.proto.output = outputs.iter().map(|value| copy.facts.of(value).info(value)).collect();
             copy.retain_needed();
         });
-        (graph.names, graph.facts) = (copy.names, copy.facts);
+        (graph.names, graph.facts, graph.functions) = (copy.names, copy.facts, copy.functions);
         outputs.map(|()| copy.proto)
     }
 }

@@ -1,7 +1,7 @@
 //! Constants. Equal numbers are made once by a builder.
 
 use super::Builder;
-use crate::graph::{Fact, Value};
+use crate::graph::Value;
 use crate::onnx::DataType;
 use crate::onnx::proto::TensorProto;
 
@@ -60,10 +60,9 @@ impl Builder<'_> {
         let graph = &mut **self.graph.borrow_mut();
         let name = graph.names.value(self.pass, name);
         let constant = Value::from(name.as_str());
-        let fact = Fact::with_sizes(tensor.element().unwrap_or(DataType::Float), &tensor.dims);
         tensor.name = Some(name);
+        graph.facts.insert_tensor(&tensor);
         graph.proto.initializer.push(tensor);
-        graph.facts.insert(constant.clone(), fact);
         constant
     }
 

@@ -5,6 +5,10 @@ use crate::graph::{Dim, Fact, Shape, Value};
 use crate::onnx::DataType;
 use crate::onnx::proto::AttributeProto;
 
+/// The most inputs of a Concat: with more, ONNX Runtime's kernel for CUDA copies a table of addresses to the device at
+/// each run, and no graph of CUDA can be captured.
+pub const CONCAT_INPUTS: usize = 32;
+
 impl Builder<'_> {
     /// `x` in a shape known now, in which one size may be −1 (what is left). A size of 0 is not meant here.
     pub fn reshape(&self, x: impl AsRef<Value>, sizes: &[i64]) -> Value {
@@ -187,18 +191,35 @@ impl Builder<'_> {
         self.node("Expand", &[x, &shape], vec![], fact)
     }
 
-    /// The parts one behind the other along `axis`.
+    /// The parts one behind the other along `axis`. No more than [`CONCAT_INPUTS`] are taken by one operator: where
+    /// there are more, some are joined first, as few as can be.
     pub fn concat(&self, parts: &[&Value], axis: i64) -> Value {
-        let () = ();
+        let mut parts: Vec<Value> = parts.iter().map(|part| (*part).clone()).collect();
+        while parts.len() > CONCAT_INPUTS {
+            let mut excess = parts.len() - CONCAT_INPUTS;
+            let (mut joined, mut rest) = (Vec::new(), &parts[..]);
+            while excess > 0 && rest.len() > 1 {
+                let (group, behind) = rest.split_at((excess + 1).min(CONCAT_INPUTS).min(rest.len()));
+                joined.push(self.concat_at_once(group, axis));
+                excess -= group.len() - 1;
+                rest = behind;
+            }
+            joined.extend_from_slice(rest);
+            parts = joined;
+        }
+        self.concat_at_once(&parts, axis)
+    }
+
+    fn concat_at_once(&self, parts: &[Value], axis: i64) -> Value {
         if let [part] = parts {
-            return (*part).clone();
+            return part.clone();
         }
         let element = parts.first().map_or(DataType::Float, |part| self.fact(part).element);
         let fact = Fact { element, shape: self.concat_shape(parts, axis) };
-        self.node("Concat", parts, vec![AttributeProto::int("axis", axis)], fact)
+        self.node("Concat", &parts.iter().collect::<Vec<_>>(), vec![AttributeProto::int("axis", axis)], fact)
     }
 
-    fn concat_shape(&self, parts: &[&Value], axis: i64) -> Shape {
+    fn concat_shape(&self, parts: &[Value], axis: i64) -> Shape {
         let mut shape = parts.iter().find_map(|part| self.fact(part).shape.clone())?;
         let index = usize::try_from(if axis < 0 { axis + shape.len() as i64 } else { axis }).ok()?;
         let total: Option<i64> = parts.iter().map(|part| self.fact(part).dim(axis).and_then(Dim::known)).sum();
@@ -320,7 +341,8 @@ fn slice_size(size: i64, start: i64, end: i64, step: i64) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::graph::known_shape;
+    use crate::graph::{Graph, known_shape};
+    use crate::testing::body;
 
     #[test]
     fn slices_have_the_sizes_of_the_standard() {
@@ -337,5 +359,23 @@ mod tests {
         assert_eq!(one_free(&Some(vec![Dim::Unknown, Dim::Known(3)])), Some(vec![-1, 3]));
         assert_eq!(one_free(&Some(vec![Dim::Unknown, Dim::Unknown])), None);
         assert_eq!(one_free(&known_shape(&[0, 3])), Some(vec![0, 3]));
+    }
+
+    #[test]
+    fn no_concat_has_too_many_inputs() {
+        for (count, nodes) in [(1, 0), (32, 1), (33, 2), (49, 2), (63, 2), (64, 3), (1024, 33), (1025, 34), (5000, 163)]
+        {
+            let mut graph = Graph::new(body(&[], &[], &[])).unwrap();
+            let parts: Vec<Value> = (0..count).map(|i| Value::from(format!("x{i}").as_str())).collect();
+            parts.iter().for_each(|part| graph.declare(part, Fact::with_sizes(DataType::Float, &[2])));
+            let b = Builder::new(&mut graph, "test");
+            let all = b.concat(&parts.iter().collect::<Vec<_>>(), 0);
+            assert_eq!(b.fact(&all).sizes(), Some(vec![2 * count]));
+            assert_eq!(graph.nodes().len(), nodes, "{count}");
+            assert!(graph.nodes().iter().all(|node| (2..=CONCAT_INPUTS).contains(&node.input.len())));
+            let inputs = graph.nodes().iter().flat_map(|node| &node.input);
+            let inputs: Vec<_> = inputs.filter(|input| input.starts_with('x')).collect();
+            assert!(inputs.len() == parts.len() || count == 1);
+        }
     }
 }

@@ -8,6 +8,7 @@
 //! evaluates the calls, arguments before the call and from left to right.
 
 mod body;
+mod call;
 mod constant;
 mod elementwise;
 mod layout;
@@ -15,6 +16,10 @@ mod product;
 mod reduce;
 mod replace;
 mod shape;
+
+pub use call::Signature;
+pub(super) use call::as_function;
+pub use replace::Replacing;
 
 use super::mark::{PASS_KEY, tag};
 use super::{Fact, Graph, Value};

@@ -8,8 +8,22 @@ use crate::onnx::proto::AttributeProto;
 impl Builder<'_> {
     /// A reduction (`ReduceSum`, `ReduceMean`, `ReduceMax`, …) over some axes, which may be counted from the end; over
     /// none, where the list is empty.
+    ///
+    /// Axes that are not neighbours, as those of all but the channels of a batch, are reduced a run of neighbours at a
+    /// time, the last run first: engines have fast kernels for neighbours alone. A run's result has the axes left that
+    /// the next one reduces, so what is appended is a chain whose operators' axes are together those that are asked
+    /// for.
     pub fn reduce(&self, operator: &str, x: impl AsRef<Value>, axes: &[i64], keepdims: bool) -> Value {
         let x = x.as_ref();
+        let Some(further) = further_runs(operator) else { return self.reduce_at_once(operator, x, axes, keepdims) };
+        let runs = runs(axes, self.fact(x).rank());
+        let stage = |x: Value, (i, run): (usize, &Vec<i64>)| {
+            self.reduce_at_once(if i == 0 { operator } else { further }, &x, run, keepdims)
+        };
+        runs.iter().rev().enumerate().fold(x.clone(), stage)
+    }
+
+    fn reduce_at_once(&self, operator: &str, x: &Value, axes: &[i64], keepdims: bool) -> Value {
         if axes.is_empty() {
             return x.clone();
         }
@@ -82,5 +96,55 @@ impl Builder<'_> {
         }
         let leading = axes.len() == extra;
         Some((axes, leading))
+    }
+}
+
+/// What reduces, over further axes, what `operator` made over some: the two together are `operator` over all of them.
+fn further_runs(operator: &str) -> Option<&str> {
+    match operator {
+        "ReduceSum" | "ReduceMean" | "ReduceProd" | "ReduceMax" | "ReduceMin" => Some(operator),
+        "ReduceSumSquare" | "ReduceL1" => Some("ReduceSum"),
+        _ => None,
+    }
+}
+
+/// The axes as runs of neighbours, from the first to the last; as they are, where it cannot be known which are
+/// neighbours.
+fn runs(axes: &[i64], rank: Option<usize>) -> Vec<Vec<i64>> {
+    let from_front = |&axis: &i64| if axis < 0 { Some(axis + rank? as i64) } else { Some(axis) };
+    let Some(mut from_front) = axes.iter().map(from_front).collect::<Option<Vec<_>>>() else {
+        return vec![axes.to_vec()];
+    };
+    from_front.sort_unstable();
+    let runs: Vec<_> = from_front.chunk_by(|a, b| b - a <= 1).map(<[i64]>::to_vec).collect();
+    if runs.len() == 1 { vec![axes.to_vec()] } else { runs }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::graph::Graph;
+    use crate::testing::body;
+
+    #[test]
+    fn axes_are_runs_of_neighbours() {
+        assert_eq!(runs(&[0, 2, 3], None), [vec![0], vec![2, 3]]);
+        assert_eq!(runs(&[-1, 0, -2], Some(4)), [vec![0], vec![2, 3]]);
+        assert_eq!(runs(&[0, -1], None), [vec![0, -1]]);
+        assert_eq!(runs(&[-2, -1], Some(3)), [vec![-2, -1]]);
+        assert!(runs(&[], None).is_empty());
+    }
+
+    #[test]
+    fn axes_apart_are_reduced_one_run_after_the_other() {
+        let mut graph = Graph::new(body(&["x"], &[], &["x"])).unwrap();
+        graph.declare("x", Fact { element: DataType::Float, shape: Some(vec![Dim::Unknown; 4]) });
+        let (b, x) = (Builder::new(&mut graph, "test"), Value::from("x"));
+        let y = b.reduce("ReduceSumSquare", &x, &[0, 2, 3], false);
+        assert_eq!(b.fact(&y).rank(), Some(1));
+        let y = b.reduce("ReduceL2", &x, &[0, 2, 3], true);
+        assert_eq!(b.fact(&y).rank(), Some(4));
+        let operators: Vec<_> = graph.nodes().iter().map(|node| node.op_type()).collect();
+        assert_eq!(operators, ["ReduceSumSquare", "ReduceSum", "ReduceL2"]);
     }
 }

@@ -7,10 +7,37 @@ use crate::onnx::proto::NodeProto;
 use gnp_base::Result;
 use gnp_base::naming::is_ours;
 
+/// What becomes of the nodes of a graph, and of the bodies in it.
+pub trait Replacing {
+    /// A body begins: what is appended until it ends is in it.
+    fn enter(&mut self) {}
+
+    /// The body that was entered last ends, and returns these values.
+    ///
+    /// # Errors
+    /// End the walk.
+    fn leave(&mut self, outputs: &[Value]) -> Result<()> {
+        let _ = outputs;
+        Ok(())
+    }
+
+    /// What is in the place of a node: what is returned; or, where nothing is, what was appended by the builder
+    /// meanwhile. The names of the node's outputs are then given to values by [`Builder::define`].
+    ///
+    /// # Errors
+    /// End the walk.
+    fn node(&mut self, node: NodeProto) -> Result<Option<NodeProto>>;
+}
+
+impl<F: FnMut(NodeProto) -> Result<Option<NodeProto>>> Replacing for F {
+    fn node(&mut self, node: NodeProto) -> Result<Option<NodeProto>> {
+        self(node)
+    }
+}
+
 impl Builder<'_> {
-    /// Goes through the nodes in topological order and lets `each` say what becomes of one: it stays as the node that
-    /// is returned; or, where none is, what was appended by this builder meanwhile is in its place. The names of its
-    /// outputs are then given to values by [`Self::define`].
+    /// Goes through the nodes in topological order and lets `each` say what becomes of one. Nodes in the bodies of
+    /// control-flow operators stay.
     ///
     /// # Errors
     /// Those of `each`.
@@ -23,24 +50,21 @@ impl Builder<'_> {
     ///
     /// # Errors
     /// Those of `each`.
-    pub fn replace_nodes_and_inner(&self, mut each: impl FnMut(NodeProto) -> Result<Option<NodeProto>>) -> Result<()> {
+    pub fn replace_nodes_and_inner(&self, each: &mut impl Replacing) -> Result<()> {
         let nodes = std::mem::take(&mut self.graph.borrow_mut().proto.node);
-        self.put_back(nodes, true, &mut each)
+        self.put_back(nodes, true, each)
     }
 
-    fn put_back(
-        &self,
-        nodes: Vec<NodeProto>,
-        and_inner: bool,
-        each: &mut impl FnMut(NodeProto) -> Result<Option<NodeProto>>,
-    ) -> Result<()> {
+    fn put_back(&self, nodes: Vec<NodeProto>, and_inner: bool, each: &mut impl Replacing) -> Result<()> {
         for mut node in nodes {
             for body in node.subgraphs_mut().filter(|_| and_inner) {
                 let begin = self.graph.borrow().proto.node.len();
+                each.enter();
                 self.put_back(std::mem::take(&mut body.node), and_inner, each)?;
+                each.leave(&body.output.iter().map(|output| output.name().into()).collect::<Vec<_>>())?;
                 body.node = self.graph.borrow_mut().proto.node.split_off(begin);
             }
-            let kept = each(node)?;
+            let kept = each.node(node)?;
             self.graph.borrow_mut().proto.node.extend(kept);
         }
         Ok(())
@@ -90,7 +114,7 @@ mod tests {
                 b.define(&node.output[0], b.mul(&x, b.unary("Sigmoid", &x)));
                 Ok(None)
             };
-            if inner { b.replace_nodes_and_inner(each) } else { b.replace_nodes(each) }.unwrap();
+            if inner { b.replace_nodes_and_inner(&mut { each }) } else { b.replace_nodes(each) }.unwrap();
             Graph::new(graph.into_proto()).expect("the graph is well-formed")
         };
         let operators = |nodes: &[NodeProto]| nodes.iter().map(|n| n.op_type().to_owned()).collect::<Vec<_>>();

@@ -58,8 +58,13 @@ impl Builder<'_> {
         let count = match axes {
             None => self.node("Size", &[x], vec![], scalar),
             Some(axes) => {
-                let sizes = self.gather(self.shape_of(x), self.int64s(axes), 0);
-                self.node("ReduceProd", &[&sizes], vec![AttributeProto::int("keepdims", 0)], scalar)
+                // A product of all at once, ReduceProd, has no kernel for int64 on CUDA.
+                let shape = self.shape_of(x);
+                let size = |&axis: &i64| match self.fact(x).dim(axis).and_then(Dim::known) {
+                    Some(size) => self.int64(size),
+                    None => self.gather(&shape, self.int64(axis), 0),
+                };
+                axes.iter().map(size).reduce(|a, b| self.mul(a, b)).unwrap_or_else(|| self.int64(1))
             }
         };
         self.cast(&count, element)

@@ -43,7 +43,7 @@ fn convolved(op: &Operation<'_>, weights: usize) -> Option<Sizes> {
     Some(sizes)
 }
 
-fn transposed(op: &Operation<'_>) -> Option<Vec<Known>> {
+pub(super) fn transposed(op: &Operation<'_>) -> Option<Vec<Known>> {
     let made = Known::of(op.element(0).or(op.element(1)));
     let channels = op.size(1, 1).and_then(|size| size.times_number(op.node.int("group", 1)));
     let Some([images, _, spatial @ ..]) = op.sizes(0).map(Vec::as_slice) else {

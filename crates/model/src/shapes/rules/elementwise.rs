@@ -134,7 +134,7 @@ fn sizes(op: &Operation<'_>) -> Option<super::Sizes> {
     broadcast_sizes((0..op.node.input.len()).map(|i| op.sizes(i)).collect::<Option<Vec<_>>>()?)
 }
 
-fn arithmetic(op: &Operation<'_>) -> Option<Vec<Known>> {
+pub(super) fn arithmetic(op: &Operation<'_>) -> Option<Vec<Known>> {
     let element = op.element(0).or(op.element(1));
     let sizes = sizes(op);
     let computed = || {

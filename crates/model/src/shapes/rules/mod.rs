@@ -14,6 +14,7 @@ mod matmul;
 mod microsoft;
 mod moved;
 mod normalization;
+mod ours;
 mod quantize;
 mod random;
 mod recurrent;
@@ -29,6 +30,7 @@ use super::size::Size;
 use crate::onnx::DataType;
 use crate::onnx::proto::{MICROSOFT, NodeProto, standard_domain};
 use crate::schema;
+use gnp_base::contract::functions;
 
 /// One operation: a node, what is known of its inputs, and the version of the standard's operators that it is in.
 pub(super) struct Operation<'n> {
@@ -69,6 +71,7 @@ pub(super) fn infer(operation: &Operation<'_>) -> Vec<Known> {
     let rule = match standard_domain(operation.node.domain()) {
         "" => standard(operator),
         MICROSOFT => microsoft::rule(operator),
+        functions::DOMAIN => ours::rule(operator),
         _ => None,
     };
     let mut outputs = rule.and_then(|rule| rule(operation)).unwrap_or_default();

@@ -14,7 +14,7 @@ pub(super) fn rule(operator: &str) -> Option<Rule> {
 }
 
 /// The axes in `axes`, or, where there are none, all or none of them, become 1 or go.
-fn reduce(op: &Operation<'_>) -> Option<Vec<Known>> {
+pub(super) fn reduce(op: &Operation<'_>) -> Option<Vec<Known>> {
     let made = Known::of(op.element(0));
     let keeps = op.node.int("keepdims", 1) != 0;
     let Some(axes) = (if op.has_list("axes", 1) { op.list("axes", 1) } else { Some(Vec::new()) }) else {

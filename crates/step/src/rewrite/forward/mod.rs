@@ -30,6 +30,7 @@ use with_loss::WithLoss;
 use super::StepReport;
 use crate::transform::Fed;
 use gnp_base::{Result, files};
+use gnp_model::normalise::OPSET;
 use gnp_model::onnx::{self, Model, Watch, WriteOptions};
 use std::path::Path;
 
@@ -44,7 +45,10 @@ pub fn make_step(mut model: Model, options: &StepOptions) -> Result<(Model, Step
 }
 
 fn build(model: &mut Model, options: &StepOptions) -> Result<StepReport> {
-    let prepared: Prepared = Prepared::of(model, options)?;
+    let mut prepared: Prepared = Prepared::of(model, options)?;
+    if !options.flat {
+        prepared.graph.make_functions(model.opset("").unwrap_or(OPSET));
+    }
     let with_loss: WithLoss = prepared.with_loss(options)?;
     let mut differentiated: Differentiated = with_loss.differentiate(options)?;
     let penalised: Penalised<'_> = differentiated.penalise(options, Fed::ALL)?;

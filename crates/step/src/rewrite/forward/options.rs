@@ -43,6 +43,8 @@ pub struct StepOptions {
     pub dims: Dims,
     /// Other names for values of the model, in the step model and the evaluation model.
     pub renames: Renames,
+    /// Write the nodes of functions in place of their calls.
+    pub flat: bool,
     /// How large the step model may become.
     pub limits: Limits,
 }

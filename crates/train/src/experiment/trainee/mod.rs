@@ -11,7 +11,7 @@ pub use artifacts::{exposed_numbers, find_artifacts};
 pub(super) use in_engine::InEngine;
 pub use kind::Kind;
 
-use super::{Observer, Run};
+use super::{EngineSettings, Observer, Run};
 use crate::{Checkpoint, Plan};
 #[cfg(feature = "ort")]
 use artifacts::OfArtifacts;
@@ -123,8 +123,8 @@ impl Trainee {
 
     /// Loads it into the engine that the run asks for, as it was at `checkpoint`.
     pub fn load(self, run: &Run, checkpoint: Option<&Checkpoint>, observer: &mut dyn Observer) -> Result<InEngine> {
-        let (device, threads) = (run.engine.device, run.engine.threads);
-        let options = EngineOptions { device, seed: run.seed as i64, threads };
+        let EngineSettings { device, threads, layout, kernels, .. } = run.engine;
+        let options = EngineOptions { device, seed: run.seed as i64, threads, layout, kernels };
         match self {
             #[cfg(feature = "ort")]
             Self::Artifacts(this) => this.load(run, options, checkpoint, observer),

@@ -177,7 +177,13 @@ impl Step {
         if let Some(first_step) = backend.first_step(device) {
             observer.notice(Notice::Info(&first_step));
         }
-        Ok((backend.name(), engine))
+        let mut name = backend.name();
+        if engine.kernels() > 0 {
+            let nodes = engine.kernels();
+            observer.notice(Notice::Info(&format!("gnp's own kernels compute {nodes} nodes of a step")));
+            name.push_str(" with gnp's kernels");
+        }
+        Ok((name, engine))
     }
 }
 

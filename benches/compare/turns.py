@@ -1,0 +1,120 @@
+"""Who takes turns: a peer in a process of its own, or gnp-run in short runs. Only one of them runs at a time.
+
+Idle threads wait by spinning, and would take the processor from whose turn it is: so a process is stopped between its turns.
+"""
+
+import importlib
+import json
+import multiprocessing
+import os
+import signal
+import subprocess
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+import workload
+
+# A turn begins with steps that warm up and do not count.
+WARM_UP = 2
+
+
+class LeftOut(Exception):
+    """Why a peer has no part in the comparison."""
+
+
+def pin(threads):
+    """Gives this process so many processors: for what counts them to decide how many threads it starts."""
+    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
+
+
+class Process:
+    """A peer: the function `steps` of a module of this folder, called with the arguments in another process.
+
+    It returns by kind ("plain", "GNP") a function that takes one step and returns its seconds.
+    """
+
+    def __init__(self, module, *arguments):
+        context = multiprocessing.get_context("spawn")
+        self.connection, theirs = context.Pipe()
+        self.process = context.Process(target=_serve, args=(theirs, module, arguments), daemon=True)
+        self.process.start()
+        theirs.close()
+        try:
+            self.kinds = self._answer()
+        except LeftOut:
+            self.close()
+            raise
+        self._stop()
+
+    def turn(self, kind, steps):
+        """The seconds of each of so many steps."""
+        os.kill(self.process.pid, signal.SIGCONT)
+        self.connection.send((kind, WARM_UP + steps))
+        seconds = self._answer()
+        self._stop()
+        return seconds[WARM_UP:]
+
+    def close(self):
+        """Lets the process end by itself, as it does when nobody is there to ask it for steps."""
+        self.connection.close()
+        if self.process.is_alive():
+            os.kill(self.process.pid, signal.SIGCONT)
+        self.process.join(10)
+        self.process.kill()
+
+    def _answer(self):
+        try:
+            answer = self.connection.recv()
+        except EOFError:
+            raise LeftOut("its process ended") from None
+        if isinstance(answer, str):
+            raise LeftOut(answer)
+        return answer
+
+    def _stop(self):
+        os.kill(self.process.pid, signal.SIGSTOP)
+
+
+def _serve(connection, module, arguments):
+    """Answers with the kinds, then with the seconds of the steps that are asked for; with a text where that fails."""
+    try:
+        steppers = importlib.import_module(module).steps(*arguments)
+        connection.send(list(steppers))
+        while True:
+            kind, steps = connection.recv()
+            connection.send([steppers[kind]() for _ in range(steps)])
+    except EOFError:
+        pass
+    except LeftOut as reason:
+        connection.send(str(reason))
+    except Exception as error:  # Whatever a peer fails with, the others go on.
+        connection.send(f"{type(error).__name__}: {str(error).strip()[:160]}")
+
+
+class GnpRun:
+    """gnp-run, which starts afresh in every turn. `models`: by kind what it trains, and its flags for that."""
+
+    def __init__(self, program, models, name, threads, device="cpu"):
+        self.program, self.models = program, models
+        self.kinds = list(models)
+        self.images, self.labels = workload.batch(name, device)
+        self.flags = ["--batch-size", len(self.labels), "--threads", threads, "--device", device, "--epochs", 1, "--force", "--quiet"]
+
+    def turn(self, kind, steps):
+        """The seconds of each of so many steps."""
+        model, flags = self.models[kind]
+        batches = WARM_UP + steps
+        with tempfile.TemporaryDirectory() as folder:
+            data, out = Path(folder, "data.npz"), Path(folder, "run")
+            np.savez(data, x_train=np.tile(self.images, (batches, 1, 1, 1)), y_train=np.tile(self.labels, batches))
+            command = [self.program, model, "--data", data, "--out", out, *self.flags, *flags]
+            run = subprocess.run([str(part) for part in command], capture_output=True, text=True)
+            if run.returncode:
+                raise LeftOut(run.stderr.strip()[:160])
+            metrics = [json.loads(line) for line in Path(out, "metrics.jsonl").read_text().splitlines()]
+        return [line["seconds"] for line in metrics if line["kind"] == "step"][WARM_UP:]
+
+    def close(self):
+        pass

@@ -1,0 +1,52 @@
+//! The functions that a step model calls, by name.
+//!
+//! A kind of function (`Reduce`, say) says what is computed. Its bodies may differ from call to call, so a model has a
+//! function for each body, under numbered names. Who registers a kernel of a kind registers it under all of them: what
+//! the kernel needs to know is in the attributes of the call.
+
+/// The domain of the functions.
+pub const DOMAIN: &str = "gnp";
+
+/// Computes each element of its output from those at its place. Inputs: any number, which broadcast. Attributes:
+/// `formula` ([`crate::formula`]).
+pub const ELEMENTWISE: &str = "Elementwise";
+
+/// The sum, or the mean, of what [`ELEMENTWISE`] computes, over axes. Attributes: `formula`; `axes`, from 0 on;
+/// `keepdims`; `mean`.
+pub const REDUCE: &str = "Reduce";
+
+/// The gradient of a convolution's weights. Inputs: x [N, C, …] and dy [N, M, …]. Output: [M, C / group, kernel…].
+/// Attributes: `kernel_shape`, `strides`, `dilations`, `pads`, `group`, and [`BLOCKED`] of the inputs.
+pub const CONV_GRAD_WEIGHT: &str = "ConvGradWeight";
+
+/// The gradient of a convolution's input. Inputs: dy [N, M, …] and w [M, C / group, kernel…]. Output: [N, C, …].
+/// Attributes: those of [`CONV_GRAD_WEIGHT`]; `output_padding`, what the strides leave over at the end of the input;
+/// [`BLOCKED`] of dy and of the output.
+pub const CONV_GRAD_INPUT: &str = "ConvGradInput";
+
+/// The attribute of convolutions' gradients that says for two tensors whether they come in blocks of channels: 0, or b
+/// for [N, C / b, …, b] in place of [N, C, …]. No file has it: it is put there where the kernels are.
+pub const BLOCKED: &str = "blocked";
+
+/// How many functions of one kind a model may have.
+pub const MOST_OF_A_KIND: usize = 128;
+
+/// The name of function `number` of a kind, from 0 on.
+///
+/// ```
+/// use gnp_base::contract::functions::numbered;
+/// assert_eq!((numbered("Reduce", 0), numbered("Reduce", 1)), ("Reduce".into(), "Reduce_2".into()));
+/// ```
+pub fn numbered(kind: &str, number: usize) -> String {
+    if number == 0 { kind.to_owned() } else { format!("{kind}_{}", number + 1) }
+}
+
+/// The kind of a function by its name.
+///
+/// ```
+/// use gnp_base::contract::functions::kind_of;
+/// assert_eq!((kind_of("Reduce"), kind_of("Reduce_12")), ("Reduce", "Reduce"));
+/// ```
+pub fn kind_of(name: &str) -> &str {
+    name.rsplit_once('_').map_or(name, |(kind, _)| kind)
+}

@@ -1,0 +1,41 @@
+//! The kinds of kernels: a file each, and a row of [`KINDS`].
+
+mod conv_grad_input;
+mod conv_grad_weight;
+mod elementwise;
+mod reduce;
+
+use super::attributes::Attributes;
+use super::context::Context;
+use super::shapes::{Shapes, Size};
+use gnp_base::Result;
+
+/// A kind of kernel, of float32 tensors, with one output.
+pub(crate) struct Kind {
+    pub(crate) name: &'static str,
+    pub(crate) inputs: Inputs,
+    /// Makes the kernel for a node.
+    pub(crate) create: fn(&Attributes<'_>) -> Result<Box<dyn Kernel>>,
+    /// The shape of the output by those of the inputs, where that can be told.
+    pub(crate) shape: Option<InferShape>,
+    /// Whether an input of the output's shape may be its memory.
+    pub(crate) in_place: bool,
+}
+
+type InferShape = fn(&Shapes<'_>) -> Option<Vec<Size>>;
+
+/// How many inputs a kernel has.
+pub(crate) enum Inputs {
+    Exactly(usize),
+    /// One or more.
+    Any,
+}
+
+/// The kernel of one node.
+pub(crate) trait Kernel: Send + Sync {
+    /// Computes the output.
+    fn run(&self, context: &Context<'_>) -> Result<()>;
+}
+
+/// All kinds.
+pub(crate) static KINDS: [Kind; 4] = [elementwise::KIND, reduce::KIND, conv_grad_weight::KIND, conv_grad_input::KIND];

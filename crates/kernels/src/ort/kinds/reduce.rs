@@ -1,0 +1,45 @@
+//! `Reduce(x0, x1, …)`: the sum, or with the attribute `mean` the mean, of the attribute `formula` over `axes`, which
+//! stay with the size 1 where `keepdims` is not 0. Without `axes` it is that of all elements.
+
+use super::{Inputs, Kernel, Kind};
+use crate::elementwise::{Operand, Program};
+use crate::ort::attributes::Attributes;
+use crate::ort::context::Context;
+use crate::ort::shapes::{Shapes, Size};
+use crate::reduce::{Reduction, reduce};
+use gnp_base::Result;
+use std::ffi::CStr;
+
+pub(super) const KIND: Kind = Kind { name: "Reduce", inputs: Inputs::Any, create, shape: Some(shape), in_place: false };
+
+const AXES: &CStr = c"axes";
+const KEEP: &CStr = c"keepdims";
+
+fn create(attributes: &Attributes<'_>) -> Result<Box<dyn Kernel>> {
+    let program = Program::new(&attributes.text(c"formula")?.parse()?);
+    let (keep, is_mean) = (attributes.int(KEEP, 1) != 0, attributes.int(c"mean", 0) != 0);
+    Ok(Box::new(Reduce { program, reduction: Reduction { axes: attributes.ints(AXES)?, keep, is_mean } }))
+}
+
+struct Reduce {
+    program: Program,
+    reduction: Reduction,
+}
+
+impl Kernel for Reduce {
+    fn run(&self, context: &Context<'_>) -> Result<()> {
+        let inputs = context.inputs()?;
+        let operands: Vec<Operand<'_>> = inputs.iter().map(|input| input.operand()).collect();
+        let output = context.output(&self.reduction.shape(&self.program, &operands)?)?;
+        reduce(&self.program, &self.reduction, &operands, output, context)
+    }
+}
+
+fn shape(shapes: &Shapes<'_>) -> Option<Vec<Size>> {
+    let sizes = shapes.broadcast()?;
+    let keep = shapes.int(KEEP, 1) != 0;
+    let reduction = Reduction { axes: shapes.ints(AXES), keep, is_mean: false };
+    let reduced = reduction.reduced(sizes.len()).ok()?;
+    let sizes = sizes.into_iter().zip(reduced);
+    Some(sizes.filter_map(|(size, is)| if is { keep.then_some(Size::Known(1)) } else { Some(size) }).collect())
+}

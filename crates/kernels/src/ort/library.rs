@@ -1,0 +1,24 @@
+//! What the shared library exports.
+
+use super::{API_VERSION, kernels, register, status};
+use ort_sys::{OrtApiBase, OrtSessionOptions, OrtStatusPtr};
+use std::ptr;
+
+/// The entry point that ONNX Runtime looks for in a library of custom operators: adds all kernels to the options of a
+/// session (`RegisterCustomOpsLibrary` of the C API).
+///
+/// # Safety
+/// It is called by ONNX Runtime, with its own table of functions.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn RegisterCustomOps(options: *mut OrtSessionOptions, base: *const OrtApiBase) -> OrtStatusPtr {
+    // SAFETY: the table is ONNX Runtime's, and lives as long as its library. One that is too old has no such version,
+    // and no other way to tell; the session then runs the functions' bodies.
+    let Some(api) = (unsafe { base.as_ref().and_then(|base| (base.GetApi)(API_VERSION).as_ref()) }) else {
+        return OrtStatusPtr(ptr::null_mut());
+    };
+    status::of(api, || {
+        let names: Vec<String> = kernels().map(|(_, name)| name).collect();
+        // SAFETY: the options are those of a session of this ONNX Runtime.
+        unsafe { register(api, options, names.iter().map(String::as_str)) }
+    })
+}

@@ -1,0 +1,337 @@
+//! Chains of elementwise operators as calls of one function each.
+//!
+//! Engines compute a chain operator by operator, and move a whole tensor through memory for each. As one call with the
+//! formula of the chain ([`gnp_base::formula`]) it is one pass for a kernel that reads the formula; for others the body
+//! of the function is the chain as it was.
+//!
+//! A group of nodes has one result, that of its last node: the sink. A node joins where its value has the shape of the
+//! group and nothing outside of the group reads it. So no group depends on itself by way of another node. A sum or mean
+//! over axes may be the sink of the chain that it reads, and so may several, one after the other over further axes.
+
+mod body;
+mod sum;
+mod term;
+
+use super::uses::for_each_use;
+use super::{Fact, Facts, Graph};
+use crate::onnx::DataType;
+use crate::onnx::proto::NodeProto;
+use foldhash::{HashMap, HashSet};
+use gnp_base::formula::MAX_TERMS;
+use std::collections::BinaryHeap;
+use std::mem;
+
+/// A group has at most so many nodes. Each makes a few terms of the formula.
+const MOST_NODES: usize = MAX_TERMS / 8;
+/// A group reads at most so many tensors.
+const MOST_OPERANDS: usize = 16;
+
+impl Graph {
+    /// Makes calls of the chains of elementwise operators, where functions are made; in the bodies of control-flow
+    /// operators too. Inputs and outputs are declared.
+    pub fn fuse_elementwise(&mut self) {
+        if self.functions.is_none() {
+            return;
+        }
+        let outputs = self.proto.output.iter().map(|output| output.name().to_owned()).collect();
+        let inputs = self.proto.input.iter().map(|input| input.name().to_owned()).collect();
+        let nodes = mem::take(&mut self.proto.node);
+        self.proto.node = self.fuse(nodes, &outputs, &inputs);
+    }
+
+    /// Fuses `nodes`, of which `kept` is returned. `fed` are values that change, whatever is known of them.
+    fn fuse(&mut self, mut nodes: Vec<NodeProto>, kept: &HashSet<String>, fed: &HashSet<String>) -> Vec<NodeProto> {
+        for body in nodes.iter_mut().flat_map(NodeProto::subgraphs_mut) {
+            let outputs = body.output.iter().map(|output| output.name().to_owned()).collect();
+            body.node = self.fuse(mem::take(&mut body.node), &outputs, fed);
+        }
+        let groups = Candidates::of(&nodes, &self.facts, kept).groups();
+        let mut in_group = vec![false; nodes.len()];
+        let mut calls = HashMap::default();
+        for group in groups {
+            let members: Vec<&NodeProto> = group.iter().map(|&index| &nodes[index]).collect();
+            let Some(call) = self.call_of(&members, fed) else { continue };
+            group.iter().for_each(|&index| in_group[index] = true);
+            calls.extend(group.last().map(|&sink| (sink, call)));
+        }
+        let one = |(index, node)| match calls.remove(&index) {
+            Some(call) => Some(call),
+            None => (!in_group[index]).then_some(node),
+        };
+        nodes.into_iter().enumerate().filter_map(one).collect()
+    }
+}
+
+/// The nodes of a graph, and which of them may be in a group.
+struct Candidates<'g> {
+    nodes: &'g [NodeProto],
+    facts: &'g Facts,
+    /// The node that makes a value.
+    makers: HashMap<&'g str, usize>,
+    /// The nodes that read a value, in their order; of what is returned, one more that is none.
+    readers: HashMap<&'g str, Vec<usize>>,
+}
+
+impl<'g> Candidates<'g> {
+    fn of(nodes: &'g [NodeProto], facts: &'g Facts, kept: &'g HashSet<String>) -> Self {
+        let mut makers = HashMap::default();
+        let mut readers: HashMap<&str, Vec<usize>> = HashMap::default();
+        for (index, node) in nodes.iter().enumerate() {
+            makers.extend(node.output.iter().map(|output| (output.as_str(), index)));
+            for_each_use(node, &mut |name| readers.entry(name).or_default().push(index));
+        }
+        kept.iter().for_each(|name| readers.entry(name).or_default().push(usize::MAX));
+        Self { nodes, facts, makers, readers }
+    }
+
+    /// The groups, each with its nodes in their order, the sink last.
+    fn groups(&self) -> Vec<Vec<usize>> {
+        let mut taken = vec![false; self.nodes.len()];
+        let mut groups = Vec::new();
+        for sink in (0..self.nodes.len()).rev() {
+            let Some(shape) = self.shape_at(sink).filter(|_| !taken[sink]) else { continue };
+            let group = self.group(sink, shape, &taken);
+            // A single operator is what engines compute in one pass.
+            if group.len() > 1 {
+                group.iter().for_each(|&index| taken[index] = true);
+                groups.push(group);
+            }
+        }
+        groups.reverse();
+        groups
+    }
+
+    /// What is known of the values of the group whose sink the node would be, where that is enough.
+    fn shape_at(&self, index: usize) -> Option<&'g Fact> {
+        let sums = self.sums(index);
+        let value = match sums.first() {
+            Some(&first) => self.nodes[first].input(0)?,
+            None => self.nodes[index].output.first().filter(|_| self.can_join(index))?,
+        };
+        let fact = self.facts.get(value).filter(|fact| fact.element == DataType::Float)?;
+        // Numbers are computed in no time, and told best as they are.
+        let is_number = fact.sizes().is_some_and(|sizes| sizes.iter().all(|size| *size == 1));
+        (fact.same_shape(fact) && !is_number).then_some(fact)
+    }
+
+    /// The sums, or means, that are one with that at `index`, the sink, from the first on; none where it is no sum.
+    fn sums(&self, index: usize) -> Vec<usize> {
+        let mut sums: Vec<usize> = sum::of(&self.nodes[index], self.facts).map(|_| index).into_iter().collect();
+        while let Some(&next) = sums.last() {
+            let before = self.nodes[next].input(0).and_then(|value| {
+                let maker = *self.makers.get(value)?;
+                let alone = self.readers.get(value).is_some_and(|readers| readers[..] == [next]);
+                (alone && sum::can_go_on(&self.nodes[maker], &self.nodes[next], self.facts)).then_some(maker)
+            });
+            let Some(before) = before else { break };
+            sums.push(before);
+        }
+        sums.reverse();
+        sums
+    }
+
+    /// All nodes that can join `sink`. Those that read a value come after it, so they are known when it is looked at.
+    fn group(&self, sink: usize, shape: &Fact, taken: &[bool]) -> Vec<usize> {
+        let sums = self.sums(sink);
+        let mut group = if sums.is_empty() { vec![sink] } else { sums };
+        let mut members: HashSet<usize> = group.iter().copied().collect();
+        let inputs = |index: usize| self.nodes[index].input.iter().map(String::as_str);
+        let makers = |index: usize| inputs(index).filter_map(|name| self.makers.get(name).copied());
+        let first = group[0];
+        let mut operands: HashSet<&str> = inputs(first).collect();
+        let mut heap: BinaryHeap<usize> = makers(first).collect();
+        let mut last = None;
+        while let Some(index) = heap.pop() {
+            let node = &self.nodes[index];
+            if last.replace(index) == Some(index) || taken[index] || !self.can_join(index) {
+                continue;
+            }
+            let value = node.output[0].as_str();
+            let readers = self.readers.get(value).map(Vec::as_slice).unwrap_or_default();
+            let has_shape = self.facts.get(value).is_some_and(|fact| fact.same_shape(shape));
+            if !has_shape || !readers.iter().all(|reader| members.contains(reader)) {
+                continue;
+            }
+            let more = node.input.iter().filter(|name| !operands.contains(name.as_str())).count();
+            if operands.len() + more > MOST_OPERANDS + 1 || group.len() == MOST_NODES {
+                continue;
+            }
+            operands.remove(value);
+            operands.extend(inputs(index));
+            members.insert(index);
+            group.push(index);
+            heap.extend(makers(index));
+        }
+        group.sort_unstable();
+        group
+    }
+
+    /// Whether the node computes element by element, of float32 tensors and of what is true or false of them. What is
+    /// true or false never leaves a group, so it must be made for this node alone.
+    fn can_join(&self, index: usize) -> bool {
+        let node = &self.nodes[index];
+        let [output] = &node.output[..] else { return false };
+        let fact = |name: &str| self.facts.get(name);
+        let Some(made) = fact(output) else { return false };
+        term::is_elementwise(node, self.facts)
+            && node.input.iter().filter(|name| !name.is_empty()).all(|name| {
+                fact(name).is_some_and(|known| match known.element {
+                    DataType::Float => known.shape.is_some(),
+                    DataType::Bool => {
+                        let alone = self.readers.get(name.as_str()).is_some_and(|readers| readers[..] == [index]);
+                        let maker = self.makers.get(name.as_str());
+                        alone && known.same_shape(made) && maker.is_some_and(|&maker| self.can_join(maker))
+                    }
+                    _ => false,
+                })
+            })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::graph::{Branch, Builder, Fact, Value};
+    use crate::onnx::proto::GraphProto;
+    use crate::testing::body;
+
+    /// A graph with the inputs x and dy, [2, 3], and b, [3]; `make` appends nodes and says what is returned.
+    fn fused(make: impl Fn(&Builder<'_>, [&Value; 3]) -> Vec<Value>) -> Graph {
+        let mut graph = Graph::new(body(&["x", "dy", "b"], &[], &[])).unwrap();
+        graph.make_functions(18);
+        for (name, sizes) in [("x", &[2, 3][..]), ("dy", &[2, 3]), ("b", &[3])] {
+            graph.declare(name, Fact::with_sizes(DataType::Float, sizes));
+        }
+        let outputs = make(&Builder::new(&mut graph, "update"), [&"x".into(), &"dy".into(), &"b".into()]);
+        let infos: Vec<_> = outputs.iter().map(|value| graph.facts().of(value).info(value)).collect();
+        graph.declare_outputs(infos);
+        graph.retain_needed();
+        graph.fuse_elementwise();
+        graph
+    }
+
+    /// The nodes, each as its operator, formula and inputs.
+    fn told(graph: &GraphProto) -> Vec<String> {
+        let short = |name: &String| name.rsplit('/').next().unwrap_or_default().to_owned();
+        let one = |node: &NodeProto| {
+            let inputs: Vec<_> = node.input.iter().map(short).collect();
+            format!("{} [{}] {}", node.op_type(), inputs.join(", "), node.string("formula", ""))
+        };
+        graph.node.iter().map(one).collect()
+    }
+
+    #[test]
+    fn a_chain_is_one_call() {
+        let graph = fused(|g, [x, dy, b]| {
+            let y = g.add(g.scale(x, 2.0), b);
+            vec![g.mul(dy, g.mask(&g.compare("Greater", &y, g.number(0.0, x)), x))]
+        });
+        assert_eq!(told(graph.proto()), ["Elementwise [x, b, dy] x2 * (x0 * 2 + x1 > 0)"]);
+    }
+
+    #[test]
+    fn a_value_that_is_read_outside_ends_a_chain() {
+        let graph = fused(|g, [x, dy, _]| {
+            let y = g.unary("Exp", g.neg(x));
+            vec![g.mul(dy, g.unary("Sqrt", &y)), y]
+        });
+        assert_eq!(told(graph.proto()), ["Elementwise [x] exp(-x0)", "Elementwise_2 [Exp, dy] x1 * sqrt(x0)"]);
+    }
+
+    #[test]
+    fn no_chain_goes_by_another_node() {
+        // The product reads x both as it is and by the sum of its exponentials, which needs all of them.
+        let graph = fused(|g, [x, _, _]| {
+            let e = g.unary("Exp", x);
+            vec![g.mul(&e, g.unary("Sqrt", g.reduce("ReduceSum", g.neg(&e), &[1], true)))]
+        });
+        let expected = ["Exp [x] ", "Reduce [Exp] -x0", "Sqrt [y] ", "Mul [Exp, Sqrt] "];
+        let found = told(graph.proto());
+        assert_eq!(found.len(), expected.len(), "{found:?}");
+        assert!(found[1].starts_with("Reduce [") && found[1].ends_with(" -x0"), "{found:?}");
+    }
+
+    #[test]
+    fn a_sum_takes_the_chain_that_it_reads() {
+        let graph = fused(|g, [x, dy, _]| {
+            let sum = g.reduce("ReduceMean", g.mul(x, dy), &[-1], false);
+            vec![sum, g.reduce("ReduceSumSquare", g.sub(x, dy), &[0, 1], true)]
+        });
+        assert_eq!(told(graph.proto()), ["Reduce [x, dy] x0 * x1", "Reduce_2 [x, dy] t0 = x0 - x1; t0 * t0"]);
+        let [mean, squares] = graph.nodes() else { panic!() };
+        assert_eq!((mean.ints("axes"), mean.int("mean", 0), mean.int("keepdims", 1)), (Some(&[1][..]), 1, 0));
+        assert_eq!((squares.ints("axes"), squares.int("mean", 1)), (Some(&[0, 1][..]), 0));
+    }
+
+    #[test]
+    fn sums_over_further_axes_are_one() {
+        for keeps in [false, true] {
+            let graph = fused(|g, [x, dy, _]| {
+                let squares =
+                    g.node("ReduceSumSquare", &[&g.sub(x, dy), &g.int64s(&[1])], keepdims(keeps), rows(keeps));
+                vec![g.node("ReduceSum", &[&squares, &g.int64s(&[0])], keepdims(keeps), Fact::of(DataType::Float))]
+            });
+            assert_eq!(told(graph.proto()), ["Reduce [x, dy] t0 = x0 - x1; t0 * t0"]);
+            let sum = &graph.nodes()[0];
+            assert_eq!((sum.ints("axes"), sum.int("keepdims", 2)), (Some(&[0, 1][..]), keeps.into()));
+        }
+        // The mean of sums is no sum.
+        let graph = fused(|g, [x, _, _]| {
+            let sums = g.node("ReduceSum", &[x, &g.int64s(&[1])], keepdims(true), rows(true));
+            vec![g.node("ReduceMean", &[&sums, &g.int64s(&[0])], keepdims(true), Fact::of(DataType::Float))]
+        });
+        assert_eq!(graph.nodes().len(), 2);
+    }
+
+    fn keepdims(keeps: bool) -> Vec<crate::onnx::proto::AttributeProto> {
+        vec![crate::onnx::proto::AttributeProto::int("keepdims", keeps.into())]
+    }
+
+    fn rows(keeps: bool) -> Fact {
+        Fact::with_sizes(DataType::Float, if keeps { &[2, 1] } else { &[2] })
+    }
+
+    #[test]
+    fn numbers_and_single_operators_stay() {
+        let graph = fused(|g, [x, dy, _]| {
+            let norm = g.unary("Sqrt", g.reduce("ReduceSumSquare", x, &[0, 1], false));
+            vec![g.mul(dy, g.plus(g.scale(&norm, 0.5), 1.0))]
+        });
+        let operators: Vec<_> = graph.nodes().iter().map(|node| node.op_type()).collect();
+        assert_eq!(operators, ["ReduceSumSquare", "Sqrt", "Mul", "Add", "Mul"]);
+    }
+
+    #[test]
+    fn chains_in_branches_are_calls_of_the_same_functions() {
+        let mut graph = Graph::new(body(&["x", "c"], &[], &[])).unwrap();
+        graph.make_functions(18);
+        graph.declare("x", Fact::with_sizes(DataType::Float, &[4]));
+        let chain = |graph: &mut Graph| {
+            let begin = graph.nodes().len();
+            let g = Builder::new(graph, "mix");
+            let output = g.neg(g.unary("Exp", Value::from("x")));
+            Branch { begin, outputs: vec![output] }
+        };
+        let (then, otherwise) = (chain(&mut graph), chain(&mut graph));
+        let outputs = graph.branch(&"c".into(), then, otherwise, "mix");
+        graph.declare_outputs([Fact::with_sizes(DataType::Float, &[4]).info(&outputs[0])]);
+        graph.fuse_elementwise();
+        let bodies: Vec<_> = graph.nodes()[0].subgraphs().map(told).collect();
+        assert_eq!(bodies, [["Elementwise [x] -exp(x0)"]; 2]);
+        assert_eq!(graph.take_functions().len(), 1);
+    }
+
+    #[test]
+    fn what_is_fed_is_no_constant() {
+        let mut graph = Graph::new(body(&["x", "rate"], &[], &[])).unwrap();
+        graph.make_functions(18);
+        graph.declare("x", Fact::with_sizes(DataType::Float, &[4]));
+        graph.facts.insert_floats("rate".into(), vec![0.5]);
+        graph.declare("rate", Fact::with_sizes(DataType::Float, &[]));
+        let g = Builder::new(&mut graph, "update");
+        let output = g.neg(g.mul(Value::from("x"), Value::from("rate")));
+        graph.declare_outputs([Fact::with_sizes(DataType::Float, &[4]).info(&output)]);
+        graph.fuse_elementwise();
+        assert_eq!(told(graph.proto()), ["Elementwise [x, rate] -(x0 * x1)"]);
+    }
+}

@@ -1,0 +1,25 @@
+//! Functions of ours ([`crate::graph::Signature`]), by what their calls say.
+
+use super::super::known::{Known, Sizes};
+use super::super::size::Size;
+use super::{Operation, Rule, convolution, elementwise, reduce};
+use gnp_base::contract::functions::{CONV_GRAD_INPUT, CONV_GRAD_WEIGHT, ELEMENTWISE, REDUCE, kind_of};
+
+pub(super) fn rule(operator: &str) -> Option<Rule> {
+    match kind_of(operator) {
+        ELEMENTWISE => Some(elementwise::arithmetic),
+        REDUCE => Some(reduce::reduce),
+        // It has the attributes of ConvTranspose.
+        CONV_GRAD_INPUT => Some(convolution::transposed),
+        CONV_GRAD_WEIGHT => Some(weights),
+        _ => None,
+    }
+}
+
+/// Weights [channels of the output, channels of the input in a group, kernel…].
+fn weights(op: &Operation<'_>) -> Option<Vec<Known>> {
+    let channels = op.size(0, 1).and_then(|size| size.exactly_over(&Size::number(op.node.int("group", 1))));
+    let mut sizes: Sizes = vec![op.size(1, 1), channels];
+    sizes.extend(op.node.ints("kernel_shape")?.iter().copied().map(Size::number).map(Some));
+    Some(vec![Known::of(op.element(0)).with(sizes)])
+}
