@@ -185,34 +185,9 @@ fn grad_input_with(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::Spawned;
     use crate::threads::Caller;
     use proptest::prelude::*;
-
-    /// Two threads that take tasks as they come.
-    struct Two;
-
-    impl Threads for Two {
-        fn count(&self) -> usize {
-            2
-        }
-
-        fn run(&self, tasks: usize, task: &(dyn Fn(usize) + Sync)) {
-            let next = std::sync::atomic::AtomicUsize::new(0);
-            let work = || {
-                loop {
-                    let at = next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-                    if at >= tasks {
-                        return;
-                    }
-                    task(at);
-                }
-            };
-            std::thread::scope(|scope| {
-                scope.spawn(work);
-                work();
-            });
-        }
-    }
 
     /// All positions of a shape.
     fn positions(shape: &[usize]) -> Vec<Vec<usize>> {
@@ -329,14 +304,14 @@ mod tests {
                 let mut made = [vec![nan; w.len()], vec![nan; w.len()]];
                 let (first, second) = made.split_at_mut(1);
                 grad_weight_with(width, &conv, (&x, x_layout), (&dy, y_layout), &mut first[0], &Caller).unwrap();
-                grad_weight_with(width, &conv, (&x, x_layout), (&dy, y_layout), &mut second[0], &Two).unwrap();
+                grad_weight_with(width, &conv, (&x, x_layout), (&dy, y_layout), &mut second[0], &Spawned(2)).unwrap();
                 assert!(made[0] == made[1], "dw with two threads");
                 agree(&format!("{width:?}, x {x_layout:?}, dy {y_layout:?}: dw"), &made[0], &dw, terms[0]);
 
                 let mut made = [vec![nan; x.len()], vec![nan; x.len()]];
                 let (first, second) = made.split_at_mut(1);
                 grad_input_with(width, &conv, (&dy, y_layout), &w, (&mut first[0], x_layout), &Caller).unwrap();
-                grad_input_with(width, &conv, (&dy, y_layout), &w, (&mut second[0], x_layout), &Two).unwrap();
+                grad_input_with(width, &conv, (&dy, y_layout), &w, (&mut second[0], x_layout), &Spawned(2)).unwrap();
                 assert!(made[0] == made[1], "dx with two threads");
                 let plain_dx = plain(&made[0], &conv.x(), x_layout);
                 agree(&format!("{width:?}, dy {y_layout:?}, dx {x_layout:?}: dx"), &plain_dx, &dx, terms[1]);

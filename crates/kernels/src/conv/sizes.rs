@@ -104,7 +104,7 @@ impl Conv {
             return Err(Error::input(format!("a convolution's x has {axes} spatial axes, its kernel has {kernel}")));
         }
         let group = window.group;
-        if *inputs == 0 || outputs == 0 || inputs % group != 0 || outputs % group != 0 {
+        if *inputs == 0 || outputs == 0 || !inputs.is_multiple_of(group) || !outputs.is_multiple_of(group) {
             let message = format!("a convolution of {inputs} to {outputs} channels does not fit `group` {group}");
             return Err(Error::input(message));
         }

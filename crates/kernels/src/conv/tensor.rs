@@ -62,7 +62,7 @@ impl Place {
     /// Makes the last block of each image zero where it has more lanes than channels are left.
     pub fn clear_rest(&self, all: &mut [f32]) {
         let block = self.block.unwrap_or(1);
-        if self.channels % block != 0 {
+        if !self.channels.is_multiple_of(block) {
             let last = block * self.positions;
             all.chunks_exact_mut(self.image().max(1)).for_each(|image| image[self.image() - last..].fill(0.0));
         }
@@ -70,7 +70,7 @@ impl Place {
 
     /// Whether vectors of channels, from `first` on, lie as they are loaded and stored.
     pub fn has_vectors<V: Vector>(&self, first: usize) -> bool {
-        self.block == Some(V::LANES) && first % V::LANES == 0
+        self.block == Some(V::LANES) && first.is_multiple_of(V::LANES)
     }
 }
 

@@ -13,6 +13,11 @@
 //! A tap is an offset: which of a position's neighbours (or of its channels) is meant. The classic way of direct
 //! convolution: Georganas et al., "Anatomy of High-Performance Deep Learning Convolutions on SIMD Architectures", SC 2018.
 
+#![expect(
+    clippy::needless_range_loop,
+    reason = "the compiler unrolls loops over constants, and keeps tiles in registers"
+)]
+
 use super::vector::{Job, Vector};
 use std::marker::PhantomData;
 

@@ -16,7 +16,7 @@ use std::ops::Range;
 const POSITIONS: usize = 256;
 
 /// Weights that a tile multiplies with, one row after the other, until it takes the next channels.
-const WEIGHTS: usize = 8192;
+const WEIGHTS: usize = 1 << 15;
 
 pub(in super::super) struct GradInput<'a> {
     pub plane: &'a Plane,
@@ -247,7 +247,7 @@ impl Rows<'_> {
                     w: (row_reader.place * columns.kernel + reader.place) * block,
                 }));
             }
-            // So many channels at once that their weights stay in the first cache while all rows are made.
+            // So many channels at once that their weights stay in the second cache while all rows are made.
             let block_size = readers.len() * row_readers.len() * block;
             let at_once = (WEIGHTS / block_size.max(1)).max(1) * V::LANES;
             let row = js.start * rows.stride + row_class - self.strip.rows.start;

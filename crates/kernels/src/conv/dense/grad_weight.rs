@@ -106,8 +106,8 @@ impl GradWeight<'_> {
         let mut gathered = Room::default();
         // With few channels of x a tile has place for several places of the kernel, and little of x is read.
         let few = plane.places() > 1 && part.inputs.len() * 2 <= Outer::most::<V>(vectors);
-        let positions = if few { 4 * POSITIONS } else { POSITIONS };
-        let regions = [plane.rows.regions(), plane.columns.regions()];
+        let positions = if few { 16 * POSITIONS } else { POSITIONS };
+        let regions = if few { self.regions(part, vectors * V::LANES) } else { Vec::new() };
         for strip in strips(images, plane.rows.output, plane.columns.output, positions, true) {
             let columns = plane.columns.output;
             let (y, y_pitch, y_vector);
@@ -193,63 +193,66 @@ impl GradWeight<'_> {
         }
     }
 
+    /// The regions of y's positions, with a tap for each place of the kernel and channel of x.
+    fn regions(&self, part: &Part, wide: usize) -> Vec<PartOfPlane> {
+        let (Plane { rows, columns, inputs, .. }, place) = (self.plane, self.x_place);
+        let first = part.group * inputs + part.inputs.start;
+        let mut all = Vec::new();
+        for row_region in rows.regions() {
+            for column_region in columns.regions() {
+                let (row, column) = (row_region.places.start, column_region.places.start);
+                let mut taps = Vec::new();
+                for channel in 0..part.inputs.len() {
+                    for row_place in row_region.places.clone() {
+                        taps.extend(column_region.places.clone().map(|column_place| {
+                            let row_distance = (row_place - row) * rows.dilation * columns.input;
+                            let distance = row_distance + (column_place - column) * columns.dilation;
+                            let nth = channel * rows.kernel + row_place;
+                            OuterTap {
+                                x: place.channel(first + channel) - place.channel(first) + distance * place.position(),
+                                sums: (nth * columns.kernel + column_place) * wide,
+                            }
+                        }));
+                    }
+                }
+                all.push(PartOfPlane { rows: row_region.clone(), columns: column_region, taps });
+            }
+        }
+        all
+    }
+
     /// Adds a strip's products, a region after the other, for some places of the kernel and channels of x at once.
-    fn add_few<V: Vector>(
-        &self,
-        part: &Part,
-        products: Products<'_>,
-        [row_regions, column_regions]: &[Vec<Region>; 2],
-        sums: &mut [f32],
-    ) {
+    fn add_few<V: Vector>(&self, part: &Part, products: Products<'_>, regions: &[PartOfPlane], sums: &mut [f32]) {
         let (Plane { rows, columns, inputs, .. }, place) = (self.plane, self.x_place);
         let Products { y, y_pitch, y_vector, vectors, strip } = products;
         let first = part.group * inputs + part.inputs.start;
-        let mut taps = Vec::new();
-        for row_region in row_regions {
-            let some_rows = common(&strip.rows, &row_region.outputs);
-            for column_region in column_regions {
-                let some_columns = common(&strip.columns, &column_region.outputs);
-                if some_rows.is_empty() || some_columns.is_empty() {
-                    continue;
+        for region in regions {
+            let some_rows = common(&strip.rows, &region.rows.outputs);
+            let some_columns = common(&strip.columns, &region.columns.outputs);
+            if some_rows.is_empty() || some_columns.is_empty() {
+                continue;
+            }
+            let x_row = rows.input_of(some_rows.start, region.rows.places.start);
+            let x_column = columns.input_of(some_columns.start, region.columns.places.start);
+            let position = (x_row * columns.input + x_column) * place.position();
+            let skipped = (some_rows.start - strip.rows.start) * y_pitch.row
+                + (some_columns.start - strip.columns.start) * y_pitch.column;
+            for some in pieces(region.taps.len(), Outer::most::<V>(vectors)) {
+                Outer {
+                    y: &y[skipped..],
+                    y_pitch,
+                    y_vector,
+                    x: &self.x[strip.images.start * place.image() + place.channel(first) + position..],
+                    x_pitch: Pitch {
+                        image: place.image(),
+                        row: rows.stride * columns.input * place.position(),
+                        column: columns.stride * place.position(),
+                    },
+                    counts: [strip.images.len(), some_rows.len(), some_columns.len()],
+                    taps: &region.taps[some],
+                    sums,
                 }
-                let (row, column) = (row_region.places.start, column_region.places.start);
-                taps.clear();
-                for channel in 0..part.inputs.len() {
-                    for row_place in row_region.places.clone() {
-                        for column_place in column_region.places.clone() {
-                            let row_distance = (row_place - row) * rows.dilation * columns.input;
-                            let column_distance = (column_place - column) * columns.dilation;
-                            let nth = channel * rows.kernel + row_place;
-                            taps.push(OuterTap {
-                                x: place.channel(first + channel) - place.channel(first)
-                                    + (row_distance + column_distance) * place.position(),
-                                sums: (nth * columns.kernel + column_place) * vectors * V::LANES,
-                            });
-                        }
-                    }
-                }
-                let (x_row, x_column) =
-                    (rows.input_of(some_rows.start, row), columns.input_of(some_columns.start, column));
-                let position = (x_row * columns.input + x_column) * place.position();
-                let skipped = (some_rows.start - strip.rows.start) * y_pitch.row
-                    + (some_columns.start - strip.columns.start) * y_pitch.column;
-                for some in pieces(taps.len(), Outer::most::<V>(vectors)) {
-                    Outer {
-                        y: &y[skipped..],
-                        y_pitch,
-                        y_vector,
-                        x: &self.x[strip.images.start * place.image() + place.channel(first) + position..],
-                        x_pitch: Pitch {
-                            image: place.image(),
-                            row: rows.stride * columns.input * place.position(),
-                            column: columns.stride * place.position(),
-                        },
-                        counts: [strip.images.len(), some_rows.len(), some_columns.len()],
-                        taps: &taps[some],
-                        sums,
-                    }
-                    .run::<V>(vectors);
-                }
+                .run::<V>(vectors);
             }
         }
     }
@@ -266,6 +269,13 @@ impl GradWeight<'_> {
         // the processor.
         unsafe { V::run(Write { sums, rows: count, outputs: part.outputs.len(), wide, dw: dw.at(first), columns }) }
     }
+}
+
+/// A region of y's rows and one of its columns, and the taps of both together.
+struct PartOfPlane {
+    rows: Region,
+    columns: Region,
+    taps: Vec<OuterTap>,
 }
 
 /// The vectors of y's channels that are summed over, in a strip of its positions.
