@@ -18,7 +18,7 @@ mod rename;
 mod uses;
 
 pub use branch::Branch;
-pub use builder::Builder;
+pub use builder::{Builder, CONCAT_INPUTS};
 pub use check::well_formed;
 pub use duplicate::Renaming;
 pub(crate) use fact::SMALL;

@@ -16,6 +16,8 @@ mod reduce;
 mod replace;
 mod shape;
 
+pub use layout::CONCAT_INPUTS;
+
 use super::mark::{PASS_KEY, tag};
 use super::{Fact, Graph, Value};
 use crate::onnx::proto::{AttributeProto, NodeProto};
