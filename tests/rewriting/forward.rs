@@ -1,12 +1,16 @@
 //! `gnp-rewrite` on forward models: the step model's inputs, outputs and metadata, and what is said of it.
 use crate::support::command::{assert_says, contents, gnp_rewrite, refusal};
-use crate::support::forward::{append, classifier, graph, info, network, node, perceptron, with, write};
+use crate::support::forward::{append, classifier, empty, graph, info, network, node, perceptron, weight, with, write};
 use gnp::engine::StepModel;
+use gnp::graph::CONCAT_INPUTS;
+use gnp::loss::LossKind;
 use gnp::onnx::proto::{AttributeProto, ModelProto, NodeProto, ValueInfoProto};
 use gnp::onnx::{self, DataType};
+use gnp::rewrite::{StepOptions, make_step};
 use gnp::tensor::Tensor;
 use serde_json::{Value, json};
 use std::fs;
+use std::path::Path;
 use tempfile::TempDir;
 
 /// A folder with `model.onnx` in it.
@@ -315,4 +319,44 @@ fn values_give_way_to_the_names_of_the_contract() {
     assert_eq!(names(&step.graph.input)[..5], ["x", "labels", "lr", "gnp.r", "gnp.alpha"]);
     assert_eq!(names(&step.graph.input)[6..], ["gnp/model/lr", "gnp/model/lr.momentum"]);
     assert_eq!(names(&step.graph.output)[0], "loss");
+}
+
+#[test]
+fn no_concat_and_no_split_has_more_parts_than_cuda_takes_at_once() {
+    let mut wide = empty();
+    let inner = graph(&mut wide);
+    inner.input = vec![info("image", DataType::Float, "batch,1,9,9")];
+    inner.initializer = vec![weight("conv.weight", &[3, 1, 7, 7]), weight("fc.weight", &[27, 3])];
+    let conv = with(node("Conv", &["image", "conv.weight"], "conv"), AttributeProto::ints("pads", &[0; 4]));
+    inner.node = vec![conv, node("Flatten", &["conv"], "flat"), node("MatMul", &["flat", "fc.weight"], "logits")];
+    inner.output.push(info("logits", DataType::Float, "batch,3"));
+    let wide = folder(&wide);
+
+    let models = Path::new(env!("CARGO_MANIFEST_DIR")).join("models");
+    let models = ["cnn", "cnn_head", "mlp", "vit"].map(|name| models.join(name).join("model.onnx"));
+    for path in models.into_iter().chain([wide.path().join("model.onnx")]) {
+        let options = StepOptions { loss: LossKind::CrossEntropy.into(), ..StepOptions::default() };
+        let (step, _) = make_step(onnx::read(&path).unwrap(), &options).unwrap();
+        let (concats, parts) = concats(&step.graph.node);
+        assert!(parts <= CONCAT_INPUTS, "{}: {parts} parts", path.display());
+        assert!(concats > 0, "{}", path.display());
+    }
+}
+
+/// How many Concat and Split there are, in bodies too, and the most parts that one has.
+fn concats(nodes: &[NodeProto]) -> (usize, usize) {
+    let mut found = (0, 0);
+    for node in nodes {
+        let parts = match node.op_type() {
+            "Concat" => node.input.len(),
+            "Split" => node.output.len(),
+            _ => 0,
+        };
+        found = (found.0 + usize::from(parts > 0), found.1.max(parts));
+        for body in node.subgraphs() {
+            let inner = concats(&body.node);
+            found = (found.0 + inner.0, found.1.max(inner.1));
+        }
+    }
+    found
 }

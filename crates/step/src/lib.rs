@@ -23,5 +23,6 @@ pub mod objective;
 pub mod pass;
 pub mod penalty;
 pub mod rewrite;
+pub mod stack;
 pub mod transform;
 pub mod weights;

@@ -46,6 +46,12 @@ impl SessionOptions {
                 api.check((base.SetIntraOpNumThreads)(pointer, threads.get().into()))?;
             }
         }
+        if options.device == Device::Cpu {
+            // A pattern holds all of a pass's memory to the end of the step, that of the first pass through the second,
+            // beside what the arena has. Without it the second pass takes what the first one has let go of.
+            // SAFETY: the options are valid.
+            api.check(unsafe { (base.DisableMemPattern)(pointer) })?;
+        }
         if let Device::Cuda(number) = options.device {
             runtime.prepare_cuda(number)?;
             new.append_cuda(number)

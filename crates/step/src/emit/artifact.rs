@@ -154,7 +154,8 @@ fn penalise_graph(model: &mut Model, artifact: &Artifact, settings: &Settings, i
     let fed = Fed { learning_rate: false, r: settings.expose_r, alpha: settings.expose_alpha };
     let coefficients = training.coefficients(&settings.penalty, inside.warmup, inside.warmup_steps, fed);
     let coefficients = Coefficients { skip: inside.warmup != Warmup::None, ..coefficients };
-    let penalised = penalty::apply(training.builder.graph_mut(), artifact, &settings.penalty, &coefficients)?;
+    let penalised =
+        penalty::apply(training.builder.graph_mut(), artifact, &settings.penalty, &coefficients, &training.stacks)?;
     for (parameter, gradient) in artifact.parameters().iter().zip(&penalised.gradients) {
         training.builder.declare(gradient, training.builder.fact(parameter));
     }

@@ -19,6 +19,7 @@ pub use warmup::Warmup;
 
 use crate::objective::Objective;
 use crate::pass;
+use crate::stack::Stacks;
 use gnp_base::contract::{GRAD_NORM, LOSS_PERTURBED, MIXED_GRAD_NORM, PARAM_NORM};
 use gnp_base::{Error, Result};
 use gnp_model::graph::{Branch, Builder, Fact, Graph, Value};
@@ -116,7 +117,7 @@ impl Coefficient {
 /// What the penalty appended.
 #[derive(Clone, Debug)]
 pub struct Penalised {
-    /// g, for each parameter of the objective.
+    /// g, for each stack of the objective's parameters.
     pub gradients: Vec<Value>,
     /// What may be told of it.
     pub metrics: Metrics,
@@ -166,7 +167,7 @@ impl Coefficients {
     }
 }
 
-/// Appends the penalised gradient of `objective` to `graph`. Nodes that turn out not to be needed (the second pass
+/// Appends the penalised gradient of `objective`, whose parameters are in `stacks`, to `graph`. Nodes that turn out not to be needed (the second pass
 /// where α is the constant 0, say) are left for [`Graph::remove_unused`].
 ///
 /// # Errors
@@ -176,39 +177,43 @@ pub fn apply(
     objective: &impl Objective,
     penalty: &Penalty,
     coefficients: &Coefficients,
+    stacks: &Stacks,
 ) -> Result<Penalised> {
     let Coefficients { r, alpha, skip } = coefficients;
-    let theta = objective.parameters().to_vec();
-    let here = objective.at(graph, &theta, pass::GRADIENT)?;
-    let gradient_norm = norm(&Builder::new(graph, pass::PERTURBATION), &theta, &here.gradients, "gradient_norm");
-    let parameter_norm = norm(&Builder::new(graph, pass::METRICS), &theta, &theta, "parameter_norm");
+    let (parameters, theta) = (objective.parameters().to_vec(), stacks.joined());
+    let here = objective.at(graph, &parameters, pass::GRADIENT)?;
+    let g1 = stacks.join(&Builder::new(graph, pass::STACK), &here.gradients);
+    let gradient_norm = norm(&Builder::new(graph, pass::PERTURBATION), theta, &g1, "gradient_norm");
+    let parameter_norm = norm(&Builder::new(graph, pass::METRICS), theta, theta, "parameter_norm");
     let condition = skip.then(|| needs_second_pass(graph, r, alpha));
     // The mix of ∇L(θ) alone is ∇L(θ), as a rule.
     let norm_of = |graph: &mut Graph, gradients: &[Value]| {
-        if gradients == here.gradients {
+        if gradients == g1 {
             gradient_norm.clone()
         } else {
-            norm(&Builder::new(graph, pass::METRICS), &theta, gradients, "mixed_gradient_norm")
+            norm(&Builder::new(graph, pass::METRICS), theta, gradients, "mixed_gradient_norm")
         }
     };
 
     let begin = graph.nodes().len();
-    let there = if r.is_constant(0.0) {
-        here.clone()
+    let (perturbed_loss, g2) = if r.is_constant(0.0) {
+        (here.loss.clone(), g1.clone())
     } else {
-        let perturbed = perturbation::perturb(graph, &theta, &here.gradients, &gradient_norm, r, penalty.perturb);
-        objective.at(graph, &perturbed, pass::PERTURBED)?
+        let perturbed = perturbation::perturb(graph, theta, &g1, &gradient_norm, r, penalty.perturb);
+        let perturbed = stacks.part(&Builder::new(graph, pass::PERTURBATION), &perturbed);
+        let there = objective.at(graph, &perturbed, pass::PERTURBED)?;
+        (there.loss, stacks.join(&Builder::new(graph, pass::STACK), &there.gradients))
     };
-    let gradients = mix::mix(graph, &here.gradients, &there.gradients, &gradient_norm, r, alpha, penalty.mix);
+    let gradients = mix::mix(graph, &g1, &g2, &gradient_norm, r, alpha, penalty.mix);
     let mixed_gradient_norm = norm_of(graph, &gradients);
     let Some(condition) = condition else {
-        let metrics = Metrics { gradient_norm, perturbed_loss: there.loss, mixed_gradient_norm, parameter_norm };
+        let metrics = Metrics { gradient_norm, perturbed_loss, mixed_gradient_norm, parameter_norm };
         return Ok(Penalised { gradients, metrics });
     };
 
-    let then = Branch { begin, outputs: [gradients, vec![there.loss, mixed_gradient_norm]].concat() };
+    let then = Branch { begin, outputs: [gradients, vec![perturbed_loss, mixed_gradient_norm]].concat() };
     let begin = graph.nodes().len();
-    let gradients = mix::without_second_pass(graph, &here.gradients, &gradient_norm, r, penalty.mix);
+    let gradients = mix::without_second_pass(graph, &g1, &gradient_norm, r, penalty.mix);
     let mixed_gradient_norm = norm_of(graph, &gradients);
     let otherwise = Branch { begin, outputs: [gradients, vec![here.loss.clone(), mixed_gradient_norm]].concat() };
     let mut chosen = graph.branch(&condition, then, otherwise, pass::MIX);
@@ -260,13 +265,18 @@ mod tests {
         }
     }
 
+    fn penalised(graph: &mut Graph, penalty: &Penalty, coefficients: &Coefficients) -> Penalised {
+        let toy = Toy(["w".into()]);
+        let stacks = Stacks::single(graph, toy.parameters());
+        apply(graph, &toy, penalty, coefficients, &stacks).unwrap()
+    }
+
     /// The graph that the penalty makes of the toy, a line a node, after what is not needed is removed.
     fn text(penalty: Penalty, r: Coefficient, alpha: Coefficient) -> Vec<String> {
         let float = |name| scalar_info(name, DataType::Float);
         let input = vec![float("w"), float("r"), float("alpha")];
         let mut graph = Graph::new(GraphProto { input, ..Default::default() }).unwrap();
-        let penalised =
-            apply(&mut graph, &Toy(["w".into()]), &penalty, &Coefficients { r, alpha, skip: false }).unwrap();
+        let penalised = penalised(&mut graph, &penalty, &Coefficients { r, alpha, skip: false });
         graph.insert_output(0, float(&penalised.gradients[0]));
         graph.remove_unused();
         let line = |n: &gnp_model::onnx::proto::NodeProto| {
@@ -304,7 +314,7 @@ mod tests {
         let mut graph = Graph::new(GraphProto { input, ..Default::default() }).unwrap();
         let value = |name: &str| Coefficient::Value(name.into());
         let coefficients = Coefficients { r: value("r"), alpha: value("alpha"), skip: true };
-        let penalised = apply(&mut graph, &Toy(["w".into()]), &Penalty::default(), &coefficients).unwrap();
+        let penalised = penalised(&mut graph, &Penalty::default(), &coefficients);
         graph.insert_output(0, scalar_info(&penalised.gradients[0], DataType::Float));
         graph.insert_output(1, scalar_info(&penalised.metrics.perturbed_loss, DataType::Float));
         graph.remove_unused();
@@ -370,7 +380,7 @@ mod tests {
             let input = vec![scalar_info("w", DataType::Float)];
             let mut graph = Graph::new(GraphProto { input, ..Default::default() }).unwrap();
             let coefficients = Coefficients::constant(&penalty);
-            let penalised = apply(&mut graph, &Toy(["w".into()]), &penalty, &coefficients).unwrap();
+            let penalised = penalised(&mut graph, &penalty, &coefficients);
             let Metrics { gradient_norm, mixed_gradient_norm, .. } = penalised.metrics;
             assert_eq!(gradient_norm == mixed_gradient_norm, is_the_same, "{penalty:?}");
         }

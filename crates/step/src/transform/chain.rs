@@ -60,13 +60,13 @@ impl Chain {
     }
 
     /// Appends the update θ − lr·f·u, with u what the chain makes of `gradients`, `rate` the default learning rate and
-    /// f of `factors`, which has one for each of the training's parameters. Returns the new parameters.
+    /// f of `factors`, which has one for each of the trainable parameters. Returns the new parameters.
     pub fn update(&self, training: &mut Training<'_>, gradients: Vec<Value>, rate: f32, factors: &[f32]) -> Vec<Value> {
         let rate = training.hyperparameter(LEARNING_RATE, rate);
         let updates = self.apply(training, gradients);
         let b = &training.builder;
         b.set_scope(LEARNING_RATE);
-        let rates = scaled(b, &rate, factors);
+        let rates = scaled(b, &rate, &training.one_each(factors));
         let step = |((theta, update), rate): ((&Value, &Value), &Value)| {
             b.set_scope(theta);
             b.sub(theta, b.mul(update, rate))
@@ -75,7 +75,7 @@ impl Chain {
     }
 
     /// Appends f·u, for who takes the step θ − lr·f·u elsewhere, with u what the chain makes of `gradients`, and f of
-    /// `factors`, which has one for each of the training's parameters.
+    /// `factors`, which has one for each of the trainable parameters.
     pub fn directions(&self, training: &mut Training<'_>, gradients: Vec<Value>, factors: &[f32]) -> Vec<Value> {
         let updates = self.apply(training, gradients);
         let b = &training.builder;
@@ -86,7 +86,7 @@ impl Chain {
             b.set_scope(&format!("{LEARNING_RATE}/{theta}"));
             b.scale(update, factor.into())
         };
-        training.parameters().iter().zip(updates).zip(factors).map(scaled).collect()
+        training.parameters().iter().zip(updates).zip(&training.one_each(factors)).map(scaled).collect()
     }
 }
 

@@ -19,10 +19,10 @@ pub struct WeightDecay {
 impl Transform for WeightDecay {
     fn apply(&self, training: &mut Training<'_>, gradients: Vec<Value>) -> Vec<Value> {
         let rate = training.hyperparameter("gnp.weight_decay", self.rate);
-        let parameters = training.parameters().to_vec();
+        let (parameters, factors) = (training.parameters().to_vec(), training.one_each(&self.factors));
         let b = &training.builder;
         b.set_scope("decay");
-        let rates = scaled(b, &rate, &self.factors);
+        let rates = scaled(b, &rate, &factors);
         let decay = |((theta, g), (rate, factor)): ((&Value, Value), (&Value, &f32))| {
             if *factor == 0.0 || self.skip_vectors && b.fact(theta).rank().is_some_and(|rank| rank < 2) {
                 return g;
@@ -30,6 +30,6 @@ impl Transform for WeightDecay {
             b.set_scope(&format!("decay/{theta}"));
             b.add(g, b.mul(theta, rate))
         };
-        parameters.iter().zip(gradients).zip(rates.iter().zip(&self.factors)).map(decay).collect()
+        parameters.iter().zip(gradients).zip(rates.iter().zip(&factors)).map(decay).collect()
     }
 }

@@ -99,6 +99,13 @@ pub struct Factors {
     pub decay: Vec<f32>,
 }
 
+impl Factors {
+    /// What tells the parameters apart that are trained differently, for each.
+    pub fn kinds(&self) -> Vec<[u32; 2]> {
+        self.lr.iter().zip(&self.decay).map(|(lr, decay)| [lr.to_bits(), decay.to_bits()]).collect()
+    }
+}
+
 impl Optimizer {
     /// The learning rate where none is fed.
     ///

@@ -1,5 +1,6 @@
 //! What a step needs besides gradients: hyperparameters, state, the number of the step.
 
+use crate::stack::Stacks;
 use gnp_base::contract::STEP;
 use gnp_model::graph::{Builder, Fact, Value};
 use gnp_model::onnx::DataType;
@@ -36,21 +37,41 @@ pub struct State {
 pub struct Training<'g> {
     /// Appends the nodes.
     pub builder: Builder<'g>,
-    parameters: Vec<Value>,
+    names: Vec<Value>,
+    pub(crate) stacks: Stacks,
     hyperparameters: Vec<Hyperparameter>,
     slots: Vec<State>,
     step: Option<Value>,
 }
 
 impl<'g> Training<'g> {
-    /// A step that trains `parameters`, all of known shapes.
+    /// A step that trains `parameters`, all of known shapes, each by itself.
     pub fn new(builder: Builder<'g>, parameters: &[Value]) -> Self {
-        Self { builder, parameters: parameters.to_vec(), hyperparameters: vec![], slots: vec![], step: None }
+        let stacks = Stacks::single(&builder.graph(), parameters);
+        Self::stacked(builder, parameters, stacks)
     }
 
-    /// The trainable parameters.
+    /// A step that trains `parameters`, all of known shapes, those of a stack together.
+    pub fn stacked(builder: Builder<'g>, parameters: &[Value], stacks: Stacks) -> Self {
+        Self { builder, names: parameters.to_vec(), stacks, hyperparameters: vec![], slots: vec![], step: None }
+    }
+
+    /// What is trained: the trainable parameters, some of which may be joined into one along their first axis.
     pub fn parameters(&self) -> &[Value] {
-        &self.parameters
+        self.stacks.joined()
+    }
+
+    /// One of what `each` of the trainable parameters has for each of [`Self::parameters`]: those that are joined have
+    /// the same.
+    pub fn one_each<T: Clone>(&self, each: &[T]) -> Vec<T> {
+        self.stacks.one_each(each)
+    }
+
+    /// `joined`, of the shapes of [`Self::parameters`], for each of the trainable parameters, with the parameter's name.
+    pub fn by_name(&self, joined: &[Value]) -> Vec<State> {
+        self.builder.set_scope("parts");
+        let parts = self.stacks.part(&self.builder, joined);
+        self.names.iter().zip(parts).map(|(name, next)| State { name: name.clone(), next }).collect()
     }
 
     /// A float scalar that the caller of the step may feed; the same for the same name.
@@ -62,14 +83,20 @@ impl<'g> Training<'g> {
         name.into()
     }
 
-    /// State of the shape of parameter `index`, zeros at first, called `<parameter>.<slot>`. `next` gives its value at
-    /// the end of the step, which is returned.
+    /// State of the shape of `index` among [`Self::parameters`], zeros at first. `next` gives its value at the end of
+    /// the step, which is returned. The state is called `<parameter>.<slot>`, for each parameter that it is of.
     pub fn slot(&mut self, index: usize, slot: &str, next: impl FnOnce(&Builder<'g>, &Value) -> Value) -> Value {
-        let parameter = &self.parameters[index];
-        let name = Value::from(format!("{parameter}.{slot}").as_str());
-        self.builder.declare(&name, self.builder.fact(parameter));
-        let next = next(&self.builder, &name);
-        self.slots.push(State { name, next: next.clone() });
+        let b = &self.builder;
+        let members = &self.stacks.members()[index];
+        let kept = members.iter().map(|&i| {
+            let name = Value::from(format!("{}.{slot}", self.names[i]).as_str());
+            b.declare(&name, b.fact(&self.names[i]));
+            name
+        });
+        let kept: Vec<Value> = kept.collect();
+        let next = next(b, &self.stacks.join_one(b, members, &kept));
+        let parts = self.stacks.part_of(b, members, &next);
+        self.slots.extend(kept.into_iter().zip(parts).map(|(name, next)| State { name, next }));
         next
     }
 

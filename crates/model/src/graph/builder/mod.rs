@@ -20,6 +20,7 @@ mod shape;
 pub use call::Signature;
 pub(super) use call::as_function;
 pub use replace::Replacing;
+pub use layout::CONCAT_INPUTS;
 
 use super::mark::{PASS_KEY, tag};
 use super::{Fact, Graph, Value};

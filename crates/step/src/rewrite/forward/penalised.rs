@@ -6,6 +6,7 @@ use crate::objective::Objective as _;
 use crate::objective::effects::draws;
 use crate::pass;
 use crate::penalty;
+use crate::stack::Stacks;
 use crate::transform::{Factors, Fed, Training};
 use gnp_base::Result;
 use gnp_base::contract::LEARNING_RATE;
@@ -25,7 +26,12 @@ impl Differentiated {
     /// Where a node cannot be evaluated a second time.
     pub fn penalise(&mut self, options: &StepOptions, fed: Fed) -> Result<Penalised<'_>> {
         let parameters = self.objective.parameters();
-        let mut training = Training::new(Builder::new(&mut self.graph, pass::UPDATE), parameters);
+        // What a chain from outside does to a parameter may depend on all of it.
+        let stacks = match &options.chain {
+            Some(_) => Stacks::single(&self.graph, parameters),
+            None => Stacks::of(&mut self.graph, parameters, &self.factors.kinds()),
+        };
+        let mut training = Training::stacked(Builder::new(&mut self.graph, pass::UPDATE), parameters, stacks);
         if fed.learning_rate {
             training.hyperparameter(LEARNING_RATE, options.optimizer.default_learning_rate());
         }
@@ -36,8 +42,8 @@ impl Differentiated {
             training.steps_done();
         }
         let graph = training.builder.graph_mut();
-        let penalised = penalty::apply(graph, &self.objective, &options.penalty, &coefficients)?;
-        for (parameter, gradient) in parameters.iter().zip(&penalised.gradients) {
+        let penalised = penalty::apply(graph, &self.objective, &options.penalty, &coefficients, &training.stacks)?;
+        for (parameter, gradient) in training.parameters().iter().zip(&penalised.gradients) {
             training.builder.declare(gradient, training.builder.fact(parameter));
         }
         Ok(Penalised { training, penalised, factors: &self.factors })

@@ -34,8 +34,7 @@ impl Penalised<'_> {
     fn append(self, make: impl FnOnce(&mut Training<'_>, Vec<Value>, &Factors) -> Vec<Value>) -> Updated {
         let Self { mut training, penalised, factors } = self;
         let made = make(&mut training, penalised.gradients, factors);
-        let state = |(name, next): (&Value, Value)| State { name: name.clone(), next };
-        let parameters = training.parameters().iter().zip(made).map(state).collect();
+        let parameters = training.by_name(&made);
         let (hyperparameters, slots, step) = training.finish();
         Updated { parameters, slots, hyperparameters, step, metrics: penalised.metrics }
     }

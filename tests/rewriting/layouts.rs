@@ -1,0 +1,133 @@
+//! Images in blocks of channels, and gnp's own kernels, beside the step as its file says.
+use crate::support::forward::{append, empty, graph, info, node, weight, with, write};
+use gnp::engine::runtime::{self, Runtime};
+use gnp::engine::{Engine as _, EngineOptions, Kernels, Layout, Ort, Rates, StepEngine as _, StepModel};
+use gnp::loss::LossKind;
+use gnp::onnx::DataType;
+use gnp::onnx::proto::{AttributeProto, ModelProto, NodeProto};
+use gnp::rewrite::{StepConfig, StepOptions, make_evaluation, make_step};
+use gnp::tensor::Tensor;
+use ndarray::ArrayD;
+use std::path::Path;
+
+fn conv(input: &str, name: &str, inputs: &[&str], attributes: &[(&str, &[i64])]) -> NodeProto {
+    let node = node("Conv", &[&[input], inputs].concat(), name);
+    let list = |(name, values): &(&str, &[i64])| match *name {
+        "group" => AttributeProto::int(name, values[0]),
+        name => AttributeProto::ints(name, values),
+    };
+    NodeProto { attribute: attributes.iter().map(list).collect(), ..node }
+}
+
+/// What networks for images are made of: first and dense convolutions, strided, depthwise, dilated and grouped ones,
+/// normalisation, gates for each channel, a residual sum, pools, and channels that are no multiple of a block.
+fn network() -> ModelProto {
+    let mut model = empty();
+    let graph = graph(&mut model);
+    graph.input = vec![info("image", DataType::Float, "batch,3,12,12")];
+    let weights: [(&str, &[usize]); 17] = [
+        ("stem.weight", &[32, 3, 3, 3]),
+        ("bn.scale", &[32]),
+        ("bn.bias", &[32]),
+        ("bn.mean", &[32]),
+        ("bn.var", &[32]),
+        ("dense.weight", &[32, 32, 3, 3]),
+        ("dense.bias", &[32]),
+        ("deep.weight", &[32, 1, 3, 3]),
+        ("strided.weight", &[64, 32, 1, 1]),
+        ("short.weight", &[64, 32, 3, 3]),
+        ("down.weight", &[12, 64, 1, 1]),
+        ("up.weight", &[64, 12, 1, 1]),
+        ("up.bias", &[64]),
+        ("grouped.weight", &[64, 32, 3, 3]),
+        ("odd.weight", &[20, 64, 1, 1]),
+        ("fc.weight", &[10, 20]),
+        ("fc.bias", &[10]),
+    ];
+    graph.initializer.extend(weights.map(|(name, shape)| weight(name, shape)));
+    let same: (&str, &[i64]) = ("pads", &[1, 1, 1, 1]);
+    graph.node = vec![
+        conv("image", "stem", &["stem.weight"], &[same]),
+        node("BatchNormalization", &["stem", "bn.scale", "bn.bias", "bn.mean", "bn.var"], "bn"),
+        node("Relu", &["bn"], "first"),
+        conv("first", "dense", &["dense.weight", "dense.bias"], &[same]),
+        node("HardSwish", &["dense"], "swish"),
+        conv("swish", "deep", &["deep.weight"], &[same, ("group", &[32])]),
+        conv("deep", "strided", &["strided.weight"], &[("strides", &[2, 2])]),
+        conv("first", "short", &["short.weight"], &[same, ("strides", &[2, 2])]),
+        node("Add", &["strided", "short"], "sum"),
+        node("Relu", &["sum"], "second"),
+        node("GlobalAveragePool", &["second"], "pooled"),
+        conv("pooled", "down", &["down.weight"], &[]),
+        conv("down", "up", &["up.weight", "up.bias"], &[]),
+        node("Sigmoid", &["up"], "gate"),
+        node("Mul", &["second", "gate"], "gated"),
+        with(node("MaxPool", &["gated"], "max"), AttributeProto::ints("kernel_shape", &[3, 3])),
+        conv("max", "grouped", &["grouped.weight"], &[("pads", &[2; 4]), ("dilations", &[2, 2]), ("group", &[2])]),
+        conv("grouped", "odd", &["odd.weight"], &[]),
+        node("Relu", &["odd"], "third"),
+        node("GlobalAveragePool", &["third"], "mean"),
+        node("Flatten", &["mean"], "flat"),
+    ];
+    let gemm = with(node("Gemm", &["flat", "fc.weight", "fc.bias"], "logits"), AttributeProto::int("transB", 1));
+    append(&mut model, gemm, info("logits", DataType::Float, "batch,10"));
+    model
+}
+
+fn batch(count: usize, number: usize) -> [Tensor; 2] {
+    let value = |i: usize| ((i * 7919 + number * 104_729) % 1009) as f32 / 1009.0 - 0.5;
+    let images = (0..count * 3 * 144).map(value).collect();
+    let labels = (0..count).map(|i| ((i * 3 + number) % 10) as i64).collect();
+    [
+        Tensor::F32(ArrayD::from_shape_vec(vec![count, 3, 12, 12], images).unwrap()),
+        Tensor::I64(ArrayD::from_shape_vec(vec![count], labels).unwrap()),
+    ]
+}
+
+/// All numbers of ten steps, one of them plain and one of a smaller batch; of an evaluation; and of the state after.
+fn numbers(runtime: &Runtime, model: &Path, layout: Layout, kernels: Kernels) -> Vec<f32> {
+    let options = StepOptions { loss: LossKind::CrossEntropy.into(), ..StepOptions::default() };
+    let (step, _) = make_step(gnp::onnx::read(model).unwrap(), &options).unwrap();
+    let config = StepConfig::of(&step).unwrap();
+    let state: Vec<String> = StepModel::recognise(&step).unwrap().state.into_iter().map(|slot| slot.port.name).collect();
+    let eval = make_evaluation(gnp::onnx::read(model).unwrap(), &config, &state).unwrap();
+    let options = EngineOptions { layout, kernels, ..EngineOptions::default() };
+    let mut engine = Ort::load(runtime, &step, Some(&eval), &options).unwrap();
+    let mut all = Vec::new();
+    let mut keep = |tensors: &[&Tensor]| {
+        all.extend(tensors.iter().flat_map(|tensor| match tensor {
+            Tensor::F32(floats) => floats.iter().copied().collect(),
+            _ => vec![],
+        }));
+    };
+    for number in 0..10 {
+        let rates = Rates { r: Some(if number == 4 { 0.0 } else { 0.05 }), ..Rates::new(0.01) };
+        let returned = engine.step(&batch(if number == 7 { 5 } else { 8 }, number), &rates).unwrap();
+        keep(&returned.iter().collect::<Vec<_>>());
+    }
+    keep(&engine.evaluate(&batch(6, 20)).unwrap().iter().collect::<Vec<_>>());
+    let state = engine.state().unwrap();
+    keep(&state.iter().map(|(_, tensor)| tensor).collect::<Vec<_>>());
+    all
+}
+
+#[test]
+fn images_in_blocks_and_kernels_change_no_number() {
+    needs!(engines);
+    let folder = tempfile::tempdir().unwrap();
+    let model = write(&network(), &folder.path().join("model.onnx"));
+    let stock = runtime::install_onnxruntime(&mut |_| {}).unwrap();
+    let plain = numbers(&stock, &model, Layout::Plain, Kernels::None);
+    let scale = plain.iter().fold(0.0, |most: f32, x| most.max(x.abs()));
+    assert!(plain.iter().all(|x| x.is_finite()) && scale > 0.1, "{scale}");
+    for (layout, kernels) in
+        [(Layout::Auto, Kernels::None), (Layout::Plain, Kernels::Auto), (Layout::Auto, Kernels::Auto)]
+    {
+        let found = numbers(&stock, &model, layout, kernels);
+        assert_eq!(found.len(), plain.len());
+        for (found, plain) in found.iter().zip(&plain) {
+            let bound = 1e-4 * plain.abs().max(1.0);
+            assert!((found - plain).abs() <= bound, "{layout:?}, {kernels:?}: {found}, not {plain}");
+        }
+    }
+}
