@@ -24,12 +24,13 @@ import sys
 import tempfile
 import time
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
 from multiprocessing import get_context
 from pathlib import Path
 
 import table
 import workload
-from turns import GnpRun, LeftOut, Process
+from turns import CLOCKS, GnpRun, LeftOut, Process
 
 HERE = Path(__file__).resolve().parent
 # What others may use of the machine when a turn begins, in processors.
@@ -44,6 +45,7 @@ def parse():
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--turns", type=int, default=7)
     parser.add_argument("--steps", type=int, default=3, help="steps that count in a turn, of each kind")
+    parser.add_argument("--clock", choices=list(CLOCKS), default="wall", help="processor: on a busy machine, for one thread")
     parser.add_argument("--patience", type=float, default=5, help="seconds that a turn waits at most for an idle machine")
     parser.add_argument("--artifacts", type=Path, help="the folder that artifacts.py wrote")
     parser.add_argument("--programs", type=Path, default=HERE.parents[1] / "target/release", help="the folder of gnp-run and gnp-rewrite")
@@ -67,29 +69,29 @@ def step_model(name, folder, arguments):
 
 def engines(name, step, folder, threads, arguments):
     """By name, what makes the engines of the comparison."""
-    run, device = arguments.programs / "gnp-run", arguments.device
+    run, device, clock = arguments.programs / "gnp-run", arguments.device, arguments.clock
 
     def gnp(engine):
         flags = ["--engine", engine]
-        return lambda: GnpRun(run, {"plain": (step, [*flags, "--r", 0]), "GNP": (step, flags)}, name, threads, device)
+        return lambda: GnpRun(clock, run, {"plain": (step, [*flags, "--r", 0]), "GNP": (step, flags)}, name, threads, device)
 
     def training_api():
         plain, penalised = arguments.artifacts / name, Path(folder, "artifacts")
         if not (plain / "training_model.onnx").exists():
             raise LeftOut("its generator makes no artifacts of it")
         subprocess.run([arguments.programs / "gnp-rewrite", plain, "-o", penalised, "--quiet", "--force"], check=True)
-        return GnpRun(run, {"plain": (plain, []), "GNP": (penalised, [])}, name, threads, device)
+        return GnpRun(clock, run, {"plain": (plain, []), "GNP": (penalised, [])}, name, threads, device)
 
     yield "gnp", gnp("onnxruntime")
     for channels_last in [False, True]:
         for compiled in [False, True]:
             engine = "PyTorch" + ", channels_last" * channels_last + ", compiled" * compiled
-            yield engine, lambda modes=(channels_last, compiled): Process("pytorch", name, threads, device, *modes)
-    yield "JAX", lambda: Process("jax_step", name, threads, device)
+            yield engine, lambda modes=(channels_last, compiled): Process(clock, "pytorch", name, threads, device, *modes)
+    yield "JAX", lambda: Process(clock, "jax_step", name, threads, device)
     if arguments.artifacts:
         yield "ONNX Runtime training", training_api
     if device == "cpu":
-        yield "onnxsim", lambda: Process("onnxsim_loop", name, threads)
+        yield "onnxsim", lambda: Process(clock, "onnxsim_loop", name, threads)
         yield "gnp, tract", gnp("tract")
 
 
@@ -120,25 +122,33 @@ def time_network(name, times, arguments):
     with tempfile.TemporaryDirectory() as folder:
         step = step_model(name, folder, arguments)
         for threads in arguments.threads:
-            members = {}
-            for engine, make in engines(name, step, folder, threads, arguments):
-                if arguments.engines and engine not in arguments.engines:
-                    continue
-                try:
-                    members[engine] = make()
-                except LeftOut as reason:
-                    print(f"{name}, threads {threads}: {engine} left out: {reason}", file=sys.stderr)
-            for turn in range(arguments.turns):
-                for engine, member in list(members.items()):
-                    loads.append(wait(arguments.patience))
+            # A process that is stopped outlives this one unless it is closed.
+            with ExitStack() as closing:
+                members = {}
+                for engine, make in engines(name, step, folder, threads, arguments):
+                    if arguments.engines and engine not in arguments.engines:
+                        continue
                     try:
-                        for kind in member.kinds:
-                            times.add(engine, kind, threads, member.turn(kind, arguments.steps))
+                        members[engine] = make()
+                        closing.callback(members[engine].close)
                     except LeftOut as reason:
-                        print(f"{name}, threads {threads}: {engine} stopped: {reason}", file=sys.stderr)
-                        members.pop(engine).close()
-            for member in members.values():
-                member.close()
+                        print(f"{name}, threads {threads}: {engine} left out: {reason}", file=sys.stderr)
+                for _ in range(arguments.turns):
+                    loads += take_turns(members, times, f"{name}, threads {threads}", threads, arguments)
+    return loads
+
+
+def take_turns(members, times, place, threads, arguments):
+    """Everybody's turn, once. Who fails is no member any more."""
+    loads = []
+    for engine, member in list(members.items()):
+        loads.append(wait(arguments.patience))
+        try:
+            for kind in member.kinds:
+                times.add(engine, kind, threads, member.turn(kind, arguments.steps))
+        except LeftOut as reason:
+            print(f"{place}: {engine} stopped: {reason}", file=sys.stderr)
+            del members[engine]
     return loads
 
 
@@ -148,7 +158,8 @@ def compare(arguments):
         loads += time_network(name, times, arguments)
         print("\n".join(table.details({name: times}, arguments.threads)), file=sys.stderr, flush=True)
     lines = [*table.summary(networks, arguments.threads), "", *table.details(networks, arguments.threads), ""]
-    lines.append(f"When a turn began, others kept {statistics.median(loads):.1f} of {os.cpu_count()} processors busy (median).")
+    load = f"When a turn began, others kept {statistics.median(loads):.1f} of {os.cpu_count()} processors busy (median)."
+    lines.append("Seconds that pass. " + load if arguments.clock == "wall" else "Seconds of the processor. " + load)
     print("\n".join(lines))
     if arguments.write:
         table.write("compare.py", lines)

@@ -1,7 +1,6 @@
 """A step model in the hands of Python: ONNX Runtime with the state bound, as gnp-run has it."""
 
 import json
-import time
 
 import numpy as np
 import onnxruntime as ort
@@ -29,7 +28,7 @@ class StepModel:
         self.values = {}
 
     def step(self, r):
-        """Takes a step with the radius `r`, 0 for a plain one, and returns its seconds."""
+        """Takes a step with the radius `r`, 0 for a plain one."""
         binding = self.session.io_binding()
         # What has an initializer can be bound as an OrtValue alone.
         radius = ort.OrtValue.ortvalue_from_numpy(np.array(r, np.float32))
@@ -40,9 +39,6 @@ class StepModel:
             binding.bind_output(name)
         for name in state:
             binding.bind_output(name, self.device)
-        begin = time.perf_counter()
         self.session.run_with_iobinding(binding)
-        seconds = time.perf_counter() - begin
         self.values = dict(zip(self.results + state, binding.get_outputs()))
         self.state = {before: self.values[after] for before, after in self.pairs}
-        return seconds

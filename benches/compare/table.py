@@ -35,7 +35,7 @@ class Times:
         seconds = self.seconds.get((engine, kind, threads))
         if not seconds:
             return "–"
-        quartiles = [value * 1e3 for value in statistics.quantiles(seconds, n=4, method="inclusive")]
+        quartiles = [value * 1e3 for value in statistics.quantiles(seconds if len(seconds) > 1 else seconds * 2, n=4, method="inclusive")]
         low, middle, high = (f"{value:.0f}" if value >= 100 else f"{value:.3g}" for value in quartiles)
         return f"{middle} ({low}–{high})"
 

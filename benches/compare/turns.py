@@ -7,9 +7,11 @@ import importlib
 import json
 import multiprocessing
 import os
+import resource
 import signal
 import subprocess
 import tempfile
+import time
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +20,8 @@ import workload
 
 # A turn begins with steps that warm up and do not count.
 WARM_UP = 2
+# What seconds are: those that pass, or those that a process has the processor. The latter last on a busy machine, of one thread.
+CLOCKS = {"wall": time.perf_counter, "processor": time.process_time}
 
 
 class LeftOut(Exception):
@@ -32,13 +36,13 @@ def pin(threads):
 class Process:
     """A peer: the function `steps` of a module of this folder, called with the arguments in another process.
 
-    It returns by kind ("plain", "GNP") a function that takes one step and returns its seconds.
+    It returns by kind ("plain", "GNP") a function that takes one step and waits for its end.
     """
 
-    def __init__(self, module, *arguments):
+    def __init__(self, clock, module, *arguments):
         context = multiprocessing.get_context("spawn")
         self.connection, theirs = context.Pipe()
-        self.process = context.Process(target=_serve, args=(theirs, module, arguments), daemon=True)
+        self.process = context.Process(target=_serve, args=(theirs, CLOCKS[clock], module, arguments), daemon=True)
         self.process.start()
         theirs.close()
         try:
@@ -77,14 +81,18 @@ class Process:
         os.kill(self.process.pid, signal.SIGSTOP)
 
 
-def _serve(connection, module, arguments):
+def _serve(connection, clock, module, arguments):
     """Answers with the kinds, then with the seconds of the steps that are asked for; with a text where that fails."""
     try:
         steppers = importlib.import_module(module).steps(*arguments)
         connection.send(list(steppers))
         while True:
             kind, steps = connection.recv()
-            connection.send([steppers[kind]() for _ in range(steps)])
+            times = [clock()]
+            for _ in range(steps):
+                steppers[kind]()
+                times.append(clock())
+            connection.send([end - begin for begin, end in zip(times, times[1:])])
     except EOFError:
         pass
     except LeftOut as reason:
@@ -96,16 +104,31 @@ def _serve(connection, module, arguments):
 class GnpRun:
     """gnp-run, which starts afresh in every turn. `models`: by kind what it trains, and its flags for that."""
 
-    def __init__(self, program, models, name, threads, device="cpu"):
-        self.program, self.models = program, models
+    def __init__(self, clock, program, models, name, threads, device="cpu"):
+        self.clock, self.program, self.models = clock, program, models
         self.kinds = list(models)
         self.images, self.labels = workload.batch(name, device)
         self.flags = ["--batch-size", len(self.labels), "--threads", threads, "--device", device, "--epochs", 1, "--force", "--quiet"]
 
     def turn(self, kind, steps):
-        """The seconds of each of so many steps."""
+        """The seconds of each of so many steps; with the processor's clock, their mean."""
+        if self.clock == "wall":
+            return self._run(kind, WARM_UP + steps)[WARM_UP:]
+        begin = self._processor()
+        self._run(kind, WARM_UP)
+        middle = self._processor()
+        self._run(kind, WARM_UP + steps)
+        return [(self._processor() - middle - (middle - begin)) / steps]
+
+    @staticmethod
+    def _processor():
+        """The seconds that processes which have ended had the processor."""
+        usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return usage.ru_utime + usage.ru_stime
+
+    def _run(self, kind, batches):
+        """The seconds of each step, as gnp-run writes them."""
         model, flags = self.models[kind]
-        batches = WARM_UP + steps
         with tempfile.TemporaryDirectory() as folder:
             data, out = Path(folder, "data.npz"), Path(folder, "run")
             np.savez(data, x_train=np.tile(self.images, (batches, 1, 1, 1)), y_train=np.tile(self.labels, batches))
@@ -114,7 +137,7 @@ class GnpRun:
             if run.returncode:
                 raise LeftOut(run.stderr.strip()[:160])
             metrics = [json.loads(line) for line in Path(out, "metrics.jsonl").read_text().splitlines()]
-        return [line["seconds"] for line in metrics if line["kind"] == "step"][WARM_UP:]
+        return [line["seconds"] for line in metrics if line["kind"] == "step"]
 
     def close(self):
         pass
