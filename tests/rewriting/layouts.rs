@@ -4,7 +4,7 @@ use gnp::engine::runtime::{self, Runtime};
 use gnp::engine::{Engine as _, EngineOptions, Kernels, Layout, Ort, Rates, StepEngine as _, StepModel};
 use gnp::loss::LossKind;
 use gnp::onnx::DataType;
-use gnp::onnx::proto::{AttributeProto, ModelProto, NodeProto};
+use gnp::onnx::proto::{AttributeProto, ModelProto, NodeProto, TensorProto};
 use gnp::rewrite::{StepConfig, StepOptions, make_evaluation, make_step};
 use gnp::tensor::Tensor;
 use ndarray::ArrayD;
@@ -25,12 +25,11 @@ fn network() -> ModelProto {
     let mut model = empty();
     let graph = graph(&mut model);
     graph.input = vec![info("image", DataType::Float, "batch,3,12,12")];
-    let weights: [(&str, &[usize]); 17] = [
+    let weights: [(&str, &[usize]); 16] = [
         ("stem.weight", &[32, 3, 3, 3]),
         ("bn.scale", &[32]),
         ("bn.bias", &[32]),
         ("bn.mean", &[32]),
-        ("bn.var", &[32]),
         ("dense.weight", &[32, 32, 3, 3]),
         ("dense.bias", &[32]),
         ("deep.weight", &[32, 1, 3, 3]),
@@ -45,6 +44,8 @@ fn network() -> ModelProto {
         ("fc.bias", &[10]),
     ];
     graph.initializer.extend(weights.map(|(name, shape)| weight(name, shape)));
+    let ones = [1f32; 32].iter().flat_map(|one| one.to_le_bytes()).collect::<Vec<u8>>();
+    graph.initializer.push(TensorProto::raw("bn.var", DataType::Float, &[32], ones.into()));
     let same: (&str, &[i64]) = ("pads", &[1, 1, 1, 1]);
     graph.node = vec![
         conv("image", "stem", &["stem.weight"], &[same]),
@@ -89,7 +90,8 @@ fn numbers(runtime: &Runtime, model: &Path, layout: Layout, kernels: Kernels) ->
     let options = StepOptions { loss: LossKind::CrossEntropy.into(), ..StepOptions::default() };
     let (step, _) = make_step(gnp::onnx::read(model).unwrap(), &options).unwrap();
     let config = StepConfig::of(&step).unwrap();
-    let state: Vec<String> = StepModel::recognise(&step).unwrap().state.into_iter().map(|slot| slot.port.name).collect();
+    let state: Vec<String> =
+        StepModel::recognise(&step).unwrap().state.into_iter().map(|slot| slot.port.name).collect();
     let eval = make_evaluation(gnp::onnx::read(model).unwrap(), &config, &state).unwrap();
     let options = EngineOptions { layout, kernels, ..EngineOptions::default() };
     let mut engine = Ort::load(runtime, &step, Some(&eval), &options).unwrap();

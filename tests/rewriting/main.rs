@@ -18,6 +18,7 @@ mod forward_bad_input;
 mod gradients;
 mod hostile;
 mod kernels;
+mod layouts;
 mod loading;
 mod lowering;
 mod normalise;
