@@ -19,8 +19,8 @@ mod shape;
 
 pub use call::Signature;
 pub(super) use call::as_function;
-pub use replace::Replacing;
 pub use layout::CONCAT_INPUTS;
+pub use replace::Replacing;
 
 use super::mark::{PASS_KEY, tag};
 use super::{Fact, Graph, Value};

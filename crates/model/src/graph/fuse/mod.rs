@@ -91,8 +91,8 @@ impl<'g> Candidates<'g> {
         for sink in (0..self.nodes.len()).rev() {
             let Some(shape) = self.shape_at(sink).filter(|_| !taken[sink]) else { continue };
             let group = self.group(sink, shape, &taken);
-            // A single operator is what engines compute in one pass.
-            if group.len() > 1 {
+            // A single operator is what engines compute in one pass, and sums of a tensor as it is are what they are best at.
+            if group.len() > self.sums(sink).len().max(1) {
                 group.iter().for_each(|&index| taken[index] = true);
                 groups.push(group);
             }
