@@ -14,6 +14,7 @@
 
 mod branch;
 mod branch_constants;
+mod cast_like;
 mod constant;
 mod context;
 mod converted;
@@ -78,8 +79,9 @@ pub fn normalise(model: &mut Model) -> Result<Normalised> {
     Ok(Normalised { warnings, moved })
 }
 
-/// Writes anew in a shorter form what depends on shapes, once these are known: `facts` are those of `graph`, which is
-/// normalised.
+/// Writes anew in a shorter form what depends on shapes and types, once these are known: `facts` are those of `graph`,
+/// which is normalised.
 pub fn simplify(graph: &mut GraphProto, facts: &Facts) {
     opset::simplify(graph, facts);
+    cast_like::simplify(graph, facts);
 }

@@ -173,6 +173,8 @@ pub fn assemble(model: &mut Model, mut graph: Graph, parts: &Parts, config: &imp
     graph.clear_types();
     graph.retain_needed();
     graph.fuse_elementwise();
+    // What formulas have taken up.
+    graph.retain_needed();
 
     model.header.functions = graph.take_functions();
     if !model.header.functions.is_empty() {

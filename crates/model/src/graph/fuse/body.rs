@@ -34,8 +34,7 @@ impl Graph {
             Some(first) => first.input(0)?,
             None => sink.output.first()?,
         };
-        let rank = |name: &str| self.facts.get(name).and_then(|fact| fact.rank());
-        if operands.len() > MOST_OPERANDS || operands.iter().all(|name| rank(name) != rank(shaped)) {
+        if operands.len() > MOST_OPERANDS || !self.broadcast_to(&operands, shaped) {
             return None;
         }
         let formula = formula.finish(result).to_string();
@@ -59,6 +58,18 @@ impl Graph {
             input: operands,
             attribute: signature.attributes,
             ..(*sink).clone()
+        })
+    }
+}
+
+impl Graph {
+    /// Whether `operands` surely broadcast to the shape of `value`.
+    fn broadcast_to(&self, operands: &[String], value: &str) -> bool {
+        let Some(shape) = self.facts.get(value).and_then(|fact| fact.shape.as_deref()) else { return false };
+        let facts = || operands.iter().filter_map(|name| self.facts.get(name));
+        (1..=shape.len()).all(|from_end| {
+            let size = &shape[shape.len() - from_end];
+            facts().any(|fact| fact.dim(-(from_end as i64)).is_some_and(|dim| dim.is(size)))
         })
     }
 }
@@ -105,6 +116,11 @@ impl<'g> Group<'g> {
 
     /// Adds a node; its term.
     fn join(&mut self, node: &NodeProto) -> Option<TermId> {
+        if term::is_broadcast(node) {
+            let read = self.read(node.input(0)?);
+            self.known.insert(node.output[0].clone(), read.clone());
+            return Some(read.0);
+        }
         let read: Vec<_> = node.input.iter().map(|name| (!name.is_empty()).then(|| self.read(name))).collect();
         let terms: Vec<_> = read.iter().map(|read| read.as_ref().map(|(term, _)| *term)).collect();
         let term = term::of_node(node, &self.graph.facts, &terms, &mut self.formula)?;

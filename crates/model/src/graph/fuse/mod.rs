@@ -106,6 +106,7 @@ impl<'g> Candidates<'g> {
         let sums = self.sums(index);
         let value = match sums.first() {
             Some(&first) => self.nodes[first].input(0)?,
+            None if term::is_broadcast(&self.nodes[index]) => return None,
             None => self.nodes[index].output.first().filter(|_| self.can_join(index))?,
         };
         let fact = self.facts.get(value).filter(|fact| fact.element == DataType::Float)?;
@@ -135,7 +136,7 @@ impl<'g> Candidates<'g> {
         let sums = self.sums(sink);
         let mut group = if sums.is_empty() { vec![sink] } else { sums };
         let mut members: HashSet<usize> = group.iter().copied().collect();
-        let inputs = |index: usize| self.nodes[index].input.iter().map(String::as_str);
+        let inputs = |index: usize| term::operands(&self.nodes[index]).iter().map(String::as_str);
         let makers = |index: usize| inputs(index).filter_map(|name| self.makers.get(name).copied());
         let first = group[0];
         let mut operands: HashSet<&str> = inputs(first).collect();
@@ -174,7 +175,7 @@ impl<'g> Candidates<'g> {
         let fact = |name: &str| self.facts.get(name);
         let Some(made) = fact(output) else { return false };
         term::is_elementwise(node, self.facts)
-            && node.input.iter().filter(|name| !name.is_empty()).all(|name| {
+            && term::operands(node).iter().filter(|name| !name.is_empty()).all(|name| {
                 fact(name).is_some_and(|known| match known.element {
                     DataType::Float => known.shape.is_some(),
                     DataType::Bool => {
@@ -289,6 +290,21 @@ mod tests {
 
     fn rows(keeps: bool) -> Fact {
         Fact::with_sizes(DataType::Float, if keeps { &[2, 1] } else { &[2] })
+    }
+
+    #[test]
+    fn operands_broadcast_by_themselves() {
+        let wide = |g: &Builder<'_>, b: &Value| {
+            let shape = g.int64s(&[2, 3]);
+            g.node("Expand", &[b, &shape], vec![], Fact::with_sizes(DataType::Float, &[2, 3]))
+        };
+        let graph = fused(|g, [x, _, b]| vec![g.mul(x, g.neg(wide(g, b)))]);
+        assert_eq!(told(graph.proto()), ["Elementwise [b, x] x1 * -x0"]);
+        let graph = fused(|g, [x, _, b]| vec![g.mul(x, wide(g, b))]);
+        assert_eq!(told(graph.proto()), ["Elementwise [x, b] x0 * x1"]);
+        // Nothing else has the shape.
+        let graph = fused(|g, [_, _, b]| vec![g.unary("Exp", g.neg(wide(g, b)))]);
+        assert_eq!(graph.nodes().len(), 3);
     }
 
     #[test]

@@ -5,6 +5,16 @@ use crate::onnx::DataType;
 use crate::onnx::proto::NodeProto;
 use gnp_base::formula::{Builder, Operation, TermId};
 
+/// The inputs whose elements a node computes with: the shape that operands broadcast to is none of them.
+pub(super) fn operands(node: &NodeProto) -> &[String] {
+    if is_broadcast(node) { &node.input[..1] } else { &node.input }
+}
+
+/// Whether a node only broadcasts its input, as whoever reads it does by itself.
+pub(super) fn is_broadcast(node: &NodeProto) -> bool {
+    node.is("", "Expand")
+}
+
 /// Whether a node can be told by a formula, as far as its operator and its attributes go.
 pub(super) fn is_elementwise(node: &NodeProto, facts: &Facts) -> bool {
     let mut formula = Builder::default();
@@ -36,6 +46,7 @@ pub(super) fn of_node(
             let gives_numbers = is(&node.input[0], DataType::Bool) && is(node.output.first()?, DataType::Float);
             gives_numbers.then_some(x)?
         }
+        "Expand" => x,
         "Relu" => clamp(f, x, Some(0.0), None),
         "Clip" => {
             let bound = |position: usize| match node.input(position) {

@@ -174,11 +174,23 @@ impl Blocked<'_> {
         Some(())
     }
 
+    /// The shape of an image, or its size, which blocks have too.
+    fn shape(&mut self, node: &NodeProto) -> Option<()> {
+        let image = node.input(0).filter(|image| self.is_only_blocked(image))?;
+        let blocked = self.blocked(&image.into())?;
+        let packed = self.fold(&blocked);
+        let output = node.output[0].as_str();
+        let fact = self.b.fact(&output.into());
+        self.b.define(output, self.b.node(node.op_type(), &[&packed], node.attribute.clone(), fact));
+        Some(())
+    }
+
     /// Does what `node` does on images in blocks; none where it stays.
     fn in_blocks(&mut self, node: &NodeProto) -> Option<()> {
         self.b.set_scope(node.label());
         match (node.domain(), node.op_type()) {
             ("", "Conv") => self.conv(node),
+            ("", "Shape" | "Size") => self.shape(node),
             ("", "ReduceSum" | "ReduceMean" | "ReduceSumSquare") => self.reduce(node),
             ("", _) => self.elementwise(node),
             (functions::DOMAIN, function) => match functions::kind_of(function) {
