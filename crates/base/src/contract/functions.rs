@@ -28,6 +28,11 @@ pub const CONV_GRAD_INPUT: &str = "ConvGradInput";
 /// for [N, C / b, …, b] in place of [N, C, …]. No file has it: it is put there where the kernels are.
 pub const BLOCKED: &str = "blocked";
 
+/// The weights of a convolution, [M, C, kernel…], as ONNX Runtime's convolutions on images in blocks read them. Its
+/// attributes: `block`; `both`, whether the channels of the input are in blocks too; `adjoint`, whether the weights are
+/// those of the adjoint. It is no function, and no file has it: it is put there where the kernels are.
+pub const CONV_WEIGHTS: &str = "ConvWeights";
+
 /// How many functions of one kind a model may have.
 pub const MOST_OF_A_KIND: usize = 128;
 

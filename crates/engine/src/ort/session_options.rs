@@ -10,6 +10,7 @@ use gnp_kernels::ort as kernels;
 use gnp_model::onnx::Model;
 use gnp_model::onnx::proto::GraphProto;
 use ort::sys::{OrtLoggingLevel, OrtSessionOptions, os_char};
+use std::collections::BTreeSet;
 use std::ffi::c_int;
 use std::ptr;
 
@@ -85,14 +86,14 @@ impl SessionOptions {
     /// Lets our kernels run in place of the functions that `model` brings along, where there are kernels for them.
     /// Returns how many nodes of its graph they compute.
     pub(super) fn register_kernels(&self, model: &Model) -> Result<usize> {
-        let functions = model.header.functions.iter().filter(|function| function.domain() == functions::DOMAIN);
-        let names: Vec<&str> = functions.map(|function| function.name()).filter(|name| kernels::has(name)).collect();
+        let mut names = BTreeSet::new();
+        let on_kernels = on_kernels(&model.graph, &mut names);
         if !self.has_kernels || names.is_empty() {
             return Ok(0);
         }
         // SAFETY: the options are of this API, whose version is at least the one that kernels are written to.
         unsafe { kernels::register(self.api.base, self.pointer, names)? };
-        Ok(on_kernels(&model.graph))
+        Ok(on_kernels)
     }
 
     pub(crate) fn pointer(&self) -> *const OrtSessionOptions {
@@ -115,8 +116,15 @@ impl SessionOptions {
     }
 }
 
-/// How many nodes of a graph, those in bodies of nodes among them, kernels of ours compute.
-fn on_kernels(graph: &GraphProto) -> usize {
-    let own = graph.node.iter().filter(|node| node.domain() == functions::DOMAIN && kernels::has(node.op_type()));
-    own.count() + graph.node.iter().flat_map(|node| node.subgraphs()).map(on_kernels).sum::<usize>()
+/// How many nodes of a graph, those in bodies of nodes among them, kernels of ours compute; and which, by name.
+fn on_kernels<'g>(graph: &'g GraphProto, names: &mut BTreeSet<&'g str>) -> usize {
+    let mut count = 0;
+    for node in &graph.node {
+        if node.domain() == functions::DOMAIN && (names.contains(node.op_type()) || kernels::has(node.op_type())) {
+            names.insert(node.op_type());
+            count += 1;
+        }
+        count += node.subgraphs().map(|body| on_kernels(body, names)).sum::<usize>();
+    }
+    count
 }

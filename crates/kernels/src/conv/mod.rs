@@ -18,10 +18,12 @@
 //! | `dense` | the loops around them, where each channel of y reads all of x, or of its group |
 //! | `depthwise` | the same, where each channel is by itself |
 //! | `general` | both, one position after the other |
+//! | `lay_out` | weights for ONNX Runtime's own convolutions on blocks |
 
 mod dense;
 mod depthwise;
 mod general;
+mod lay_out;
 mod plane;
 mod room;
 mod sizes;
@@ -29,6 +31,7 @@ mod tensor;
 mod tiles;
 mod vector;
 
+pub use lay_out::{WeightLayout, lay_out_weights};
 pub use sizes::{Conv, Window};
 pub use tensor::Layout;
 

@@ -2,6 +2,7 @@
 
 mod conv_grad_input;
 mod conv_grad_weight;
+mod conv_weights;
 mod elementwise;
 mod reduce;
 
@@ -38,4 +39,5 @@ pub(crate) trait Kernel: Send + Sync {
 }
 
 /// All kinds.
-pub(crate) static KINDS: [Kind; 4] = [elementwise::KIND, reduce::KIND, conv_grad_weight::KIND, conv_grad_input::KIND];
+pub(crate) static KINDS: [Kind; 5] =
+    [elementwise::KIND, reduce::KIND, conv_grad_weight::KIND, conv_grad_input::KIND, conv_weights::KIND];

@@ -7,13 +7,16 @@
 //! A group of nodes has one result, that of its last node: the sink. A node joins where its value has the shape of the
 //! group and nothing outside of the group reads it. So no group depends on itself by way of another node. A sum or mean
 //! over axes may be the sink of the chain that it reads, and so may several, one after the other over further axes.
+//!
+//! What is cheap to compute, x − μ of a normalisation say, is computed anew in each group that reads it, if all that
+//! read it are such: then it need not be in memory at all.
 
 mod body;
 mod sum;
 mod term;
 
 use super::uses::for_each_use;
-use super::{Fact, Facts, Graph};
+use super::{Dim, Fact, Facts, Graph};
 use crate::onnx::DataType;
 use crate::onnx::proto::NodeProto;
 use foldhash::{HashMap, HashSet};
@@ -46,20 +49,52 @@ impl Graph {
             body.node = self.fuse(mem::take(&mut body.node), &outputs, fed);
         }
         let groups = Candidates::of(&nodes, &self.facts, kept).groups();
-        let mut in_group = vec![false; nodes.len()];
-        let mut calls = HashMap::default();
-        for group in groups {
-            let members: Vec<&NodeProto> = group.iter().map(|&index| &nodes[index]).collect();
-            let Some(call) = self.call_of(&members, fed) else { continue };
-            group.iter().for_each(|&index| in_group[index] = true);
-            calls.extend(group.last().map(|&sink| (sink, call)));
+        let mut becomes = vec![Becomes::Itself; nodes.len()];
+        let mut copied = vec![false; nodes.len()];
+        for Group { members, copies } in groups {
+            let mut all = [&members[..], &copies].concat();
+            all.sort_unstable();
+            let all: Vec<&NodeProto> = all.iter().map(|&index| &nodes[index]).collect();
+            let (Some(call), Some(&sink)) = (self.call_of(&all, fed), members.last()) else { continue };
+            members.iter().for_each(|&index| becomes[index] = Becomes::Part);
+            copies.iter().for_each(|&index| copied[index] = true);
+            becomes[sink] = Becomes::Call(Box::new(call));
         }
-        let one = |(index, node)| match calls.remove(&index) {
-            Some(call) => Some(call),
-            None => (!in_group[index]).then_some(node),
-        };
-        nodes.into_iter().enumerate().filter_map(one).collect()
+        let mut left = Vec::with_capacity(nodes.len());
+        let mut read: HashSet<String> = kept.clone();
+        // From the last to the first, each comes after those that read it.
+        for ((node, becomes), copied) in nodes.into_iter().zip(becomes).zip(copied).rev() {
+            let node = match becomes {
+                Becomes::Itself => node,
+                Becomes::Part => continue,
+                Becomes::Call(call) => *call,
+            };
+            if copied && !node.output.iter().any(|output| read.contains(output)) {
+                continue;
+            }
+            for_each_use(&node, &mut |name| _ = read.insert(name.to_owned()));
+            left.push(node);
+        }
+        left.reverse();
+        left
     }
+}
+
+/// What becomes of a node.
+#[derive(Clone)]
+enum Becomes {
+    Itself,
+    /// A part of the call that its sink becomes.
+    Part,
+    Call(Box<NodeProto>),
+}
+
+/// Nodes that are one call, by their numbers, in their order.
+struct Group {
+    /// The last is the sink.
+    members: Vec<usize>,
+    /// Nodes that are not of the group, and are computed in it nevertheless.
+    copies: Vec<usize>,
 }
 
 /// The nodes of a graph, and which of them may be in a group.
@@ -84,16 +119,18 @@ impl<'g> Candidates<'g> {
         Self { nodes, facts, makers, readers }
     }
 
-    /// The groups, each with its nodes in their order, the sink last.
-    fn groups(&self) -> Vec<Vec<usize>> {
+    /// The groups, in the order of their sinks.
+    fn groups(&self) -> Vec<Group> {
         let mut taken = vec![false; self.nodes.len()];
         let mut groups = Vec::new();
         for sink in (0..self.nodes.len()).rev() {
             let Some(shape) = self.shape_at(sink).filter(|_| !taken[sink]) else { continue };
             let group = self.group(sink, shape, &taken);
-            // A single operator is what engines compute in one pass, and sums of a tensor as it is are what they are best at.
-            if group.len() > self.sums(sink).len().max(1) {
-                group.iter().for_each(|&index| taken[index] = true);
+            // A single operator is what engines compute in one pass, and sums of a tensor as it is are what they are
+            // best at.
+            let count = group.members.len() + group.copies.len();
+            if count > self.sums(sink).len().max(1) || self.spreads(sink) {
+                group.members.iter().for_each(|&index| taken[index] = true);
                 groups.push(group);
             }
         }
@@ -132,13 +169,13 @@ impl<'g> Candidates<'g> {
     }
 
     /// All nodes that can join `sink`. Those that read a value come after it, so they are known when it is looked at.
-    fn group(&self, sink: usize, shape: &Fact, taken: &[bool]) -> Vec<usize> {
+    fn group(&self, sink: usize, shape: &Fact, taken: &[bool]) -> Group {
         let sums = self.sums(sink);
-        let mut group = if sums.is_empty() { vec![sink] } else { sums };
-        let mut members: HashSet<usize> = group.iter().copied().collect();
+        let mut group = Group { members: if sums.is_empty() { vec![sink] } else { sums }, copies: Vec::new() };
+        let mut members: HashSet<usize> = group.members.iter().copied().collect();
         let inputs = |index: usize| term::operands(&self.nodes[index]).iter().map(String::as_str);
         let makers = |index: usize| inputs(index).filter_map(|name| self.makers.get(name).copied());
-        let first = group[0];
+        let first = group.members[0];
         let mut operands: HashSet<&str> = inputs(first).collect();
         let mut heap: BinaryHeap<usize> = makers(first).collect();
         let mut last = None;
@@ -150,21 +187,55 @@ impl<'g> Candidates<'g> {
             let value = node.output[0].as_str();
             let readers = self.readers.get(value).map(Vec::as_slice).unwrap_or_default();
             let has_shape = self.facts.get(value).is_some_and(|fact| fact.same_shape(shape));
-            if !has_shape || !readers.iter().all(|reader| members.contains(reader)) {
+            let is_member = readers.iter().all(|reader| members.contains(reader));
+            if !has_shape || !is_member && !self.is_worth_copying(index, readers) {
                 continue;
             }
             let more = node.input.iter().filter(|name| !operands.contains(name.as_str())).count();
-            if operands.len() + more > MOST_OPERANDS + 1 || group.len() == MOST_NODES {
+            let count = group.members.len() + group.copies.len();
+            if operands.len() + more > MOST_OPERANDS + 1 || count == MOST_NODES {
                 continue;
             }
             operands.remove(value);
             operands.extend(inputs(index));
-            members.insert(index);
-            group.push(index);
-            heap.extend(makers(index));
+            if is_member {
+                members.insert(index);
+                group.members.push(index);
+                heap.extend(makers(index));
+            } else {
+                group.copies.push(index);
+            }
         }
-        group.sort_unstable();
+        group.members.sort_unstable();
         group
+    }
+
+    /// Whether a node is cheap, and all of its `readers` can compute it anew.
+    fn is_worth_copying(&self, index: usize, readers: &[usize]) -> bool {
+        let node = &self.nodes[index];
+        let made = self.facts.get(&node.output[0]);
+        let is_large = |name: &String| made.zip(self.facts.get(name)).is_some_and(|(made, fact)| made.same_shape(fact));
+        let is_cheap = ["Add", "Sub", "Mul", "Div"].iter().any(|operator| node.is("", operator));
+        is_cheap
+            && node.input.iter().filter(|name| is_large(name)).count() == 1
+            && readers.iter().all(|&reader| {
+                let Some(reader_node) = self.nodes.get(reader) else { return false };
+                let sums = sum::of(reader_node, self.facts).is_some();
+                sums || self.can_join(reader) && reader_node.output.first().is_some_and(is_large)
+            })
+    }
+
+    /// Whether a node spreads an operand along the last axis, element by element: engines take a step for each.
+    fn spreads(&self, index: usize) -> bool {
+        let node = &self.nodes[index];
+        let dim = |name: &str| self.facts.get(name).and_then(|fact| fact.dim(-1)).and_then(Dim::known);
+        let number = |name: &str| {
+            self.facts.get(name).and_then(Fact::sizes).is_some_and(|sizes| sizes.iter().all(|size| *size == 1))
+        };
+        let along = node.output.first().and_then(|output| dim(output));
+        along.is_some_and(|along| along > 1)
+            && sum::of(node, self.facts).is_none()
+            && node.input.iter().any(|name| dim(name) == Some(1) && !number(name))
     }
 
     /// Whether the node computes element by element, of float32 tensors and of what is true or false of them. What is
@@ -301,10 +372,27 @@ mod tests {
         let graph = fused(|g, [x, _, b]| vec![g.mul(x, g.neg(wide(g, b)))]);
         assert_eq!(told(graph.proto()), ["Elementwise [b, x] x1 * -x0"]);
         let graph = fused(|g, [x, _, b]| vec![g.mul(x, wide(g, b))]);
-        assert_eq!(told(graph.proto()), ["Elementwise [x, b] x0 * x1"]);
+        assert_eq!(told(graph.proto()), ["Elementwise [b, x] x1 * x0"]);
         // Nothing else has the shape.
         let graph = fused(|g, [_, _, b]| vec![g.unary("Exp", g.neg(wide(g, b)))]);
         assert_eq!(graph.nodes().len(), 3);
+    }
+
+    #[test]
+    fn what_is_cheap_is_computed_anew_by_all_that_read_it() {
+        let graph = fused(|g, [x, dy, b]| {
+            let centred = g.sub(x, b);
+            let squares = g.reduce("ReduceSum", g.mul(&centred, &centred), &[0], false);
+            vec![squares, g.mul(dy, &centred)]
+        });
+        let expected = ["Reduce [x, b] t0 = x0 - x1; t0 * t0", "Elementwise [x, b, dy] x2 * (x0 - x1)"];
+        assert_eq!(told(graph.proto()), expected);
+        // A product of matrices reads it too, so it has to be there.
+        let graph = fused(|g, [x, dy, b]| {
+            let centred = g.sub(x, b);
+            vec![g.mul(dy, &centred), g.matmul(g.transpose_last(x), &centred)]
+        });
+        assert!(graph.nodes().iter().any(|node| node.is("", "Sub")));
     }
 
     #[test]

@@ -45,7 +45,7 @@ impl Blocked<'_> {
             }
         };
         let w = self.plain(&w);
-        let w = self.laid_out(&w, sizes, form);
+        let w = self.laid_out(&w, sizes, form, false);
         let bias = node.input(2).map(|bias| self.plain(&bias.into()));
         let inputs: Vec<&Value> = [&x, &w].into_iter().chain(&bias).collect();
         let fact = self.b.fact(&node.output[0].as_str().into());
@@ -76,9 +76,7 @@ impl Blocked<'_> {
         let blocked = self.blocked(&dy)?;
         let dy = self.fold(&blocked);
         let w = self.plain(&w);
-        let turned = if form == Form::Depthwise { w } else { self.b.transpose(&w, &[1, 0, 2, 3]) };
-        let sizes = if form == Form::Depthwise { [outer, 1, height, width] } else { [inner, outer, height, width] };
-        let w = self.laid_out(&self.b.slice(&turned, &[-1, -1], &[i64::MIN; 2], &[2, 3], &[-1, -1]), sizes, form);
+        let w = self.laid_out(&w, [outer, inner, height, width], form, true);
         let attributes = vec![
             AttributeProto::ints("kernel_shape", &[height, width]),
             AttributeProto::ints("dilations", dilations),
@@ -129,23 +127,28 @@ impl Blocked<'_> {
         if self.is_blocked(image) { self.blocked(image) } else { Some(image.clone()) }
     }
 
-    /// Weights as ONNX Runtime's operator reads them, under the shape that they had.
-    fn laid_out(&self, w: &Value, sizes: [i64; 4], form: Form) -> Value {
-        let [outer, inner, height, width] = sizes;
+    /// Weights as ONNX Runtime's operator reads them, or those of the adjoint.
+    fn laid_out(&self, w: &Value, [outer, inner, height, width]: [i64; 4], form: Form, adjoint: bool) -> Value {
         let (g, b) = (self.b, self.block);
-        let moved = match form {
-            Form::Dense => {
-                let parts = g.reshape(w, &[outer / b, b, inner / b, b, height, width]);
-                g.transpose(&parts, &[0, 2, 4, 5, 3, 1])
-            }
-            Form::Few | Form::Depthwise => {
-                let parts = g.reshape(w, &[outer / b, b, inner, height, width]);
-                g.transpose(&parts, &[0, 2, 3, 4, 1])
-            }
+        let exchanged = adjoint && form == Form::Dense;
+        let [outer, inner] = if exchanged { [inner, outer] } else { [outer, inner] };
+        let sizes = [outer, inner, height, width];
+        if self.kernels {
+            let is = |name, is: bool| AttributeProto::int(name, is.into());
+            let attributes =
+                vec![AttributeProto::int("block", b), is("both", form == Form::Dense), is("adjoint", adjoint)];
+            return g.node_in(functions::DOMAIN, functions::CONV_WEIGHTS, &[w], attributes, floats(&sizes));
+        }
+        let w = if exchanged { g.transpose(w, &[1, 0, 2, 3]) } else { w.clone() };
+        let w = if adjoint { g.slice(&w, &[-1, -1], &[i64::MIN; 2], &[2, 3], &[-1, -1]) } else { w };
+        let moved = if form == Form::Dense {
+            let parts = g.reshape(&w, &[outer / b, b, inner / b, b, height, width]);
+            g.transpose(&parts, &[0, 2, 4, 5, 3, 1])
+        } else {
+            let parts = g.reshape(&w, &[outer / b, b, inner, height, width]);
+            g.transpose(&parts, &[0, 2, 3, 4, 1])
         };
-        let shape = g.int64s(&sizes);
-        let fact: Fact = floats(&sizes);
-        g.reshape_to(&moved, &shape, fact)
+        g.reshape_to(&moved, g.int64s(&sizes), floats(&sizes))
     }
 }
 

@@ -1,0 +1,36 @@
+//! `ConvWeights(w)`: the weights of a convolution as ONNX Runtime's own convolutions on blocks of channels read them. Its
+//! attributes are the fields of [`WeightLayout`].
+
+use super::{Inputs, Kernel, Kind};
+use crate::conv::{WeightLayout, lay_out_weights};
+use crate::ort::attributes::Attributes;
+use crate::ort::context::Context;
+use gnp_base::contract::functions::CONV_WEIGHTS;
+use gnp_base::{Error, Result};
+
+pub(super) const KIND: Kind =
+    Kind { name: CONV_WEIGHTS, inputs: Inputs::Exactly(1), create, shape: None, in_place: false };
+
+fn create(attributes: &Attributes<'_>) -> Result<Box<dyn Kernel>> {
+    let block = usize::try_from(attributes.int(c"block", 0)).unwrap_or_default();
+    let is = |name| attributes.int(name, 0) != 0;
+    Ok(Box::new(ConvWeights(WeightLayout { block, both: is(c"both"), adjoint: is(c"adjoint") })))
+}
+
+struct ConvWeights(WeightLayout);
+
+impl Kernel for ConvWeights {
+    fn run(&self, context: &Context<'_>) -> Result<()> {
+        let inputs = context.inputs()?;
+        let [w] = &inputs[..] else { return Err(Error::input("it has one input, w")) };
+        let [m, c, places @ ..] = &w.shape[..] else {
+            return Err(Error::input(format!("{:?} is the shape of no weights", w.shape)));
+        };
+        let exchanged = self.0.both && self.0.adjoint;
+        let shape = if exchanged { [&[*c, *m], places].concat() } else { w.shape.clone() };
+        let output = context.output(&shape)?;
+        // SAFETY: the output of this kind is never the memory of an input, and nobody else has it now.
+        let to = unsafe { output.write() };
+        lay_out_weights(w.read(), [*m, *c, places.iter().product()], self.0, to, context)
+    }
+}
