@@ -6,6 +6,7 @@ use gnp_kernels::conv::{Conv, Layout, Window, grad_input, grad_weight};
 use gnp_kernels::threads::Threads;
 use std::error::Error;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// A layer: its name; batch, channels of x and y, size of x; kernel, stride, padding, group.
@@ -55,7 +56,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = std::env::args().skip(1).filter(|argument| !argument.starts_with("--"));
     let count = arguments.next().map_or(Ok(1), |count| count.parse())?;
     let name = arguments.next().unwrap_or_default();
-    let pool = Pool { count };
+    let pool = Pool::new(count);
     let block = if std::arch::is_x86_feature_detected!("avx512f") { 16 } else { 8 };
     println!("{count} threads; GFLOP/s      dw plain  blocked   dx plain  blocked");
     for &(layer, [batch, inputs, outputs, size], [kernel, stride, pad, group]) in
@@ -103,30 +104,97 @@ impl Floats {
     }
 }
 
-/// Threads that are started for a call.
+/// Threads that wait for work, as an engine's do.
 struct Pool {
-    count: usize,
+    workers: Vec<std::thread::JoinHandle<()>>,
+    work: Arc<Work>,
+}
+
+/// What the threads do next.
+#[derive(Default)]
+struct Work {
+    /// The task, for as long as `Pool::run` has not returned.
+    task: Mutex<Option<&'static (dyn Fn(usize) + Sync)>>,
+    tasks: AtomicUsize,
+    next: AtomicUsize,
+    /// How often there was work, and how many threads are at it.
+    round: AtomicUsize,
+    busy: AtomicUsize,
+}
+
+impl Work {
+    fn take(&self, task: &(dyn Fn(usize) + Sync)) {
+        loop {
+            let at = self.next.fetch_add(1, Ordering::Relaxed);
+            if at >= self.tasks.load(Ordering::Relaxed) {
+                return;
+            }
+            task(at);
+        }
+    }
+
+    fn serve(&self) {
+        let mut round = 0;
+        loop {
+            let mut waited = 0;
+            while self.round.load(Ordering::Acquire) == round {
+                waited += 1;
+                if waited < 10_000 { std::hint::spin_loop() } else { std::thread::park() }
+            }
+            round += 1;
+            let task = *self.task.lock().unwrap_or_else(PoisonError::into_inner);
+            let Some(task) = task else { return };
+            self.take(task);
+            self.busy.fetch_sub(1, Ordering::Release);
+        }
+    }
+}
+
+impl Pool {
+    fn new(count: usize) -> Self {
+        let work = Arc::new(Work::default());
+        let worker = |_| {
+            let work = work.clone();
+            std::thread::spawn(move || work.serve())
+        };
+        Self { workers: (1..count).map(worker).collect(), work: work.clone() }
+    }
+
+    fn begin(&self, task: Option<&'static (dyn Fn(usize) + Sync)>) {
+        *self.work.task.lock().unwrap_or_else(PoisonError::into_inner) = task;
+        self.work.busy.store(self.workers.len(), Ordering::Relaxed);
+        self.work.round.fetch_add(1, Ordering::Release);
+        self.workers.iter().for_each(|worker| worker.thread().unpark());
+    }
 }
 
 impl Threads for Pool {
     fn count(&self) -> usize {
-        self.count
+        self.workers.len() + 1
     }
 
     fn run(&self, tasks: usize, task: &(dyn Fn(usize) + Sync)) {
-        let next = AtomicUsize::new(0);
-        let work = || {
-            loop {
-                let at = next.fetch_add(1, Ordering::Relaxed);
-                if at >= tasks {
-                    return;
-                }
-                task(at);
-            }
-        };
-        std::thread::scope(|scope| {
-            (1..self.count.min(tasks)).for_each(|_| drop(scope.spawn(work)));
-            work();
-        });
+        self.work.next.store(0, Ordering::Relaxed);
+        self.work.tasks.store(tasks, Ordering::Relaxed);
+        if tasks > 1 {
+            // SAFETY: nobody has the task any more when this function returns: it waits until no thread is busy.
+            self.begin(Some(unsafe {
+                std::mem::transmute::<&(dyn Fn(usize) + Sync), &'static (dyn Fn(usize) + Sync)>(task)
+            }));
+        }
+        self.work.take(task);
+        while self.work.busy.load(Ordering::Acquire) > 0 {
+            std::hint::spin_loop();
+        }
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        self.begin(None);
+        for worker in self.workers.drain(..) {
+            // A thread that has panicked has said so.
+            worker.join().ok();
+        }
     }
 }

@@ -9,7 +9,7 @@ use super::super::room::Room;
 use super::super::tensor::{Gather, Place, Rectangle, Scatter, Shared};
 use super::super::tiles::{Inner, InnerTap, Pitch};
 use super::super::vector::{Job, Turn, Vector};
-use crate::threads::Threads;
+use crate::threads::{Caller, Threads};
 use std::ops::Range;
 
 /// Positions of dx that a task makes at once: what they read of dy stays in the second cache.
@@ -67,6 +67,7 @@ impl GradInput<'_> {
         let mut all = Room::zeros(weights);
         let to = &Shared::new(&mut all);
         let blocks = plane.outputs.div_ceil(V::LANES);
+        let threads: &dyn Threads = if weights < 1 << 16 { &Caller } else { threads };
         threads.run(slices.len() * blocks, &|task| {
             let (slice, block) = (&slices[task / blocks], task % blocks);
             let outputs = block * V::LANES..((block + 1) * V::LANES).min(plane.outputs);
