@@ -17,10 +17,23 @@ pub struct WeightLayout {
     pub adjoint: bool,
 }
 
+impl WeightLayout {
+    /// The channels [M, C] of the weights that are written of weights \[M, C, k…\]: those of blocks that are not full
+    /// are zero.
+    pub fn channels(self, [m, c]: [usize; 2]) -> [usize; 2] {
+        let full = |channels: usize| channels.div_ceil(self.block) * self.block;
+        match (self.both, self.adjoint) {
+            (true, true) => [full(c), full(m)],
+            (true, false) => [full(m), full(c)],
+            (false, _) => [full(m), c],
+        }
+    }
+}
+
 /// Writes weights `w` \[M, C, k…\], of `places` k, as `layout` says. M and C are those of `w` itself.
 ///
 /// # Errors
-/// Channels that no blocks divide, or slices of another length.
+/// Blocks of no channels, or slices of another length.
 pub fn lay_out_weights(
     w: &[f32],
     [m, c, places]: [usize; 3],
@@ -29,37 +42,51 @@ pub fn lay_out_weights(
     threads: &dyn Threads,
 ) -> Result<()> {
     let WeightLayout { block, both, adjoint } = layout;
-    let exchanged = both && adjoint;
-    let (outer, inner) = if exchanged { (c, m) } else { (m, c) };
-    let divides = |channels: usize| block > 0 && channels % block == 0;
-    let count = m.checked_mul(c).and_then(|channels| channels.checked_mul(places));
-    if !divides(outer) || both && !divides(inner) || count != Some(w.len()) || w.len() != to.len() {
+    let fits = block > 0 && w.len() == m * c * places && {
+        let [outer, inner] = layout.channels([m, c]);
+        to.len() == outer * inner * places
+    };
+    if !fits {
         return Err(Error::input(format!("weights [{m}, {c}, {places} places] do not fit blocks of {block} channels")));
     }
-    if w.is_empty() {
+    if to.is_empty() {
         return Ok(());
     }
+    let (exchanged, depth) = (both && adjoint, if both { block } else { 1 });
+    let (outer, inner) = if exchanged { (c, m) } else { (m, c) };
+    let deep = inner.div_ceil(depth);
     // A part has a block of the channels of the output, and those of the input that are side by side with it.
-    let depth = if both { block } else { 1 };
     let part = places * depth * block;
     let parts = Shared::new(to);
-    threads.run(w.len() / part, &|number| {
-        let (first_outer, first_inner) = (number / (inner / depth) * block, number % (inner / depth) * depth);
+    threads.run(parts.len / part, &|number| {
+        let (first_outer, first_inner) = (number / deep * block, number % deep * depth);
+        let (outers, inners) = ((outer - first_outer).min(block), (inner - first_inner).min(depth));
         // SAFETY: each task has a part of its own.
         let to = unsafe { parts.part(number * part..(number + 1) * part) };
-        for o in 0..block {
-            for i in 0..depth {
-                let (outer_channel, inner_channel) = (first_outer + o, first_inner + i);
-                let row = if exchanged { inner_channel * c + outer_channel } else { outer_channel * c + inner_channel };
-                let from = &w[row * places..][..places];
-                for (place, &weight) in from.iter().enumerate() {
-                    let place = if adjoint { places - 1 - place } else { place };
-                    to[(place * depth + i) * block + o] = weight;
-                }
-            }
+        if outers < block || inners < depth {
+            to.fill(0.0);
+        }
+        // The channels of `w` that follow each other in memory are those of the input, or, exchanged, of the output.
+        let (rows, along) = if exchanged { (inners, outers) } else { (outers, inners) };
+        for row in 0..rows {
+            let first =
+                if exchanged { (first_inner + row) * c + first_outer } else { (first_outer + row) * c + first_inner };
+            let from = &w[first * places..][..along * places];
+            let (at, step) = if exchanged { (row * block, 1) } else { (row, block) };
+            copy(from, places, &mut to[at..], step, depth * block, adjoint);
         }
     });
     Ok(())
+}
+
+/// Copies channels that have `places` each: channels `step` apart, places `stride`, from the last on where they are
+/// turned.
+fn copy(from: &[f32], places: usize, to: &mut [f32], step: usize, stride: usize, turned: bool) {
+    for place in 0..places {
+        let at = if turned { places - 1 - place } else { place };
+        let to = to[at * stride..].iter_mut().step_by(step);
+        from[place..].iter().step_by(places).zip(to).for_each(|(from, to)| *to = *from);
+    }
 }
 
 #[cfg(test)]
@@ -71,21 +98,21 @@ mod tests {
     proptest! {
         #[test]
         fn every_weight_is_where_it_is_read(
-            (m, c, places) in (1..4usize, 1..4usize, 1..10usize),
-            both: bool, adjoint: bool, narrow: bool, channels in 1..5usize,
+            (m, c, places) in (1..40usize, 1..40usize, 1..10usize), both: bool, adjoint: bool, narrow: bool,
         ) {
             let block = if narrow { 8 } else { 16 };
-            let (m, c) = if both { (m * block, c * block) } else { (m * block, channels) };
-            let w: Vec<f32> = (0..m * c * places).map(|i| i as f32).collect();
-            let mut to = vec![-1.0; w.len()];
             let layout = WeightLayout { block, both, adjoint };
+            let w: Vec<f32> = (1..=m * c * places).map(|i| i as f32).collect();
+            let [outer, inner] = layout.channels([m, c]);
+            let mut to = vec![-1.0; outer * inner * places];
             lay_out_weights(&w, [m, c, places], layout, &mut to, &Spawned(3)).unwrap();
-            let (outer, inner) = if both && adjoint { (c, m) } else { (m, c) };
             for o in 0..outer {
                 for i in 0..inner {
                     for k in 0..places {
+                        let (m_at, c_at) = if both && adjoint { (i, o) } else { (o, i) };
                         let from = if adjoint { places - 1 - k } else { k };
-                        let expected = if both && adjoint { w[(i * c + o) * places + from] } else { w[(o * c + i) * places + from] };
+                        let is_there = m_at < m && c_at < c;
+                        let expected = if is_there { w[(m_at * c + c_at) * places + from] } else { 0.0 };
                         let depth = if both { block } else { 1 };
                         let part = o / block * (inner / depth) + i / depth;
                         let at = ((part * places + k) * depth + i % depth) * block + o % block;
@@ -98,9 +125,8 @@ mod tests {
 
     #[test]
     fn what_does_not_fit_is_refused() {
-        let layout = WeightLayout { block: 8, both: true, adjoint: false };
-        let sizes = [[8, 4, 1], [4, 8, 1], [8, 8, 2]];
-        for sizes in sizes {
+        for (block, sizes) in [(0, [8, 8, 1]), (8, [8, 8, 2]), (8, [8, 9, 1])] {
+            let layout = WeightLayout { block, both: true, adjoint: false };
             let (w, mut to) = (vec![0.0; 64], vec![0.0; 64]);
             assert!(lay_out_weights(&w, sizes, layout, &mut to, &Spawned(1)).is_err(), "{sizes:?}");
         }

@@ -60,7 +60,9 @@ fn batch_by_itself(op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Cotangents> {
     let dscale = g.mul(g.reduce("ReduceSum", g.mul(dy, centred), &axes, true), s);
     let further: Vec<i64> = (1..rank as i64 - 1).collect();
     let a = g.mul(g.unsqueeze(scale, &further), s);
-    let scaled = g.neg(g.div(&a, g.count(centred, Some(&axes))));
+    // x is kept for other gradients; nothing else may need x − μ as a tensor.
+    let counted = if g.fact(x).rank() == Some(rank) { x } else { centred };
+    let scaled = g.neg(g.div(&a, g.count(counted, Some(&axes))));
     let c = g.mul(&scaled, &sum);
     let b = g.mul(g.mul(&scaled, &dscale), s);
     let dx = g.add(g.add(g.mul(dy, &a), g.mul(centred, &b)), &c);

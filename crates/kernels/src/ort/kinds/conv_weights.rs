@@ -12,7 +12,9 @@ pub(super) const KIND: Kind =
     Kind { name: CONV_WEIGHTS, inputs: Inputs::Exactly(1), create, shape: None, in_place: false };
 
 fn create(attributes: &Attributes<'_>) -> Result<Box<dyn Kernel>> {
-    let block = usize::try_from(attributes.int(c"block", 0)).unwrap_or_default();
+    let block = attributes.int(c"block", 0);
+    let block = usize::try_from(block).ok().filter(|block| (1..=64).contains(block));
+    let block = block.ok_or_else(|| Error::input("the attribute `block` is no number of channels"))?;
     let is = |name| attributes.int(name, 0) != 0;
     Ok(Box::new(ConvWeights(WeightLayout { block, both: is(c"both"), adjoint: is(c"adjoint") })))
 }
@@ -26,8 +28,7 @@ impl Kernel for ConvWeights {
         let [m, c, places @ ..] = &w.shape[..] else {
             return Err(Error::input(format!("{:?} is the shape of no weights", w.shape)));
         };
-        let exchanged = self.0.both && self.0.adjoint;
-        let shape = if exchanged { [&[*c, *m], places].concat() } else { w.shape.clone() };
+        let shape = [&self.0.channels([*m, *c]), places].concat();
         let output = context.output(&shape)?;
         // SAFETY: the output of this kind is never the memory of an input, and nobody else has it now.
         let to = unsafe { output.write() };

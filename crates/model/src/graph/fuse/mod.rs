@@ -122,15 +122,18 @@ impl<'g> Candidates<'g> {
     /// The groups, in the order of their sinks.
     fn groups(&self) -> Vec<Group> {
         let mut taken = vec![false; self.nodes.len()];
+        // What copies read has to be there.
+        let mut held: HashSet<&str> = HashSet::default();
         let mut groups = Vec::new();
         for sink in (0..self.nodes.len()).rev() {
             let Some(shape) = self.shape_at(sink).filter(|_| !taken[sink]) else { continue };
-            let group = self.group(sink, shape, &taken);
+            let group = self.group(sink, shape, &taken, &held);
             // A single operator is what engines compute in one pass, and sums of a tensor as it is are what they are
             // best at.
             let count = group.members.len() + group.copies.len();
             if count > self.sums(sink).len().max(1) || self.spreads(sink) {
                 group.members.iter().for_each(|&index| taken[index] = true);
+                held.extend(group.copies.iter().flat_map(|&index| &self.nodes[index].input).map(String::as_str));
                 groups.push(group);
             }
         }
@@ -169,7 +172,7 @@ impl<'g> Candidates<'g> {
     }
 
     /// All nodes that can join `sink`. Those that read a value come after it, so they are known when it is looked at.
-    fn group(&self, sink: usize, shape: &Fact, taken: &[bool]) -> Group {
+    fn group(&self, sink: usize, shape: &Fact, taken: &[bool], held: &HashSet<&str>) -> Group {
         let sums = self.sums(sink);
         let mut group = Group { members: if sums.is_empty() { vec![sink] } else { sums }, copies: Vec::new() };
         let mut members: HashSet<usize> = group.members.iter().copied().collect();
@@ -187,7 +190,7 @@ impl<'g> Candidates<'g> {
             let value = node.output[0].as_str();
             let readers = self.readers.get(value).map(Vec::as_slice).unwrap_or_default();
             let has_shape = self.facts.get(value).is_some_and(|fact| fact.same_shape(shape));
-            let is_member = readers.iter().all(|reader| members.contains(reader));
+            let is_member = !held.contains(value) && readers.iter().all(|reader| members.contains(reader));
             if !has_shape || !is_member && !self.is_worth_copying(index, readers) {
                 continue;
             }
@@ -387,6 +390,13 @@ mod tests {
         });
         let expected = ["Reduce [x, b] t0 = x0 - x1; t0 * t0", "Elementwise [x, b, dy] x2 * (x0 - x1)"];
         assert_eq!(told(graph.proto()), expected);
+        // What a copy reads stays.
+        let graph = fused(|g, [x, dy, b]| {
+            let centred = g.sub(g.unary("Exp", g.neg(x)), b);
+            vec![g.mul(dy, &centred), g.mul(x, &centred)]
+        });
+        assert_eq!(told(graph.proto())[0], "Elementwise [x] exp(-x0)");
+        assert_eq!(graph.nodes().len(), 3);
         // A product of matrices reads it too, so it has to be there.
         let graph = fused(|g, [x, dy, b]| {
             let centred = g.sub(x, b);

@@ -2,7 +2,7 @@
 
 use super::{Blocked, NCHWC, floats};
 use gnp_base::contract::functions;
-use gnp_model::graph::{Fact, Value};
+use gnp_model::graph::{Dim, Fact, Value};
 use gnp_model::onnx::proto::{AttributeProto, NodeProto};
 
 /// How the weights of a convolution fit blocks.
@@ -22,8 +22,10 @@ impl Blocked<'_> {
         self.b.fact(&value.into()).sizes()?.try_into().ok()
     }
 
+    /// How weights fit. Channels that are no multiple of a block leave it partly empty: our kernel lays out the weights
+    /// for that, and ONNX Runtime reorders images of multiples of four channels.
     fn form(&self, [outer, inner, ..]: [i64; 4], group: i64) -> Option<Form> {
-        let fits = |channels: i64| channels % self.block == 0;
+        let fits = |channels: i64| channels % self.block == 0 || self.kernels && channels % 4 == 0;
         match group {
             1 if fits(outer) && fits(inner) => Some(Form::Dense),
             1 if fits(outer) && inner < self.block => Some(Form::Few),
@@ -32,25 +34,64 @@ impl Blocked<'_> {
         }
     }
 
+    /// So many channels in full blocks.
+    fn full(&self, channels: i64) -> i64 {
+        channels.div_euclid(self.block) * self.block + if channels % self.block == 0 { 0 } else { self.block }
+    }
+
     pub(super) fn conv(&mut self, node: &NodeProto) -> Option<()> {
         let (x, w) = (Value::from(node.input(0)?), Value::from(node.input(1)?));
         let sizes = self.weights(&w)?;
-        let form = self.form(sizes, node.int("group", 1))?;
-        self.image(&node.output[0])?;
-        let x = match form {
-            Form::Few => self.plain(&x),
-            _ => {
-                let blocked = self.blocked(&x)?;
-                self.fold(&blocked)
-            }
-        };
+        let group = node.int("group", 1);
+        let form = self.form(sizes, group)?;
+        let made = self.b.fact(&node.output[0].as_str().into());
+        let x = if form == Form::Few { self.plain(&x) } else { self.packed(&x)? };
         let w = self.plain(&w);
         let w = self.laid_out(&w, sizes, form, false);
-        let bias = node.input(2).map(|bias| self.plain(&bias.into()));
+        let empty = self.full(sizes[0]) - sizes[0];
+        let bias = node.input(2).map(|bias| {
+            let bias = self.plain(&bias.into());
+            self.b.pad(&bias, &[0], &[empty])
+        });
         let inputs: Vec<&Value> = [&x, &w].into_iter().chain(&bias).collect();
-        let fact = self.b.fact(&node.output[0].as_str().into());
-        let packed = self.b.node_in(NCHWC, "Conv", &inputs, node.attribute.clone(), fact);
-        self.define_packed(&node.output[0], &packed)
+        let mut attributes = node.attribute.clone();
+        if form == Form::Depthwise {
+            attributes.retain(|attribute| attribute.name() != "group");
+            attributes.push(AttributeProto::int("group", self.full(group)));
+        }
+        let packed = self.b.node_in(NCHWC, "Conv", &inputs, attributes, self.in_full_blocks(&made)?);
+        self.unpack(&node.output[0], &packed)
+    }
+
+    /// An image with the memory of blocks, as ONNX Runtime's operators take it: the last block is filled with zeros.
+    fn packed(&mut self, image: &Value) -> Option<Value> {
+        if self.image(image).is_some() {
+            let blocked = self.blocked(image)?;
+            return Some(self.fold(&blocked));
+        }
+        let fact = self.in_full_blocks(&self.b.fact(image))?;
+        let plain = self.plain(image);
+        Some(self.b.node_in(NCHWC, "ReorderInput", &[&plain], vec![], fact))
+    }
+
+    /// Lets `name` be the image that an operator of ONNX Runtime returns: in blocks, or as it was where the last block
+    /// is not full.
+    fn unpack(&mut self, name: &str, packed: &Value) -> Option<()> {
+        if self.image(name).is_some() {
+            return self.define_packed(name, packed);
+        }
+        let fact = self.b.fact(&name.into());
+        let channels = AttributeProto::int("channels", fact.dim(1).and_then(Dim::known)?);
+        self.b.define(name, self.b.node_in(NCHWC, "ReorderOutput", &[packed], vec![channels], fact));
+        Some(())
+    }
+
+    /// What is known of an image whose channels fill blocks.
+    fn in_full_blocks(&self, image: &Fact) -> Option<Fact> {
+        let [batch, Dim::Known(channels), height, width] = image.shape.as_deref()? else { return None };
+        let places_are_known = [height, width].into_iter().all(|dim| dim.known().is_some());
+        let dims = vec![batch.clone(), Dim::Known(self.full(*channels)), height.clone(), width.clone()];
+        (*channels > 0 && places_are_known).then_some(Fact { element: image.element, shape: Some(dims) })
     }
 
     /// The gradient of the input where all strides are one: a convolution with the weights turned around.
@@ -72,20 +113,18 @@ impl Blocked<'_> {
         if pads.iter().any(|pad| *pad < 0) {
             return None;
         }
-        self.image(&node.output[0])?;
-        let blocked = self.blocked(&dy)?;
-        let dy = self.fold(&blocked);
+        let made = self.b.fact(&node.output[0].as_str().into());
+        let dy = self.packed(&dy)?;
         let w = self.plain(&w);
         let w = self.laid_out(&w, [outer, inner, height, width], form, true);
         let attributes = vec![
             AttributeProto::ints("kernel_shape", &[height, width]),
             AttributeProto::ints("dilations", dilations),
             AttributeProto::ints("pads", &pads),
-            AttributeProto::int("group", group),
+            AttributeProto::int("group", if form == Form::Depthwise { self.full(group) } else { 1 }),
         ];
-        let fact = self.b.fact(&node.output[0].as_str().into());
-        let packed = self.b.node_in(NCHWC, "Conv", &[&dy, &w], attributes, fact);
-        self.define_packed(&node.output[0], &packed)
+        let packed = self.b.node_in(NCHWC, "Conv", &[&dy, &w], attributes, self.in_full_blocks(&made)?);
+        self.unpack(&node.output[0], &packed)
     }
 
     /// The gradient of the input by our kernel.
@@ -134,6 +173,8 @@ impl Blocked<'_> {
         let [outer, inner] = if exchanged { [inner, outer] } else { [outer, inner] };
         let sizes = [outer, inner, height, width];
         if self.kernels {
+            let inner = if form == Form::Dense { self.full(inner) } else { inner };
+            let sizes = [self.full(outer), inner, height, width];
             let is = |name, is: bool| AttributeProto::int(name, is.into());
             let attributes =
                 vec![AttributeProto::int("block", b), is("both", form == Form::Dense), is("adjoint", adjoint)];
