@@ -13,7 +13,7 @@ use crate::threads::{Caller, Threads};
 use std::ops::Range;
 
 /// Positions of dx that a task makes at once: what they read of dy stays in the second cache.
-const POSITIONS: usize = 256;
+const POSITIONS: usize = 512;
 
 /// Weights that a tile multiplies with, one row after the other, until it takes the next channels.
 const WEIGHTS: usize = 1 << 15;

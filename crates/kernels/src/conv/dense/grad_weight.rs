@@ -15,8 +15,8 @@ const TASKS: usize = 32;
 /// Multiplications that are worth a task.
 const WORTH: usize = 1 << 20;
 
-/// Positions that are summed over at once: what they read stays in the first cache.
-const POSITIONS: usize = 192;
+/// Positions that are summed over at once: what they read stays in the second cache.
+const POSITIONS: usize = 1024;
 
 /// Places of the kernel, times channels of x, that a task has at most: its sums stay in the second cache.
 const SUMS: usize = 1024;
@@ -106,7 +106,7 @@ impl GradWeight<'_> {
         let mut gathered = Room::default();
         // With few channels of x a tile has place for several places of the kernel, and little of x is read.
         let few = plane.places() > 1 && part.inputs.len() * 2 <= Outer::most::<V>(vectors);
-        let positions = if few { 16 * POSITIONS } else { POSITIONS };
+        let positions = if few { 3 * POSITIONS } else { POSITIONS };
         let regions = if few { self.regions(part, vectors * V::LANES) } else { Vec::new() };
         for strip in strips(images, plane.rows.output, plane.columns.output, positions, true) {
             let columns = plane.columns.output;
