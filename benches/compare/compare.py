@@ -18,6 +18,7 @@ says where the time of our steps goes, and what they move beside PyTorch's. With
 
 import argparse
 import os
+import signal
 import statistics
 import subprocess
 import sys
@@ -205,4 +206,6 @@ def _traffic(name, kind):
 
 if __name__ == "__main__":
     parsed = parse()
+    # Who is told to end closes its processes, as who is interrupted does.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     (profile if parsed.profile else compare)(parsed)
