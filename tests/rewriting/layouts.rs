@@ -1,5 +1,5 @@
 //! Images in blocks of channels, and gnp's own kernels, beside the step as its file says.
-use crate::support::forward::{append, empty, graph, info, node, weight, with, write};
+use crate::support::forward::{append, empty, graph, info, node, with, write};
 use gnp::engine::runtime::{self, Runtime};
 use gnp::engine::{Engine as _, EngineOptions, Kernels, Layout, Ort, Rates, StepEngine as _, StepModel};
 use gnp::loss::LossKind;
@@ -9,6 +9,22 @@ use gnp::rewrite::{StepConfig, StepOptions, make_evaluation, make_step};
 use gnp::tensor::Tensor;
 use ndarray::ArrayD;
 use std::path::Path;
+
+/// A number from −½ to ½ that looks random: equal ones would be ties, which rounding decides.
+fn noise(i: usize) -> f32 {
+    let mut x = (i as u32).wrapping_mul(0x9e37_79b9) ^ 0x5bd1_e995;
+    x = (x ^ x >> 16).wrapping_mul(0x7feb_352d);
+    ((x ^ x >> 15) >> 8) as f32 / 16_777_216.0 - 0.5
+}
+
+/// Weights that keep the size of what they are applied to.
+fn weight(name: &str, shape: &[usize]) -> TensorProto {
+    let reach: usize = shape[1..].iter().product();
+    let dims: Vec<i64> = shape.iter().map(|&size| size as i64).collect();
+    let number = |i: usize| noise(i + 1000 * name.len()) * 3.0 / (reach as f32).sqrt();
+    let bytes: Vec<u8> = (0..shape.iter().product()).flat_map(|i| number(i).to_le_bytes()).collect();
+    TensorProto::raw(name, DataType::Float, &dims, bytes.into())
+}
 
 fn conv(input: &str, name: &str, inputs: &[&str], attributes: &[(&str, &[i64])]) -> NodeProto {
     let node = node("Conv", &[&[input], inputs].concat(), name);
@@ -76,8 +92,7 @@ fn network() -> ModelProto {
 }
 
 fn batch(count: usize, number: usize) -> [Tensor; 2] {
-    let value = |i: usize| ((i * 7919 + number * 104_729) % 1009) as f32 / 1009.0 - 0.5;
-    let images = (0..count * 3 * 144).map(value).collect();
+    let images = (0..count * 3 * 144).map(|i| 2.0 * noise(i + 100_000 * (number + 1))).collect();
     let labels = (0..count).map(|i| ((i * 3 + number) % 10) as i64).collect();
     [
         Tensor::F32(ArrayD::from_shape_vec(vec![count, 3, 12, 12], images).unwrap()),

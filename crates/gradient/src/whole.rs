@@ -3,7 +3,7 @@
 
 use gnp_model::onnx::proto::NodeProto;
 
-/// Their domain: no model that is written has any.
+/// Their domain, which they share with functions of models that are written: these have none of them.
 pub const DOMAIN: &str = "gnp";
 
 /// The operator, in [`DOMAIN`], for y = (x − μ) · s · γ + β with the statistics of the batch. Inputs: x; γ and β, an

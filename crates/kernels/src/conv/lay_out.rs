@@ -3,6 +3,7 @@
 use super::tensor::Shared;
 use crate::threads::Threads;
 use gnp_base::{Error, Result};
+use std::array;
 
 /// How the weights of a convolution are laid out, and which weights.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,6 +66,13 @@ pub fn lay_out_weights(
         let to = unsafe { parts.part(number * part..(number + 1) * part) };
         if outers < block || inners < depth {
             to.fill(0.0);
+        } else if !exchanged {
+            let row = |o: usize| &w[((first_outer + o) * c + first_inner) * places..][..depth * places];
+            match block {
+                8 => return side_by_side(array::from_fn::<_, 8, _>(row), places, to, adjoint),
+                16 => return side_by_side(array::from_fn::<_, 16, _>(row), places, to, adjoint),
+                _ => {}
+            }
         }
         // The channels of `w` that follow each other in memory are those of the input, or, exchanged, of the output.
         let (rows, along) = if exchanged { (inners, outers) } else { (outers, inners) };
@@ -77,6 +85,22 @@ pub fn lay_out_weights(
         }
     });
     Ok(())
+}
+
+/// Writes the numbers of `rows`, one for each lane, side by side: those of a channel, of `places` each, after those of
+/// the others at the same place. Places are from the last on where they are `turned`.
+fn side_by_side<const B: usize>(rows: [&[f32]; B], places: usize, to: &mut [f32], turned: bool) {
+    assert!(rows.iter().all(|row| row.len() == rows[0].len()));
+    let depth = rows[0].len() / places;
+    for channel in 0..depth {
+        for place in 0..places {
+            let from = channel * places + place;
+            // SAFETY: a row has `depth` channels of `places`, and all rows are as long as the first.
+            let lanes: [f32; B] = array::from_fn(|lane| unsafe { *rows[lane].get_unchecked(from) });
+            let at = if turned { places - 1 - place } else { place };
+            to[(at * depth + channel) * B..][..B].copy_from_slice(&lanes);
+        }
+    }
 }
 
 /// Copies channels that have `places` each: channels `step` apart, places `stride`, from the last on where they are

@@ -18,17 +18,17 @@ impl Graph {
         let chain = members.iter().position(|node| is_sum(&node)).unwrap_or(members.len());
         let (chain, sums) = members.split_at(chain);
         let whole = sum::of_all(sums, &self.facts);
-        let mut group = Group::new(self, fed);
+        let mut body = Body::new(self, fed);
         let mut result = None;
         for node in chain {
-            result = Some(group.join(node)?);
+            result = Some(body.join(node)?);
         }
         for node in sums {
-            let of = group.sum(node)?;
+            let of = body.sum(node)?;
             result = result.or(Some(of));
         }
-        let result = if whole.as_ref().is_some_and(|whole| whole.squares) { group.squared(result?) } else { result? };
-        let Group { formula, operands, constants, nodes, .. } = group;
+        let result = if whole.as_ref().is_some_and(|whole| whole.squares) { body.squared(result?) } else { result? };
+        let Body { formula, operands, constants, nodes, .. } = body;
         // What the kernel broadcasts to is the shape of the group.
         let shaped = match sums.first() {
             Some(first) => first.input(0)?,
@@ -75,7 +75,7 @@ impl Graph {
 }
 
 /// A group on the way to a function: its nodes under names that say nothing of the graph, and its formula.
-struct Group<'g> {
+struct Body<'g> {
     graph: &'g Graph,
     fed: &'g HashSet<String>,
     formula: gnp_base::formula::Builder,
@@ -86,7 +86,7 @@ struct Group<'g> {
     known: HashMap<String, (TermId, String)>,
 }
 
-impl<'g> Group<'g> {
+impl<'g> Body<'g> {
     fn new(graph: &'g Graph, fed: &'g HashSet<String>) -> Self {
         let (operands, constants, nodes, known) = Default::default();
         Self { graph, fed, formula: Formula::builder(), operands, constants, nodes, known }

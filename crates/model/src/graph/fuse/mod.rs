@@ -299,7 +299,7 @@ mod tests {
     fn a_chain_is_one_call() {
         let graph = fused(|g, [x, dy, b]| {
             let y = g.add(g.scale(x, 2.0), b);
-            vec![g.mul(dy, g.mask(&g.compare("Greater", &y, g.number(0.0, x)), x))]
+            vec![g.mul(dy, g.mask(g.compare("Greater", &y, g.number(0.0, x)), x))]
         });
         assert_eq!(told(graph.proto()), ["Elementwise [x, b, dy] x2 * (x0 * 2 + x1 > 0)"]);
     }

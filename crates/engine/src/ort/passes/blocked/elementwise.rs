@@ -140,7 +140,9 @@ impl Blocked<'_> {
         };
         let dims = match fact.shape.as_deref() {
             Some([channels, _, _]) => blocks(channels).map(Vec::from),
-            Some([batch, channels, _, _]) => blocks(channels).map(|blocks| [&[batch.clone()], &blocks[..]].concat()),
+            Some([batch, channels, _, _]) => {
+                blocks(channels).map(|blocks| [std::slice::from_ref(batch), &blocks[..]].concat())
+            }
             _ => None,
         };
         dims.and_then(|dims| self.b.reshape_dims(value, dims)).unwrap_or_else(|| value.clone())
@@ -153,6 +155,6 @@ impl Blocked<'_> {
         };
         let sizes = [channels / self.block, *height, *width, self.block].map(Dim::Known);
         let fits = *channels > 0 && channels % self.block == 0;
-        fits.then(|| Fact { element: image.element, shape: Some([&[batch.clone()], &sizes[..]].concat()) })
+        fits.then(|| Fact { element: image.element, shape: Some([std::slice::from_ref(batch), &sizes[..]].concat()) })
     }
 }

@@ -231,3 +231,81 @@ impl Replacing for Blocked<'_> {
 fn floats(sizes: &[i64]) -> Fact {
     Fact::with_sizes(gnp_model::onnx::DataType::Float, sizes)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use gnp_model::graph::scalar_info;
+    use gnp_model::onnx::DataType;
+    use gnp_model::onnx::proto::{GraphProto, ModelProto, OperatorSetIdProto, TensorProto};
+    use gnp_model::testing::{TestNode, body, node};
+
+    /// The operators of a graph of `nodes` in blocks of 16 channels: its input x is an image of 32 channels, w and v are
+    /// weights of as many, b is a number for each channel.
+    fn operators(nodes: &[TestNode], outputs: &[&str], kernels: bool) -> Vec<String> {
+        let float = |name: &str, sizes: &[i64]| Fact::with_sizes(DataType::Float, sizes).info(name);
+        let mut graph: GraphProto = body(&[], nodes, &[]);
+        graph.input = vec![
+            float("x", &[4, 32, 8, 8]),
+            float("w", &[32, 32, 3, 3]),
+            float("v", &[16, 32, 1, 1]),
+            float("b", &[32, 1, 1]),
+            scalar_info("c", DataType::Bool),
+        ];
+        graph.initializer = vec![TensorProto::int64s("places", &[-2, -1])];
+        graph.output = outputs.iter().map(|name| scalar_info(name, DataType::Float)).collect();
+        graph.output.iter_mut().for_each(|output| output.r#type = None);
+        let opset_import = vec![OperatorSetIdProto { version: Some(18), ..Default::default() }];
+        let proto = ModelProto { graph: Some(graph), opset_import, ..Default::default() };
+        let mut model = Model::new(proto, "step.onnx").unwrap();
+        apply(&mut model, 16, kernels).unwrap();
+        Graph::new(model.graph.clone()).expect("the graph is well-formed");
+        let ours = ["Reshape", "Transpose", "ConvWeights"];
+        model.graph.node.iter().map(|n| n.op_type().to_owned()).filter(|name| !ours.contains(&name.as_str())).collect()
+    }
+
+    #[test]
+    fn an_image_stays_in_blocks_from_one_convolution_to_the_next() {
+        let nodes = [
+            node("Conv", &["x", "w"], &["first"]),
+            node("Add", &["first", "b"], &["shifted"]),
+            node("Relu", &["shifted"], &["relu"]),
+            node("Conv", &["relu", "v"], &["second"]),
+            node("ReduceMean", &["second", "places"], &["mean"]),
+        ];
+        for kernels in [false, true] {
+            let found = operators(&nodes, &["mean"], kernels);
+            assert_eq!(found, ["ReorderInput", "Conv", "Add", "Relu", "Conv", "ReduceMean"]);
+        }
+    }
+
+    #[test]
+    fn other_operators_get_the_image_as_it_was() {
+        let nodes = [
+            node("Conv", &["x", "w"], &["first"]),
+            node("MaxPool", &["first"], &["pooled"]),
+            node("Relu", &["first"], &["relu"]),
+        ];
+        let found = operators(&nodes, &["pooled", "relu"], true);
+        assert_eq!(found, ["ReorderInput", "Conv", "ReorderOutput", "MaxPool", "Relu"]);
+    }
+
+    #[test]
+    fn a_branch_gets_an_image_under_a_name_of_its_own() {
+        let branch = |operator: &str, output: &str| body(&[], &[node(operator, &["first"], &[output])], &[output]);
+        let mut choice: NodeProto =
+            node("If", &["c"], &["y"]).with(branch("MaxPool", "m")).with(branch("LpPool", "n")).into();
+        for (attribute, name) in choice.attribute.iter_mut().zip(["then_branch", "else_branch"]) {
+            attribute.name = Some(name.into());
+        }
+        let nodes = [node("Conv", &["x", "w"], &["first"]), choice.into(), node("MaxPool", &["first"], &["pooled"])];
+        // Each branch reorders the image for itself, and so does the graph behind them.
+        let found = operators(&nodes, &["y", "pooled"], true);
+        assert_eq!(found, ["ReorderInput", "Conv", "If", "ReorderOutput", "MaxPool"]);
+    }
+
+    #[test]
+    fn what_has_no_convolution_stays() {
+        assert_eq!(operators(&[node("Relu", &["x"], &["relu"])], &["relu"], true), ["Relu"]);
+    }
+}
