@@ -31,8 +31,8 @@ impl<'a> From<&'a mut [f32]> for Floats<'a> {
 
 impl<'a> Floats<'a> {
     /// # Safety
-    /// The memory is that of `length` floats for `'a`. Where it is written through, it is memory that may be, and nobody
-    /// else holds a reference to it.
+    /// The memory is that of `length` floats for `'a`. Where it is written through, it is memory that may be, and
+    /// nobody else holds a reference to it.
     pub unsafe fn new(pointer: *mut f32, length: usize) -> Self {
         // The empty slice of an allocator may have no address.
         let pointer = if length == 0 { std::ptr::NonNull::dangling().as_ptr() } else { pointer };

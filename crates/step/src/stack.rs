@@ -1,5 +1,5 @@
-//! Small parameters of one shape as one tensor, stacked along their first axis. Norms, the perturbation, the mix and the
-//! update then take a few nodes for all of them: of biases and scales there are many, and what they cost is their
+//! Small parameters of one shape as one tensor, stacked along their first axis. Norms, the perturbation, the mix and
+//! the update then take a few nodes for all of them: of biases and scales there are many, and what they cost is their
 //! number.
 //!
 //! Only equal shapes are stacked, and no more than one operator takes: ONNX Runtime's kernels for CUDA then find the

@@ -64,8 +64,8 @@ pub fn grad_weight(
 
 /// Writes the gradient of the input, from dy and w:
 ///
-/// dx\[n, c, i\] = Σ over m, k of w\[m, c, k\] · dy\[n, m, (i + begin − k·dilation) / stride\], where that divides and is
-/// in dy.
+/// dx\[n, c, i\] = Σ over m, k of w\[m, c, k\] · dy\[n, m, (i + begin − k·dilation) / stride\], where that divides and
+/// is in dy.
 ///
 /// `dy` and `dx` have the shapes [`Conv::y`] and [`Conv::x`] in their layouts; `w` has the shape [`Conv::w`], always
 /// plain.

@@ -67,8 +67,8 @@ impl Axis {
         first(inputs.start)..first(inputs.end)
     }
 
-    /// The positions j of each class in regions, each with the places of the kernel that read it, which are the same for
-    /// all of it. There may be none.
+    /// The positions j of each class in regions, each with the places of the kernel that read it, which are the same
+    /// for all of it. There may be none.
     pub fn read_regions(&self) -> Vec<Vec<ReadRegion>> {
         (0..self.stride.min(self.input)).map(|class| self.read_regions_of(class)).collect()
     }

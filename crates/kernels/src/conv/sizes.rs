@@ -74,8 +74,8 @@ fn numbers(name: &str, given: &[i64], count: usize, least: usize) -> Result<Vec<
 
 /// A convolution: a window, and shapes that agree with it.
 ///
-/// x is \[N, C, spatial…\], y is \[N, M, spatial…\], w is \[M, C/group, kernel…\]. Group g reads C/group channels of x and
-/// makes M/group channels of y:
+/// x is \[N, C, spatial…\], y is \[N, M, spatial…\], w is \[M, C/group, kernel…\]. Group g reads C/group channels of x
+/// and makes M/group channels of y:
 ///
 /// y\[n, m, o\] = Σ over c, k of w\[m, c, k\] · x\[n, c, o·stride − begin + k·dilation\],
 ///
@@ -95,8 +95,8 @@ impl Conv {
     ///
     /// # Errors
     ///
-    /// x has not the window's axes, channels are not a multiple of `group`, a kernel exceeds the padded x, sizes that no
-    /// memory holds.
+    /// x has not the window's axes, channels are not a multiple of `group`, a kernel exceeds the padded x, sizes that
+    /// no memory holds.
     pub fn new(window: Window, x: &[usize], outputs: usize) -> Result<Self> {
         let [batch, inputs, input @ ..] = x else { return Err(Error::input("a convolution of an x without channels")) };
         if input.len() != window.kernel.len() {

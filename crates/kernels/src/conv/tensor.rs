@@ -97,9 +97,9 @@ impl Rectangle {
     }
 }
 
-/// Channels of one image as vectors: `to` has for each vector of channels, from one to the next `vector`, the rows, from
-/// one to the next `row`, with their positions, from one to the next a vector's lanes. What a last vector has too many
-/// is zero.
+/// Channels of one image as vectors: `to` has for each vector of channels, from one to the next `vector`, the rows,
+/// from one to the next `row`, with their positions, from one to the next a vector's lanes. What a last vector has too
+/// many is zero.
 pub(super) struct Gather<'a> {
     pub from: &'a [f32],
     pub place: Place,

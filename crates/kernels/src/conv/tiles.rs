@@ -11,7 +11,8 @@
 //! | [`DepthInner`] | positions | taps | a vector of w, a vector of y |
 //!
 //! A tap is an offset: which of a position's neighbours (or of its channels) is meant. The classic way of direct
-//! convolution: Georganas et al., "Anatomy of High-Performance Deep Learning Convolutions on SIMD Architectures", SC 2018.
+//! convolution: Georganas et al., "Anatomy of High-Performance Deep Learning Convolutions on SIMD Architectures", SC
+//! 2018.
 
 #![expect(
     clippy::needless_range_loop,
@@ -215,7 +216,8 @@ impl Inner<'_> {
         }
         macro_rules! tile {
             ($VECTORS:literal, $COLUMNS:ident) => {
-                // SAFETY: the assertions and the caller's word are what the job demands; V was chosen for the processor.
+                // SAFETY: the assertions and the caller's word are what the job demands; V was chosen for the
+                // processor.
                 unsafe { V::run(InnerTile::<V, $VECTORS, $COLUMNS>(self, PhantomData)) }
             };
         }

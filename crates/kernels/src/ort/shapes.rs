@@ -1,7 +1,7 @@
 //! The shapes of outputs, where they are known when a model is loaded: ONNX Runtime plans memory by them.
 //!
-//! It does not tell an input of which it knows nothing from a scalar: both have no axes. So nothing is said of an output
-//! where an input seems to have none.
+//! It does not tell an input of which it knows nothing from a scalar: both have no axes. So nothing is said of an
+//! output where an input seems to have none.
 
 use super::operator::Operator;
 use super::status::{caught, check};

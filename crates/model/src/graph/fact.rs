@@ -127,6 +127,11 @@ impl Fact {
         self.shape.as_ref()?.iter().map(Dim::known).collect()
     }
 
+    /// Whether it is known to have one element.
+    pub fn is_single(&self) -> bool {
+        self.shape.as_ref().is_some_and(|shape| shape.iter().all(|dim| dim.known() == Some(1)))
+    }
+
     /// The size of one axis, which may be counted from the end with negative numbers.
     pub fn dim(&self, axis: i64) -> Option<&Dim> {
         let shape = self.shape.as_ref()?;

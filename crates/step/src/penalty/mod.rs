@@ -167,8 +167,8 @@ impl Coefficients {
     }
 }
 
-/// Appends the penalised gradient of `objective`, whose parameters are in `stacks`, to `graph`. Nodes that turn out not to be needed (the second pass
-/// where α is the constant 0, say) are left for [`Graph::remove_unused`].
+/// Appends the penalised gradient of `objective`, whose parameters are in `stacks`, to `graph`. Nodes that turn out not
+/// to be needed (the second pass where α is the constant 0, say) are left for [`Graph::remove_unused`].
 ///
 /// # Errors
 /// As [`Objective::at`].

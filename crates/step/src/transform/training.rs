@@ -67,7 +67,8 @@ impl<'g> Training<'g> {
         self.stacks.one_each(each)
     }
 
-    /// `joined`, of the shapes of [`Self::parameters`], for each of the trainable parameters, with the parameter's name.
+    /// `joined`, of the shapes of [`Self::parameters`], for each of the trainable parameters, with the parameter's
+    /// name.
     pub fn by_name(&self, joined: &[Value]) -> Vec<State> {
         self.builder.set_scope("parts");
         let parts = self.stacks.part(&self.builder, joined);

@@ -1,5 +1,5 @@
-//! The gradient of the input, dx\[n, c, i\] = Σ over m, k of w\[m, c, k\] · dy\[n, m, (i + begin − k·dilation) / stride\],
-//! where that divides.
+//! The gradient of the input, dx\[n, c, i\] = Σ over m, k of w\[m, c, k\] · dy\[n, m, (i + begin − k·dilation) /
+//! stride\], where that divides.
 //!
 //! With a stride, the positions of dx fall into classes, modulo the stride. Each class is a convolution of dy of its
 //! own, without a stride, with the places of the kernel that reach it: nothing is multiplied by zeros between.

@@ -1,4 +1,5 @@
-//! The gradient of the weights, dw\[m, c, k\] = Σ over n, o of dy\[n, m, o\] · x\[n, c, o·stride − begin + k·dilation\].
+//! The gradient of the weights, dw\[m, c, k\] = Σ over n, o of dy\[n, m, o\] · x\[n, c, o·stride − begin +
+//! k·dilation\].
 
 use super::super::plane::{Plane, Region, Strip, common, pieces, strips};
 use super::super::room::Room;
@@ -265,8 +266,8 @@ impl GradWeight<'_> {
         let count = part.inputs.len() * plane.places();
         let wide = part.outputs.len().next_multiple_of(V::LANES);
         assert!(count * wide <= sums.len() && first + (part.outputs.len() - 1) * columns + count <= dw.len);
-        // SAFETY: the assertion; parts of dw have no number in common, and each is written by one task; V was chosen for
-        // the processor.
+        // SAFETY: the assertion; parts of dw have no number in common, and each is written by one task; V was chosen
+        // for the processor.
         unsafe { V::run(Write { sums, rows: count, outputs: part.outputs.len(), wide, dw: dw.at(first), columns }) }
     }
 }

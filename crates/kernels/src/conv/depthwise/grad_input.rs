@@ -1,5 +1,5 @@
-//! The gradient of the input, dx\[n, c, i\] = Σ over k of w\[c, k\] · dy\[n, c, (i + begin − k·dilation) / stride\], where
-//! that divides.
+//! The gradient of the input, dx\[n, c, i\] = Σ over k of w\[c, k\] · dy\[n, c, (i + begin − k·dilation) / stride\],
+//! where that divides.
 
 use super::super::plane::{Plane, ReadRegion, common, pieces, reading, strips};
 use super::super::room::Room;
@@ -20,8 +20,8 @@ pub(in super::super) struct GradInput<'a> {
 
 /// How positions of dx are made, for all channels alike.
 struct Plan {
-    /// The columns of y that are copied, with zeros beyond its ends: the first, and how many. None where y is read where
-    /// it is.
+    /// The columns of y that are copied, with zeros beyond its ends: the first, and how many. None where y is read
+    /// where it is.
     padded: Option<(isize, usize)>,
     parts: Vec<Part>,
 }

@@ -1,6 +1,6 @@
 //! `ConvGradInput(dy, w)`: the gradient of a convolution's input. Its attributes are those of `Conv`, with the pads as
-//! numbers; `output_padding`, how much of x strides leave over at the end of each axis; and `blocked`, which of dy and dx
-//! have their channels in blocks, last.
+//! numbers; `output_padding`, how much of x strides leave over at the end of each axis; and `blocked`, which of dy and
+//! dx have their channels in blocks, last.
 
 use super::conv_grad_weight::{layouts, plain, window};
 use super::{Inputs, Kernel, Kind};

@@ -1,5 +1,5 @@
-//! `ConvGradWeight(x, dy)`: the gradient of a convolution's weights. Its attributes are those of `Conv`, with the pads as
-//! numbers; `blocked` says which of x and dy come with their channels in blocks, last.
+//! `ConvGradWeight(x, dy)`: the gradient of a convolution's weights. Its attributes are those of `Conv`, with the pads
+//! as numbers; `blocked` says which of x and dy come with their channels in blocks, last.
 
 use super::{Inputs, Kernel, Kind};
 use crate::conv::{Conv, Layout, Window, grad_weight};

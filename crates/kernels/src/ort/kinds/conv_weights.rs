@@ -1,5 +1,5 @@
-//! `ConvWeights(w)`: the weights of a convolution as ONNX Runtime's own convolutions on blocks of channels read them. Its
-//! attributes are the fields of [`WeightLayout`].
+//! `ConvWeights(w)`: the weights of a convolution as ONNX Runtime's own convolutions on blocks of channels read them.
+//! Its attributes are the fields of [`WeightLayout`].
 
 use super::{Inputs, Kernel, Kind};
 use crate::conv::{WeightLayout, lay_out_weights};

@@ -25,7 +25,8 @@ impl Builder<'_> {
     /// ([`Graph::make_functions`]) and all inputs are float32; as the nodes of the body otherwise. `fact` is known of
     /// the result.
     ///
-    /// `body` appends nodes to the builder that it is given, and reads no values but those that it is given: the inputs.
+    /// `body` appends nodes to the builder that it is given, and reads no values but those that it is given: the
+    /// inputs.
     pub fn call(
         &self,
         signature: Signature<'_>,

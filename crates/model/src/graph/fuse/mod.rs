@@ -151,8 +151,7 @@ impl<'g> Candidates<'g> {
         };
         let fact = self.facts.get(value).filter(|fact| fact.element == DataType::Float)?;
         // Numbers are computed in no time, and told best as they are.
-        let is_number = fact.sizes().is_some_and(|sizes| sizes.iter().all(|size| *size == 1));
-        (fact.same_shape(fact) && !is_number).then_some(fact)
+        (fact.same_shape(fact) && !fact.is_single()).then_some(fact)
     }
 
     /// The sums, or means, that are one with that at `index`, the sink, from the first on; none where it is no sum.
@@ -232,13 +231,11 @@ impl<'g> Candidates<'g> {
     fn spreads(&self, index: usize) -> bool {
         let node = &self.nodes[index];
         let dim = |name: &str| self.facts.get(name).and_then(|fact| fact.dim(-1)).and_then(Dim::known);
-        let number = |name: &str| {
-            self.facts.get(name).and_then(Fact::sizes).is_some_and(|sizes| sizes.iter().all(|size| *size == 1))
-        };
+        let is_number = |name: &str| self.facts.get(name).is_some_and(Fact::is_single);
         let along = node.output.first().and_then(|output| dim(output));
         along.is_some_and(|along| along > 1)
             && sum::of(node, self.facts).is_none()
-            && node.input.iter().any(|name| dim(name) == Some(1) && !number(name))
+            && node.input.iter().any(|name| dim(name) == Some(1) && !is_number(name))
     }
 
     /// Whether the node computes element by element, of float32 tensors and of what is true or false of them. What is

@@ -14,8 +14,8 @@ use std::path::Path;
 const TORCH: i64 = 0;
 
 /// The model that takes the step of `fused`, for a file at `path`. Inputs, as the runtime feeds them: `learning_rate`
-/// (float\[1\]), `step` (int64\[1\]), the sequences of float tensors `params` and `gradients`, and those that the optimizer
-/// keeps for each parameter.
+/// (float\[1\]), `step` (int64\[1\]), the sequences of float tensors `params` and `gradients`, and those that the
+/// optimizer keeps for each parameter.
 ///
 /// # Errors
 /// None that a caller could cause.
@@ -51,7 +51,8 @@ pub fn optimizer_model(fused: FusedOptimizer, path: &Path) -> Result<Model> {
         name: Some("optimizer".into()),
         node: vec![node],
         input: inputs.iter().map(|&name| declared(name)).collect(),
-        // Of SGD the runtime infers a scalar, and returns one element: it warns of this once, of a scalar at every step.
+        // Of SGD the runtime infers a scalar, and returns one element: it warns of this once, of a scalar at every
+        // step.
         output: vec![Fact::with_sizes(DataType::Bool, &[1]).info(UPDATED)],
         ..GraphProto::default()
     };

@@ -57,8 +57,8 @@ pub fn make_artifacts(
     by: TakenBy,
 ) -> Result<(Artifacts, StepReport)> {
     let path = model.path().to_owned();
-    // The counter-based generator reads a seed and the number of the step, which an application of the training API does
-    // not pass to its model.
+    // The counter-based generator reads a seed and the number of the step, which an application of the training API
+    // does not pass to its model.
     let lowering = lowering::Settings { random: Random::Engine, ..options.lowering };
     let options = StepOptions { lowering, ..options.clone() };
     make(model, &options, interface, by).map_err(|e| e.in_file(path))

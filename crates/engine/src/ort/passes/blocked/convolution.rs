@@ -36,7 +36,7 @@ impl Blocked<'_> {
 
     /// So many channels in full blocks.
     fn full(&self, channels: i64) -> i64 {
-        channels.div_euclid(self.block) * self.block + if channels % self.block == 0 { 0 } else { self.block }
+        (channels + self.block - 1) / self.block * self.block
     }
 
     pub(super) fn conv(&mut self, node: &NodeProto) -> Option<()> {

@@ -121,7 +121,7 @@ impl Blocked<'_> {
     fn broadcasts(&self, value: &Fact, image: &Fact) -> bool {
         let is_one = |dim: &Dim| dim.known() == Some(1);
         match value.shape.as_deref() {
-            Some(dims) if dims.len() <= 4 && dims.iter().all(is_one) => true,
+            Some(dims) if dims.len() <= 4 && value.is_single() => true,
             Some([channels, height, width]) => Some(channels) == image.dim(1) && is_one(height) && is_one(width),
             Some([batch, channels, height, width]) => {
                 let of_batch = is_one(batch) || Some(batch) == image.dim(0);

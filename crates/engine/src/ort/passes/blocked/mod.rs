@@ -1,9 +1,9 @@
 //! Convolutions on the processor, in blocks of channels.
 //!
-//! ONNX Runtime's fastest convolutions want the channels of an image in blocks that fill a vector register: [N, C, H, W]
-//! as [N, C / b, H, W, b]. By itself the runtime lays out so what has constant weights, and the weights of a step model
-//! change. Its operators for this layout (domain `com.microsoft.nchwc`) take any weights, though, so they are written
-//! here, with the weights laid out anew in each step, which is little beside the images.
+//! ONNX Runtime's fastest convolutions want the channels of an image in blocks that fill a vector register: [N, C, H,
+//! W] as [N, C / b, H, W, b]. By itself the runtime lays out so what has constant weights, and the weights of a step
+//! model change. Its operators for this layout (domain `com.microsoft.nchwc`) take any weights, though, so they are
+//! written here, with the weights laid out anew in each step, which is little beside the images.
 //!
 //! An image stays in blocks from one convolution to the next: what computes element by element, and sums over the
 //! places of the channels, are the same in either layout. Other operators get the image as it was.
@@ -240,8 +240,8 @@ mod tests {
     use gnp_model::onnx::proto::{GraphProto, ModelProto, OperatorSetIdProto, TensorProto};
     use gnp_model::testing::{TestNode, body, node};
 
-    /// The operators of a graph of `nodes` in blocks of 16 channels: its input x is an image of 32 channels, w and v are
-    /// weights of as many, b is a number for each channel.
+    /// The operators of a graph of `nodes` in blocks of 16 channels: its input x is an image of 32 channels, w and v
+    /// are weights of as many, b is a number for each channel.
     fn operators(nodes: &[TestNode], outputs: &[&str], kernels: bool) -> Vec<String> {
         let float = |name: &str, sizes: &[i64]| Fact::with_sizes(DataType::Float, sizes).info(name);
         let mut graph: GraphProto = body(&[], nodes, &[]);
