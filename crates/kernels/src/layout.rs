@@ -32,12 +32,12 @@ pub(crate) fn broadcast(shapes: &[&[usize]]) -> Result<Vec<usize>> {
 
 /// An axis of the walk.
 #[derive(Clone, Debug, PartialEq)]
-struct Axis {
-    size: usize,
+pub(crate) struct Axis {
+    pub(crate) size: usize,
     /// Whether the axis is summed over.
-    is_reduced: bool,
+    pub(crate) is_reduced: bool,
     /// How far each operand moves with the axis, and last the output.
-    strides: Vec<usize>,
+    pub(crate) strides: Vec<usize>,
 }
 
 /// Which blocks there are. Axes outside of a block are kept ones, which number outputs, or reduced ones.
@@ -182,7 +182,7 @@ impl<'a> Walk<'a> {
 
 /// The axes of the walk: those of size 1 are left out, and neighbours that every operand walks through as through one
 /// become one. There is at least one.
-fn axes(shapes: &[&[usize]], sizes: &[usize], reduced: &[bool]) -> Vec<Axis> {
+pub(crate) fn axes(shapes: &[&[usize]], sizes: &[usize], reduced: &[bool]) -> Vec<Axis> {
     let rank = sizes.len();
     let kept_shape: Vec<usize> = sizes.iter().zip(reduced).map(|(&size, is)| if *is { 1 } else { size }).collect();
     let all: Vec<&[usize]> = shapes.iter().copied().chain([&kept_shape[..]]).collect();

@@ -4,6 +4,8 @@
 //! inlines them. Where this library is registered, a kernel of the function's name runs instead.
 
 pub mod conv;
+#[cfg(feature = "cuda")]
+pub mod cuda;
 pub mod elementwise;
 pub mod floats;
 mod layout;

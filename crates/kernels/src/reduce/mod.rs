@@ -44,9 +44,12 @@ impl Reduction {
     /// # Errors
     /// Where the operands do not broadcast or are not those of the formula, or have no such axes.
     pub fn shape(&self, program: &Program, operands: &[Operand<'_>]) -> Result<Vec<usize>> {
-        let sizes = shape(program, operands)?;
-        let reduced = self.reduced(sizes.len())?;
-        let sizes = sizes.iter().zip(reduced);
+        self.of(&shape(program, operands)?)
+    }
+
+    /// The shape of the output, where `sizes` is what the operands broadcast to.
+    pub(crate) fn of(&self, sizes: &[usize]) -> Result<Vec<usize>> {
+        let sizes = sizes.iter().zip(self.reduced(sizes.len())?);
         Ok(sizes.filter_map(|(&size, is)| if is { self.keep.then_some(1) } else { Some(size) }).collect())
     }
 }

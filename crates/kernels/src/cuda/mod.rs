@@ -1,0 +1,35 @@
+//! Kernels on NVIDIA's cards.
+//!
+//! The driver, the compiler for its cards (NVRTC) and cuDNN are loaded when they are first called, so nothing of CUDA
+//! is needed to build this. A formula becomes a source text in CUDA C++, made for the way in which its operands
+//! broadcast ([`source`]), and is compiled once in a process.
+
+mod device;
+mod elementwise;
+pub mod memory;
+mod program;
+mod queue;
+mod reduce;
+mod source;
+#[cfg(test)]
+mod testing;
+
+pub(crate) use elementwise::Elementwise;
+pub(crate) use queue::{Queue, Tensor};
+pub(crate) use reduce::Reduce;
+
+/// What is missing for kernels to run on a card: the name of a library; `None` where all are there.
+pub fn missing() -> Option<&'static str> {
+    // SAFETY: loading the libraries runs their initialisers; they are NVIDIA's, where the loader finds them.
+    unsafe {
+        if !cudarc::driver::sys::is_culib_present() {
+            Some("libcuda")
+        } else if !cudarc::nvrtc::sys::is_culib_present() {
+            Some("libnvrtc")
+        } else if !cudarc::cudnn::sys::is_culib_present() {
+            Some("libcudnn")
+        } else {
+            None
+        }
+    }
+}
