@@ -39,6 +39,12 @@ impl<'a> Floats<'a> {
         Self { pointer, length, of: PhantomData }
     }
 
+    /// Where the first is, in the memory of a card.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn address(&self) -> u64 {
+        self.pointer as u64
+    }
+
     /// How many there are.
     pub(crate) fn len(&self) -> usize {
         self.length

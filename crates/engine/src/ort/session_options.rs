@@ -6,7 +6,7 @@ use crate::{Device, EngineOptions, Kernels};
 use bytes::Bytes;
 use gnp_base::contract::functions;
 use gnp_base::{Error, Result};
-use gnp_kernels::ort as kernels;
+use gnp_kernels::ort::{self as kernels, Target};
 use gnp_model::onnx::Model;
 use gnp_model::onnx::proto::GraphProto;
 use ort::sys::{OrtLoggingLevel, OrtSessionOptions, os_char};
@@ -18,8 +18,8 @@ use std::ptr;
 pub(crate) struct SessionOptions {
     api: &'static Api,
     pointer: *mut OrtSessionOptions,
-    /// Whether our kernels may run.
-    has_kernels: bool,
+    /// Where our kernels compute, if they may.
+    kernels: Option<Target>,
 }
 
 impl Drop for SessionOptions {
@@ -37,8 +37,7 @@ impl SessionOptions {
         let mut pointer = ptr::null_mut();
         // SAFETY: the out pointer is valid.
         api.check(unsafe { (base.CreateSessionOptions)(&mut pointer) })?;
-        let has_kernels = options.kernels == Kernels::Auto && options.device == Device::Cpu;
-        let new = Self { api, pointer, has_kernels };
+        let mut new = Self { api, pointer, kernels: None };
         // SAFETY: the options are valid.
         unsafe {
             api.check((base.SetSessionLogSeverityLevel)(pointer, OrtLoggingLevel::ORT_LOGGING_LEVEL_FATAL as c_int))?;
@@ -58,6 +57,7 @@ impl SessionOptions {
             new.append_cuda(number)
                 .map_err(|e| Error::engine(format!("cannot use the device {}: {e}", options.device)))?;
         }
+        new.kernels = target(options);
         Ok(new)
     }
 
@@ -68,7 +68,7 @@ impl SessionOptions {
         let mut pointer = ptr::null_mut();
         // SAFETY: the options and the out pointer are valid; the new options are released with what is returned.
         api.check(unsafe { (base.CloneSessionOptions)(self.pointer, &mut pointer) })?;
-        let new = Self { api, pointer, has_kernels: self.has_kernels };
+        let new = Self { api, pointer, kernels: self.kernels };
         let names: Vec<_> = names.iter().map(|name| name.as_ptr()).collect();
         let buffers: Vec<_> = files.iter().map(|file| file.as_ptr().cast_mut().cast()).collect();
         let lengths: Vec<_> = files.iter().map(Bytes::len).collect();
@@ -86,13 +86,14 @@ impl SessionOptions {
     /// Lets our kernels run in place of the functions that `model` brings along, where there are kernels for them.
     /// Returns how many nodes of its graph they compute.
     pub(super) fn register_kernels(&self, model: &Model) -> Result<usize> {
+        let Some(target) = self.kernels else { return Ok(0) };
         let mut names = BTreeSet::new();
-        let on_kernels = on_kernels(&model.graph, &mut names);
-        if !self.has_kernels || names.is_empty() {
+        let on_kernels = on_kernels(&model.graph, target, &mut names);
+        if names.is_empty() {
             return Ok(0);
         }
         // SAFETY: the options are of this API, whose version is at least the one that kernels are written to.
-        unsafe { kernels::register(self.api.base, self.pointer, names)? };
+        unsafe { kernels::register(self.api.base, self.pointer, target, names)? };
         Ok(on_kernels)
     }
 
@@ -116,15 +117,31 @@ impl SessionOptions {
     }
 }
 
+/// Where our kernels compute, if they are to, and what they need is there: a card's provider has to be loaded before.
+fn target(options: &EngineOptions) -> Option<Target> {
+    match (options.kernels, options.device) {
+        (Kernels::None, _) => None,
+        (Kernels::Auto, Device::Cpu) => Some(Target::Cpu),
+        #[cfg(feature = "cuda")]
+        (Kernels::Auto, Device::Cuda(_)) => {
+            gnp_kernels::cuda::missing().is_none().then_some(Target::Cuda { tf32: true })
+        }
+        #[cfg(not(feature = "cuda"))]
+        (Kernels::Auto, Device::Cuda(_)) => None,
+    }
+}
+
 /// How many nodes of a graph, those in bodies of nodes among them, kernels of ours compute; and which, by name.
-fn on_kernels<'g>(graph: &'g GraphProto, names: &mut BTreeSet<&'g str>) -> usize {
+fn on_kernels<'g>(graph: &'g GraphProto, target: Target, names: &mut BTreeSet<&'g str>) -> usize {
     let mut count = 0;
     for node in &graph.node {
-        if node.domain() == functions::DOMAIN && (names.contains(node.op_type()) || kernels::has(node.op_type())) {
+        if node.domain() == functions::DOMAIN
+            && (names.contains(node.op_type()) || kernels::has(target, node.op_type()))
+        {
             names.insert(node.op_type());
             count += 1;
         }
-        count += node.subgraphs().map(|body| on_kernels(body, names)).sum::<usize>();
+        count += node.subgraphs().map(|body| on_kernels(body, target, names)).sum::<usize>();
     }
     count
 }

@@ -53,7 +53,7 @@ impl Elementwise {
     ///
     /// # Safety
     /// The tensors are there until the queue has come so far.
-    pub(crate) unsafe fn run(&self, operands: &[Tensor<'_>], output: Tensor<'_>, queue: &dyn Queue) -> Result<()> {
+    pub(crate) unsafe fn enqueue(&self, operands: &[Tensor<'_>], output: Tensor<'_>, queue: &dyn Queue) -> Result<()> {
         if output.shape.contains(&0) {
             return Ok(());
         }
@@ -66,7 +66,7 @@ impl Elementwise {
         let blocks = u32::try_from(launch.threads.div_ceil(THREADS));
         let blocks = blocks.map_err(|_| Error::input(format!("{:?} is too large for a card", output.shape)))?;
         // SAFETY: the arguments are those of the source text; the rest is the contract of this function.
-        unsafe { launch.program.launch(queue.stream(), [blocks, 1], [THREADS as u32, 1], &arguments) }
+        unsafe { launch.program.launch(queue.stream()?, [blocks, 1], [THREADS as u32, 1], &arguments) }
     }
 
     fn launch(&self, operands: &[Tensor<'_>], output: Tensor<'_>) -> Result<Launch> {
@@ -194,7 +194,7 @@ mod tests {
             let operands: Vec<Tensor<'_>> =
                 inputs.iter().zip(&shapes).map(|(memory, shape)| Tensor { address: memory.address, shape }).collect();
             // SAFETY: the memory lives until it is read back.
-            unsafe { kernel.run(&operands, Tensor { address: output.address, shape: &sizes }, &card) }.unwrap();
+            unsafe { kernel.enqueue(&operands, Tensor { address: output.address, shape: &sizes }, &card) }.unwrap();
             for (number, found) in card.download(&output).into_iter().enumerate() {
                 let given: Vec<f32> =
                     data.iter().zip(&shapes).map(|(data, shape)| data[at(number, &sizes, shape)]).collect();

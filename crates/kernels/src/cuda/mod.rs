@@ -14,6 +14,7 @@ mod source;
 #[cfg(test)]
 mod testing;
 
+pub(crate) use device::Device;
 pub(crate) use elementwise::Elementwise;
 pub(crate) use queue::{Queue, Tensor};
 pub(crate) use reduce::Reduce;

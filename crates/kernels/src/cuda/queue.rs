@@ -13,7 +13,10 @@ pub(crate) struct Tensor<'a> {
 /// A stream, which computes what is put into it in that order, and memory for that.
 pub(crate) trait Queue {
     /// The stream.
-    fn stream(&self) -> CUstream;
+    ///
+    /// # Errors
+    /// Where there is none.
+    fn stream(&self) -> Result<CUstream>;
 
     /// Lends so many bytes of the card's memory to what `work` puts into the stream.
     fn scratch(&self, bytes: usize, work: &mut dyn FnMut(CUdeviceptr) -> Result<()>) -> Result<()>;

@@ -90,7 +90,7 @@ impl Reduce {
     ///
     /// # Safety
     /// The tensors are there until the queue has come so far, and no operand is the memory of the output.
-    pub(crate) unsafe fn run(&self, operands: &[Tensor<'_>], output: Tensor<'_>, queue: &dyn Queue) -> Result<()> {
+    pub(crate) unsafe fn enqueue(&self, operands: &[Tensor<'_>], output: Tensor<'_>, queue: &dyn Queue) -> Result<()> {
         let shapes: Vec<&[usize]> = operands.iter().map(|operand| operand.shape).collect();
         let sizes = layout::broadcast(&shapes)?;
         let outputs: usize = output.shape.iter().product();
@@ -103,7 +103,7 @@ impl Reduce {
             let nothing = (0.0 * scale).to_bits();
             // SAFETY: the output has so many floats; the rest is the contract of this function.
             return super::device::check(unsafe {
-                driver::cuMemsetD32Async(output.address, nothing, outputs, queue.stream())
+                driver::cuMemsetD32Async(output.address, nothing, outputs, queue.stream()?)
             });
         }
         let launch = self.launch(operands, &shapes, &sizes)?;
@@ -120,7 +120,7 @@ impl Reduce {
     }
 
     /// # Safety
-    /// As [`Self::run`]; `to` has room for all parts of all outputs.
+    /// As [`Self::enqueue`]; `to` has room for all parts of all outputs.
     unsafe fn sum(
         &self,
         launch: &Launch,
@@ -133,11 +133,13 @@ impl Reduce {
         let mut arguments = Arguments::default();
         arguments.push(to);
         arguments.push_float(scale);
-        [plan.outputs, plan.summed, plan.summed.div_ceil(plan.parts)].map(|number| arguments.push(number as u64));
+        for number in [plan.outputs, plan.summed, plan.summed.div_ceil(plan.parts)] {
+            arguments.push(number as u64);
+        }
         self.used.iter().for_each(|&of| arguments.push(operands[of].address));
         plan.sizes.iter().for_each(|size| arguments.push(*size));
         // SAFETY: the arguments are those of the source text; the rest is the contract of this function.
-        unsafe { launch.program.launch(queue.stream(), grid(plan.blocks, plan.parts)?, BLOCK, &arguments) }
+        unsafe { launch.program.launch(queue.stream()?, grid(plan.blocks, plan.parts)?, BLOCK, &arguments) }
     }
 
     fn launch(&self, operands: &[Tensor<'_>], shapes: &[&[usize]], sizes: &[usize]) -> Result<Launch> {
@@ -284,17 +286,18 @@ const FINISH: &str = "extern \"C\" __global__ void __launch_bounds__(256) gnp_ke
 ";
 
 /// # Safety
-/// As [`Reduce::run`].
+/// As [`Reduce::enqueue`].
 unsafe fn finish(launch: &Launch, sums: CUdeviceptr, output: CUdeviceptr, scale: f32, queue: &dyn Queue) -> Result<()> {
     let Plan { outputs, parts, .. } = launch.plan;
     let mut arguments = Arguments::default();
     arguments.push(sums);
     arguments.push(output);
     arguments.push_float(scale);
-    [outputs, parts].map(|number| arguments.push(number as u64));
+    arguments.push(outputs as u64);
+    arguments.push(parts as u64);
     let program = Program::new(FINISH, launch.device)?;
     // SAFETY: the arguments are those of the source text; the rest is the contract of this function.
-    unsafe { program.launch(queue.stream(), grid(outputs.div_ceil(WARPS), 1)?, BLOCK, &arguments) }
+    unsafe { program.launch(queue.stream()?, grid(outputs.div_ceil(WARPS), 1)?, BLOCK, &arguments) }
 }
 
 fn grid(columns: usize, rows: usize) -> Result<[u32; 2]> {
@@ -352,7 +355,7 @@ mod tests {
         let operands: Vec<Tensor<'_>> =
             inputs.iter().zip(shapes).map(|(memory, shape)| Tensor { address: memory.address, shape }).collect();
         // SAFETY: the memory lives until it is read back.
-        unsafe { kernel.run(&operands, Tensor { address: output.address, shape: &shape }, &card) }.unwrap();
+        unsafe { kernel.enqueue(&operands, Tensor { address: output.address, shape: &shape }, &card) }.unwrap();
         card.download(&output)
     }
 

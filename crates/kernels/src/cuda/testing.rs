@@ -69,8 +69,8 @@ impl Drop for Card {
 }
 
 impl Queue for Card {
-    fn stream(&self) -> CUstream {
-        self.stream
+    fn stream(&self) -> Result<CUstream> {
+        Ok(self.stream)
     }
 
     fn scratch(&self, bytes: usize, work: &mut dyn FnMut(CUdeviceptr) -> Result<()>) -> Result<()> {

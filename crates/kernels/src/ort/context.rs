@@ -12,15 +12,15 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 
 /// One run of a kernel.
 pub(crate) struct Context<'a> {
-    api: &'static OrtApi,
-    pointer: *mut OrtKernelContext,
+    pub(super) api: &'static OrtApi,
+    pub(super) pointer: *mut OrtKernelContext,
     of: std::marker::PhantomData<&'a OrtKernelContext>,
 }
 
 // SAFETY: what kernels' threads call of it, `KernelContext_ParallelFor`, is called by the thread that runs the kernel.
 unsafe impl Sync for Context<'_> {}
 
-/// An input of a kernel, as it lies in memory.
+/// An input of a kernel, as it lies in memory: in a card's, for a kernel that computes there.
 pub(crate) struct Input<'a> {
     pub(crate) floats: Floats<'a>,
     pub(crate) shape: Vec<usize>,
@@ -29,6 +29,12 @@ pub(crate) struct Input<'a> {
 impl Input<'_> {
     pub(crate) fn operand(&self) -> Operand<'_> {
         Operand { floats: self.floats, shape: &self.shape }
+    }
+
+    /// On a card.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn tensor(&self) -> crate::cuda::Tensor<'_> {
+        crate::cuda::Tensor { address: self.floats.address(), shape: &self.shape }
     }
 
     /// The elements.

@@ -1,7 +1,8 @@
 //! What the shared library exports.
 
-use super::{API_VERSION, kernels, register, status};
-use ort_sys::{OrtApiBase, OrtSessionOptions, OrtStatusPtr};
+use super::{API_VERSION, Target, kernels, register, status};
+use gnp_base::Result;
+use ort_sys::{OrtApi, OrtApiBase, OrtSessionOptions, OrtStatusPtr};
 use std::ptr;
 
 /// The entry point that ONNX Runtime looks for in a library of custom operators: adds all kernels to the options of a
@@ -17,8 +18,17 @@ pub unsafe extern "C" fn RegisterCustomOps(options: *mut OrtSessionOptions, base
         return OrtStatusPtr(ptr::null_mut());
     };
     status::of(api, || {
-        let names: Vec<String> = kernels().map(|(_, name)| name).collect();
-        // SAFETY: the options are those of a session of this ONNX Runtime.
-        unsafe { register(api, options, names.iter().map(String::as_str)) }
+        register_all(api, options, Target::Cpu)?;
+        #[cfg(feature = "cuda")]
+        if crate::cuda::missing().is_none() {
+            register_all(api, options, Target::Cuda { tf32: true })?;
+        }
+        Ok(())
     })
+}
+
+fn register_all(api: &'static OrtApi, options: *mut OrtSessionOptions, target: Target) -> Result<()> {
+    let names: Vec<String> = kernels(target).map(|(.., name)| name).collect();
+    // SAFETY: the options are those of a session of this ONNX Runtime.
+    unsafe { register(api, options, target, names.iter().map(String::as_str)) }
 }

@@ -8,6 +8,8 @@ mod context;
 mod kinds;
 mod library;
 mod operator;
+#[cfg(feature = "cuda")]
+mod queue;
 mod shapes;
 mod status;
 
@@ -26,6 +28,19 @@ use std::sync::{Mutex, PoisonError};
 /// The version of the C API that kernels are written to: the first with all that they call.
 pub const API_VERSION: u32 = 18;
 
+/// Where kernels compute.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// On the processor.
+    Cpu,
+    /// On NVIDIA's cards.
+    #[cfg(feature = "cuda")]
+    Cuda {
+        /// Whether products may be of factors rounded to TF32, as ONNX Runtime's are unless it is told otherwise.
+        tf32: bool,
+    },
+}
+
 /// Adds kernels to the options of a session, which then runs them in place of the functions of their names. Of `names`,
 /// those in the domain [`functions::DOMAIN`] that a model calls, those are taken that there are kernels for. To give
 /// more than are called is right, and takes ONNX Runtime some 0.1 ms each.
@@ -38,27 +53,29 @@ pub const API_VERSION: u32 = 18;
 pub unsafe fn register<'n>(
     api: &'static OrtApi,
     options: *mut OrtSessionOptions,
+    target: Target,
     names: impl IntoIterator<Item = &'n str>,
 ) -> Result<()> {
     let names: BTreeSet<&str> = names.into_iter().collect();
-    let wanted = kernels().filter(|(_, name)| names.contains(&**name)).collect();
+    let wanted = kernels(target).filter(|(.., name)| names.contains(&**name)).collect();
     // SAFETY: by this function's contract; the domain and its operators live as long as the process.
     unsafe { status::check(api, (api.AddCustomOpDomain)(options, domain(api, wanted)?)) }
 }
 
 /// Whether there is a kernel for the function of this name.
-pub fn has(name: &str) -> bool {
-    kernels().any(|(_, known)| known == name)
+pub fn has(target: Target, name: &str) -> bool {
+    kernels(target).any(|(.., known)| known == name)
 }
 
-/// All kernels, with their names.
-fn kernels() -> impl Iterator<Item = (&'static Kind, String)> {
+/// All kernels that compute there, with their names.
+fn kernels(target: Target) -> impl Iterator<Item = (&'static Kind, Target, String)> {
     let numbers = 0..functions::MOST_OF_A_KIND;
-    numbers.flat_map(|number| KINDS.iter().map(move |kind| (kind, functions::numbered(kind.name, number))))
+    let kinds = move || KINDS.iter().filter(move |kind| target == Target::Cpu || kind.is_on_cuda);
+    numbers.flat_map(move |number| kinds().map(move |kind| (kind, target, functions::numbered(kind.name, number))))
 }
 
-/// A domain that was made: the function table of its ONNX Runtime, the names of its operators, its address.
-type Made = (usize, Vec<String>, usize);
+/// A domain that was made: the function table of its ONNX Runtime, its operators, its address.
+type Made = (usize, Vec<(Target, String)>, usize);
 
 /// They live as long as the process, as ONNX Runtime keeps pointers to them, and so are made once.
 static DOMAINS: Mutex<Vec<Made>> = Mutex::new(Vec::new());
@@ -67,15 +84,18 @@ static DOMAINS: Mutex<Vec<Made>> = Mutex::new(Vec::new());
 ///
 /// # Safety
 /// As [`register`].
-unsafe fn domain(api: &'static OrtApi, wanted: Vec<(&'static Kind, String)>) -> Result<*mut OrtCustomOpDomain> {
+unsafe fn domain(api: &'static OrtApi, wanted: Vec<(&'static Kind, Target, String)>) -> Result<*mut OrtCustomOpDomain> {
     let mut domains = DOMAINS.lock().unwrap_or_else(PoisonError::into_inner);
     let table = ptr::from_ref(api) as usize;
-    let (kinds, names): (Vec<_>, Vec<_>) = wanted.into_iter().unzip();
+    let (kinds, names): (Vec<_>, Vec<_>) =
+        wanted.into_iter().map(|(kind, target, name)| (kind, (target, name))).unzip();
     if let Some((.., domain)) = domains.iter().find(|(of, has, _)| *of == table && *has == names) {
         return Ok(*domain as *mut OrtCustomOpDomain);
     }
     let c_string = |name: &str| CString::new(name).map_err(|_| Error::internal("a name holds a NUL"));
-    let operator = |(kind, name): (&'static Kind, &String)| Ok::<_, Error>(Operator::new(api, kind, c_string(name)?));
+    let operator = |(kind, (target, name)): (&'static Kind, &(Target, String))| {
+        Ok::<_, Error>(Operator::new(api, kind, *target, c_string(name)?))
+    };
     let operators: &'static [Operator] =
         kinds.into_iter().zip(&names).map(operator).collect::<Result<Vec<_>>>()?.leak();
     let (name, mut domain) = (c_string(functions::DOMAIN)?, ptr::null_mut());

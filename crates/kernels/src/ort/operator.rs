@@ -3,7 +3,7 @@
 use super::attributes::Attributes;
 use super::context::Context;
 use super::kinds::{Inputs, Kernel, Kind};
-use super::{API_VERSION, shapes, status};
+use super::{API_VERSION, Target, shapes, status};
 use gnp_base::Error;
 use ort_sys::{
     ONNXTensorElementDataType, OrtApi, OrtCustomOp, OrtCustomOpInputOutputCharacteristic, OrtKernelContext,
@@ -18,6 +18,7 @@ pub(crate) struct Operator {
     declaration: OrtCustomOp,
     pub(super) api: &'static OrtApi,
     pub(super) kind: &'static Kind,
+    target: Target,
     name: CString,
 }
 
@@ -27,7 +28,7 @@ unsafe impl Send for Operator {}
 unsafe impl Sync for Operator {}
 
 impl Operator {
-    pub(crate) fn new(api: &'static OrtApi, kind: &'static Kind, name: CString) -> Self {
+    pub(crate) fn new(api: &'static OrtApi, kind: &'static Kind, target: Target, name: CString) -> Self {
         let declaration = OrtCustomOp {
             version: API_VERSION,
             CreateKernel: None,
@@ -56,7 +57,7 @@ impl Operator {
             GetAliasMap: None,
             ReleaseAliasMap: None,
         };
-        Self { declaration, api, kind, name }
+        Self { declaration, api, kind, target, name }
     }
 
     pub(crate) fn declaration(&self) -> *const OrtCustomOp {
@@ -88,7 +89,7 @@ unsafe extern "system" fn create(
     status::of(api, || {
         // SAFETY: the node's information lives through this call.
         let attributes = unsafe { Attributes::new(api, info) }.ok_or_else(|| Error::internal("a kernel of no node"))?;
-        let made = Made { api, kernel: (op.kind.create)(&attributes)? };
+        let made = Made { api, kernel: (op.kind.create)(&attributes, op.target)? };
         // SAFETY: the out pointer is valid.
         unsafe { *kernel = Box::into_raw(Box::new(made)).cast() };
         Ok(())
@@ -116,8 +117,13 @@ unsafe extern "system" fn its_name(op: *const OrtCustomOp) -> *const c_char {
     unsafe { Operator::of(op) }.name.as_ptr()
 }
 
-unsafe extern "system" fn provider(_: *const OrtCustomOp) -> *const c_char {
-    c"CPUExecutionProvider".as_ptr()
+unsafe extern "system" fn provider(op: *const OrtCustomOp) -> *const c_char {
+    // SAFETY: the operator is ours.
+    match unsafe { Operator::of(op) }.target {
+        Target::Cpu => c"CPUExecutionProvider".as_ptr(),
+        #[cfg(feature = "cuda")]
+        Target::Cuda { .. } => c"CUDAExecutionProvider".as_ptr(),
+    }
 }
 
 unsafe extern "system" fn element_type(_: *const OrtCustomOp, _: usize) -> ONNXTensorElementDataType {

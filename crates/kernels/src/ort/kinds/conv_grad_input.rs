@@ -3,7 +3,7 @@
 //! dx have their channels in blocks, last.
 
 use super::conv_grad_weight::{layouts, plain, window};
-use super::{Inputs, Kernel, Kind};
+use super::{Inputs, Kernel, Kind, Target};
 use crate::conv::{Conv, Layout, Window, grad_input};
 use crate::ort::attributes::Attributes;
 use crate::ort::context::Context;
@@ -11,9 +11,9 @@ use gnp_base::contract::functions::CONV_GRAD_INPUT;
 use gnp_base::{Error, Result};
 
 pub(super) const KIND: Kind =
-    Kind { name: CONV_GRAD_INPUT, inputs: Inputs::Exactly(2), create, shape: None, in_place: false };
+    Kind { name: CONV_GRAD_INPUT, inputs: Inputs::Exactly(2), create, is_on_cuda: false, shape: None, in_place: false };
 
-fn create(attributes: &Attributes<'_>) -> Result<Box<dyn Kernel>> {
+fn create(attributes: &Attributes<'_>, _: Target) -> Result<Box<dyn Kernel>> {
     let left_over = attributes.ints(c"output_padding")?;
     Ok(Box::new(ConvGradInput { window: window(attributes)?, left_over, layouts: layouts(attributes)? }))
 }

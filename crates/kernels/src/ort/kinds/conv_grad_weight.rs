@@ -1,7 +1,7 @@
 //! `ConvGradWeight(x, dy)`: the gradient of a convolution's weights. Its attributes are those of `Conv`, with the pads
 //! as numbers; `blocked` says which of x and dy come with their channels in blocks, last.
 
-use super::{Inputs, Kernel, Kind};
+use super::{Inputs, Kernel, Kind, Target};
 use crate::conv::{Conv, Layout, Window, grad_weight};
 use crate::ort::attributes::Attributes;
 use crate::ort::context::Context;
@@ -12,8 +12,14 @@ use std::ffi::CStr;
 /// [`gnp_base::contract::functions::BLOCKED`].
 const BLOCKED: &CStr = c"blocked";
 
-pub(super) const KIND: Kind =
-    Kind { name: CONV_GRAD_WEIGHT, inputs: Inputs::Exactly(2), create, shape: None, in_place: false };
+pub(super) const KIND: Kind = Kind {
+    name: CONV_GRAD_WEIGHT,
+    inputs: Inputs::Exactly(2),
+    create,
+    is_on_cuda: false,
+    shape: None,
+    in_place: false,
+};
 
 /// The window of a convolution, by its attributes.
 pub(super) fn window(attributes: &Attributes<'_>) -> Result<Window> {
@@ -48,7 +54,7 @@ pub(super) fn plain(layout: Layout, shape: &[usize]) -> Result<Vec<usize>> {
     }
 }
 
-fn create(attributes: &Attributes<'_>) -> Result<Box<dyn Kernel>> {
+fn create(attributes: &Attributes<'_>, _: Target) -> Result<Box<dyn Kernel>> {
     Ok(Box::new(ConvGradWeight { window: window(attributes)?, layouts: layouts(attributes)? }))
 }
 

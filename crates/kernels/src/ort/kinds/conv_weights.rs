@@ -1,7 +1,7 @@
 //! `ConvWeights(w)`: the weights of a convolution as ONNX Runtime's own convolutions on blocks of channels read them.
 //! Its attributes are the fields of [`WeightLayout`].
 
-use super::{Inputs, Kernel, Kind};
+use super::{Inputs, Kernel, Kind, Target};
 use crate::conv::{WeightLayout, lay_out_weights};
 use crate::ort::attributes::Attributes;
 use crate::ort::context::Context;
@@ -9,9 +9,9 @@ use gnp_base::contract::functions::CONV_WEIGHTS;
 use gnp_base::{Error, Result};
 
 pub(super) const KIND: Kind =
-    Kind { name: CONV_WEIGHTS, inputs: Inputs::Exactly(1), create, shape: None, in_place: false };
+    Kind { name: CONV_WEIGHTS, inputs: Inputs::Exactly(1), create, is_on_cuda: false, shape: None, in_place: false };
 
-fn create(attributes: &Attributes<'_>) -> Result<Box<dyn Kernel>> {
+fn create(attributes: &Attributes<'_>, _: Target) -> Result<Box<dyn Kernel>> {
     let block = attributes.int(c"block", 0);
     let block = usize::try_from(block).ok().filter(|block| (1..=64).contains(block));
     let block = block.ok_or_else(|| Error::input("the attribute `block` is no number of channels"))?;

@@ -1,17 +1,28 @@
 //! `Elementwise(x0, x1, …)`: the attribute `formula` for each element of the inputs, broadcast against each other.
 
-use super::{Inputs, Kernel, Kind};
+use super::{Inputs, Kernel, Kind, Target};
 use crate::elementwise::{Operand, Program, elementwise, shape};
 use crate::ort::attributes::Attributes;
 use crate::ort::context::Context;
 use gnp_base::Result;
 use gnp_base::contract::functions::ELEMENTWISE;
 
-pub(super) const KIND: Kind =
-    Kind { name: ELEMENTWISE, inputs: Inputs::Any, create, shape: Some(|shapes| shapes.broadcast()), in_place: true };
+pub(super) const KIND: Kind = Kind {
+    name: ELEMENTWISE,
+    inputs: Inputs::Any,
+    create,
+    is_on_cuda: true,
+    shape: Some(|shapes| shapes.broadcast()),
+    in_place: true,
+};
 
-fn create(attributes: &Attributes<'_>) -> Result<Box<dyn Kernel>> {
-    Ok(Box::new(Elementwise(Program::new(&attributes.text(c"formula")?.parse()?))))
+fn create(attributes: &Attributes<'_>, target: Target) -> Result<Box<dyn Kernel>> {
+    let formula = attributes.text(c"formula")?.parse()?;
+    Ok(match target {
+        Target::Cpu => Box::new(Elementwise(Program::new(&formula))),
+        #[cfg(feature = "cuda")]
+        Target::Cuda { .. } => Box::new(crate::cuda::Elementwise::new(formula)),
+    })
 }
 
 struct Elementwise(Program);
@@ -22,5 +33,17 @@ impl Kernel for Elementwise {
         let operands: Vec<Operand<'_>> = inputs.iter().map(|input| input.operand()).collect();
         let output = context.output(&shape(&self.0, &operands)?)?;
         elementwise(&self.0, &operands, output, context)
+    }
+}
+
+#[cfg(feature = "cuda")]
+impl Kernel for crate::cuda::Elementwise {
+    fn run(&self, context: &Context<'_>) -> Result<()> {
+        let inputs = context.inputs()?;
+        let operands: Vec<_> = inputs.iter().map(|input| input.tensor()).collect();
+        let shape = self.shape(&operands.iter().map(|operand| operand.shape).collect::<Vec<_>>())?;
+        let output = context.on_card(&shape)?;
+        // SAFETY: ONNX Runtime keeps inputs and output until its stream has come so far.
+        unsafe { self.enqueue(&operands, output, context) }
     }
 }

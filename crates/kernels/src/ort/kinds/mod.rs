@@ -6,6 +6,7 @@ mod conv_weights;
 mod elementwise;
 mod reduce;
 
+use super::Target;
 use super::attributes::Attributes;
 use super::context::Context;
 use super::shapes::{Shapes, Size};
@@ -16,7 +17,9 @@ pub(crate) struct Kind {
     pub(crate) name: &'static str,
     pub(crate) inputs: Inputs,
     /// Makes the kernel for a node.
-    pub(crate) create: fn(&Attributes<'_>) -> Result<Box<dyn Kernel>>,
+    pub(crate) create: fn(&Attributes<'_>, Target) -> Result<Box<dyn Kernel>>,
+    /// Whether it computes on NVIDIA's cards too.
+    pub(crate) is_on_cuda: bool,
     /// The shape of the output by those of the inputs, where that can be told.
     pub(crate) shape: Option<InferShape>,
     /// Whether an input of the output's shape may be its memory.

@@ -1,7 +1,7 @@
 //! `Reduce(x0, x1, …)`: the sum, or with the attribute `mean` the mean, of the attribute `formula` over `axes`, which
 //! stay with the size 1 where `keepdims` is not 0. Without `axes` it is that of all elements.
 
-use super::{Inputs, Kernel, Kind};
+use super::{Inputs, Kernel, Kind, Target};
 use crate::elementwise::{Operand, Program};
 use crate::ort::attributes::Attributes;
 use crate::ort::context::Context;
@@ -11,15 +11,21 @@ use gnp_base::Result;
 use gnp_base::contract::functions::REDUCE;
 use std::ffi::CStr;
 
-pub(super) const KIND: Kind = Kind { name: REDUCE, inputs: Inputs::Any, create, shape: Some(shape), in_place: false };
+pub(super) const KIND: Kind =
+    Kind { name: REDUCE, inputs: Inputs::Any, create, is_on_cuda: true, shape: Some(shape), in_place: false };
 
 const AXES: &CStr = c"axes";
 const KEEP: &CStr = c"keepdims";
 
-fn create(attributes: &Attributes<'_>) -> Result<Box<dyn Kernel>> {
-    let program = Program::new(&attributes.text(c"formula")?.parse()?);
+fn create(attributes: &Attributes<'_>, target: Target) -> Result<Box<dyn Kernel>> {
+    let formula = attributes.text(c"formula")?.parse()?;
     let (keep, is_mean) = (attributes.int(KEEP, 1) != 0, attributes.int(c"mean", 0) != 0);
-    Ok(Box::new(Reduce { program, reduction: Reduction { axes: attributes.ints(AXES)?, keep, is_mean } }))
+    let reduction = Reduction { axes: attributes.ints(AXES)?, keep, is_mean };
+    Ok(match target {
+        Target::Cpu => Box::new(Reduce { program: Program::new(&formula), reduction }),
+        #[cfg(feature = "cuda")]
+        Target::Cuda { .. } => Box::new(crate::cuda::Reduce::new(formula, reduction)),
+    })
 }
 
 struct Reduce {
@@ -33,6 +39,19 @@ impl Kernel for Reduce {
         let operands: Vec<Operand<'_>> = inputs.iter().map(|input| input.operand()).collect();
         let output = context.output(&self.reduction.shape(&self.program, &operands)?)?;
         reduce(&self.program, &self.reduction, &operands, output, context)
+    }
+}
+
+#[cfg(feature = "cuda")]
+impl Kernel for crate::cuda::Reduce {
+    fn run(&self, context: &Context<'_>) -> Result<()> {
+        let inputs = context.inputs()?;
+        let operands: Vec<_> = inputs.iter().map(|input| input.tensor()).collect();
+        let shape = self.shape(&operands.iter().map(|operand| operand.shape).collect::<Vec<_>>())?;
+        let output = context.on_card(&shape)?;
+        // SAFETY: ONNX Runtime keeps inputs and output until its stream has come so far; it was not told that an input
+        // may be the output's memory.
+        unsafe { self.enqueue(&operands, output, context) }
     }
 }
 
