@@ -84,7 +84,8 @@ def export(name, folder, exporter="dynamo"):
     options = {"input_names": ["input"], "output_names": ["logits"]}
     if exporter == "dynamo":
         batch = ({0: torch.export.Dim("batch")},)
-        options |= {"dynamo": True, "optimize": False, "external_data": False, "dynamic_shapes": batch}
+        # Of later operator sets ONNX Runtime lacks some kernels on CUDA.
+        options |= {"dynamo": True, "opset_version": 18, "optimize": False, "external_data": False, "dynamic_shapes": batch}
     else:
         # The newest opset of which ONNX Runtime's training build has all gradients: that of LayerNormalization wants its three outputs.
         options |= {"dynamo": False, "opset_version": 16, "do_constant_folding": False, "training": torch.onnx.TrainingMode.TRAINING}

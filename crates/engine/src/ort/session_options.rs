@@ -93,7 +93,7 @@ impl SessionOptions {
             return Ok(0);
         }
         // SAFETY: the options are of this API, whose version is at least the one that kernels are written to.
-        unsafe { kernels::register(self.api.base, self.pointer, target, names)? };
+        unsafe { kernels::register(self.api.base, self.pointer, &[target], names)? };
         Ok(on_kernels)
     }
 

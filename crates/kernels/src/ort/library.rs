@@ -1,8 +1,7 @@
 //! What the shared library exports.
 
 use super::{API_VERSION, Target, kernels, register, status};
-use gnp_base::Result;
-use ort_sys::{OrtApi, OrtApiBase, OrtSessionOptions, OrtStatusPtr};
+use ort_sys::{OrtApiBase, OrtSessionOptions, OrtStatusPtr};
 use std::ptr;
 
 /// The entry point that ONNX Runtime looks for in a library of custom operators: adds all kernels to the options of a
@@ -18,17 +17,13 @@ pub unsafe extern "C" fn RegisterCustomOps(options: *mut OrtSessionOptions, base
         return OrtStatusPtr(ptr::null_mut());
     };
     status::of(api, || {
-        register_all(api, options, Target::Cpu)?;
+        let mut targets = vec![Target::Cpu];
         #[cfg(feature = "cuda")]
         if crate::cuda::missing().is_none() {
-            register_all(api, options, Target::Cuda { tf32: true })?;
+            targets.push(Target::Cuda { tf32: true });
         }
-        Ok(())
+        let names: Vec<String> = kernels(Target::Cpu).map(|(.., name)| name).collect();
+        // SAFETY: the options are those of a session of this ONNX Runtime.
+        unsafe { register(api, options, &targets, names.iter().map(String::as_str)) }
     })
-}
-
-fn register_all(api: &'static OrtApi, options: *mut OrtSessionOptions, target: Target) -> Result<()> {
-    let names: Vec<String> = kernels(target).map(|(.., name)| name).collect();
-    // SAFETY: the options are those of a session of this ONNX Runtime.
-    unsafe { register(api, options, target, names.iter().map(String::as_str)) }
 }

@@ -53,11 +53,12 @@ pub enum Target {
 pub unsafe fn register<'n>(
     api: &'static OrtApi,
     options: *mut OrtSessionOptions,
-    target: Target,
+    targets: &[Target],
     names: impl IntoIterator<Item = &'n str>,
 ) -> Result<()> {
     let names: BTreeSet<&str> = names.into_iter().collect();
-    let wanted = kernels(target).filter(|(.., name)| names.contains(&**name)).collect();
+    let all = targets.iter().flat_map(|target| kernels(*target));
+    let wanted = all.filter(|(.., name)| names.contains(&**name)).collect();
     // SAFETY: by this function's contract; the domain and its operators live as long as the process.
     unsafe { status::check(api, (api.AddCustomOpDomain)(options, domain(api, wanted)?)) }
 }
