@@ -97,6 +97,11 @@ impl SessionOptions {
         Ok(on_kernels)
     }
 
+    /// Whether our kernels compute, and on one of NVIDIA's cards.
+    pub(super) fn has_kernels_on_card(&self) -> bool {
+        self.kernels.is_some_and(|target| target != Target::Cpu)
+    }
+
     pub(crate) fn pointer(&self) -> *const OrtSessionOptions {
         self.pointer
     }
