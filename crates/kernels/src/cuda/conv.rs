@@ -4,7 +4,7 @@
 //! Of the algorithms that give the same bits in each run the fastest is taken: cuDNN measures them when a convolution
 //! is first computed in a process.
 
-use super::cudnn::{ConvDescriptor, Filter, Handle, Shape, check};
+use super::cudnn::{ConvDescriptor, Filter, Handle, Shape, api, check};
 use super::device::{self, Device};
 use super::queue::{Queue, Tensor};
 use crate::conv::Conv;
@@ -144,13 +144,13 @@ impl ConvGradient {
                     if self.of == Gradient::Weight {
                         zeros(whole, floats, queue)?;
                         let (one, zero) = (number(&ONE), number(&ZERO));
-                        check(sys::cudnnTransformTensor(handle, one, plain, from, zero, inner, to))?;
+                        check((api()?.cudnnTransformTensor)(handle, one, plain, from, zero, inner, to))?;
                     }
                     self.run(conv, device, handle, plan, Addresses { x: whole, ..at }, queue)?;
                     if self.of == Gradient::Input {
                         let (one, zero) = (number(&ONE), number(&ZERO));
                         let (from, to) = (to.cast_const(), at.x as *mut c_void);
-                        check(sys::cudnnTransformTensor(handle, one, inner, from, zero, plain, to))?;
+                        check((api()?.cudnnTransformTensor)(handle, one, inner, from, zero, plain, to))?;
                     }
                 }
                 Ok(())
@@ -174,16 +174,17 @@ impl ConvGradient {
         plan.conv.set_math(algorithm.math)?;
         let mut work = |workspace: CUdeviceptr| {
             let (x, dy, w) = (plan.x.pointer(), plan.dy.pointer(), plan.w.pointer());
+            let api = api()?;
             let (conv, size, one, zero) = (plan.conv.pointer(), algorithm.workspace, number(&ONE), number(&ZERO));
             let (at_x, at_dy, at_w, room) =
                 (at.x as *mut c_void, at.dy as *mut c_void, at.w as *mut c_void, workspace as *mut c_void);
             // SAFETY: the tensors are those that the descriptors say, and the workspace has the size that cuDNN told.
             check(unsafe {
                 match algorithm.number {
-                    Number::Weight(number) => sys::cudnnConvolutionBackwardFilter(
+                    Number::Weight(number) => (api.cudnnConvolutionBackwardFilter)(
                         handle, one, x, at_x, dy, at_dy, conv, number, room, size, zero, w, at_w,
                     ),
-                    Number::Input(number) => sys::cudnnConvolutionBackwardData(
+                    Number::Input(number) => (api.cudnnConvolutionBackwardData)(
                         handle, one, w, at_w, dy, at_dy, conv, number, room, size, zero, x, at_x,
                     ),
                 }
@@ -239,7 +240,7 @@ impl ConvGradient {
                 Gradient::Weight => {
                     let mut found: [std::mem::MaybeUninit<FilterMeasured>; MOST] =
                         [const { std::mem::MaybeUninit::uninit() }; MOST];
-                    check(sys::cudnnFindConvolutionBackwardFilterAlgorithmEx(
+                    check((api()?.cudnnFindConvolutionBackwardFilterAlgorithmEx)(
                         handle,
                         x,
                         at_x,
@@ -265,7 +266,7 @@ impl ConvGradient {
                 Gradient::Input => {
                     let mut found: [std::mem::MaybeUninit<DataMeasured>; MOST] =
                         [const { std::mem::MaybeUninit::uninit() }; MOST];
-                    check(sys::cudnnFindConvolutionBackwardDataAlgorithmEx(
+                    check((api()?.cudnnFindConvolutionBackwardDataAlgorithmEx)(
                         handle,
                         w,
                         at_w,

@@ -30,7 +30,7 @@ pub fn missing() -> Option<&'static str> {
             Some("libcuda")
         } else if !cudarc::nvrtc::sys::is_culib_present() {
             Some("libnvrtc")
-        } else if !cudarc::cudnn::sys::is_culib_present() {
+        } else if !cudnn::is_there() {
             Some("libcudnn")
         } else {
             None

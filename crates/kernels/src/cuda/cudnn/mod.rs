@@ -1,10 +1,13 @@
 //! cuDNN's handle and descriptors, released when they are dropped.
 
+mod api;
+
 use super::conv::strides;
 use super::device::Device;
+use api::Api;
 use cudarc::cudnn::sys::{
-    self, cudnnConvolutionDescriptor_t, cudnnConvolutionMode_t, cudnnDataType_t, cudnnFilterDescriptor_t,
-    cudnnHandle_t, cudnnMathType_t, cudnnStatus_t, cudnnTensorDescriptor_t, cudnnTensorFormat_t,
+    cudnnConvolutionDescriptor_t, cudnnConvolutionMode_t, cudnnDataType_t, cudnnFilterDescriptor_t, cudnnHandle_t,
+    cudnnMathType_t, cudnnStatus_t, cudnnTensorDescriptor_t, cudnnTensorFormat_t,
 };
 use cudarc::driver::sys::CUstream;
 use gnp_base::{Error, Result};
@@ -14,13 +17,23 @@ use std::sync::{LazyLock, Mutex, PoisonError};
 
 const FLOAT: cudnnDataType_t = cudnnDataType_t::CUDNN_DATA_FLOAT;
 
+/// cuDNN's functions.
+pub(super) fn api() -> Result<&'static Api> {
+    Api::find().ok_or_else(|| Error::engine("cannot load the library cuDNN, version 8 or 9"))
+}
+
+/// Whether the library is there.
+pub(super) fn is_there() -> bool {
+    Api::find().is_some()
+}
+
 /// What cuDNN says.
 pub(super) fn check(status: cudnnStatus_t) -> Result<()> {
     if status == cudnnStatus_t::CUDNN_STATUS_SUCCESS {
         return Ok(());
     }
     // SAFETY: the text is NUL-terminated and lives as long as the library.
-    let says = unsafe { CStr::from_ptr(sys::cudnnGetErrorString(status)) };
+    let says = unsafe { CStr::from_ptr((api()?.cudnnGetErrorString)(status)) };
     Err(Error::engine(format!("cuDNN: {}", says.to_string_lossy())))
 }
 
@@ -45,13 +58,13 @@ impl Handle {
             None => {
                 let mut pointer = std::ptr::null_mut();
                 // SAFETY: the out pointer is valid. The handle stays for the process.
-                check(unsafe { sys::cudnnCreate(&mut pointer) })?;
+                check(unsafe { (api()?.cudnnCreate)(&mut pointer) })?;
                 handles.insert(device, Self(pointer));
                 pointer
             }
         };
         // SAFETY: the handle is valid, and nobody else uses it while the lock is held.
-        check(unsafe { sys::cudnnSetStream(pointer, stream.cast()) })?;
+        check(unsafe { (api()?.cudnnSetStream)(pointer, stream.cast()) })?;
         call(pointer)
     }
 }
@@ -85,10 +98,10 @@ impl Shape {
         let mut pointer = std::ptr::null_mut();
         // SAFETY: the out pointer is valid; the lists have one length.
         unsafe {
-            check(sys::cudnnCreateTensorDescriptor(&mut pointer))?;
+            check((api()?.cudnnCreateTensorDescriptor)(&mut pointer))?;
             let new = Self(pointer);
             let rank = sizes.len() as c_int;
-            check(sys::cudnnSetTensorNdDescriptor(pointer, FLOAT, rank, sizes.as_ptr(), strides.as_ptr()))?;
+            check((api()?.cudnnSetTensorNdDescriptor)(pointer, FLOAT, rank, sizes.as_ptr(), strides.as_ptr()))?;
             Ok(new)
         }
     }
@@ -100,8 +113,10 @@ impl Shape {
 
 impl Drop for Shape {
     fn drop(&mut self) {
-        // SAFETY: the descriptor is ours.
-        let _ = unsafe { sys::cudnnDestroyTensorDescriptor(self.0) };
+        if let Some(api) = Api::find() {
+            // SAFETY: the descriptor is ours.
+            let _ = unsafe { (api.cudnnDestroyTensorDescriptor)(self.0) };
+        }
     }
 }
 
@@ -118,10 +133,10 @@ impl Filter {
         let mut pointer = std::ptr::null_mut();
         // SAFETY: the out pointer is valid, and the list has that length.
         unsafe {
-            check(sys::cudnnCreateFilterDescriptor(&mut pointer))?;
+            check((api()?.cudnnCreateFilterDescriptor)(&mut pointer))?;
             let new = Self(pointer);
             let (format, rank) = (cudnnTensorFormat_t::CUDNN_TENSOR_NCHW, sizes.len() as c_int);
-            check(sys::cudnnSetFilterNdDescriptor(pointer, FLOAT, format, rank, sizes.as_ptr()))?;
+            check((api()?.cudnnSetFilterNdDescriptor)(pointer, FLOAT, format, rank, sizes.as_ptr()))?;
             Ok(new)
         }
     }
@@ -133,8 +148,10 @@ impl Filter {
 
 impl Drop for Filter {
     fn drop(&mut self) {
-        // SAFETY: the descriptor is ours.
-        let _ = unsafe { sys::cudnnDestroyFilterDescriptor(self.0) };
+        if let Some(api) = Api::find() {
+            // SAFETY: the descriptor is ours.
+            let _ = unsafe { (api.cudnnDestroyFilterDescriptor)(self.0) };
+        }
     }
 }
 
@@ -165,12 +182,12 @@ impl ConvDescriptor {
         let mut pointer = std::ptr::null_mut();
         // SAFETY: the out pointer is valid; the lists have one length.
         unsafe {
-            check(sys::cudnnCreateConvolutionDescriptor(&mut pointer))?;
+            check((api()?.cudnnCreateConvolutionDescriptor)(&mut pointer))?;
             let new = Self { pointer, math };
             let (mode, count) = (cudnnConvolutionMode_t::CUDNN_CROSS_CORRELATION, pads.len() as c_int);
             let (pads, strides, dilations) = (pads.as_ptr(), strides.as_ptr(), dilations.as_ptr());
-            check(sys::cudnnSetConvolutionNdDescriptor(pointer, count, pads, strides, dilations, mode, FLOAT))?;
-            check(sys::cudnnSetConvolutionGroupCount(pointer, group))?;
+            check((api()?.cudnnSetConvolutionNdDescriptor)(pointer, count, pads, strides, dilations, mode, FLOAT))?;
+            check((api()?.cudnnSetConvolutionGroupCount)(pointer, group))?;
             new.set_math(math)?;
             Ok(new)
         }
@@ -178,7 +195,7 @@ impl ConvDescriptor {
 
     pub(super) fn set_math(&self, math: cudnnMathType_t) -> Result<()> {
         // SAFETY: the descriptor is valid, and nobody else uses it now.
-        check(unsafe { sys::cudnnSetConvolutionMathType(self.pointer, math) })
+        check(unsafe { (api()?.cudnnSetConvolutionMathType)(self.pointer, math) })
     }
 
     pub(super) fn pointer(&self) -> cudnnConvolutionDescriptor_t {
@@ -188,8 +205,10 @@ impl ConvDescriptor {
 
 impl Drop for ConvDescriptor {
     fn drop(&mut self) {
-        // SAFETY: the descriptor is ours.
-        let _ = unsafe { sys::cudnnDestroyConvolutionDescriptor(self.pointer) };
+        if let Some(api) = Api::find() {
+            // SAFETY: the descriptor is ours.
+            let _ = unsafe { (api.cudnnDestroyConvolutionDescriptor)(self.pointer) };
+        }
     }
 }
 
