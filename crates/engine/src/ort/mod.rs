@@ -6,6 +6,7 @@
 pub(crate) mod api;
 mod copying;
 mod passes;
+mod provider;
 mod session;
 pub(crate) mod session_options;
 pub(crate) mod value;
