@@ -59,8 +59,10 @@ fn check(option: &OrtOption) -> Result<()> {
         return Err(Error::input(format!("--ort-option {option}: {flag} decides that")).help(format!("use {flag}")));
     }
     if ADDRESSES.contains(&key) {
-        return Err(Error::input(format!("--ort-option {option}: that is for programs with a stream or memory of their own"))
-            .help("leave it out"));
+        return Err(Error::input(format!(
+            "--ort-option {option}: that is for programs with a stream or memory of their own"
+        ))
+        .help("leave it out"));
     }
     Ok(())
 }

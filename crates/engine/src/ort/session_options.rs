@@ -13,6 +13,7 @@ use gnp_model::onnx::proto::GraphProto;
 use ort::sys::{OrtLoggingLevel, OrtSessionOptions, os_char};
 use std::collections::BTreeSet;
 use std::ffi::c_int;
+use std::num::NonZero;
 use std::ptr;
 
 /// Options in ONNX Runtime's own form.
@@ -44,6 +45,11 @@ impl SessionOptions {
     /// As [`SessionOptions::new`].
     pub(super) fn recording(api: &'static Api, runtime: &Runtime, options: &EngineOptions) -> Result<Self> {
         Self::with_provider(api, runtime, options, true)
+    }
+
+    /// For small sessions on the processor, whatever computes the steps.
+    pub(super) fn of_processor(api: &'static Api, runtime: &Runtime) -> Result<Self> {
+        Self::new(api, runtime, &EngineOptions { threads: NonZero::new(1), ..EngineOptions::default() })
     }
 
     fn with_provider(api: &'static Api, runtime: &Runtime, options: &EngineOptions, records: bool) -> Result<Self> {
@@ -130,6 +136,11 @@ impl SessionOptions {
         Ok(on_kernels)
     }
 
+    /// Whether a kernel of ours may compute the function `name`.
+    pub(super) fn has_kernel(&self, name: &str) -> bool {
+        self.kernels.is_some_and(|target| kernels::has(target, name))
+    }
+
     pub(crate) fn pointer(&self) -> *const OrtSessionOptions {
         self.pointer
     }
@@ -141,9 +152,9 @@ fn target(options: &EngineOptions) -> Option<Target> {
         (Kernels::None, _) => None,
         (Kernels::Auto, Device::Cpu) => Some(Target::Cpu),
         #[cfg(feature = "cuda")]
-        (Kernels::Auto, Device::Cuda(_)) => {
-            gnp_kernels::cuda::missing().is_none().then_some(Target::Cuda { tf32: options.tf32 != Some(crate::Tf32::Off) })
-        }
+        (Kernels::Auto, Device::Cuda(_)) => gnp_kernels::cuda::missing()
+            .is_none()
+            .then_some(Target::Cuda { tf32: options.tf32 != Some(crate::Tf32::Off) }),
         #[cfg(not(feature = "cuda"))]
         (Kernels::Auto, Device::Cuda(_)) => None,
     }
