@@ -141,6 +141,11 @@ impl SessionOptions {
         self.kernels.is_some_and(|target| kernels::has(target, name))
     }
 
+    /// Whether our kernels compute, and on one of NVIDIA's cards.
+    pub(super) fn has_kernels_on_card(&self) -> bool {
+        self.kernels.is_some_and(|target| target != Target::Cpu)
+    }
+
     pub(crate) fn pointer(&self) -> *const OrtSessionOptions {
         self.pointer
     }

@@ -6,7 +6,7 @@ use super::tensor::{Layout, Place};
 use gnp_base::error::{Error, Result};
 
 /// The attributes of a convolution, as the standard's `Conv` has them, checked.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Window {
     kernel: Vec<usize>,
     strides: Vec<usize>,
@@ -40,6 +40,31 @@ impl Window {
             end: pads[axes..].to_vec(),
             group: numbers("group", &[group], 1, 1)?[0],
         })
+    }
+
+    /// How far the kernel's places move from output to output, an axis each.
+    pub fn strides(&self) -> &[usize] {
+        &self.strides
+    }
+
+    /// How far the kernel's places are apart, an axis each.
+    pub fn dilations(&self) -> &[usize] {
+        &self.dilations
+    }
+
+    /// The zeros before each axis of x.
+    pub fn begin(&self) -> &[usize] {
+        &self.begin
+    }
+
+    /// The zeros behind each axis of x.
+    pub fn end(&self) -> &[usize] {
+        &self.end
+    }
+
+    /// The number of groups.
+    pub fn group(&self) -> usize {
+        self.group
     }
 
     /// The first of an axis's outputs that lies on its input: what it reads begins `pads` before the axis.
@@ -80,7 +105,7 @@ fn numbers(name: &str, given: &[i64], count: usize, least: usize) -> Result<Vec<
 /// y\[n, m, o\] = Σ over c, k of w\[m, c, k\] · x\[n, c, o·stride − begin + k·dilation\],
 ///
 /// where x is zero outside of its axes (ONNX, operator `Conv`).
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Conv {
     window: Window,
     batch: usize,
@@ -158,6 +183,11 @@ impl Conv {
         }
         let conv = Self::new(window, &x, w[0])?;
         if conv.y() != y || conv.w() != w { Err(disagree()) } else { Ok(conv) }
+    }
+
+    /// Its window.
+    pub fn window(&self) -> &Window {
+        &self.window
     }
 
     /// The shape of x: \[N, C, spatial…\].

@@ -4,6 +4,8 @@
 //! is needed to build this. A formula becomes a source text in CUDA C++, made for the way in which its operands
 //! broadcast ([`source`]), and is compiled once in a process.
 
+mod conv;
+mod cudnn;
 mod device;
 mod elementwise;
 pub mod memory;
@@ -14,6 +16,7 @@ mod source;
 #[cfg(test)]
 mod testing;
 
+pub(crate) use conv::{ConvGradient, Gradient};
 pub(crate) use device::Device;
 pub(crate) use elementwise::Elementwise;
 pub(crate) use queue::{Queue, Tensor};
@@ -27,7 +30,7 @@ pub fn missing() -> Option<&'static str> {
             Some("libcuda")
         } else if !cudarc::nvrtc::sys::is_culib_present() {
             Some("libnvrtc")
-        } else if !cudarc::cudnn::sys::is_culib_present() {
+        } else if !cudnn::is_there() {
             Some("libcudnn")
         } else {
             None

@@ -32,6 +32,7 @@ mod split;
 mod tests;
 mod types;
 mod walk;
+mod zero_bias;
 
 pub use imports::OPSET;
 pub use origin::{Moved, Origin, Place};
@@ -84,4 +85,5 @@ pub fn normalise(model: &mut Model) -> Result<Normalised> {
 pub fn simplify(graph: &mut GraphProto, facts: &Facts) {
     opset::simplify(graph, facts);
     cast_like::simplify(graph, facts);
+    zero_bias::simplify(graph);
 }

@@ -3,6 +3,7 @@
 mod blocked;
 pub(super) mod branches;
 pub(super) mod recordable;
+mod reductions;
 
 use super::api::Api;
 use super::session_options::SessionOptions;
@@ -17,6 +18,8 @@ pub(super) struct Passes {
     block: Option<i64>,
     /// Whether functions are computed by our kernels.
     kernels: bool,
+    /// Whether they are on a card.
+    is_on_card: bool,
 }
 
 impl Passes {
@@ -24,7 +27,7 @@ impl Passes {
     pub(super) fn of(api: &'static Api, session: &SessionOptions, options: &EngineOptions) -> Self {
         let on_processor = options.device == Device::Cpu && options.layout == Layout::Auto;
         let block = on_processor.then(|| blocked::probe::block(api, session)).flatten();
-        Self { block, kernels: options.kernels == Kernels::Auto }
+        Self { block, kernels: options.kernels == Kernels::Auto, is_on_card: session.has_kernels_on_card() }
     }
 
     /// `model` after all of them.
@@ -35,6 +38,9 @@ impl Passes {
         let mut model = model.clone();
         if let Some(block) = self.block {
             blocked::apply(&mut model, block, self.kernels)?;
+        }
+        if self.is_on_card {
+            reductions::apply(&mut model);
         }
         Ok(model)
     }

@@ -16,6 +16,9 @@ use gnp_model::onnx::proto::{GraphProto, NodeProto};
 const DRAW: [&str; 7] =
     ["Bernoulli", "Dropout", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"];
 
+/// Operators whose kernels copy numbers of their own from the processor: a recording would copy from where they were.
+const COPY: [&str; 1] = ["GatherND"];
+
 /// Operators whose kernels read inputs from the processor's memory: the first such input; those behind it are read so as
 /// well (the memory types of the kernels in `onnxruntime/core/providers/cuda`).
 const READ_BY_PROCESSOR: [(&str, usize); 26] = [
@@ -85,6 +88,9 @@ fn of_node(node: &NodeProto, varies: &HashSet<&str>) -> Option<String> {
     let is_standard = node.is("", node.op_type());
     if is_standard && DRAW.contains(&node.op_type()) {
         return Some("draws by a generator of the runtime, which a recording would repeat".to_owned());
+    }
+    if is_standard && COPY.contains(&node.op_type()) {
+        return Some("copies from the processor's memory, where a recording would find something else".to_owned());
     }
     let addresses = match node.op_type() {
         "Concat" => node.input.len(),

@@ -5,17 +5,44 @@
 use super::conv_grad_weight::{layouts, plain, window};
 use super::{Inputs, Kernel, Kind, Target};
 use crate::conv::{Conv, Layout, Window, grad_input};
+#[cfg(feature = "cuda")]
+use crate::cuda::{ConvGradient, Gradient};
 use crate::ort::attributes::Attributes;
 use crate::ort::context::Context;
 use gnp_base::contract::functions::CONV_GRAD_INPUT;
 use gnp_base::{Error, Result};
 
 pub(super) const KIND: Kind =
-    Kind { name: CONV_GRAD_INPUT, inputs: Inputs::Exactly(2), create, is_on_cuda: false, shape: None, in_place: false };
+    Kind { name: CONV_GRAD_INPUT, inputs: Inputs::Exactly(2), create, is_on_cuda: true, shape: None, in_place: false };
 
-fn create(attributes: &Attributes<'_>, _: Target) -> Result<Box<dyn Kernel>> {
-    let left_over = attributes.ints(c"output_padding")?;
-    Ok(Box::new(ConvGradInput { window: window(attributes)?, left_over, layouts: layouts(attributes)? }))
+fn create(attributes: &Attributes<'_>, target: Target) -> Result<Box<dyn Kernel>> {
+    let (window, left_over) = (window(attributes)?, attributes.ints(c"output_padding")?);
+    Ok(match target {
+        Target::Cpu => Box::new(ConvGradInput { window, left_over, layouts: layouts(attributes)? }),
+        #[cfg(feature = "cuda")]
+        Target::Cuda { tf32 } => {
+            Box::new(OnCard { window, left_over, gradient: ConvGradient::new(Gradient::Input, tf32) })
+        }
+    })
+}
+
+#[cfg(feature = "cuda")]
+struct OnCard {
+    window: Window,
+    left_over: Vec<i64>,
+    gradient: ConvGradient,
+}
+
+#[cfg(feature = "cuda")]
+impl Kernel for OnCard {
+    fn run(&self, context: &Context<'_>) -> Result<()> {
+        let inputs = context.inputs()?;
+        let [dy, w] = &inputs[..] else { return Err(Error::input("it has two inputs, dy and w")) };
+        let conv = Conv::making(self.window.clone(), &dy.shape, &w.shape, &self.left_over)?;
+        let shape = conv.x();
+        // SAFETY: ONNX Runtime keeps inputs and output until its stream has come so far, apart from each other.
+        unsafe { self.gradient.enqueue(&conv, dy.tensor(), w.tensor(), context.on_card(&shape)?, context) }
+    }
 }
 
 struct ConvGradInput {

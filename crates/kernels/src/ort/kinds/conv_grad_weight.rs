@@ -3,6 +3,8 @@
 
 use super::{Inputs, Kernel, Kind, Target};
 use crate::conv::{Conv, Layout, Window, grad_weight};
+#[cfg(feature = "cuda")]
+use crate::cuda::{ConvGradient, Gradient};
 use crate::ort::attributes::Attributes;
 use crate::ort::context::Context;
 use gnp_base::contract::functions::CONV_GRAD_WEIGHT;
@@ -12,14 +14,8 @@ use std::ffi::CStr;
 /// [`gnp_base::contract::functions::BLOCKED`].
 const BLOCKED: &CStr = c"blocked";
 
-pub(super) const KIND: Kind = Kind {
-    name: CONV_GRAD_WEIGHT,
-    inputs: Inputs::Exactly(2),
-    create,
-    is_on_cuda: false,
-    shape: None,
-    in_place: false,
-};
+pub(super) const KIND: Kind =
+    Kind { name: CONV_GRAD_WEIGHT, inputs: Inputs::Exactly(2), create, is_on_cuda: true, shape: None, in_place: false };
 
 /// The window of a convolution, by its attributes.
 pub(super) fn window(attributes: &Attributes<'_>) -> Result<Window> {
@@ -54,8 +50,31 @@ pub(super) fn plain(layout: Layout, shape: &[usize]) -> Result<Vec<usize>> {
     }
 }
 
-fn create(attributes: &Attributes<'_>, _: Target) -> Result<Box<dyn Kernel>> {
-    Ok(Box::new(ConvGradWeight { window: window(attributes)?, layouts: layouts(attributes)? }))
+fn create(attributes: &Attributes<'_>, target: Target) -> Result<Box<dyn Kernel>> {
+    let window = window(attributes)?;
+    Ok(match target {
+        Target::Cpu => Box::new(ConvGradWeight { window, layouts: layouts(attributes)? }),
+        #[cfg(feature = "cuda")]
+        Target::Cuda { tf32 } => Box::new(OnCard { window, gradient: ConvGradient::new(Gradient::Weight, tf32) }),
+    })
+}
+
+#[cfg(feature = "cuda")]
+struct OnCard {
+    window: Window,
+    gradient: ConvGradient,
+}
+
+#[cfg(feature = "cuda")]
+impl Kernel for OnCard {
+    fn run(&self, context: &Context<'_>) -> Result<()> {
+        let inputs = context.inputs()?;
+        let [x, dy] = &inputs[..] else { return Err(Error::input("it has two inputs, x and dy")) };
+        let conv = Conv::between(self.window.clone(), &x.shape, &dy.shape)?;
+        let shape = conv.w();
+        // SAFETY: ONNX Runtime keeps inputs and output until its stream has come so far, apart from each other.
+        unsafe { self.gradient.enqueue(&conv, x.tensor(), dy.tensor(), context.on_card(&shape)?, context) }
+    }
 }
 
 struct ConvGradWeight {

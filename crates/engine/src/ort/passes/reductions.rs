@@ -1,0 +1,193 @@
+//! Sums and means on NVIDIA's cards.
+//!
+//! A sum over the channels of a batch is two nodes in a step model, each over neighbours alone, since that is what
+//! processors, and ONNX Runtime's own kernels on cards, are fast at. Our kernel on cards takes any axes in one pass. So
+//! here sums, means and sums of squares of float32 over axes that are known become its calls, two that follow each
+//! other one.
+//!
+//! The condition: our kernels are there. The numbers are the same but for the order of additions.
+
+use foldhash::{HashMap, HashSet};
+use gnp_base::contract::functions;
+use gnp_model::graph::Facts;
+use gnp_model::onnx::DataType;
+use gnp_model::onnx::Model;
+use gnp_model::onnx::proto::{AttributeProto, GraphProto, NodeProto, TensorProto};
+use gnp_model::shapes;
+use std::collections::BTreeMap;
+
+/// Rewrites `model`. Where its shapes contradict each other it stays as it is: the runtime says so better.
+pub(super) fn apply(model: &mut Model) {
+    let Ok(facts) = shapes::analyse(model, &BTreeMap::new()) else { return };
+    let mut axes = HashMap::default();
+    if replace(&mut model.graph, &facts, &mut axes) {
+        model.import(functions::DOMAIN, 1);
+    }
+}
+
+/// A sum or a mean.
+struct Reduction {
+    is_mean: bool,
+    is_of_squares: bool,
+    /// None are all.
+    axes: Vec<i64>,
+    keep: bool,
+}
+
+impl Reduction {
+    /// The one that `node` computes, if our kernel computes it.
+    fn of(node: &NodeProto, facts: &Facts, constants: &HashMap<String, Vec<i64>>) -> Option<Self> {
+        let (is_mean, is_of_squares) = match node.op_type() {
+            "ReduceSum" => (false, false),
+            "ReduceSumSquare" => (false, true),
+            "ReduceMean" => (true, false),
+            _ => return None,
+        };
+        let fact = facts.get(node.input(0)?)?;
+        let rank = fact.shape.as_ref()?.len() as i64;
+        let axes = match node.input(1) {
+            Some(name) if !name.is_empty() => constants.get(name)?.clone(),
+            _ => node.ints("axes").unwrap_or_default().to_vec(),
+        };
+        let does_nothing = axes.is_empty() && node.int("noop_with_empty_axes", 0) != 0;
+        if !node.domain().is_empty() || fact.element != DataType::Float || rank == 0 || does_nothing {
+            return None;
+        }
+        let axes = axes.into_iter().map(|axis| if axis < 0 { axis + rank } else { axis }).collect();
+        Some(Self { is_mean, is_of_squares, axes, keep: node.int("keepdims", 1) != 0 })
+    }
+
+    /// This one of what `inner` returns, as one.
+    fn after(mut self, inner: &Self) -> Option<Self> {
+        let is_one = inner.keep && inner.is_mean == self.is_mean && !self.is_of_squares;
+        if !is_one || inner.axes.is_empty() || self.axes.is_empty() {
+            return None;
+        }
+        self.is_of_squares = inner.is_of_squares;
+        self.axes.extend(inner.axes.iter().filter(|axis| !self.axes.contains(axis)).copied().collect::<Vec<_>>());
+        self.axes.sort_unstable();
+        Some(self)
+    }
+
+    fn write(&self, node: &mut NodeProto) {
+        let formula = if self.is_of_squares { "x0 * x0" } else { "x0" };
+        node.domain = Some(functions::DOMAIN.into());
+        node.op_type = Some(functions::REDUCE.into());
+        node.input.truncate(1);
+        node.attribute = vec![
+            AttributeProto::string("formula", formula),
+            AttributeProto::int("keepdims", self.keep.into()),
+            AttributeProto::int("mean", self.is_mean.into()),
+        ];
+        if !self.axes.is_empty() {
+            node.attribute.push(AttributeProto::ints("axes", &self.axes));
+        }
+    }
+}
+
+/// Whether anything was replaced in `graph` and its bodies. `constants` are the whole numbers of graphs around it.
+fn replace(graph: &mut GraphProto, facts: &Facts, constants: &mut HashMap<String, Vec<i64>>) -> bool {
+    let numbers = |tensor: &TensorProto| Some((tensor.name().to_owned(), tensor.ints()?));
+    constants.extend(graph.initializer.iter().filter(|tensor| tensor.dims.len() == 1).filter_map(numbers));
+    let read_twice = read_twice(graph);
+    let mut inner: HashMap<String, (usize, Reduction)> = HashMap::default();
+    let mut merged = HashSet::default();
+    let mut has = false;
+    for place in 0..graph.node.len() {
+        let node = &mut graph.node[place];
+        for body in node.subgraphs_mut() {
+            has |= replace(body, facts, constants);
+        }
+        let Some(mut reduction) = Reduction::of(node, facts, constants) else { continue };
+        has = true;
+        if let Some((first, one)) = node.input.first().and_then(|from| inner.get(from)) {
+            let both = Reduction { axes: reduction.axes.clone(), ..reduction }.after(one);
+            if let Some(both) = both {
+                merged.insert(*first);
+                let from = graph.node[*first].input[0].clone();
+                graph.node[place].input[0] = from;
+                reduction = both;
+            }
+        }
+        let node = &mut graph.node[place];
+        reduction.write(node);
+        if let Some(output) = node.output.first().filter(|output| !read_twice.contains(*output)) {
+            inner.insert(output.clone(), (place, reduction));
+        }
+    }
+    let mut place = 0;
+    graph.node.retain(|_| {
+        place += 1;
+        !merged.contains(&(place - 1))
+    });
+    has
+}
+
+/// The values that more than one node reads, or that a body or who called reads.
+fn read_twice(graph: &GraphProto) -> HashSet<String> {
+    let mut once = HashSet::default();
+    let mut twice: HashSet<String> = graph.output.iter().map(|output| output.name().to_owned()).collect();
+    let mut inner: Vec<&GraphProto> = Vec::new();
+    for node in &graph.node {
+        twice.extend(node.input.iter().filter(|input| !once.insert(input.as_str())).cloned());
+        inner.extend(node.subgraphs());
+    }
+    while let Some(body) = inner.pop() {
+        for node in &body.node {
+            twice.extend(node.input.iter().cloned());
+            inner.extend(node.subgraphs());
+        }
+        twice.extend(body.output.iter().map(|output| output.name().to_owned()));
+    }
+    twice
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use gnp_model::graph::Fact;
+    use gnp_model::testing::{body, node};
+
+    fn axes(name: &str, axes: &[i64]) -> TensorProto {
+        let bytes: Vec<u8> = axes.iter().flat_map(|axis| axis.to_le_bytes()).collect();
+        TensorProto::raw(name, DataType::Int64, &[axes.len() as i64], bytes.into())
+    }
+
+    #[test]
+    fn sums_become_calls_and_two_of_one_kind_one() {
+        let nodes = [
+            node("ReduceMean", &["x", "places"], &["rows"]),
+            node("ReduceMean", &["rows", "batch"], &["mean"]),
+            node("ReduceSumSquare", &["x"], &["squares"]),
+            node("ReduceSum", &["x", "places"], &["sums"]),
+            node("ReduceMean", &["sums", "batch"], &["other"]),
+            node("ReduceSum", &["whole", "batch"], &["stays"]),
+        ];
+        let mut graph = body(&["x", "whole"], &nodes, &["mean", "squares", "other", "stays"]);
+        graph.initializer = vec![axes("places", &[2, -1]), axes("batch", &[0])];
+        let mut facts = Facts::default();
+        for name in ["x", "rows", "sums"] {
+            facts.insert(name.into(), Fact::with_sizes(DataType::Float, &[4, 3, 5, 5]));
+        }
+        facts.insert("whole".into(), Fact::with_sizes(DataType::Int64, &[4, 3, 5, 5]));
+        assert!(replace(&mut graph, &facts, &mut HashMap::default()));
+        let told: Vec<_> = graph
+            .node
+            .iter()
+            .map(|node| {
+                let (formula, axes) = (node.string("formula", ""), node.ints("axes").unwrap_or_default());
+                (node.op_type(), node.input[0].as_str(), formula, axes.to_vec(), node.int("mean", 0))
+            })
+            .collect();
+        assert_eq!(
+            told,
+            [
+                ("Reduce", "x", "x0", vec![0, 2, 3], 1),
+                ("Reduce", "x", "x0 * x0", vec![], 0),
+                ("Reduce", "x", "x0", vec![2, 3], 0),
+                ("Reduce", "sums", "x0", vec![0], 1),
+                ("ReduceSum", "whole", "", vec![], 0),
+            ]
+        );
+    }
+}
