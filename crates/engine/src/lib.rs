@@ -45,7 +45,7 @@ pub use self::tract::Tract;
 pub use available::{Available, Backend, EngineKind};
 pub use device::Device;
 pub use kernels::Kernels;
-pub use options::{EngineOptions, Layout};
+pub use options::{CudaGraph, EngineOptions, Layout, OrtOption, Tf32};
 #[cfg(feature = "ort")]
 pub use ort_training::{OrtTraining, OrtTrainingStep};
 pub use state::State;
@@ -137,5 +137,11 @@ pub trait StepEngine: Engine {
     /// How many nodes of a step gnp's own kernels compute, in place of the functions of their names.
     fn kernels(&self) -> usize {
         0
+    }
+
+    /// What a run's report says of how steps are computed beside the engine's name, a few words each. It may change
+    /// with a step: what turns out not to be possible is said with the reason.
+    fn remarks(&self) -> Vec<String> {
+        Vec::new()
     }
 }

@@ -10,7 +10,7 @@ use gnp::cli::arguments::{
 };
 use gnp::cli::{CopyingBar, config_file, describe};
 use gnp::contract::artifacts::FileNames;
-use gnp::engine::{Device, EngineKind, Kernels, Layout};
+use gnp::engine::{CudaGraph, Device, EngineKind, Kernels, Layout, OrtOption, Tf32};
 use gnp::experiment::{
     Configuration, EngineSettings, Existing, Init, Kind, ModelSettings, Notice, Observer, Outcome, OutputSettings,
     Overview, Run, run as run_one,
@@ -103,6 +103,16 @@ pub struct Arguments {
     /// What computes the functions that a step model calls
     #[arg(long, value_parser = named::<Kernels>(), default_value = Kernels::default().name(), help_heading = "Engine")]
     kernels: Kernels,
+    /// Whether products of matrices on NVIDIA's cards are of factors rounded to TF32 [default: on]
+    #[arg(long, value_parser = named::<Tf32>(), value_name = "SWITCH", help_heading = "Engine")]
+    tf32: Option<Tf32>,
+    /// Whether the work of a step on NVIDIA's cards is recorded once, and then given to the card as a whole
+    #[arg(long, value_parser = named::<CudaGraph>(), default_value = CudaGraph::default().name(), help_heading = "Engine")]
+    cuda_graph: CudaGraph,
+    /// Set an option of ONNX Runtime's own: of its sessions where the key has a dot, else of the device's execution
+    /// provider; may be repeated
+    #[arg(long, value_name = "KEY=VALUE", help_heading = "Engine")]
+    ort_option: Vec<OrtOption>,
 }
 
 /// `NAME=NUMBER`.
@@ -180,6 +190,9 @@ impl Arguments {
                 threads: self.threads,
                 layout: self.layout.unwrap_or_default(),
                 kernels: self.kernels,
+                tf32: self.tf32,
+                cuda_graph: self.cuda_graph,
+                ort_options: self.ort_option.clone(),
             },
             output: OutputSettings {
                 folder: self.out.clone().unwrap_or_else(|| default_out(&path)),

@@ -1,47 +1,57 @@
 //! Step models on ONNX Runtime, any build of it: the state stays on the device from step to step.
 //!
-//! Every run binds values rather than copying them: the outputs `<state>.next` of one step are the state inputs of the
-//! next, in the memory that the device computed them in. [`OrtTraining`](super::OrtTraining) shares what lies beneath.
+//! Every run binds values rather than copying them: a step reads the state in one place and writes the next one to
+//! another, both in the device's memory ([`device_memory`]). Where a card is to repeat a recording, so lies all else
+//! that a step reads and writes ([`recorded`]). [`OrtTraining`](super::OrtTraining) shares what lies beneath.
 
 pub(crate) mod api;
+mod choice;
 mod copying;
+mod device_memory;
 mod passes;
+mod provider;
+mod recorded;
 mod session;
 pub(crate) mod session_options;
+mod steps;
+#[cfg(test)]
+mod tests;
 pub(crate) mod value;
 mod weights;
 
 use super::runtime::Runtime;
-use super::step_model::{EvalModel, no_evaluation, read_names};
-use super::{Device, Engine, EngineOptions, Rates, State, StepEngine, StepModel};
+use super::step_model::{EvalModel, no_evaluation};
+use super::{CudaGraph, Device, Engine, EngineOptions, Rates, State, StepEngine, StepModel, Tf32};
 use api::Api;
-use copying::copying_model;
-use foldhash::HashSet;
-use gnp_base::{Error, Result};
+use choice::Choice;
+use device_memory::StateMemory;
+use gnp_base::Result;
 use gnp_model::onnx::Model;
 use gnp_tensor::{NotFinite, Port, Tensor, check_batch, finite};
-use passes::Passes;
-use prost::Message as _;
+use passes::{Passes, branches};
+use recorded::{Numbers, Places};
 use session::{Memory, Session, c_names};
 use session_options::SessionOptions;
 use std::ffi::CString;
 use std::path::Path;
+use steps::Steps;
 use value::Value;
 
 /// A training run of a step model on ONNX Runtime.
 pub struct Ort {
     api: &'static Api,
-    options: SessionOptions,
     device: Device,
-    memory: Memory,
+    tf32: Tf32,
     model: StepModel,
     names: Names,
-    step: Session,
+    steps: Steps,
     eval: Option<Eval>,
-    /// One value a slot, where the device computes.
-    state: Vec<Value<'static>>,
+    /// Where steps are to be recorded.
+    recorder: Option<Recorder>,
     not_finite: Option<NotFinite>,
     seed: i64,
+    // Below the values in its memory.
+    state: StateMemory,
 }
 
 /// The names of a step model's inputs and outputs, as ONNX Runtime takes them.
@@ -51,19 +61,11 @@ struct Names {
     state: Vec<CString>,
     outputs: Vec<CString>,
     next: Vec<CString>,
-    /// Of each hyperparameter, whether the graph reads it.
-    hyperparameter_is_read: Vec<bool>,
-    /// Of each part of the state, whether the graph reads it.
-    state_is_read: Vec<bool>,
 }
 
 impl Names {
-    /// The names of `model`, which is the one in `file`.
-    fn of(model: &StepModel, file: &Model) -> Result<Self> {
-        let read = read_names(file);
+    fn of(model: &StepModel) -> Result<Self> {
         Ok(Self {
-            hyperparameter_is_read: model.hyperparameters.iter().map(|h| read.contains(&*h.name)).collect(),
-            state_is_read: model.state.iter().map(|slot| read.contains(&*slot.port.name)).collect(),
             batch: c_names(model.batch.iter().map(|port| port.name.as_str()))?,
             hyperparameters: c_names(model.hyperparameters.iter().map(|h| h.name.as_str()))?,
             state: c_names(model.state.iter().map(|slot| slot.port.name.as_str()))?,
@@ -79,6 +81,32 @@ struct Eval {
     outputs: Vec<CString>,
 }
 
+/// What has steps recorded.
+struct Recorder {
+    numbers: Numbers,
+    /// The shapes of the batch of the last step.
+    last: Vec<Vec<usize>>,
+    /// From when two steps in a row had batches of one shape: only such steps are recorded.
+    places: Option<Places>,
+}
+
+/// How a step is computed that can be computed in more than one manner.
+#[derive(Clone, Copy)]
+struct Manner {
+    /// Each branch is a session of its own, where the processor can decide which is taken.
+    splits: bool,
+    /// What a step reads and writes stays where it is, and the device records it if it can.
+    records: bool,
+}
+
+impl Manner {
+    fn of(options: &EngineOptions) -> Self {
+        let is_on_card = options.device != Device::Cpu;
+        let records = is_on_card && options.cuda_graph == CudaGraph::Auto;
+        Self { splits: records, records }
+    }
+}
+
 impl Ort {
     /// Loads the step model `file` into `runtime`, and `eval`, what it is evaluated with. Training begins with the
     /// state in the model. Neither need be in a file; external data is where the models' paths say.
@@ -89,6 +117,16 @@ impl Ort {
     /// Where the runtime does not load, has no provider for the device, or is not the process's; where `file` is no
     /// step model, or `eval` does not fit it; where the runtime refuses either.
     pub fn load(runtime: &Runtime, file: &Model, eval: Option<&Model>, options: &EngineOptions) -> Result<Self> {
+        Self::load_in(Manner::of(options), runtime, file, eval, options)
+    }
+
+    fn load_in(
+        manner: Manner,
+        runtime: &Runtime,
+        file: &Model,
+        eval: Option<&Model>,
+        options: &EngineOptions,
+    ) -> Result<Self> {
         let api = Api::load(runtime)?;
         let model = StepModel::recognise(file)?;
         let session_options = SessionOptions::new(api, runtime, options)?;
@@ -97,13 +135,21 @@ impl Ort {
             let found = EvalModel::recognise(eval, &model)?;
             let fed = found.state.iter().map(|&index| model.state[index].port.name.as_str()).collect();
             let session = Session::of_model(api, passes.apply(eval)?, &fed, &session_options)?;
-            Ok::<_, Error>(Eval { outputs: c_names(found.outputs.iter().map(String::as_str))?, model: found, session })
+            Ok(Eval { outputs: c_names(found.outputs.iter().map(String::as_str))?, model: found, session })
         });
         let eval = eval.transpose()?;
-        let fed = model.state.iter().map(|slot| slot.port.name.as_str()).collect();
-        let step = passes.apply(&without_unread(file, &model))?;
-        let step_session = Session::of_model(api, step, &fed, &session_options)?;
-        Self::new(api, file, model, step_session, eval, session_options, options)
+        let state = StateMemory::new(api, options.device, &model, &session_options)?;
+        let (choice, models) = match manner.splits.then(|| branches::split(file, &model)).flatten() {
+            Some(branches) => {
+                let on_processor = SessionOptions::of_processor(api, runtime)?;
+                let (choice, models) = Choice::new(api, branches, &model, &on_processor)?;
+                (Some(choice), models.to_vec())
+            }
+            None => (None, vec![file.clone()]),
+        };
+        let recording = manner.records.then(|| SessionOptions::recording(api, runtime, options)).transpose()?;
+        let steps = Steps::new(api, passes, session_options, recording, choice, models);
+        Self::new(api, file, model, steps, eval, state, manner, options)
     }
 
     /// Loads the step model in the file that `step` was read from, as any application does, and nothing to evaluate it
@@ -116,93 +162,144 @@ impl Ort {
         let model = StepModel::recognise(step)?;
         let session_options = SessionOptions::new(api, runtime, options)?;
         let session = Session::of_file(api, step.path(), &session_options)?;
-        Self::new(api, step, model, session, None, session_options, options)
+        let state = StateMemory::new(api, options.device, &model, &session_options)?;
+        let passes = Passes::of(api, &session_options, options);
+        let steps = Steps::of_session(api, passes, session_options, session, step, &model);
+        let manner = Manner { splits: false, records: false };
+        Self::new(api, step, model, steps, None, state, manner, options)
     }
 
+    #[expect(clippy::too_many_arguments, reason = "the parts of one struct")]
     fn new(
         api: &'static Api,
         file: &Model,
         model: StepModel,
-        step: Session,
+        steps: Steps,
         eval: Option<Eval>,
-        session_options: SessionOptions,
+        state: StateMemory,
+        manner: Manner,
         options: &EngineOptions,
     ) -> Result<Self> {
+        let recorder =
+            || Ok::<_, gnp_base::Error>(Recorder { numbers: Numbers::new(api)?, last: vec![], places: None });
         let mut engine = Self {
-            memory: Memory::of(api, options.device)?,
-            names: Names::of(&model, file)?,
-            step,
-            eval,
-            state: Vec::new(),
-            not_finite: None,
             api,
-            options: session_options,
             device: options.device,
-            model,
+            tf32: options.tf32.unwrap_or_default(),
+            names: Names::of(&model)?,
+            steps,
+            eval,
+            recorder: manner.records.then(recorder).transpose()?,
+            not_finite: None,
             seed: options.seed,
+            state,
+            model,
         };
         let state = engine.model.initial_state(file)?;
         engine.set_state(&state).map_err(|e| e.in_file(file.path()))?;
+        // The way of a step with the model's own hyperparameters: what the runtime refuses comes out now.
+        let way = engine.steps.way(&[])?;
+        engine.steps.made(way, &engine.model)?;
         Ok(engine)
     }
 
-    /// What a step returns, and the state that it leads to.
-    fn compute(&mut self, batch: &[Tensor], rates: &Rates) -> Result<(Vec<Tensor>, Vec<Value<'static>>)> {
+    /// What a step returns. It has left the state that it leads to where the next state belongs.
+    fn compute(&mut self, batch: &[Tensor], rates: &Rates) -> Result<Vec<Tensor>> {
         check_batch(&self.model.batch, batch)?;
         let given = self.model.given(rates, self.seed)?;
+        let way = self.steps.way(&given)?;
+        match self.repeat(way, batch, &given) {
+            Ok(Some(returned)) => return Ok(returned),
+            Ok(None) => {}
+            Err(e) => self.steps.refuse(way, &e),
+        }
+        let returned = self.run(way, batch, &given)?;
+        if let Some(recorder) = &mut self.recorder {
+            let shapes = recorded::shapes(batch);
+            if recorder.places.is_none() && recorder.last == shapes {
+                let state = &self.state;
+                // Without places there is nothing to repeat, and no step needs it.
+                recorder.places = Places::new(state.memory(), &self.model, batch, &returned).ok();
+            }
+            recorder.last = shapes;
+        }
+        Ok(returned)
+    }
+
+    /// The step, as the device has recorded it or does so now; none where it is not to be recorded.
+    fn repeat(&mut self, way: usize, batch: &[Tensor], given: &[(usize, Tensor)]) -> Result<Option<Vec<Tensor>>> {
+        let Some(recorder) = &mut self.recorder else { return Ok(None) };
+        let Some(places) = recorder.places.as_mut().filter(|places| places.fit(batch)) else { return Ok(None) };
+        let made = self.steps.made(way, &self.model)?;
+        if !made.records {
+            return Ok(None);
+        }
+        let state = &self.state;
+        places.fill(state.memory(), &self.model, batch, given)?;
+        let mut run = made.session.bind()?;
+        for (name, value) in self.names.batch.iter().zip(&places.batch) {
+            run.input(name, value)?;
+        }
+        let hyperparameters = self.names.hyperparameters.iter().zip(&places.hyperparameters);
+        for ((name, value), _) in hyperparameters.zip(&made.hyperparameter_is_read).filter(|(_, is_read)| **is_read) {
+            run.input(name, value)?;
+        }
+        let values = self.names.state.iter().zip(state.values());
+        for ((name, value), _) in values.zip(&made.state_is_read).filter(|(_, is_read)| **is_read) {
+            run.input(name, value)?;
+        }
+        let outputs = self.names.outputs.iter().zip(&places.outputs);
+        for (name, value) in outputs.chain(self.names.next.iter().zip(state.next())) {
+            run.output_to(name, value)?;
+        }
+        run.run(Some(recorder.numbers.of(state.current())))?;
+        places.returned(state.memory()).map(Some)
+    }
+
+    /// The step, which is not recorded.
+    fn run(&mut self, way: usize, batch: &[Tensor], given: &[(usize, Tensor)]) -> Result<Vec<Tensor>> {
         let batch = batch.iter().map(|tensor| Value::of(self.api, tensor)).collect::<Result<Vec<_>>>()?;
         let hyperparameters =
             given.iter().map(|(_, tensor)| Value::of(self.api, tensor)).collect::<Result<Vec<_>>>()?;
-
-        let mut run = self.step.bind()?;
+        let made = self.steps.made(way, &self.model)?;
+        let state = &self.state;
+        let mut run = made.session.bind()?;
         for (name, value) in self.names.batch.iter().zip(&batch) {
             run.input(name, value)?;
         }
         for ((index, _), value) in given.iter().zip(&hyperparameters) {
-            if self.names.hyperparameter_is_read[*index] {
+            if made.hyperparameter_is_read[*index] {
                 run.input(&self.names.hyperparameters[*index], value)?;
             }
         }
-        let state = self.names.state.iter().zip(&self.state).zip(&self.names.state_is_read);
-        for ((name, value), _) in state.filter(|(_, is_read)| **is_read) {
+        let values = self.names.state.iter().zip(state.values());
+        for ((name, value), _) in values.zip(&made.state_is_read).filter(|(_, is_read)| **is_read) {
             run.input(name, value)?;
         }
         for name in &self.names.outputs {
             run.output(name, &Memory::host(self.api))?;
         }
-        for name in &self.names.next {
-            run.output(name, &self.memory)?;
+        for (name, value) in self.names.next.iter().zip(state.next()) {
+            run.output_to(name, value)?;
         }
-        let mut returned = run.run()?;
-        let next = returned.split_off(self.names.outputs.len());
-        Ok((returned.iter().map(Value::to_tensor).collect::<Result<_>>()?, next))
+        let numbers = self.recorder.as_ref().filter(|_| made.records).map(|recorder| recorder.numbers.ordinary());
+        run.run(numbers)?;
+        let returned = run.returned()?;
+        returned.iter().take(self.names.outputs.len()).map(Value::to_tensor).collect()
     }
 
-    /// What is no number in `state`, where the processor can look into it at once.
-    fn find_in(&self, state: &[Value<'_>]) -> Result<Option<NotFinite>> {
+    /// What is no number in the next state, where the processor can look into it at once.
+    fn not_finite_next(&self) -> Result<Option<NotFinite>> {
         if self.device != Device::Cpu {
             return Ok(None);
         }
-        for (slot, value) in self.model.state.iter().zip(state) {
+        for (slot, value) in self.model.state.iter().zip(self.state.next()) {
             let Some(floats) = value.floats()? else { continue };
             if let Some(index) = finite::first_not_finite(floats) {
                 return Ok(Some(NotFinite { name: slot.port.name.clone(), value: floats[index] }));
             }
         }
         Ok(None)
-    }
-
-    /// The values of the state, where the processor can read them.
-    fn state_on_host(&self) -> Result<Vec<Value<'static>>> {
-        let mut copy = Session::of_bytes(self.api, &copying_model(&self.model).encode_to_vec(), &self.options)?;
-        let mut run = copy.bind()?;
-        for (name, value) in self.names.state.iter().zip(&self.state) {
-            run.input(name, value)?;
-        }
-        for name in &self.names.next {
-            run.output(name, &Memory::host(self.api))?;
-        }
-        run.run()
     }
 }
 
@@ -220,19 +317,20 @@ impl Engine for Ort {
     }
 
     fn step(&mut self, batch: &[Tensor], rates: &Rates) -> Result<Vec<Tensor>> {
-        let (returned, next) = self.compute(batch, rates)?;
+        let returned = self.compute(batch, rates)?;
         self.not_finite = match finite::of_outputs(&self.model.outputs, &returned) {
-            None => self.find_in(&next)?,
+            None => self.not_finite_next()?,
             found => found,
         };
         if self.not_finite.is_none() {
-            self.state = next;
+            self.state.go_on();
+            self.steps.go_on();
         }
         Ok(returned)
     }
 
     fn rehearse(&mut self, batch: &[Tensor], rates: &Rates) -> Result<Vec<Tensor>> {
-        self.compute(batch, rates).map(|(returned, _)| returned)
+        self.compute(batch, rates)
     }
 
     fn not_finite(&self) -> Option<&NotFinite> {
@@ -243,17 +341,19 @@ impl Engine for Ort {
         let Some(eval) = &mut self.eval else { return Err(no_evaluation()) };
         check_batch(&self.model.batch, batch)?;
         let batch = batch.iter().map(|tensor| Value::of(self.api, tensor)).collect::<Result<Vec<_>>>()?;
+        let state = &self.state;
         let mut run = eval.session.bind()?;
         for &index in &eval.model.batch {
             run.input(&self.names.batch[index], &batch[index])?;
         }
         for &index in &eval.model.state {
-            run.input(&self.names.state[index], &self.state[index])?;
+            run.input(&self.names.state[index], &state.values()[index])?;
         }
         for name in &eval.outputs {
             run.output(name, &Memory::host(self.api))?;
         }
-        run.run()?.iter().map(Value::to_tensor).collect()
+        run.run(None)?;
+        run.returned()?.iter().map(Value::to_tensor).collect()
     }
 
     fn save(&mut self, file: &Path) -> Result<()> {
@@ -265,36 +365,31 @@ impl Engine for Ort {
 
 impl StepEngine for Ort {
     fn state(&self) -> Result<State> {
-        let copies;
-        let values = match self.device {
-            Device::Cpu => &self.state,
-            Device::Cuda(_) => {
-                copies = self.state_on_host()?;
-                &copies
-            }
-        };
         let names = self.model.state.iter().map(|slot| slot.port.name.clone());
-        names.zip(values).map(|(name, value)| Ok((name, value.to_tensor()?))).collect()
+        Ok(names.zip(self.state.read()?).collect())
     }
 
     fn set_state(&mut self, state: &State) -> Result<()> {
         let tensors = self.model.in_order(state)?;
-        self.state = tensors.into_iter().map(|tensor| Value::copy_of(self.api, tensor)).collect::<Result<_>>()?;
-        Ok(())
+        self.state.write(&tensors)?;
+        self.steps.set_state(&tensors)
     }
 
     fn kernels(&self) -> usize {
-        self.step.kernels
+        self.steps.kernels()
     }
-}
 
-/// The step model without the parts of the state that its graph does not read: ONNX Runtime takes no value for them.
-fn without_unread(step: &Model, model: &StepModel) -> Model {
-    let read = read_names(step);
-    let slots = model.state.iter().map(|slot| slot.port.name.as_str());
-    let unread: HashSet<&str> = slots.filter(|name| !read.contains(name)).collect();
-    let mut rest = step.clone();
-    rest.graph.input.retain(|input| !unread.contains(input.name()));
-    rest.graph.initializer.retain(|tensor| !unread.contains(tensor.name()));
-    rest
+    fn remarks(&self) -> Vec<String> {
+        let mut remarks: Vec<String> = self.steps.layout().map(str::to_owned).into_iter().collect();
+        if self.device != Device::Cpu {
+            let tf32: &str = self.tf32.into();
+            remarks.push(format!("TF32 {tf32}"));
+            remarks.push(match (&self.recorder, self.steps.refused()) {
+                (None, _) => "CUDA graph: no".to_owned(),
+                (Some(_), None) => "CUDA graph: yes".to_owned(),
+                (Some(_), Some(why)) => format!("CUDA graph: no, because {why}"),
+            });
+        }
+        remarks
+    }
 }

@@ -7,9 +7,9 @@ use super::weights::Weights;
 use foldhash::HashSet;
 use gnp_base::{Error, Result};
 use gnp_model::onnx::Model;
-use ort::sys::{OrtIoBinding, OrtMemoryInfo, OrtSession, OrtValue};
+use ort::sys::{OrtAllocator, OrtIoBinding, OrtMemoryInfo, OrtRunOptions, OrtSession, OrtValue};
 use prost::Message as _;
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::path::Path;
 use std::{fs, ptr, slice};
 
@@ -73,6 +73,14 @@ impl Session {
         Ok(Self { api, pointer, kernels: 0, _weights: None })
     }
 
+    /// What gives `memory` as the session does.
+    pub(super) fn allocator(&self, memory: &Memory) -> Result<Allocator> {
+        let mut pointer = ptr::null_mut();
+        // SAFETY: the session, the description of the memory and the out pointer are valid.
+        self.api.check(unsafe { (self.api.base.CreateAllocator)(self.pointer, memory.0, &mut pointer) })?;
+        Ok(Allocator { api: self.api, pointer })
+    }
+
     /// Begins a run of the graph.
     pub(super) fn bind(&mut self) -> Result<Binding<'_>> {
         let mut pointer = ptr::null_mut();
@@ -104,6 +112,13 @@ impl Binding<'_> {
         api.check(unsafe { (api.base.BindInput)(self.pointer, name.as_ptr(), value.pointer()) })
     }
 
+    /// Has the graph's output `name` be written to `value`, which must live until the run is over.
+    pub(super) fn output_to(&mut self, name: &CString, value: &Value<'_>) -> Result<()> {
+        let api = self.session.api;
+        // SAFETY: the binding, the name and the value are valid.
+        api.check(unsafe { (api.base.BindOutput)(self.pointer, name.as_ptr(), value.pointer()) })
+    }
+
     /// Has the graph's output `name` returned in `memory`.
     pub(super) fn output(&mut self, name: &CString, memory: &Memory) -> Result<()> {
         let api = self.session.api;
@@ -111,15 +126,24 @@ impl Binding<'_> {
         api.check(unsafe { (api.base.BindOutputToDevice)(self.pointer, name.as_ptr(), memory.0) })
     }
 
-    /// Runs the graph: the values of the outputs that were asked for, in that order.
-    pub(super) fn run(self) -> Result<Vec<Value<'static>>> {
+    /// Runs the graph.
+    pub(super) fn run(&mut self, options: Option<&RunOptions>) -> Result<()> {
+        let api = self.session.api;
+        let options = options.map_or(ptr::null(), |options| options.pointer.cast_const());
+        // SAFETY: session, binding and options are valid; a run may go without options.
+        unsafe {
+            api.check((api.base.RunWithBinding)(self.session.pointer, options, self.pointer))?;
+            api.check((api.base.SynchronizeBoundOutputs)(self.pointer))
+        }
+    }
+
+    /// The values of the outputs that were asked for, in that order, once the graph was run.
+    pub(super) fn returned(&self) -> Result<Vec<Value<'static>>> {
         let api = self.session.api;
         let (mut values, mut count): (*mut *mut OrtValue, usize) = (ptr::null_mut(), 0);
-        // SAFETY: session and binding are valid, and so are the out pointers. The array that is returned holds `count`
-        // new values of ours and is freed once, by the allocator that it comes from.
+        // SAFETY: the binding and the out pointers are valid. The array that is returned holds `count` new values of
+        // ours and is freed once, by the allocator that it comes from.
         unsafe {
-            api.check((api.base.RunWithBinding)(self.session.pointer, ptr::null(), self.pointer))?;
-            api.check((api.base.SynchronizeBoundOutputs)(self.pointer))?;
             api.check((api.base.GetBoundOutputValues)(self.pointer, api.allocator, &mut values, &mut count))?;
             if values.is_null() {
                 return Ok(Vec::new());
@@ -128,6 +152,53 @@ impl Binding<'_> {
             api.check((api.base.AllocatorFree)(api.allocator, values.cast()))?;
             Ok(taken)
         }
+    }
+}
+
+/// What a run is told beside its inputs.
+pub(super) struct RunOptions {
+    api: &'static Api,
+    pointer: *mut OrtRunOptions,
+}
+
+impl Drop for RunOptions {
+    fn drop(&mut self) {
+        // SAFETY: the options are ours, and no run is under way.
+        unsafe { (self.api.base.ReleaseRunOptions)(self.pointer) }
+    }
+}
+
+impl RunOptions {
+    /// Options with these entries, by their keys.
+    pub(super) fn new(api: &'static Api, entries: &[(&CStr, &CStr)]) -> Result<Self> {
+        let mut pointer = ptr::null_mut();
+        // SAFETY: the out pointer is valid.
+        api.check(unsafe { (api.base.CreateRunOptions)(&mut pointer) })?;
+        let new = Self { api, pointer };
+        for (key, value) in entries {
+            // SAFETY: the options and the strings are valid.
+            api.check(unsafe { (api.base.AddRunConfigEntry)(new.pointer, key.as_ptr(), value.as_ptr()) })?;
+        }
+        Ok(new)
+    }
+}
+
+/// What gives memory of a session's device. It must outlive what is made in that memory; the session need not.
+pub(super) struct Allocator {
+    api: &'static Api,
+    pointer: *mut OrtAllocator,
+}
+
+impl Drop for Allocator {
+    fn drop(&mut self) {
+        // SAFETY: the allocator is ours, and nothing is left in its memory.
+        unsafe { (self.api.base.ReleaseAllocator)(self.pointer) }
+    }
+}
+
+impl Allocator {
+    pub(super) fn pointer(&self) -> *mut OrtAllocator {
+        self.pointer
     }
 }
 

@@ -1,17 +1,19 @@
 //! The options of an engine in ONNX Runtime's own form.
 
 use super::api::{Api, c_string};
+use super::provider::append_cuda;
 use crate::runtime::Runtime;
 use crate::{Device, EngineOptions, Kernels};
 use bytes::Bytes;
 use gnp_base::contract::functions;
-use gnp_base::{Error, Result};
+use gnp_base::{Error, ErrorKind, Result};
 use gnp_kernels::ort::{self as kernels, Target};
 use gnp_model::onnx::Model;
 use gnp_model::onnx::proto::GraphProto;
 use ort::sys::{OrtLoggingLevel, OrtSessionOptions, os_char};
 use std::collections::BTreeSet;
 use std::ffi::c_int;
+use std::num::NonZero;
 use std::ptr;
 
 /// Options in ONNX Runtime's own form.
@@ -31,8 +33,27 @@ impl Drop for SessionOptions {
 
 impl SessionOptions {
     /// # Errors
-    /// Where `runtime` cannot compute on the device here, with what is missing, or the provider does not start.
+    /// Where `runtime` cannot compute on the device here, with what is missing, or the provider does not start; where it
+    /// refuses one of its own options.
     pub(crate) fn new(api: &'static Api, runtime: &Runtime, options: &EngineOptions) -> Result<Self> {
+        Self::with_provider(api, runtime, options, false)
+    }
+
+    /// The same for sessions that record what they do on a card as CUDA graphs.
+    ///
+    /// # Errors
+    /// As [`SessionOptions::new`].
+    pub(super) fn recording(api: &'static Api, runtime: &Runtime, options: &EngineOptions) -> Result<Self> {
+        Self::with_provider(api, runtime, options, true)
+    }
+
+    /// For small sessions on the processor, whatever computes the steps.
+    pub(super) fn of_processor(api: &'static Api, runtime: &Runtime) -> Result<Self> {
+        Self::new(api, runtime, &EngineOptions { threads: NonZero::new(1), ..EngineOptions::default() })
+    }
+
+    fn with_provider(api: &'static Api, runtime: &Runtime, options: &EngineOptions, records: bool) -> Result<Self> {
+        options.check_tf32()?;
         let base = api.base;
         let mut pointer = ptr::null_mut();
         // SAFETY: the out pointer is valid.
@@ -52,10 +73,28 @@ impl SessionOptions {
             // SAFETY: the options are valid.
             api.check(unsafe { (base.DisableMemPattern)(pointer) })?;
         }
-        if let Device::Cuda(number) = options.device {
-            runtime.prepare_cuda(number)?;
-            new.append_cuda(number)
-                .map_err(|e| Error::engine(format!("cannot use the device {}: {e}", options.device)))?;
+        let (of_sessions, of_provider) = options.ort.iter().partition::<Vec<_>, _>(|option| option.is_of_sessions());
+        for option in of_sessions {
+            let (key, value) = (c_string(&option.key)?, c_string(&option.value)?);
+            // SAFETY: the options and the strings are valid.
+            api.check(unsafe { (base.AddSessionConfigEntry)(pointer, key.as_ptr(), value.as_ptr()) })
+                .map_err(|e| Error::input(format!("--ort-option {option} is refused: {e}")))?;
+        }
+        match (options.device, of_provider.first()) {
+            (Device::Cuda(number), _) => {
+                runtime.prepare_cuda(number)?;
+                append_cuda(api, pointer, number, options, records).map_err(|e| match e.kind() {
+                    ErrorKind::Input => e,
+                    _ => Error::engine(format!("cannot use the device {}: {e}", options.device)),
+                })?;
+            }
+            (Device::Cpu, Some(option)) => {
+                return Err(Error::input(format!(
+                    "--ort-option {option} is of no use: on the processor ONNX Runtime has options of sessions alone"
+                ))
+                .help("leave it out, or name an option of sessions, such as `session.intra_op.allow_spinning=0`"));
+            }
+            (Device::Cpu, None) => {}
         }
         new.kernels = target(options);
         Ok(new)
@@ -97,6 +136,11 @@ impl SessionOptions {
         Ok(on_kernels)
     }
 
+    /// Whether a kernel of ours may compute the function `name`.
+    pub(super) fn has_kernel(&self, name: &str) -> bool {
+        self.kernels.is_some_and(|target| kernels::has(target, name))
+    }
+
     /// Whether our kernels compute, and on one of NVIDIA's cards.
     pub(super) fn has_kernels_on_card(&self) -> bool {
         self.kernels.is_some_and(|target| target != Target::Cpu)
@@ -104,21 +148,6 @@ impl SessionOptions {
 
     pub(crate) fn pointer(&self) -> *const OrtSessionOptions {
         self.pointer
-    }
-
-    fn append_cuda(&self, number: u32) -> Result<()> {
-        let (api, base) = (self.api, self.api.base);
-        let (key, number) = (c"device_id".as_ptr(), c_string(&number.to_string())?);
-        let mut cuda = ptr::null_mut();
-        // SAFETY: the out pointer, the options and the strings are valid; the provider's options are released once.
-        unsafe {
-            api.check((base.CreateCUDAProviderOptions)(&mut cuda))?;
-            let appended = api
-                .check((base.UpdateCUDAProviderOptions)(cuda, &key, &number.as_ptr(), 1))
-                .and_then(|()| api.check((base.SessionOptionsAppendExecutionProvider_CUDA_V2)(self.pointer, cuda)));
-            (base.ReleaseCUDAProviderOptions)(cuda);
-            appended
-        }
     }
 }
 
@@ -128,9 +157,9 @@ fn target(options: &EngineOptions) -> Option<Target> {
         (Kernels::None, _) => None,
         (Kernels::Auto, Device::Cpu) => Some(Target::Cpu),
         #[cfg(feature = "cuda")]
-        (Kernels::Auto, Device::Cuda(_)) => {
-            gnp_kernels::cuda::missing().is_none().then_some(Target::Cuda { tf32: true })
-        }
+        (Kernels::Auto, Device::Cuda(_)) => gnp_kernels::cuda::missing()
+            .is_none()
+            .then_some(Target::Cuda { tf32: options.tf32 != Some(crate::Tf32::Off) }),
         #[cfg(not(feature = "cuda"))]
         (Kernels::Auto, Device::Cuda(_)) => None,
     }

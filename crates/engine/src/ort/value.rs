@@ -2,9 +2,9 @@
 
 use super::api::Api;
 use gnp_base::{Error, Result};
-use gnp_tensor::Tensor;
+use gnp_tensor::{ElementType, Tensor};
 use ndarray::{ArrayD, IxDyn};
-use ort::sys::{ONNXTensorElementDataType as Element, OrtValue};
+use ort::sys::{ONNXTensorElementDataType as Element, OrtAllocator, OrtValue};
 use std::ffi::c_void;
 use std::marker::PhantomData;
 use std::{ptr, slice};
@@ -67,21 +67,82 @@ impl<'a> Value<'a> {
     }
 
     fn copy_array<T: Copy>(api: &'static Api, array: &ArrayD<T>, element: Element) -> Result<Value<'static>> {
-        let shape = to_i64(array.shape());
+        // SAFETY: the allocator is ONNX Runtime's own, which lives as long as the process. The elements are `T`s.
+        unsafe {
+            let value = Value::allocated(api, api.allocator, element, array.shape())?;
+            value.write(array)?;
+            Ok(value)
+        }
+    }
+
+    /// A tensor in memory of `allocator`, whose elements are to be written.
+    ///
+    /// # Safety
+    /// The allocator outlives the value.
+    pub(super) unsafe fn new_in(
+        api: &'static Api,
+        allocator: *mut OrtAllocator,
+        element: ElementType,
+        shape: &[usize],
+    ) -> Result<Value<'static>> {
+        let element = match element {
+            ElementType::F32 => Element::ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT,
+            ElementType::I32 => Element::ONNX_TENSOR_ELEMENT_DATA_TYPE_INT32,
+            ElementType::I64 => Element::ONNX_TENSOR_ELEMENT_DATA_TYPE_INT64,
+        };
+        // SAFETY: by this function's contract.
+        unsafe { Self::allocated(api, allocator, element, shape) }
+    }
+
+    /// # Safety
+    /// As [`Self::new_in`].
+    unsafe fn allocated(
+        api: &'static Api,
+        allocator: *mut OrtAllocator,
+        element: Element,
+        shape: &[usize],
+    ) -> Result<Value<'static>> {
+        let shape = to_i64(shape);
         let mut pointer = ptr::null_mut();
-        // SAFETY: the allocator is ONNX Runtime's own, and `shape` outlives the call.
+        // SAFETY: the allocator and the out pointer are valid, and `shape` outlives the call.
         unsafe {
             let status =
-                (api.base.CreateTensorAsOrtValue)(api.allocator, shape.as_ptr(), shape.len(), element, &mut pointer);
+                (api.base.CreateTensorAsOrtValue)(allocator, shape.as_ptr(), shape.len(), element, &mut pointer);
             api.check(status)?;
-            let value = Value::from_raw(api, pointer);
-            let mut to = value.data()?.cast::<T>();
-            for &item in array {
+            Ok(Value::from_raw(api, pointer))
+        }
+    }
+
+    /// Makes the elements of a value in the processor's memory those of `tensor`.
+    ///
+    /// # Errors
+    /// Where they are not of one type and shape.
+    pub(super) fn overwrite(&self, tensor: &Tensor) -> Result<()> {
+        if self.port()? != (tensor.element(), tensor.shape().to_vec()) {
+            return Err(Error::internal("a tensor is put where another one belongs"));
+        }
+        // SAFETY: the elements are of the tensor's type, and as many.
+        unsafe {
+            match tensor {
+                Tensor::F32(array) => self.write(array),
+                Tensor::I32(array) => self.write(array),
+                Tensor::I64(array) => self.write(array),
+            }
+        }
+    }
+
+    /// # Safety
+    /// The value has as many elements as `array`, `T`s, in the processor's memory.
+    unsafe fn write<T: Copy>(&self, array: &ArrayD<T>) -> Result<()> {
+        let mut to = self.data()?.cast::<T>();
+        for &item in array {
+            // SAFETY: by this function's contract.
+            unsafe {
                 to.write(item);
                 to = to.add(1);
             }
-            Ok(value)
         }
+        Ok(())
     }
 
     fn of_slice<T>(api: &'static Api, elements: &'a [T], shape: &[usize], element: Element) -> Result<Self> {
@@ -103,7 +164,8 @@ impl<'a> Value<'a> {
         }
     }
 
-    fn data(&self) -> Result<*mut c_void> {
+    /// Where its elements are, in the memory of whatever device.
+    pub(super) fn data(&self) -> Result<*mut c_void> {
         let mut data = ptr::null_mut();
         // SAFETY: the value is a valid tensor and the out pointer is valid.
         self.api.check(unsafe { (self.api.base.GetTensorMutableData)(self.pointer, &mut data) })?;
@@ -115,19 +177,45 @@ impl<'a> Value<'a> {
     /// # Errors
     /// Where its elements are of a type that [`Tensor`] does not have.
     pub(crate) fn to_tensor(&self) -> Result<Tensor> {
-        let (element, shape) = self.element_and_shape()?;
+        let (element, shape) = self.port()?;
         // SAFETY: the element type is the one that is asked for, in each arm.
         unsafe {
             match element {
-                Element::ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT => Ok(Tensor::F32(self.copy(&shape)?)),
-                Element::ONNX_TENSOR_ELEMENT_DATA_TYPE_INT32 => Ok(Tensor::I32(self.copy(&shape)?)),
-                Element::ONNX_TENSOR_ELEMENT_DATA_TYPE_INT64 => Ok(Tensor::I64(self.copy(&shape)?)),
-                other => Err(Error::engine(format!(
-                    "the graph returns elements of type {}: expected float32, int32 or int64",
-                    ort::value::TensorElementType::from(other)
-                ))),
+                ElementType::F32 => Ok(Tensor::F32(self.copy(&shape)?)),
+                ElementType::I32 => Ok(Tensor::I32(self.copy(&shape)?)),
+                ElementType::I64 => Ok(Tensor::I64(self.copy(&shape)?)),
             }
         }
+    }
+
+    /// Its element type and shape.
+    ///
+    /// # Errors
+    /// Where its elements are of a type that [`Tensor`] does not have.
+    pub(super) fn port(&self) -> Result<(ElementType, Vec<usize>)> {
+        let (element, shape) = self.element_and_shape()?;
+        let element = match element {
+            Element::ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT => ElementType::F32,
+            Element::ONNX_TENSOR_ELEMENT_DATA_TYPE_INT32 => ElementType::I32,
+            Element::ONNX_TENSOR_ELEMENT_DATA_TYPE_INT64 => ElementType::I64,
+            other => {
+                return Err(Error::engine(format!(
+                    "the graph returns elements of type {}: expected float32, int32 or int64",
+                    ort::value::TensorElementType::from(other)
+                )));
+            }
+        };
+        Ok((element, shape))
+    }
+
+    /// The one element of a tensor of booleans, in the processor's memory.
+    pub(super) fn boolean(&self) -> Result<bool> {
+        let (element, shape) = self.element_and_shape()?;
+        if element != Element::ONNX_TENSOR_ELEMENT_DATA_TYPE_BOOL || shape.iter().product::<usize>() != 1 {
+            return Err(Error::engine("the graph returns no single boolean where one is expected"));
+        }
+        // SAFETY: the elements are booleans, of one byte each.
+        Ok(unsafe { self.elements::<u8>(&shape) }?[0] != 0)
     }
 
     /// The elements of a tensor of floats in the processor's memory; none of another.

@@ -45,6 +45,11 @@ impl Tract {
             return Err(Error::engine(format!("tract does not compute on `{}`", options.device))
                 .help("use --device cpu, or --engine onnxruntime"));
         }
+        if let Some(option) = options.ort.first() {
+            return Err(Error::input(format!("--ort-option {option} is of no use: the engine is tract"))
+                .help("leave it out, or use --engine onnxruntime"));
+        }
+        options.check_tf32()?;
         let model = StepModel::recognise(step)?;
         let executor = executor(options.threads);
         let eval = match eval {

@@ -4,7 +4,7 @@ use super::{Configuration, Init};
 use crate::TrainingSettings;
 use gnp_base::contract::artifacts::FileNames;
 use gnp_data::{DataSource, Preparation};
-use gnp_engine::{Backend, Device, EngineKind, Kernels, Layout};
+use gnp_engine::{Backend, CudaGraph, Device, EngineKind, Kernels, Layout, OrtOption, Tf32};
 use gnp_model::onnx::ExternalData;
 use gnp_step::rewrite::StepOptions;
 use std::fs;
@@ -87,6 +87,12 @@ pub struct EngineSettings {
     pub layout: Layout,
     /// What computes the functions that a step model calls.
     pub kernels: Kernels,
+    /// Whether products on NVIDIA's cards are of factors rounded to TF32; as the engine has it where not given.
+    pub tf32: Option<Tf32>,
+    /// Whether steps on NVIDIA's cards are recorded as CUDA graphs.
+    pub cuda_graph: CudaGraph,
+    /// ONNX Runtime's own options.
+    pub ort_options: Vec<OrtOption>,
 }
 
 /// Which engine trains.

@@ -2,7 +2,7 @@
 
 use super::setup::Setup;
 use super::trained::Trained;
-use super::{Observer, Outcome, Run};
+use super::{Notice, Observer, Outcome, Run};
 use crate::{Ended, Plan, RunFolder};
 use gnp_base::Result;
 use gnp_model::onnx::Copying;
@@ -19,6 +19,9 @@ impl Trained<'_> {
         let Self { setup, engine, train, counting, folder, curves, ended } = self;
         let Setup { run, plan, step_config, data, .. } = setup;
         let root = &*run.output.folder;
+        for remark in engine.turned_out() {
+            observer.notice(Notice::Info(&remark));
+        }
         let result = match ended {
             Ended::Stopped => None,
             _ => {
@@ -32,14 +35,14 @@ impl Trained<'_> {
         let history = if curves.has_steps { History::read(root)? } else { History::default() };
         if curves.has_steps {
             let method = method(plan, step_config.as_ref());
-            report::write(root, &history, &about(run, &engine.name, method, counting.error))?;
+            report::write(root, &history, &about(run, &engine.description(), method, counting.error))?;
         }
         let outcome = Outcome {
             ended,
             last: history.epochs.last().cloned(),
             best: history.best().cloned(),
             seconds: history.seconds().0,
-            engine: engine.name.clone(),
+            engine: engine.description(),
             input: train.normalization().clone(),
             classes: data.train.class_names().to_vec(),
             result,

@@ -1,6 +1,8 @@
 //! What is done to a graph when it is loaded: what depends on this machine, and so has no place in a file.
 
 mod blocked;
+pub(super) mod branches;
+pub(super) mod recordable;
 mod reductions;
 
 use super::api::Api;
@@ -8,6 +10,7 @@ use super::session_options::SessionOptions;
 use crate::{Device, EngineOptions, Kernels, Layout};
 use gnp_base::Result;
 use gnp_model::onnx::Model;
+use gnp_model::onnx::proto::{GraphProto, NodeProto};
 
 /// The passes that a graph goes through.
 pub(super) struct Passes {
@@ -41,4 +44,22 @@ impl Passes {
         }
         Ok(model)
     }
+
+    /// How images lie in memory in `model`, after all passes; none where there are no convolutions.
+    pub(super) fn layout(&self, model: &Model) -> Option<String> {
+        let of_domain = |domain| convolutions(&model.graph, domain);
+        match (of_domain(blocked::NCHWC), of_domain(""), self.block) {
+            (0, 0, _) => None,
+            (1.., _, Some(block)) => Some(format!("images in blocks of {block} channels")),
+            _ => Some("images as the model has them".to_owned()),
+        }
+    }
+}
+
+/// How many convolutions of `domain` there are, those in bodies of nodes among them.
+fn convolutions(graph: &GraphProto, domain: &str) -> usize {
+    let of_node = |node: &NodeProto| {
+        usize::from(node.is(domain, "Conv")) + node.subgraphs().map(|body| convolutions(body, domain)).sum::<usize>()
+    };
+    graph.node.iter().map(of_node).sum()
 }

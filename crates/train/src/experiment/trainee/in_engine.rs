@@ -28,7 +28,7 @@ enum What {
     #[cfg(feature = "ort")]
     Artifacts { engine: Box<OrtTraining>, runtime: Runtime, artifacts: Artifacts, options: EngineOptions },
     /// With the model that its trained weights go into.
-    Step { engine: Box<dyn StepEngine>, forward: Option<Box<Original>> },
+    Step { engine: Box<dyn StepEngine>, forward: Option<Box<Original>>, said: Vec<String> },
 }
 
 /// The model that trained weights go into.
@@ -53,7 +53,8 @@ impl InEngine {
     }
 
     pub(super) fn of_step(name: String, engine: Box<dyn StepEngine>, forward: Option<Box<Original>>) -> Self {
-        Self { name, what: What::Step { engine, forward } }
+        let said = engine.remarks();
+        Self { name, what: What::Step { engine, forward, said } }
     }
 
     pub fn engine(&mut self) -> &mut dyn Engine {
@@ -61,6 +62,27 @@ impl InEngine {
             #[cfg(feature = "ort")]
             What::Artifacts { engine, .. } => &mut **engine,
             What::Step { engine, .. } => &mut **engine,
+        }
+    }
+
+    /// The engine's name, and what is to be said of how it computes: all of it is known when steps were taken.
+    pub fn description(&self) -> String {
+        let remarks = match &self.what {
+            #[cfg(feature = "ort")]
+            What::Artifacts { .. } => Vec::new(),
+            What::Step { engine, .. } => engine.remarks(),
+        };
+        [std::slice::from_ref(&self.name), &remarks].concat().join("; ")
+    }
+
+    /// What turned out otherwise than it was said to be when the engine was loaded.
+    pub fn turned_out(&self) -> Vec<String> {
+        match &self.what {
+            #[cfg(feature = "ort")]
+            What::Artifacts { .. } => Vec::new(),
+            What::Step { engine, said, .. } => {
+                engine.remarks().into_iter().filter(|remark| !said.contains(remark)).collect()
+            }
         }
     }
 
@@ -100,7 +122,7 @@ impl InEngine {
                     onnx::write_watched(onnx::read(&written)?, output, &options, watch)?;
                 }
             }
-            What::Step { engine, forward: Some(forward) } => {
+            What::Step { engine, forward: Some(forward), .. } => {
                 let last = engine.state()?;
                 let mut write = |state: &State, file: &Path| forward.write(state, file, &options, watch);
                 write(&last, &folder.path_of(RunFolder::MODEL))?;
@@ -113,7 +135,7 @@ impl InEngine {
                 }
             }
             // There is no model to write: `Trainee::check_output`.
-            What::Step { engine, forward: None } => {
+            What::Step { engine, forward: None, .. } => {
                 return Ok(("state".into(), folder.write_state(|file| engine.save(file))?));
             }
         }

@@ -183,6 +183,9 @@ impl Step {
             observer.notice(Notice::Info(&format!("gnp's own kernels compute {nodes} nodes of a step")));
             name.push_str(" with gnp's kernels");
         }
+        for remark in engine.remarks() {
+            observer.notice(Notice::Info(&remark));
+        }
         Ok((name, engine))
     }
 }

@@ -26,7 +26,7 @@ use std::collections::BTreeMap;
 
 /// The domain of ONNX Runtime's operators on images in blocks. They take images of the shape [N, C, H, W] whose memory
 /// is that of [N, C / b, H, W, b].
-const NCHWC: &str = "com.microsoft.nchwc";
+pub(super) const NCHWC: &str = "com.microsoft.nchwc";
 
 /// Rewrites `model` for blocks of `block` channels. Where its shapes contradict each other it stays as it is: the
 /// runtime says so better.

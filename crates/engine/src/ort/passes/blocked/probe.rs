@@ -25,7 +25,8 @@ pub(in crate::ort::passes) fn block(api: &'static Api, options: &SessionOptions)
     let mut run = session.bind().ok()?;
     run.input(&names[0], &value).ok()?;
     run.output(&names[1], &Memory::host(api)).ok()?;
-    let laid_out = run.run().ok()?.first()?.to_tensor().ok()?;
+    run.run(None).ok()?;
+    let laid_out = run.returned().ok()?.first()?.to_tensor().ok()?;
     let Tensor::F32(laid_out) = laid_out else { return None };
     let laid_out: Vec<f32> = laid_out.into_iter().collect();
     [8, 16, 32].into_iter().find(|&block| laid_out == expected(block)).map(|block| block as i64)

@@ -1,0 +1,179 @@
+//! The sessions that compute a step: one, or one a branch.
+
+use super::api::Api;
+use super::choice::Choice;
+use super::passes::{Passes, recordable};
+use super::session::Session;
+use super::session_options::SessionOptions;
+use crate::StepModel;
+use crate::step_model::read_names;
+use foldhash::HashSet;
+use gnp_base::{Error, Result};
+use gnp_model::onnx::Model;
+use gnp_tensor::Tensor;
+
+/// The sessions that compute a step. One of a branch is made when a step first takes it.
+pub(super) struct Steps {
+    api: &'static Api,
+    passes: Passes,
+    options: SessionOptions,
+    /// For sessions that record, where they are to.
+    recording: Option<SessionOptions>,
+    choice: Option<Choice>,
+    /// One, or two where there is a choice: where the condition does not hold, and where it does.
+    ways: Vec<Way>,
+}
+
+/// One way to compute a step.
+struct Way {
+    model: Model,
+    made: Option<Made>,
+    /// Why it is not recorded, where that was tried.
+    refused: Option<String>,
+}
+
+/// A session, and what it takes.
+pub(super) struct Made {
+    pub(super) session: Session,
+    /// Whether its runs can be recorded.
+    pub(super) records: bool,
+    /// Of each hyperparameter, whether the graph reads it.
+    pub(super) hyperparameter_is_read: Vec<bool>,
+    /// Of each part of the state, whether the graph reads it.
+    pub(super) state_is_read: Vec<bool>,
+    layout: Option<String>,
+}
+
+impl Made {
+    fn new(session: Session, records: bool, graph: &Model, model: &StepModel, layout: Option<String>) -> Self {
+        let read = read_names(graph);
+        Self {
+            session,
+            records,
+            hyperparameter_is_read: model.hyperparameters.iter().map(|h| read.contains(&*h.name)).collect(),
+            state_is_read: model.state.iter().map(|slot| read.contains(&*slot.port.name)).collect(),
+            layout,
+        }
+    }
+}
+
+impl Steps {
+    pub(super) fn new(
+        api: &'static Api,
+        passes: Passes,
+        options: SessionOptions,
+        recording: Option<SessionOptions>,
+        choice: Option<Choice>,
+        models: impl IntoIterator<Item = Model>,
+    ) -> Self {
+        let way = |model| Way { model, made: None, refused: None };
+        Self { api, passes, options, recording, choice, ways: models.into_iter().map(way).collect() }
+    }
+
+    /// A step that `session` computes, which was made of the file of `file`.
+    pub(super) fn of_session(
+        api: &'static Api,
+        passes: Passes,
+        options: SessionOptions,
+        session: Session,
+        file: &Model,
+        model: &StepModel,
+    ) -> Self {
+        let made = Some(Made::new(session, false, file, model, None));
+        let way = Way { model: file.clone(), made, refused: None };
+        Self { api, passes, options, recording: None, choice: None, ways: vec![way] }
+    }
+
+    /// Goes on from a state, whose tensors are in the order of the slots.
+    pub(super) fn set_state(&mut self, tensors: &[&Tensor]) -> Result<()> {
+        self.choice.as_mut().map_or(Ok(()), |choice| choice.set_state(tensors))
+    }
+
+    /// Which way a step with the hyperparameters `given` takes.
+    pub(super) fn way(&mut self, given: &[(usize, Tensor)]) -> Result<usize> {
+        self.choice.as_mut().map_or(Ok(0), |choice| choice.holds(given).map(usize::from))
+    }
+
+    /// The step that was asked about last was taken.
+    pub(super) fn go_on(&mut self) {
+        if let Some(choice) = &mut self.choice {
+            choice.go_on();
+        }
+    }
+
+    /// The session of a way.
+    ///
+    /// # Errors
+    /// Where the runtime refuses the graph.
+    pub(super) fn made(&mut self, way: usize, model: &StepModel) -> Result<&mut Made> {
+        let Self { api, passes, options, recording, ways, .. } = self;
+        let Some(way) = ways.get_mut(way) else { return Err(Error::internal("a step has no such branch")) };
+        if way.made.is_none() {
+            let graph = without_unread(&way.model, model);
+            let fed = model.state.iter().map(|slot| slot.port.name.as_str()).collect();
+            let graph = passes.apply(&graph)?;
+            let mut session = None;
+            if let (Some(recording), None) = (&*recording, &way.refused) {
+                let tried = match recordable::obstacle(&graph, model, |name| recording.has_kernel(name)) {
+                    Some(obstacle) => Err(obstacle),
+                    None => Session::of_model(api, graph.clone(), &fed, recording).map_err(|e| reason(&e)),
+                };
+                match tried {
+                    Ok(made) => session = Some(made),
+                    Err(why) => way.refused = Some(why),
+                }
+            }
+            let records = session.is_some();
+            let layout = passes.layout(&graph);
+            let made = match session {
+                Some(session) => session,
+                None => Session::of_model(api, graph, &fed, options)?,
+            };
+            way.made = Some(Made::new(made, records, &way.model, model, layout));
+        }
+        way.made.as_mut().ok_or_else(|| Error::internal("a session was made, and is not there"))
+    }
+
+    /// A recorded step failed: this way's steps are not recorded.
+    pub(super) fn refuse(&mut self, way: usize, error: &Error) {
+        if let Some(way) = self.ways.get_mut(way) {
+            (way.made, way.refused) = (None, Some(reason(error)));
+        }
+    }
+
+    /// How many nodes of a step our own kernels compute.
+    pub(super) fn kernels(&self) -> usize {
+        self.all_made().map(|made| made.session.kernels).max().unwrap_or(0)
+    }
+
+    /// How images lie in memory, where there are any.
+    pub(super) fn layout(&self) -> Option<&str> {
+        self.all_made().find_map(|made| made.layout.as_deref())
+    }
+
+    /// Why steps are not recorded, of those that were to be.
+    pub(super) fn refused(&self) -> Option<&str> {
+        self.ways.iter().find_map(|way| way.refused.as_deref())
+    }
+
+    fn all_made(&self) -> impl Iterator<Item = &Made> {
+        self.ways.iter().filter_map(|way| way.made.as_ref())
+    }
+}
+
+/// What ONNX Runtime says, without what it is about.
+fn reason(error: &Error) -> String {
+    let text = error.to_string();
+    text.rsplit_once("ONNX Runtime: ").map_or(text.clone(), |(_, said)| said.to_owned())
+}
+
+/// The step model without the parts of the state that its graph does not read: ONNX Runtime takes no value for them.
+fn without_unread(step: &Model, model: &StepModel) -> Model {
+    let read = read_names(step);
+    let slots = model.state.iter().map(|slot| slot.port.name.as_str());
+    let unread: HashSet<&str> = slots.filter(|name| !read.contains(name)).collect();
+    let mut rest = step.clone();
+    rest.graph.input.retain(|input| !unread.contains(input.name()));
+    rest.graph.initializer.retain(|tensor| !unread.contains(tensor.name()));
+    rest
+}
