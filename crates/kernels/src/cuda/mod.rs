@@ -4,6 +4,8 @@
 //! is needed to build this. A formula becomes a source text in CUDA C++, made for the way in which its operands
 //! broadcast ([`source`]), and is compiled once in a process.
 
+mod conv;
+mod cudnn;
 mod device;
 mod elementwise;
 pub mod memory;
@@ -14,6 +16,7 @@ mod source;
 #[cfg(test)]
 mod testing;
 
+pub(crate) use conv::{ConvGradient, Gradient};
 pub(crate) use elementwise::Elementwise;
 pub(crate) use queue::{Queue, Tensor};
 pub(crate) use reduce::Reduce;
