@@ -11,7 +11,7 @@ use gnp_base::{Error, Result};
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
-/// More memory than this no algorithm is given.
+/// No algorithm that works in more bytes is measured. One is run only where there is no other.
 const MOST: usize = 1 << 30;
 /// More algorithms than cuDNN has, each with all kinds of math.
 const ROOM: usize = 32;
@@ -69,7 +69,7 @@ impl Plan {
         sizes.sort_unstable();
         sizes.dedup();
         let mut measured = Vec::new();
-        // The largest that the card has room for.
+        // In as much memory as the card has room for: cuDNN leaves out what needs more.
         for bytes in sizes.into_iter().rev() {
             let lent = lend(queue, bytes, &mut |workspace| {
                 // SAFETY: as above, and the workspace has so many bytes. Algorithms that are listed can be tried still.
