@@ -34,6 +34,7 @@ macro_rules! functions {
         ///
         /// # Safety
         /// As its documentation says.
+        #[allow(clippy::too_many_arguments, reason = "they are those of cuDNN")]
         pub(super) unsafe fn $name($($argument: $type),*) -> Result<()> {
             static FUNCTION: OnceLock<unsafe extern "C" fn($($type),*) -> u32> = OnceLock::new();
             let function = match FUNCTION.get() {

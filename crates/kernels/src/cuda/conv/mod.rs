@@ -73,13 +73,12 @@ impl ConvGradient {
     ) -> Result<()> {
         let (first, second, output) = (first.address, second.address, output.address);
         if conv.is_empty() {
-            return match self.of {
-                // SAFETY: dw has so many floats; the rest is the contract of this function.
-                Gradient::Weight => {
-                    check(unsafe { driver::cuMemsetD32Async(output, 0, conv.w().iter().product(), queue.stream()) })
-                }
-                Gradient::Input => Ok(()),
-            };
+            if self.of == Gradient::Input {
+                return Ok(());
+            }
+            let count = conv.w().iter().product();
+            // SAFETY: dw has so many floats; the rest is the contract of this function.
+            return check(unsafe { driver::cuMemsetD32Async(output, 0, count, queue.stream()) });
         }
         let (shape, frame) = Shape::new(conv)?;
         let key = Key { device: Device::current()?, shape, of: self.of, tf32: self.tf32 };
