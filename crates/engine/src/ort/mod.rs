@@ -197,9 +197,12 @@ impl Ort {
         };
         let state = engine.model.initial_state(file)?;
         engine.set_state(&state).map_err(|e| e.in_file(file.path()))?;
-        // The way of a step with the model's own hyperparameters: what the runtime refuses comes out now.
-        let way = engine.steps.way(&[])?;
-        engine.steps.made(way, &engine.model)?;
+        // The way of a step with the model's own hyperparameters: what the runtime refuses comes out now. A session that
+        // records is made for the first batch.
+        if !engine.steps.records() {
+            let way = engine.steps.way(&[])?;
+            engine.steps.made(way, &engine.model)?;
+        }
         Ok(engine)
     }
 
@@ -213,10 +216,11 @@ impl Ort {
             Ok(None) => {}
             Err(e) => self.steps.refuse(way, &e),
         }
-        let returned = self.run(way, batch, &given)?;
+        let shapes = recorded::shapes(batch);
+        let is_steady = self.recorder.as_ref().is_some_and(|recorder| recorder.last == shapes);
+        let returned = self.run(way, batch, &shapes, is_steady, &given)?;
         if let Some(recorder) = &mut self.recorder {
-            let shapes = recorded::shapes(batch);
-            if recorder.places.is_none() && recorder.last == shapes {
+            if recorder.places.is_none() && is_steady {
                 let state = &self.state;
                 // Without places there is nothing to repeat, and no step needs it.
                 recorder.places = Places::new(state.memory(), &self.model, batch, &returned).ok();
@@ -230,7 +234,7 @@ impl Ort {
     fn repeat(&mut self, way: usize, batch: &[Tensor], given: &[(usize, Tensor)]) -> Result<Option<Vec<Tensor>>> {
         let Some(recorder) = &mut self.recorder else { return Ok(None) };
         let Some(places) = recorder.places.as_mut().filter(|places| places.fit(batch)) else { return Ok(None) };
-        let made = self.steps.made(way, &self.model)?;
+        let made = self.steps.for_batch(way, &self.model, places.shapes(), true)?;
         if !made.records {
             return Ok(None);
         }
@@ -257,11 +261,18 @@ impl Ort {
     }
 
     /// The step, which is not recorded.
-    fn run(&mut self, way: usize, batch: &[Tensor], given: &[(usize, Tensor)]) -> Result<Vec<Tensor>> {
+    fn run(
+        &mut self,
+        way: usize,
+        batch: &[Tensor],
+        shapes: &[Vec<usize>],
+        is_steady: bool,
+        given: &[(usize, Tensor)],
+    ) -> Result<Vec<Tensor>> {
         let batch = batch.iter().map(|tensor| Value::of(self.api, tensor)).collect::<Result<Vec<_>>>()?;
         let hyperparameters =
             given.iter().map(|(_, tensor)| Value::of(self.api, tensor)).collect::<Result<Vec<_>>>()?;
-        let made = self.steps.made(way, &self.model)?;
+        let made = self.steps.for_batch(way, &self.model, shapes, is_steady)?;
         let state = &self.state;
         let mut run = made.session.bind()?;
         for (name, value) in self.names.batch.iter().zip(&batch) {
