@@ -31,7 +31,7 @@ from pathlib import Path
 
 import table
 import workload
-from turns import CLOCKS, GnpRun, LeftOut, Process
+from turns import CLOCKS, GnpRun, LeftOut, Measure, Process
 
 HERE = Path(__file__).resolve().parent
 # What others may use of the machine when a turn begins, in processors.
@@ -70,29 +70,31 @@ def step_model(name, folder, arguments):
 
 def engines(name, step, folder, threads, arguments):
     """By name, what makes the engines of the comparison."""
-    run, device, clock = arguments.programs / "gnp-run", arguments.device, arguments.clock
+    run, device = arguments.programs / "gnp-run", arguments.device
+    # On a GPU the first steps choose algorithms, and are recorded.
+    measure = Measure(arguments.clock, 6 if device == "cuda" else 2)
 
     def gnp(engine):
         flags = ["--engine", engine]
-        return lambda: GnpRun(clock, run, {"plain": (step, [*flags, "--r", 0]), "GNP": (step, flags)}, name, threads, device)
+        return lambda: GnpRun(measure, run, {"plain": (step, [*flags, "--r", 0]), "GNP": (step, flags)}, name, threads, device)
 
     def training_api():
         plain, penalised = arguments.artifacts / name, Path(folder, "artifacts")
         if not (plain / "training_model.onnx").exists():
             raise LeftOut("its generator makes no artifacts of it")
         subprocess.run([arguments.programs / "gnp-rewrite", plain, "-o", penalised, "--quiet", "--force"], check=True)
-        return GnpRun(clock, run, {"plain": (plain, []), "GNP": (penalised, [])}, name, threads, device)
+        return GnpRun(measure, run, {"plain": (plain, []), "GNP": (penalised, [])}, name, threads, device)
 
     yield "gnp", gnp("onnxruntime")
     for channels_last in [False, True]:
         for compiled in [False, True]:
             engine = "PyTorch" + ", channels_last" * channels_last + ", compiled" * compiled
-            yield engine, lambda modes=(channels_last, compiled): Process(clock, "pytorch", name, threads, device, *modes)
-    yield "JAX", lambda: Process(clock, "jax_step", name, threads, device)
+            yield engine, lambda modes=(channels_last, compiled): Process(measure, "pytorch", name, threads, device, *modes)
+    yield "JAX", lambda: Process(measure, "jax_step", name, threads, device)
     if arguments.artifacts:
         yield "ONNX Runtime training", training_api
     if device == "cpu":
-        yield "onnxsim", lambda: Process(clock, "onnxsim_loop", name, threads)
+        yield "onnxsim", lambda: Process(measure, "onnxsim_loop", name, threads)
         yield "gnp, tract", gnp("tract")
 
 

@@ -21,7 +21,10 @@ def steps(name, threads, device, channels_last, compiled):
     layout = torch.channels_last if channels_last else torch.contiguous_format
     compile = torch.compile if compiled else lambda function: function
     model = networks.build(name).to(device, memory_format=layout)
-    images, labels = (torch.from_numpy(array).to(device) for array in workload.batch(name, device))
+    batch = [torch.from_numpy(array) for array in workload.batch(name, device)]
+    # A step begins with a batch in the memory of the processor, which a loader of PyTorch's pins for the copy.
+    batch = [tensor.pin_memory() for tensor in batch] if device == "cuda" else batch
+    images, labels = (tensor.to(device) for tensor in batch)
     images = images.contiguous(memory_format=layout)
     parameters = list(model.parameters())
     optimizer = torch.optim.SGD(parameters, lr=1e-3, momentum=0.9, fused=True)
@@ -49,6 +52,9 @@ def steps(name, threads, device, channels_last, compiled):
             return mix(first, second)
 
     def step(gradients):
+        if device == "cuda":
+            images.copy_(batch[0], non_blocking=True)
+            labels.copy_(batch[1], non_blocking=True)
         for p, g in zip(parameters, gradients()):
             p.grad = g
         optimizer.step()

@@ -12,16 +12,23 @@ import signal
 import subprocess
 import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 import workload
 
-# A turn begins with steps that warm up and do not count.
-WARM_UP = 2
 # What seconds are: those that pass, or those that a process has the processor. The latter last on a busy machine, of one thread.
 CLOCKS = {"wall": time.perf_counter, "processor": time.process_time}
+
+
+@dataclass
+class Measure:
+    """How a turn is measured. It begins with steps that warm up and do not count."""
+
+    clock: str = "wall"
+    warm_up: int = 2
 
 
 class LeftOut(Exception):
@@ -39,10 +46,11 @@ class Process:
     It returns by kind ("plain", "GNP") a function that takes one step and waits for its end.
     """
 
-    def __init__(self, clock, module, *arguments):
+    def __init__(self, measure, module, *arguments):
+        self.warm_up = measure.warm_up
         context = multiprocessing.get_context("spawn")
         self.connection, theirs = context.Pipe()
-        self.process = context.Process(target=_serve, args=(theirs, CLOCKS[clock], module, arguments), daemon=True)
+        self.process = context.Process(target=_serve, args=(theirs, CLOCKS[measure.clock], module, arguments), daemon=True)
         self.process.start()
         theirs.close()
         try:
@@ -55,10 +63,10 @@ class Process:
     def turn(self, kind, steps):
         """The seconds of each of so many steps."""
         os.kill(self.process.pid, signal.SIGCONT)
-        self.connection.send((kind, WARM_UP + steps))
+        self.connection.send((kind, self.warm_up + steps))
         seconds = self._answer()
         self._stop()
-        return seconds[WARM_UP:]
+        return seconds[self.warm_up:]
 
     def close(self):
         """Lets the process end by itself, as it does when nobody is there to ask it for steps."""
@@ -104,20 +112,20 @@ def _serve(connection, clock, module, arguments):
 class GnpRun:
     """gnp-run, which starts afresh in every turn. `models`: by kind what it trains, and its flags for that."""
 
-    def __init__(self, clock, program, models, name, threads, device="cpu"):
-        self.clock, self.program, self.models = clock, program, models
+    def __init__(self, measure, program, models, name, threads, device="cpu"):
+        self.measure, self.program, self.models = measure, program, models
         self.kinds = list(models)
         self.images, self.labels = workload.batch(name, device)
         self.flags = ["--batch-size", len(self.labels), "--threads", threads, "--device", device, "--epochs", 1, "--force", "--quiet"]
 
     def turn(self, kind, steps):
         """The seconds of each of so many steps; with the processor's clock, their mean."""
-        if self.clock == "wall":
-            return self._run(kind, WARM_UP + steps)[WARM_UP:]
+        if self.measure.clock == "wall":
+            return self._run(kind, self.measure.warm_up + steps)[self.measure.warm_up:]
         begin = self._processor()
-        self._run(kind, WARM_UP)
+        self._run(kind, self.measure.warm_up)
         middle = self._processor()
-        self._run(kind, WARM_UP + steps)
+        self._run(kind, self.measure.warm_up + steps)
         return [(self._processor() - middle - (middle - begin)) / steps]
 
     @staticmethod

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 /// One axis: position o of y reads x at o·stride − begin + k·dilation, for the kernel's places k.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Axis {
+pub(crate) struct Axis {
     pub input: usize,
     pub output: usize,
     pub kernel: usize,
@@ -36,7 +36,7 @@ impl Axis {
     }
 
     /// y's positions in regions, each with the places of the kernel that lie on x, which are the same for all of it.
-    pub fn regions(&self) -> Vec<Region> {
+    pub(super) fn regions(&self) -> Vec<Region> {
         let mut all: Vec<Region> = Vec::new();
         for output in 0..self.output {
             let before =
@@ -69,7 +69,7 @@ impl Axis {
 
     /// The positions j of each class in regions, each with the places of the kernel that read it, which are the same
     /// for all of it. There may be none.
-    pub fn read_regions(&self) -> Vec<Vec<ReadRegion>> {
+    pub(super) fn read_regions(&self) -> Vec<Vec<ReadRegion>> {
         (0..self.stride.min(self.input)).map(|class| self.read_regions_of(class)).collect()
     }
 
@@ -88,7 +88,7 @@ impl Axis {
     }
 
     /// The kernel's places that read positions of this class.
-    pub fn readers(&self, class: usize) -> impl Iterator<Item = Reader> + '_ {
+    pub(super) fn readers(&self, class: usize) -> impl Iterator<Item = Reader> + '_ {
         let stride = self.stride as isize;
         (0..self.kernel).filter_map(move |place| {
             let distance = (class + self.begin) as isize - (place * self.dilation) as isize;

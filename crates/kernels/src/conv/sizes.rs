@@ -205,8 +205,13 @@ impl Conv {
         [&[self.outputs, self.inputs / self.window.group], &self.window.kernel[..]].concat()
     }
 
+    /// How many groups the channels are in.
+    pub fn group(&self) -> usize {
+        self.window.group
+    }
+
     /// Whether there is nothing to sum over: no image, or images without a position.
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.batch == 0 || self.input.contains(&0)
     }
 
@@ -218,7 +223,7 @@ impl Conv {
         Place { channels: self.outputs, positions: self.output.iter().product(), block: layout.block() }
     }
 
-    fn axes(&self) -> Vec<Axis> {
+    pub(crate) fn axes(&self) -> Vec<Axis> {
         let window = &self.window;
         let axis = |axis: usize| Axis {
             input: self.input[axis],

@@ -2,7 +2,7 @@
 //!
 //! The driver, the compiler for its cards (NVRTC) and cuDNN are loaded when they are first called, so nothing of CUDA
 //! is needed to build this. A formula becomes a source text in CUDA C++, made for the way in which its operands
-//! broadcast ([`source`]), and is compiled once in a process.
+//! broadcast, and is compiled once in a process. Convolutions' gradients are cuDNN's.
 
 mod conv;
 mod cudnn;
