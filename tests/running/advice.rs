@@ -707,6 +707,14 @@ fn engines() -> Vec<Row> {
             vec![AsSaid("--engine")],
         )
         .then("CUDAExecutionProvider"),
+        row(run!("--tf32 off"), "--tf32 is of no use", "--device cuda", vec![AsSaid("--device")])
+            .then("tract does not compute on `cuda:0`"),
+        row(
+            run!("--ort-option session.intra_op.allow_spinning=0 --ort-lib RUNTIME"),
+            "is of no use: the engine is tract",
+            "--engine onnxruntime",
+            vec![AsSaid("--engine")],
+        ),
         row(
             "gnp-run classifier.onnx --data data.npz --epochs 1 --ort-lib RUNTIME --device cuda",
             "it has no CUDAExecutionProvider",

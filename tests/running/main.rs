@@ -11,6 +11,7 @@ mod bad_input;
 mod checkpoints;
 mod cuda;
 mod data;
+mod engine_options;
 mod escaped;
 mod examples;
 mod faults;

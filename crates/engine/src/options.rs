@@ -47,8 +47,8 @@ impl EngineOptions {
     }
 }
 
-/// Whether products of matrices, and convolutions, are of factors rounded to TF32: to 10 bits of fraction of the 23 that
-/// float32 has. Sums are of float32.
+/// Whether products of matrices, and convolutions, are of factors rounded to TF32: to 10 bits of fraction of the 23
+/// that float32 has. Sums are of float32.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, VariantArray, IntoStaticStr, EnumMessage,
 )]
@@ -76,8 +76,8 @@ pub enum CudaGraph {
     Off,
 }
 
-/// An option in ONNX Runtime's own words: of its sessions where the key has a dot (`session.use_env_allocators`), else of
-/// the device's execution provider (`cudnn_conv_algo_search`).
+/// An option in ONNX Runtime's own words: of its sessions where the key has a dot (`session.use_env_allocators`), else
+/// of the device's execution provider (`cudnn_conv_algo_search`).
 ///
 /// ```
 /// use gnp_engine::OrtOption;

@@ -1,4 +1,4 @@
-//! A model that copies a state from a device.
+//! A model that copies a state to a device, and from it.
 
 use crate::StepModel;
 use gnp_model::onnx::DataType;

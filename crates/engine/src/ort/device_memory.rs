@@ -9,7 +9,6 @@ use crate::{Device, StepModel};
 use gnp_base::Result;
 use gnp_tensor::{ElementType, Tensor};
 use prost::Message as _;
-use std::cell::RefCell;
 use std::ffi::CString;
 
 /// Two places for a state, where the device computes: a step reads one and writes the other, which is the state from
@@ -19,7 +18,7 @@ pub(super) struct StateMemory {
     current: usize,
     places: [Vec<Value<'static>>; 2],
     /// Copies a state to the device and back; on the processor there is nothing to copy.
-    copier: Option<RefCell<Copier>>,
+    copier: Option<Copier>,
     // Below the values, which it must outlive.
     memory: DeviceMemory,
 }
@@ -31,7 +30,7 @@ impl StateMemory {
             Device::Cuda(_) => {
                 let copier = Copier::new(api, model, options)?;
                 let allocator = Some(copier.session.allocator(&Memory::of(api, device)?)?);
-                (Some(RefCell::new(copier)), DeviceMemory { api, device, allocator })
+                (Some(copier), DeviceMemory { api, device, allocator })
             }
         };
         let place = || {
@@ -75,7 +74,7 @@ impl StateMemory {
         let values = &self.places[self.current];
         match &self.copier {
             None => values.iter().map(Value::to_tensor).collect(),
-            Some(copier) => copier.borrow_mut().read(values),
+            Some(copier) => copier.read(values),
         }
     }
 
@@ -84,7 +83,7 @@ impl StateMemory {
         let values = &self.places[self.current];
         match &self.copier {
             None => values.iter().zip(tensors).try_for_each(|(value, tensor)| value.overwrite(tensor)),
-            Some(copier) => copier.borrow_mut().write(tensors, values),
+            Some(copier) => copier.write(tensors, values),
         }
     }
 }
@@ -107,7 +106,7 @@ impl Copier {
         })
     }
 
-    fn read(&mut self, values: &[Value<'_>]) -> Result<Vec<Tensor>> {
+    fn read(&self, values: &[Value<'_>]) -> Result<Vec<Tensor>> {
         let mut run = self.session.bind()?;
         for (name, value) in self.from.iter().zip(values) {
             run.input(name, value)?;
@@ -119,7 +118,7 @@ impl Copier {
         run.returned()?.iter().map(Value::to_tensor).collect()
     }
 
-    fn write(&mut self, tensors: &[&Tensor], values: &[Value<'_>]) -> Result<()> {
+    fn write(&self, tensors: &[&Tensor], values: &[Value<'_>]) -> Result<()> {
         let on_host = tensors.iter().map(|tensor| Value::of(self.api, tensor)).collect::<Result<Vec<_>>>()?;
         let mut run = self.session.bind()?;
         for (name, value) in self.from.iter().zip(&on_host) {

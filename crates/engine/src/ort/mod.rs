@@ -240,23 +240,26 @@ impl Ort {
         }
         let state = &self.state;
         places.fill(state.memory(), &self.model, batch, given)?;
-        let mut run = made.session.bind()?;
-        for (name, value) in self.names.batch.iter().zip(&places.batch) {
-            run.input(name, value)?;
-        }
-        let hyperparameters = self.names.hyperparameters.iter().zip(&places.hyperparameters);
-        for ((name, value), _) in hyperparameters.zip(&made.hyperparameter_is_read).filter(|(_, is_read)| **is_read) {
-            run.input(name, value)?;
-        }
-        let values = self.names.state.iter().zip(state.values());
-        for ((name, value), _) in values.zip(&made.state_is_read).filter(|(_, is_read)| **is_read) {
-            run.input(name, value)?;
-        }
-        let outputs = self.names.outputs.iter().zip(&places.outputs);
-        for (name, value) in outputs.chain(self.names.next.iter().zip(state.next())) {
-            run.output_to(name, value)?;
-        }
-        run.run(Some(recorder.numbers.of(state.current())))?;
+        let current = state.current();
+        let bound = match &mut made.bound[current] {
+            Some(bound) => bound,
+            none => {
+                let hyperparameters = self.names.hyperparameters.iter().zip(&places.hyperparameters);
+                let hyperparameters = hyperparameters.zip(&made.hyperparameter_is_read);
+                let parts = self.names.state.iter().zip(state.values()).zip(&made.state_is_read);
+                let read = hyperparameters.chain(parts).filter(|(_, is_read)| **is_read).map(|(bound, _)| bound);
+                let outputs = self.names.outputs.iter().zip(&places.outputs);
+                let mut bound = made.session.bind()?;
+                for (name, value) in self.names.batch.iter().zip(&places.batch).chain(read) {
+                    bound.input(name, value)?;
+                }
+                for (name, value) in outputs.chain(self.names.next.iter().zip(state.next())) {
+                    bound.output_to(name, value)?;
+                }
+                none.insert(bound)
+            }
+        };
+        bound.run(Some(recorder.numbers.of(current)))?;
         places.returned(state.memory()).map(Some)
     }
 

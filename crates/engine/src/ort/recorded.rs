@@ -1,9 +1,9 @@
 //! Steps that are recorded once, and then given to a card as a whole: CUDA graphs.
 //!
 //! What a recorded step reads and writes has to stay where it was: the state alternates between two places, so there
-//! are two recordings, and the batch, the hyperparameters and the outputs have places of their own. ONNX Runtime records
-//! by itself in the first runs with a number, and repeats the recording of that number in all later ones (`gpu_graph_id`
-//! in `onnxruntime_run_options_config_keys.h`; with -1 a run is an ordinary one).
+//! are two recordings, and the batch, the hyperparameters and the outputs have places of their own. ONNX Runtime
+//! records by itself in the first run with a number, and repeats the recording of that number in all later ones
+//! (`gpu_graph_id` in `onnxruntime_run_options_config_keys.h`; with -1 a run is an ordinary one).
 
 use super::api::Api;
 use super::device_memory::DeviceMemory;

@@ -11,19 +11,26 @@ use ort::sys::{OrtAllocator, OrtIoBinding, OrtMemoryInfo, OrtRunOptions, OrtSess
 use prost::Message as _;
 use std::ffi::{CStr, CString};
 use std::path::Path;
+use std::rc::Rc;
 use std::{fs, ptr, slice};
 
 /// A graph, compiled for the device.
 pub(super) struct Session {
     api: &'static Api,
-    pointer: *mut OrtSession,
+    compiled: Rc<Compiled>,
     /// How many of its nodes our own kernels compute.
     pub(super) kernels: usize,
+}
+
+/// What a session and the bindings of its inputs and outputs have in common.
+struct Compiled {
+    api: &'static Api,
+    pointer: *mut OrtSession,
     /// What it reads where it lies.
     _weights: Option<Weights>,
 }
 
-impl Drop for Session {
+impl Drop for Compiled {
     fn drop(&mut self) {
         // SAFETY: the session is ours, and no binding of it is left.
         unsafe { (self.api.base.ReleaseSession)(self.pointer) }
@@ -31,6 +38,12 @@ impl Drop for Session {
 }
 
 impl Session {
+    /// # Safety
+    /// `pointer` is a session that nobody else releases.
+    unsafe fn from_raw(api: &'static Api, pointer: *mut OrtSession, kernels: usize, weights: Option<Weights>) -> Self {
+        Self { api, compiled: Rc::new(Compiled { api, pointer, _weights: weights }), kernels }
+    }
+
     /// The graph in `file`, whose external data is beside it.
     pub(super) fn of_file(api: &'static Api, file: &Path, options: &SessionOptions) -> Result<Self> {
         fs::metadata(file).map_err(|e| Error::io("read the model", file, &e))?;
@@ -40,7 +53,8 @@ impl Session {
         let status =
             unsafe { (api.base.CreateSession)(api.environment(), path.as_ptr(), options.pointer(), &mut pointer) };
         api.check(status).map_err(|e| Error::engine(format!("cannot load the model: {e}")).in_file(file))?;
-        Ok(Self { api, pointer, kernels: 0, _weights: None })
+        // SAFETY: the session is new.
+        Ok(unsafe { Self::from_raw(api, pointer, 0, None) })
     }
 
     /// The graph of `model`, in which `fed` is given with every run and so needs no initializer.
@@ -55,14 +69,22 @@ impl Session {
         let weights = Weights::take_out(&mut model).map_err(|e| e.in_file(&path))?;
         let options = options.with_files(&weights.names, &weights.maps)?;
         let kernels = options.register_kernels(&model)?;
-        let mut session = Self::of_bytes(api, &model.into_proto().encode_to_vec(), &options)
-            .map_err(|e| Error::engine(format!("cannot load the model: {e}")).in_file(path))?;
-        (session.kernels, session._weights) = (kernels, Some(weights));
-        Ok(session)
+        Self::created(api, &model.into_proto().encode_to_vec(), &options, kernels, Some(weights))
+            .map_err(|e| Error::engine(format!("cannot load the model: {e}")).in_file(path))
     }
 
     /// The graph in `bytes`, which has no external data.
     pub(super) fn of_bytes(api: &'static Api, bytes: &[u8], options: &SessionOptions) -> Result<Self> {
+        Self::created(api, bytes, options, 0, None)
+    }
+
+    fn created(
+        api: &'static Api,
+        bytes: &[u8],
+        options: &SessionOptions,
+        kernels: usize,
+        weights: Option<Weights>,
+    ) -> Result<Self> {
         let mut pointer = ptr::null_mut();
         // SAFETY: the environment lives as long as the process, the bytes live through the call, the out pointer is
         // valid.
@@ -70,76 +92,78 @@ impl Session {
             let (model, length) = (bytes.as_ptr().cast(), bytes.len());
             (api.base.CreateSessionFromArray)(api.environment(), model, length, options.pointer(), &mut pointer)
         })?;
-        Ok(Self { api, pointer, kernels: 0, _weights: None })
+        // SAFETY: the session is new.
+        Ok(unsafe { Self::from_raw(api, pointer, kernels, weights) })
     }
 
     /// What gives `memory` as the session does.
     pub(super) fn allocator(&self, memory: &Memory) -> Result<Allocator> {
         let mut pointer = ptr::null_mut();
         // SAFETY: the session, the description of the memory and the out pointer are valid.
-        self.api.check(unsafe { (self.api.base.CreateAllocator)(self.pointer, memory.0, &mut pointer) })?;
+        self.api.check(unsafe { (self.api.base.CreateAllocator)(self.compiled.pointer, memory.0, &mut pointer) })?;
         Ok(Allocator { api: self.api, pointer })
     }
 
-    /// Begins a run of the graph.
-    pub(super) fn bind(&mut self) -> Result<Binding<'_>> {
+    /// Begins to bind the inputs and outputs of a run.
+    pub(super) fn bind(&self) -> Result<Binding> {
         let mut pointer = ptr::null_mut();
-        // SAFETY: the session is valid, and outlives the binding, which borrows it.
-        self.api.check(unsafe { (self.api.base.CreateIoBinding)(self.pointer, &mut pointer) })?;
-        Ok(Binding { session: self, pointer })
+        // SAFETY: the session is valid, and outlives the binding, which shares it.
+        self.api.check(unsafe { (self.api.base.CreateIoBinding)(self.compiled.pointer, &mut pointer) })?;
+        Ok(Binding { api: self.api, pointer, compiled: self.compiled.clone() })
     }
 }
 
-/// One run: what is bound to the graph's inputs, and where its outputs are to be.
-pub(super) struct Binding<'s> {
-    session: &'s mut Session,
+/// What is bound to a graph's inputs, and where its outputs are to be: in one run, or in any number of them.
+pub(super) struct Binding {
+    api: &'static Api,
     pointer: *mut OrtIoBinding,
+    compiled: Rc<Compiled>,
 }
 
-impl Drop for Binding<'_> {
+impl Drop for Binding {
     fn drop(&mut self) {
         // SAFETY: the binding is ours; what is bound has owners of its own.
-        unsafe { (self.session.api.base.ReleaseIoBinding)(self.pointer) }
+        unsafe { (self.api.base.ReleaseIoBinding)(self.pointer) }
     }
 }
 
-impl Binding<'_> {
+impl Binding {
     /// Has the graph's input `name` be `value`: no copy where it is on the session's device. An input that is left out
-    /// has the value of its initializer. `value` must live until the run is over.
+    /// has the value of its initializer. `value` must live until the last run is over.
     pub(super) fn input(&mut self, name: &CString, value: &Value<'_>) -> Result<()> {
-        let api = self.session.api;
+        let api = self.api;
         // SAFETY: the binding, the name and the value are valid.
         api.check(unsafe { (api.base.BindInput)(self.pointer, name.as_ptr(), value.pointer()) })
     }
 
-    /// Has the graph's output `name` be written to `value`, which must live until the run is over.
+    /// Has the graph's output `name` be written to `value`, which must live until the last run is over.
     pub(super) fn output_to(&mut self, name: &CString, value: &Value<'_>) -> Result<()> {
-        let api = self.session.api;
+        let api = self.api;
         // SAFETY: the binding, the name and the value are valid.
         api.check(unsafe { (api.base.BindOutput)(self.pointer, name.as_ptr(), value.pointer()) })
     }
 
     /// Has the graph's output `name` returned in `memory`.
     pub(super) fn output(&mut self, name: &CString, memory: &Memory) -> Result<()> {
-        let api = self.session.api;
+        let api = self.api;
         // SAFETY: the binding, the name and the description of the memory are valid.
         api.check(unsafe { (api.base.BindOutputToDevice)(self.pointer, name.as_ptr(), memory.0) })
     }
 
     /// Runs the graph.
     pub(super) fn run(&mut self, options: Option<&RunOptions>) -> Result<()> {
-        let api = self.session.api;
+        let api = self.api;
         let options = options.map_or(ptr::null(), |options| options.pointer.cast_const());
         // SAFETY: session, binding and options are valid; a run may go without options.
         unsafe {
-            api.check((api.base.RunWithBinding)(self.session.pointer, options, self.pointer))?;
+            api.check((api.base.RunWithBinding)(self.compiled.pointer, options, self.pointer))?;
             api.check((api.base.SynchronizeBoundOutputs)(self.pointer))
         }
     }
 
     /// The values of the outputs that were asked for, in that order, once the graph was run.
     pub(super) fn returned(&self) -> Result<Vec<Value<'static>>> {
-        let api = self.session.api;
+        let api = self.api;
         let (mut values, mut count): (*mut *mut OrtValue, usize) = (ptr::null_mut(), 0);
         // SAFETY: the binding and the out pointers are valid. The array that is returned holds `count` new values of
         // ours and is freed once, by the allocator that it comes from.

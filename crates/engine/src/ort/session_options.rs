@@ -33,8 +33,8 @@ impl Drop for SessionOptions {
 
 impl SessionOptions {
     /// # Errors
-    /// Where `runtime` cannot compute on the device here, with what is missing, or the provider does not start; where it
-    /// refuses one of its own options.
+    /// Where `runtime` cannot compute on the device here, with what is missing, or the provider does not start; where
+    /// it refuses one of its own options.
     pub(crate) fn new(api: &'static Api, runtime: &Runtime, options: &EngineOptions) -> Result<Self> {
         Self::with_provider(api, runtime, options, false)
     }

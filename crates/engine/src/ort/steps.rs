@@ -5,7 +5,7 @@
 use super::api::Api;
 use super::choice::Choice;
 use super::passes::{Passes, recordable};
-use super::session::Session;
+use super::session::{Binding, Session};
 use super::session_options::SessionOptions;
 use crate::StepModel;
 use crate::step_model::read_names;
@@ -41,6 +41,8 @@ struct Way {
 
 /// A session, and what it takes.
 pub(super) struct Made {
+    /// What is bound in recorded runs, by which place of the state is read.
+    pub(super) bound: [Option<Binding>; 2],
     pub(super) session: Session,
     /// Whether its runs can be recorded.
     pub(super) records: bool,
@@ -55,6 +57,7 @@ impl Made {
     fn new(session: Session, records: bool, graph: &Model, model: &StepModel, layout: Option<String>) -> Self {
         let read = read_names(graph);
         Self {
+            bound: [None, None],
             session,
             records,
             hyperparameter_is_read: model.hyperparameters.iter().map(|h| read.contains(&*h.name)).collect(),

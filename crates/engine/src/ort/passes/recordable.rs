@@ -1,9 +1,9 @@
 //! Whether a step can be a CUDA graph, as far as its nodes tell.
 //!
 //! ONNX Runtime refuses graphs with control flow and with nodes that it computes on the processor. What it does not
-//! refuse, and what a recording would repeat as it was: what kernels read from the processor's memory. So numbers of
-//! their random generators, elements that they take as sizes, and lists of addresses that are too long to be arguments of
-//! a kernel.
+//! refuse, and what a recording would repeat as it was, is what kernels read from the processor's memory: numbers of
+//! their random generators, elements that they take as sizes, lists of addresses that are too long to be arguments of a
+//! kernel.
 
 use crate::StepModel;
 use foldhash::HashSet;
@@ -19,8 +19,8 @@ const DRAW: [&str; 7] =
 /// Operators whose kernels copy numbers of their own from the processor: a recording would copy from where they were.
 const COPY: [&str; 1] = ["GatherND"];
 
-/// Operators whose kernels read inputs from the processor's memory: the first such input; those behind it are read so as
-/// well (the memory types of the kernels in `onnxruntime/core/providers/cuda`).
+/// Operators whose kernels read inputs from the processor's memory: the first such input; those behind it are read so
+/// as well (the memory types of the kernels in `onnxruntime/core/providers/cuda`).
 const READ_BY_PROCESSOR: [(&str, usize); 26] = [
     ("Clip", 1),
     ("ConstantOfShape", 0),

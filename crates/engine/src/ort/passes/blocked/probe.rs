@@ -19,7 +19,7 @@ const PLACES: usize = 2;
 /// How many channels ONNX Runtime puts into a block on this processor; none where it does not lay out images so.
 pub(in crate::ort::passes) fn block(api: &'static Api, options: &SessionOptions) -> Option<i64> {
     let image = Tensor::F32(ArrayD::from_shape_fn(vec![1, CHANNELS, 1, PLACES], |at| (at[1] * PLACES + at[3]) as f32));
-    let mut session = Session::of_bytes(api, &model().encode_to_vec(), options).ok()?;
+    let session = Session::of_bytes(api, &model().encode_to_vec(), options).ok()?;
     let names = c_names(["x", "y"]).ok()?;
     let value = Value::of(api, &image).ok()?;
     let mut run = session.bind().ok()?;
