@@ -206,7 +206,8 @@ impl<'g> Candidates<'g> {
     fn can_join(&self, index: usize) -> bool {
         let [output] = *self.outputs.of(index) else { return false };
         let Some(made) = self.values[output].fact else { return false };
-        term::is_elementwise(&self.nodes[index], self.facts)
+        self.inputs.of(index).len() <= MOST_OPERANDS
+            && term::is_elementwise(&self.nodes[index], self.facts)
             && self.operands(index).iter().zip(&self.nodes[index].input).filter(|(_, name)| !name.is_empty()).all(
                 |(&value, _)| {
                     let Known { fact: Some(known), maker } = self.values[value] else { return false };
