@@ -4,6 +4,7 @@ use crate::support::{calls, models, python};
 use gnp::engine::{EngineOptions, Kernels, Ort, StepEngine as _, runtime};
 use gnp::onnx;
 use std::env::consts::{DLL_PREFIX, DLL_SUFFIX};
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -46,20 +47,30 @@ fn the_step_of_a_network_is_computed_by_kernels_unless_they_are_not_wanted() {
     assert_eq!(nodes(Kernels::None), 0);
 }
 
+/// The line of the README's loop that registers the kernels.
+const REGISTERS: &str = "# options.register_custom_ops_library(\"target/release/libgnp_kernels.so\")\n";
+
 #[test]
-fn a_loop_in_python_runs_with_the_library_and_without() {
-    let requirements = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/python/onnx-requirements.txt");
-    let Some(python) = python::environment("onnx", &requirements) else { return };
+fn the_loop_of_the_readme_runs_with_the_library_and_without() {
+    let repository = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let Some(python) = python::environment("onnx", &repository.join("tests/python/onnx-requirements.txt")) else {
+        return;
+    };
+    let readme = fs::read_to_string(repository.join("README.md")).unwrap();
+    let script = readme.split("```python\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+    assert_eq!(script.matches(REGISTERS).count(), 1);
     let folder = tempfile::tempdir().unwrap();
-    let step = step_model(folder.path());
+    step_model(folder.path());
+    let run = |script: &str| python::run(Command::new(&python).args(["-c", script]).current_dir(&folder));
+    run("import numpy as np
+rng = np.random.default_rng(0)
+x, y = rng.normal(size=(320, 1, 28, 28)).astype(np.float32), rng.integers(0, 10, 320)
+np.savez('data.npz', x_train=x, y_train=y)");
+    let losses = |script: &str| -> Vec<f64> { run(script).lines().map(|line| line.parse().unwrap()).collect() };
     let library = format!("{DLL_PREFIX}gnp_kernels{DLL_SUFFIX}");
     let library = Path::new(env!("CARGO_BIN_EXE_gnp-run")).with_file_name("deps").join(library);
-    let losses = |library: Option<&Path>| -> Vec<f64> {
-        let script = requirements.with_file_name("kernels.py");
-        let printed = python::run(Command::new(&python).arg(script).arg(&step).args(library));
-        printed.lines().map(|line| line.parse().unwrap()).collect()
-    };
-    let (with, without) = (losses(Some(&library)), losses(None));
+    let registers = format!("options.register_custom_ops_library({library:?})\n");
+    let (with, without) = (losses(&script.replace(REGISTERS, &registers)), losses(script));
     assert_eq!(with.len(), 10);
     // Rounding differs somewhere, or there is no kernel in the library.
     assert_ne!(with, without);
