@@ -4,6 +4,7 @@ use gnp::graph::{Dim, Fact};
 use gnp::onnx::proto::{GraphProto, ModelProto, NodeProto, OperatorSetIdProto, StringStringEntryProto, TensorProto};
 use gnp::onnx::{DataType, Model};
 use std::fs::File;
+use std::io::{self, Seek as _, SeekFrom, Write as _};
 use std::path::Path;
 
 /// The nodes that a layer adds: MatMul, Add, Relu.
@@ -17,11 +18,11 @@ pub fn with_nodes(nodes: usize) -> gnp::Result<Model> {
     })
 }
 
-/// A model of at least `parameters` numbers, whose weights are in `weights.data`, made in `folder` without blocks of
-/// its own.
+/// A model of at least `parameters` numbers, whose weights are in `weights.data`, made in `folder`. Each begins with a
+/// number of its own; the rest are holes of the file.
 pub fn with_parameters(parameters: i64, folder: &Path) -> gnp::Result<Model> {
     const WIDTH: i64 = 8192;
-    let mut end = 0;
+    let (mut begins, mut end) = (Vec::new(), 0);
     let model = chain((parameters / (WIDTH * WIDTH) + 1) as usize, WIDTH, &mut |name, dims| {
         let bytes = 4 * dims.iter().product::<i64>();
         let entry = |key: &str, value: String| StringStringEntryProto { key: Some(key.into()), value: Some(value) };
@@ -33,12 +34,23 @@ pub fn with_parameters(parameters: i64, folder: &Path) -> gnp::Result<Model> {
             entry("offset", end.to_string()),
             entry("length", bytes.to_string()),
         ];
+        begins.push(end);
         end += bytes;
         tensor
     })?;
-    let file = File::create(folder.join("weights.data")).and_then(|file| file.set_len(end as u64));
+    let file = File::create(folder.join("weights.data")).and_then(|file| fill(file, &begins, end));
     file.map_err(|error| gnp::Error::io("make the weights", folder, &error))?;
     Ok(model)
+}
+
+/// Writes a number at each of `begins`, each another one.
+fn fill(mut file: File, begins: &[i64], end: i64) -> io::Result<()> {
+    file.set_len(end as u64)?;
+    for (i, begin) in begins.iter().enumerate() {
+        file.seek(SeekFrom::Start(*begin as u64))?;
+        file.write_all(&(1.5 + i as f32).to_le_bytes())?;
+    }
+    Ok(())
 }
 
 fn chain(layers: usize, width: i64, weight: &mut dyn FnMut(String, &[i64]) -> TensorProto) -> gnp::Result<Model> {

@@ -579,6 +579,7 @@ fn made_artifacts() -> Vec<Row> {
             "leave --lr out",
             vec![Without("--lr")],
         ),
+        row(make("classifier.onnx --flat"), "artifacts have no functions", "leave --flat out", vec![Without("--flat")]),
         row(
             make("pixels.onnx --random counter"),
             "counter-based draws need a seed and the number of the step",

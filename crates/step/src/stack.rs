@@ -49,10 +49,10 @@ impl Stacks {
         }
         let of_alike = alike.values().flat_map(|places| places.chunks(CONCAT_INPUTS));
         let worthwhile: Vec<_> = of_alike.filter(|stack| stack.len() >= FEWEST).collect();
-        for stack in worthwhile {
-            stacks.members.retain(|other| !stack.contains(&other[0]));
-            stacks.members.push(stack.to_vec());
-        }
+        let mut is_stacked = vec![false; parameters.len()];
+        worthwhile.iter().copied().flatten().for_each(|&i| is_stacked[i] = true);
+        stacks.members.retain(|single| !is_stacked[single[0]]);
+        stacks.members.extend(worthwhile.into_iter().map(<[_]>::to_vec));
         stacks.members.sort_unstable();
         stacks.joined = stacks.join(&Builder::new(graph, pass::STACK), parameters);
         stacks

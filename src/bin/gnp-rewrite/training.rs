@@ -19,6 +19,11 @@ pub fn run(arguments: &Arguments, model: Model) -> Result<()> {
                 "leave --lr out, and set the rate where the training is: set_learning_rate in Python, gnp-run --lr",
             ));
     }
+    if arguments.step.flat() {
+        return Err(Error::input("--flat is of no use: artifacts have no functions")
+            .in_file(&arguments.input)
+            .help("leave --flat out"));
+    }
     if arguments.step.random() == Some(Random::Counter) {
         return Err(Error::unsupported(
             "counter-based draws need a seed and the number of the step, which artifacts are not given",

@@ -306,6 +306,11 @@ impl StepArguments {
         self.gradients.unwrap_or_default()
     }
 
+    /// Whether a step model has the nodes of functions in place of their calls.
+    pub fn flat(&self) -> bool {
+        self.flat
+    }
+
     /// Where random numbers come from, where that was said.
     pub fn random(&self) -> Option<Random> {
         self.random

@@ -2,7 +2,7 @@
 
 use super::mark::{PASS_KEY, SOURCE_KEY, tag};
 use super::{Graph, Names, Value};
-use crate::onnx::proto::{AttributeProto, GraphProto};
+use crate::onnx::proto::{AttributeProto, GraphProto, NodeProto};
 use foldhash::HashMap;
 
 /// What a name of the original stands for in the copy. Names without an entry are shared by both.
@@ -23,6 +23,10 @@ impl Renaming {
     /// Lets `from` stand for `to` in what is copied from now on.
     pub fn insert(&mut self, from: &str, to: Value) {
         self.0.insert(from.to_owned(), to);
+    }
+
+    fn renamed(&self, name: &str) -> String {
+        self.0.get(name).map_or(name, |to| to).to_owned()
     }
 
     /// Puts in place of `name` what it stands for in the copy.
@@ -50,10 +54,22 @@ impl Graph {
         renaming: &mut Renaming,
         pass: &'static str,
     ) {
-        let mut node = self.proto.node[index].clone();
-        let source = node.label().to_owned();
-        node.name = Some(self.names.node(pass, &source));
-        node.input.iter_mut().for_each(|name| renaming.rename(name));
+        let original = &self.proto.node[index];
+        let source = original.label().to_owned();
+        let mut metadata_props = Vec::with_capacity(original.metadata_props.len() + 2);
+        metadata_props.extend_from_slice(&original.metadata_props);
+        let mut node = NodeProto {
+            name: Some(self.names.node(pass, &source)),
+            input: original.input.iter().map(|name| renaming.renamed(name)).collect(),
+            output: original.output.clone(),
+            op_type: original.op_type.clone(),
+            domain: original.domain.clone(),
+            overload: original.overload.clone(),
+            attribute: original.attribute.clone(),
+            doc_string: original.doc_string.clone(),
+            device_configurations: original.device_configurations.clone(),
+            metadata_props,
+        };
         for (position, value) in instead {
             (**value).clone_into(&mut node.input[*position]);
         }

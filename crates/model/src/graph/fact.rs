@@ -223,6 +223,11 @@ impl Facts {
         facts
     }
 
+    /// Makes room for so many more values.
+    pub(super) fn reserve(&mut self, more: usize) {
+        self.facts.reserve(more);
+    }
+
     /// Learns what a graph itself declares.
     fn learn(&mut self, graph: &GraphProto) {
         for info in graph.value_info.iter().chain(&graph.output).chain(&graph.input) {

@@ -106,11 +106,13 @@ impl Graph {
     ///
     /// # Errors
     /// As [`Self::new`].
-    pub fn knowing(mut proto: GraphProto, facts: Facts) -> Result<Self> {
+    pub fn knowing(mut proto: GraphProto, mut facts: Facts) -> Result<Self> {
         well_formed(&proto)?;
         order::sort(&mut proto)?;
-        // A second pass about doubles a graph; growing step by step would copy it over and over.
-        proto.node.reserve(2 * proto.node.len());
+        // A gradient about doubles a graph, and so does a second pass; growing step by step would copy it over and
+        // over.
+        proto.node.reserve(3 * proto.node.len());
+        facts.reserve(3 * proto.node.len());
         Ok(Self { names: Names::of(&proto), proto, facts, limits: Limits::default(), functions: None })
     }
 
@@ -299,17 +301,17 @@ impl Graph {
 
     /// The same, and keeps what `kept` depends on: of nodes that have an effect.
     pub fn retain_needed_and(&mut self, kept: &[Value]) {
-        let outputs: Vec<String> = self.proto.output.iter().map(|o| o.name().to_owned()).collect();
-        let needed = self.ancestors(outputs.iter().map(String::as_str).chain(kept.iter().map(|value| &**value)));
-        let mut index = 0..;
-        self.proto.node.retain(|_| index.next().is_some_and(|i| needed.contains(i)));
-        let GraphProto { node, initializer, sparse_initializer, value_info, output, .. } = &mut self.proto;
-        let mut used: HashSet<&str> = output.iter().map(|o| o.name()).collect();
-        node.iter().for_each(|node| for_each_use(node, &mut |name| _ = used.insert(name)));
+        let GraphProto { node: nodes, initializer, sparse_initializer, value_info, output, .. } = &mut self.proto;
+        let outputs = output.iter().map(|output| output.name());
+        let (needed, mut used) = reach::ancestors(nodes, outputs.chain(kept.iter().map(|value| &**value)));
         initializer.retain(|t| used.contains(t.name()));
         sparse_initializer.retain(|s| s.values.as_ref().is_some_and(|t| used.contains(t.name())));
-        used.extend(node.iter().flat_map(|node| &node.output).map(String::as_str));
-        value_info.retain(|v| used.contains(v.name()));
+        if !value_info.is_empty() {
+            used.extend(needed.iter().flat_map(|index| &nodes[index].output).map(String::as_str));
+            value_info.retain(|v| used.contains(v.name()));
+        }
+        let mut index = 0..;
+        nodes.retain(|_| index.next().is_some_and(|i| needed.contains(i)));
     }
 
     /// Removes added nodes none of whose outputs is used, and added constants and types that nobody reads.

@@ -35,7 +35,7 @@ impl Graph {
         values: impl IntoIterator<Item = &'a str>,
         cuts: impl Fn(&NodeProto) -> bool,
     ) -> NodeSet {
-        let mut reached: HashSet<&str> = HashSet::with_capacity(self.nodes().len());
+        let mut reached: HashSet<&str> = HashSet::with_capacity(2 * self.nodes().len());
         reached.extend(values);
         let inside = self.nodes().iter().map(|node| {
             let mut depends = false;
@@ -51,17 +51,25 @@ impl Graph {
 
     /// The nodes that one of `values` depends on.
     pub fn ancestors<'a>(&'a self, values: impl IntoIterator<Item = &'a str>) -> NodeSet {
-        let mut needed: HashSet<&str> = HashSet::with_capacity(self.nodes().len());
-        needed.extend(values);
-        let mut inside = vec![false; self.nodes().len()];
-        for (i, node) in self.nodes().iter().enumerate().rev() {
-            if node.output.iter().any(|o| needed.contains(o.as_str())) {
-                inside[i] = true;
-                for_each_use(node, &mut |name| _ = needed.insert(name));
-            }
-        }
-        NodeSet(inside)
+        ancestors(self.nodes(), values).0
     }
+}
+
+/// Those of `nodes` that one of `values` depends on, and all values that it depends on, itself among them.
+pub(super) fn ancestors<'a>(
+    nodes: &'a [NodeProto],
+    values: impl IntoIterator<Item = &'a str>,
+) -> (NodeSet, HashSet<&'a str>) {
+    let mut needed: HashSet<&str> = HashSet::with_capacity(2 * nodes.len());
+    needed.extend(values);
+    let mut inside = vec![false; nodes.len()];
+    for (i, node) in nodes.iter().enumerate().rev() {
+        if node.output.iter().any(|o| needed.contains(o.as_str())) {
+            inside[i] = true;
+            for_each_use(node, &mut |name| _ = needed.insert(name));
+        }
+    }
+    (NodeSet(inside), needed)
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! What a node reads: its inputs, and the outer names that its subgraphs capture.
 
 use crate::onnx::proto::{GraphProto, NodeProto};
-use foldhash::HashSet;
+use foldhash::{HashSet, HashSetExt as _};
 
 /// Calls `f` on every name that `node` reads: its inputs, then what the bodies of If, Loop, Scan and their like capture
 /// from around them. Inputs left out are skipped; a name may come more than once.
@@ -17,7 +17,7 @@ pub fn for_each_capture<'n>(node: &'n NodeProto, f: &mut impl FnMut(&'n str)) {
 
 /// The names that `body` reads and does not define, in order of first use.
 fn captures(body: &GraphProto) -> Vec<&str> {
-    let mut known: HashSet<&str> = HashSet::default();
+    let mut known: HashSet<&str> = HashSet::with_capacity(2 * body.node.len());
     for_each_definition(body, &mut |name| _ = known.insert(name));
     let mut captured = Vec::new();
     let mut read = |name| {

@@ -75,6 +75,16 @@ unsafe impl<W: Write> BufMut for Sink<W> {
         }
     }
 
+    /// What varints are put with, byte by byte.
+    #[inline]
+    fn put_u8(&mut self, byte: u8) {
+        if self.gathered.len() == self.gathered.capacity() {
+            self.flush();
+        }
+        self.gathered.push(byte);
+    }
+
+    #[inline]
     fn put_slice(&mut self, bytes: &[u8]) {
         if self.gathered.capacity() - self.gathered.len() < bytes.len() {
             self.flush();

@@ -119,7 +119,8 @@ pub fn write_watched(
     }
     files::replace_file(path, options.force, |file| {
         let mut sink = Sink::new(file);
-        proto.encode(&mut sink).map_err(|e| Error::internal(format!("cannot encode the model: {e}")).in_file(path))?;
+        // A sink has room for all, so that nothing is measured a second time.
+        proto.encode_raw(&mut sink);
         sink.finish().map_err(|e| Error::io("write the file", path, &e))
     })?;
     Ok(Written { bytes, external })
@@ -147,10 +148,7 @@ pub fn data_beside(model: &Model, path: &Path, external_data: ExternalData) -> R
 pub fn encode(model: Model, writer: impl std::io::Write) -> Result<()> {
     let path = model.path().to_owned();
     let mut sink = Sink::new(writer);
-    model
-        .into_proto()
-        .encode(&mut sink)
-        .map_err(|e| Error::internal(format!("cannot encode the model: {e}")).in_file(&path))?;
+    model.into_proto().encode_raw(&mut sink);
     sink.finish().map_err(|e| Error::io("write the model", path, &e))
 }
 

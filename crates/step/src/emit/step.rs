@@ -226,7 +226,9 @@ fn declared(graph: &Graph, parts: &Parts, state: &[State]) -> Result<(Vec<ValueI
 /// A value that is returned has the name under which it is; one that cannot, since it is an input, a constant, or
 /// returned twice, is returned through an `Identity`.
 pub(super) fn name_results(graph: &mut Graph, results: &[(&Value, String)]) {
-    let made: HashSet<String> = graph.nodes().iter().flat_map(|n| n.output.iter().cloned()).collect();
+    let wanted: HashSet<&str> = results.iter().map(|(value, _)| &***value).collect();
+    let made = graph.nodes().iter().flat_map(|n| &n.output).filter(|output| wanted.contains(output.as_str()));
+    let made: HashSet<&str> = made.map(String::as_str).collect();
     let mut names: HashMap<String, String> = HashMap::default();
     let mut aliases = Vec::new();
     for (value, name) in results {

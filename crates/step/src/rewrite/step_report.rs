@@ -3,13 +3,13 @@
 use super::StepConfig;
 use crate::transform::{FusedOptimizer, Hyperparameter};
 use crate::weights::{self, Lost, Verdict};
-use foldhash::HashSet;
+use foldhash::{HashMap, HashSet};
 use gnp_base::choice::Choice;
 use gnp_base::contract::artifacts::{BUFFER_SUFFIX, RESET};
 use gnp_checkpoint::Checkpoint;
 use gnp_model::graph::{Fact, is_added};
 use gnp_model::onnx::Model;
-use gnp_model::onnx::proto::{NodeProto, ValueInfoProto};
+use gnp_model::onnx::proto::{NodeProto, ValueInfoProto, operator_name};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -119,8 +119,12 @@ impl StepReport {
     }
 
     fn count<'n>(&mut self, nodes: impl IntoIterator<Item = &'n NodeProto>, of: fn(&mut StepCount) -> &mut usize) {
+        let mut counts: HashMap<_, usize> = HashMap::default();
         for node in nodes {
-            *of(self.operators.entry(node.operator()).or_default()) += 1;
+            *counts.entry((node.domain(), node.op_type())).or_default() += 1;
+        }
+        for ((domain, operator), count) in counts {
+            *of(self.operators.entry(operator_name(domain, operator)).or_default()) += count;
         }
     }
 }

@@ -105,8 +105,9 @@ impl<'g> Search<'g, '_> {
             })
             .collect();
         // Those that keep their names in the module first: the others are copies of them.
-        tensors.sort_by_key(|(name, _)| (is_made(name), *name));
-        let mut by_shape: HashMap<Vec<i64>, Vec<(&str, Elements)>> = HashMap::default();
+        tensors.sort_by_cached_key(|(name, _)| (is_made(name), *name));
+        // What is equal has the same sizes and ends, transposed or not.
+        let mut alike: HashMap<_, Vec<(&str, Elements)>> = HashMap::default();
         let mut pairs = Vec::new();
         for (name, tensor) in tensors {
             let Some(elements) = self.values.of(tensor)? else { continue };
@@ -114,7 +115,7 @@ impl<'g> Search<'g, '_> {
             if is_matrix {
                 sizes.sort_unstable();
             }
-            let others = by_shape.entry(sizes).or_default();
+            let others = alike.entry((sizes, elements.ends())).or_default();
             let equal = others.iter().find_map(|(other, values)| {
                 let transposed = is_matrix && !elements.equal(values) && elements.is_transpose_of(values);
                 (transposed || elements.equal_in_shape(values)).then_some((*other, transposed))

@@ -52,6 +52,11 @@ impl Elements {
         self.bytes.as_chunks::<4>().0.iter().map(|&bytes| f32::from_le_bytes(bytes))
     }
 
+    /// The bits of the first and of the last element: what no transposing moves.
+    pub fn ends(&self) -> Option<[[u8; 4]; 2]> {
+        Some([*self.bytes.first_chunk()?, *self.bytes.last_chunk()?])
+    }
+
     /// The number that all elements are (0 and −0 count as one), where they are one.
     pub fn fill(&self) -> Option<f32> {
         let mut elements = self.iter();

@@ -42,7 +42,7 @@ impl Builder<'_> {
     /// # Errors
     /// Those of `each`.
     pub fn replace_nodes(&self, mut each: impl FnMut(NodeProto) -> Result<Option<NodeProto>>) -> Result<()> {
-        let nodes = std::mem::take(&mut self.graph.borrow_mut().proto.node);
+        let nodes = self.take_nodes();
         self.put_back(nodes, false, &mut each)
     }
 
@@ -51,8 +51,15 @@ impl Builder<'_> {
     /// # Errors
     /// Those of `each`.
     pub fn replace_nodes_and_inner(&self, each: &mut impl Replacing) -> Result<()> {
-        let nodes = std::mem::take(&mut self.graph.borrow_mut().proto.node);
+        let nodes = self.take_nodes();
         self.put_back(nodes, true, each)
+    }
+
+    /// The nodes, in whose place others will be, about as many.
+    fn take_nodes(&self) -> Vec<NodeProto> {
+        let nodes = &mut self.graph.borrow_mut().proto.node;
+        let room = Vec::with_capacity(nodes.len());
+        std::mem::replace(nodes, room)
     }
 
     fn put_back(&self, nodes: Vec<NodeProto>, and_inner: bool, each: &mut impl Replacing) -> Result<()> {

@@ -12,16 +12,18 @@
 //! read it are such: then it need not be in memory at all.
 
 mod body;
+mod candidates;
+mod outline;
 mod sum;
 mod term;
 
+use super::Graph;
 use super::uses::for_each_use;
-use super::{Dim, Fact, Facts, Graph};
-use crate::onnx::DataType;
 use crate::onnx::proto::NodeProto;
-use foldhash::{HashMap, HashSet};
+use body::Functions;
+use candidates::{Candidates, Group};
+use foldhash::HashSet;
 use gnp_base::formula::MAX_TERMS;
-use std::collections::BinaryHeap;
 use std::mem;
 
 /// A group has at most so many nodes. Each makes a few terms of the formula.
@@ -36,227 +38,62 @@ impl Graph {
         if self.functions.is_none() {
             return;
         }
-        let outputs = self.proto.output.iter().map(|output| output.name().to_owned()).collect();
-        let inputs = self.proto.input.iter().map(|input| input.name().to_owned()).collect();
+        let (input, output) = (mem::take(&mut self.proto.input), mem::take(&mut self.proto.output));
+        let outputs = output.iter().map(|output| output.name()).collect();
+        let inputs = input.iter().map(|input| input.name()).collect();
         let nodes = mem::take(&mut self.proto.node);
-        self.proto.node = self.fuse(nodes, &outputs, &inputs);
+        self.proto.node = self.fuse(nodes, &outputs, &inputs, &mut Functions::default());
+        (self.proto.input, self.proto.output) = (input, output);
     }
 
     /// Fuses `nodes`, of which `kept` is returned. `fed` are values that change, whatever is known of them.
-    fn fuse(&mut self, mut nodes: Vec<NodeProto>, kept: &HashSet<String>, fed: &HashSet<String>) -> Vec<NodeProto> {
+    fn fuse(
+        &mut self,
+        mut nodes: Vec<NodeProto>,
+        kept: &HashSet<&str>,
+        fed: &HashSet<&str>,
+        functions: &mut Functions,
+    ) -> Vec<NodeProto> {
         for body in nodes.iter_mut().flat_map(NodeProto::subgraphs_mut) {
-            let outputs = body.output.iter().map(|output| output.name().to_owned()).collect();
-            body.node = self.fuse(mem::take(&mut body.node), &outputs, fed);
+            let outputs = body.output.iter().map(|output| output.name()).collect();
+            body.node = self.fuse(mem::take(&mut body.node), &outputs, fed, functions);
         }
         let groups = Candidates::of(&nodes, &self.facts, kept).groups();
-        let mut becomes = vec![Becomes::Itself; nodes.len()];
+        let mut calls = Vec::with_capacity(groups.len());
+        let mut stays = vec![true; nodes.len()];
         let mut copied = vec![false; nodes.len()];
         for Group { members, copies } in groups {
             let mut all = [&members[..], &copies].concat();
             all.sort_unstable();
             let all: Vec<&NodeProto> = all.iter().map(|&index| &nodes[index]).collect();
-            let (Some(call), Some(&sink)) = (self.call_of(&all, fed), members.last()) else { continue };
-            members.iter().for_each(|&index| becomes[index] = Becomes::Part);
-            copies.iter().for_each(|&index| copied[index] = true);
-            becomes[sink] = Becomes::Call(Box::new(call));
-        }
-        let mut left = Vec::with_capacity(nodes.len());
-        let mut read: HashSet<String> = kept.clone();
-        // From the last to the first, each comes after those that read it.
-        for ((node, becomes), copied) in nodes.into_iter().zip(becomes).zip(copied).rev() {
-            let node = match becomes {
-                Becomes::Itself => node,
-                Becomes::Part => continue,
-                Becomes::Call(call) => *call,
+            let (Some(call), Some((&sink, parts))) = (self.call_of(&all, fed, functions), members.split_last()) else {
+                continue;
             };
-            if copied && !node.output.iter().any(|output| read.contains(output)) {
-                continue;
-            }
-            for_each_use(&node, &mut |name| _ = read.insert(name.to_owned()));
-            left.push(node);
+            calls.push((sink, call));
+            parts.iter().for_each(|&index| stays[index] = false);
+            copies.iter().for_each(|&index| copied[index] = true);
         }
-        left.reverse();
-        left
+        calls.into_iter().for_each(|(sink, call)| call.stand_for(&mut nodes[sink]));
+        leave_unread(&nodes, &copied, kept, &mut stays);
+        let mut stays = stays.into_iter();
+        nodes.retain(|_| stays.next().unwrap_or(true));
+        nodes
     }
 }
 
-/// What becomes of a node.
-#[derive(Clone)]
-enum Becomes {
-    Itself,
-    /// A part of the call that its sink becomes.
-    Part,
-    Call(Box<NodeProto>),
-}
-
-/// Nodes that are one call, by their numbers, in their order.
-struct Group {
-    /// The last is the sink.
-    members: Vec<usize>,
-    /// Nodes that are not of the group, and are computed in it nevertheless.
-    copies: Vec<usize>,
-}
-
-/// The nodes of a graph, and which of them may be in a group.
-struct Candidates<'g> {
-    nodes: &'g [NodeProto],
-    facts: &'g Facts,
-    /// The node that makes a value.
-    makers: HashMap<&'g str, usize>,
-    /// The nodes that read a value, in their order; of what is returned, one more that is none.
-    readers: HashMap<&'g str, Vec<usize>>,
-}
-
-impl<'g> Candidates<'g> {
-    fn of(nodes: &'g [NodeProto], facts: &'g Facts, kept: &'g HashSet<String>) -> Self {
-        let mut makers = HashMap::default();
-        let mut readers: HashMap<&str, Vec<usize>> = HashMap::default();
-        for (index, node) in nodes.iter().enumerate() {
-            makers.extend(node.output.iter().map(|output| (output.as_str(), index)));
-            for_each_use(node, &mut |name| readers.entry(name).or_default().push(index));
+/// Lets those of the `copied` nodes not stay that nothing reads any more.
+fn leave_unread(nodes: &[NodeProto], copied: &[bool], kept: &HashSet<&str>, stays: &mut [bool]) {
+    let copies = nodes.iter().zip(copied).filter(|(_, copied)| **copied).flat_map(|(node, _)| &node.output);
+    let mut unread: HashSet<&str> = copies.map(String::as_str).filter(|output| !kept.contains(output)).collect();
+    // From the last to the first, each comes after those that read it.
+    for ((node, copied), stays) in nodes.iter().zip(copied).zip(stays).rev().filter(|(_, stays)| **stays) {
+        if unread.is_empty() {
+            return;
         }
-        kept.iter().for_each(|name| readers.entry(name).or_default().push(usize::MAX));
-        Self { nodes, facts, makers, readers }
-    }
-
-    /// The groups, in the order of their sinks.
-    fn groups(&self) -> Vec<Group> {
-        let mut taken = vec![false; self.nodes.len()];
-        // What copies read has to be there.
-        let mut held: HashSet<&str> = HashSet::default();
-        let mut groups = Vec::new();
-        for sink in (0..self.nodes.len()).rev() {
-            let Some(shape) = self.shape_at(sink).filter(|_| !taken[sink]) else { continue };
-            let group = self.group(sink, shape, &taken, &held);
-            // A single operator is what engines compute in one pass, and sums of a tensor as it is are what they are
-            // best at.
-            let count = group.members.len() + group.copies.len();
-            if count > self.sums(sink).len().max(1) || self.spreads(sink) {
-                group.members.iter().for_each(|&index| taken[index] = true);
-                held.extend(group.copies.iter().flat_map(|&index| &self.nodes[index].input).map(String::as_str));
-                groups.push(group);
-            }
+        *stays = !copied || node.output.iter().any(|output| !unread.contains(output.as_str()));
+        if *stays {
+            for_each_use(node, &mut |name| _ = unread.remove(name));
         }
-        groups.reverse();
-        groups
-    }
-
-    /// What is known of the values of the group whose sink the node would be, where that is enough.
-    fn shape_at(&self, index: usize) -> Option<&'g Fact> {
-        let sums = self.sums(index);
-        let value = match sums.first() {
-            Some(&first) => self.nodes[first].input(0)?,
-            None if term::is_broadcast(&self.nodes[index]) => return None,
-            None => self.nodes[index].output.first().filter(|_| self.can_join(index))?,
-        };
-        let fact = self.facts.get(value).filter(|fact| fact.element == DataType::Float)?;
-        // Numbers are computed in no time, and told best as they are.
-        (fact.same_shape(fact) && !fact.is_single()).then_some(fact)
-    }
-
-    /// The sums, or means, that are one with that at `index`, the sink, from the first on; none where it is no sum.
-    fn sums(&self, index: usize) -> Vec<usize> {
-        let mut sums: Vec<usize> = sum::of(&self.nodes[index], self.facts).map(|_| index).into_iter().collect();
-        while let Some(&next) = sums.last() {
-            let before = self.nodes[next].input(0).and_then(|value| {
-                let maker = *self.makers.get(value)?;
-                let alone = self.readers.get(value).is_some_and(|readers| readers[..] == [next]);
-                (alone && sum::can_go_on(&self.nodes[maker], &self.nodes[next], self.facts)).then_some(maker)
-            });
-            let Some(before) = before else { break };
-            sums.push(before);
-        }
-        sums.reverse();
-        sums
-    }
-
-    /// All nodes that can join `sink`. Those that read a value come after it, so they are known when it is looked at.
-    fn group(&self, sink: usize, shape: &Fact, taken: &[bool], held: &HashSet<&str>) -> Group {
-        let sums = self.sums(sink);
-        let mut group = Group { members: if sums.is_empty() { vec![sink] } else { sums }, copies: Vec::new() };
-        let mut members: HashSet<usize> = group.members.iter().copied().collect();
-        let inputs = |index: usize| term::operands(&self.nodes[index]).iter().map(String::as_str);
-        let makers = |index: usize| inputs(index).filter_map(|name| self.makers.get(name).copied());
-        let first = group.members[0];
-        let mut operands: HashSet<&str> = inputs(first).collect();
-        let mut heap: BinaryHeap<usize> = makers(first).collect();
-        let mut last = None;
-        while let Some(index) = heap.pop() {
-            let node = &self.nodes[index];
-            if last.replace(index) == Some(index) || taken[index] || !self.can_join(index) {
-                continue;
-            }
-            let value = node.output[0].as_str();
-            let readers = self.readers.get(value).map(Vec::as_slice).unwrap_or_default();
-            let has_shape = self.facts.get(value).is_some_and(|fact| fact.same_shape(shape));
-            let is_member = !held.contains(value) && readers.iter().all(|reader| members.contains(reader));
-            if !has_shape || !is_member && !self.is_worth_copying(index, readers) {
-                continue;
-            }
-            let more = node.input.iter().filter(|name| !operands.contains(name.as_str())).count();
-            let count = group.members.len() + group.copies.len();
-            if operands.len() + more > MOST_OPERANDS + 1 || count == MOST_NODES {
-                continue;
-            }
-            operands.remove(value);
-            operands.extend(inputs(index));
-            if is_member {
-                members.insert(index);
-                group.members.push(index);
-                heap.extend(makers(index));
-            } else {
-                group.copies.push(index);
-            }
-        }
-        group.members.sort_unstable();
-        group
-    }
-
-    /// Whether a node is cheap, and all of its `readers` can compute it anew.
-    fn is_worth_copying(&self, index: usize, readers: &[usize]) -> bool {
-        let node = &self.nodes[index];
-        let made = self.facts.get(&node.output[0]);
-        let is_large = |name: &String| made.zip(self.facts.get(name)).is_some_and(|(made, fact)| made.same_shape(fact));
-        let is_cheap = ["Add", "Sub", "Mul", "Div"].iter().any(|operator| node.is("", operator));
-        is_cheap
-            && node.input.iter().filter(|name| is_large(name)).count() == 1
-            && readers.iter().all(|&reader| {
-                let Some(reader_node) = self.nodes.get(reader) else { return false };
-                let sums = sum::of(reader_node, self.facts).is_some();
-                sums || self.can_join(reader) && reader_node.output.first().is_some_and(is_large)
-            })
-    }
-
-    /// Whether a node spreads an operand along the last axis, element by element: engines take a step for each.
-    fn spreads(&self, index: usize) -> bool {
-        let node = &self.nodes[index];
-        let dim = |name: &str| self.facts.get(name).and_then(|fact| fact.dim(-1)).and_then(Dim::known);
-        let is_number = |name: &str| self.facts.get(name).is_some_and(Fact::is_single);
-        let along = node.output.first().and_then(|output| dim(output));
-        along.is_some_and(|along| along > 1)
-            && sum::of(node, self.facts).is_none()
-            && node.input.iter().any(|name| dim(name) == Some(1) && !is_number(name))
-    }
-
-    /// Whether the node computes element by element, of float32 tensors and of what is true or false of them. What is
-    /// true or false never leaves a group, so it must be made for this node alone.
-    fn can_join(&self, index: usize) -> bool {
-        let node = &self.nodes[index];
-        let [output] = &node.output[..] else { return false };
-        let fact = |name: &str| self.facts.get(name);
-        let Some(made) = fact(output) else { return false };
-        term::is_elementwise(node, self.facts)
-            && term::operands(node).iter().filter(|name| !name.is_empty()).all(|name| {
-                fact(name).is_some_and(|known| match known.element {
-                    DataType::Float => known.shape.is_some(),
-                    DataType::Bool => {
-                        let alone = self.readers.get(name.as_str()).is_some_and(|readers| readers[..] == [index]);
-                        let maker = self.makers.get(name.as_str());
-                        alone && known.same_shape(made) && maker.is_some_and(|&maker| self.can_join(maker))
-                    }
-                    _ => false,
-                })
-            })
     }
 }
 
@@ -264,6 +101,7 @@ impl<'g> Candidates<'g> {
 mod tests {
     use super::*;
     use crate::graph::{Branch, Builder, Fact, Value};
+    use crate::onnx::DataType;
     use crate::onnx::proto::GraphProto;
     use crate::testing::body;
 
@@ -430,6 +268,21 @@ mod tests {
         let bodies: Vec<_> = graph.nodes()[0].subgraphs().map(told).collect();
         assert_eq!(bodies, [["Elementwise [x] -exp(x0)"]; 2]);
         assert_eq!(graph.take_functions().len(), 1);
+    }
+
+    #[test]
+    fn a_bound_that_is_fed_is_read() {
+        let mut graph = Graph::new(body(&["x", "low"], &[], &[])).unwrap();
+        graph.make_functions(18);
+        graph.declare("x", Fact::with_sizes(DataType::Float, &[4]));
+        graph.facts.insert_floats("low".into(), vec![0.5]);
+        graph.declare("low", Fact::with_sizes(DataType::Float, &[]));
+        let g = Builder::new(&mut graph, "update");
+        let clipped = g.node("Clip", &[&"x".into(), &"low".into()], vec![], Fact::with_sizes(DataType::Float, &[4]));
+        let output = g.neg(clipped);
+        graph.declare_outputs([Fact::with_sizes(DataType::Float, &[4]).info(&output)]);
+        graph.fuse_elementwise();
+        assert_eq!(told(graph.proto()), ["Elementwise [x, low] -max(x0, x1)"]);
     }
 
     #[test]

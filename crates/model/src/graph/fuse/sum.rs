@@ -16,8 +16,10 @@ pub(super) struct Sum {
 
 /// What a node sums, if it does, over axes that are known.
 pub(super) fn of(node: &NodeProto, facts: &Facts) -> Option<Sum> {
-    let sums = ["ReduceSum", "ReduceMean", "ReduceSumSquare"].iter().any(|operator| node.is("", operator));
-    let axes = axes(node, facts).filter(|_| sums)?;
+    if !["ReduceSum", "ReduceMean", "ReduceSumSquare"].iter().any(|operator| node.is("", operator)) {
+        return None;
+    }
+    let axes = axes(node, facts)?;
     let (is_mean, squares) = (node.op_type() == "ReduceMean", node.op_type() == "ReduceSumSquare");
     Some(Sum { axes, keeps: node.int("keepdims", 1) != 0, is_mean, squares })
 }

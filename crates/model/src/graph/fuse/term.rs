@@ -49,11 +49,10 @@ pub(super) fn of_node(
         "Expand" => x,
         "Relu" => clamp(f, x, Some(0.0), None),
         "Clip" => {
-            let bound = |position: usize| match node.input(position) {
-                None => Some(None),
-                Some(name) => Some(Some(facts.number(name)? as f32)),
-            };
-            clamp(f, x, bound(1)?, bound(2)?)
+            // Where they are numbers; those of inputs may be fed, and are read.
+            let bound = |position: usize| arguments.get(position).copied().flatten();
+            let is_number = |position: usize| node.input(position).is_none_or(|name| facts.number(name).is_some());
+            (is_number(1) && is_number(2)).then(|| bounded(f, x, bound(1), bound(2)))?
         }
         "LeakyRelu" => {
             let (zero, slope) = (f.constant(0.0), f.constant(node.float("alpha", 0.01)));
@@ -98,9 +97,12 @@ pub(super) fn of_node(
 }
 
 fn clamp(f: &mut Builder, x: TermId, low: Option<f32>, high: Option<f32>) -> TermId {
+    let [low, high] = [low, high].map(|bound| bound.map(|bound| f.constant(bound)));
+    bounded(f, x, low, high)
+}
+
+fn bounded(f: &mut Builder, x: TermId, low: Option<TermId>, high: Option<TermId>) -> TermId {
     let bounds = [(Operation::Max, low), (Operation::Min, high)];
-    bounds.into_iter().filter_map(|(operation, bound)| Some((operation, bound?))).fold(x, |x, (operation, bound)| {
-        let bound = f.constant(bound);
-        f.apply(operation, &[x, bound])
-    })
+    let bounds = bounds.into_iter().filter_map(|(operation, bound)| Some((operation, bound?)));
+    bounds.fold(x, |x, (operation, bound)| f.apply(operation, &[x, bound]))
 }
