@@ -203,9 +203,12 @@ impl Ort {
         };
         let state = engine.model.initial_state(file)?;
         engine.set_state(&state).map_err(|e| e.in_file(file.path()))?;
-        // The way of a step with the model's own hyperparameters: what the runtime refuses comes out now.
-        let way = engine.steps.way(&[])?;
-        engine.steps.made(way, &engine.model)?;
+        // The way of a step with the model's own hyperparameters: what the runtime refuses comes out now. A session that
+        // records is made for the first batch.
+        if !engine.steps.records() {
+            let way = engine.steps.way(&[])?;
+            engine.steps.made(way, &engine.model)?;
+        }
         Ok(engine)
     }
 
@@ -219,10 +222,12 @@ impl Ort {
             Ok(None) => {}
             Err(e) => self.steps.refuse(way, &e),
         }
-        let returned = self.run(way, batch, &given)?;
+        let shapes = recorded::shapes(batch);
+        let is_steady =
+            self.recorder.as_ref().is_some_and(|recorder| recorder.places.is_none() && recorder.last == shapes);
+        let returned = self.run(way, batch, &shapes, is_steady, &given)?;
         if let Some(recorder) = &mut self.recorder {
-            let shapes = recorded::shapes(batch);
-            if recorder.places.is_none() && recorder.last == shapes && self.steps.made(way, &self.model)?.records {
+            if is_steady {
                 match Places::new(self.state.memory(), &self.model, batch, &returned) {
                     Ok(places) => recorder.places = Some(places),
                     Err(e) => self.steps.refuse(way, &e),
@@ -237,7 +242,7 @@ impl Ort {
     fn repeat(&mut self, way: usize, batch: &[Tensor], given: &[(usize, Tensor)]) -> Result<Option<Vec<Tensor>>> {
         let Some(recorder) = &mut self.recorder else { return Ok(None) };
         let Some(places) = recorder.places.as_mut().filter(|places| places.fit(batch)) else { return Ok(None) };
-        let made = self.steps.made(way, &self.model)?;
+        let made = self.steps.for_batch(way, &self.model, places.shapes(), true)?;
         if !made.records {
             return Ok(None);
         }
@@ -268,11 +273,18 @@ impl Ort {
     }
 
     /// The step, which is not recorded.
-    fn run(&mut self, way: usize, batch: &[Tensor], given: &[(usize, Tensor)]) -> Result<Vec<Tensor>> {
+    fn run(
+        &mut self,
+        way: usize,
+        batch: &[Tensor],
+        shapes: &[Vec<usize>],
+        is_steady: bool,
+        given: &[(usize, Tensor)],
+    ) -> Result<Vec<Tensor>> {
         let batch = batch.iter().map(|tensor| Value::of(self.api, tensor)).collect::<Result<Vec<_>>>()?;
         let hyperparameters =
             given.iter().map(|(_, tensor)| Value::of(self.api, tensor)).collect::<Result<Vec<_>>>()?;
-        let made = self.steps.made(way, &self.model)?;
+        let made = self.steps.for_batch(way, &self.model, shapes, is_steady)?;
         let state = &self.state;
         let mut run = made.session.bind()?;
         for (name, value) in self.names.batch.iter().zip(&batch) {
@@ -391,20 +403,22 @@ impl StepEngine for Ort {
     }
 
     fn remarks(&self) -> Vec<String> {
-        let mut remarks: Vec<String> = self.steps.layout().map(str::to_owned).into_iter().collect();
+        let mut remarks = Vec::new();
+        match self.kernels() {
+            0 => {}
+            nodes => remarks.push(format!("gnp's kernels compute {nodes} nodes of a step")),
+        }
+        remarks.extend(self.steps.layout().map(str::to_owned));
         if self.device != Device::Cpu {
             let tf32: &str = self.tf32.into();
             remarks.push(format!("TF32 {tf32}"));
-            remarks.push(match (&self.recorder, self.steps.refused()) {
-                (None, _) => "CUDA graph: no".to_owned(),
-                (Some(_), Some(why)) => format!("CUDA graph: no, because {why}"),
-                (Some(recorder), None) if recorder.has_recorded || recorder.last.is_empty() => {
-                    "CUDA graph: yes".to_owned()
-                }
-                (Some(_), None) => {
-                    "CUDA graph: no, because no three steps in a row had batches of one shape".to_owned()
-                }
-            });
+            match (&self.recorder, self.steps.refused()) {
+                (None, _) => remarks.push("CUDA graph: no".to_owned()),
+                (Some(_), Some(why)) => remarks.push(format!("CUDA graph: no, because {why}")),
+                (Some(recorder), None) if recorder.has_recorded => remarks.push("CUDA graph: yes".to_owned()),
+                // Not yet: no three steps in a row had batches of one shape.
+                (Some(_), None) => {}
+            }
         }
         remarks
     }

@@ -62,6 +62,11 @@ impl Places {
         })
     }
 
+    /// The shapes of the batch.
+    pub(super) fn shapes(&self) -> &[Vec<usize>] {
+        &self.shapes
+    }
+
     /// Whether a step with `batch` can be the recorded one.
     pub(super) fn fit(&self, batch: &[Tensor]) -> bool {
         self.shapes == shapes(batch)

@@ -1,4 +1,6 @@
-//! The sessions that compute a step: one, or one a branch.
+//! The sessions that compute a step: one, or one a branch, and for steps that are recorded one more each, which knows
+//! the sizes of the batch: what follows from sizes alone is then computed when it is made, and not by the processor in
+//! each step, which a recording cannot have.
 
 use super::api::Api;
 use super::choice::Choice;
@@ -10,6 +12,8 @@ use crate::step_model::read_names;
 use foldhash::HashSet;
 use gnp_base::{Error, Result};
 use gnp_model::onnx::Model;
+use gnp_model::onnx::proto::tensor_shape_proto::{Dimension, dimension};
+use gnp_model::onnx::proto::{TensorShapeProto, type_proto};
 use gnp_tensor::Tensor;
 
 /// The sessions that compute a step. One of a branch is made when a step first takes it.
@@ -27,7 +31,10 @@ pub(super) struct Steps {
 /// One way to compute a step.
 struct Way {
     model: Model,
+    /// For batches of any size that the model takes.
     made: Option<Made>,
+    /// For steps that are recorded, and the shapes of their batches.
+    sized: Option<(Vec<Vec<usize>>, Made)>,
     /// Why it is not recorded, where that was tried.
     refused: Option<String>,
 }
@@ -69,7 +76,7 @@ impl Steps {
         choice: Option<Choice>,
         models: impl IntoIterator<Item = Model>,
     ) -> Self {
-        let way = |model| Way { model, made: None, refused: None };
+        let way = |model| Way { model, made: None, sized: None, refused: None };
         Self { api, passes, options, recording, choice, ways: models.into_iter().map(way).collect() }
     }
 
@@ -83,7 +90,7 @@ impl Steps {
         model: &StepModel,
     ) -> Self {
         let made = Some(Made::new(session, false, file, model, None));
-        let way = Way { model: file.clone(), made, refused: None };
+        let way = Way { model: file.clone(), made, sized: None, refused: None };
         Self { api, passes, options, recording: None, choice: None, ways: vec![way] }
     }
 
@@ -104,43 +111,75 @@ impl Steps {
         }
     }
 
-    /// The session of a way.
+    /// The session of a way for batches of these `shapes`. With `is_steady`, more of the shapes are to come.
+    ///
+    /// # Errors
+    /// Where the runtime refuses the graph.
+    pub(super) fn for_batch(
+        &mut self,
+        way: usize,
+        model: &StepModel,
+        shapes: &[Vec<usize>],
+        is_steady: bool,
+    ) -> Result<&mut Made> {
+        let Some(known) = self.ways.get(way) else { return Err(Error::internal("a step has no such branch")) };
+        let has = known.sized.as_ref().map(|(sized, _)| sized == shapes);
+        if self.recording.is_some() && known.refused.is_none() && (has.is_none() || has == Some(false) && is_steady) {
+            let made = self.sized(way, model, shapes);
+            let way = &mut self.ways[way];
+            match made {
+                Ok(made) => way.sized = Some((shapes.to_vec(), made)),
+                Err(why) => way.refused = Some(why),
+            }
+        }
+        if self.ways[way].sized.as_ref().is_some_and(|(sized, _)| sized == shapes) {
+            let sized = self.ways[way].sized.as_mut().map(|(_, made)| made);
+            return sized.ok_or_else(|| Error::internal("a session was made, and is not there"));
+        }
+        self.made(way, model)
+    }
+
+    /// A session that records steps with batches of these `shapes`; why there is none otherwise.
+    fn sized(&self, way: usize, model: &StepModel, shapes: &[Vec<usize>]) -> Result<Made, String> {
+        let (Some(recording), Some(way)) = (&self.recording, self.ways.get(way)) else {
+            return Err("nothing records".to_owned());
+        };
+        let mut graph = without_unread(&way.model, model);
+        fix_sizes(&mut graph, model, shapes);
+        let graph = self.passes.apply(&graph).map_err(|e| reason(&e))?;
+        if let Some(obstacle) = recordable::obstacle(&graph, model, |name| recording.has_kernel(name)) {
+            return Err(obstacle);
+        }
+        let layout = self.passes.layout(&graph);
+        let session = Session::of_model(self.api, graph, &fed(model), recording).map_err(|e| reason(&e))?;
+        Ok(Made::new(session, true, &way.model, model, layout))
+    }
+
+    /// The session of a way, for batches of any size.
     ///
     /// # Errors
     /// Where the runtime refuses the graph.
     pub(super) fn made(&mut self, way: usize, model: &StepModel) -> Result<&mut Made> {
-        let Self { api, passes, options, recording, ways, .. } = self;
+        let Self { api, passes, options, ways, .. } = self;
         let Some(way) = ways.get_mut(way) else { return Err(Error::internal("a step has no such branch")) };
         if way.made.is_none() {
-            let graph = without_unread(&way.model, model);
-            let fed = model.state.iter().map(|slot| slot.port.name.as_str()).collect();
-            let graph = passes.apply(&graph)?;
-            let mut session = None;
-            if let (Some(recording), None) = (&*recording, &way.refused) {
-                let tried = match recordable::obstacle(&graph, model, |name| recording.has_kernel(name)) {
-                    Some(obstacle) => Err(obstacle),
-                    None => Session::of_model(api, graph.clone(), &fed, recording).map_err(|e| reason(&e)),
-                };
-                match tried {
-                    Ok(made) => session = Some(made),
-                    Err(why) => way.refused = Some(why),
-                }
-            }
-            let records = session.is_some();
+            let graph = passes.apply(&without_unread(&way.model, model))?;
             let layout = passes.layout(&graph);
-            let made = match session {
-                Some(session) => session,
-                None => Session::of_model(api, graph, &fed, options)?,
-            };
-            way.made = Some(Made::new(made, records, &way.model, model, layout));
+            let session = Session::of_model(api, graph, &fed(model), options)?;
+            way.made = Some(Made::new(session, false, &way.model, model, layout));
         }
         way.made.as_mut().ok_or_else(|| Error::internal("a session was made, and is not there"))
+    }
+
+    /// Whether steps are to be recorded.
+    pub(super) fn records(&self) -> bool {
+        self.recording.is_some()
     }
 
     /// A recorded step failed: this way's steps are not recorded.
     pub(super) fn refuse(&mut self, way: usize, error: &Error) {
         if let Some(way) = self.ways.get_mut(way) {
-            (way.made, way.refused) = (None, Some(reason(error)));
+            (way.sized, way.refused) = (None, Some(reason(error)));
         }
     }
 
@@ -160,7 +199,7 @@ impl Steps {
     }
 
     fn all_made(&self) -> impl Iterator<Item = &Made> {
-        self.ways.iter().filter_map(|way| way.made.as_ref())
+        self.ways.iter().flat_map(|way| way.sized.as_ref().map(|(_, made)| made).into_iter().chain(&way.made))
     }
 }
 
@@ -168,6 +207,26 @@ impl Steps {
 fn reason(error: &Error) -> String {
     let text = error.to_string();
     text.rsplit_once("ONNX Runtime: ").map_or(text.clone(), |(_, said)| said.to_owned())
+}
+
+/// The names of the state, which is given with each step.
+fn fed(model: &StepModel) -> HashSet<&str> {
+    model.state.iter().map(|slot| slot.port.name.as_str()).collect()
+}
+
+/// Says of the batch that it has these shapes.
+fn fix_sizes(graph: &mut Model, model: &StepModel, shapes: &[Vec<usize>]) {
+    for (port, shape) in model.batch.iter().zip(shapes) {
+        let input = graph.graph.input.iter_mut().find(|input| input.name() == port.name);
+        let tensor = input.and_then(|input| input.r#type.as_mut()?.value.as_mut());
+        if let Some(type_proto::Value::TensorType(tensor)) = tensor {
+            let dim = |&size: &usize| Dimension {
+                value: Some(dimension::Value::DimValue(size as i64)),
+                ..Default::default()
+            };
+            tensor.shape = Some(TensorShapeProto { dim: shape.iter().map(dim).collect() });
+        }
+    }
 }
 
 /// The step model without the parts of the state that its graph does not read: ONNX Runtime takes no value for them.

@@ -17,11 +17,14 @@ pub unsafe extern "C" fn RegisterCustomOps(options: *mut OrtSessionOptions, base
         return OrtStatusPtr(ptr::null_mut());
     };
     status::of(api, || {
-        let mut targets = vec![Target::Cpu];
         #[cfg(feature = "cuda")]
-        if crate::cuda::missing().is_none() {
-            targets.push(Target::Cuda { tf32: true });
-        }
+        let is_on_card = crate::cuda::missing().is_none();
+        let targets = [
+            Some(Target::Cpu),
+            #[cfg(feature = "cuda")]
+            is_on_card.then_some(Target::Cuda { tf32: true }),
+        ];
+        let targets: Vec<Target> = targets.into_iter().flatten().collect();
         let names: Vec<String> = kernels(Target::Cpu).map(|(.., name)| name).collect();
         // SAFETY: the options are those of a session of this ONNX Runtime.
         unsafe { register(api, options, &targets, names.iter().map(String::as_str)) }

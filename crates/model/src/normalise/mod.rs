@@ -27,6 +27,7 @@ mod microsoft;
 pub mod opset;
 mod origin;
 mod sequence;
+mod slices;
 mod split;
 #[cfg(test)]
 mod tests;
@@ -86,4 +87,5 @@ pub fn simplify(graph: &mut GraphProto, facts: &Facts) {
     opset::simplify(graph, facts);
     cast_like::simplify(graph, facts);
     zero_bias::simplify(graph);
+    slices::simplify(graph, facts);
 }
