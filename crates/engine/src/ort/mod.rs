@@ -1,8 +1,8 @@
 //! Step models on ONNX Runtime, any build of it: the state stays on the device from step to step.
 //!
 //! Every run binds values rather than copying them: a step reads the state in one place and writes the next one to
-//! another, both in the device's memory ([`device_memory`]). Where a card is to repeat a recording, so lies all else
-//! that a step reads and writes ([`recorded`]). [`OrtTraining`](super::OrtTraining) shares what lies beneath.
+//! another, both in the device's memory (`device_memory.rs`). Where a card is to repeat a recording, so lies all else
+//! that a step reads and writes (`recorded.rs`). [`OrtTraining`](super::OrtTraining) shares what lies beneath.
 
 pub(crate) mod api;
 mod choice;
@@ -88,6 +88,14 @@ struct Recorder {
     last: Vec<Vec<usize>>,
     /// From when two steps in a row had batches of one shape: only such steps are recorded.
     places: Option<Places>,
+    /// Whether a step was recorded.
+    has_recorded: bool,
+}
+
+impl Recorder {
+    fn new(api: &'static Api) -> Result<Self> {
+        Ok(Self { numbers: Numbers::new(api)?, last: Vec::new(), places: None, has_recorded: false })
+    }
 }
 
 /// How a step is computed that can be computed in more than one manner.
@@ -180,8 +188,6 @@ impl Ort {
         manner: Manner,
         options: &EngineOptions,
     ) -> Result<Self> {
-        let recorder =
-            || Ok::<_, gnp_base::Error>(Recorder { numbers: Numbers::new(api)?, last: vec![], places: None });
         let mut engine = Self {
             api,
             device: options.device,
@@ -189,7 +195,7 @@ impl Ort {
             names: Names::of(&model)?,
             steps,
             eval,
-            recorder: manner.records.then(recorder).transpose()?,
+            recorder: manner.records.then(|| Recorder::new(api)).transpose()?,
             not_finite: None,
             seed: options.seed,
             state,
@@ -217,13 +223,15 @@ impl Ort {
             Err(e) => self.steps.refuse(way, &e),
         }
         let shapes = recorded::shapes(batch);
-        let is_steady = self.recorder.as_ref().is_some_and(|recorder| recorder.last == shapes);
+        let is_steady =
+            self.recorder.as_ref().is_some_and(|recorder| recorder.places.is_none() && recorder.last == shapes);
         let returned = self.run(way, batch, &shapes, is_steady, &given)?;
         if let Some(recorder) = &mut self.recorder {
-            if recorder.places.is_none() && is_steady {
-                let state = &self.state;
-                // Without places there is nothing to repeat, and no step needs it.
-                recorder.places = Places::new(state.memory(), &self.model, batch, &returned).ok();
+            if is_steady {
+                match Places::new(self.state.memory(), &self.model, batch, &returned) {
+                    Ok(places) => recorder.places = Some(places),
+                    Err(e) => self.steps.refuse(way, &e),
+                }
             }
             recorder.last = shapes;
         }
@@ -260,6 +268,7 @@ impl Ort {
             }
         };
         bound.run(Some(recorder.numbers.of(current)))?;
+        recorder.has_recorded = true;
         places.returned(state.memory()).map(Some)
     }
 
@@ -394,15 +403,22 @@ impl StepEngine for Ort {
     }
 
     fn remarks(&self) -> Vec<String> {
-        let mut remarks: Vec<String> = self.steps.layout().map(str::to_owned).into_iter().collect();
+        let mut remarks = Vec::new();
+        match self.kernels() {
+            0 => {}
+            nodes => remarks.push(format!("gnp's kernels compute {nodes} nodes of a step")),
+        }
+        remarks.extend(self.steps.layout().map(str::to_owned));
         if self.device != Device::Cpu {
             let tf32: &str = self.tf32.into();
             remarks.push(format!("TF32 {tf32}"));
-            remarks.push(match (&self.recorder, self.steps.refused()) {
-                (None, _) => "CUDA graph: no".to_owned(),
-                (Some(_), None) => "CUDA graph: yes".to_owned(),
-                (Some(_), Some(why)) => format!("CUDA graph: no, because {why}"),
-            });
+            match (&self.recorder, self.steps.refused()) {
+                (None, _) => remarks.push("CUDA graph: no".to_owned()),
+                (Some(_), Some(why)) => remarks.push(format!("CUDA graph: no, because {why}")),
+                (Some(recorder), None) if recorder.has_recorded => remarks.push("CUDA graph: yes".to_owned()),
+                // Not yet: no three steps in a row had batches of one shape.
+                (Some(_), None) => {}
+            }
         }
         remarks
     }

@@ -43,6 +43,7 @@ impl<'a> Trained<'a> {
         write_configuration(run, plan)?;
         let progress = checkpoint.as_ref().map(|checkpoint| checkpoint.progress().clone()).unwrap_or_default();
         let measures = engine.engine().step_outputs().iter().any(|name| name == GRAD_NORM);
+        engine.news().iter().for_each(|remark| observer.notice(Notice::Info(remark)));
         announce(setup, &train, &counting, measures, &progress, observer);
         observer.begin(&Overview {
             epochs: run.training.epochs,

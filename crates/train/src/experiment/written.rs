@@ -19,9 +19,7 @@ impl Trained<'_> {
         let Self { setup, engine, train, counting, folder, curves, ended } = self;
         let Setup { run, plan, step_config, data, .. } = setup;
         let root = &*run.output.folder;
-        for remark in engine.turned_out() {
-            observer.notice(Notice::Info(&remark));
-        }
+        engine.news().iter().for_each(|remark| observer.notice(Notice::Info(remark)));
         let result = match ended {
             Ended::Stopped => None,
             _ => {

@@ -53,8 +53,7 @@ impl InEngine {
     }
 
     pub(super) fn of_step(name: String, engine: Box<dyn StepEngine>, forward: Option<Box<Original>>) -> Self {
-        let said = engine.remarks();
-        Self { name, what: What::Step { engine, forward, said } }
+        Self { name, what: What::Step { engine, forward, said: Vec::new() } }
     }
 
     pub fn engine(&mut self) -> &mut dyn Engine {
@@ -75,13 +74,15 @@ impl InEngine {
         [std::slice::from_ref(&self.name), &remarks].concat().join("; ")
     }
 
-    /// What turned out otherwise than it was said to be when the engine was loaded.
-    pub fn turned_out(&self) -> Vec<String> {
-        match &self.what {
+    /// What is to be said of how it computes, and was not said yet.
+    pub fn news(&mut self) -> Vec<String> {
+        match &mut self.what {
             #[cfg(feature = "ort")]
             What::Artifacts { .. } => Vec::new(),
             What::Step { engine, said, .. } => {
-                engine.remarks().into_iter().filter(|remark| !said.contains(remark)).collect()
+                let news: Vec<String> = engine.remarks().into_iter().filter(|remark| !said.contains(remark)).collect();
+                said.extend_from_slice(&news);
+                news
             }
         }
     }

@@ -142,7 +142,9 @@ impl Step {
         }
         let (edits, renames) = self.config().map(|c| (c.edits, c.renames)).unwrap_or_default();
         let forward = self.forward.map(|model| Box::new(Original { model, edits, renames }));
-        Ok(InEngine::of_step(name, engine, forward))
+        let mut loaded = InEngine::of_step(name, engine, forward);
+        loaded.news().iter().for_each(|remark| observer.notice(Notice::Info(remark)));
+        Ok(loaded)
     }
 }
 
@@ -177,16 +179,7 @@ impl Step {
         if let Some(first_step) = backend.first_step(device) {
             observer.notice(Notice::Info(&first_step));
         }
-        let mut name = backend.name();
-        if engine.kernels() > 0 {
-            let nodes = engine.kernels();
-            observer.notice(Notice::Info(&format!("gnp's own kernels compute {nodes} nodes of a step")));
-            name.push_str(" with gnp's kernels");
-        }
-        for remark in engine.remarks() {
-            observer.notice(Notice::Info(&remark));
-        }
-        Ok((name, engine))
+        Ok((backend.name(), engine))
     }
 }
 
