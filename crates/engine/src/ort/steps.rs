@@ -206,7 +206,14 @@ impl Steps {
 /// What ONNX Runtime says, without what it is about.
 fn reason(error: &Error) -> String {
     let text = error.to_string();
-    text.rsplit_once("ONNX Runtime: ").map_or(text.clone(), |(_, said)| said.to_owned())
+    let said = text.rsplit_once("ONNX Runtime: ").map_or(&*text, |(_, said)| said);
+    in_short(said).to_owned()
+}
+
+/// What a card refuses, without the lines of ONNX Runtime's source that it was called from.
+fn in_short(said: &str) -> &str {
+    let failure = said.find("CUDA failure").map_or(said, |begin| &said[begin..]);
+    failure.split(" ; ").next().unwrap_or(failure)
 }
 
 /// The names of the state, which is given with each step.
@@ -238,4 +245,17 @@ fn without_unread(step: &Model, model: &StepModel) -> Model {
     rest.graph.input.retain(|input| !unread.contains(input.name()));
     rest.graph.initializer.retain(|tensor| !unread.contains(tensor.name()));
     rest
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_cards_refusal_the_words_are_told() {
+        let long =
+            "/src/cuda_call.cc:154 onnxruntime::CudaCall(...) CUDA failure 901: a previous error ; GPU=0 ; line=61";
+        assert_eq!(in_short(long), "CUDA failure 901: a previous error");
+        assert_eq!(in_short("all nodes have to be on the card"), "all nodes have to be on the card");
+    }
 }
