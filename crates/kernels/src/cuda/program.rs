@@ -87,7 +87,7 @@ fn compile(source: &str, capability: u32) -> Result<Vec<u8>> {
     let program = nvrtc::create_program(&text, None).map_err(refused)?;
     // SAFETY: the program is valid until it is destroyed, at the end.
     unsafe {
-        let options = [format!("--gpu-architecture=sm_{capability}"), "--std=c++17".to_owned()];
+        let options = [format!("-arch=sm_{capability}"), "--std=c++17".to_owned()];
         let compiled = nvrtc::compile_program(program, &options).map_err(|error| {
             let log = nvrtc::get_program_log(program).ok();
             let says = log.map(|log| log.iter().take_while(|c| **c != 0).map(|c| *c as u8 as char).collect::<String>());
