@@ -404,9 +404,10 @@ impl StepEngine for Ort {
 
     fn remarks(&self) -> Vec<String> {
         let mut remarks = Vec::new();
-        match self.kernels() {
-            0 => {}
-            nodes => remarks.push(format!("gnp's kernels compute {nodes} nodes of a step")),
+        match (self.steps.lacks(), self.kernels()) {
+            (Some(library), _) => remarks.push(format!("no kernels of gnp's: {library} is not found")),
+            (None, 0) => {}
+            (None, nodes) => remarks.push(format!("gnp's kernels compute {nodes} nodes of a step")),
         }
         remarks.extend(self.steps.layout().map(str::to_owned));
         if self.device != Device::Cpu {

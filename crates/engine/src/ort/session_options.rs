@@ -22,6 +22,8 @@ pub(crate) struct SessionOptions {
     pointer: *mut OrtSessionOptions,
     /// Where our kernels compute, if they may.
     kernels: Option<Target>,
+    /// The library without which they do not.
+    lacks: Option<&'static str>,
 }
 
 impl Drop for SessionOptions {
@@ -58,7 +60,7 @@ impl SessionOptions {
         let mut pointer = ptr::null_mut();
         // SAFETY: the out pointer is valid.
         api.check(unsafe { (base.CreateSessionOptions)(&mut pointer) })?;
-        let mut new = Self { api, pointer, kernels: None };
+        let mut new = Self { api, pointer, kernels: None, lacks: None };
         // SAFETY: the options are valid.
         unsafe {
             api.check((base.SetSessionLogSeverityLevel)(pointer, OrtLoggingLevel::ORT_LOGGING_LEVEL_FATAL as c_int))?;
@@ -96,7 +98,10 @@ impl SessionOptions {
             }
             (Device::Cpu, None) => {}
         }
-        new.kernels = target(options);
+        match target(options) {
+            Ok(kernels) => new.kernels = kernels,
+            Err(library) => new.lacks = Some(library),
+        }
         Ok(new)
     }
 
@@ -107,7 +112,7 @@ impl SessionOptions {
         let mut pointer = ptr::null_mut();
         // SAFETY: the options and the out pointer are valid; the new options are released with what is returned.
         api.check(unsafe { (base.CloneSessionOptions)(self.pointer, &mut pointer) })?;
-        let new = Self { api, pointer, kernels: self.kernels };
+        let new = Self { api, pointer, kernels: self.kernels, lacks: self.lacks };
         let names: Vec<_> = names.iter().map(|name| name.as_ptr()).collect();
         let buffers: Vec<_> = files.iter().map(|file| file.as_ptr().cast_mut().cast()).collect();
         let lengths: Vec<_> = files.iter().map(Bytes::len).collect();
@@ -141,6 +146,11 @@ impl SessionOptions {
         self.kernels.is_some_and(|target| kernels::has(target, name))
     }
 
+    /// The library that our kernels want and that is not found.
+    pub(super) fn lacks(&self) -> Option<&'static str> {
+        self.lacks
+    }
+
     /// Whether our kernels compute, and on one of NVIDIA's cards.
     pub(super) fn has_kernels_on_card(&self) -> bool {
         self.kernels.is_some_and(|target| target != Target::Cpu)
@@ -151,17 +161,19 @@ impl SessionOptions {
     }
 }
 
-/// Where our kernels compute, if they are to, and what they need is there: a card's provider has to be loaded before.
-fn target(options: &EngineOptions) -> Option<Target> {
+/// Where our kernels compute, if they are to; the library that they want, where it is not found. A card's provider has to
+/// be loaded before.
+fn target(options: &EngineOptions) -> Result<Option<Target>, &'static str> {
     match (options.kernels, options.device) {
-        (Kernels::None, _) => None,
-        (Kernels::Auto, Device::Cpu) => Some(Target::Cpu),
+        (Kernels::None, _) => Ok(None),
+        (Kernels::Auto, Device::Cpu) => Ok(Some(Target::Cpu)),
         #[cfg(feature = "cuda")]
-        (Kernels::Auto, Device::Cuda(_)) => gnp_kernels::cuda::missing()
-            .is_none()
-            .then_some(Target::Cuda { tf32: options.tf32 != Some(crate::Tf32::Off) }),
+        (Kernels::Auto, Device::Cuda(_)) => match gnp_kernels::cuda::missing() {
+            None => Ok(Some(Target::Cuda { tf32: options.tf32 != Some(crate::Tf32::Off) })),
+            Some(library) => Err(library),
+        },
         #[cfg(not(feature = "cuda"))]
-        (Kernels::Auto, Device::Cuda(_)) => None,
+        (Kernels::Auto, Device::Cuda(_)) => Ok(None),
     }
 }
 

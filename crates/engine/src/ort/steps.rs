@@ -171,6 +171,11 @@ impl Steps {
         way.made.as_mut().ok_or_else(|| Error::internal("a session was made, and is not there"))
     }
 
+    /// The library that our kernels want and that is not found.
+    pub(super) fn lacks(&self) -> Option<&'static str> {
+        self.options.lacks()
+    }
+
     /// Whether steps are to be recorded.
     pub(super) fn records(&self) -> bool {
         self.recording.is_some()
