@@ -98,6 +98,10 @@ impl Recorder {
     }
 }
 
+/// How many ordinary runs a session has before it records. The first ones compile, measure and plan memory: the runtime
+/// lays out all of a run's memory after the first one, and takes it in the second. While a card records, it gives none.
+const BEFORE_RECORDING: usize = 2;
+
 /// How a step is computed that can be computed in more than one manner.
 #[derive(Clone, Copy)]
 struct Manner {
@@ -243,7 +247,7 @@ impl Ort {
         let Some(recorder) = &mut self.recorder else { return Ok(None) };
         let Some(places) = recorder.places.as_mut().filter(|places| places.fit(batch)) else { return Ok(None) };
         let made = self.steps.for_batch(way, &self.model, places.shapes(), true)?;
-        if !made.records {
+        if !made.records || made.ordinary_runs < BEFORE_RECORDING {
             return Ok(None);
         }
         let state = &self.state;
@@ -308,6 +312,8 @@ impl Ort {
         let numbers = self.recorder.as_ref().filter(|_| made.records).map(|recorder| recorder.numbers.ordinary());
         run.run(numbers)?;
         let returned = run.returned()?;
+        drop(run);
+        made.ordinary_runs += 1;
         returned.iter().take(self.names.outputs.len()).map(Value::to_tensor).collect()
     }
 

@@ -46,6 +46,8 @@ pub(super) struct Made {
     pub(super) session: Session,
     /// Whether its runs can be recorded.
     pub(super) records: bool,
+    /// How many ordinary runs it has had.
+    pub(super) ordinary_runs: usize,
     /// Of each hyperparameter, whether the graph reads it.
     pub(super) hyperparameter_is_read: Vec<bool>,
     /// Of each part of the state, whether the graph reads it.
@@ -60,6 +62,7 @@ impl Made {
             bound: [None, None],
             session,
             records,
+            ordinary_runs: 0,
             hyperparameter_is_read: model.hyperparameters.iter().map(|h| read.contains(&*h.name)).collect(),
             state_is_read: model.state.iter().map(|slot| read.contains(&*slot.port.name)).collect(),
             layout,

@@ -1,6 +1,6 @@
 //! A formula for each element of its operands: a thread computes four neighbours where memory allows.
 
-use super::device::Device;
+use super::last::Last;
 use super::program::{Arguments, NAME, Program};
 use super::queue::{Queue, Tensor};
 use super::source::{self, WIDTH};
@@ -8,7 +8,6 @@ use crate::layout::{self, Axis};
 use gnp_base::formula::Formula;
 use gnp_base::{Error, Result};
 use std::fmt::Write as _;
-use std::sync::{Mutex, PoisonError};
 
 /// The threads of a block.
 const THREADS: usize = 256;
@@ -18,16 +17,12 @@ pub(crate) struct Elementwise {
     formula: Formula,
     /// Those operands that the formula names.
     used: Vec<usize>,
-    /// The launch of the last run, which the next one's mostly is.
-    last: Mutex<Option<Launch>>,
+    last: Last<Launch>,
 }
 
 /// A launch for operands of certain shapes.
 #[derive(Clone)]
 struct Launch {
-    shapes: Vec<Vec<usize>>,
-    is_aligned: bool,
-    device: Device,
     program: Program,
     /// How many threads there are to be.
     threads: usize,
@@ -36,16 +31,12 @@ struct Launch {
 
 impl Elementwise {
     pub(crate) fn new(formula: Formula) -> Self {
-        Self { used: source::used(&formula), formula, last: Mutex::default() }
+        Self { used: source::used(&formula), formula, last: Last::default() }
     }
 
     /// The shape of the output.
     pub(crate) fn shape(&self, shapes: &[&[usize]]) -> Result<Vec<usize>> {
-        if shapes.len() < self.formula.operands() {
-            let (takes, has) = (self.formula.operands(), shapes.len());
-            return Err(Error::input(format!("the formula has {takes} operands, and there are {has} inputs")));
-        }
-        layout::broadcast(shapes)
+        source::broadcast(&self.formula, shapes)
     }
 
     /// Puts the kernel into the queue. `output` has the shape that [`Self::shape`] tells, and may be the memory of an
@@ -57,7 +48,11 @@ impl Elementwise {
         if output.shape.contains(&0) {
             return Ok(());
         }
-        let launch = self.launch(operands, output)?;
+        let launch = self.last.get(operands, output, |device, is_aligned| {
+            let shapes: Vec<&[usize]> = operands.iter().map(|operand| operand.shape).collect();
+            let (text, threads, sizes) = self.plan(&shapes, output.shape, is_aligned);
+            Ok(Launch { program: Program::new(&text, device)?, threads, sizes })
+        })?;
         let mut arguments = Arguments::default();
         arguments.push(output.address);
         arguments.push(launch.threads as u64);
@@ -67,25 +62,6 @@ impl Elementwise {
         let blocks = blocks.map_err(|_| Error::input(format!("{:?} is too large for a card", output.shape)))?;
         // SAFETY: the arguments are those of the source text; the rest is the contract of this function.
         unsafe { launch.program.launch(queue.stream()?, [blocks, 1], [THREADS as u32, 1], &arguments) }
-    }
-
-    fn launch(&self, operands: &[Tensor<'_>], output: Tensor<'_>) -> Result<Launch> {
-        let device = Device::current()?;
-        let is_aligned = operands.iter().chain([&output]).all(|tensor| tensor.address.is_multiple_of(16));
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(launch) = &*last {
-            let same = launch.shapes.iter().map(|shape| &shape[..]).eq(operands.iter().map(|operand| operand.shape));
-            if same && launch.is_aligned == is_aligned && launch.device == device {
-                return Ok(launch.clone());
-            }
-        }
-        let shapes: Vec<&[usize]> = operands.iter().map(|operand| operand.shape).collect();
-        let (text, threads, sizes) = self.plan(&shapes, output.shape, is_aligned);
-        let program = Program::new(&text, device)?;
-        let shapes = shapes.into_iter().map(<[usize]>::to_vec).collect();
-        let launch = Launch { shapes, is_aligned, device, program, threads, sizes };
-        *last = Some(launch.clone());
-        Ok(launch)
     }
 
     /// The source text, how many threads it is for, and the arguments after the addresses.

@@ -8,6 +8,7 @@ mod conv;
 mod cudnn;
 mod device;
 mod elementwise;
+mod last;
 pub mod memory;
 mod program;
 mod queue;

@@ -3,7 +3,8 @@
 //! Threads that share an output add what they computed in the same order in each run, so a result is the same to the
 //! bit on one card. Where outputs are few, each is the sum of several blocks' sums, which a second kernel adds.
 
-use super::device::Device;
+use super::device::{self, Device};
+use super::last::Last;
 use super::program::{Arguments, NAME, Program};
 use super::queue::{Queue, Tensor};
 use super::source::{self, WIDTH};
@@ -13,7 +14,6 @@ use cudarc::driver::sys::{self as driver, CUdeviceptr};
 use gnp_base::formula::Formula;
 use gnp_base::{Error, Result};
 use std::fmt::Write as _;
-use std::sync::{Mutex, PoisonError};
 
 /// The threads of a warp, which compute in step.
 const WARP: usize = 32;
@@ -31,15 +31,12 @@ pub(crate) struct Reduce {
     formula: Formula,
     used: Vec<usize>,
     reduction: Reduction,
-    /// The launch of the last run, which the next one's mostly is.
-    last: Mutex<Option<Launch>>,
+    last: Last<Launch>,
 }
 
 /// A launch for operands of certain shapes.
 #[derive(Clone)]
 struct Launch {
-    shapes: Vec<Vec<usize>>,
-    is_aligned: bool,
     device: Device,
     program: Program,
     plan: Plan,
@@ -74,16 +71,12 @@ enum Shares {
 
 impl Reduce {
     pub(crate) fn new(formula: Formula, reduction: Reduction) -> Self {
-        Self { used: source::used(&formula), formula, reduction, last: Mutex::default() }
+        Self { used: source::used(&formula), formula, reduction, last: Last::default() }
     }
 
     /// The shape of the output.
     pub(crate) fn shape(&self, shapes: &[&[usize]]) -> Result<Vec<usize>> {
-        if shapes.len() < self.formula.operands() {
-            let (takes, has) = (self.formula.operands(), shapes.len());
-            return Err(Error::input(format!("the formula has {takes} operands, and there are {has} inputs")));
-        }
-        self.reduction.of(&layout::broadcast(shapes)?)
+        self.reduction.of(&source::broadcast(&self.formula, shapes)?)
     }
 
     /// Puts the kernel into the queue. `output` has the shape that [`Self::shape`] tells.
@@ -102,11 +95,15 @@ impl Reduce {
         if count == 0 {
             let nothing = (0.0 * scale).to_bits();
             // SAFETY: the output has so many floats; the rest is the contract of this function.
-            return super::device::check(unsafe {
+            return device::check(unsafe {
                 driver::cuMemsetD32Async(output.address, nothing, outputs, queue.stream()?)
             });
         }
-        let launch = self.launch(operands, &shapes, &sizes)?;
+        let launch = self.last.get(operands, output, |device, is_aligned| {
+            let axes = layout::axes(&shapes, &sizes, &self.reduction.reduced(sizes.len())?);
+            let plan = self.plan(&axes, is_aligned, device.multiprocessors as usize);
+            Ok(Launch { device, program: Program::new(&self.source(&axes, &plan), device)?, plan })
+        })?;
         // SAFETY: by this function's contract; scratch memory has room for all sums.
         unsafe {
             if launch.plan.parts == 1 {
@@ -140,25 +137,6 @@ impl Reduce {
         plan.sizes.iter().for_each(|size| arguments.push(*size));
         // SAFETY: the arguments are those of the source text; the rest is the contract of this function.
         unsafe { launch.program.launch(queue.stream()?, grid(plan.blocks, plan.parts)?, BLOCK, &arguments) }
-    }
-
-    fn launch(&self, operands: &[Tensor<'_>], shapes: &[&[usize]], sizes: &[usize]) -> Result<Launch> {
-        let device = Device::current()?;
-        let is_aligned = operands.iter().all(|tensor| tensor.address.is_multiple_of(16));
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(launch) = &*last {
-            let same = launch.shapes.iter().map(|shape| &shape[..]).eq(shapes.iter().copied());
-            if same && launch.is_aligned == is_aligned && launch.device == device {
-                return Ok(launch.clone());
-            }
-        }
-        let axes = layout::axes(shapes, sizes, &self.reduction.reduced(sizes.len())?);
-        let plan = self.plan(&axes, is_aligned, device.multiprocessors as usize);
-        let program = Program::new(&self.source(&axes, &plan), device)?;
-        let shapes = shapes.iter().map(|shape| shape.to_vec()).collect();
-        let launch = Launch { shapes, is_aligned, device, program, plan };
-        *last = Some(launch.clone());
-        Ok(launch)
     }
 
     fn plan(&self, axes: &[Axis], is_aligned: bool, multiprocessors: usize) -> Plan {

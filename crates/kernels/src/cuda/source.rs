@@ -1,7 +1,8 @@
 //! Source texts: a formula, and the walk through its operands.
 
-use crate::layout::Axis;
+use crate::layout::{self, Axis};
 use gnp_base::formula::{Formula, Operation, Term, TermId};
+use gnp_base::{Error, Result};
 use std::fmt::Write as _;
 
 /// The floats that a thread reads at once.
@@ -24,6 +25,15 @@ pub(super) fn function(formula: &Formula) -> String {
     }
     let _ = writeln!(text, "  return t{};\n}}", terms.len().saturating_sub(1));
     text
+}
+
+/// The sizes that operands of these shapes broadcast to, where they are as many as the formula has.
+pub(super) fn broadcast(formula: &Formula, shapes: &[&[usize]]) -> Result<Vec<usize>> {
+    if shapes.len() < formula.operands() {
+        let (takes, has) = (formula.operands(), shapes.len());
+        return Err(Error::input(format!("the formula has {takes} operands, and there are {has} inputs")));
+    }
+    layout::broadcast(shapes)
 }
 
 /// The numbers of the operands that a formula names, in order.
