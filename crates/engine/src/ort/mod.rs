@@ -411,7 +411,7 @@ impl StepEngine for Ort {
     fn remarks(&self) -> Vec<String> {
         let mut remarks = Vec::new();
         match (self.steps.lacks(), self.kernels()) {
-            (Some(library), _) => remarks.push(format!("no kernels of gnp's: {library} is not found")),
+            (Some(why), _) => remarks.push(format!("no kernels of gnp's: {why}")),
             (None, 0) => {}
             (None, nodes) => remarks.push(format!("gnp's kernels compute {nodes} nodes of a step")),
         }

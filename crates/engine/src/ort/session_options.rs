@@ -3,6 +3,8 @@
 use super::api::{Api, c_string};
 use super::provider::append_cuda;
 use crate::runtime::Runtime;
+#[cfg(feature = "cuda")]
+use crate::runtime::system::leads_to_current_folder;
 use crate::{Device, EngineOptions, Kernels};
 use bytes::Bytes;
 use gnp_base::contract::functions;
@@ -22,8 +24,8 @@ pub(crate) struct SessionOptions {
     pointer: *mut OrtSessionOptions,
     /// Where our kernels compute, if they may.
     kernels: Option<Target>,
-    /// The library without which they do not.
-    lacks: Option<&'static str>,
+    /// Why they do not, where they were to.
+    lacks: Option<String>,
 }
 
 impl Drop for SessionOptions {
@@ -100,7 +102,7 @@ impl SessionOptions {
         }
         match target(options) {
             Ok(kernels) => new.kernels = kernels,
-            Err(library) => new.lacks = Some(library),
+            Err(why) => new.lacks = Some(why),
         }
         Ok(new)
     }
@@ -112,7 +114,7 @@ impl SessionOptions {
         let mut pointer = ptr::null_mut();
         // SAFETY: the options and the out pointer are valid; the new options are released with what is returned.
         api.check(unsafe { (base.CloneSessionOptions)(self.pointer, &mut pointer) })?;
-        let new = Self { api, pointer, kernels: self.kernels, lacks: self.lacks };
+        let new = Self { api, pointer, kernels: self.kernels, lacks: self.lacks.clone() };
         let names: Vec<_> = names.iter().map(|name| name.as_ptr()).collect();
         let buffers: Vec<_> = files.iter().map(|file| file.as_ptr().cast_mut().cast()).collect();
         let lengths: Vec<_> = files.iter().map(Bytes::len).collect();
@@ -146,9 +148,9 @@ impl SessionOptions {
         self.kernels.is_some_and(|target| kernels::has(target, name))
     }
 
-    /// The library that our kernels want and that is not found.
-    pub(super) fn lacks(&self) -> Option<&'static str> {
-        self.lacks
+    /// Why our kernels do not compute, where they were to.
+    pub(super) fn lacks(&self) -> Option<&str> {
+        self.lacks.as_deref()
     }
 
     /// Whether our kernels compute, and on one of NVIDIA's cards.
@@ -161,17 +163,22 @@ impl SessionOptions {
     }
 }
 
-/// Where our kernels compute, if they are to; the library that they want, where it is not found. A card's provider has to
-/// be loaded before.
-fn target(options: &EngineOptions) -> Result<Option<Target>, &'static str> {
+/// Where our kernels compute, if they are to; why they do not, where what they want is not found. A card's provider has
+/// to be loaded before, and with it NVIDIA's libraries: the kernels ask for them by their names.
+fn target(options: &EngineOptions) -> Result<Option<Target>, String> {
     match (options.kernels, options.device) {
         (Kernels::None, _) => Ok(None),
         (Kernels::Auto, Device::Cpu) => Ok(Some(Target::Cpu)),
         #[cfg(feature = "cuda")]
-        (Kernels::Auto, Device::Cuda(_)) => match gnp_kernels::cuda::missing() {
-            None => Ok(Some(Target::Cuda { tf32: options.tf32 != Some(crate::Tf32::Off) })),
-            Some(library) => Err(library),
-        },
+        (Kernels::Auto, Device::Cuda(_)) => {
+            if let Some(variable) = leads_to_current_folder() {
+                return Err(format!("{variable} has an entry that is no absolute path"));
+            }
+            match gnp_kernels::cuda::missing() {
+                None => Ok(Some(Target::Cuda { tf32: options.tf32 != Some(crate::Tf32::Off) })),
+                Some(library) => Err(format!("{library} is not found")),
+            }
+        }
         #[cfg(not(feature = "cuda"))]
         (Kernels::Auto, Device::Cuda(_)) => Ok(None),
     }

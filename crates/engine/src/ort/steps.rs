@@ -174,8 +174,8 @@ impl Steps {
         way.made.as_mut().ok_or_else(|| Error::internal("a session was made, and is not there"))
     }
 
-    /// The library that our kernels want and that is not found.
-    pub(super) fn lacks(&self) -> Option<&'static str> {
+    /// Why our kernels do not compute, where they were to.
+    pub(super) fn lacks(&self) -> Option<&str> {
         self.options.lacks()
     }
 

@@ -13,7 +13,7 @@ mod packages;
 mod probe;
 mod program;
 mod python;
-mod system;
+pub(crate) mod system;
 
 pub use cuda::{Card, Cuda, Lack};
 pub use discover::{Candidate, Origin, discover, for_steps, for_training, tell_found};

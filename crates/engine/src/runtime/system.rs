@@ -11,6 +11,18 @@ pub(super) fn library(name: &str) -> Option<PathBuf> {
     candidates.into_iter().find(|path| path.is_file())
 }
 
+/// The variable of the loader's, if any, that has it look in the current folder for what is asked for by its name.
+#[cfg(feature = "cuda")]
+pub(crate) fn leads_to_current_folder() -> Option<&'static str> {
+    VARIABLES.into_iter().find(|variable| std::env::var_os(variable).is_some_and(|folders| has_relative(&folders)))
+}
+
+/// Whether one of the folders has no absolute path: an empty one is the current folder.
+#[cfg(feature = "cuda")]
+fn has_relative(folders: &std::ffi::OsStr) -> bool {
+    !folders.is_empty() && std::env::split_paths(folders).any(|folder| !folder.is_absolute())
+}
+
 #[cfg(target_os = "macos")]
 const VARIABLES: [&str; 2] = ["DYLD_LIBRARY_PATH", "DYLD_FALLBACK_LIBRARY_PATH"];
 #[cfg(windows)]
@@ -48,5 +60,12 @@ mod tests {
     fn the_systems_libraries_are_found() {
         assert!(library("libc.so.6").unwrap().is_absolute());
         assert_eq!(library("libno-such-library.so"), None);
+    }
+
+    #[test]
+    #[cfg(all(feature = "cuda", target_os = "linux"))]
+    fn folders_that_are_no_absolute_paths_are_found() {
+        assert!(["/a:", ":/a", "/a::/b", "lib:/a", "."].into_iter().all(|folders| has_relative(folders.as_ref())));
+        assert!(!["", "/a", "/a:/b"].into_iter().any(|folders| has_relative(folders.as_ref())));
     }
 }
