@@ -48,7 +48,7 @@ fn declaration(port: &Port) -> ValueInfoProto {
 }
 
 /// What ONNX calls `element`.
-fn data_type(element: ElementType) -> DataType {
+pub(super) fn data_type(element: ElementType) -> DataType {
     match element {
         ElementType::F32 => DataType::Float,
         ElementType::I32 => DataType::Int32,

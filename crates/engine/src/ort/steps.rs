@@ -4,6 +4,7 @@
 
 use super::api::Api;
 use super::choice::Choice;
+use super::copying::data_type;
 use super::passes::{Passes, recordable};
 use super::session::{Binding, Session};
 use super::session_options::SessionOptions;
@@ -11,9 +12,8 @@ use crate::StepModel;
 use crate::step_model::read_names;
 use foldhash::HashSet;
 use gnp_base::{Error, Result};
+use gnp_model::graph::Fact;
 use gnp_model::onnx::Model;
-use gnp_model::onnx::proto::tensor_shape_proto::{Dimension, dimension};
-use gnp_model::onnx::proto::{TensorShapeProto, type_proto};
 use gnp_tensor::Tensor;
 
 /// The sessions that compute a step. One of a branch is made when a step first takes it.
@@ -232,14 +232,9 @@ fn fed(model: &StepModel) -> HashSet<&str> {
 /// Says of the batch that it has these shapes.
 fn fix_sizes(graph: &mut Model, model: &StepModel, shapes: &[Vec<usize>]) {
     for (port, shape) in model.batch.iter().zip(shapes) {
-        let input = graph.graph.input.iter_mut().find(|input| input.name() == port.name);
-        let tensor = input.and_then(|input| input.r#type.as_mut()?.value.as_mut());
-        if let Some(type_proto::Value::TensorType(tensor)) = tensor {
-            let dim = |&size: &usize| Dimension {
-                value: Some(dimension::Value::DimValue(size as i64)),
-                ..Default::default()
-            };
-            tensor.shape = Some(TensorShapeProto { dim: shape.iter().map(dim).collect() });
+        let sizes: Vec<i64> = shape.iter().map(|&size| size as i64).collect();
+        if let Some(input) = graph.graph.input.iter_mut().find(|input| input.name() == port.name) {
+            *input = Fact::with_sizes(data_type(port.element), &sizes).info(&port.name);
         }
     }
 }

@@ -2,8 +2,8 @@
 
 use super::last::Last;
 use super::program::{Arguments, NAME, Program};
-use super::queue::{Queue, Tensor};
-use super::source::{self, WIDTH};
+use super::queue::{OfOperands, Queue, Tensor};
+use super::source::{self, Reading, WIDTH};
 use crate::layout::{self, Axis};
 use gnp_base::formula::Formula;
 use gnp_base::{Error, Result};
@@ -33,18 +33,15 @@ impl Elementwise {
     pub(crate) fn new(formula: Formula) -> Self {
         Self { used: source::used(&formula), formula, last: Last::default() }
     }
+}
 
-    /// The shape of the output.
-    pub(crate) fn shape(&self, shapes: &[&[usize]]) -> Result<Vec<usize>> {
+impl OfOperands for Elementwise {
+    fn shape(&self, shapes: &[&[usize]]) -> Result<Vec<usize>> {
         source::broadcast(&self.formula, shapes)
     }
 
-    /// Puts the kernel into the queue. `output` has the shape that [`Self::shape`] tells, and may be the memory of an
-    /// operand of that shape.
-    ///
-    /// # Safety
-    /// The tensors are there until the queue has come so far.
-    pub(crate) unsafe fn enqueue(&self, operands: &[Tensor<'_>], output: Tensor<'_>, queue: &dyn Queue) -> Result<()> {
+    /// `output` may be the memory of an operand of its shape.
+    unsafe fn enqueue(&self, operands: &[Tensor<'_>], output: Tensor<'_>, queue: &dyn Queue) -> Result<()> {
         if output.shape.contains(&0) {
             return Ok(());
         }
@@ -63,7 +60,9 @@ impl Elementwise {
         // SAFETY: the arguments are those of the source text; the rest is the contract of this function.
         unsafe { launch.program.launch(queue.stream()?, [blocks, 1], [THREADS as u32, 1], &arguments) }
     }
+}
 
+impl Elementwise {
     /// The source text, how many threads it is for, and the arguments after the addresses.
     fn plan(&self, shapes: &[&[usize]], output: &[usize], is_aligned: bool) -> (String, usize, Vec<u64>) {
         let axes = layout::axes(shapes, output, &vec![false; output.len()]);
@@ -88,28 +87,18 @@ impl Elementwise {
         let along: Vec<usize> = (0..axes.len()).collect();
         text += &source::numbers("e", &along);
         let output = axes[0].strides.len() - 1;
-        let last = &axes[axes.len() - 1];
+        let reading = Reading { axes, used: &self.used, width };
         for &of in &self.used {
             // An operand of the output's shape lies as it does.
             let is_same = axes.iter().all(|axis| axis.strides[of] == axis.strides[output]);
             let place = if is_same { format!("thread * {width}") } else { source::place(of, axes, &along) };
-            let _ = if width > 1 && last.strides[of] == 1 {
-                writeln!(text, "  const float4 v{of} = *(const float4*)(p{of} + ({place}));")
-            } else {
-                writeln!(text, "  const float v{of} = p{of}[{place}];")
-            };
+            text += &reading.read(of, &place);
         }
-        let lane = |lane: &str| {
-            let value = |&of: &usize| {
-                if width > 1 && last.strides[of] == 1 { format!("v{of}.{lane}") } else { format!("v{of}") }
-            };
-            self.used.iter().map(value).collect::<Vec<_>>().join(", ")
-        };
         let _ = if width > 1 {
-            let values = ["x", "y", "z", "w"].map(|name| format!("f({})", lane(name))).join(", ");
+            let values = ["x", "y", "z", "w"].map(|lane| reading.value(lane)).join(", ");
             writeln!(text, "  *(float4*)(y + thread * {width}) = make_float4({values});")
         } else {
-            writeln!(text, "  y[thread] = f({});", lane("x"))
+            writeln!(text, "  y[thread] = {};", reading.value("x"))
         };
         text + "}\n"
     }

@@ -20,7 +20,7 @@ mod testing;
 pub(crate) use conv::{ConvGradient, Gradient};
 pub(crate) use device::Device;
 pub(crate) use elementwise::Elementwise;
-pub(crate) use queue::{Queue, Tensor};
+pub(crate) use queue::{OfOperands, Queue, Tensor};
 pub(crate) use reduce::Reduce;
 
 /// What is missing for kernels to run on a card: the name of a library; `None` where all are there.

@@ -3,11 +3,11 @@
 //! Threads that share an output add what they computed in the same order in each run, so a result is the same to the
 //! bit on one card. Where outputs are few, each is the sum of several blocks' sums, which a second kernel adds.
 
-use super::device::{self, Device};
+use super::device;
 use super::last::Last;
 use super::program::{Arguments, NAME, Program};
-use super::queue::{Queue, Tensor};
-use super::source::{self, WIDTH};
+use super::queue::{OfOperands, Queue, Tensor};
+use super::source::{self, Reading, WIDTH};
 use crate::layout::{self, Axis};
 use crate::reduce::Reduction;
 use cudarc::driver::sys::{self as driver, CUdeviceptr};
@@ -37,8 +37,9 @@ pub(crate) struct Reduce {
 /// A launch for operands of certain shapes.
 #[derive(Clone)]
 struct Launch {
-    device: Device,
     program: Program,
+    /// Adds the parts, where there are several.
+    finish: Option<Program>,
     plan: Plan,
 }
 
@@ -73,17 +74,14 @@ impl Reduce {
     pub(crate) fn new(formula: Formula, reduction: Reduction) -> Self {
         Self { used: source::used(&formula), formula, reduction, last: Last::default() }
     }
+}
 
-    /// The shape of the output.
-    pub(crate) fn shape(&self, shapes: &[&[usize]]) -> Result<Vec<usize>> {
+impl OfOperands for Reduce {
+    fn shape(&self, shapes: &[&[usize]]) -> Result<Vec<usize>> {
         self.reduction.of(&source::broadcast(&self.formula, shapes)?)
     }
 
-    /// Puts the kernel into the queue. `output` has the shape that [`Self::shape`] tells.
-    ///
-    /// # Safety
-    /// The tensors are there until the queue has come so far, and no operand is the memory of the output.
-    pub(crate) unsafe fn enqueue(&self, operands: &[Tensor<'_>], output: Tensor<'_>, queue: &dyn Queue) -> Result<()> {
+    unsafe fn enqueue(&self, operands: &[Tensor<'_>], output: Tensor<'_>, queue: &dyn Queue) -> Result<()> {
         let shapes: Vec<&[usize]> = operands.iter().map(|operand| operand.shape).collect();
         let sizes = layout::broadcast(&shapes)?;
         let outputs: usize = output.shape.iter().product();
@@ -102,20 +100,24 @@ impl Reduce {
         let launch = self.last.get(operands, output, |device, is_aligned| {
             let axes = layout::axes(&shapes, &sizes, &self.reduction.reduced(sizes.len())?);
             let plan = self.plan(&axes, is_aligned, device.multiprocessors as usize);
-            Ok(Launch { device, program: Program::new(&self.source(&axes, &plan), device)?, plan })
+            let program = Program::new(&self.source(&axes, &plan), device)?;
+            let finish = (plan.parts > 1).then(|| Program::new(FINISH, device)).transpose()?;
+            Ok(Launch { program, finish, plan })
         })?;
         // SAFETY: by this function's contract; scratch memory has room for all sums.
         unsafe {
-            if launch.plan.parts == 1 {
+            let Some(finish) = launch.finish else {
                 return self.sum(&launch, operands, output.address, scale, queue);
-            }
+            };
             queue.scratch(launch.plan.parts * outputs * size_of::<f32>(), &mut |sums| {
                 self.sum(&launch, operands, sums, 1.0, queue)?;
-                finish(&launch, sums, output.address, scale, queue)
+                add_parts(finish, &launch.plan, sums, output.address, scale, queue)
             })
         }
     }
+}
 
+impl Reduce {
     /// # Safety
     /// As [`Self::enqueue`]; `to` has room for all parts of all outputs.
     unsafe fn sum(
@@ -203,20 +205,13 @@ impl Reduce {
         text += "  #pragma unroll 4\n";
         let _ = writeln!(text, "  for (I j = from + {first}; j < to; j += {step}) {{\n  I e = j * {width};");
         text += &source::numbers("e", &reduced);
-        let is_run = |of: usize| width > 1 && axes.last().is_some_and(|axis| axis.strides[of] == 1);
+        let reading = Reading { axes, used, width };
         for &of in used {
-            let place = source::place(of, axes, &reduced);
-            let _ = if is_run(of) {
-                writeln!(text, "  const float4 v{of} = *(const float4*)(p{of} + ({place}));")
-            } else {
-                writeln!(text, "  const float v{of} = p{of}[{place}];")
-            };
+            text += &reading.read(of, &source::place(of, axes, &reduced));
         }
         let lanes = if width > 1 { &[("a", "x"), ("b", "y"), ("c", "z"), ("d", "w")][..] } else { &[("a", "x")] };
         for (sum, lane) in lanes {
-            let value = |&of: &usize| if is_run(of) { format!("v{of}.{lane}") } else { format!("v{of}") };
-            let values = used.iter().map(value).collect::<Vec<_>>().join(", ");
-            let _ = writeln!(text, "  {sum} += f({values});");
+            let _ = writeln!(text, "  {sum} += {};", reading.value(lane));
         }
         text += "  }\n";
         text += if width > 1 { "  sum = (a + b) + (c + d);\n  }\n" } else { "  sum = a;\n  }\n" };
@@ -263,17 +258,24 @@ const FINISH: &str = "extern \"C\" __global__ void __launch_bounds__(256) gnp_ke
 }
 ";
 
+/// Adds the parts of each output.
+///
 /// # Safety
-/// As [`Reduce::enqueue`].
-unsafe fn finish(launch: &Launch, sums: CUdeviceptr, output: CUdeviceptr, scale: f32, queue: &dyn Queue) -> Result<()> {
-    let Plan { outputs, parts, .. } = launch.plan;
+/// As [`Reduce::sum`].
+unsafe fn add_parts(
+    program: Program,
+    &Plan { outputs, parts, .. }: &Plan,
+    sums: CUdeviceptr,
+    output: CUdeviceptr,
+    scale: f32,
+    queue: &dyn Queue,
+) -> Result<()> {
     let mut arguments = Arguments::default();
     arguments.push(sums);
     arguments.push(output);
     arguments.push_float(scale);
     arguments.push(outputs as u64);
     arguments.push(parts as u64);
-    let program = Program::new(FINISH, launch.device)?;
     // SAFETY: the arguments are those of the source text; the rest is the contract of this function.
     unsafe { program.launch(queue.stream()?, grid(outputs.div_ceil(WARPS), 1)?, BLOCK, &arguments) }
 }

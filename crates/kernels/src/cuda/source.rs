@@ -120,6 +120,36 @@ pub(super) fn place(operand: usize, axes: &[Axis], along: &[usize]) -> String {
     if terms.is_empty() { "0".to_owned() } else { terms.join(" + ") }
 }
 
+/// How a thread reads operands, and hands them to the formula: `width` neighbours along the last axis at once.
+pub(super) struct Reading<'a> {
+    pub(super) axes: &'a [Axis],
+    /// The numbers of the operands that are read.
+    pub(super) used: &'a [usize],
+    pub(super) width: usize,
+}
+
+impl Reading<'_> {
+    /// Whether an operand has a float for each neighbour, and not one for all.
+    fn is_run(&self, of: usize) -> bool {
+        self.width > 1 && self.axes.last().is_some_and(|axis| axis.strides[of] == 1)
+    }
+
+    /// The text that reads operand number `of` at `place`.
+    pub(super) fn read(&self, of: usize, place: &str) -> String {
+        if self.is_run(of) {
+            format!("  const float4 v{of} = *(const float4*)(p{of} + ({place}));\n")
+        } else {
+            format!("  const float v{of} = p{of}[{place}];\n")
+        }
+    }
+
+    /// What the formula makes of the neighbour that is called `lane` in a `float4`.
+    pub(super) fn value(&self, lane: &str) -> String {
+        let value = |&of: &usize| if self.is_run(of) { format!("v{of}.{lane}") } else { format!("v{of}") };
+        format!("f({})", self.used.iter().map(value).collect::<Vec<_>>().join(", "))
+    }
+}
+
 /// Whether runs of [`WIDTH`] floats along the last axis are runs in all operands of those numbers, or one float there.
 pub(super) fn is_wide(axes: &[Axis], operands: &[usize]) -> bool {
     let Some((last, outer)) = axes.split_last() else { return false };

@@ -2,7 +2,7 @@
 
 use super::context::Context;
 use super::status::check;
-use crate::cuda::{Device, Queue, Tensor};
+use crate::cuda::{Device, OfOperands, Queue, Tensor};
 use cudarc::driver::sys::{CUdeviceptr, CUstream};
 use gnp_base::{Error, Result};
 use ort_sys::{OrtAllocator, OrtAllocatorType, OrtApi, OrtMemType, OrtMemoryInfo};
@@ -14,6 +14,19 @@ impl Context<'_> {
     /// The output, which has this shape from now on, in a card's memory.
     pub(crate) fn on_card<'s>(&self, shape: &'s [usize]) -> Result<Tensor<'s>> {
         Ok(Tensor { address: self.output(shape)?.address(), shape })
+    }
+
+    /// Puts `kernel` into the session's stream, with all inputs as operands.
+    ///
+    /// # Safety
+    /// No input is the output's memory, but for a kernel that says otherwise.
+    pub(crate) unsafe fn enqueue(&self, kernel: &impl OfOperands) -> Result<()> {
+        let inputs = self.inputs()?;
+        let operands: Vec<_> = inputs.iter().map(|input| input.tensor()).collect();
+        let shape = kernel.shape(&operands.iter().map(|operand| operand.shape).collect::<Vec<_>>())?;
+        // SAFETY: ONNX Runtime keeps inputs and output until its stream has come so far; the rest is the contract of
+        // this function.
+        unsafe { kernel.enqueue(&operands, self.on_card(&shape)?, self) }
     }
 }
 

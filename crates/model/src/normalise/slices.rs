@@ -3,9 +3,8 @@
 //! Of a Split the gradient is one Concat. Of each Slice it is a Pad of the size of the whole tensor, and these are added.
 
 use crate::graph::{Dim, Facts};
-use crate::onnx::DataType;
 use crate::onnx::proto::{AttributeProto, GraphProto, NodeProto, TensorProto};
-use foldhash::{HashMap, HashSet};
+use foldhash::HashMap;
 use gnp_base::naming::PREFIX;
 
 /// A Slice along one axis, in steps of 1.
@@ -20,13 +19,11 @@ pub(super) fn simplify(graph: &mut GraphProto, facts: &Facts) {
     for body in graph.node.iter_mut().flat_map(NodeProto::subgraphs_mut) {
         simplify(body, facts);
     }
-    let constants: HashMap<&str, Vec<i64>> =
-        graph.initializer.iter().filter_map(|tensor| Some((tensor.name(), tensor.ints()?))).collect();
     // In the order of the nodes, so that equal models become equal ones.
     let mut order: Vec<(String, i64)> = Vec::new();
     let mut found: HashMap<(String, i64), (i64, Vec<Piece>)> = HashMap::default();
     for (place, node) in graph.node.iter().enumerate() {
-        let Some((axis, size, begin, end)) = cut(node, facts, &constants) else { continue };
+        let Some((axis, size, begin, end)) = cut(node, facts) else { continue };
         let key = (node.input[0].clone(), axis);
         let pieces = found.entry(key.clone()).or_insert_with(|| {
             order.push(key);
@@ -34,7 +31,7 @@ pub(super) fn simplify(graph: &mut GraphProto, facts: &Facts) {
         });
         pieces.1.push(Piece { node: place, begin, end });
     }
-    let mut gone: HashSet<usize> = HashSet::default();
+    let mut is_gone = vec![false; graph.node.len()];
     for key in order {
         let Some((size, mut pieces)) = found.remove(&key) else { continue };
         pieces.sort_by_key(|piece| piece.begin);
@@ -43,30 +40,27 @@ pub(super) fn simplify(graph: &mut GraphProto, facts: &Facts) {
         let (Some(first), true, true) = (first, is_whole, pieces.len() > 1) else { continue };
         let output: Vec<String> = pieces.iter().map(|piece| graph.node[piece.node].output[0].clone()).collect();
         let sizes = format!("{PREFIX}split/{}", output[0]);
-        let bytes: Vec<u8> = pieces.iter().flat_map(|piece| (piece.end - piece.begin).to_le_bytes()).collect();
-        graph.initializer.push(TensorProto::raw(&sizes, DataType::Int64, &[pieces.len() as i64], bytes.into()));
+        let lengths: Vec<i64> = pieces.iter().map(|piece| piece.end - piece.begin).collect();
+        graph.initializer.push(TensorProto::int64s(&sizes, &lengths));
         let (tensor, axis) = key;
         let split = &mut graph.node[first];
         split.op_type = Some("Split".into());
         split.input = vec![tensor, sizes];
         split.output = output;
         split.attribute = vec![AttributeProto::int("axis", axis)];
-        gone.extend(pieces.iter().map(|piece| piece.node).filter(|node| *node != first));
+        pieces.iter().filter(|piece| piece.node != first).for_each(|piece| is_gone[piece.node] = true);
     }
-    let mut place = 0;
-    graph.node.retain(|_| {
-        place += 1;
-        !gone.contains(&(place - 1))
-    });
+    let mut is_gone = is_gone.into_iter();
+    graph.node.retain(|_| !is_gone.next().unwrap_or(false));
 }
 
 /// The axis that a Slice cuts, the size of the axis, and where the piece begins and ends on it.
-fn cut(node: &NodeProto, facts: &Facts, constants: &HashMap<&str, Vec<i64>>) -> Option<(i64, i64, i64, i64)> {
+fn cut(node: &NodeProto, facts: &Facts) -> Option<(i64, i64, i64, i64)> {
     if !node.is("", "Slice") {
         return None;
     }
-    let number = |input: usize| match constants.get(node.input(input)?)?[..] {
-        [number] => Some(number),
+    let number = |input: usize| match facts.ints(node.input(input)?)? {
+        [number] => Some(*number),
         _ => None,
     };
     if node.input(4).is_some_and(|steps| !steps.is_empty()) && number(4)? != 1 {
@@ -89,6 +83,7 @@ fn cut(node: &NodeProto, facts: &Facts, constants: &HashMap<&str, Vec<i64>>) -> 
 mod tests {
     use super::*;
     use crate::graph::Fact;
+    use crate::onnx::DataType;
     use crate::testing::{body, node};
 
     fn simplified(cuts: &[(i64, i64)], size: i64) -> GraphProto {
@@ -98,13 +93,12 @@ mod tests {
             names.iter().map(|[begin, end, y]| node("Slice", &["x", begin, end, "axis"], &[y])).collect();
         let outputs: Vec<&str> = names.iter().map(|[.., y]| y.as_str()).collect();
         let mut graph = body(&["x"], &nodes, &outputs);
-        let number =
-            |name: &str, value: i64| TensorProto::raw(name, DataType::Int64, &[1], value.to_le_bytes().to_vec().into());
-        graph.initializer.push(number("axis", -1));
+        graph.initializer.push(TensorProto::int64s("axis", &[-1]));
         for ([begin, end, _], (from, to)) in names.iter().zip(cuts) {
-            graph.initializer.extend([number(begin, *from), number(end, *to)]);
+            graph.initializer.extend([TensorProto::int64s(begin, &[*from]), TensorProto::int64s(end, &[*to])]);
         }
         let mut facts = Facts::default();
+        graph.initializer.iter().for_each(|tensor| facts.insert_tensor(tensor));
         facts.insert("x".into(), Fact::with_sizes(DataType::Float, &[2, size]));
         simplify(&mut graph, &facts);
         graph

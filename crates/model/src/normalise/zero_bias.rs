@@ -10,14 +10,11 @@ pub(super) fn simplify(graph: &mut GraphProto) {
         simplify(body);
     }
     let zeros = zeros(graph);
-    let is_zero = |node: &NodeProto| node.input(2).is_some_and(|bias| zeros.contains(bias));
-    let found: Vec<usize> = (0..graph.node.len())
-        .filter(|&place| {
-            let node = &graph.node[place];
-            (node.is("", "Conv") || node.is("", "ConvTranspose")) && is_zero(node)
-        })
-        .collect();
-    found.into_iter().for_each(|place| graph.node[place].input.truncate(2));
+    for node in graph.node.iter_mut().filter(|node| node.is("", "Conv") || node.is("", "ConvTranspose")) {
+        if node.input(2).is_some_and(|bias| zeros.contains(bias)) {
+            node.input.truncate(2);
+        }
+    }
 }
 
 /// The values that are zeros of any shape, by what makes them: a constant scalar, expanded.

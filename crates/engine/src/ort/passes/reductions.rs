@@ -9,18 +9,17 @@
 
 use foldhash::{HashMap, HashSet};
 use gnp_base::contract::functions;
-use gnp_model::graph::Facts;
+use gnp_model::graph::{Facts, for_each_use};
 use gnp_model::onnx::DataType;
 use gnp_model::onnx::Model;
-use gnp_model::onnx::proto::{AttributeProto, GraphProto, NodeProto, TensorProto};
+use gnp_model::onnx::proto::{AttributeProto, GraphProto, NodeProto};
 use gnp_model::shapes;
 use std::collections::BTreeMap;
 
 /// Rewrites `model`. Where its shapes contradict each other it stays as it is: the runtime says so better.
 pub(super) fn apply(model: &mut Model) {
     let Ok(facts) = shapes::analyse(model, &BTreeMap::new()) else { return };
-    let mut axes = HashMap::default();
-    if replace(&mut model.graph, &facts, &mut axes) {
+    if replace(&mut model.graph, &facts) {
         model.import(functions::DOMAIN, 1);
     }
 }
@@ -36,7 +35,7 @@ struct Reduction {
 
 impl Reduction {
     /// The one that `node` computes, if our kernel computes it.
-    fn of(node: &NodeProto, facts: &Facts, constants: &HashMap<String, Vec<i64>>) -> Option<Self> {
+    fn of(node: &NodeProto, facts: &Facts) -> Option<Self> {
         let (is_mean, is_of_squares) = match node.op_type() {
             "ReduceSum" => (false, false),
             "ReduceSumSquare" => (false, true),
@@ -46,7 +45,7 @@ impl Reduction {
         let fact = facts.get(node.input(0)?)?;
         let rank = fact.shape.as_ref()?.len() as i64;
         let axes = match node.input(1) {
-            Some(name) if !name.is_empty() => constants.get(name)?.clone(),
+            Some(name) if !name.is_empty() => facts.ints(name)?.to_vec(),
             _ => node.ints("axes").unwrap_or_default().to_vec(),
         };
         let does_nothing = axes.is_empty() && node.int("noop_with_empty_axes", 0) != 0;
@@ -85,25 +84,23 @@ impl Reduction {
     }
 }
 
-/// Whether anything was replaced in `graph` and its bodies. `constants` are the whole numbers of graphs around it.
-fn replace(graph: &mut GraphProto, facts: &Facts, constants: &mut HashMap<String, Vec<i64>>) -> bool {
-    let numbers = |tensor: &TensorProto| Some((tensor.name().to_owned(), tensor.ints()?));
-    constants.extend(graph.initializer.iter().filter(|tensor| tensor.dims.len() == 1).filter_map(numbers));
+/// Whether anything was replaced in `graph` and its bodies.
+fn replace(graph: &mut GraphProto, facts: &Facts) -> bool {
     let read_twice = read_twice(graph);
     let mut inner: HashMap<String, (usize, Reduction)> = HashMap::default();
-    let mut merged = HashSet::default();
+    let mut is_merged = vec![false; graph.node.len()];
     let mut has = false;
     for place in 0..graph.node.len() {
         let node = &mut graph.node[place];
         for body in node.subgraphs_mut() {
-            has |= replace(body, facts, constants);
+            has |= replace(body, facts);
         }
-        let Some(mut reduction) = Reduction::of(node, facts, constants) else { continue };
+        let Some(mut reduction) = Reduction::of(node, facts) else { continue };
         has = true;
         if let Some((first, one)) = node.input.first().and_then(|from| inner.get(from)) {
             let both = Reduction { axes: reduction.axes.clone(), ..reduction }.after(one);
             if let Some(both) = both {
-                merged.insert(*first);
+                is_merged[*first] = true;
                 let from = graph.node[*first].input[0].clone();
                 graph.node[place].input[0] = from;
                 reduction = both;
@@ -115,29 +112,21 @@ fn replace(graph: &mut GraphProto, facts: &Facts, constants: &mut HashMap<String
             inner.insert(output.clone(), (place, reduction));
         }
     }
-    let mut place = 0;
-    graph.node.retain(|_| {
-        place += 1;
-        !merged.contains(&(place - 1))
-    });
+    let mut is_merged = is_merged.into_iter();
+    graph.node.retain(|_| !is_merged.next().unwrap_or(false));
     has
 }
 
-/// The values that more than one node reads, or that a body or who called reads.
+/// The values that are read more than once, or that the graph returns.
 fn read_twice(graph: &GraphProto) -> HashSet<String> {
     let mut once = HashSet::default();
     let mut twice: HashSet<String> = graph.output.iter().map(|output| output.name().to_owned()).collect();
-    let mut inner: Vec<&GraphProto> = Vec::new();
     for node in &graph.node {
-        twice.extend(node.input.iter().filter(|input| !once.insert(input.as_str())).cloned());
-        inner.extend(node.subgraphs());
-    }
-    while let Some(body) = inner.pop() {
-        for node in &body.node {
-            twice.extend(node.input.iter().cloned());
-            inner.extend(node.subgraphs());
-        }
-        twice.extend(body.output.iter().map(|output| output.name().to_owned()));
+        for_each_use(node, &mut |name| {
+            if !once.insert(name) {
+                twice.insert(name.to_owned());
+            }
+        });
     }
     twice
 }
@@ -146,12 +135,8 @@ fn read_twice(graph: &GraphProto) -> HashSet<String> {
 mod tests {
     use super::*;
     use gnp_model::graph::Fact;
+    use gnp_model::onnx::proto::TensorProto;
     use gnp_model::testing::{body, node};
-
-    fn axes(name: &str, axes: &[i64]) -> TensorProto {
-        let bytes: Vec<u8> = axes.iter().flat_map(|axis| axis.to_le_bytes()).collect();
-        TensorProto::raw(name, DataType::Int64, &[axes.len() as i64], bytes.into())
-    }
 
     #[test]
     fn sums_become_calls_and_two_of_one_kind_one() {
@@ -164,13 +149,14 @@ mod tests {
             node("ReduceSum", &["whole", "batch"], &["stays"]),
         ];
         let mut graph = body(&["x", "whole"], &nodes, &["mean", "squares", "other", "stays"]);
-        graph.initializer = vec![axes("places", &[2, -1]), axes("batch", &[0])];
+        graph.initializer = vec![TensorProto::int64s("places", &[2, -1]), TensorProto::int64s("batch", &[0])];
         let mut facts = Facts::default();
+        graph.initializer.iter().for_each(|tensor| facts.insert_tensor(tensor));
         for name in ["x", "rows", "sums"] {
             facts.insert(name.into(), Fact::with_sizes(DataType::Float, &[4, 3, 5, 5]));
         }
         facts.insert("whole".into(), Fact::with_sizes(DataType::Int64, &[4, 3, 5, 5]));
-        assert!(replace(&mut graph, &facts, &mut HashMap::default()));
+        assert!(replace(&mut graph, &facts));
         let told: Vec<_> = graph
             .node
             .iter()

@@ -101,7 +101,7 @@ impl ConvGradient {
 }
 
 /// # Safety
-/// As [`ConvGradient::run`], for operands of the sizes of the key's shape.
+/// As [`ConvGradient::enqueue`], for operands of the sizes of the key's shape.
 unsafe fn compute(key: &Key, at: Addresses, queue: &dyn Queue) -> Result<()> {
     cudnn::with_handle(key.device, queue.stream()?, |handle| {
         // SAFETY: the contract of this function; the handle's calls go into the queue's stream.

@@ -45,13 +45,8 @@ impl Kernel for Reduce {
 #[cfg(feature = "cuda")]
 impl Kernel for crate::cuda::Reduce {
     fn run(&self, context: &Context<'_>) -> Result<()> {
-        let inputs = context.inputs()?;
-        let operands: Vec<_> = inputs.iter().map(|input| input.tensor()).collect();
-        let shape = self.shape(&operands.iter().map(|operand| operand.shape).collect::<Vec<_>>())?;
-        let output = context.on_card(&shape)?;
-        // SAFETY: ONNX Runtime keeps inputs and output until its stream has come so far; it was not told that an input
-        // may be the output's memory.
-        unsafe { self.enqueue(&operands, output, context) }
+        // SAFETY: ONNX Runtime was not told that an input may be the output's memory.
+        unsafe { context.enqueue(self) }
     }
 }
 
