@@ -1,0 +1,1 @@
+"""The Gradient Norm Penalty for ONNX models: training steps as graphs, and training them."""
