@@ -24,6 +24,8 @@
 //! The library never prints and never exits; every failure is an [`Error`] that says where, what, and what to do.
 
 pub mod cli;
+#[cfg(all(feature = "ort", feature = "install", feature = "tract"))]
+pub mod programs;
 
 pub use ::gnp_train as train;
 pub use gnp_base::{Error, ErrorKind, Result, choice, contract, error, escaped, files, formula, limits, named};

@@ -20,7 +20,6 @@ use clap::builder::styling::{AnsiColor, Effects};
 use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::io::{self, Write};
-use std::process::ExitCode;
 
 /// The colours of help and usage errors; clap leaves them out where the output is no terminal.
 pub const STYLES: Styles = Styles::styled()
@@ -29,32 +28,42 @@ pub const STYLES: Styles = Styles::styled()
     .literal(AnsiColor::Cyan.on_default().effects(Effects::BOLD))
     .placeholder(AnsiColor::Cyan.on_default());
 
-/// A program: parses the arguments as `A`, hands them to `program`, writes its error to standard error and returns the
-/// exit code: 0, or 2 for the user's errors (wrong usage too), or 1 for ours, a panic in any thread included.
+/// A program: parses `words`, its name and its arguments, as `A`, hands them to `program`, writes its error to standard
+/// error and returns the exit code: 0, or 2 for the user's errors (wrong usage too), or 1 for ours, a panic in any
+/// thread included.
 ///
 /// Besides the arguments of `A` it takes `--generate KIND`, which writes a man page or shell completions.
-pub fn run<A: Parser>(program: impl FnOnce(A) -> Result<()>) -> ExitCode {
-    guarded(|line| execute(line, |arguments, _| program(arguments)))
+pub fn run<A: Parser>(words: impl IntoIterator<Item = OsString>, program: impl FnOnce(A) -> Result<()>) -> u8 {
+    guarded(words, |line| execute(line, |arguments, _| program(arguments)))
 }
 
 /// As [`run`], for arguments that may stand in the file that `--config` names; `program` is told all of them, to write
 /// them down.
-pub fn run_configured<A: Parser>(program: impl FnOnce(A, Configuration) -> Result<()>) -> ExitCode {
-    guarded(|line| execute(config_file::expand(&A::command(), line)?, program))
+pub fn run_configured<A: Parser>(
+    words: impl IntoIterator<Item = OsString>,
+    program: impl FnOnce(A, Configuration) -> Result<()>,
+) -> u8 {
+    guarded(words, |line| execute(config_file::expand(&A::command(), line)?, program))
 }
 
-fn guarded(program: impl FnOnce(Vec<OsString>) -> Result<ExitCode>) -> ExitCode {
+fn guarded(
+    words: impl IntoIterator<Item = OsString>,
+    program: impl FnOnce(Vec<OsString>) -> Result<u8>,
+) -> u8 {
     signals::fail_writes_to_large_files();
-    fault::caught(|| program(arguments()?)).unwrap_or_else(|error| {
+    let code = fault::caught(|| program(in_unicode(words)?)).unwrap_or_else(|error| {
         say(render(&error).trim_end_matches('\n'));
-        ExitCode::from(error.exit_code())
-    })
+        error.exit_code()
+    });
+    // Where the process is not a Rust program, nothing else writes what is left of the last line.
+    let _ = io::stdout().flush();
+    code
 }
 
 /// The command line. Paths stand in models, configurations and reports, which are UTF-8: one that is not would not be
 /// found again, or be found out about when the training is over.
-fn arguments() -> Result<Vec<OsString>> {
-    let line: Vec<OsString> = std::env::args_os().collect();
+fn in_unicode(words: impl IntoIterator<Item = OsString>) -> Result<Vec<OsString>> {
+    let line: Vec<OsString> = words.into_iter().collect();
     match line.iter().skip(1).find(|argument| argument.to_str().is_none()) {
         None => Ok(line),
         Some(argument) => Err(Error::input(format!("the argument `{}` is not UTF-8", argument.to_string_lossy()))
@@ -62,7 +71,7 @@ fn arguments() -> Result<Vec<OsString>> {
     }
 }
 
-fn execute<A: Parser>(line: Vec<OsString>, program: impl FnOnce(A, Configuration) -> Result<()>) -> Result<ExitCode> {
+fn execute<A: Parser>(line: Vec<OsString>, program: impl FnOnce(A, Configuration) -> Result<()>) -> Result<u8> {
     let mut command = generate::with_argument(A::command());
     let parsed = command.try_get_matches_from_mut(line).and_then(|matches| {
         Ok(match generate::requested(&matches) {
@@ -79,10 +88,10 @@ fn execute<A: Parser>(line: Vec<OsString>, program: impl FnOnce(A, Configuration
         Err(error) => {
             // Where not even that can be written there is nobody to tell.
             let _ = error.print();
-            return Ok(ExitCode::from(error.exit_code() as u8));
+            return Ok(error.exit_code() as u8);
         }
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(0)
 }
 
 enum Request<A> {

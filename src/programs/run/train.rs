@@ -1,26 +1,26 @@
 //! One training run: its arguments, and what is said of it.
 
-use crate::interrupt::{STOP, stop_on_ctrl_c};
-use crate::progress::Display;
+use super::interrupt::{STOP, stop_on_ctrl_c};
+use super::progress::Display;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, value_parser};
-use gnp::cli::arguments::bounded::{LARGE, MANY, at_most, threads};
-use gnp::cli::arguments::named::named;
-use gnp::cli::arguments::{
+use crate::cli::arguments::bounded::{LARGE, MANY, at_most, threads};
+use crate::cli::arguments::named::named;
+use crate::cli::arguments::{
     CheckpointArguments, DataArguments, Given, InvocationArguments, PenaltyArguments, ScheduleArguments, StepArguments,
 };
-use gnp::cli::{CopyingBar, config_file, describe};
-use gnp::contract::artifacts::FileNames;
-use gnp::engine::{CudaGraph, Device, EngineKind, Kernels, Layout, OrtOption, Tf32};
-use gnp::experiment::{
+use crate::cli::{CopyingBar, config_file, describe};
+use crate::contract::artifacts::FileNames;
+use crate::engine::{CudaGraph, Device, EngineKind, Kernels, Layout, OrtOption, Tf32};
+use crate::experiment::{
     Configuration, EngineSettings, Existing, Init, Kind, ModelSettings, Notice, Observer, Outcome, OutputSettings,
     Overview, Run, run as run_one,
 };
-use gnp::named::Named as _;
-use gnp::onnx::{Copying, ExternalData};
-use gnp::penalty::Warmup;
-use gnp::report::Event;
-use gnp::train::{Ended, Span, TrainingSettings};
-use gnp::{Error, Result, cli, escaped, files};
+use crate::named::Named as _;
+use crate::onnx::{Copying, ExternalData};
+use crate::penalty::Warmup;
+use crate::report::Event;
+use crate::train::{Ended, Span, TrainingSettings};
+use crate::{Error, Result, cli, escaped, files};
 use std::ffi::OsString;
 use std::num::NonZero;
 use std::path::{Path, PathBuf};

@@ -5,27 +5,24 @@ mod step;
 mod training;
 
 use clap::{Parser, ValueEnum};
-use gnp::check::{Loaded, Trial};
-use gnp::cli;
-use gnp::cli::arguments::named::named;
-use gnp::cli::arguments::{Given, PenaltyArguments, StepArguments};
-use gnp::contract::artifacts::FileNames;
-use gnp::emit::artifact::{Inside, Settings};
-use gnp::engine::Device;
-use gnp::engine::runtime::{self, Runtime};
-use gnp::named::Named as _;
-use gnp::onnx::{self, ExternalData};
-use gnp::rewrite::{self, Options, StepOptions};
-use gnp::transform::OptimizerKind;
-use gnp::{Error, Result, escaped, files};
+use crate::check::{Loaded, Trial};
+use crate::cli;
+use crate::cli::arguments::named::named;
+use crate::cli::arguments::{Given, PenaltyArguments, StepArguments};
+use crate::contract::artifacts::FileNames;
+use crate::emit::artifact::{Inside, Settings};
+use crate::engine::Device;
+use crate::engine::runtime::{self, Runtime};
+use crate::named::Named as _;
+use crate::onnx::{self, ExternalData};
+use crate::rewrite::{self, Options, StepOptions};
+use crate::transform::OptimizerKind;
+use crate::{Error, Result, escaped, files};
 use serde::Serialize;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 use strum::{EnumMessage, IntoStaticStr, VariantArray};
 use tempfile::TempDir;
-
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -146,8 +143,9 @@ enum Exposed {
     Alpha,
 }
 
-fn main() -> ExitCode {
-    cli::run(run)
+/// `gnp-rewrite`: makes a training step of a model, or puts the penalty into artifacts. The words are its command line.
+pub fn gnp_rewrite(words: impl IntoIterator<Item = OsString>) -> u8 {
+    cli::run(words, run)
 }
 
 fn run(arguments: Arguments) -> Result<()> {

@@ -1,15 +1,15 @@
 //! A training artifact: what was done to it, in words and for programs.
 
-use crate::Arguments;
+use super::Arguments;
 use comfy_table::Table;
-use gnp::check::{self, Loaded};
-use gnp::cli::{CopyingBar, describe};
-use gnp::contract::{ALPHA, R};
-use gnp::emit::artifact::Settings;
-use gnp::onnx::Copying;
-use gnp::penalty::Warmup;
-use gnp::rewrite::{self, Options, Report};
-use gnp::{Result, cli, escaped};
+use crate::check::{self, Loaded};
+use crate::cli::{CopyingBar, describe};
+use crate::contract::{ALPHA, R};
+use crate::emit::artifact::Settings;
+use crate::onnx::Copying;
+use crate::penalty::Warmup;
+use crate::rewrite::{self, Options, Report};
+use crate::{Result, cli, escaped};
 use std::fmt::Write as _;
 use std::path::Path;
 
@@ -20,13 +20,13 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let watch = &mut |copy: &Copying<'_>| copying.show(copy);
     let report = rewrite::rewrite_watched(&arguments.input, &arguments.output, &options, watch)?;
     let checked = if arguments.check { Some(check(arguments, &options, &report)?) } else { None };
-    crate::tell(arguments, &report, checked.as_ref(), text)
+    super::tell(arguments, &report, checked.as_ref(), text)
 }
 
 /// Checks what was written; after a dry run, what would have been. A training model by itself belongs to the artifacts
 /// beside the one that was read.
 fn check(arguments: &Arguments, options: &Options, report: &Report) -> Result<Loaded> {
-    let runtime = crate::training_runtime(arguments)?;
+    let runtime = super::training_runtime(arguments)?;
     let is_folder = arguments.input.is_dir();
     let check = |model: &Path| {
         let beside = if is_folder { folder_of(model) } else { folder_of(&report.input) };
@@ -35,7 +35,7 @@ fn check(arguments: &Arguments, options: &Options, report: &Report) -> Result<Lo
     if !options.dry_run {
         return check(&report.output);
     }
-    let scratch = crate::scratch()?;
+    let scratch = super::scratch()?;
     let name = report.output.file_name().unwrap_or_default();
     let (output, model) = if is_folder {
         let folder = scratch.path().join("artifacts");
@@ -63,7 +63,7 @@ fn text(report: &Report, checked: Option<&Loaded>, arguments: &Arguments) -> Str
     };
     let mut text = format!(
         "{}{method}: r = {}, alpha = {}, mix {}, perturbation {}; {} trainable parameters\n\n{}\n",
-        crate::way(&report.input, &report.output, arguments),
+        super::way(&report.input, &report.output, arguments),
         number(expose_r, R, penalty.r),
         number(expose_alpha, ALPHA, penalty.alpha),
         describe::value_name(penalty.mix),
@@ -77,8 +77,8 @@ fn text(report: &Report, checked: Option<&Loaded>, arguments: &Arguments) -> Str
     if let Some(bytes) = report.bytes {
         let _ = writeln!(text, "Wrote {}.", indicatif::HumanBytes(bytes as u64));
     }
-    text += &crate::data_line(&report.external, arguments);
-    text + &crate::check_line(checked)
+    text += &super::data_line(&report.external, arguments);
+    text + &super::check_line(checked)
 }
 
 /// What else stands before the accumulators, and what was lowered, in words.

@@ -1,7 +1,7 @@
 //! Ctrl-C and its like.
 
-use gnp::train::is_saving;
-use gnp::{Error, Result, cli};
+use crate::train::is_saving;
+use crate::{Error, Result, cli};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;

@@ -1,9 +1,9 @@
 //! `gnp-run engines`: what can train here, and how to get it.
 
 use comfy_table::CellAlignment;
-use gnp::engine::Device;
-use gnp::engine::runtime::{self, Candidate, Card, Cuda, InstallStep, Kind, Package, Plan, Runtime, Source};
-use gnp::{Error, Result, cli};
+use crate::engine::Device;
+use crate::engine::runtime::{self, Candidate, Card, Cuda, InstallStep, Kind, Package, Plan, Runtime, Source};
+use crate::{Error, Result, cli};
 use indicatif::{DecimalBytes, ProgressBar, ProgressStyle};
 use serde_json::json;
 use std::path::PathBuf;

@@ -1,16 +1,16 @@
 //! `gnp-run demo`: what the penalty does, in under a minute.
 
-use crate::lab::Lab;
+use super::lab::Lab;
 use comfy_table::Table;
-use gnp::cli::arguments::named::named;
-use gnp::engine::EngineKind;
-use gnp::experiment::sweep::{self, Estimate};
-use gnp::experiment::{Loaded, Observer, Opened, Rehearsed, Run, Trained};
-use gnp::named::Named as _;
-use gnp::penalty::Penalty;
-use gnp::report::Event;
-use gnp::train::{Schedule, evaluate};
-use gnp::{Error, Result, cli};
+use crate::cli::arguments::named::named;
+use crate::engine::EngineKind;
+use crate::experiment::sweep::{self, Estimate};
+use crate::experiment::{Loaded, Observer, Opened, Rehearsed, Run, Trained};
+use crate::named::Named as _;
+use crate::penalty::Penalty;
+use crate::report::Event;
+use crate::train::{Schedule, evaluate};
+use crate::{Error, Result, cli};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::fs;
 use std::num::NonZero;

@@ -1,7 +1,7 @@
 //! What is seen of a run while it goes on: a line that moves where standard error is a terminal, and a table of epochs.
 
-use gnp::report::{EpochReport, Event, Measure, StepReport, duration, number, numbers, percent, shown};
-use gnp::{Error, Result, cli};
+use crate::report::{EpochReport, Event, Measure, StepReport, duration, number, numbers, percent, shown};
+use crate::{Error, Result, cli};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::path::Path;
 
@@ -89,7 +89,7 @@ impl Display {
 /// Means over an epoch so far: what its row will say.
 #[derive(Default)]
 struct Means {
-    means: gnp::report::Means,
+    means: crate::report::Means,
     seconds: f64,
 }
 
@@ -206,7 +206,7 @@ fn result(last: &EpochReport, best: Option<&EpochReport>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use gnp::report::{Counts, Measures};
+    use crate::report::{Counts, Measures};
 
     fn epoch(epoch: u64, test_error: Option<f64>) -> EpochReport {
         let measures = Measures { loss: 0.5, grad_norm: Some(1.25), learning_rate: 0.1, ..Measures::default() };

@@ -1,12 +1,12 @@
 //! A forward model: the training artifacts that were made of it, in words and for programs.
 
-use crate::{Arguments, Exposed};
-use gnp::check::{self, Loaded};
-use gnp::emit::training::Interface;
-use gnp::lowering::Random;
-use gnp::onnx::Model;
-use gnp::rewrite::{self, Destination, StepOptions, StepReport};
-use gnp::{Error, Result, escaped};
+use super::{Arguments, Exposed};
+use crate::check::{self, Loaded};
+use crate::emit::training::Interface;
+use crate::lowering::Random;
+use crate::onnx::Model;
+use crate::rewrite::{self, Destination, StepOptions, StepReport};
+use crate::{Error, Result, escaped};
 use indicatif::HumanBytes;
 use std::fmt::Write as _;
 
@@ -52,13 +52,13 @@ pub fn run(arguments: &Arguments, model: Model) -> Result<()> {
         None => Some(check(arguments, &to)?),
         Some(model) => Some(check_unwritten(model, arguments, &options, &interface, &to)?),
     };
-    crate::tell(arguments, &report, checked.as_ref(), text)
+    super::tell(arguments, &report, checked.as_ref(), text)
 }
 
 /// Checks the artifacts that were written.
 fn check(arguments: &Arguments, to: &Destination) -> Result<Loaded> {
     let model = to.folder.join(to.names.training_model());
-    check::check(&model, &to.folder, &to.names, crate::training_runtime(arguments)?.as_ref())
+    check::check(&model, &to.folder, &to.names, super::training_runtime(arguments)?.as_ref())
 }
 
 /// Checks what a dry run did not write.
@@ -69,7 +69,7 @@ fn check_unwritten(
     interface: &Interface,
     to: &Destination,
 ) -> Result<Loaded> {
-    let scratch = crate::scratch()?;
+    let scratch = super::scratch()?;
     let to = Destination { folder: scratch.path().join("artifacts"), dry_run: false, ..to.clone() };
     let written = rewrite::write_artifacts(model, options, interface, &to);
     let checked = written.and_then(|_| check(arguments, &to));
@@ -77,8 +77,8 @@ fn check_unwritten(
 }
 
 fn text(report: &StepReport, checked: Option<&Loaded>, arguments: &Arguments) -> String {
-    let mut text = crate::step::described(report, arguments);
-    let _ = writeln!(text, "\n{}", crate::step::table(report));
+    let mut text = super::step::described(report, arguments);
+    let _ = writeln!(text, "\n{}", super::step::table(report));
     let files = report.artifacts.iter().flat_map(|artifacts| &artifacts.files);
     let files: Vec<String> = files
         .map(|(file, bytes)| format!("  {:<24}{}", escaped::line(&file.to_string_lossy()), HumanBytes(*bytes)))
@@ -89,5 +89,5 @@ fn text(report: &StepReport, checked: Option<&Loaded>, arguments: &Arguments) ->
         let prefix = prefix.map(|prefix| format!(" --artifact-prefix {prefix}")).unwrap_or_default();
         let _ = writeln!(text, "Train them: gnp-run {}{prefix} --data DATA.npz --epochs 10", report.output.display());
     }
-    text + &crate::check_line(checked)
+    text + &super::check_line(checked)
 }

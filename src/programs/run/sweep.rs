@@ -1,14 +1,14 @@
 //! `gnp-run sweep`: one configuration with many values of r and α, and seeds; a table and a figure.
 
-use crate::interrupt::{STOP, stop_on_ctrl_c};
-use crate::train;
+use super::interrupt::{STOP, stop_on_ctrl_c};
+use super::train;
 use comfy_table::Table;
-use gnp::cli::arguments::bounded::{THREADS, at_most};
-use gnp::engine::EngineKind;
-use gnp::experiment::sweep::{self, Arm, ArmSummary, Estimate, Point, Summary, Sweep, SweepObserver, grid};
-use gnp::experiment::{EngineChoice, Kind, Overview, Run};
-use gnp::report::{Event, Unit, shown};
-use gnp::{Error, Result, cli, files};
+use crate::cli::arguments::bounded::{THREADS, at_most};
+use crate::engine::EngineKind;
+use crate::experiment::sweep::{self, Arm, ArmSummary, Estimate, Point, Summary, Sweep, SweepObserver, grid};
+use crate::experiment::{EngineChoice, Kind, Overview, Run};
+use crate::report::{Event, Unit, shown};
+use crate::{Error, Result, cli, files};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::ffi::OsString;
 use std::num::NonZero;

@@ -1,19 +1,19 @@
 //! What the demo trains: its network, as an ordinary model or as artifacts, in an engine.
 
-use crate::engines;
-use gnp::contract::GRAD_NORM;
-use gnp::data::Feed;
-use gnp::emit::artifact::Settings;
-use gnp::engine::ort_training::Artifacts;
-use gnp::engine::runtime::{self, Package, Runtime};
-use gnp::engine::{Available, Device, Engine, EngineKind, EngineOptions, OrtTraining, Rates};
-use gnp::experiment::{EngineChoice, ModelSettings, Run, Trained};
-use gnp::loss::LossKind;
-use gnp::penalty::Penalty;
-use gnp::rewrite::{self, StepOptions};
-use gnp::tensor::Tensor;
-use gnp::transform::{Optimizer, OptimizerKind};
-use gnp::{Error, Result};
+use super::engines;
+use crate::contract::GRAD_NORM;
+use crate::data::Feed;
+use crate::emit::artifact::Settings;
+use crate::engine::ort_training::Artifacts;
+use crate::engine::runtime::{self, Package, Runtime};
+use crate::engine::{Available, Device, Engine, EngineKind, EngineOptions, OrtTraining, Rates};
+use crate::experiment::{EngineChoice, ModelSettings, Run, Trained};
+use crate::loss::LossKind;
+use crate::penalty::Penalty;
+use crate::rewrite::{self, StepOptions};
+use crate::tensor::Tensor;
+use crate::transform::{Optimizer, OptimizerKind};
+use crate::{Error, Result};
 use std::fs;
 use std::path::{Path, PathBuf};
 

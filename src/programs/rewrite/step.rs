@@ -1,13 +1,13 @@
 //! A forward model: what was made of it, in words and for programs.
 
-use crate::Arguments;
+use super::Arguments;
 use comfy_table::Table;
-use gnp::autodiff::Gradients;
-use gnp::check::{self, Loaded};
-use gnp::cli::CopyingBar;
-use gnp::onnx::{Copying, Model, WriteOptions};
-use gnp::rewrite::{self, StepReport};
-use gnp::{Error, Result, cli, escaped};
+use crate::autodiff::Gradients;
+use crate::check::{self, Loaded};
+use crate::cli::CopyingBar;
+use crate::onnx::{Copying, Model, WriteOptions};
+use crate::rewrite::{self, StepReport};
+use crate::{Error, Result, cli, escaped};
 use std::fmt::Write as _;
 
 /// Makes a step model of the forward model.
@@ -42,12 +42,12 @@ pub fn run(arguments: &Arguments, model: Model) -> Result<()> {
         None => Some(check::check_step(&report.output, library)?),
         Some(model) => Some(check::check_unwritten_step(&rewrite::make_step(model, &options)?.0, library)?),
     };
-    crate::tell(arguments, &report, checked.as_ref(), text)
+    super::tell(arguments, &report, checked.as_ref(), text)
 }
 
 /// What a forward model becomes, what it trains with, and what of it trains.
 pub fn described(report: &StepReport, arguments: &Arguments) -> String {
-    let way = crate::way(&report.input, &report.output, arguments);
+    let way = super::way(&report.input, &report.output, arguments);
     let weights = cli::describe::weights(&report.constants, arguments.verbose);
     format!("{way}\n{}\n{weights}", cli::describe::step(report))
 }
@@ -64,8 +64,8 @@ fn text(report: &StepReport, checked: Option<&Loaded>, arguments: &Arguments) ->
             report.output.display()
         );
     }
-    text += &crate::data_line(&report.external, arguments);
-    text + &crate::check_line(checked)
+    text += &super::data_line(&report.external, arguments);
+    text + &super::check_line(checked)
 }
 
 /// Operators in the forward model and in the step; the sums last.

@@ -1,8 +1,8 @@
 //! `gnp-run report`: several runs side by side on one page.
 
-use gnp::report;
-use gnp::train::RunFolder;
-use gnp::{Result, cli, files};
+use crate::report;
+use crate::train::RunFolder;
+use crate::{Result, cli, files};
 use std::path::PathBuf;
 
 #[derive(clap::Args)]

@@ -11,8 +11,8 @@ mod sweep;
 mod train;
 
 use clap::{Parser, Subcommand};
-use gnp::cli;
-use std::process::ExitCode;
+use crate::cli;
+use std::ffi::OsString;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -72,9 +72,9 @@ enum Command {
     Demo(demo::Arguments),
 }
 
-fn main() -> ExitCode {
-    load_kernels_when_they_are_used();
-    cli::run_configured(|line: CommandLine, configuration| match line.command {
+/// `gnp-run`: trains a model, compares, installs engines. The words are its command line.
+pub fn gnp_run(words: impl IntoIterator<Item = OsString>) -> u8 {
+    cli::run_configured(words, |line: CommandLine, configuration| match line.command {
         Some(Command::Engines(arguments)) => engines::run(&arguments),
         Some(Command::Checkpoint(arguments)) => checkpoint::run(&arguments),
         Some(Command::Demo(arguments)) => demo::run(&arguments),
@@ -82,16 +82,4 @@ fn main() -> ExitCode {
         Some(Command::Sweep(arguments)) => sweep::run(&arguments),
         None => train::run(&line.train, configuration),
     })
-}
-
-/// Has CUDA load, and where it must compile, the kernels that are used, and not the thousands that a library has: what
-/// versions from 12.2 on do by themselves. The user's own word takes precedence.
-///
-/// The driver reads the variable when it starts, before it can be asked what the card is; so it is always set.
-fn load_kernels_when_they_are_used() {
-    const VARIABLE: &str = "CUDA_MODULE_LOADING";
-    if std::env::var_os(VARIABLE).is_none() {
-        // SAFETY: this is the first thing that the process does: no other thread reads the environment.
-        unsafe { std::env::set_var(VARIABLE, "LAZY") };
-    }
 }
