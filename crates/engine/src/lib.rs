@@ -77,8 +77,8 @@ impl Rates {
     }
 }
 
-/// One training run on one device.
-pub trait Engine {
+/// One training run on one device. Any thread may use it, one at a time.
+pub trait Engine: Send {
     /// What a batch consists of, in order: the data inputs, then the labels. Hyperparameters are not among them.
     fn batch_ports(&self) -> &[Port];
 

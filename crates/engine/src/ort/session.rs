@@ -11,13 +11,13 @@ use ort::sys::{OrtAllocator, OrtIoBinding, OrtMemoryInfo, OrtRunOptions, OrtSess
 use prost::Message as _;
 use std::ffi::{CStr, CString};
 use std::path::Path;
-use std::rc::Rc;
+use std::sync::Arc;
 use std::{fs, ptr, slice};
 
 /// A graph, compiled for the device.
 pub(super) struct Session {
     api: &'static Api,
-    compiled: Rc<Compiled>,
+    compiled: Arc<Compiled>,
     /// How many of its nodes our own kernels compute.
     pub(super) kernels: usize,
 }
@@ -30,6 +30,11 @@ struct Compiled {
     _weights: Option<Weights>,
 }
 
+// SAFETY: any threads may use a session, several at a time.
+unsafe impl Send for Compiled {}
+// SAFETY: as above.
+unsafe impl Sync for Compiled {}
+
 impl Drop for Compiled {
     fn drop(&mut self) {
         // SAFETY: the session is ours, and no binding of it is left.
@@ -41,7 +46,7 @@ impl Session {
     /// # Safety
     /// `pointer` is a session that nobody else releases.
     unsafe fn from_raw(api: &'static Api, pointer: *mut OrtSession, kernels: usize, weights: Option<Weights>) -> Self {
-        Self { api, compiled: Rc::new(Compiled { api, pointer, _weights: weights }), kernels }
+        Self { api, compiled: Arc::new(Compiled { api, pointer, _weights: weights }), kernels }
     }
 
     /// The graph in `file`, whose external data is beside it.
@@ -117,8 +122,11 @@ impl Session {
 pub(super) struct Binding {
     api: &'static Api,
     pointer: *mut OrtIoBinding,
-    compiled: Rc<Compiled>,
+    compiled: Arc<Compiled>,
 }
+
+// SAFETY: ONNX Runtime lets any thread use and release it, one at a time.
+unsafe impl Send for Binding {}
 
 impl Drop for Binding {
     fn drop(&mut self) {
@@ -185,6 +193,9 @@ pub(super) struct RunOptions {
     pointer: *mut OrtRunOptions,
 }
 
+// SAFETY: ONNX Runtime lets any thread use and release it, one at a time.
+unsafe impl Send for RunOptions {}
+
 impl Drop for RunOptions {
     fn drop(&mut self) {
         // SAFETY: the options are ours, and no run is under way.
@@ -212,6 +223,9 @@ pub(super) struct Allocator {
     api: &'static Api,
     pointer: *mut OrtAllocator,
 }
+
+// SAFETY: ONNX Runtime lets any thread use and release it, one at a time.
+unsafe impl Send for Allocator {}
 
 impl Drop for Allocator {
     fn drop(&mut self) {

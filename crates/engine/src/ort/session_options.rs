@@ -28,6 +28,9 @@ pub(crate) struct SessionOptions {
     lacks: Option<String>,
 }
 
+// SAFETY: ONNX Runtime lets any thread use and release it, one at a time.
+unsafe impl Send for SessionOptions {}
+
 impl Drop for SessionOptions {
     fn drop(&mut self) {
         // SAFETY: the options are ours, and sessions keep their own copy.

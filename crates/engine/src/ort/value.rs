@@ -16,6 +16,9 @@ pub(crate) struct Value<'a> {
     memory: PhantomData<&'a [u8]>,
 }
 
+// SAFETY: ONNX Runtime lets any thread use and release it, one at a time.
+unsafe impl Send for Value<'_> {}
+
 impl Drop for Value<'_> {
     fn drop(&mut self) {
         // SAFETY: the value is ours, and this is the last use of it. Borrowed memory stays with its owner.

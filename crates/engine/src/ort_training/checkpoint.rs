@@ -26,6 +26,9 @@ pub(super) struct Checkpoint {
     pointer: *mut OrtCheckpointState,
 }
 
+// SAFETY: ONNX Runtime lets any thread use and release it, one at a time.
+unsafe impl Send for Checkpoint {}
+
 impl Drop for Checkpoint {
     fn drop(&mut self) {
         // SAFETY: the state is ours, and the session that uses it has been released before.

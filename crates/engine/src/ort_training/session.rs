@@ -32,6 +32,9 @@ pub(super) struct Session {
     pub(super) checkpoint: Checkpoint,
 }
 
+// SAFETY: ONNX Runtime lets any thread use and release it, one at a time.
+unsafe impl Send for Session {}
+
 impl Drop for Session {
     fn drop(&mut self) {
         // SAFETY: the session is ours; the checkpoint that it refers to is dropped after this.

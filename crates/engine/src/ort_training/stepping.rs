@@ -14,7 +14,7 @@ use std::path::Path;
 pub struct OrtTrainingStep {
     engine: OrtTraining,
     /// What is to live as long as the engine: the folder of the artifacts, say.
-    _kept: Box<dyn Any>,
+    _kept: Box<dyn Any + Send>,
 }
 
 impl fmt::Debug for OrtTrainingStep {
@@ -25,7 +25,7 @@ impl fmt::Debug for OrtTrainingStep {
 
 impl OrtTrainingStep {
     /// The engine of artifacts all of whose state is parameters. `kept` lives as long as it does.
-    pub fn new(engine: OrtTraining, kept: impl Any) -> Self {
+    pub fn new(engine: OrtTraining, kept: impl Any + Send) -> Self {
         Self { engine, _kept: Box::new(kept) }
     }
 }
