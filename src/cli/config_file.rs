@@ -59,21 +59,36 @@ fn read(command: &Command, given: &ArgMatches, file: &Path) -> Result<Vec<OsStri
     let mut command = command.clone();
     command.build();
     let typed: Vec<&Arg> = command.get_arguments().filter(|arg| is_given(arg)).collect();
-    let mut arguments = Vec::new();
-    for (key, value) in &table {
-        let arg = command.get_arguments().find(|arg| is_configurable(&command, arg) && name(arg) == *key).ok_or_else(
+    let is_wanted = |arg: &Arg| !is_given(arg) && !typed.iter().any(|other| conflict(&command, arg, other));
+    words(&command, &table, folder, &is_wanted)
+}
+
+/// What one would type for `table`, whose keys are long names of arguments of `command`, which is built. Relative paths
+/// are relative to `folder`.
+///
+/// # Errors
+/// Where a key is no argument, or a value is of a wrong kind.
+pub fn words(
+    command: &Command,
+    table: &Table,
+    folder: &Path,
+    is_wanted: &dyn Fn(&Arg) -> bool,
+) -> Result<Vec<OsString>> {
+    let mut words = Vec::new();
+    for (key, value) in table {
+        let arg = command.get_arguments().find(|arg| is_configurable(command, arg) && name(arg) == *key).ok_or_else(
             || {
                 let names: Vec<String> =
-                    command.get_arguments().filter(|arg| is_configurable(&command, arg)).map(name).collect();
+                    command.get_arguments().filter(|arg| is_configurable(command, arg)).map(name).collect();
                 Error::input(format!("there is no argument `{key}`"))
                     .help(nearest(key, names.iter().map(String::as_str)))
             },
         )?;
-        if !is_given(arg) && !typed.iter().any(|other| conflict(&command, arg, other)) {
-            arguments.extend(to_arguments(arg, value, folder).map_err(|what| Error::input(format!("`{key}` {what}")))?);
+        if is_wanted(arg) {
+            words.extend(to_arguments(arg, value, folder).map_err(|what| Error::input(format!("`{key}` {what}")))?);
         }
     }
-    Ok(arguments)
+    Ok(words)
 }
 
 /// Whether two arguments exclude each other; either may be the one that says so.

@@ -15,8 +15,11 @@ static PERHAPS: Mutex<Option<String>> = Mutex::new(None);
 const UNKNOWN: &str = "an unknown failure";
 
 /// What `program` returns, or, where it or a thread of it has panicked, an error that says so. Nothing is printed
-/// meanwhile.
-pub(super) fn caught<T>(program: impl FnOnce() -> Result<T>) -> Result<T> {
+/// meanwhile, and from then on.
+///
+/// # Errors
+/// As `program`.
+pub fn caught<T>(program: impl FnOnce() -> Result<T>) -> Result<T> {
     panic::set_hook(Box::new(note));
     let outcome = panic::catch_unwind(AssertUnwindSafe(program));
     let [first, perhaps] = [&FIRST, &PERHAPS].map(|said| said.lock().unwrap_or_else(PoisonError::into_inner).take());

@@ -10,6 +10,7 @@ mod signals;
 mod table;
 
 pub use copying::CopyingBar;
+pub use fault::caught;
 pub use table::table;
 
 use crate::experiment::Configuration;
@@ -46,12 +47,9 @@ pub fn run_configured<A: Parser>(
     guarded(words, |line| execute(config_file::expand(&A::command(), line)?, program))
 }
 
-fn guarded(
-    words: impl IntoIterator<Item = OsString>,
-    program: impl FnOnce(Vec<OsString>) -> Result<u8>,
-) -> u8 {
+fn guarded(words: impl IntoIterator<Item = OsString>, program: impl FnOnce(Vec<OsString>) -> Result<u8>) -> u8 {
     signals::fail_writes_to_large_files();
-    let code = fault::caught(|| program(in_unicode(words)?)).unwrap_or_else(|error| {
+    let code = caught(|| program(in_unicode(words)?)).unwrap_or_else(|error| {
         say(render(&error).trim_end_matches('\n'));
         error.exit_code()
     });
@@ -127,6 +125,13 @@ pub fn say(text: impl AsRef<str>) {
 /// Has standard error name each ONNX Runtime that is found before it is loaded.
 pub fn name_libraries() {
     crate::engine::runtime::tell_found(|origin, library| say(format!("loading {} ({origin})", library.display())));
+}
+
+/// Wrong usage as an error of ours.
+pub fn usage(error: clap::Error) -> Error {
+    let text = error.to_string();
+    let (what, rest) = text.trim_start_matches("error: ").split_once('\n').unwrap_or((&text, ""));
+    Error::input(what).help(rest.trim())
 }
 
 /// An error as the user sees it.

@@ -51,8 +51,24 @@ struct Inner {
     source: Option<io::Error>,
     message: String,
     file: Option<PathBuf>,
-    node: Option<String>,
+    node: Option<Node>,
     help: Option<String>,
+}
+
+#[derive(Debug)]
+struct Node {
+    /// Empty where it has none.
+    name: String,
+    operator: String,
+}
+
+impl fmt::Display for Node {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &*self.name {
+            "" => write!(f, "an unnamed {} node", self.operator),
+            name => write!(f, "node `{name}` ({})", self.operator),
+        }
+    }
 }
 
 impl Error {
@@ -126,7 +142,7 @@ impl Error {
     pub fn at_node(mut self, name: &str, operator: &str) -> Self {
         self.0.node.get_or_insert_with(|| {
             let (name, operator) = in_words(name, operator);
-            if name.is_empty() { format!("an unnamed {operator} node") } else { format!("node `{name}` ({operator})") }
+            Node { name, operator }
         });
         self
     }
@@ -149,7 +165,8 @@ impl Error {
         // An engine may have made its path absolute.
         let Some(name) = hidden.file_name().map(|name| name.to_string_lossy()) else { return self };
         let is_end = |c: char| c.is_whitespace() || "`'\",;()".contains(c);
-        for text in [Some(&mut inner.message), inner.node.as_mut(), inner.help.as_mut()].into_iter().flatten() {
+        let node = inner.node.as_mut().map(|node| &mut node.name);
+        for text in [Some(&mut inner.message), node, inner.help.as_mut()].into_iter().flatten() {
             let mut seen = 0;
             while let Some(at) = text[seen..].find(&*name).map(|at| seen + at) {
                 let begin = text[..at].rfind(is_end).map_or(0, |end| end + 1);
@@ -162,13 +179,16 @@ impl Error {
     }
 
     /// Lets message and help name settings as a caller knows them. They stand there as flags of the two programs,
-    /// `--name`; `write` gives each name its other form.
+    /// `--name`; `write` gives each name its other form. What is a command line of a program stays one.
     ///
     /// ```
     /// use gnp_base::Error;
     /// let error = Error::input("no loss: see --loss, or --loss-output");
     /// let error = error.in_terms_of(|name| format!("{}=", name.replace('-', "_")));
     /// assert_eq!(error.to_string(), "no loss: see loss=, or loss_output=");
+    /// let error = Error::input("not there").help("install it: `gnp-run engines install stock --device cuda`");
+    /// let help = error.in_terms_of(|_| String::new()).help_text().map(str::to_owned);
+    /// assert_eq!(help.unwrap(), "install it: `gnp-run engines install stock --device cuda`");
     /// ```
     #[must_use]
     pub fn in_terms_of(mut self, write: impl Fn(&str) -> String) -> Self {
@@ -196,6 +216,16 @@ impl Error {
         self.0.help.as_deref()
     }
 
+    /// The file that it is about, if one.
+    pub fn file(&self) -> Option<&Path> {
+        self.0.file.as_deref()
+    }
+
+    /// The node that it is about, if one: its name, which may be empty, and its operator.
+    pub fn node(&self) -> Option<(&str, &str)> {
+        self.0.node.as_ref().map(|node| (&*node.name, &*node.operator))
+    }
+
     /// The exit code of a program that ends with this error: 2 for the user's to mend, 1 for ours.
     pub fn exit_code(&self) -> u8 {
         match self.0.kind {
@@ -211,7 +241,7 @@ impl fmt::Display for Error {
             write!(f, "{}: ", escaped::line(&file.to_string_lossy()))?;
         }
         if let Some(node) = &self.0.node {
-            write!(f, "{}: ", escaped::line(node))?;
+            write!(f, "{}: ", escaped::line(&node.to_string()))?;
         }
         f.write_str(&escaped::line(&self.0.message))
     }
@@ -224,8 +254,16 @@ impl std::error::Error for Error {
     }
 }
 
-/// `text` with each flag, `--name`, written otherwise.
+/// `text` with each flag, `--name`, written otherwise, but for quoted command lines.
 fn flags_written(text: &str, write: &dyn Fn(&str) -> String) -> String {
+    let parts = text.split('`').enumerate().map(|(index, part)| match (index % 2, part.starts_with("gnp-")) {
+        (1, true) => part.to_owned(),
+        _ => flags_written_in(part, write),
+    });
+    parts.collect::<Vec<_>>().join("`")
+}
+
+fn flags_written_in(text: &str, write: &dyn Fn(&str) -> String) -> String {
     let mut parts = text.split("--");
     let mut written = parts.next().unwrap_or_default().to_owned();
     for part in parts {

@@ -3,6 +3,7 @@
 pub mod bounded;
 mod checkpoint;
 mod data;
+mod engine;
 mod given;
 mod invocation;
 pub mod named;
@@ -12,6 +13,7 @@ mod step;
 
 pub use checkpoint::CheckpointArguments;
 pub use data::DataArguments;
+pub use engine::EngineArguments;
 pub use given::Given;
 pub use invocation::InvocationArguments;
 pub use penalty::PenaltyArguments;

@@ -1,7 +1,6 @@
 //! A training artifact: what was done to it, in words and for programs.
 
 use super::Arguments;
-use comfy_table::Table;
 use crate::check::{self, Loaded};
 use crate::cli::{CopyingBar, describe};
 use crate::contract::{ALPHA, R};
@@ -10,17 +9,18 @@ use crate::onnx::Copying;
 use crate::penalty::Warmup;
 use crate::rewrite::{self, Options, Report};
 use crate::{Result, cli, escaped};
+use comfy_table::Table;
 use std::fmt::Write as _;
 use std::path::Path;
 
 /// Puts the penalty into the artifact.
-pub fn run(arguments: &Arguments) -> Result<()> {
+pub fn run(arguments: &Arguments) -> Result<String> {
     let options = arguments.artifact_options()?;
     let mut copying = CopyingBar::new(arguments.quiet);
     let watch = &mut |copy: &Copying<'_>| copying.show(copy);
     let report = rewrite::rewrite_watched(&arguments.input, &arguments.output, &options, watch)?;
     let checked = if arguments.check { Some(check(arguments, &options, &report)?) } else { None };
-    super::tell(arguments, &report, checked.as_ref(), text)
+    super::told(arguments, &report, checked.as_ref(), text)
 }
 
 /// Checks what was written; after a dry run, what would have been. A training model by itself belongs to the artifacts

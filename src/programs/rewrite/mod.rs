@@ -4,7 +4,6 @@ mod artifact;
 mod step;
 mod training;
 
-use clap::{Parser, ValueEnum};
 use crate::check::{Loaded, Trial};
 use crate::cli;
 use crate::cli::arguments::named::named;
@@ -18,6 +17,7 @@ use crate::onnx::{self, ExternalData};
 use crate::rewrite::{self, Options, StepOptions};
 use crate::transform::OptimizerKind;
 use crate::{Error, Result, escaped, files};
+use clap::{Parser, ValueEnum};
 use serde::Serialize;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -145,10 +145,19 @@ enum Exposed {
 
 /// `gnp-rewrite`: makes a training step of a model, or puts the penalty into artifacts. The words are its command line.
 pub fn gnp_rewrite(words: impl IntoIterator<Item = OsString>) -> u8 {
-    cli::run(words, run)
+    cli::run(words, |arguments| cli::print(run(arguments)?))
 }
 
-fn run(arguments: Arguments) -> Result<()> {
+/// Does what `gnp-rewrite` does with the words of its command line, and returns its report for programs, as JSON.
+///
+/// # Errors
+/// As the program, which would say so and end.
+pub fn rewrite_reported(words: impl IntoIterator<Item = OsString>) -> Result<String> {
+    let words = words.into_iter().chain(["--json".into()]);
+    run(Arguments::try_parse_from(words).map_err(cli::usage)?)
+}
+
+fn run(arguments: Arguments) -> Result<String> {
     if arguments.verbose {
         cli::name_libraries();
     }
@@ -233,17 +242,17 @@ fn way(input: &Path, output: &Path, arguments: &Arguments) -> String {
     format!("{} → {}{dry_run}\n", input.display(), output.display())
 }
 
-/// Prints the report in the form that is wanted, if one is.
-fn tell<R: Serialize>(
+/// The report in the form that is wanted, if one is.
+fn told<R: Serialize>(
     arguments: &Arguments,
     report: &R,
     checked: Option<&Loaded>,
     text: impl FnOnce(&R, Option<&Loaded>, &Arguments) -> String,
-) -> Result<()> {
+) -> Result<String> {
     match (arguments.quiet, arguments.json) {
-        (true, _) => Ok(()),
-        (_, true) => cli::print(json(report, checked)?),
-        _ => cli::print(text(report, checked, arguments)),
+        (true, _) => Ok(String::new()),
+        (_, true) => json(report, checked),
+        _ => Ok(text(report, checked, arguments)),
     }
 }
 

@@ -1,17 +1,17 @@
 //! A forward model: what was made of it, in words and for programs.
 
 use super::Arguments;
-use comfy_table::Table;
 use crate::autodiff::Gradients;
 use crate::check::{self, Loaded};
 use crate::cli::CopyingBar;
 use crate::onnx::{Copying, Model, WriteOptions};
 use crate::rewrite::{self, StepReport};
 use crate::{Error, Result, cli, escaped};
+use comfy_table::Table;
 use std::fmt::Write as _;
 
 /// Makes a step model of the forward model.
-pub fn run(arguments: &Arguments, model: Model) -> Result<()> {
+pub fn run(arguments: &Arguments, model: Model) -> Result<String> {
     if !arguments.expose.is_empty() || arguments.metrics {
         return Err(Error::input(
             "--expose and --metrics are for training artifacts: a step model has these inputs and outputs always",
@@ -42,7 +42,7 @@ pub fn run(arguments: &Arguments, model: Model) -> Result<()> {
         None => Some(check::check_step(&report.output, library)?),
         Some(model) => Some(check::check_unwritten_step(&rewrite::make_step(model, &options)?.0, library)?),
     };
-    super::tell(arguments, &report, checked.as_ref(), text)
+    super::told(arguments, &report, checked.as_ref(), text)
 }
 
 /// What a forward model becomes, what it trains with, and what of it trains.

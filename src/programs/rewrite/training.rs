@@ -11,7 +11,7 @@ use indicatif::HumanBytes;
 use std::fmt::Write as _;
 
 /// Makes artifacts of the forward model.
-pub fn run(arguments: &Arguments, model: Model) -> Result<()> {
+pub fn run(arguments: &Arguments, model: Model) -> Result<String> {
     if arguments.lr.is_some() {
         return Err(Error::input("--lr is of no use: artifacts have no learning rate, their application sets it")
             .in_file(&arguments.input)
@@ -52,7 +52,7 @@ pub fn run(arguments: &Arguments, model: Model) -> Result<()> {
         None => Some(check(arguments, &to)?),
         Some(model) => Some(check_unwritten(model, arguments, &options, &interface, &to)?),
     };
-    super::tell(arguments, &report, checked.as_ref(), text)
+    super::told(arguments, &report, checked.as_ref(), text)
 }
 
 /// Checks the artifacts that were written.

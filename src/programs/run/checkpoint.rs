@@ -1,8 +1,8 @@
 //! `gnp-run checkpoint`: what is in a training checkpoint of ONNX Runtime, and its parameters in another format.
 
-use comfy_table::CellAlignment;
 use crate::checkpoint::{Checkpoint, Group, Property, Value};
 use crate::{Error, Result, cli, escaped, files};
+use comfy_table::CellAlignment;
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

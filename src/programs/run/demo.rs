@@ -1,7 +1,6 @@
 //! `gnp-run demo`: what the penalty does, in under a minute.
 
 use super::lab::Lab;
-use comfy_table::Table;
 use crate::cli::arguments::named::named;
 use crate::engine::EngineKind;
 use crate::experiment::sweep::{self, Estimate};
@@ -11,6 +10,7 @@ use crate::penalty::Penalty;
 use crate::report::Event;
 use crate::train::{Schedule, evaluate};
 use crate::{Error, Result, cli};
+use comfy_table::Table;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::fs;
 use std::num::NonZero;

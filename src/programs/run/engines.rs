@@ -1,9 +1,9 @@
 //! `gnp-run engines`: what can train here, and how to get it.
 
-use comfy_table::CellAlignment;
 use crate::engine::Device;
 use crate::engine::runtime::{self, Candidate, Card, Cuda, InstallStep, Kind, Package, Plan, Runtime, Source};
 use crate::{Error, Result, cli};
+use comfy_table::CellAlignment;
 use indicatif::{DecimalBytes, ProgressBar, ProgressStyle};
 use serde_json::json;
 use std::path::PathBuf;

@@ -10,8 +10,11 @@ mod report;
 mod sweep;
 mod train;
 
-use clap::{Parser, Subcommand};
+pub use sweep::SweepLine;
+pub use train::run_of;
+
 use crate::cli;
+use clap::{Parser, Subcommand};
 use std::ffi::OsString;
 
 const EXAMPLES: &str = "\

@@ -2,18 +2,20 @@
 
 use super::interrupt::{STOP, stop_on_ctrl_c};
 use super::train;
-use comfy_table::Table;
 use crate::cli::arguments::bounded::{THREADS, at_most};
 use crate::engine::EngineKind;
 use crate::experiment::sweep::{self, Arm, ArmSummary, Estimate, Point, Summary, Sweep, SweepObserver, grid};
 use crate::experiment::{EngineChoice, Kind, Overview, Run};
 use crate::report::{Event, Unit, shown};
 use crate::{Error, Result, cli, files};
+use clap::Parser;
+use comfy_table::Table;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::ffi::OsString;
 use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
+use std::sync::atomic::AtomicBool;
 
 /// The level of the confidence intervals.
 const LEVEL: f64 = 0.95;
@@ -32,9 +34,9 @@ Examples:
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Arguments {
-    /// What every run has in common: a file as --config takes it
-    #[arg(value_name = "CONFIG")]
-    config: PathBuf,
+    /// What every run has in common: a file as --config takes it; without one, all flags follow --
+    #[arg(value_name = "CONFIG", required_unless_present = "more")]
+    config: Option<PathBuf>,
     /// The weights of the perturbed gradient; 0 is plain training, 1 is SAM
     #[arg(long, value_name = "ALPHA,…", value_delimiter = ',', default_value = "0,0.2,0.4,0.6,0.8,1")]
     alpha: Vec<f32>,
@@ -54,7 +56,7 @@ pub struct Arguments {
     #[arg(long, value_name = "N", value_parser = at_most::<NonZero<usize>, THREADS>)]
     jobs: Option<NonZero<usize>>,
     /// Folder for the runs, the table and the figure; a sweep that is there goes on [default: sweeps/ and the name of
-    /// CONFIG]
+    /// CONFIG, or of the model]
     #[arg(long, value_name = "FOLDER")]
     out: Option<PathBuf>,
     /// Flags of each run, in place of what the configuration says
@@ -63,65 +65,110 @@ pub struct Arguments {
 }
 
 pub fn run(arguments: &Arguments) -> Result<()> {
-    let common = arguments.line(&[])?;
-    let shared = train::parse(common.iter().cloned())?;
-    let is_artifact = Kind::of(&shared.model.path)? == Kind::Artifacts;
-    let by_training_api = is_artifact || matches!(shared.engine.engine, EngineChoice::Of(EngineKind::OrtTraining));
-    let radii = match (&*arguments.r, &shared.model.step) {
-        ([], Some(step)) => vec![step.penalty.r],
-        ([], None) => vec![shared.training.r.unwrap_or(0.1)],
-        (given, _) => given.to_vec(),
-    };
-    let mut arms = grid(&radii, &arguments.alpha)?;
-    let mut flags: Vec<Vec<OsString>> = arms.iter().map(of_point).collect();
-    for text in &arguments.arm {
-        let (name, more) = named_arm(text)?;
-        arms.push(Arm { name, point: None });
-        flags.push(more);
+    let line = SweepLine::of(arguments)?;
+    stop_on_ctrl_c(false)?;
+    let display = Display::new(&line)?;
+    let summary = line.run(&display, &STOP);
+    display.bar.finish_and_clear();
+    let folder = &line.sweep.folder;
+    match summary? {
+        Some(summary) => cli::print(report(&summary, folder)),
+        None => cli::print(format!(
+            "stopped; what was done is in {}\nthe same command goes on from there\n",
+            folder.display()
+        )),
     }
-    // The training API draws from one generator a process: side by side runs would disturb each other.
-    let cores = std::thread::available_parallelism().unwrap_or(NonZero::<usize>::MIN);
-    let jobs = if by_training_api { NonZero::<usize>::MIN } else { arguments.jobs.unwrap_or(cores) };
-    let folder = arguments.out.clone().unwrap_or_else(|| default_out(&arguments.config));
-    let sweep = Sweep { arms, seeds: (0..arguments.seeds).collect(), jobs, folder };
-    sweep.validate()?;
+}
 
-    let of = |arm: usize, seed: u64| -> Result<Run> {
-        let mut line = arguments.line(&flags[arm])?;
+/// The arguments of a sweep by themselves.
+#[derive(Parser)]
+#[command(name = "gnp-run sweep")]
+struct Line {
+    #[command(flatten)]
+    arguments: Arguments,
+}
+
+/// A sweep as the words of a command line ask for it.
+pub struct SweepLine {
+    /// What is compared.
+    pub sweep: Sweep,
+    /// The command lines of each arm's runs, but for their seeds.
+    lines: Vec<Vec<OsString>>,
+    keeps_weights: bool,
+}
+
+impl SweepLine {
+    /// The sweep of what follows `gnp-run sweep`.
+    ///
+    /// # Errors
+    /// Where the words are no such command line, or what they ask for makes no sense.
+    pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Self> {
+        let words = ["gnp-run sweep".into()].into_iter().chain(words);
+        Self::of(&Line::try_parse_from(words).map_err(cli::usage)?.arguments)
+    }
+
+    fn of(arguments: &Arguments) -> Result<Self> {
+        let shared = train::run_of(arguments.line(&[]))?;
+        let is_artifact = Kind::of(&shared.model.path)? == Kind::Artifacts;
+        let by_training_api = is_artifact || matches!(shared.engine.engine, EngineChoice::Of(EngineKind::OrtTraining));
+        let radii = match (&*arguments.r, &shared.model.step) {
+            ([], Some(step)) => vec![step.penalty.r],
+            ([], None) => vec![shared.training.r.unwrap_or(0.1)],
+            (given, _) => given.to_vec(),
+        };
+        let mut arms = grid(&radii, &arguments.alpha)?;
+        let mut lines: Vec<_> = arms.iter().map(|arm| arguments.line(&of_point(arm))).collect();
+        for text in &arguments.arm {
+            let (name, flags) = named_arm(text)?;
+            arms.push(Arm { name, point: None });
+            lines.push(arguments.line(&flags));
+        }
+        // The training API draws from one generator a process: side by side runs would disturb each other.
+        let cores = std::thread::available_parallelism().unwrap_or(NonZero::<usize>::MIN);
+        let jobs = if by_training_api { NonZero::<usize>::MIN } else { arguments.jobs.unwrap_or(cores) };
+        let named_by = arguments.config.as_deref().unwrap_or(&shared.model.path);
+        let folder = arguments.out.clone().unwrap_or_else(|| default_out(named_by));
+        let sweep = Sweep { arms, seeds: (0..arguments.seeds).collect(), jobs, folder };
+        sweep.validate()?;
+        Ok(Self { sweep, lines, keeps_weights: arguments.keep_weights })
+    }
+
+    fn run_of(&self, arm: usize, seed: u64) -> Result<Run> {
+        let mut line = self.lines[arm].clone();
         line.push(format!("--seed={seed}").into());
-        if !arguments.keep_weights {
+        if !self.keeps_weights {
             line.push("--init=shuffle".into());
         }
-        let mut run = train::parse(line)?;
+        let mut run = train::run_of(line)?;
         run.engine.threads.get_or_insert(NonZero::<u16>::MIN);
         Ok(run)
-    };
-    stop_on_ctrl_c(false)?;
-    let display = Display::new(&sweep, &of)?;
-    let results = sweep::run(&sweep, &of, &display, &STOP);
-    display.bar.finish_and_clear();
-    let Some(results) = results? else {
-        return cli::print(format!(
-            "stopped; what was done is in {}\nthe same command goes on from there\n",
-            sweep.folder.display()
-        ));
-    };
-    let summary = Summary::of(&sweep, &results);
-    write(&sweep.folder.join("summary.json"), &json(&summary)?)?;
-    let figure = summary.figure();
-    if let Some(figure) = &figure {
-        write(&sweep.folder.join("figure.svg"), figure.as_bytes())?;
     }
-    cli::print(report(&summary, &sweep.folder, figure.is_some()))
+
+    /// Runs what is not done yet, and writes what all of it comes to into the folder; none where `stop` was set
+    /// meanwhile.
+    ///
+    /// # Errors
+    /// Where a run fails otherwise than by diverging, or the folder cannot be written.
+    pub fn run(&self, observer: &dyn SweepObserver, stop: &AtomicBool) -> Result<Option<Summary>> {
+        let of = |arm: usize, seed: u64| self.run_of(arm, seed);
+        let Some(results) = sweep::run(&self.sweep, &of, observer, stop)? else { return Ok(None) };
+        let summary = Summary::of(&self.sweep, &results);
+        write(&self.sweep.folder.join(SUMMARY), &json(&summary)?)?;
+        if let Some(figure) = summary.figure() {
+            write(&self.sweep.folder.join(FIGURE), figure.as_bytes())?;
+        }
+        Ok(Some(summary))
+    }
 }
+
+const SUMMARY: &str = "summary.json";
+const FIGURE: &str = "figure.svg";
 
 impl Arguments {
     /// The command line of a run, with flags of its own.
-    fn line(&self, flags: &[OsString]) -> Result<Vec<OsString>> {
-        let mut line = vec![OsString::from("--config"), self.config.clone().into()];
-        line.extend(flags.iter().cloned());
-        line.extend(self.more.iter().cloned());
-        Ok(line)
+    fn line(&self, flags: &[OsString]) -> Vec<OsString> {
+        let config = self.config.iter().flat_map(|config| [OsString::from("--config"), config.clone().into()]);
+        config.chain(flags.iter().cloned()).chain(self.more.iter().cloned()).collect()
     }
 }
 
@@ -155,10 +202,11 @@ struct Display {
 }
 
 impl Display {
-    fn new(sweep: &Sweep, of: &dyn Fn(usize, u64) -> Result<Run>) -> Result<Self> {
+    fn new(line: &SweepLine) -> Result<Self> {
+        let sweep = &line.sweep;
         let mut epochs_of = Vec::new();
         for (index, arm) in sweep.arms.iter().enumerate() {
-            epochs_of.push((arm.name.clone(), of(index, 0)?.training.epochs));
+            epochs_of.push((arm.name.clone(), line.run_of(index, 0)?.training.epochs));
         }
         let epochs = epochs_of.iter().map(|(_, epochs)| epochs).sum::<u64>() * sweep.seeds.len() as u64;
         let style = ProgressStyle::with_template("{wide_bar} {pos}/{len} epochs  {eta} left\n{wide_msg}")
@@ -222,7 +270,7 @@ fn write(file: &Path, bytes: &[u8]) -> Result<()> {
 }
 
 /// The table, and what is to be said of it.
-fn report(summary: &Summary, folder: &Path, has_figure: bool) -> String {
+fn report(summary: &Summary, folder: &Path) -> String {
     let mut text = format!("{}\n", table(summary));
     let seeds = summary.arms.iter().filter_map(|arm| arm.test_error).map(|error| error.count).max().unwrap_or(0);
     text += &format!(
@@ -236,8 +284,8 @@ fn report(summary: &Summary, folder: &Path, has_figure: bool) -> String {
             text += &format!("\n{}, seed {seed}, failed: {message}\n", arm.name);
         }
     }
-    let figure = if has_figure { ", figure.svg" } else { "" };
-    text += &format!("\nruns/, summary.json{figure}: {}\n", folder.display());
+    let figure = if summary.figure().is_some() { format!(", {FIGURE}") } else { String::new() };
+    text += &format!("\nruns/, {SUMMARY}{figure}: {}\n", folder.display());
     text
 }
 

@@ -2,18 +2,17 @@
 
 use super::interrupt::{STOP, stop_on_ctrl_c};
 use super::progress::Display;
-use clap::{Args, CommandFactory, FromArgMatches, Parser, value_parser};
-use crate::cli::arguments::bounded::{LARGE, MANY, at_most, threads};
+use crate::cli::arguments::bounded::{LARGE, MANY, at_most};
 use crate::cli::arguments::named::named;
 use crate::cli::arguments::{
-    CheckpointArguments, DataArguments, Given, InvocationArguments, PenaltyArguments, ScheduleArguments, StepArguments,
+    CheckpointArguments, DataArguments, EngineArguments, Given, InvocationArguments, PenaltyArguments,
+    ScheduleArguments, StepArguments,
 };
 use crate::cli::{CopyingBar, config_file, describe};
 use crate::contract::artifacts::FileNames;
-use crate::engine::{CudaGraph, Device, EngineKind, Kernels, Layout, OrtOption, Tf32};
 use crate::experiment::{
-    Configuration, EngineSettings, Existing, Init, Kind, ModelSettings, Notice, Observer, Outcome, OutputSettings,
-    Overview, Run, run as run_one,
+    Configuration, Existing, Init, Kind, ModelSettings, Notice, Observer, Outcome, OutputSettings, Overview, Run,
+    run as run_one,
 };
 use crate::named::Named as _;
 use crate::onnx::{Copying, ExternalData};
@@ -21,8 +20,8 @@ use crate::penalty::Warmup;
 use crate::report::Event;
 use crate::train::{Ended, Span, TrainingSettings};
 use crate::{Error, Result, cli, escaped, files};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, value_parser};
 use std::ffi::OsString;
-use std::num::NonZero;
 use std::path::{Path, PathBuf};
 
 #[derive(Args)]
@@ -85,34 +84,8 @@ pub struct Arguments {
     #[command(flatten)]
     invocation: InvocationArguments,
 
-    /// What to train with
-    #[arg(long, value_parser = named::<EngineKind>(), default_value = EngineKind::Auto.name(), help_heading = "Engine")]
-    engine: EngineKind,
-    /// Where to compute: cpu, cuda or cuda:N, the Nth device from 0
-    #[arg(long, default_value = "cpu", help_heading = "Engine")]
-    device: Device,
-    /// ONNX Runtime library to use, rather than the first that will do of those listed by `gnp-run engines`
-    #[arg(long, value_name = "PATH", help_heading = "Engine")]
-    ort_lib: Option<PathBuf>,
-    /// Threads that one operator may use, no more than the machine runs at a time [default: one a core]
-    #[arg(long, value_name = "N", value_parser = threads, help_heading = "Engine")]
-    threads: Option<NonZero<u16>>,
-    /// How images lie in memory while a step is computed [default: auto]
-    #[arg(long, value_parser = named::<Layout>(), value_name = "HOW", help_heading = "Engine")]
-    layout: Option<Layout>,
-    /// What computes the functions that a step model calls
-    #[arg(long, value_parser = named::<Kernels>(), default_value = Kernels::default().name(), help_heading = "Engine")]
-    kernels: Kernels,
-    /// Whether products of matrices on NVIDIA's cards are of factors rounded to TF32 [default: on]
-    #[arg(long, value_parser = named::<Tf32>(), value_name = "SWITCH", help_heading = "Engine")]
-    tf32: Option<Tf32>,
-    /// Whether the work of a step on NVIDIA's cards is recorded once, and then given to the card as a whole
-    #[arg(long, value_parser = named::<CudaGraph>(), default_value = CudaGraph::default().name(), help_heading = "Engine")]
-    cuda_graph: CudaGraph,
-    /// Set an option of ONNX Runtime's own: of its sessions where the key has a dot, else of the device's execution
-    /// provider; may be repeated
-    #[arg(long, value_name = "KEY=VALUE", help_heading = "Engine")]
-    ort_option: Vec<OrtOption>,
+    #[command(flatten)]
+    engine: EngineArguments,
 }
 
 /// `NAME=NUMBER`.
@@ -150,17 +123,15 @@ struct RunLine {
     arguments: Arguments,
 }
 
-/// The run that a command line asks for, without the program's name; it may have a `--config`.
-pub fn parse(line: impl IntoIterator<Item = OsString>) -> Result<Run> {
+/// The run that the words of a command line ask for, without the program's name; they may have a `--config`.
+///
+/// # Errors
+/// Where they are no command line of `gnp-run`, or what they ask for makes no sense.
+pub fn run_of(line: impl IntoIterator<Item = OsString>) -> Result<Run> {
     let command = RunLine::command();
     let line = config_file::expand(&command, std::iter::once("gnp-run".into()).chain(line).collect())?;
-    let usage = |error: clap::Error| {
-        let text = error.to_string();
-        let (what, rest) = text.trim_start_matches("error: ").split_once('\n').unwrap_or((&text, ""));
-        Error::input(what).help(rest.trim())
-    };
-    let matches = command.clone().try_get_matches_from(line).map_err(usage)?;
-    let arguments = RunLine::from_arg_matches(&matches).map_err(usage)?.arguments;
+    let matches = command.clone().try_get_matches_from(line).map_err(cli::usage)?;
+    let arguments = RunLine::from_arg_matches(&matches).map_err(cli::usage)?.arguments;
     arguments.settings(config_file::resolved(&command, &matches))
 }
 
@@ -183,17 +154,7 @@ impl Arguments {
         Ok(Run {
             data: self.data.settings()?,
             training: self.training(kind, self.epochs.ok_or_else(missing)?)?,
-            engine: EngineSettings {
-                engine: self.engine.into(),
-                device: self.device,
-                ort_lib: self.ort_lib.clone(),
-                threads: self.threads,
-                layout: self.layout.unwrap_or_default(),
-                kernels: self.kernels,
-                tf32: self.tf32,
-                cuda_graph: self.cuda_graph,
-                ort_options: self.ort_option.clone(),
-            },
+            engine: self.engine.settings(),
             output: OutputSettings {
                 folder: self.out.clone().unwrap_or_else(|| default_out(&path)),
                 existing: match (self.invocation.resume, self.invocation.force) {

@@ -31,5 +31,5 @@ pub use payload::Payloads;
 pub use place::is_taken;
 pub use place::{Copying, Placement, Watch, place_file};
 pub use proto::tensor_proto::DataType;
-pub use read::read;
+pub use read::{from_bytes, read};
 pub use write::{ExternalData, WriteOptions, Written, data_beside, encode, write, write_watched};

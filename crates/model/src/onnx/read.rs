@@ -17,7 +17,16 @@ use std::path::Path;
 /// dims say.
 pub fn read(path: impl AsRef<Path>) -> Result<Model> {
     let path = path.as_ref();
-    let bytes = files::map(path)?;
+    from_bytes(files::map(path)?, path)
+}
+
+/// Decodes a model that is in memory. The payload of every tensor stays a slice of `bytes`; external data, and what is
+/// said of the model, are relative to `path`, which need not exist.
+///
+/// # Errors
+/// As [`read`].
+pub fn from_bytes(bytes: Bytes, path: impl AsRef<Path>) -> Result<Model> {
+    let path = path.as_ref();
     let model = decode(bytes).and_then(|proto| Model::new(proto, path)).map_err(|e| e.in_file(path))?;
     external::check(&model)?;
     fits::check(&model)?;

@@ -1,19 +1,14 @@
 //! A trainee in its engine, and what is written of it.
 
 use crate::experiment::OutputSettings;
-use crate::{Checkpoint, RunFolder};
+use crate::{Checkpoint, Original, RunFolder};
 #[cfg(feature = "ort")]
 use gnp_base::Error;
 use gnp_base::Result;
 use gnp_engine::{Engine, State, StepEngine};
 #[cfg(feature = "ort")]
 use gnp_engine::{EngineOptions, OrtTraining, ort_training::Artifacts, runtime::Runtime};
-use gnp_model::onnx::{self, Model, Watch, WriteOptions};
-use gnp_step::emit::step::Renames;
-use gnp_step::emit::trained::Trained;
-use gnp_step::rewrite;
-use gnp_step::weights::Edit;
-use gnp_tensor::Tensor;
+use gnp_model::onnx::{self, Watch, WriteOptions};
 use std::path::{Path, PathBuf};
 
 /// A trainee in its engine.
@@ -29,15 +24,6 @@ enum What {
     Artifacts { engine: Box<OrtTraining>, runtime: Runtime, artifacts: Artifacts, options: EngineOptions },
     /// With the model that its trained weights go into.
     Step { engine: Box<dyn StepEngine>, forward: Option<Box<Original>>, said: Vec<String> },
-}
-
-/// The model that trained weights go into.
-pub(super) struct Original {
-    pub model: Model,
-    /// What is changed in it first.
-    pub edits: Vec<Edit>,
-    /// What of its values is called otherwise in the step model.
-    pub renames: Renames,
 }
 
 impl InEngine {
@@ -125,7 +111,9 @@ impl InEngine {
             }
             What::Step { engine, forward: Some(forward), .. } => {
                 let last = engine.state()?;
-                let mut write = |state: &State, file: &Path| forward.write(state, file, &options, watch);
+                let mut write = |state: &State, file: &Path| {
+                    onnx::write_watched(forward.with_weights(state)?, file, &options, watch).map(drop)
+                };
                 write(&last, &folder.path_of(RunFolder::MODEL))?;
                 let best = best.map(|best| State::read(&best.engine_file())).transpose()?;
                 if let Some(best) = &best {
@@ -142,25 +130,4 @@ impl InEngine {
         }
         Ok((what.into(), output.map_or(written, Path::to_owned)))
     }
-}
-
-impl Original {
-    /// Writes a model with the weights of `state`: whole or not at all.
-    fn write(&self, state: &State, file: &Path, options: &WriteOptions, watch: Watch<'_>) -> Result<()> {
-        state.check_finite()?;
-        let mut trained = self.model.clone();
-        rewrite::restore(&mut trained, trained_tensors(state), &self.edits, &self.renames)?;
-        onnx::write_watched(trained, file, options, watch).map(drop)
-    }
-}
-
-/// The float tensors of a state.
-fn trained_tensors(state: &State) -> Vec<Trained> {
-    let tensors = state.iter().filter_map(|(name, tensor)| {
-        let Tensor::F32(array) = tensor else { return None };
-        let payload: Vec<u8> = array.iter().flat_map(|x| x.to_le_bytes()).collect();
-        let dims = array.shape().iter().map(|&size| size as i64).collect();
-        Some(Trained { name: name.to_owned(), dims, payload: payload.into() })
-    });
-    tensors.collect()
 }

@@ -2,9 +2,9 @@
 
 #[cfg(feature = "ort")]
 use super::artifacts;
-use super::in_engine::{InEngine, Original};
+use super::in_engine::InEngine;
 use crate::experiment::{EngineChoice, Init, Notice, Observer, Run};
-use crate::{Checkpoint, OwnRates, OwnWarmup, Span, TrainingSettings};
+use crate::{Checkpoint, Original, OwnRates, OwnWarmup, Span, TrainingSettings};
 use gnp_base::contract::{ALPHA, LEARNING_RATE, R, WARMUP_STEPS};
 use gnp_base::digest::Digest;
 use gnp_base::{Error, Result, files};
@@ -140,8 +140,8 @@ impl Step {
             }
             None => {}
         }
-        let (edits, renames) = self.config().map(|c| (c.edits, c.renames)).unwrap_or_default();
-        let forward = self.forward.map(|model| Box::new(Original { model, edits, renames }));
+        let config = self.config().unwrap_or_default();
+        let forward = self.forward.map(|model| Box::new(Original::new(model, config)));
         let mut loaded = InEngine::of_step(name, engine, forward);
         loaded.news().iter().for_each(|remark| observer.notice(Notice::Info(remark)));
         Ok(loaded)
