@@ -99,7 +99,7 @@ fn conflict(command: &Command, a: &Arg, b: &Arg) -> bool {
 }
 
 /// Whether a file may hold the argument: all but those that concern one invocation only.
-fn is_configurable(command: &Command, arg: &Arg) -> bool {
+pub fn is_configurable(command: &Command, arg: &Arg) -> bool {
     let asks =
         matches!(arg.get_action(), ArgAction::Help | ArgAction::HelpShort | ArgAction::HelpLong | ArgAction::Version);
     let group = InvocationArguments::group_id();
@@ -107,8 +107,8 @@ fn is_configurable(command: &Command, arg: &Arg) -> bool {
     !asks && arg.get_id() != CONFIG && !is_of_one.flat_map(ArgGroup::get_args).any(|id| id == arg.get_id())
 }
 
-/// The key of an argument.
-fn name(arg: &Arg) -> String {
+/// The key of an argument: its long name.
+pub fn name(arg: &Arg) -> String {
     arg.get_long().map_or_else(|| arg.get_id().to_string(), str::to_owned)
 }
 

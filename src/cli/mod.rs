@@ -127,11 +127,25 @@ pub fn name_libraries() {
     crate::engine::runtime::tell_found(|origin, library| say(format!("loading {} ({origin})", library.display())));
 }
 
-/// Wrong usage as an error of ours.
+/// Wrong usage as an error of ours: what is wrong, with flags by their names alone; and what clap has to say of the way
+/// out.
 pub fn usage(error: clap::Error) -> Error {
     let text = error.to_string();
     let (what, rest) = text.trim_start_matches("error: ").split_once('\n').unwrap_or((&text, ""));
-    Error::input(what).help(rest.trim())
+    let (help, _) = rest.split_once("For more information, try").unwrap_or((rest, ""));
+    Error::input(without_placeholders(what)).help(help.trim())
+}
+
+/// `'--loss <LOSS>'` is `'--loss'`.
+fn without_placeholders(text: &str) -> String {
+    let (mut kept, mut rest) = (String::with_capacity(text.len()), text);
+    while let Some((before, (_, after))) =
+        rest.split_once(" <").and_then(|(before, placeholder)| Some((before, placeholder.split_once('>')?)))
+    {
+        kept += before;
+        rest = after.trim_start_matches('.');
+    }
+    kept + rest
 }
 
 /// An error as the user sees it.

@@ -7,5 +7,5 @@
 mod rewrite;
 mod run;
 
-pub use rewrite::{gnp_rewrite, rewrite_reported};
-pub use run::{SweepLine, gnp_run, run_of};
+pub use rewrite::{gnp_rewrite, rewrite_command, rewrite_reported};
+pub use run::{SweepLine, gnp_run, run_command, run_of};

@@ -99,6 +99,17 @@ impl State {
         })
     }
 
+    /// Writes all tensors to `file`, which holds either them or what it held before, whatever happens.
+    ///
+    /// # Errors
+    /// Where a number is NaN or infinite; where the file cannot be written.
+    pub fn save(&self, file: &Path) -> Result<()> {
+        self.check_finite()?;
+        let staging = files::Staging::beside(file)?;
+        self.write(&staging.path()).map_err(|e| e.in_place_of(&staging.path(), file))?;
+        files::persist(&staging, file, true)
+    }
+
     /// Reads a file that [`State::write`] wrote.
     ///
     /// # Errors
@@ -145,4 +156,23 @@ fn tensor(name: &str, view: &TensorView<'_>) -> Result<Tensor> {
         other => return Err(Error::format(format!("the tensor `{name}` holds elements of type {other:?}"))),
     };
     Tensor::from_le_bytes(element, view.shape(), view.data())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_replaced_as_a_whole_or_not_at_all() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("state.safetensors");
+        let of = |value: f32| State::from_iter([("w".to_owned(), Tensor::scalar(value))]);
+        of(1.0).save(&file).unwrap();
+        of(2.0).save(&file).unwrap();
+        assert!(of(f32::NAN).save(&file).is_err());
+        assert_eq!(State::read(&file).unwrap(), of(2.0));
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+        let error = of(1.0).save(&folder.path().join("none/state.safetensors")).unwrap_err();
+        assert!(error.to_string().contains("none: cannot write to the folder"), "{error}");
+    }
 }

@@ -17,7 +17,7 @@ use crate::onnx::{self, ExternalData};
 use crate::rewrite::{self, Options, StepOptions};
 use crate::transform::OptimizerKind;
 use crate::{Error, Result, escaped, files};
-use clap::{Parser, ValueEnum};
+use clap::{CommandFactory, Parser, ValueEnum};
 use serde::Serialize;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -146,6 +146,11 @@ enum Exposed {
 /// `gnp-rewrite`: makes a training step of a model, or puts the penalty into artifacts. The words are its command line.
 pub fn gnp_rewrite(words: impl IntoIterator<Item = OsString>) -> u8 {
     cli::run(words, |arguments| cli::print(run(arguments)?))
+}
+
+/// The arguments of `gnp-rewrite`, for who makes words of settings.
+pub fn rewrite_command() -> clap::Command {
+    Arguments::command()
 }
 
 /// Does what `gnp-rewrite` does with the words of its command line, and returns its report for programs, as JSON.

@@ -11,7 +11,7 @@ mod sweep;
 mod train;
 
 pub use sweep::SweepLine;
-pub use train::run_of;
+pub use train::{run_command, run_of};
 
 use crate::cli;
 use clap::{Parser, Subcommand};

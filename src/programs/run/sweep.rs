@@ -8,7 +8,7 @@ use crate::experiment::sweep::{self, Arm, ArmSummary, Estimate, Point, Summary, 
 use crate::experiment::{EngineChoice, Kind, Overview, Run};
 use crate::report::{Event, Unit, shown};
 use crate::{Error, Result, cli, files};
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 use comfy_table::Table;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::ffi::OsString;
@@ -98,6 +98,11 @@ pub struct SweepLine {
 }
 
 impl SweepLine {
+    /// The arguments of a sweep, for who makes words of settings.
+    pub fn command() -> clap::Command {
+        Line::command()
+    }
+
     /// The sweep of what follows `gnp-run sweep`.
     ///
     /// # Errors

@@ -123,6 +123,11 @@ struct RunLine {
     arguments: Arguments,
 }
 
+/// The arguments of one run, for who makes words of settings.
+pub fn run_command() -> clap::Command {
+    RunLine::command()
+}
+
 /// The run that the words of a command line ask for, without the program's name; they may have a `--config`.
 ///
 /// # Errors

@@ -25,13 +25,19 @@ unsafe impl Send for Api {}
 // SAFETY: as above.
 unsafe impl Sync for Api {}
 
+static LOADED: Mutex<Option<(PathBuf, &'static Api)>> = Mutex::new(None);
+
+/// The library of the process's ONNX Runtime, where it has loaded one.
+pub(crate) fn loaded() -> Option<PathBuf> {
+    LOADED.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(|(library, _)| library.clone())
+}
+
 impl Api {
     /// Loads `runtime` into the process, or returns it where it is loaded already.
     ///
     /// # Errors
     /// Where it does not load, and where the process has loaded another one.
     pub(crate) fn load(runtime: &Runtime) -> Result<&'static Self> {
-        static LOADED: Mutex<Option<(PathBuf, &'static Api)>> = Mutex::new(None);
         let mut loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
         match &*loaded {
             Some((library, api)) if *library == runtime.library => Ok(api),

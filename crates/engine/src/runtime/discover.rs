@@ -19,6 +19,8 @@ pub enum Origin {
     Named,
     /// The environment variable `ORT_DYLIB_PATH` names it.
     Environment,
+    /// The process has loaded it, or belongs to a program that has it.
+    Process,
     /// It was installed into the cache folder.
     Installed(Package),
     /// The system's loader finds it.
@@ -43,7 +45,7 @@ impl Origin {
         match self {
             Self::Named => "name another one, or none to have the installed one used",
             Self::Environment => "unset ORT_DYLIB_PATH, or set it to the shared library of a training build",
-            Self::Installed(_) | Self::System | Self::Python => INSTALL_HELP,
+            Self::Process | Self::Installed(_) | Self::System | Self::Python => INSTALL_HELP,
         }
     }
 }
@@ -53,6 +55,7 @@ impl fmt::Display for Origin {
         f.write_str(match self {
             Self::Named => "named",
             Self::Environment => LIBRARY_VARIABLE,
+            Self::Process => "this process",
             Self::Installed(_) => "installed",
             Self::System => "system",
             Self::Python => "python3",
@@ -80,6 +83,14 @@ static TOLD: OnceLock<Told> = OnceLock::new();
 /// counts.
 pub fn tell_found(told: Told) {
     TOLD.get_or_init(|| told);
+}
+
+static PREFERRED: OnceLock<PathBuf> = OnceLock::new();
+
+/// Has `library` take precedence over all that were not asked for: a process in which another program has an ONNX
+/// Runtime uses that. The first call counts.
+pub fn prefer(library: PathBuf) {
+    PREFERRED.get_or_init(|| library);
 }
 
 /// Tells of a library that is about to be loaded.
@@ -113,7 +124,7 @@ impl Candidate {
 }
 
 /// Every place where an ONNX Runtime may be, in the order of preference: the library `named` by the caller, the one
-/// that `ORT_DYLIB_PATH` names, the installed ones, the system's, Python's.
+/// that `ORT_DYLIB_PATH` names, the process's own, the installed ones, the system's, Python's.
 ///
 /// Looking loads each library into the process.
 pub fn discover(named: Option<&Path>) -> Vec<Candidate> {
@@ -121,8 +132,8 @@ pub fn discover(named: Option<&Path>) -> Vec<Candidate> {
 }
 
 /// The ONNX Runtime to run step models with on `device`, which any can that is made for it: the library `named` by the
-/// caller, else the one that `ORT_DYLIB_PATH` names, else the first that loads of the installed ones, the system's and
-/// Python's. One that can compute on the device takes precedence. None where there is none.
+/// caller, else the one that `ORT_DYLIB_PATH` names, else the first that loads of the process's own, the installed ones,
+/// the system's and Python's. One that can compute on the device takes precedence. None where there is none.
 ///
 /// # Errors
 /// Where the library that the caller or the environment names does not load, and where others can write what is
@@ -145,8 +156,8 @@ pub fn for_steps(named: Option<&Path>, device: Device) -> Result<Option<Runtime>
 }
 
 /// The ONNX Runtime to train with on `device`: the library `named` by the caller, else the one that `ORT_DYLIB_PATH`
-/// names, else the first that can train of the installed ones, the system's and Python's. One that can compute on the
-/// device takes precedence.
+/// names, else the first that can train of the process's own, the installed ones, the system's and Python's. One that can
+/// compute on the device takes precedence.
 ///
 /// # Errors
 /// Where the library that the caller or the environment names does not load or cannot train, and where none is found.
@@ -223,6 +234,7 @@ fn candidates(named: Option<&Path>, installed: [Package; 4]) -> impl Iterator<It
         .into_iter()
         .map(of(Origin::Named))
         .chain(environment.into_iter().map(of(Origin::Environment)))
+        .chain(iter::once_with(of_process).flatten().map(of(Origin::Process)))
         .chain(
             installed
                 .into_iter()
@@ -230,6 +242,11 @@ fn candidates(named: Option<&Path>, installed: [Package; 4]) -> impl Iterator<It
         )
         .chain(iter::once_with(system_library).flatten().map(of(Origin::System)))
         .chain(iter::once_with(python_library).flatten().map(of(Origin::Python)))
+}
+
+/// What the process has loaded: it can load no other. Else what it prefers.
+fn of_process() -> Option<PathBuf> {
+    crate::ort::api::loaded().or_else(|| PREFERRED.get().cloned())
 }
 
 /// The shared library of the system, where it has one.

@@ -16,7 +16,7 @@ mod python;
 pub(crate) mod system;
 
 pub use cuda::{Card, Cuda, Lack};
-pub use discover::{Candidate, Origin, discover, for_steps, for_training, tell_found};
+pub use discover::{Candidate, Origin, discover, for_steps, for_training, prefer, tell_found};
 #[cfg(feature = "install")]
 pub use install::{InstallStep, Item, Plan, Source, install, install_onnxruntime, install_training, plan};
 pub use packages::Package;

@@ -32,4 +32,4 @@ pub use place::is_taken;
 pub use place::{Copying, Placement, Watch, place_file};
 pub use proto::tensor_proto::DataType;
 pub use read::{from_bytes, read};
-pub use write::{ExternalData, WriteOptions, Written, data_beside, encode, write, write_watched};
+pub use write::{ExternalData, WriteOptions, Written, bring_in, data_beside, encode, write, write_watched};

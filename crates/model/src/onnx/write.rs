@@ -4,7 +4,7 @@ use super::place::{Placement, Watch};
 use super::proto::tensor_proto::{DataLocation, DataType};
 use super::proto::{ModelProto, StringStringEntryProto, TensorProto};
 use super::sink::Sink;
-use super::{Model, external, zeros};
+use super::{Model, Payloads, external, zeros};
 use bytes::Bytes;
 use gnp_base::files::{self, folder_of};
 use gnp_base::{Error, Result};
@@ -150,6 +150,23 @@ pub fn encode(model: Model, writer: impl std::io::Write) -> Result<()> {
     let mut sink = Sink::new(writer);
     model.into_proto().encode_raw(&mut sink);
     sink.finish().map_err(|e| Error::io("write the model", path, &e))
+}
+
+/// Has `model` hold all its data itself, for one message without files beside it; returns how many bytes that takes.
+///
+/// # Errors
+/// Where data cannot be read; where protobuf allows no message of that size.
+pub fn bring_in(model: &mut Model) -> Result<usize> {
+    Payloads::new(model.folder()).bring_in(model)?;
+    let graph = model.graph.encoded_len();
+    let bytes = model.header.encoded_len() + 1 + prost::length_delimiter_len(graph) + graph;
+    if bytes > MESSAGE_LIMIT {
+        let what = format!("the model takes {bytes} bytes; protobuf allows {MESSAGE_LIMIT} in memory");
+        return Err(Error::input(what)
+            .in_file(model.path())
+            .help("write it to a file: its weights go to one beside it"));
+    }
+    Ok(bytes)
 }
 
 /// `<path>.data`, or that with a number where data that stays has the name.
