@@ -7,6 +7,8 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
+from ._words import in_python
+
 
 @dataclass(frozen=True)
 class Choice:
@@ -66,7 +68,7 @@ class Report:
         return cls(
             config=found["config"],
             choices=tuple(Choice(choice["what"], _arguments(choice["flag"])) for choice in found["choices"]),
-            warnings=tuple(found["warnings"]),
+            warnings=tuple(map(in_python, found["warnings"])),
             batch=tuple(found["batch"]),
             hyperparameters={number["name"]: number["default"] for number in found["hyperparameters"]},
             constants=tuple(Constant(**constant | {"shape": tuple(constant["shape"])}) for constant in found["constants"]),

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Union
 import numpy as np
 
 from . import _gnp
+from ._words import in_python
 from .errors import GnpError
 from .report import Report
 
@@ -41,7 +42,7 @@ def rewrite(model: ModelLike, *, folder: str | os.PathLike[str] | None = None, *
     >>> step.report.numbers
     85002
     """
-    step = StepModel(_gnp.Step.rewrite(_source(model), _path(folder), dict(options)))
+    step = StepModel(_gnp.Step.rewrite(_source(model), None if folder is None else _path(folder), dict(options)))
     for warning in step.report.warnings:
         warnings.warn(warning, stacklevel=2)
     return step
@@ -197,15 +198,13 @@ def _files(source: str | os.PathLike[str], output: str | os.PathLike[str], optio
 
     report: dict[str, Any] = json.loads(_gnp.rewrite_files({"input": _path(source), "output": _path(output), **options}))
     for warning in report.get("warnings", []):
-        warnings.warn(warning, stacklevel=3)
+        warnings.warn(in_python(warning), stacklevel=3)
     return report
 
 
-def _path(path: str | os.PathLike[str] | None) -> Any:
-    if path is None:
-        return None
+def _path(path: str | os.PathLike[str]) -> str:
     try:
-        return os.fspath(path)
+        return os.fsdecode(path)
     except TypeError:
         raise GnpError(f"expected a path, not {type(path).__name__}") from None
 

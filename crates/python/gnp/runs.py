@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Union
 
 from . import _gnp
 from ._runtime import prefer_installed
+from ._words import in_python
 from .errors import GnpError
 from .rewriting import _path
 
@@ -249,7 +250,7 @@ class _Told:
     def __call__(self, what: str, about: str) -> None:
         found = json.loads(about)
         if what == "warning":
-            warnings.warn(found, stacklevel=2)
+            warnings.warn(in_python(found), stacklevel=3)
         elif what == "info":
             _LOGGER.info("%s", found)
         elif what == "detail":

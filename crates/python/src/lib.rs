@@ -56,7 +56,7 @@ mod _gnp {
     /// In which order `gnp-run` takes `samples` samples in the epoch `epoch`, from 0, of a run with this seed.
     #[pyfunction]
     fn epoch_order(samples: usize, epoch: u64, seed: u64) -> Vec<usize> {
-        gnp::data::epoch_order(samples, epoch, seed)
+        gnp::data::epoch_order(samples, seed, epoch)
     }
 
     /// The options of a group of arguments.

@@ -105,7 +105,7 @@ impl Op {
 
     /// An error about this node.
     pub fn error(&self, message: impl Into<String>) -> Error {
-        Error::input(message).at_node(self.label(), &self.operator())
+        Error::unsupported(message).at_node(self.label(), &self.operator())
     }
 }
 

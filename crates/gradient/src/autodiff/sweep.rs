@@ -207,7 +207,7 @@ impl Way {
         let list: Vec<_> = missing.iter().map(|n| format!("`{}` ({})", n.label(), n.operator())).collect();
         let error = if missing.len() == 1 {
             let why = why_no_rule(first.op_type()).unwrap_or("there is no gradient rule for its operator");
-            Error::input(why).at_node(first.label(), &first.operator())
+            Error::unsupported(why).at_node(first.label(), &first.operator())
         } else {
             Error::unsupported(format!(
                 "{} nodes on the way of the gradient have no gradient rule: {}",
