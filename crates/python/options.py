@@ -1,13 +1,15 @@
 """Writes `gnp/options.py`: what the programs' flags are as keyword arguments.
 
-    python crates/python/options.py > crates/python/gnp/options.py
+python crates/python/options.py > crates/python/gnp/options.py
 """
 
 import textwrap
 
 from gnp import _gnp
+from gnp._words import in_python
 
-HEAD = '''"""Keyword arguments, which are the flags of the programs by their long names: ``clip_norm=1.0`` is ``--clip-norm 1.0``.
+HEAD = '''\
+"""Keyword arguments, which are the programs' flags by their long names: ``clip_norm=1.0`` is ``--clip-norm 1.0``.
 
 This file is written by ``crates/python/options.py``.
 """
@@ -26,25 +28,28 @@ GROUPS = {
     "engine": ("EngineOptions", "What computes, and how: what :class:`gnp.Trainer` takes."),
     "artifacts": ("ArtifactOptions", "What :func:`gnp.make_artifacts` and :func:`gnp.rewrite_artifacts` take."),
     "run": ("RunOptions", "What :func:`gnp.run` takes."),
-    "sweep": ("SweepOptions", "What :func:`gnp.sweep` takes beside what each run has."),
+    "sweep": ("SweepOptions", "What :func:`gnp.sweep` takes for every run."),
 }
 
-# Arguments of the functions themselves.
-TAKEN = {"artifacts": {"input", "output", "emit", "json", "quiet", "verbose"}, "sweep": {"config", "more", "arm"}}
+# What the functions take as arguments of their own.
+TAKEN = {
+    "artifacts": {"input", "output", "emit", "json", "quiet", "verbose"},
+    "sweep": {"alpha", "r", "out", "seed", "init"},
+}
 
 
 def main() -> None:
     print(HEAD)
     for group, (name, what) in GROUPS.items():
-        print(f"\nclass {name}(TypedDict, total=False):\n    \"\"\"{what}\"\"\"\n")
-        for option in _gnp.options(group):
+        print(f'\nclass {name}(TypedDict, total=False):\n    """{what}"""\n')
+        for option in _gnp.options("run" if group == "sweep" else group):
             if option["name"] in TAKEN.get(group, ()):
                 continue
             kind = option["annotation"]
             if option["choices"]:
                 kind = f"Literal[{', '.join(repr(choice).replace(chr(39), chr(34)) for choice in option['choices'])}]"
             print(f"    {option['name']}: {kind}")
-            words = " ".join(option["help"].split()) + "."
+            words = in_python(" ".join(option["help"].split()).replace("; may be repeated", "")).rstrip(".") + "."
             print(textwrap.indent("\n".join(textwrap.wrap(f'"""{words}"""', 112)), "    "))
 
 

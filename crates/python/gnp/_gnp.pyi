@@ -1,6 +1,6 @@
-from typing import Any, Mapping
+from collections.abc import Mapping
+from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 __version__: str
@@ -22,9 +22,7 @@ class Step:
     def state_names(self) -> list[str]: ...
     def evaluation(self) -> bytes: ...
     def trained(self, state: Mapping[str, NDArray[Any]]) -> bytes: ...
-    def write_trained(
-        self, state: Mapping[str, NDArray[Any]], file: str, force: bool, external_data: str
-    ) -> None: ...
+    def write_trained(self, state: Mapping[str, NDArray[Any]], file: str, force: bool, external_data: str) -> None: ...
     def has_forward(self) -> bool: ...
 
 class Engine:

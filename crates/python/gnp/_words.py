@@ -10,6 +10,6 @@ def in_python(text: str) -> str:
 
     def written(flag: re.Match[str]) -> str:
         name = flag[1].replace("-", "_")
-        return f"{name}{'_' if name == 'lambda' else ''}={'' if flag[2] else ' '}"
+        return f"{name}_=" if name == "lambda" else f"{name}="
 
-    return re.sub(r"--([a-z][a-z0-9-]*) (?=(')?)", written, text)
+    return re.sub(r"--([a-z][a-z0-9-]*)(?: (?='))?", written, text)

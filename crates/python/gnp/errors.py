@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 
 class GnpError(Exception):
     """Why something cannot be done. ``str(error)`` is the whole message, with the help.
 
     Attributes:
-        kind: ``"input"`` (what was asked for does not fit), ``"format"`` (a file is damaged), ``"unsupported"`` (a model
-            has what cannot be trained), ``"io"`` (the operating system refused), ``"engine"`` (an engine is missing or
-            failed), ``"diverged"`` (numbers are no longer finite), ``"internal"`` (a defect of gnp).
+        kind: ``"input"`` (what was asked for does not fit), ``"format"`` (a file is damaged), ``"unsupported"`` (a
+            model has what cannot be trained), ``"io"`` (the operating system refused), ``"engine"`` (an engine is
+            missing or failed), ``"diverged"`` (numbers are no longer finite), ``"internal"`` (a defect of gnp).
         message: What is wrong, in one line.
         file: The file that it is about, if one.
         node: The name of the node, if one.
@@ -38,9 +40,9 @@ class GnpError(Exception):
     def __str__(self) -> str:
         return f"{self.message}\n  help: {self.help}" if self.help else self.message
 
-    def __reduce__(self) -> tuple:
+    def __reduce__(self) -> tuple[Any, ...]:
         return _made_again, (type(self), self.message, {k: v for k, v in vars(self).items() if k != "message"})
 
 
-def _made_again(kind: type[GnpError], message: str, rest: dict) -> GnpError:
+def _made_again(kind: type[GnpError], message: str, rest: dict[str, Any]) -> GnpError:
     return kind(message, **rest)

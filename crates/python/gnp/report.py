@@ -71,7 +71,9 @@ class Report:
             warnings=tuple(map(in_python, found["warnings"])),
             batch=tuple(found["batch"]),
             hyperparameters={number["name"]: number["default"] for number in found["hyperparameters"]},
-            constants=tuple(Constant(**constant | {"shape": tuple(constant["shape"])}) for constant in found["constants"]),
+            constants=tuple(
+                Constant(**constant | {"shape": tuple(constant["shape"])}) for constant in found["constants"]
+            ),
             parameters=tuple(found["parameters"]),
             numbers=found["numbers"],
             operators=found["operators"],

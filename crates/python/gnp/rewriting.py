@@ -8,14 +8,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Union
 
-import numpy as np
-
 from . import _gnp
 from ._words import in_python
 from .errors import GnpError
 from .report import Report
 
 if TYPE_CHECKING:
+    import numpy as np
     import onnx
     from typing_extensions import Unpack
 
@@ -25,15 +24,17 @@ ModelLike = Union[str, "os.PathLike[str]", bytes, "onnx.ModelProto"]
 """A model: its file, its bytes, or the message itself."""
 
 
-def rewrite(model: ModelLike, *, folder: str | os.PathLike[str] | None = None, **options: Unpack[RewriteOptions]) -> StepModel:
+def rewrite(
+    model: ModelLike, *, folder: str | os.PathLike[str] | None = None, **options: Unpack[RewriteOptions]
+) -> StepModel:
     """Makes a step model of a model: loss, both gradients and the update as one graph.
 
     Args:
         model: An ordinary (forward) model: its file, its bytes, or an ``onnx.ModelProto``. Weights of a file are not
             copied.
         folder: Where the external data of a model in memory lies.
-        **options: What ``gnp-rewrite`` has as flags: ``loss``, ``optimizer``, ``r``, ``alpha``, ``train``, ``freeze``, …
-            (:class:`gnp.options.RewriteOptions` has all of them).
+        **options: What ``gnp-rewrite`` has as flags: ``loss``, ``optimizer``, ``r``, ``alpha``, ``train``, ``freeze``,
+            … (:class:`gnp.options.RewriteOptions` has all of them).
 
     Raises:
         GnpError: Where the model cannot be trained, or an option does not fit it.
@@ -48,7 +49,9 @@ def rewrite(model: ModelLike, *, folder: str | os.PathLike[str] | None = None, *
     return step
 
 
-def make_artifacts(model: str | os.PathLike[str], output: str | os.PathLike[str], **options: Unpack[ArtifactOptions]) -> dict[str, Any]:
+def make_artifacts(
+    model: str | os.PathLike[str], output: str | os.PathLike[str], **options: Unpack[ArtifactOptions]
+) -> dict[str, Any]:
     """Makes the artifacts of ONNX Runtime's training API of a model, as ``gnp-rewrite --emit ort-training`` does.
 
     Args:
@@ -65,7 +68,9 @@ def make_artifacts(model: str | os.PathLike[str], output: str | os.PathLike[str]
     return _files(model, output, {"emit": "ort-training", **options})
 
 
-def rewrite_artifacts(folder: str | os.PathLike[str], output: str | os.PathLike[str], **options: Unpack[ArtifactOptions]) -> dict[str, Any]:
+def rewrite_artifacts(
+    folder: str | os.PathLike[str], output: str | os.PathLike[str], **options: Unpack[ArtifactOptions]
+) -> dict[str, Any]:
     """Puts the penalty into training artifacts that are there, as ``gnp-rewrite artifacts/ -o artifacts_gnp/`` does.
 
     Args:
@@ -98,8 +103,8 @@ class StepModel:
 
         Args:
             step: The step model.
-            forward: The model that it was made of; where it is not given, the file of its name beside the step model. It
-                is needed to evaluate, and to write trained models.
+            forward: The model that it was made of; where it is not given, the file of its name beside the step model.
+                It is needed to evaluate, and to write trained models.
 
         Raises:
             GnpError: Where it is no step model.
@@ -116,7 +121,9 @@ class StepModel:
         if self._report is None:
             report, text = self._step.report(), self._step.described(True)
             if report is None or text is None:
-                raise GnpError("the step model was made before: its report is not known", help="make it with gnp.rewrite")
+                raise GnpError(
+                    "the step model was made before: its report is not known", help="make it with gnp.rewrite"
+                )
             self._report = Report._of(report, text)
         return self._report
 
@@ -150,7 +157,7 @@ class StepModel:
 
     @property
     def state(self) -> dict[str, np.ndarray]:
-        """The state that training begins with: parameters, running statistics, optimizer slots, the number of the step."""
+        """The state that training begins with: parameters, statistics, optimizer slots, the number of the step."""
         return self._step.initial_state()
 
     @property
@@ -174,7 +181,14 @@ class StepModel:
         """
         return _proto(self._step.trained(_state(state)))
 
-    def save_trained(self, state: Mapping[str, np.ndarray], file: str | os.PathLike[str], *, force: bool = False, external_data: str = "copy") -> Path:
+    def save_trained(
+        self,
+        state: Mapping[str, np.ndarray],
+        file: str | os.PathLike[str],
+        *,
+        force: bool = False,
+        external_data: str = "copy",
+    ) -> Path:
         """Writes that model. Weights that did not train go from file to file.
 
         Raises:
@@ -196,7 +210,9 @@ class StepModel:
 def _files(source: str | os.PathLike[str], output: str | os.PathLike[str], options: dict[str, Any]) -> dict[str, Any]:
     import json
 
-    report: dict[str, Any] = json.loads(_gnp.rewrite_files({"input": _path(source), "output": _path(output), **options}))
+    report: dict[str, Any] = json.loads(
+        _gnp.rewrite_files({"input": _path(source), "output": _path(output), **options})
+    )
     for warning in report.get("warnings", []):
         warnings.warn(in_python(warning), stacklevel=3)
     return report
@@ -239,4 +255,6 @@ def _proto(data: bytes) -> onnx.ModelProto:
 def _state(state: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     if not isinstance(state, Mapping):
         raise GnpError(f"expected a state, a dictionary of arrays by name, not {type(state).__name__}")
+    import numpy as np
+
     return {str(name): np.asarray(array) for name, array in state.items()}

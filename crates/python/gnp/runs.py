@@ -1,4 +1,4 @@
-"""What ``gnp-run`` does, as calls: from a model and data in files to a folder with metrics, checkpoints and a report."""
+"""What ``gnp-run`` does, as calls: from files to a folder with metrics, checkpoints and a report."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Union
 
 from . import _gnp
-from ._runtime import prefer_installed
+from ._installed import prefer_installed
 from ._words import in_python
 from .errors import GnpError
 from .rewriting import _path
@@ -41,17 +41,18 @@ def run(
 ) -> Run:
     """Trains a model on data from files, as ``gnp-run`` does.
 
-    Ctrl-C ends it after the step under way, with a checkpoint that ``resume=True`` goes on from; KeyboardInterrupt is then
-    raised.
+    Ctrl-C ends it after the step under way, with a checkpoint that ``resume=True`` goes on from; KeyboardInterrupt is
+    then raised.
 
     Args:
         config: A configuration.
         resume: Go on with the run in the output folder.
         force: Replace the run in the output folder.
-        progress: Whether to show a bar, which needs the package ``tqdm``; where it is not said, in terminals and notebooks.
+        progress: Whether to show a bar, which needs the package ``tqdm``; where it is not said, in terminals and
+            notebooks.
         on_epoch: Called with what each epoch came to. What it raises ends the run.
-        **options: What ``gnp-run`` has as flags: ``model``, ``data``, ``epochs``, ``loss``, ``lr``, ``out``, … They take
-            precedence over the configuration.
+        **options: What ``gnp-run`` has as flags: ``model``, ``data``, ``epochs``, ``loss``, ``lr``, ``out``, …, which
+            take precedence over the configuration.
 
     Returns:
         The run.
@@ -77,7 +78,7 @@ def sweep(
     arms: Mapping[str, str] | None = None,
     out: str | os.PathLike[str] | None = None,
     progress: bool | None = None,
-    **options: Unpack[RunOptions],
+    **options: Unpack[SweepOptions],
 ) -> Sweep:
     """Trains with many values of r and α, and seeds, and compares, as ``gnp-run sweep`` does.
 
@@ -103,7 +104,7 @@ def sweep(
         GnpError: Where a run cannot be begun, or fails otherwise than by diverging.
     """
     file, given = _configured(config, dict(options))
-    compared = {"alpha": alpha, "r": r, "seeds": seeds, "keep_weights": keep_weights, "jobs": jobs}
+    compared: dict[str, Any] = {"alpha": alpha, "r": r, "seeds": seeds, "keep_weights": keep_weights, "jobs": jobs}
     compared["arm"] = [f"{name} = {flags}" for name, flags in (arms or {}).items()] or None
     prefer_installed()
     compared["out"] = None if out is None else _path(out)

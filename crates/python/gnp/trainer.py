@@ -11,7 +11,7 @@ import numpy as np
 
 from . import _contract as contract
 from . import _gnp
-from ._runtime import prefer_installed
+from ._installed import prefer_installed
 from .batches import Array, Input, as_batch
 from .errors import GnpError
 from .fitting import Trainable
@@ -48,8 +48,8 @@ class Trainer(Trainable):
             step: What :func:`gnp.rewrite` made, or a step model's file or message.
             seed: What the random draws of every step (Dropout) follow from.
             **options: What ``gnp-run`` has as flags (:class:`gnp.options.EngineOptions`): ``engine`` (``"auto"``,
-                ``"onnxruntime"`` or ``"tract"``), ``device`` (``"cpu"``, ``"cuda"`` or ``"cuda:1"``), ``threads``, … With
-                ``"auto"`` it is ONNX Runtime where one is found, that of the installed package ``onnxruntime`` first.
+                ``"onnxruntime"`` or ``"tract"``), ``device`` (``"cpu"``, ``"cuda"`` or ``"cuda:1"``), ``threads``, …
+                With ``"auto"`` it is ONNX Runtime where one is found, that of the installed package first.
 
         Raises:
             GnpError: Where there is no such engine, or it does not load the model.
@@ -73,7 +73,7 @@ class Trainer(Trainable):
 
     @property
     def remarks(self) -> list[str]:
-        """How steps are computed: which of gnp's kernels run, the layout of images, …"""
+        """How steps are computed: which of gnp's kernels run, how images lie in memory."""
         return self._engine.remarks
 
     @property

@@ -5,7 +5,7 @@ use clap::{Arg, ArgAction, Args, Command, CommandFactory, FromArgMatches, Parser
 use gnp::cli::arguments::{EngineArguments, PenaltyArguments, StepArguments};
 use gnp::cli::{self, config_file};
 use gnp::experiment::EngineSettings;
-use gnp::programs::{SweepLine, rewrite_command, run_command};
+use gnp::programs::{rewrite_command, run_command};
 use gnp::rewrite::StepOptions;
 use gnp::{Error, Result};
 use pyo3::exceptions::PyTypeError;
@@ -91,8 +91,7 @@ pub fn described(group: &str) -> PyResult<Vec<Described>> {
         "engine" => command::<EngineArguments>(),
         "artifacts" => built(rewrite_command()),
         "run" => built(run_command()),
-        "sweep" => built(SweepLine::command()),
-        _ => return Err(PyTypeError::new_err("expected rewrite, engine, artifacts, run or sweep")),
+        _ => return Err(PyTypeError::new_err("expected rewrite, engine, artifacts or run")),
     };
     Ok(command.get_arguments().filter(|arg| config_file::is_configurable(&command, arg)).map(describe).collect())
 }

@@ -62,7 +62,9 @@ def things(seed):
         array,
         array,
         lambda: [array() for _ in range(draw.randrange(4))],
-        lambda: {draw.choice(["input", "labels", "lr", "fc1.weight", 3, None]): array() for _ in range(draw.randrange(4))},
+        lambda: {
+            draw.choice(["input", "labels", "lr", "fc1.weight", 3, None]): array() for _ in range(draw.randrange(4))
+        },
         lambda: {"input": np.zeros((4, 64), np.float32), "labels": array()},
         lambda: Path("/" + "x" * draw.randrange(1, 300)),
         Strange,
@@ -128,6 +130,9 @@ def draw_small(any_thing):
 
 @pytest.mark.parametrize("seed", range(4))
 def test_strange_things_are_refused(seed):
-    script = f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); import test_hostile; test_hostile.call_everything({seed}, 30)"
-    said = subprocess.run([sys.executable, "-W", "ignore", "-c", script], capture_output=True, text=True, check=False, timeout=300)
+    here = str(Path(__file__).parent)
+    script = f"import sys; sys.path.insert(0, {here!r}); import test_hostile; test_hostile.call_everything({seed}, 30)"
+    said = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", script], capture_output=True, text=True, check=False, timeout=300
+    )
     assert said.returncode == 0, said.stderr[-3000:]

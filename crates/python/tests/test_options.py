@@ -12,7 +12,9 @@ HERE = Path(__file__).parent
 def test_options_are_written_down():
     script = HERE.parent / "options.py"
     written = subprocess.run([sys.executable, script], capture_output=True, text=True, check=True)
-    assert written.stdout == (HERE.parent / "gnp/options.py").read_text("utf-8"), "python crates/python/options.py > crates/python/gnp/options.py"
+    assert written.stdout == (HERE.parent / "gnp/options.py").read_text("utf-8"), (
+        "python crates/python/options.py > crates/python/gnp/options.py"
+    )
 
 
 def test_every_name_is_there():
@@ -22,5 +24,7 @@ def test_every_name_is_there():
 
 
 def test_importing_it_imports_little():
-    script = "import sys, gnp; assert not {'onnx', 'torch', 'onnxruntime', 'numpy'} & set(sys.modules), sorted(sys.modules)"
+    script = (
+        "import sys, gnp; assert not {'onnx', 'torch', 'onnxruntime', 'numpy'} & set(sys.modules), sorted(sys.modules)"
+    )
     subprocess.run([sys.executable, "-c", script], check=True)

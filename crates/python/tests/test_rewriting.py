@@ -123,7 +123,13 @@ def test_a_step_model_knows_the_model_beside_it(tmp_path):
 
 
 def test_external_data_of_a_message_lies_where_it_is_said(tmp_path):
-    onnx.save(onnx.load(MODELS / "mlp/model.onnx"), tmp_path / "m.onnx", save_as_external_data=True, size_threshold=0, location="m.data")
+    onnx.save(
+        onnx.load(MODELS / "mlp/model.onnx"),
+        tmp_path / "m.onnx",
+        save_as_external_data=True,
+        size_threshold=0,
+        location="m.data",
+    )
     message = onnx.load(tmp_path / "m.onnx", load_external_data=False)
     step = gnp.rewrite(message, folder=tmp_path, loss="cross-entropy")
     whole = gnp.rewrite(MODELS / "mlp/model.onnx", loss="cross-entropy")
@@ -136,7 +142,9 @@ def test_external_data_of_a_message_lies_where_it_is_said(tmp_path):
 
 
 def test_artifacts_are_made_and_rewritten(tmp_path):
-    report = gnp.make_artifacts(MODELS / "cnn/model.onnx", tmp_path / "artifacts", loss="cross-entropy", optimizer="sgd")
+    report = gnp.make_artifacts(
+        MODELS / "cnn/model.onnx", tmp_path / "artifacts", loss="cross-entropy", optimizer="sgd"
+    )
     files = {name for name, _ in report["artifacts"]["files"]}
     assert files == {file.name for file in (tmp_path / "artifacts").iterdir()}
     rewritten = gnp.rewrite_artifacts(MODELS / "mlp", tmp_path / "gnp", r=0.05, alpha=1.0, expose=["r", "alpha"])

@@ -34,7 +34,10 @@ def test_a_run_leaves_records(tmp_path):
 
 
 def test_options_take_precedence_over_a_configuration(tmp_path):
-    lines = [f"{name} = {str(value)!r}" if not isinstance(value, (int, float)) else f"{name} = {value}" for name, value in DIGITS.items()]
+    lines = [
+        f"{name} = {str(value)!r}" if not isinstance(value, (int, float)) else f"{name} = {value}"
+        for name, value in DIGITS.items()
+    ]
     config = tmp_path / "digits.toml"
     config.write_text("\n".join([*lines, "epochs = 3"]))
     run = gnp.run(config, epochs=1, out=tmp_path / "run")
