@@ -1,5 +1,6 @@
 //! The Python package as its users have it: a wheel in an environment of its own, which passes its tests there.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(unused_macros, reason = "each test uses what it needs")]
 
 #[macro_use]
 #[path = "../support/mod.rs"]

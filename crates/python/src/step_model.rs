@@ -43,6 +43,9 @@ impl Source {
     }
 }
 
+/// The name of an input, its element type, and its sizes.
+type Input<'py> = (String, String, Vec<Bound<'py, PyAny>>);
+
 /// A step model: what `gnp-rewrite` makes of a model.
 #[pyclass(frozen, name = "Step", module = "gnp._gnp")]
 pub struct StepModel {
@@ -112,7 +115,7 @@ impl StepModel {
     }
 
     /// What is fed in every step, the labels last: names, element types, and sizes: numbers, names, or None.
-    fn batch_inputs<'py>(&self, py: Python<'py>) -> PyResult<Vec<(String, String, Vec<Bound<'py, PyAny>>)>> {
+    fn batch_inputs<'py>(&self, py: Python<'py>) -> PyResult<Vec<Input<'py>>> {
         let model = caught(|| engine::StepModel::recognise(&self.step))?;
         let declared =
             |name: &str| self.step.graph.input.iter().find(|input| input.name() == name).and_then(tensor_type);
