@@ -105,7 +105,7 @@ fn an_output_that_cannot_be_is_refused_and_nothing_is_written() {
     fs::copy(path.join("model.onnx"), path.join("home/eval_model.onnx")).unwrap();
     fs::write(path.join("file"), "mine").unwrap();
     let before = contents(path);
-    assert_says(&refusal(&mut make(path, "file", &["--force"])), &["file: is a file", "choose another name"]);
+    assert_says(&refusal(&mut make(path, "file", &["--force"])), &["file: is a file", "choose another name with -o"]);
     assert_says(&refusal(&mut make(path, "no/such", &[])), &["no: cannot write to the folder"]);
     let mut over_itself = gnp_rewrite();
     over_itself.current_dir(path).args(["home/eval_model.onnx", "--emit", "ort-training", "--loss", "mse"]);

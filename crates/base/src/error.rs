@@ -186,9 +186,8 @@ impl Error {
     /// let error = Error::input("no loss: see --loss, or --loss-output");
     /// let error = error.in_terms_of(|name| format!("{}=", name.replace('-', "_")));
     /// assert_eq!(error.to_string(), "no loss: see loss=, or loss_output=");
-    /// let error = Error::input("not there").help("install it: `gnp-run engines install stock --device cuda`");
-    /// let help = error.in_terms_of(|_| String::new()).help_text().map(str::to_owned);
-    /// assert_eq!(help.unwrap(), "install it: `gnp-run engines install stock --device cuda`");
+    /// let command = "none is installed: `gnp-run engines install stock --device cuda`";
+    /// assert_eq!(Error::input(command).in_terms_of(|_| String::new()).to_string(), command);
     /// ```
     #[must_use]
     pub fn in_terms_of(mut self, write: impl Fn(&str) -> String) -> Self {

@@ -26,7 +26,8 @@ fn made(py: Python<'_>, error: &Error) -> PyResult<PyErr> {
         ("file", error.file().map(|file| file.display().to_string())),
         ("node", node.map(str::to_owned)),
         ("operator", operator.map(str::to_owned)),
-        ("help", error.help_text().map(str::to_owned)),
+        // The one flag that messages have by its letter: functions take outputs by their places.
+        ("help", error.help_text().map(|help| help.replace(" with -o", ""))),
     ];
     let value = class.call((error.to_string(),), Some(&rest.into_py_dict(py)?))?;
     Ok(PyErr::from_value(value))

@@ -99,7 +99,7 @@ pub fn ensure_free(path: &Path, force: bool) -> Result<()> {
     match kind(metadata.file_type()) {
         Some(kind) => {
             let error = Error::input(format!("is {kind}; only files are replaced")).in_file(path);
-            Err(error.help("remove it, or choose another name"))
+            Err(error.help("remove it, or choose another name with -o"))
         }
         None if force => Ok(()),
         None => Err(exists(path)),
@@ -107,7 +107,9 @@ pub fn ensure_free(path: &Path, force: bool) -> Result<()> {
 }
 
 fn exists(path: &Path) -> Error {
-    Error::input("the file exists already").help("give --force to replace it, or choose another name").in_file(path)
+    Error::input("the file exists already")
+        .help("give --force to replace it, or choose another name with -o")
+        .in_file(path)
 }
 
 /// Writes a file through a temporary one in the same folder, which replaces `path` when `fill` has succeeded and the
@@ -181,7 +183,7 @@ pub fn ensure_no_input<P: AsRef<Path>>(path: &Path, inputs: impl IntoIterator<It
         let input = input.as_ref();
         if same_file(path, input) || (input.is_dir() && !is_model && path.is_file() && is_below(path, input)) {
             let what = format!("would replace `{}`, which the command reads", input.display());
-            return Err(Error::input(what).help("choose another name").in_file(path));
+            return Err(Error::input(what).help("choose another name with -o").in_file(path));
         }
     }
     Ok(())

@@ -26,7 +26,7 @@ pub(super) fn fill_folder<T>(output: &Path, fill: impl FnOnce(&Path) -> Result<T
 /// # Errors
 /// Where it is.
 pub(super) fn check_folder(output: &Path, input: Option<&Path>) -> Result<()> {
-    let refused = |what: &str| Err(Error::input(what).help("choose another name").in_file(output));
+    let refused = |what: &str| Err(Error::input(what).help("choose another name with -o").in_file(output));
     if output.is_file() {
         return refused("is a file; artifacts are written into a folder");
     }
