@@ -1,0 +1,140 @@
+"""ONNX Runtime as the user has it: versions, options, providers, and gnp's kernels."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import weakref
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from gnp._optional import require
+from gnp._places import Device
+from gnp._step_interface import ModelFile
+from gnp.errors import GnpError
+
+_LOGGER = logging.getLogger("gnp")
+
+# From here on memory patterns are right for what is behind an `If`, and the kernels' interface is there.
+_NEW = (1, 19)
+
+# What a provider's memory is called; that of all others is the processor's.
+_DEVICES = {
+    "CUDAExecutionProvider": "cuda",
+    "TensorrtExecutionProvider": "cuda",
+    "ROCMExecutionProvider": "cuda",
+    "MIGraphXExecutionProvider": "cuda",
+    "DmlExecutionProvider": "dml",
+    "CANNExecutionProvider": "cann",
+}
+
+# Options that a library was registered with: twice is an error when a session is made.
+_registered: weakref.WeakKeyDictionary[Any, set[str]] = weakref.WeakKeyDictionary()
+
+
+class Runtime:
+    """Makes sessions.
+
+    Args:
+        options: The user's ``onnxruntime.SessionOptions``, in which nothing is changed, but that kernels are registered
+            with them; None makes some.
+        providers: As ``onnxruntime.InferenceSession`` takes them; None: CUDA where ONNX Runtime is made for it, and the
+            processor.
+        kernels: ``"auto"``, ``"none"`` or the path of a library.
+
+    Raises:
+        GnpError: ONNX Runtime is not installed, refuses the kernels, or would compute wrong numbers with these options.
+    """
+
+    def __init__(self, options: Any, providers: Sequence[Any] | None, kernels: str | os.PathLike[str]) -> None:
+        self.ort = require("onnxruntime", "to run a Loop")
+        found = re.match(r"(\d+)\.(\d+)", self.ort.__version__)
+        self.version = (int(found[1]), int(found[2])) if found else _NEW
+        if options is not None and not isinstance(options, self.ort.SessionOptions):
+            raise GnpError(f"session_options is a {type(options).__qualname__}; expected onnxruntime.SessionOptions")
+        has_providers = options is not None and getattr(options, "has_providers", bool)()
+        self._providers = providers if providers is not None or has_providers else self._default_providers()
+        self._is_own = options is None
+        self._options = self._default_options() if options is None else options
+        if self.version < _NEW and self._options.enable_mem_pattern:
+            raise GnpError(
+                f"with memory patterns ONNX Runtime {self.ort.__version__} computes wrong numbers from the second step on",
+                help="set session_options.enable_mem_pattern = False, or take ONNX Runtime 1.19 or newer",
+            )
+        self.kernels = self._find_kernels(kernels)
+        if self.kernels is not None:
+            self._register(self.kernels)
+
+    def open(self, model: ModelFile) -> Any:
+        """A session for ``model``.
+
+        Raises:
+            GnpError: ONNX Runtime refuses it.
+        """
+        given = model.without_defaults()
+        level = self._options.log_severity_level
+        try:
+            if self._is_own and isinstance(given, str):
+                # The initializers of inputs are still there: without this ONNX Runtime warns of each.
+                self._options.log_severity_level = 3
+            return self.ort.InferenceSession(given, self._options, providers=self._providers)
+        except Exception as error:
+            raise self.error("ONNX Runtime refuses the model", error, model) from error
+        finally:
+            if self._is_own:
+                self._options.log_severity_level = level
+
+    def device(self, session: Any) -> Device:
+        """Where ``session`` computes."""
+        provider = session.get_providers()[0]
+        kind = _DEVICES.get(provider, "cpu")
+        options = session.get_provider_options().get(provider, {})
+        return Device(kind, int(options.get("device_id", 0)) if kind != "cpu" else 0)
+
+    def error(self, what: str, error: Exception, model: ModelFile | None = None) -> GnpError:
+        """What ONNX Runtime said."""
+        help = None if self.kernels is None else f'kernels="none" is without the library {self.kernels}'
+        file = model.path if model else None
+        message = f"{what}: {error}" if file is None else f"{file}: {what}: {error}"
+        return GnpError(message, kind="engine", file=file, help=help)
+
+    def _default_options(self) -> Any:
+        options = self.ort.SessionOptions()
+        # A pattern holds all of a pass's memory to the end of the step, that of the first pass through the second.
+        options.enable_mem_pattern = False
+        options.use_deterministic_compute = True
+        return options
+
+    def _default_providers(self) -> list[str]:
+        cuda = ["CUDAExecutionProvider"] if "CUDAExecutionProvider" in self.ort.get_available_providers() else []
+        return [*cuda, "CPUExecutionProvider"]
+
+    def _find_kernels(self, kernels: str | os.PathLike[str]) -> str | None:
+        if kernels == "none":
+            return None
+        if kernels != "auto":
+            path = os.fspath(kernels)
+            if not os.path.isfile(path):
+                raise GnpError(
+                    f"there is no library {path}", kind="io", file=path, help='kernels is "auto", "none" or a path'
+                )
+            return os.path.abspath(path)
+        # Where what the kernels for cards want is missing, those of the processor would take tensors there and back.
+        named = [provider if isinstance(provider, str) else provider[0] for provider in self._providers or ()]
+        if self.version < _NEW or named != ["CPUExecutionProvider"]:
+            return None
+        beside = sorted(path for path in Path(__file__).parent.glob("_gnp*") if path.suffix in (".so", ".pyd", ".dylib"))
+        return str(beside[0]) if beside else None
+
+    def _register(self, library: str) -> None:
+        registered = _registered.setdefault(self._options, set())
+        if library in registered:
+            return
+        try:
+            self._options.register_custom_ops_library(library)
+        except Exception as error:
+            raise self.error("ONNX Runtime refuses the kernels", error) from error
+        registered.add(library)
+        _LOGGER.info("kernels: %s", library)
