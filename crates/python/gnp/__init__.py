@@ -17,6 +17,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ._gnp import LearningRate as LearningRate
     from .errors import GnpError as GnpError
     from .fitting import History as History
     from .fitting import Trainable as Trainable
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 _PLACES = {
     "GnpError": "errors",
     "History": "fitting",
+    "LearningRate": "_gnp",
     "Loop": "loop",
     "Pretrained": "pretrained",
     "Report": "report",

@@ -1,5 +1,5 @@
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
 
 from numpy.typing import NDArray
 
@@ -52,6 +52,23 @@ class Engine:
     def set_state(self, state: Mapping[str, NDArray[Any]]) -> None: ...
     def save(self, file: str) -> None: ...
     def load(self, file: str) -> None: ...
+
+class LearningRate:
+    """The learning rate of every step of a training, as ``gnp-run`` has it: what ``fit(lr=…)`` takes."""
+
+    def __init__(
+        self,
+        peak: float,
+        *,
+        epochs: int,
+        steps_per_epoch: int,
+        schedule: Literal["constant", "stepped", "cosine", "exponential", "linear"] = "constant",
+        warmup: int | str = 0,
+        milestones: Sequence[float] = (),
+        gamma: float | None = None,
+        final_lr: float | None = None,
+    ) -> None: ...
+    def __call__(self, step: int) -> float: ...
 
 def gnp_run(words: list[str]) -> int: ...
 def gnp_rewrite(words: list[str]) -> int: ...

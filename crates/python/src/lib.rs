@@ -5,6 +5,7 @@ mod engine;
 mod error;
 mod options;
 mod runs;
+mod schedule;
 mod step_model;
 
 use pyo3::prelude::*;
@@ -26,6 +27,8 @@ mod _gnp {
     use super::engine::Engine;
     #[pymodule_export]
     use super::runs::{rewrite_files, run_files, sweep_files};
+    #[pymodule_export]
+    use super::schedule::LearningRate;
     #[pymodule_export]
     use super::step_model::StepModel;
 

@@ -2,7 +2,8 @@
 
 use crate::error::exception;
 use clap::{Arg, ArgAction, Args, Command, CommandFactory, FromArgMatches, Parser};
-use gnp::cli::arguments::{EngineArguments, PenaltyArguments, StepArguments};
+use gnp::choice::nearest;
+use gnp::cli::arguments::{EngineArguments, PenaltyArguments, ScheduleArguments, StepArguments};
 use gnp::cli::{self, config_file};
 use gnp::experiment::EngineSettings;
 use gnp::programs::{rewrite_command, run_command};
@@ -71,6 +72,26 @@ pub fn rewriting(given: &Bound<'_, PyDict>) -> PyResult<StepOptions> {
 pub fn engine(given: &Bound<'_, PyDict>) -> PyResult<EngineSettings> {
     let given = table(given)?;
     parsed::<EngineArguments>(&given).map(|arguments| arguments.settings()).map_err(exception)
+}
+
+/// How the learning rate goes from step to step.
+pub fn schedule(given: Option<&Bound<'_, PyDict>>) -> PyResult<ScheduleArguments> {
+    let given = given.map(table).transpose()?.unwrap_or_default();
+    const KNOWN: [&str; 5] = ["schedule", "milestones", "gamma", "final-lr", "warmup"];
+    if let Some(other) = given.keys().find(|name| !KNOWN.contains(&name.as_str())) {
+        let help = nearest(other, KNOWN.into_iter());
+        return Err(exception(Error::input(format!("there is no argument `{other}`")).help(help)));
+    }
+    parsed::<Scheduled>(&given).map(|arguments| arguments.schedule).map_err(exception)
+}
+
+/// The arguments of a schedule, and the one of others that they exclude.
+#[derive(Args)]
+struct Scheduled {
+    #[command(flatten)]
+    schedule: ScheduleArguments,
+    #[arg(long, hide = true)]
+    gr_warmup_steps: Option<u32>,
 }
 
 /// One option, as it is documented: its name in Python, its type, and what it is.
