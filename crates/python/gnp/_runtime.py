@@ -60,7 +60,7 @@ class Runtime:
         self._options = self._default_options() if options is None else options
         if self.version < _NEW and self._options.enable_mem_pattern:
             raise GnpError(
-                f"with memory patterns ONNX Runtime {self.ort.__version__} computes wrong numbers from the second step on",
+                f"ONNX Runtime {self.ort.__version__} with memory patterns is wrong from the second step on",
                 help="set session_options.enable_mem_pattern = False, or take ONNX Runtime 1.19 or newer",
             )
         self.kernels = self._find_kernels(kernels)
@@ -125,7 +125,9 @@ class Runtime:
         named = [provider if isinstance(provider, str) else provider[0] for provider in self._providers or ()]
         if self.version < _NEW or named != ["CPUExecutionProvider"]:
             return None
-        beside = sorted(path for path in Path(__file__).parent.glob("_gnp*") if path.suffix in (".so", ".pyd", ".dylib"))
+        beside = sorted(
+            path for path in Path(__file__).parent.glob("_gnp*") if path.suffix in (".so", ".pyd", ".dylib")
+        )
         return str(beside[0]) if beside else None
 
     def _register(self, library: str) -> None:

@@ -201,9 +201,7 @@ class Checkpoint(Callback):
         best_epoch: The record of the best epoch so far.
     """
 
-    def __init__(
-        self, folder: str | os.PathLike[str], *, every: int | None = None, best: str | None = None
-    ) -> None:
+    def __init__(self, folder: str | os.PathLike[str], *, every: int | None = None, best: str | None = None) -> None:
         if every is None and best is None:
             raise GnpError("a Checkpoint without `every` and `best` saves nothing", help="every=1 saves each epoch")
         self._folder = Path(folder)

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from gnp import _contract as contract
+from gnp import _gnp
 from gnp._measures import Counts
 from gnp._places import Place, first_not_finite
 from gnp._runtime import Runtime
-from gnp._state_file import read_state, write_state
 from gnp._step_interface import EvaluationInterface, ModelFile, StepInterface
 from gnp.batches import Array, Batch, Input, as_batch, convert
 from gnp.errors import GnpError
@@ -146,10 +146,10 @@ class Loop(Trainable):
         found = first_not_finite(state)
         if found is not None:
             raise GnpError(f"`{found[0]}` holds {found[1]}: the state is not saved", kind="diverged")
-        write_state(path, state)
+        _gnp.write_state(os.fsdecode(path), state)
 
     def load(self, path: str | os.PathLike[str]) -> None:
-        state = read_state(path)
+        state = _gnp.read_state(os.fsdecode(path))
         try:
             self.load_state_dict(state)
         except GnpError as error:
@@ -295,6 +295,4 @@ class _Evaluator:
             arrays = binding.copy_outputs_to_cpu()
         except Exception as error:
             raise self._runtime.error("ONNX Runtime could not evaluate", error) from error
-        return {
-            name: float(array) if array.ndim == 0 else array for name, array in zip(interface.outputs, arrays)
-        }
+        return {name: float(array) if array.ndim == 0 else array for name, array in zip(interface.outputs, arrays)}
