@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,10 @@ import pytest
 
 
 def program(name: str) -> str:
-    """The path of `gnp-rewrite` or `gnp-run`: in the folder of the environment variable GNP_BIN, or on the PATH."""
-    folder = os.environ.get("GNP_BIN")
-    found = shutil.which(name, path=folder) if folder else shutil.which(name)
+    """The path of `gnp-rewrite` or `gnp-run` in this Python's environment."""
+    found = shutil.which(name, path=os.path.dirname(sys.executable)) or shutil.which(name)
     if found is None:
-        pytest.fail(f"{name} is not there: put it on the PATH, or set GNP_BIN to its folder")
+        pytest.fail(f"{name} is not there: install the package")
     return found
 
 

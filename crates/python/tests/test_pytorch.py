@@ -541,7 +541,7 @@ def test_files_of_states(tmp_path: Path) -> None:
     safetensors = pytest.importorskip("safetensors.numpy")
     module, batch = made("convolutions")
     state = {name: t.numpy() + 1 for name, t in module.state_dict().items() if t.is_floating_point()}
-    slots = {"head.weight.momentum": state["head.weight"], "step": np.array(3), "gnp.warmup": np.array(1.0)}
+    slots = {"head.weight.momentum": state["head.weight"], "step": np.array(3, np.int64), "gnp.warmup": np.array(1.0, np.float32)}
     safetensors.save_file(state | slots, tmp_path / "state.safetensors")
     model = from_torch(module, batch)
     to_torch(tmp_path / "state.safetensors", module)
@@ -569,7 +569,7 @@ def bad_states(tmp_path: Path) -> dict[str, tuple[Any, str]]:
         "text": (good | {"head.bias": np.array(["a"] * 5)}, "`head.bias` holds <U1, and numbers"),
         "no state": (3, "not int"),
         "no file": (tmp_path / "none.onnx", "there is no file"),
-        "no safetensors": (tmp_path / "bad.safetensors", "is no safetensors file"),
+        "no safetensors": (tmp_path / "bad.safetensors", "not a state in the format safetensors"),
         "no model": (tmp_path / "bad.onnx", "is no ONNX model"),
         "a step model": (step.path, "a step model, which holds where training starts"),
     }
