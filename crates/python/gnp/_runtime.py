@@ -79,7 +79,8 @@ class Runtime:
             if self._is_own and isinstance(given, str):
                 # The initializers of inputs are still there: without this ONNX Runtime warns of each.
                 self._options.log_severity_level = 3
-            return self.ort.InferenceSession(given, self._options, providers=self._providers)
+            # Without a fallback, which ONNX Runtime prints, and which computes elsewhere than was asked for.
+            return self.ort.InferenceSession(given, self._options, providers=self._providers, enable_fallback=0)
         except Exception as error:
             raise self.error("ONNX Runtime refuses the model", error, model) from error
         finally:
@@ -95,7 +96,9 @@ class Runtime:
 
     def error(self, what: str, error: Exception, model: ModelFile | None = None) -> GnpError:
         """What ONNX Runtime said."""
-        help = None if self.kernels is None else f'kernels="none" is without the library {self.kernels}'
+        help = 'providers=["CPUExecutionProvider"] computes on the processor'
+        if self.kernels is not None:
+            help = f'kernels="none" is without the library {self.kernels}'
         file = model.path if model else None
         message = f"{what}: {error}" if file is None else f"{file}: {what}: {error}"
         return GnpError(message, kind="engine", file=file, help=help)
@@ -122,7 +125,7 @@ class Runtime:
                 )
             return os.path.abspath(path)
         # Where what the kernels for cards want is missing, those of the processor would take tensors there and back.
-        named = [provider if isinstance(provider, str) else provider[0] for provider in self._providers or ()]
+        named = [provider[0] if isinstance(provider, tuple) else provider for provider in self._providers or ()]
         if self.version < _NEW or named != ["CPUExecutionProvider"]:
             return None
         beside = sorted(

@@ -226,7 +226,7 @@ class _Turn:
 
     def __init__(self, loop: Loop, reads: Place, writes: Place) -> None:
         interface, ort = loop._interface, loop._runtime.ort
-        self._runtime, self._session = loop._runtime, loop.session
+        self._runtime, self._session, self._value = loop._runtime, loop.session, ort.OrtValue.ortvalue_from_numpy
         self._on_processor = loop._device.is_cpu
         self.writes = writes
         self._binding = loop.session.io_binding()
@@ -238,7 +238,7 @@ class _Turn:
             self._binding.bind_ortvalue_input(name, reads.values[name])
             self._binding.bind_ortvalue_output(following, writes.values[name])
         for name, scalar in self._scalars.items():
-            self._binding.bind_ortvalue_output(name, ort.OrtValue.ortvalue_from_numpy(scalar, "cpu", 0))
+            self._binding.bind_ortvalue_output(name, self._value(scalar, "cpu", 0))
         # Outputs are numbered in the order in which they are bound.
         self._first = len(interface.nexts) + len(self._scalars)
 
@@ -251,7 +251,7 @@ class _Turn:
             for name, number in numbers.items():
                 bound = self._numbers.get(name)
                 if bound is None or bound != number:
-                    binding.bind_cpu_input(name, number)
+                    binding.bind_ortvalue_input(name, self._value(number, "cpu", 0))
                     self._numbers[name] = number
             # What ONNX Runtime made for the last batch would have to have the size of this one.
             for name in self._others:
@@ -276,9 +276,9 @@ class _Evaluator:
         self._runtime, self._session, self._interface = runtime, session, interface
         self._binding = session.io_binding()
         # What has an initializer and is no state keeps it.
-        own = {name for name in model.initializers if name in {entry.name for entry in session.get_inputs()}}
-        for name in own - {*interface.batch, *interface.state}:
-            self._binding.bind_cpu_input(name, model.array(name))
+        for name in {entry.name for entry in session.get_inputs()} & model.initializers.keys():
+            if name not in interface.state:
+                self._binding.bind_cpu_input(name, model.array(name))
 
     def run(self, batch: Batch, place: Place) -> dict[str, float | Array]:
         """What the evaluation model returns with the state in ``place``."""

@@ -1,0 +1,100 @@
+"""Models and data for the tests: step models that gnp-rewrite makes of the repository's models."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn
+
+import numpy as np
+import pytest
+
+MODELS = Path(__file__).parents[3] / "models"
+
+
+def missing(what: str) -> NoReturn:
+    """Skips the test for which ``what`` is not there; with GNP_TESTS=all it fails."""
+    if os.environ.get("GNP_TESTS") == "all":
+        pytest.fail(f"{what} is not there")
+    pytest.skip(f"{what} is not there")
+
+
+def program(name: str) -> str:
+    """The path of a program, in the folder GNP_BIN or where the shell finds it."""
+    found = shutil.which(name, path=os.environ.get("GNP_BIN"))
+    return found or missing(f"{name}, in the folder GNP_BIN or the path,")
+
+
+def run(*command: object) -> str:
+    """Runs a command, which must succeed."""
+    done = subprocess.run([str(part) for part in command], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="session")
+def step_model(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """``step_model("mlp", optimizer="adam")``: the file of a step model, made once."""
+    made: dict[tuple[Any, ...], Path] = {}
+
+    def make(name: str, **flags: object) -> Path:
+        key = (name, *sorted(flags.items()))
+        if key not in made:
+            file = tmp_path_factory.mktemp(name) / "step.onnx"
+            flags = {"loss": "cross-entropy", "optimizer": "momentum"} | flags
+            given = [part for flag, value in flags.items() for part in (f"--{flag.replace('_', '-')}", value)]
+            run(program("gnp-rewrite"), MODELS / name / "model.onnx", "-o", file, *given)
+            made[key] = file
+        return made[key]
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def evaluation_model(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """``evaluation_model("mlp")``: loss, logits, and how many labels count and are wrong."""
+    onnx = pytest.importorskip("onnx")
+
+    def make(name: str) -> Path:
+        folder = tmp_path_factory.mktemp(name) / "artifacts"
+        flags = ["--emit", "ort-training", "--loss", "cross-entropy"]
+        run(program("gnp-rewrite"), MODELS / name / "model.onnx", "-o", folder, *flags)
+        model = onnx.load(folder / "eval_model.onnx")
+        node, scalar = onnx.helper.make_node, onnx.helper.make_tensor_value_info
+        model.graph.node.extend(
+            [
+                node("ArgMax", ["logits"], ["likeliest"], axis=1, keepdims=0),
+                node("Equal", ["likeliest", "labels"], ["right"]),
+                node("Not", ["right"], ["is_wrong"]),
+                node("Cast", ["is_wrong"], ["wrong"], to=onnx.TensorProto.FLOAT),
+                node("ReduceSum", ["wrong"], ["gnp.wrong"], keepdims=0),
+                node("Size", ["labels"], ["size"]),
+                node("Cast", ["size"], ["gnp.counted"], to=onnx.TensorProto.FLOAT),
+            ]
+        )
+        model.graph.output.extend(scalar(name, onnx.TensorProto.FLOAT, []) for name in ("gnp.counted", "gnp.wrong"))
+        onnx.save(model, folder / "evaluation.onnx")
+        return folder / "evaluation.onnx"
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def digits() -> dict[str, Any]:
+    """Handwritten digits: ``x_train`` float32 [1000, 64] in 0 to 1, ``y_train`` int64 [1000], and ``x_test``, ``y_test``."""
+    with np.load(MODELS / "digits.npz") as data:
+        arrays = {name: data[name] for name in data.files}
+    for part in ("train", "test"):
+        arrays[f"x_{part}"] = arrays[f"x_{part}"].reshape(-1, 64).astype(np.float32) / 16
+        arrays[f"y_{part}"] = arrays[f"y_{part}"].astype(np.int64)
+    return arrays
+
+
+@pytest.fixture(scope="session")
+def batches(digits: dict[str, Any]) -> list[tuple[Any, Any]]:
+    """The first five batches of the digits: four of 64 samples, and one of 17."""
+    x, y = digits["x_train"][:273], digits["y_train"][:273]
+    return [(x[i : i + 64], y[i : i + 64]) for i in range(0, len(x), 64)]
