@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-
 from conftest import MODELS, missing, program, run
+
 from gnp.errors import GnpError
 from gnp.loop import Loop
 
@@ -410,9 +410,7 @@ def test_kernels_compute_the_same_up_to_rounding(step_model: Callable[..., Path]
         missing("a library of kernels beside gnp-rewrite")
     options = ort.SessionOptions()
     # One may be given the options of another.
-    first, second = (
-        Loop(step_model("mlp"), kernels=library, session_options=options, providers=CPU) for _ in range(2)
-    )
+    first, second = (Loop(step_model("mlp"), kernels=library, session_options=options, providers=CPU) for _ in range(2))
     bodies = Loop(step_model("mlp"), kernels="none")
     for batch in batches:
         found = first.step(batch, lr=0.05)
@@ -522,6 +520,8 @@ def test_a_package_that_is_missing_is_named(step_model: Callable[..., Path], mon
 
 
 def test_only_numpy_is_imported_with_the_package() -> None:
-    code = "import sys, gnp.loop, gnp.callbacks; print([n for n in ('onnx', 'onnxruntime', 'torch') if n in sys.modules])"
+    code = (
+        "import sys, gnp.loop, gnp.callbacks; print([n for n in ('onnx', 'onnxruntime', 'torch') if n in sys.modules])"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=Path(__file__).parents[1])
     assert done.stdout == "[]\n", done.stderr

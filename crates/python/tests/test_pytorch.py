@@ -541,7 +541,11 @@ def test_files_of_states(tmp_path: Path) -> None:
     safetensors = pytest.importorskip("safetensors.numpy")
     module, batch = made("convolutions")
     state = {name: t.numpy() + 1 for name, t in module.state_dict().items() if t.is_floating_point()}
-    slots = {"head.weight.momentum": state["head.weight"], "step": np.array(3, np.int64), "gnp.warmup": np.array(1.0, np.float32)}
+    slots = {
+        "head.weight.momentum": state["head.weight"],
+        "step": np.array(3, np.int64),
+        "gnp.warmup": np.array(1.0, np.float32),
+    }
     safetensors.save_file(state | slots, tmp_path / "state.safetensors")
     model = from_torch(module, batch)
     to_torch(tmp_path / "state.safetensors", module)
