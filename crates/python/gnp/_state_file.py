@@ -1,4 +1,4 @@
-"""The file of a state, in the format *safetensors*: a table of names, element types and shapes in JSON, then the elements.
+"""The file of a state, in the format *safetensors*: a table of names, types and shapes in JSON, then the elements.
 
 It is written here, and not by the package of that name, since training that is interrupted must be able to save
 whatever is installed. The format: https://github.com/huggingface/safetensors#format

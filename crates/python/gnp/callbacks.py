@@ -55,7 +55,7 @@ class Progress(Callback):
         self._validated = {}
 
     def on_step(self, fit: Fit, record: Record) -> None:
-        self._bar.set_description(f"epoch {record['epoch']}/{fit.epochs}", refresh=False)
+        self._bar.set_description_str(f"epoch {record['epoch']}/{fit.epochs}", refresh=False)
         self._bar.set_postfix(_shown(record, ("loss", "error")) | self._validated, refresh=False)
         self._bar.update()
 
@@ -201,9 +201,7 @@ class Checkpoint(Callback):
         best_epoch: The record of the best epoch so far.
     """
 
-    def __init__(
-        self, folder: str | os.PathLike[str], *, every: int | None = None, best: str | None = None
-    ) -> None:
+    def __init__(self, folder: str | os.PathLike[str], *, every: int | None = None, best: str | None = None) -> None:
         if every is None and best is None:
             raise GnpError("a Checkpoint without `every` and `best` saves nothing", help="every=1 saves each epoch")
         self._folder = Path(folder)

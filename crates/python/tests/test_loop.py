@@ -35,7 +35,9 @@ def plain_loop(step: Path, batches: list[Any], lr: float) -> tuple[list[State], 
     options.enable_mem_pattern = False
     session = ort.InferenceSession(str(step), options, providers=CPU)
     pairs = json.loads(session.get_modelmeta().custom_metadata_map["gnp.state"])
-    outputs, state, returned = [output.name for output in session.get_outputs()], {}, []
+    outputs = [output.name for output in session.get_outputs()]
+    state: State = {}
+    returned: list[State] = []
     for x, y in batches:
         batch = {"input": x, "labels": y, "lr": np.array(lr, np.float32)}
         after = dict(zip(outputs, session.run(None, batch | state)))
@@ -166,7 +168,7 @@ def test_a_step_to_weights_that_are_no_numbers_is_not_taken(mlp: Loop, batches: 
     state["fc1.bias.momentum"][7] = 3e38
     mlp.load_state_dict(state)
     # Loss and norms are of the weights before the step.
-    with pytest.raises(GnpError, match="`fc1.bias(.momentum)?` would become -?inf: the step was not taken") as caught:
+    with pytest.raises(GnpError, match=r"`fc1.bias(.momentum)?` would become -?inf: the step was not taken") as caught:
         mlp.step(batches[0], lr=0.5, **{"gnp.momentum": 2})
     assert caught.value.kind == "diverged" and "it was 0.5 here" in str(caught.value)
     assert_same(mlp.state_dict(), state)
@@ -398,21 +400,24 @@ def test_options_and_providers_are_checked(step_model: Callable[..., Path]) -> N
         Loop(step_model("mlp"), kernels="nowhere.so")
     with pytest.raises(GnpError, match="ONNX Runtime refuses the kernels"):
         Loop(step_model("mlp"), kernels=__file__)
-    with pytest.raises(GnpError, match="the hyperparameter `gnp.seed` is"):
+    with pytest.raises(GnpError, match=r"the hyperparameter `gnp\.seed` is"):
         Loop(step_model("cnn"), seed=1.5)  # type: ignore[arg-type]
 
 
-@pytest.mark.skipif(IS_OLD, reason="the kernels want ONNX Runtime 1.19")
-def test_kernels_compute_the_same_up_to_rounding(step_model: Callable[..., Path], batches: list[Any]) -> None:
+@pytest.fixture
+def library() -> Path:
+    """The library of kernels."""
     beside = (Path(program("gnp-rewrite")).parent / name for name in KERNELS)
-    library = next((path for path in beside if path.exists()), None)
-    if library is None:
-        missing("a library of kernels beside gnp-rewrite")
+    return next((path for path in beside if path.exists()), None) or missing("a library of kernels beside gnp-rewrite")
+
+
+@pytest.mark.skipif(IS_OLD, reason="the kernels want ONNX Runtime 1.19")
+def test_kernels_compute_the_same_up_to_rounding(
+    step_model: Callable[..., Path], batches: list[Any], library: Path
+) -> None:
     options = ort.SessionOptions()
     # One may be given the options of another.
-    first, second = (
-        Loop(step_model("mlp"), kernels=library, session_options=options, providers=CPU) for _ in range(2)
-    )
+    first, second = (Loop(step_model("mlp"), kernels=library, session_options=options, providers=CPU) for _ in range(2))
     bodies = Loop(step_model("mlp"), kernels="none")
     for batch in batches:
         found = first.step(batch, lr=0.05)
@@ -421,6 +426,29 @@ def test_kernels_compute_the_same_up_to_rounding(step_model: Callable[..., Path]
             np.testing.assert_allclose(found[name], expected, rtol=1e-4, atol=1e-4)
     # Rounding differs somewhere, or there is no kernel in the library.
     assert any((first.state_dict()[name] != value).any() for name, value in bodies.state_dict().items())
+
+
+@pytest.mark.skipif(IS_OLD, reason="the kernels want ONNX Runtime 1.19")
+def test_kernels_that_came_with_the_package_are_used(
+    step_model: Callable[..., Path],
+    library: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rng, step = np.random.default_rng(0), step_model("cnn")
+    batch = rng.normal(size=(8, 1, 28, 28)).astype(np.float32), rng.integers(0, 10, 8)
+    monkeypatch.setattr("gnp._runtime.__file__", str(tmp_path / "_runtime.py"))
+    without = Loop(step).step(batch)
+    assert_same(Loop(step, kernels="none").step(batch), without)
+    own = tmp_path / f"_gnp.abi3{library.suffix}"
+    own.symlink_to(library)
+    expected = Loop(step, kernels=library).step(batch)
+    assert_same(Loop(step).step(batch), expected)
+    assert any(np.any(expected[name] != value) for name, value in without.items())
+    own.unlink()
+    own.write_bytes(b"no library")
+    with pytest.warns(UserWarning, match="without gnp's kernels"):
+        assert_same(Loop(step).step(batch), without)
 
 
 def test_an_evaluation_is_that_of_the_model(
@@ -522,6 +550,8 @@ def test_a_package_that_is_missing_is_named(step_model: Callable[..., Path], mon
 
 
 def test_only_numpy_is_imported_with_the_package() -> None:
-    code = "import sys, gnp.loop, gnp.callbacks; print([n for n in ('onnx', 'onnxruntime', 'torch') if n in sys.modules])"
+    code = (
+        "import sys, gnp.loop, gnp.callbacks; print(sorted({'onnx', 'onnxruntime', 'torch', 'tqdm'} & {*sys.modules}))"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=Path(__file__).parents[1])
     assert done.stdout == "[]\n", done.stderr
