@@ -114,7 +114,7 @@ def test_runs_are_logged_to_weights_and_biases(
     with wandb.init(**settings) as begun:
         own: Any = begun
         fit(WandB())
-        assert wandb.run is own and own.config["gnp.alpha"] == pytest.approx(0.8) and own.step == 10
+        assert wandb.run is begun and own.config["gnp.alpha"] == pytest.approx(0.8) and own.step == 10
         history = fit(WandB())
         assert own.step == 20
         # What belongs to a step is kept until there is another.

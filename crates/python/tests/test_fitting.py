@@ -341,6 +341,10 @@ def test_a_history_is_shown(loop: Loop, batches: Batches) -> None:
     losses = [step["loss"] for step in history.steps]
     assert np.argsort(heights).tolist() == np.argsort(losses)[::-1].tolist()
     assert "3 epochs, 15 steps; loss" in repr(history)
+    # Of many epochs the first and the last.
+    history.epochs *= 10
+    page = history._repr_html_()
+    assert page.count("<tr>") == 1 + 4 + 1 + 8 and page.count("…") == 1
     assert History()._repr_html_() == "<div></div>" and "nothing yet" in repr(History())
 
 

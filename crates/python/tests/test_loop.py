@@ -75,6 +75,23 @@ def test_steps_are_those_of_a_plain_loop_to_the_bit(
     assert_same(loop.state_dict(), state)
 
 
+def test_buffers_that_onnx_runtime_makes_give_the_same(
+    step_model: Callable[..., Path], batches: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    step = step_model("mlp", optimizer="adam")
+    expected, state = plain_loop(step, batches, 0.05)
+    # As on a card, but for where they are.
+    monkeypatch.setattr("gnp._places.Device.is_cpu", False)
+    loop = Loop(step, kernels="none")
+    for batch, returned in zip(batches, expected):
+        assert_same(loop.step(batch, lr=0.05), returned)
+    assert_same(loop.state_dict(), state)
+    loop.load_state_dict(state)
+    state["fc1.bias"][0] = np.nan
+    with pytest.raises(GnpError, match="`fc1.bias` holds nan"):
+        loop.load_state_dict(state)
+
+
 def test_steps_are_those_of_pytorch(mlp: Loop, batches: list[Any]) -> None:
     torch = pytest.importorskip("torch")
     lr, r, alpha, momentum = 0.05, 0.2, 0.7, 0.8
