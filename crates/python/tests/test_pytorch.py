@@ -33,7 +33,11 @@ class Convolutions(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.body = nn.Sequential(
-            nn.Conv2d(1, 4, 3, bias=False), nn.BatchNorm2d(4), nn.ReLU(), nn.Conv2d(4, 4, 3), nn.BatchNorm2d(4, momentum=0.3)
+            nn.Conv2d(1, 4, 3, bias=False),
+            nn.BatchNorm2d(4),
+            nn.ReLU(),
+            nn.Conv2d(4, 4, 3),
+            nn.BatchNorm2d(4, momentum=0.3),
         )
         self.drop = nn.Dropout(0.25)
         self.head = nn.Linear(4, CLASSES)
@@ -166,7 +170,9 @@ def test_exactly_the_parameters_train(name: str, exporter: Any, tmp_path: Path) 
     # nn.TransformerEncoder makes its layers as copies of one.
     assert all("hold the same numbers and train apart" in warning for warning in report["warnings"])
     assert not report["warnings"] or name == "transformer"
-    assert all("as the exporter recorded" in c["reason"] or c["reason"] == "running statistic" for c in report["constants"])
+    assert all(
+        "as the exporter recorded" in c["reason"] or c["reason"] == "running statistic" for c in report["constants"]
+    )
     held = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
     for key, parameter in module.named_parameters():
         np.testing.assert_array_equal(held[key], parameter.detach().numpy())
@@ -178,8 +184,8 @@ def test_exactly_the_parameters_train(name: str, exporter: Any, tmp_path: Path) 
 @each_exporter
 @each_network
 def test_a_step_is_that_of_pytorch(name: str, exporter: Any, tmp_path: Path) -> None:
-    """Plain SGD from the same weights. Both compute in float32: the loss differs by at most 1e-6 of itself, gradients by
-    1e-5 of the largest of their tensor and 1e-7, running statistics by 1e-6."""
+    """Plain SGD from the same weights. Both compute in float32: the loss differs by at most 1e-6 of itself, gradients
+    by 1e-5 of the largest of their tensor and 1e-7, running statistics by 1e-6."""
     module, example = made(name)
     step = Step(from_torch(module, example, exporter=exporter), tmp_path, *PLAIN, "--dropout", "off")
     reference = without_dropout(module)
@@ -200,7 +206,9 @@ def test_a_step_is_that_of_pytorch(name: str, exporter: Any, tmp_path: Path) -> 
             gradient = (state[key] - after["state"][key]) / lr
             expected = (before[key] - parameter.detach()).numpy() / lr
             assert np.abs(expected).max() > 0 or key.endswith("in_proj_bias")
-            np.testing.assert_allclose(gradient, expected, rtol=0, atol=1e-5 * np.abs(expected).max() + 1e-7, err_msg=key)
+            np.testing.assert_allclose(
+                gradient, expected, rtol=0, atol=1e-5 * np.abs(expected).max() + 1e-7, err_msg=key
+            )
         for key, layer in pytorch.tensors.statistics(reference).items():
             mean, variance = after["state"][f"{key}.running_mean"], after["state"][f"{key}.running_var"]
             np.testing.assert_allclose(mean, layer.running_mean.numpy(), rtol=1e-6, atol=1e-6)
@@ -366,13 +374,20 @@ def test_names_and_forms_of_the_example(exporter: Any) -> None:
     forms: list[Any] = [batch, tuple(batch.values()), dict(reversed(batch.items()))]
     for example in forms:
         model = from_torch(module, example, exporter=exporter)
-        sizes = {value.name: [d.dim_param or d.dim_value for d in value.type.tensor_type.shape.dim] for value in model.graph.input}
+        sizes = {
+            value.name: [d.dim_param or d.dim_value for d in value.type.tensor_type.shape.dim]
+            for value in model.graph.input
+        }
         assert sizes == {"left": ["batch", 3], "right": ["batch", 4]}
         (output,) = model.graph.output
         assert output.name == "output" and output.type.tensor_type.shape.dim[0].dim_param
-    model = from_torch(module, batch, exporter=exporter, input_names=["a", "b"], output_names=["y"], dynamic_batch=False)
+    model = from_torch(
+        module, batch, exporter=exporter, input_names=["a", "b"], output_names=["y"], dynamic_batch=False
+    )
     assert [value.name for value in (*model.graph.input, *model.graph.output)] == ["a", "b", "y"]
-    assert [value.type.tensor_type.shape.dim[0].dim_value for value in (*model.graph.input, *model.graph.output)] == [1] * 3
+    assert [value.type.tensor_type.shape.dim[0].dim_value for value in (*model.graph.input, *model.graph.output)] == [
+        1
+    ] * 3
 
 
 class ManyOutputs(nn.Module):
@@ -452,6 +467,10 @@ def bad_exports() -> dict[str, tuple[Callable[[], Any], str]]:
         "on meta": (lambda: from_torch(nn.Linear(3, 3, device="meta"), x), "on the device `meta`"),
         "frozen": (lambda: from_torch(nn.Linear(3, 3).requires_grad_(False), x), "no parameter that trains"),
         "averages": (lambda: from_torch(averaging, x), r"`1` \(BatchNorm1d\) averages the statistics of all batches"),
+        "tracks": (
+            lambda: from_torch(nn.Sequential(linear, nn.InstanceNorm1d(4, track_running_stats=True)), x),
+            r"`1` \(InstanceNorm1d\) keeps running statistics",
+        ),
         "too many": (lambda: from_torch(linear, (x, x)), r"does not fit `Linear.forward\(.*too many positional"),
         "no such keyword": (lambda: from_torch(linear, {"z": x}), "missing a required argument"),
         "no tensor": (lambda: from_torch(linear, 3), "the example has no tensor: int"),
@@ -464,7 +483,10 @@ def bad_exports() -> dict[str, tuple[Callable[[], Any], str]]:
             lambda: from_torch(linear, torch.ones(2, 4), exporter="torchscript"),
             r"the exporter torchscript failed: .*mat1 and mat2 shapes cannot be multiplied \(2x4 and 3x5\)",
         ),
-        "a fixed batch": (lambda: from_torch(FixedBatch(3, 5), torch.ones(4, 3)), "fixes the size of the batch: the first axis of `x` is 4"),
+        "a fixed batch": (
+            lambda: from_torch(FixedBatch(3, 5), torch.ones(4, 3)),
+            "fixes the size of the batch: the first axis of `x` is 4",
+        ),
         "no exporter": (lambda: from_torch(linear, x, exporter="jit"), "there is no exporter 'jit'"),  # type: ignore
         "few names": (lambda: from_torch(linear, x, input_names=["a", "b"]), "2 names, and the module has 1 inputs"),
         "names twice": (lambda: from_torch(TwoInputs(), (x, torch.ones(2, 4)), input_names=["a", "a"]), "that differ"),
@@ -482,10 +504,11 @@ def bad_exports() -> dict[str, tuple[Callable[[], Any], str]]:
 
 @pytest.mark.parametrize("name", bad_exports())
 @pytest.mark.filterwarnings("ignore")
-def test_bad_exports(name: str) -> None:
+def test_bad_exports(name: str, capfd: pytest.CaptureFixture[str]) -> None:
     call, message = bad_exports()[name]
     with pytest.raises(GnpError, match=message):
         call()
+    assert capfd.readouterr() == ("", "")
 
 
 def test_wrappers_are_looked_through(tmp_path: Path) -> None:
@@ -538,17 +561,23 @@ def bad_states(tmp_path: Path) -> dict[str, tuple[Any, str]]:
     (tmp_path / "bad.safetensors").write_bytes(b"nothing")
     (tmp_path / "bad.onnx").write_bytes(b"nothing")
     step = Step(from_torch(module, batch), tmp_path, *PLAIN)
+    large = tmp_path / "large.onnx"
+    onnx.save_model(from_torch(module, batch), large, save_as_external_data=True, size_threshold=0)
     return {
         "missing": ({k: v for k, v in good.items() if k != "head.bias"}, "nothing for `head.bias`"),
         "no statistics": ({k: v for k, v in good.items() if "running_var" not in k}, "`body.1.running_var`, `body.4"),
         "unknown": (good | {"other.weight": np.zeros(3)}, "the state has `other.weight`, which the module has not"),
-        "a shape": (good | {"head.bias": np.zeros(4, np.float32)}, r"`head.bias` has the shape \[4\], and the module's \[5\]"),
+        "a shape": (
+            good | {"head.bias": np.zeros(4, np.float32)},
+            r"`head.bias` has the shape \[4\], and the module's \[5\]",
+        ),
         "whole numbers": (good | {"head.bias": np.zeros(5, int)}, "`head.bias` holds torch.int64"),
         "text": (good | {"head.bias": np.array(["a"] * 5)}, "`head.bias` holds <U1, and numbers"),
         "no state": (3, "not int"),
         "no file": (tmp_path / "none.onnx", "there is no file"),
         "no safetensors": (tmp_path / "bad.safetensors", "is no safetensors file"),
         "no model": (tmp_path / "bad.onnx", "is no ONNX model"),
+        "no data": (onnx.load(large, load_external_data=False), "the model's weights are in files beside it"),
         "a step model": (step.path, "a step model, which holds where training starts"),
     }
 

@@ -42,7 +42,9 @@ class Example:
             example = _mapped(example, lambda tensor: tensor.to(next(iter(devices))))
         made = cls._bound(module, example)
         if not made.inputs:
-            raise GnpError(f"the example has no tensor: {type(example).__name__}", help="give a tensor, a tuple or a dict")
+            raise GnpError(
+                f"the example has no tensor: {type(example).__name__}", help="give a tensor, a tuple or a dict"
+            )
         if not dynamic_batch:
             return made
         sizes = {name: tensor.shape[0] for name, tensor in made.inputs.items() if tensor.ndim}
@@ -75,7 +77,7 @@ class Example:
         # Keywords in the order of the signature, which is that of the graph's inputs.
         if kwargs:
             kwargs = {name: kwargs[name] for name in dict.fromkeys([*arguments, *kwargs]) if name in kwargs}
-        inputs: dict[str, torch.Tensor] = {}
+        inputs = {}
         for name, value in arguments.items():
             rest = signature.parameters[name].kind is inspect.Parameter.VAR_KEYWORD
             for path, leaf in _leaves(value, "" if rest else name):

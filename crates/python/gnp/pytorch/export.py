@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
 
-from .. import _optional
 from ..errors import GnpError
 from . import exporters, graph
 from .example import Example, output_names as names_of_outputs
@@ -126,7 +125,9 @@ def from_torch(
         graph.name_ports(model.graph, list(bound.inputs), outputs, input_names is not None)
         graph.record(model, tensors)
         if model.opset_imports[""] != opset:
-            warnings.warn(f"the model has operator set {model.opset_imports['']}: there is no way to {opset}", stacklevel=2)
+            warnings.warn(
+                f"the model has operator set {model.opset_imports['']}: there is no way to {opset}", stacklevel=2
+            )
         if target is None:
             proto: onnx.ModelProto = exporters.import_ir().to_proto(model)
             return proto
@@ -136,7 +137,14 @@ def from_torch(
 def _check(module: torch.nn.Module, tensors: Tensors, path: object) -> None:
     if not any(parameter.trains for parameter in tensors.parameters):
         raise GnpError("the module has no parameter that trains", help="module.requires_grad_(True)")
+    batch_norm = import_torch().nn.modules.batchnorm._BatchNorm
     for name, layer in statistics(module).items():
+        if not isinstance(layer, batch_norm):
+            raise GnpError(
+                f"`{name}` ({type(layer).__name__}) keeps running statistics, which no operator of its kind does",
+                kind="unsupported",
+                help="make it with track_running_stats=False",
+            )
         if layer.momentum is None:
             raise GnpError(
                 f"`{name}` ({type(layer).__name__}) averages the statistics of all batches (momentum=None), which no "
@@ -152,7 +160,9 @@ def _check(module: torch.nn.Module, tensors: Tensors, path: object) -> None:
 
 
 def _size(tensors: Tensors) -> int:
-    return sum(t.numel() * t.element_size() for t in (*(p.tensor for p in tensors.parameters), *tensors.buffers.values()))
+    return sum(
+        t.numel() * t.element_size() for t in (*(p.tensor for p in tensors.parameters), *tensors.buffers.values())
+    )
 
 
 def _names(names: Sequence[str], count: int, what: str) -> list[str]:
@@ -177,15 +187,14 @@ def _training_copy(module: torch.nn.Module) -> torch.nn.Module:
         copied = copy.deepcopy(module, memo)
     except Exception as error:
         raise GnpError(
-            f"the module cannot be copied: {error}", help="copy.deepcopy(module) must work; leave out what it cannot copy"
+            f"the module cannot be copied: {error}",
+            help="copy.deepcopy(module) must work; leave out what it cannot copy",
         ) from error
     copied.train()
     return copied
 
 
-def _all_there(
-    model: ir.Model, tensors: Tensors, training: torch.nn.Module, example: Example, exporter: str
-) -> None:
+def _all_there(model: ir.Model, tensors: Tensors, training: torch.nn.Module, example: Example, exporter: str) -> None:
     """Warns of parameters that nothing depends on, and fails where another one is not in the graph."""
     absent = [parameter for parameter in graph.missing(model.graph, tensors) if parameter.trains]
     if not absent:
@@ -225,7 +234,6 @@ def _tensors(outputs: Any) -> list[torch.Tensor]:
     if isinstance(outputs, dict):
         outputs = list(outputs.values())
     return [leaf for item in outputs for leaf in _tensors(item)] if isinstance(outputs, (tuple, list)) else []
-
 
 
 def _target(path: str | os.PathLike[str]) -> Path:

@@ -19,7 +19,7 @@ KIND = "pkg.torch.export.graph_signature.InputSpec.kind"
 DROPPED = ("pkg.torch.export.ExportedProgram.", "pkg.torch.onnx.fx_node", "pkg.torch.onnx.stack_trace")
 
 
-def tie(graph: ir.Graph, tensors: Tensors) -> None:
+def tie(graph: Any, tensors: Tensors) -> None:
     """Gives each parameter its first name, and one initializer where it has several; in the order of the module."""
     replace = import_ir().convenience.replace_all_uses_with
     named = tensors.by_name()
@@ -63,10 +63,14 @@ def name_ports(graph: ir.Graph, inputs: Sequence[str], outputs: Sequence[str] | 
     names = []
     for name in inputs:
         if name in taken and asked:
-            raise GnpError(f"the input `{name}` has the name of a parameter or buffer", help="choose another input_names")
+            raise GnpError(
+                f"the input `{name}` has the name of a parameter or buffer", help="choose another input_names"
+            )
         if name in taken:
             free = _free(f"{name}_input", taken)
-            warnings.warn(f"the input `{name}` has the name of a parameter or buffer: it is called `{free}`", stacklevel=3)
+            warnings.warn(
+                f"the input `{name}` has the name of a parameter or buffer: it is called `{free}`", stacklevel=3
+            )
             name = free
         taken.add(name)
         names.append(name)
@@ -104,7 +108,7 @@ def require_open_batch(graph: ir.Graph) -> None:
     for value in graph.inputs:
         if value.shape and isinstance(value.shape[0], int):
             raise GnpError(
-                f"the module fixes the size of the batch: the first axis of `{value.name}` is {value.shape[0]} and no other",
+                f"the module fixes the size of the batch: the first axis of `{value.name}` is {value.shape[0]}, always",
                 kind="unsupported",
                 help="look for a size of the example in its forward(); or let it be so with dynamic_batch=False",
             )
@@ -117,7 +121,9 @@ def record(model: ir.Model, tensors: Tensors) -> None:
     trained = {parameter.name for parameter in tensors.parameters if parameter.trains}
     frozen = {parameter.name for parameter in tensors.parameters if not parameter.trains} | set(tensors.buffers)
     for name, value in model.graph.initializers.items():
-        value.metadata_props[KIND] = "PARAMETER" if name in trained else "BUFFER" if name in frozen else "CONSTANT_TENSOR"
+        value.metadata_props[KIND] = (
+            "PARAMETER" if name in trained else "BUFFER" if name in frozen else "CONSTANT_TENSOR"
+        )
     for node in ir.traversal.RecursiveGraphIterator(model.graph):
         if node.op_type == "Constant" and (value := ir.convenience.get_const_tensor(node.outputs[0])) is not None:
             output = node.outputs[0]

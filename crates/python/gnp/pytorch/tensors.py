@@ -17,7 +17,7 @@ def import_torch() -> Any:
     return _optional.load("torch", "a PyTorch module")
 
 
-def unwrapped(module: Any) -> torch.nn.Module:
+def unwrapped(module: Any) -> Any:
     """The module itself, out of ``torch.compile``, ``DataParallel`` and ``DistributedDataParallel``: what these wrap
     has other names in the wrapper, and the same tensors.
 
@@ -71,7 +71,8 @@ class Tensors:
         for name, tensor in module.named_parameters(remove_duplicate=False):
             if isinstance(tensor, torch.nn.parameter.UninitializedParameter):
                 raise GnpError(
-                    f"the parameter `{name}` has no shape yet", help="call the module once, so that lazy layers are made"
+                    f"the parameter `{name}` has no shape yet",
+                    help="call the module once, so that lazy layers are made",
                 )
             if tensor.is_meta:
                 raise GnpError(f"the parameter `{name}` is on the device `meta` and has no numbers")
@@ -92,7 +93,7 @@ def _memory(tensor: torch.Tensor) -> object:
 
 
 def statistics(module: torch.nn.Module) -> dict[str, Any]:
-    """The layers that keep running statistics (BatchNorm, InstanceNorm that tracks), by name."""
+    """The layers that keep running statistics, by name: BatchNorm, and InstanceNorm where that was asked for."""
     torch = import_torch()
     kind = torch.nn.modules.batchnorm._NormBase
     layers = module.named_modules(remove_duplicate=False)
