@@ -53,7 +53,7 @@ def test_digits_are_learnt(
     test = [(digits["x_test"][i : i + 100], digits["y_test"][i : i + 100]) for i in range(0, 797, 100)]
     history = loop.fit(shuffled, epochs=10, lr=0.1, r=0.1, alpha=0.8, validation=test)
     errors = [epoch["validation_error"] for epoch in history.epochs]
-    assert errors[-1] < 0.08 < errors[0]
+    assert errors[-1] < 0.1 < errors[0]
     wrong = sum(loop.evaluate(batch)["gnp.wrong"] for batch in test)
     assert errors[-1] == pytest.approx(wrong / 797)
     assert len(history.steps) == 10 * 16 and history.epochs[-1]["step"] == 160
