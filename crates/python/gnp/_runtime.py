@@ -120,11 +120,12 @@ class Runtime:
         """The library that was asked for, registered."""
         if kernels == "none":
             return None
+        help = 'kernels is "auto", "none" or the path of a library'
+        if not isinstance(kernels, (str, os.PathLike)):
+            raise GnpError(f"kernels is {kernels!r}", help=help)
         path = os.path.abspath(kernels)
         if not os.path.isfile(path):
-            raise GnpError(
-                f"there is no library {path}", kind="io", file=path, help='kernels is "auto", "none" or a path'
-            )
+            raise GnpError(f"there is no library {path}", kind="io", file=path, help=help)
         try:
             return self._register(path)
         except Exception as error:
