@@ -66,6 +66,7 @@ class Runtime:
                 f"with memory patterns ONNX Runtime {self.ort.__version__} computes wrong numbers after the first step",
                 help="set session_options.enable_mem_pattern = False, or take ONNX Runtime 1.19 or newer",
             )
+        self.kernels: str | None = None
         self.kernels = self._own_kernels() if kernels == "auto" else self._named_kernels(kernels)
 
     def open(self, model: ModelFile) -> Any:
@@ -98,9 +99,8 @@ class Runtime:
     def error(self, what: str, error: Exception, model: ModelFile | None = None) -> GnpError:
         """What ONNX Runtime said."""
         help = None if self._on_processor else 'providers=["CPUExecutionProvider"] computes on the processor'
-        kernels = getattr(self, "kernels", None)
-        if kernels is not None:
-            help = f'kernels="none" is without the library {kernels}'
+        if self.kernels is not None:
+            help = f'kernels="none" is without the library {self.kernels}'
         file = model.path if model else None
         message = f"{what}: {error}" if file is None else f"{file}: {what}: {error}"
         return GnpError(message, kind="engine", file=file, help=help)
@@ -120,13 +120,14 @@ class Runtime:
         """The library that was asked for, registered."""
         if kernels == "none":
             return None
+        help = 'kernels is "auto", "none" or the path of a library'
+        if not isinstance(kernels, (str, os.PathLike)):
+            raise GnpError(f"kernels is {kernels!r}", help=help)
         path = os.path.abspath(kernels)
         if not os.path.isfile(path):
-            raise GnpError(
-                f"there is no library {path}", kind="io", file=path, help='kernels is "auto", "none" or a path'
-            )
+            raise GnpError(f"there is no library {path}", kind="io", file=path, help=help)
         try:
-            return self._registered(path)
+            return self._register(path)
         except Exception as error:
             raise self.error(f"ONNX Runtime refuses the kernels {path}", error) from error
 
@@ -138,12 +139,12 @@ class Runtime:
         beside = (path for path in Path(__file__).parent.glob("_gnp*") if path.suffix in (".so", ".pyd", ".dylib"))
         library = next(map(str, beside), None)
         try:
-            return library and self._registered(library)
+            return library and self._register(library)
         except Exception as error:
             warnings.warn(f"without gnp's kernels, as ONNX Runtime refuses {library}: {error}", stacklevel=4)
             return None
 
-    def _registered(self, library: str) -> str:
+    def _register(self, library: str) -> str:
         registered = _registered.setdefault(self._options, set())
         if library not in registered:
             self._options.register_custom_ops_library(library)

@@ -413,6 +413,8 @@ def test_options_and_providers_are_checked(step_model: Callable[..., Path]) -> N
     if not IS_OLD:  # Those take other providers in its place, whatever they are told.
         with pytest.raises(GnpError, match="ONNX Runtime refuses the model"):
             Loop(step_model("mlp"), providers=[3])
+    with pytest.raises(GnpError, match="kernels is None"):
+        Loop(step_model("mlp"), kernels=None)  # type: ignore[arg-type]
     with pytest.raises(GnpError, match="there is no library"):
         Loop(step_model("mlp"), kernels="nowhere.so")
     with pytest.raises(GnpError, match="ONNX Runtime refuses the kernels"):
