@@ -15,5 +15,5 @@ def test_the_notebook_runs():
     client.execute()
     ran = [cell for cell in notebook.cells if cell.cell_type == "code"]
     pictures = [output for cell in ran for output in cell.outputs if "image/png" in output.get("data", {})]
-    assert len(pictures) == 4
+    assert len(pictures) == 5
     assert [bool(cell.outputs) for cell in ran] == stored
