@@ -30,6 +30,7 @@ fn the_package_passes_its_tests() {
     let mut install = Command::new(&interpreter);
     python::run(install.args(["-m", "pip", "install", "--quiet", "--force-reinstall", "--no-deps"]).arg(wheel));
     let mut test = Command::new(&interpreter);
-    test.args(["-m", "pytest", "-p", "no:cacheprovider", "--numprocesses", "2"]).arg(Path::new(ROOT).join("crates/python/tests"));
+    test.args(["-m", "pytest", "-p", "no:cacheprovider", "--numprocesses", "2"])
+        .arg(Path::new(ROOT).join("crates/python/tests"));
     println!("{}", python::run(test.current_dir(folder.path()).env("PYTHONDONTWRITEBYTECODE", "1")));
 }

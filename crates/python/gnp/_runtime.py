@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+import warnings
 import weakref
 from collections.abc import Sequence
 from pathlib import Path
@@ -56,16 +57,17 @@ class Runtime:
             raise GnpError(f"session_options is a {type(options).__qualname__}; expected onnxruntime.SessionOptions")
         has_providers = options is not None and getattr(options, "has_providers", bool)()
         self._providers = providers if providers is not None or has_providers else self._default_providers()
+        named = [provider[0] if isinstance(provider, tuple) else provider for provider in self._providers or ()]
+        self._on_processor = named == ["CPUExecutionProvider"]
         self._is_own = options is None
         self._options = self._default_options() if options is None else options
         if self.version < _NEW and self._options.enable_mem_pattern:
             raise GnpError(
-                f"ONNX Runtime {self.ort.__version__} with memory patterns is wrong from the second step on",
+                f"with memory patterns ONNX Runtime {self.ort.__version__} computes wrong numbers after the first step",
                 help="set session_options.enable_mem_pattern = False, or take ONNX Runtime 1.19 or newer",
             )
-        self.kernels = self._find_kernels(kernels)
-        if self.kernels is not None:
-            self._register(self.kernels)
+        self.kernels: str | None = None
+        self.kernels = self._own_kernels() if kernels == "auto" else self._named_kernels(kernels)
 
     def open(self, model: ModelFile) -> Any:
         """A session for ``model``.
@@ -96,7 +98,7 @@ class Runtime:
 
     def error(self, what: str, error: Exception, model: ModelFile | None = None) -> GnpError:
         """What ONNX Runtime said."""
-        help = 'providers=["CPUExecutionProvider"] computes on the processor'
+        help = None if self._on_processor else 'providers=["CPUExecutionProvider"] computes on the processor'
         if self.kernels is not None:
             help = f'kernels="none" is without the library {self.kernels}'
         file = model.path if model else None
@@ -106,7 +108,7 @@ class Runtime:
     def _default_options(self) -> Any:
         options = self.ort.SessionOptions()
         # A pattern holds all of a pass's memory to the end of the step, that of the first pass through the second.
-        options.enable_mem_pattern = False
+        options.enable_mem_pattern = self.version >= _NEW and not self._on_processor
         options.use_deterministic_compute = True
         return options
 
@@ -114,32 +116,38 @@ class Runtime:
         cuda = ["CUDAExecutionProvider"] if "CUDAExecutionProvider" in self.ort.get_available_providers() else []
         return [*cuda, "CPUExecutionProvider"]
 
-    def _find_kernels(self, kernels: str | os.PathLike[str]) -> str | None:
+    def _named_kernels(self, kernels: str | os.PathLike[str]) -> str | None:
+        """The library that was asked for, registered."""
         if kernels == "none":
             return None
-        if kernels != "auto":
-            path = os.fspath(kernels)
-            if not os.path.isfile(path):
-                raise GnpError(
-                    f"there is no library {path}", kind="io", file=path, help='kernels is "auto", "none" or a path'
-                )
-            return os.path.abspath(path)
-        # Where what the kernels for cards want is missing, those of the processor would take tensors there and back.
-        named = [provider[0] if isinstance(provider, tuple) else provider for provider in self._providers or ()]
-        if self.version < _NEW or named != ["CPUExecutionProvider"]:
-            return None
-        beside = sorted(
-            path for path in Path(__file__).parent.glob("_gnp*") if path.suffix in (".so", ".pyd", ".dylib")
-        )
-        return str(beside[0]) if beside else None
-
-    def _register(self, library: str) -> None:
-        registered = _registered.setdefault(self._options, set())
-        if library in registered:
-            return
+        help = 'kernels is "auto", "none" or the path of a library'
+        if not isinstance(kernels, (str, os.PathLike)):
+            raise GnpError(f"kernels is {kernels!r}", help=help)
+        path = os.path.abspath(kernels)
+        if not os.path.isfile(path):
+            raise GnpError(f"there is no library {path}", kind="io", file=path, help=help)
         try:
-            self._options.register_custom_ops_library(library)
+            return self._register(path)
         except Exception as error:
-            raise self.error("ONNX Runtime refuses the kernels", error) from error
-        registered.add(library)
-        _LOGGER.info("kernels: %s", library)
+            raise self.error(f"ONNX Runtime refuses the kernels {path}", error) from error
+
+    def _own_kernels(self) -> str | None:
+        """The library that came with this package, registered, where it is of use."""
+        # Where what the kernels for cards want is missing, those of the processor would take tensors there and back.
+        if self.version < _NEW or not self._on_processor:
+            return None
+        beside = (path for path in Path(__file__).parent.glob("_gnp*") if path.suffix in (".so", ".pyd", ".dylib"))
+        library = next(map(str, beside), None)
+        try:
+            return library and self._register(library)
+        except Exception as error:
+            warnings.warn(f"without gnp's kernels, as ONNX Runtime refuses {library}: {error}", stacklevel=4)
+            return None
+
+    def _register(self, library: str) -> str:
+        registered = _registered.setdefault(self._options, set())
+        if library not in registered:
+            self._options.register_custom_ops_library(library)
+            registered.add(library)
+            _LOGGER.info("kernels: %s", library)
+        return library

@@ -55,7 +55,7 @@ class Progress(Callback):
         self._validated = {}
 
     def on_step(self, fit: Fit, record: Record) -> None:
-        self._bar.set_description(f"epoch {record['epoch']}/{fit.epochs}", refresh=False)
+        self._bar.set_description_str(f"epoch {record['epoch']}/{fit.epochs}", refresh=False)
         self._bar.set_postfix(_shown(record, ("loss", "error")) | self._validated, refresh=False)
         self._bar.update()
 

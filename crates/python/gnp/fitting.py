@@ -314,9 +314,8 @@ class _Batches:
                 help="give a DataLoader, a list of batches, or a function that returns an iterable",
             )
         if isinstance(loader, (str, bytes, Mapping)):
-            raise GnpError(
-                f"`{name}` is {type(loader).__name__}; expected an iterable of batches", help="[batch] is one"
-            )
+            said = type(loader).__name__
+            raise GnpError(f"`{name}` is {said}; expected an iterable of batches", help="[batch] is one")
         self._is_function = not is_iterable
         if epochs > 1 and isinstance(loader, Iterator):
             raise GnpError(

@@ -10,6 +10,7 @@ Record = dict[str, Any]
 
 _WIDTH, _HEIGHT, _MARGIN = 480.0, 180.0, 40.0
 _MOST_POINTS = 400
+_MOST_ROWS = 12
 
 
 class History:
@@ -52,8 +53,10 @@ class History:
         head = "".join(f"<th>{html.escape(name.replace('_', ' '))}</th>" for name in shown)
         rows = [
             "".join(f"<td>{columns[name].format(epoch[name]) if name in epoch else ''}</td>" for name in shown)
-            for epoch in _ends(self.epochs)
+            for epoch in self.epochs
         ]
+        if len(rows) > _MOST_ROWS:
+            rows[_MOST_ROWS // 3 : -2 * _MOST_ROWS // 3] = [f'<td colspan="{len(shown)}">…</td>']
         table = f"<table><tr>{head}</tr>{''.join(f'<tr>{row}</tr>' for row in rows)}</table>" if shown else ""
         return f"<div>{self._curve()}{table}</div>"
 
@@ -93,8 +96,3 @@ class History:
             f'role="img" aria-label="loss against steps" font-family="sans-serif" font-size="12" fill="currentColor">'
             f"{axes}{''.join(drawn)}</svg>"
         )
-
-
-def _ends(epochs: list[Record]) -> list[Record]:
-    """The first and the last of them, where there are many."""
-    return epochs if len(epochs) <= 12 else epochs[:4] + epochs[-8:]

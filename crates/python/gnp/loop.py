@@ -12,6 +12,7 @@ import numpy as np
 from gnp import _contract as contract
 from gnp import _gnp
 from gnp._measures import Counts
+from gnp._paths import as_path
 from gnp._places import Place, first_not_finite
 from gnp._runtime import Runtime
 from gnp._step_interface import EvaluationInterface, ModelFile, StepInterface
@@ -38,8 +39,8 @@ class Loop(Trainable):
         step: A step model: the path of its file, its bytes, an ``onnx.ModelProto`` or a ``gnp.StepModel``.
         evaluation: Its evaluation model, in the same forms; ``step.evaluation()`` where there is such a method.
         session_options: The ``onnxruntime.SessionOptions``. Nothing of them is changed, but that the kernels are
-            registered with them. Without any: no memory patterns, which take more memory than they save time, and
-            deterministic computation.
+            registered with them. Without any: deterministic computation, and on the processor no memory patterns, which
+            take much memory and save no time.
         providers: As ``onnxruntime.InferenceSession`` takes them; without any CUDA, where ONNX Runtime is made for it,
             and the processor.
         kernels: ``"none"``; the path of a library with gnp's kernels; ``"auto"``: those that came with this package, on
@@ -78,7 +79,7 @@ class Loop(Trainable):
             self._places[0].write(slot.name, model.initial(slot))
         self._turns = [_Turn(self, self._places[at], self._places[1 - at]) for at in range(2)]
         self._now = 0
-        self._lock = threading.RLock()
+        self._lock = threading.Lock()
 
     @property
     def batch_inputs(self) -> tuple[Input, ...]:
@@ -146,10 +147,10 @@ class Loop(Trainable):
         found = first_not_finite(state)
         if found is not None:
             raise GnpError(f"`{found[0]}` holds {found[1]}: the state is not saved", kind="diverged")
-        _gnp.write_state(os.fsdecode(path), state)
+        _gnp.write_state(as_path(path), state)
 
     def load(self, path: str | os.PathLike[str]) -> None:
-        state = _gnp.read_state(os.fsdecode(path))
+        state = _gnp.read_state(as_path(path))
         try:
             self.load_state_dict(state)
         except GnpError as error:
@@ -234,8 +235,9 @@ class _Turn:
         self._scalars = {name: np.zeros((), np.float32) for name, scalar in interface.outputs.items() if scalar}
         self._others = [name for name, scalar in interface.outputs.items() if not scalar]
         self._names = list(interface.outputs)
+        self._reads = reads.values
+        self._bind_state()
         for name, following in interface.nexts.items():
-            self._binding.bind_ortvalue_input(name, reads.values[name])
             self._binding.bind_ortvalue_output(following, writes.values[name])
         for name, scalar in self._scalars.items():
             self._binding.bind_ortvalue_output(name, self._value(scalar, "cpu", 0))
@@ -257,6 +259,8 @@ class _Turn:
             for name in self._others:
                 binding.bind_output(name, "cpu")
             if not self._on_processor:
+                # What a node of the processor reads is copied there when it is bound: anew for each step.
+                self._bind_state()
                 binding.synchronize_inputs()
             self._session.run_with_iobinding(binding)
             if not self._on_processor:
@@ -267,6 +271,10 @@ class _Turn:
             raise self._runtime.error("ONNX Runtime could not take the step", error) from error
         scalars = self._scalars
         return {name: float(scalars[name]) if name in scalars else others[name] for name in self._names}
+
+    def _bind_state(self) -> None:
+        for name, value in self._reads.items():
+            self._binding.bind_ortvalue_input(name, value)
 
 
 class _Evaluator:

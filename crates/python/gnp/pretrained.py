@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ._optional import require
+from ._paths import as_path
 from .errors import GnpError
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ class Pretrained:
                 f"{self.folder}: there is no tokenizer.json",
                 kind="io",
                 file=str(file),
-                help="transformers writes one: AutoTokenizer.from_pretrained(folder, use_fast=True).save_pretrained(folder)",
+                help="transformers writes one: AutoTokenizer.from_pretrained(folder).save_pretrained(folder)",
             )
         tokenizers = require("tokenizers", "to split text")
         try:
@@ -141,7 +142,8 @@ class Pretrained:
 
     def _padding(self, length: int | None) -> Any:
         """The tokenizer, which pads and cuts off at ``length``."""
-        tokenizer = self.tokenizer
+        # Its own padding and truncation stay as they are.
+        tokenizer = self.tokenizer.from_str(self.tokenizer.to_str())
         known = tokenizer.padding or {}
         pad = known.get("pad_token") or next(
             (token for token in ("[PAD]", "<pad>", "<|endoftext|>") if tokenizer.token_to_id(token) is not None), None
@@ -177,10 +179,7 @@ def from_pretrained(folder: str | os.PathLike[str], *, file: str | os.PathLike[s
     >>> bert = from_pretrained("bert")  # doctest: +SKIP
     >>> step = gnp.rewrite(bert.path, loss="cross-entropy")  # doctest: +SKIP
     """
-    try:
-        root = Path(folder)
-    except TypeError:
-        raise GnpError(f"expected a folder, not {type(folder).__name__}") from None
+    root = Path(as_path(folder))
     if not root.is_dir():
         raise GnpError(
             f"{root}: there is no such folder",

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Union
 
 from . import _gnp
+from ._paths import as_path
 from ._words import in_python
 from .errors import GnpError
 from .report import Report
@@ -43,7 +44,7 @@ def rewrite(
     >>> step.report.numbers
     85002
     """
-    step = StepModel(_gnp.Step.rewrite(_source(model), None if folder is None else _path(folder), dict(options)))
+    step = StepModel(_gnp.Step.rewrite(_source(model), None if folder is None else as_path(folder), dict(options)))
     for warning in step.report.warnings:
         warnings.warn(warning, stacklevel=2)
     return step
@@ -152,7 +153,7 @@ class StepModel:
         Raises:
             GnpError: Where the file exists, or cannot be written; what existed is then as it was.
         """
-        self._step.write(_path(file), force, external_data)
+        self._step.write(as_path(file), force, external_data)
         return Path(file)
 
     @property
@@ -194,7 +195,7 @@ class StepModel:
         Raises:
             GnpError: As :meth:`trained` and :meth:`save`.
         """
-        self._step.write_trained(_state(state), _path(file), force, external_data)
+        self._step.write_trained(_state(state), as_path(file), force, external_data)
         return Path(file)
 
     def __repr__(self) -> str:
@@ -211,18 +212,11 @@ def _files(source: str | os.PathLike[str], output: str | os.PathLike[str], optio
     import json
 
     report: dict[str, Any] = json.loads(
-        _gnp.rewrite_files({"input": _path(source), "output": _path(output), **options})
+        _gnp.rewrite_files({"input": as_path(source), "output": as_path(output), **options})
     )
     for warning in report.get("warnings", []):
         warnings.warn(in_python(warning), stacklevel=3)
     return report
-
-
-def _path(path: str | os.PathLike[str]) -> str:
-    try:
-        return os.fsdecode(path)
-    except TypeError:
-        raise GnpError(f"expected a path, not {type(path).__name__}") from None
 
 
 def _source(model: ModelLike) -> str | bytes:

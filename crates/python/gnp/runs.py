@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any, Union
 
 from . import _gnp
 from ._installed import prefer_installed
+from ._paths import as_path
 from ._words import in_python
 from .errors import GnpError
-from .rewriting import _path
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -107,7 +107,7 @@ def sweep(
     compared: dict[str, Any] = {"alpha": alpha, "r": r, "seeds": seeds, "keep_weights": keep_weights, "jobs": jobs}
     compared["arm"] = [f"{name} = {flags}" for name, flags in (arms or {}).items()] or None
     prefer_installed()
-    compared["out"] = None if out is None else _path(out)
+    compared["out"] = None if out is None else as_path(out)
     with _Told(progress, None) as told:
         folder, summary = json.loads(_gnp.sweep_files(file, compared, given, told))
     return Sweep(Path(folder), summary)
@@ -230,7 +230,7 @@ def _configured(config: Config | None, options: dict[str, Any]) -> tuple[str | N
     """The file of a configuration, and what is given beside it."""
     if isinstance(config, Mapping):
         return None, {**{str(n): v for n, v in config.items() if str(n).replace("-", "_") not in options}, **options}
-    return None if config is None else _path(config), options
+    return None if config is None else as_path(config), options
 
 
 class _Told:

@@ -12,10 +12,11 @@ import numpy as np
 from . import _contract as contract
 from . import _gnp
 from ._installed import prefer_installed
+from ._paths import as_path
 from .batches import Array, Input, as_batch
 from .errors import GnpError
 from .fitting import Trainable
-from .rewriting import ModelLike, StepModel, _path
+from .rewriting import ModelLike, StepModel
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -110,10 +111,10 @@ class Trainer(Trainable):
         self._engine.set_state({str(name): np.asarray(array) for name, array in state.items()})
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        self._engine.save(_path(path))
+        self._engine.save(as_path(path))
 
     def load(self, path: str | os.PathLike[str]) -> None:
-        self._engine.load(_path(path))
+        self._engine.load(as_path(path))
 
     def save_trained(self, path: str | os.PathLike[str], *, force: bool = False) -> Path:
         """Writes the model that was given, with the weights as they stand.

@@ -84,7 +84,7 @@ def evaluation_model(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str]
 
 @pytest.fixture(scope="session")
 def digits() -> dict[str, Any]:
-    """Handwritten digits: ``x_train`` float32 [1000, 64] in 0 to 1, ``y_train`` int64 [1000], and ``x_test``, ``y_test``."""
+    """Handwritten digits: ``x_train`` float32 [1000, 64], and ``y_train`` int64 [1000]; ``x_test``, ``y_test``."""
     with np.load(MODELS / "digits.npz") as data:
         arrays = {name: data[name] for name in data.files}
     for part in ("train", "test"):

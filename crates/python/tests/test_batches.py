@@ -67,7 +67,7 @@ def test_shapes_are_checked(x: Any, y: Any) -> None:
 @pytest.mark.parametrize("dtype", ["u1", "i1", "u2", "i2", "i4", "i8", "u8", "?", "f2", "f8", ">f4"])
 def test_what_loses_nothing_is_converted(dtype: str, x: Any, y: Any) -> None:
     batch = as_batch(INPUTS, ((x > 2).astype(dtype), np.array([1, 0]).astype(dtype)))
-    assert (batch["x"].dtype, batch["labels"].dtype) == (np.float32, np.int64)
+    assert batch["x"].dtype == np.float32 and batch["labels"].dtype == np.int64
     assert batch["x"].tolist() == [[0, 0, 0], [1, 1, 1]] and batch["labels"].tolist() == [1, 0]
 
 
@@ -109,7 +109,7 @@ def test_ranges_are_checked() -> None:
     assert "holds nan" in refusal(probabilities.take, [np.nan]).message
 
 
-class Subclass(np.ndarray):  # type: ignore[type-arg]
+class Subclass(np.ndarray):
     """An array with a class of its own."""
 
 

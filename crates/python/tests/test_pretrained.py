@@ -96,7 +96,7 @@ def test_what_is_missing_is_told(folder, tmp_path):
     (folder / "broken/tokenizer.json").write_text("{}")
     for call, says in [
         (lambda: gnp.from_pretrained(tmp_path / "none"), "no such folder"),
-        (lambda: gnp.from_pretrained(None), "expected a folder"),
+        (lambda: gnp.from_pretrained(None), "expected a path"),
         (lambda: gnp.from_pretrained(tmp_path / "empty"), "no ONNX model"),
         (lambda: gnp.from_pretrained(folder, file="other.onnx"), "no such file"),
         (lambda: gnp.from_pretrained(folder / "broken"), "not JSON"),

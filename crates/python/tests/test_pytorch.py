@@ -468,6 +468,10 @@ def bad_exports() -> dict[str, tuple[Callable[[], Any], str]]:
         "on meta": (lambda: from_torch(nn.Linear(3, 3, device="meta"), x), "on the device `meta`"),
         "frozen": (lambda: from_torch(nn.Linear(3, 3).requires_grad_(False), x), "no parameter that trains"),
         "averages": (lambda: from_torch(averaging, x), r"`1` \(BatchNorm1d\) averages the statistics of all batches"),
+        "tracks": (
+            lambda: from_torch(nn.Sequential(linear, nn.InstanceNorm1d(4, track_running_stats=True)), x),
+            r"`1` \(InstanceNorm1d\) keeps running statistics",
+        ),
         "too many": (lambda: from_torch(linear, (x, x)), r"does not fit `Linear.forward\(.*too many positional"),
         "no such keyword": (lambda: from_torch(linear, {"z": x}), "missing a required argument"),
         "no tensor": (lambda: from_torch(linear, 3), "the example has no tensor: int"),
@@ -501,10 +505,11 @@ def bad_exports() -> dict[str, tuple[Callable[[], Any], str]]:
 
 @pytest.mark.parametrize("name", bad_exports())
 @pytest.mark.filterwarnings("ignore")
-def test_bad_exports(name: str) -> None:
+def test_bad_exports(name: str, capfd: pytest.CaptureFixture[str]) -> None:
     call, message = bad_exports()[name]
     with pytest.raises(GnpError, match=message):
         call()
+    assert capfd.readouterr() == ("", "")
 
 
 def test_wrappers_are_looked_through(tmp_path: Path) -> None:
@@ -561,6 +566,8 @@ def bad_states(tmp_path: Path) -> dict[str, tuple[Any, str]]:
     (tmp_path / "bad.safetensors").write_bytes(b"nothing")
     (tmp_path / "bad.onnx").write_bytes(b"nothing")
     step = Step(from_torch(module, batch), tmp_path, *PLAIN)
+    large = tmp_path / "large.onnx"
+    onnx.save_model(from_torch(module, batch), large, save_as_external_data=True, size_threshold=0)
     return {
         "missing": ({k: v for k, v in good.items() if k != "head.bias"}, "nothing for `head.bias`"),
         "no statistics": ({k: v for k, v in good.items() if "running_var" not in k}, "`body.1.running_var`, `body.4"),
@@ -575,6 +582,7 @@ def bad_states(tmp_path: Path) -> dict[str, tuple[Any, str]]:
         "no file": (tmp_path / "none.onnx", "there is no file"),
         "no safetensors": (tmp_path / "bad.safetensors", "not a state in the format safetensors"),
         "no model": (tmp_path / "bad.onnx", "is no ONNX model"),
+        "no data": (onnx.load(large, load_external_data=False), "the model's weights are in files beside it"),
         "a step model": (step.path, "a step model, which holds where training starts"),
     }
 

@@ -77,7 +77,7 @@ class Example:
         # Keywords in the order of the signature, which is that of the graph's inputs.
         if kwargs:
             kwargs = {name: kwargs[name] for name in dict.fromkeys([*arguments, *kwargs]) if name in kwargs}
-        inputs: dict[str, Any] = {}
+        inputs = {}
         for name, value in arguments.items():
             rest = signature.parameters[name].kind is inspect.Parameter.VAR_KEYWORD
             for path, leaf in _leaves(value, "" if rest else name):

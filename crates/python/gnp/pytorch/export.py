@@ -138,7 +138,14 @@ def from_torch(
 def _check(module: torch.nn.Module, tensors: Tensors, path: object) -> None:
     if not any(parameter.trains for parameter in tensors.parameters):
         raise GnpError("the module has no parameter that trains", help="module.requires_grad_(True)")
+    batch_norm = import_torch().nn.modules.batchnorm._BatchNorm
     for name, layer in statistics(module).items():
+        if not isinstance(layer, batch_norm):
+            raise GnpError(
+                f"`{name}` ({type(layer).__name__}) keeps running statistics, which no operator of its kind does",
+                kind="unsupported",
+                help="make it with track_running_stats=False",
+            )
         if layer.momentum is None:
             raise GnpError(
                 f"`{name}` ({type(layer).__name__}) averages the statistics of all batches (momentum=None), which no "

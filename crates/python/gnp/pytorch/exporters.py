@@ -50,7 +50,8 @@ def export(
         require("onnxscript", "to export a PyTorch module")
     try:
         with _quiet(), _random_state_kept(module):
-            return run(module, example, dynamic, opset, scratch)
+            model: ir.Model = run(module, example, dynamic, opset, scratch)
+            return model
     except (GnpError, Warning):
         raise
     except Exception as error:
@@ -70,10 +71,11 @@ def _dynamo(module: torch.nn.Module, example: Example, dynamic: bool, opset: int
         dynamic_shapes=example.dynamic_shapes() if dynamic else None,
         opset_version=opset,
     )
-    return program.model
+    model: ir.Model = program.model
+    return model
 
 
-def _torchscript(module: torch.nn.Module, example: Example, dynamic: bool, opset: int, scratch: Path) -> ir.Model:
+def _torchscript(module: torch.nn.Module, example: Example, dynamic: bool, opset: int, scratch: Path) -> Any:
     torch, ir = import_torch(), import_ir()
     example.require_tensors()
     # Tracing runs the module, and what it does to buffers is seen in the file.
@@ -97,7 +99,7 @@ def _torchscript(module: torch.nn.Module, example: Example, dynamic: bool, opset
     return model
 
 
-EXPORTERS: dict[str, Callable[..., Any]] = {"dynamo": _dynamo, "torchscript": _torchscript}
+EXPORTERS: dict[str, Callable[[Any, Example, bool, int, Path], Any]] = {"dynamo": _dynamo, "torchscript": _torchscript}
 
 
 def _failure(exporter: str, error: Exception) -> GnpError:
@@ -107,11 +109,10 @@ def _failure(exporter: str, error: Exception) -> GnpError:
     text = re.sub(r"\x1b\[[0-9;]*m", "", str(cause)).strip() or type(cause).__name__
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     other = next(name for name in EXPORTERS if name != exporter)
-    return GnpError(
-        f"the exporter {exporter} failed: {lines[0]}",
-        kind="unsupported",
-        help=f'exporter="{other}" may take the module; dynamic_batch=False asks less of it',
-    )
+    advice = f'exporter="{other}" may take the module; dynamic_batch=False asks less of it'
+    if "DynamicCache" in lines[0]:
+        advice = "module.config.use_cache = False leaves out of the outputs what only generation needs"
+    return GnpError(f"the exporter {exporter} failed: {lines[0]}", kind="unsupported", help=advice)
 
 
 @contextlib.contextmanager
@@ -123,14 +124,19 @@ def _quiet() -> Iterator[None]:
     own = os.path.dirname(torch.__file__)
     loggers = [logging.getLogger(name) for name in LOGGERS]
     levels = [logger.level for logger in loggers]
+    # The TorchScript exporter prints the whole graph where it fails.
+    log = getattr(torch._C, "_jit_set_onnx_log_enabled", lambda enabled: None)
+    logged = getattr(torch._C, "_jit_is_onnx_log_enabled", lambda: False)()
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         for logger in loggers:
             logger.setLevel(logging.CRITICAL)
+        log(False)
         try:
             with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
                 yield
         finally:
+            log(logged)
             for logger, level in zip(loggers, levels):
                 logger.setLevel(level)
     for warning in caught:

@@ -19,7 +19,7 @@ KIND = "pkg.torch.export.graph_signature.InputSpec.kind"
 DROPPED = ("pkg.torch.export.ExportedProgram.", "pkg.torch.onnx.fx_node", "pkg.torch.onnx.stack_trace")
 
 
-def tie(graph: ir.Graph, tensors: Tensors) -> None:
+def tie(graph: Any, tensors: Tensors) -> None:
     """Gives each parameter its first name, and one initializer where it has several; in the order of the module."""
     replace = import_ir().convenience.replace_all_uses_with
     named = tensors.by_name()
@@ -108,7 +108,7 @@ def require_open_batch(graph: ir.Graph) -> None:
     for value in graph.inputs:
         if value.shape and isinstance(value.shape[0], int):
             raise GnpError(
-                f"the module fixes the size of the batch: the first axis of `{value.name}` is {value.shape[0]}",
+                f"the module fixes the size of the batch: the first axis of `{value.name}` is {value.shape[0]}, always",
                 kind="unsupported",
                 help="look for a size of the example in its forward(); or let it be so with dynamic_batch=False",
             )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -53,7 +54,8 @@ def to_torch(state: Any, module: torch.nn.Module, *, strict: bool = True) -> tor
         for statistic in ("running_mean", "running_var"):
             key = f"{name}.{statistic}" if name else statistic
             targets[key] = getattr(layer, statistic)
-            if layer.weight is None or layer.weight.requires_grad or layer.bias.requires_grad:
+            weights = [weight for weight in (layer.weight, layer.bias) if weight is not None]
+            if not weights or any(weight.requires_grad for weight in weights):
                 needed[key] = [key]
     if not is_model:
         targets |= {name: tensor for name, tensor in plain.state_dict(keep_vars=True).items() if name not in targets}
@@ -82,14 +84,16 @@ def _is_left(name: str, targets: Mapping[str, Any]) -> bool:
     return name in COUNTERS or name.startswith(RESERVED) or name.rpartition(".")[0] in targets
 
 
-def _fitting(name: str, value: Any, target: torch.Tensor) -> torch.Tensor:
+def _fitting(name: str, value: Any, target: torch.Tensor) -> Any:
     torch = import_torch()
     if not isinstance(value, torch.Tensor):
         array = np.asarray(value)
         if array.dtype.kind not in "fiub":
             raise GnpError(f"`{name}` holds {array.dtype}, and numbers are expected")
-        # A copy where NumPy's array is read-only, which PyTorch warns of.
-        value = torch.from_numpy(array if array.flags.writeable else array.copy())
+        with warnings.catch_warnings():
+            # That the array is read-only; nothing is written to it.
+            warnings.simplefilter("ignore")
+            value = torch.from_numpy(array)
     if tuple(value.shape) != tuple(target.shape):
         raise GnpError(f"`{name}` has the shape {list(value.shape)}, and the module's {list(target.shape)}")
     if value.is_floating_point() != target.is_floating_point():
@@ -109,7 +113,7 @@ def _read(state: Any) -> tuple[Mapping[str, Any], bool]:
             return _gnp.read_state(str(path)), False
         onnx = require("onnx", "to read an ONNX model")
         try:
-            return _constants(onnx.load(path)), True
+            return _constants(onnx.load(path, load_external_data=False), path.parent), True
         except GnpError:
             raise
         except Exception as error:
@@ -127,14 +131,19 @@ def _read(state: Any) -> tuple[Mapping[str, Any], bool]:
     )
 
 
-def _constants(model: Any) -> dict[str, Any]:
+def _constants(model: Any, folder: Path | None = None) -> dict[str, Any]:
+    """The initializers of `model`, whose external data are in `folder`."""
     numpy_helper = require("onnx.numpy_helper", "to read an ONNX model")
     if any(entry.key == "gnp.state" for entry in model.metadata_props):
         raise GnpError(
             "this is a step model, which holds where training starts",
             help="give the state, or the trained model that is made of it",
         )
-    return {tensor.name: _floats(numpy_helper.to_array(tensor)) for tensor in model.graph.initializer}
+    if folder is None and any(tensor.external_data for tensor in model.graph.initializer):
+        raise GnpError("the model's weights are in files beside it", help="give the path of the model's file")
+    return {
+        tensor.name: _floats(numpy_helper.to_array(tensor, str(folder or ""))) for tensor in model.graph.initializer
+    }
 
 
 def _floats(array: np.ndarray) -> np.ndarray:

@@ -17,7 +17,7 @@ def import_torch() -> Any:
     return require("torch", "to handle a PyTorch module")
 
 
-def unwrapped(module: Any) -> torch.nn.Module:
+def unwrapped(module: Any) -> Any:
     """The module itself, out of ``torch.compile``, ``DataParallel`` and ``DistributedDataParallel``: what these wrap
     has other names in the wrapper, and the same tensors.
 
@@ -93,7 +93,7 @@ def _memory(tensor: torch.Tensor) -> object:
 
 
 def statistics(module: torch.nn.Module) -> dict[str, Any]:
-    """The layers that keep running statistics (BatchNorm, InstanceNorm that tracks), by name."""
+    """The layers that keep running statistics, by name: BatchNorm, and InstanceNorm where that was asked for."""
     torch = import_torch()
     kind = torch.nn.modules.batchnorm._NormBase
     layers = module.named_modules(remove_duplicate=False)
