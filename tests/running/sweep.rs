@@ -111,6 +111,21 @@ fn compares_arms_seed_by_seed_and_goes_on_where_it_was_stopped() {
 }
 
 #[test]
+fn what_an_arm_differs_in_takes_precedence_over_what_all_have_in_common() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = configuration(folder.path(), "");
+    let out = folder.path().join("out");
+    let mut command = gnp_run();
+    command.arg("sweep").arg(&config).args(["--alpha", "0", "--seeds", "1", "--arm", "longer = --alpha 0 --epochs 2"]);
+    command.arg("--out").arg(&out).args(["--", "--epochs", "1"]).assert().success();
+    let epochs = |arm: &str| {
+        let records = metrics(&out.join(format!("runs/{arm}-seed0")));
+        records.iter().filter(|record| record["kind"] == "epoch").count()
+    };
+    assert_eq!([epochs("plain"), epochs("longer")], [1, 2]);
+}
+
+#[test]
 fn a_run_that_diverges_is_a_result() {
     let folder = tempfile::tempdir().unwrap();
     let config = configuration(folder.path(), "");

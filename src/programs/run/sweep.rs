@@ -170,10 +170,10 @@ const SUMMARY: &str = "summary.json";
 const FIGURE: &str = "figure.svg";
 
 impl Arguments {
-    /// The command line of a run, with flags of its own.
+    /// The command line of a run, with flags of its own, which take precedence.
     fn line(&self, flags: &[OsString]) -> Vec<OsString> {
         let config = self.config.iter().flat_map(|config| [OsString::from("--config"), config.clone().into()]);
-        config.chain(flags.iter().cloned()).chain(self.more.iter().cloned()).collect()
+        config.chain(self.more.iter().cloned()).chain(flags.iter().cloned()).collect()
     }
 }
 
