@@ -220,6 +220,13 @@ class EvaluationInterface:
                 kind="input",
                 help="make both from the same model",
             )
+        if not state:
+            # With weights of its own it would say nothing of the training.
+            raise model.error(
+                "the evaluation model reads nothing of the step model's state",
+                kind="input",
+                help="make both from the same model",
+            )
         outputs = tuple(info.name for info in graph.output)
         if not outputs:
             raise model.error("the evaluation model returns no loss")

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
-import shutil
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
 import numpy as np
 import pytest
+
+import gnp
+from programs import program, run
 
 MODELS = Path(__file__).parents[3] / "models"
 
@@ -20,19 +21,6 @@ def missing(what: str) -> NoReturn:
     if os.environ.get("GNP_TESTS") == "all":
         pytest.fail(f"{what} is not there")
     pytest.skip(f"{what} is not there")
-
-
-def program(name: str) -> str:
-    """The path of a program, in the folder GNP_BIN or where the shell finds it."""
-    found = shutil.which(name, path=os.environ.get("GNP_BIN"))
-    return found or missing(f"{name}, in the folder GNP_BIN or the path,")
-
-
-def run(*command: object) -> str:
-    """Runs a command, which must succeed."""
-    done = subprocess.run([str(part) for part in command], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
 
 
 @pytest.fixture(scope="session")
@@ -55,29 +43,13 @@ def step_model(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
 
 @pytest.fixture(scope="session")
 def evaluation_model(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """``evaluation_model("mlp")``: loss, logits, and how many labels count and are wrong."""
+    """``evaluation_model("mlp")``: the file of the evaluation model."""
     onnx = pytest.importorskip("onnx")
 
     def make(name: str) -> Path:
-        folder = tmp_path_factory.mktemp(name) / "artifacts"
-        flags = ["--emit", "ort-training", "--loss", "cross-entropy"]
-        run(program("gnp-rewrite"), MODELS / name / "model.onnx", "-o", folder, *flags)
-        model = onnx.load(folder / "eval_model.onnx")
-        node, scalar = onnx.helper.make_node, onnx.helper.make_tensor_value_info
-        model.graph.node.extend(
-            [
-                node("ArgMax", ["logits"], ["likeliest"], axis=1, keepdims=0),
-                node("Equal", ["likeliest", "labels"], ["right"]),
-                node("Not", ["right"], ["is_wrong"]),
-                node("Cast", ["is_wrong"], ["wrong"], to=onnx.TensorProto.FLOAT),
-                node("ReduceSum", ["wrong"], ["gnp.wrong"], keepdims=0),
-                node("Size", ["labels"], ["size"]),
-                node("Cast", ["size"], ["gnp.counted"], to=onnx.TensorProto.FLOAT),
-            ]
-        )
-        model.graph.output.extend(scalar(name, onnx.TensorProto.FLOAT, []) for name in ("gnp.counted", "gnp.wrong"))
-        onnx.save(model, folder / "evaluation.onnx")
-        return folder / "evaluation.onnx"
+        file: Path = tmp_path_factory.mktemp(name) / "evaluation.onnx"
+        onnx.save(gnp.rewrite(MODELS / name / "model.onnx", loss="cross-entropy").evaluation(), file)
+        return file
 
     return make
 

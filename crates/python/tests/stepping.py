@@ -3,25 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
 import onnxruntime
-import pytest
 
-
-def program(name: str) -> str:
-    """The path of `gnp-rewrite` or `gnp-run` in this Python's environment."""
-    found = shutil.which(name, path=os.path.dirname(sys.executable)) or shutil.which(name)
-    if found is None:
-        pytest.fail(f"{name} is not there: install the package")
-    return found
+from programs import program
 
 
 class Step:

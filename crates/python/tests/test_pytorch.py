@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 
 torch = pytest.importorskip("torch")
@@ -19,7 +20,7 @@ pytest.importorskip("onnxscript")
 from stepping import Step  # noqa: E402
 from torch import nn  # noqa: E402
 
-from gnp import pytorch  # noqa: E402
+from gnp import _messages, pytorch  # noqa: E402
 from gnp.errors import GnpError  # noqa: E402
 from gnp.pytorch import from_torch, to_torch  # noqa: E402
 
@@ -221,6 +222,38 @@ def test_a_step_is_that_of_pytorch(name: str, exporter: Any, tmp_path: Path) -> 
 
 
 @each_exporter
+@each_network
+def test_the_model_infers(name: str, exporter: Any) -> None:
+    """As it is, it is the module in eval mode; logits differ by at most 2e-6 of the largest."""
+    module, _ = made(name)
+    for layer in pytorch.tensors.statistics(module).values():
+        layer.running_mean.uniform_(-1, 1)
+        layer.running_var.uniform_(1, 2)
+    _, batch = made(name, 3)
+    model = from_torch(module, made(name)[1], exporter=exporter)
+    read = {name for node in model.graph.node for name in node.input}
+    assert all(node.output[0] in read for node in model.graph.node if node.op_type == "Constant")
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    (logits,) = session.run(None, {name: tensor.numpy() for name, tensor in batch.items()})
+    with torch.no_grad():
+        expected = module.eval()(**batch).numpy()
+    np.testing.assert_allclose(logits, expected, rtol=0, atol=2e-6 * np.abs(expected).max())
+
+
+class StochasticDepth(nn.Linear):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        keep = x.new_empty((x.shape[0], 1)).bernoulli_(0.9) if self.training else 1.0
+        return super().forward(x) * keep
+
+
+@each_exporter
+def test_other_draws_are_said(exporter: Any, tmp_path: Path) -> None:
+    with pytest.warns(UserWarning, match="the model draws at random, .*(Bernoulli|RandomUniform)"):
+        model = from_torch(StochasticDepth(3, CLASSES), torch.ones(2, 3), exporter=exporter)
+    assert Step(model, tmp_path, *PLAIN).report["parameters"] == ["weight", "bias"]
+
+
+@each_exporter
 @pytest.mark.parametrize("name", ["convolutions", "transformer"])
 def test_dropout_drops(name: str, exporter: Any, tmp_path: Path) -> None:
     module, batch = made(name)
@@ -391,6 +424,19 @@ def test_names_and_forms_of_the_example(exporter: Any) -> None:
     ] * 3
 
 
+@each_exporter
+def test_open_lengths(exporter: Any, tmp_path: Path) -> None:
+    module, batch = made("tied")
+    model = from_torch(module, batch, exporter=exporter, dynamic_axes={"words": {1: "length"}})
+    (dims,) = ([d.dim_param for d in value.type.tensor_type.shape.dim] for value in model.graph.input)
+    assert dims == ["batch", "length"]
+    step = Step(model, tmp_path, *PLAIN)
+    for length in (2, 9):
+        longer = torch.randint(0, CLASSES, (3, length))
+        loss = nn.functional.cross_entropy(module(longer), labels(3)).item()
+        assert step.step(arrays({"words": longer}, labels(3)), 0.0)["loss"] == pytest.approx(loss, rel=1e-6)
+
+
 class ManyOutputs(nn.Module):
     """Returns a dictionary. A buffer and a parameter have the names of an input and of an operation."""
 
@@ -425,7 +471,7 @@ def test_files(exporter: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert from_torch(module, batch, exporter=exporter, path=target) == target
     assert [path.name for path in tmp_path.iterdir()] == ["small.onnx"]
     # What is too large for one file goes into two.
-    monkeypatch.setattr(pytorch.export, "LARGEST", 100)
+    monkeypatch.setattr(_messages, "LARGEST", 100)
     with pytest.raises(GnpError, match="a model in memory holds at most 2"):
         from_torch(module, batch, exporter=exporter)
     large = from_torch(module, batch, exporter=exporter, path=str(tmp_path / "large.onnx"))
@@ -477,7 +523,20 @@ def bad_exports() -> dict[str, tuple[Callable[[], Any], str]]:
         "no tensor": (lambda: from_torch(linear, 3), "the example has no tensor: int"),
         "sizes differ": (
             lambda: from_torch(TwoInputs(), (torch.ones(2, 3), torch.ones(3, 4))),
-            "differ in it: `left` has 2, `right` has 3",
+            r"`batch` is one size, and the examples differ in it: `left\[0\]` has 2, `right\[0\]` has 3",
+        ),
+        "axes of others": (
+            lambda: from_torch(linear, x, dynamic_axes={"y": {1: "n"}}),
+            "dynamic_axes names `y`, and the inputs are `input`",
+        ),
+        "no axis": (
+            lambda: from_torch(linear, x, dynamic_axes={"input": {2: "n"}}),
+            r"`input` has the shape \[2, 3\], and no axis 2",
+        ),
+        "no size": (lambda: from_torch(linear, x, dynamic_axes={"input": {1: "2n"}}), "called '2n', which is no name"),
+        "an axis of one": (
+            lambda: from_torch(nn.Linear(1, 3), torch.ones(2, 4, 1), dynamic_axes={"input": {-1: "n"}}),
+            r"`input\[2\]` of the example is 1",
         ),
         "wrong shape": (lambda: from_torch(linear, torch.ones(2, 4)), "the exporter dynamo failed: .*(2, 4|4.*3)"),
         "wrong shape, traced": (
@@ -486,7 +545,7 @@ def bad_exports() -> dict[str, tuple[Callable[[], Any], str]]:
         ),
         "a fixed batch": (
             lambda: from_torch(FixedBatch(3, 5), torch.ones(4, 3)),
-            "fixes the size of the batch: the first axis of `x` is 4",
+            "the module fixes `batch`: axis 0 of `x` is 4",
         ),
         "no exporter": (lambda: from_torch(linear, x, exporter="jit"), "there is no exporter 'jit'"),  # type: ignore
         "few names": (lambda: from_torch(linear, x, input_names=["a", "b"]), "2 names, and the module has 1 inputs"),

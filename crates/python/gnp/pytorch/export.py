@@ -7,15 +7,17 @@ import logging
 import os
 import tempfile
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
 
+from .. import _messages
+from .._words import listed
 from ..errors import GnpError
 from . import exporters, graph
-from .example import Example
+from .example import Example, fitting
 from .example import output_names as names_of_outputs
-from .tensors import Parameter, Tensors, import_torch, listed, statistics, unwrapped
+from .tensors import Parameter, Tensors, import_torch, statistics, unwrapped
 
 if TYPE_CHECKING:
     import onnx
@@ -23,9 +25,6 @@ if TYPE_CHECKING:
     import torch
 
 logger = logging.getLogger("gnp")
-
-#: What one protobuf message can hold, less what nodes and names take.
-LARGEST = 2**31 - 2**24
 
 Exporter = Literal["dynamo", "torchscript"]
 
@@ -38,6 +37,7 @@ def from_torch(
     input_names: Sequence[str] | None = None,
     output_names: Sequence[str] | None = None,
     dynamic_batch: bool = True,
+    dynamic_axes: Mapping[str, Mapping[int, str]] | None = None,
     opset: int = 18,
     exporter: Exporter = "dynamo",
     path: None = None,
@@ -52,6 +52,7 @@ def from_torch(
     input_names: Sequence[str] | None = None,
     output_names: Sequence[str] | None = None,
     dynamic_batch: bool = True,
+    dynamic_axes: Mapping[str, Mapping[int, str]] | None = None,
     opset: int = 18,
     exporter: Exporter = "dynamo",
     path: str | os.PathLike[str],
@@ -65,6 +66,7 @@ def from_torch(
     input_names: Sequence[str] | None = None,
     output_names: Sequence[str] | None = None,
     dynamic_batch: bool = True,
+    dynamic_axes: Mapping[str, Mapping[int, str]] | None = None,
     opset: int = 18,
     exporter: Exporter = "dynamo",
     path: str | os.PathLike[str] | None = None,
@@ -72,10 +74,11 @@ def from_torch(
     """Exports a module so that all of it trains: ``gnp.rewrite(gnp.from_torch(module, x), loss="cross-entropy")``.
 
     The model is that of train mode: Dropout and BatchNormalization are in it, nothing is folded or merged, and each
-    parameter is there under the name that ``module.named_parameters()`` gives it. Parameters that are one (tied
-    weights) stay one. What trains is what ``requires_grad``; frozen parameters and buffers are recorded as such in the
-    file, and ``gnp-rewrite`` leaves them. The module stays as it is: its mode, its buffers, gradients, hooks, and the
-    state of random generators.
+    parameter is there under the name that ``module.named_parameters()`` gives it. As a model it infers: Dropout drops
+    and BatchNormalization takes the statistics of the batch in the training step that is made of it. Parameters that
+    are one (tied weights) stay one. What trains is what ``requires_grad``; frozen parameters and buffers are recorded
+    as such in the file, and ``gnp-rewrite`` leaves them. The module stays as it is: its mode, its buffers, gradients,
+    hooks, and the state of random generators.
 
     BatchNormalization is that of the standard: it moves its running variance by the variance of the batch,
     Σ(x − μ)²/n, PyTorch by Σ(x − μ)²/(n − 1).
@@ -87,8 +90,9 @@ def from_torch(
         input_names: Names of the tensors in ``example``; those of ``forward``'s arguments where none are given.
         output_names: Names of the outputs; the keys where ``forward`` returns a dict, else ``output``, or ``output_0``
             and so on.
-        dynamic_batch: Whether the first axis of every example is the batch, whose size stays open. Otherwise all sizes
-            are those of ``example``.
+        dynamic_batch: Whether the first axis of every input is the batch, whose size stays open as ``batch``.
+        dynamic_axes: Other axes whose sizes stay open, by input: ``{"input_ids": {1: "length"}}``. All other sizes are
+            those of ``example``. Axes of one name have one size.
         opset: The version of the operator set.
         exporter: ``"dynamo"`` (``torch.export``), or ``"torchscript"``, which traces one call.
         path: A file to write, in place of an ``onnx.ModelProto``. Weights of more than 2 GB are written into
@@ -102,28 +106,28 @@ def from_torch(
             the message names it.
 
     Warns:
-        UserWarning: Parameters that the outputs do not depend on are not in the model. The message names them.
+        UserWarning: Parameters that the outputs do not depend on are not in the model; the message names them. Or the
+            module draws random numbers in train mode otherwise than by Dropout (stochastic depth): the model always
+            does.
     """
     module = unwrapped(module)
     tensors = Tensors.of(module)
     _check(module, tensors, path)
-    bound = Example.of(module, example, dynamic_batch)
-    if input_names is not None:
-        bound.inputs = dict(zip(_names(input_names, len(bound.inputs), "input"), bound.inputs.values()))
+    bound = Example.of(module, example, input_names, dynamic_batch, dynamic_axes)
     training = _training_copy(module)
     returned: list[list[str]] = []
     hook = training.register_forward_hook(lambda _module, _args, outputs: returned.append(names_of_outputs(outputs)))
     target = None if path is None else _target(path)
     # In the folder of the target, so that its files are moved and not copied.
     with tempfile.TemporaryDirectory(prefix=".gnp-", dir=target and target.parent) as folder:
-        model = exporters.export(exporter, training, bound, dynamic_batch, opset, Path(folder))
+        model = exporters.export(exporter, training, bound, opset, Path(folder))
         hook.remove()
-        if dynamic_batch:
-            graph.require_open_batch(model.graph)
+        graph.require_open(model.graph, bound)
         graph.tie(model.graph, tensors)
         _all_there(model, tensors, training, bound, exporter)
-        outputs = returned[-1] if output_names is None else _names(output_names, len(model.graph.outputs), "output")
+        outputs = returned[-1] if output_names is None else fitting(output_names, len(model.graph.outputs), "output")
         graph.name_ports(model.graph, list(bound.inputs), outputs, input_names is not None)
+        graph.let_infer(model.graph, tensors)
         graph.record(model, tensors)
         if model.opset_imports[""] != opset:
             warnings.warn(
@@ -132,7 +136,7 @@ def from_torch(
         if target is None:
             proto: onnx.ModelProto = exporters.import_ir().to_proto(model)
             return proto
-        return _write(model, target, Path(folder), _size(tensors) > LARGEST)
+        return _write(model, target, Path(folder), _size(tensors) > _messages.LARGEST)
 
 
 def _check(module: torch.nn.Module, tensors: Tensors, path: object) -> None:
@@ -153,7 +157,7 @@ def _check(module: torch.nn.Module, tensors: Tensors, path: object) -> None:
                 kind="unsupported",
                 help=f"module.{name}.momentum = 0.1" if name else "module.momentum = 0.1",
             )
-    if path is None and _size(tensors) > LARGEST:
+    if path is None and _size(tensors) > _messages.LARGEST:
         size = _size(tensors) / 1e9
         raise GnpError(
             f"the module has {size:.1f} GB, and a model in memory holds at most 2", help='path="model.onnx" writes it'
@@ -164,15 +168,6 @@ def _size(tensors: Tensors) -> int:
     return sum(
         t.numel() * t.element_size() for t in (*(p.tensor for p in tensors.parameters), *tensors.buffers.values())
     )
-
-
-def _names(names: Sequence[str], count: int, what: str) -> list[str]:
-    names = [names] if isinstance(names, str) else list(names)
-    if len(names) != count:
-        raise GnpError(f"{what}_names has {len(names)} names, and the module has {count} {what}s")
-    if len(set(names)) != count or not all(isinstance(name, str) and name for name in names):
-        raise GnpError(f"{what}_names must be names that differ, not {names!r}")
-    return names
 
 
 def _training_copy(module: torch.nn.Module) -> torch.nn.Module:

@@ -32,9 +32,7 @@ def import_ir() -> Any:
     return require("onnx_ir", "to export a PyTorch module", package="onnxscript")
 
 
-def export(
-    exporter: str, module: torch.nn.Module, example: Example, dynamic: bool, opset: int, scratch: Path
-) -> ir.Model:
+def export(exporter: str, module: torch.nn.Module, example: Example, opset: int, scratch: Path) -> ir.Model:
     """The graph of `module`, which is in train mode; its buffers are changed by some exporters.
 
     Args:
@@ -50,7 +48,7 @@ def export(
         require("onnxscript", "to export a PyTorch module")
     try:
         with _quiet(), _random_state_kept(module):
-            model: ir.Model = run(module, example, dynamic, opset, scratch)
+            model: ir.Model = run(module, example, opset, scratch)
             return model
     except (GnpError, Warning):
         raise
@@ -58,7 +56,7 @@ def export(
         raise _failure(exporter, error) from error
 
 
-def _dynamo(module: torch.nn.Module, example: Example, dynamic: bool, opset: int, scratch: Path) -> ir.Model:
+def _dynamo(module: torch.nn.Module, example: Example, opset: int, scratch: Path) -> ir.Model:
     torch = import_torch()
     program = torch.onnx.export(
         module,
@@ -68,14 +66,14 @@ def _dynamo(module: torch.nn.Module, example: Example, dynamic: bool, opset: int
         optimize=False,
         verbose=False,
         input_names=list(example.inputs),
-        dynamic_shapes=example.dynamic_shapes() if dynamic else None,
+        dynamic_shapes=example.dynamic_shapes(),
         opset_version=opset,
     )
     model: ir.Model = program.model
     return model
 
 
-def _torchscript(module: torch.nn.Module, example: Example, dynamic: bool, opset: int, scratch: Path) -> Any:
+def _torchscript(module: torch.nn.Module, example: Example, opset: int, scratch: Path) -> Any:
     torch, ir = import_torch(), import_ir()
     example.require_tensors()
     # Tracing runs the module, and what it does to buffers is seen in the file.
@@ -89,7 +87,7 @@ def _torchscript(module: torch.nn.Module, example: Example, dynamic: bool, opset
         training=torch.onnx.TrainingMode.TRAINING,
         do_constant_folding=False,
         input_names=list(example.inputs),
-        dynamic_axes=example.dynamic_axes() if dynamic else None,
+        dynamic_axes={name: axes for name, axes in example.axes.items() if axes},
         opset_version=opset,
     )
     model = ir.load(file)
@@ -99,7 +97,7 @@ def _torchscript(module: torch.nn.Module, example: Example, dynamic: bool, opset
     return model
 
 
-EXPORTERS: dict[str, Callable[[Any, Example, bool, int, Path], Any]] = {"dynamo": _dynamo, "torchscript": _torchscript}
+EXPORTERS: dict[str, Callable[[Any, Example, int, Path], Any]] = {"dynamo": _dynamo, "torchscript": _torchscript}
 
 
 def _failure(exporter: str, error: Exception) -> GnpError:

@@ -6,7 +6,9 @@ import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+from .._words import listed
 from ..errors import GnpError
+from .example import Example
 from .exporters import import_ir
 from .tensors import Parameter, Tensors
 
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
 KIND = "pkg.torch.export.graph_signature.InputSpec.kind"
 #: Notes that hold names of before, files of this machine, or say nothing that the graph does not.
 DROPPED = ("pkg.torch.export.ExportedProgram.", "pkg.torch.onnx.fx_node", "pkg.torch.onnx.stack_trace")
+#: Operators that draw at random, but for Dropout.
+RANDOM = ("Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike")
 
 
 def tie(graph: Any, tensors: Tensors) -> None:
@@ -103,15 +107,40 @@ def _free(name: str, taken: set[str]) -> str:
     return next(candidate for candidate in candidates if candidate not in taken)
 
 
-def require_open_batch(graph: ir.Graph) -> None:
-    """Fails where the exporter fixed the batch, as it does without a word where the module does."""
-    for value in graph.inputs:
-        if value.shape and isinstance(value.shape[0], int):
-            raise GnpError(
-                f"the module fixes the size of the batch: the first axis of `{value.name}` is {value.shape[0]}, always",
-                kind="unsupported",
-                help="look for a size of the example in its forward(); or let it be so with dynamic_batch=False",
-            )
+def require_open(graph: ir.Graph, example: Example) -> None:
+    """Fails where the exporter fixed a size that is to be open, as it does without a word where the module does."""
+    for value, axes in zip(graph.inputs, example.axes.values()):
+        for axis, size in axes.items():
+            if value.shape is not None and isinstance(value.shape[axis], int):
+                raise GnpError(
+                    f"the module fixes `{size}`: axis {axis} of `{value.name}` is {value.shape[axis]}, always",
+                    kind="unsupported",
+                    help="look for a size of the example in its forward(); or let it be so, with dynamic_batch=False",
+                )
+
+
+def let_infer(graph: ir.Graph, tensors: Tensors) -> None:
+    """Lets Dropout and BatchNormalization infer, so that the trained model is one to use: gnp-rewrite makes them train,
+    whatever they say. Warns of other nodes that draw at random, which nothing keeps from it.
+    """
+    draws = []
+    for node in import_ir().traversal.RecursiveGraphIterator(graph):
+        if node.op_type == "Dropout":
+            node.resize_inputs(min(len(node.inputs), 2))
+        elif node.op_type == "BatchNormalization" and all(value.name in tensors.buffers for value in node.inputs[3:5]):
+            node.attributes.pop("training_mode", None)
+            if not any(map(_is_read, node.outputs[1:])):
+                node.resize_outputs(1)
+        elif node.op_type in RANDOM:
+            draws.append(f"{node.name} ({node.op_type})")
+    for node in [node for node in graph if node.op_type == "Constant" and not _is_read(node.outputs[0])]:
+        graph.remove(node)
+    if draws:
+        warnings.warn(
+            f"the model draws at random, as the module does in train mode, and once it is trained it still does: "
+            f"{listed(draws)}. To use it, put the weights back with to_torch",
+            stacklevel=3,
+        )
 
 
 def record(model: ir.Model, tensors: Tensors) -> None:
@@ -132,6 +161,10 @@ def record(model: ir.Model, tensors: Tensors) -> None:
             output.type, output.shape = ir.TensorType(value.dtype), ir.Shape(value.shape)
         _drop(node.metadata_props)
     _drop(model.graph.metadata_props)
+
+
+def _is_read(value: Any) -> bool:
+    return bool(value.uses()) or value.is_graph_output()
 
 
 def _drop(notes: dict[str, str]) -> None:

@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .. import _gnp
-from .._optional import require
+from .._contract import STATE_KEY
+from .._step_interface import ModelFile
+from .._words import listed
 from ..errors import GnpError
-from .tensors import Tensors, import_torch, listed, statistics, unwrapped
+from .tensors import Tensors, import_torch, statistics, unwrapped
 
 if TYPE_CHECKING:
     import torch
@@ -111,41 +113,26 @@ def _read(state: Any) -> tuple[Mapping[str, Any], bool]:
             raise GnpError(f"there is no file {path}", kind="io", file=str(path))
         if path.suffix == ".safetensors":
             return _gnp.read_state(str(path)), False
-        onnx = require("onnx", "to read an ONNX model")
-        try:
-            return _constants(onnx.load(path, load_external_data=False), path.parent), True
-        except GnpError:
-            raise
-        except Exception as error:
-            raise GnpError(
-                f"{path} is no ONNX model: {error}",
-                kind="format",
-                file=str(path),
-                help="a file of weights is one that ends in .safetensors or .onnx",
-            ) from error
-    if hasattr(state, "graph") and hasattr(state, "metadata_props"):
-        return _constants(state), True
+        return _constants(ModelFile(path)), True
+    if hasattr(state, "metadata_props"):
+        return _constants(ModelFile(state)), True
     raise GnpError(
         f"a state is arrays by name, a path, or an onnx.ModelProto, not {type(state).__name__}",
         help="state_dict() of the trainer",
     )
 
 
-def _constants(model: Any, folder: Path | None = None) -> dict[str, Any]:
-    """The initializers of `model`, whose external data are in `folder`."""
-    numpy_helper = require("onnx.numpy_helper", "to read an ONNX model")
-    if any(entry.key == "gnp.state" for entry in model.metadata_props):
+def _constants(model: ModelFile) -> dict[str, Any]:
+    if model.metadata(STATE_KEY) is not None:
         raise GnpError(
             "this is a step model, which holds where training starts",
             help="give the state, or the trained model that is made of it",
         )
-    if folder is None and any(tensor.external_data for tensor in model.graph.initializer):
+    if model.path is None and any(tensor.external_data for tensor in model.initializers.values()):
         raise GnpError("the model's weights are in files beside it", help="give the path of the model's file")
-    return {
-        tensor.name: _floats(numpy_helper.to_array(tensor, str(folder or ""))) for tensor in model.graph.initializer
-    }
+    return {name: _floats(model.array(name)) for name in model.initializers}
 
 
-def _floats(array: np.ndarray) -> np.ndarray:
+def _floats(array: Any) -> Any:
     """bfloat16 and its like, which PyTorch does not take from NumPy, as float32."""
     return array if array.dtype.kind in "fiubSUO" else array.astype(np.float32)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -98,9 +97,3 @@ def statistics(module: torch.nn.Module) -> dict[str, Any]:
     kind = torch.nn.modules.batchnorm._NormBase
     layers = module.named_modules(remove_duplicate=False)
     return {name: layer for name, layer in layers if isinstance(layer, kind) and layer.running_mean is not None}
-
-
-def listed(names: Sequence[str]) -> str:
-    """Names in a message."""
-    shown = ", ".join(f"`{name}`" for name in names[:10])
-    return shown if len(names) <= 10 else f"{shown} and {len(names) - 10} more"
