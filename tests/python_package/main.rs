@@ -21,7 +21,10 @@ fn wheel(interpreter: &Path, folder: &Path) -> PathBuf {
     fs::read_dir(folder).unwrap().next().unwrap().unwrap().path()
 }
 
+// The wheel is built in the same build folder, and replaces libraries there that the documentation's tests are linked to:
+// it comes after all others.
 #[test]
+#[ignore = "comes after all others: cargo test --test python_package -- --ignored"]
 fn the_package_passes_its_tests() {
     let requirements = Path::new(ROOT).join("crates/python/tests/requirements.txt");
     let Some(interpreter) = python::environment("python-package", &requirements) else { return };
