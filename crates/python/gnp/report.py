@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import json
+import re
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -90,7 +91,7 @@ class Report:
             return f"<tr><td>{mark}</td>" + "".join(f"<td style='text-align:left'>{html.escape(c)}</td>" for c in cells)
 
         def listed(title: str, lines: list[str]) -> str:
-            items = "".join(f"<li>{html.escape(line)}</li>" for line in lines)
+            items = "".join(f"<li>{_code(line)}</li>" for line in lines)
             return f"<p style='margin:.5em 0 0'>{title}</p><ul style='margin:0'>{items}</ul>" if lines else ""
 
         penalty = f"r = {self.config['r']:g}, α = {self.config['alpha']:g}"
@@ -106,6 +107,11 @@ class Report:
             f"<details><summary>What trains (●), and what does not (○)</summary><table>"
             f"<thead><tr><th></th><th>constant</th><th>shape</th><th>why</th></tr></thead>{rows}</table></details></div>"
         )
+
+
+def _code(text: str) -> str:
+    """HTML of a message, in which names stand between backquotes."""
+    return re.sub("`([^`]*)`", r"<code>\1</code>", html.escape(text))
 
 
 def _arguments(flags: str) -> tuple[str, ...]:

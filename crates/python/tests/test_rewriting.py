@@ -55,6 +55,7 @@ def test_the_report_is_a_table_in_a_notebook():
     assert page.count("<tr>") == 1 + len(report.constants)
     assert "batch_norm" in page
     assert "--" not in page
+    assert "`" not in page and "<code>batch</code>" in page
 
 
 def test_guesses_are_warnings():
