@@ -10,7 +10,7 @@ mod signals;
 mod table;
 
 pub use copying::CopyingBar;
-pub use fault::caught;
+pub use fault::{caught, caught_here};
 pub use table::table;
 
 use crate::experiment::Configuration;
@@ -138,14 +138,9 @@ pub fn usage(error: clap::Error) -> Error {
 
 /// `'--loss <LOSS>'` is `'--loss'`.
 fn without_placeholders(text: &str) -> String {
-    let (mut kept, mut rest) = (String::with_capacity(text.len()), text);
-    while let Some((before, (_, after))) =
-        rest.split_once(" <").and_then(|(before, placeholder)| Some((before, placeholder.split_once('>')?)))
-    {
-        kept += before;
-        rest = after.trim_start_matches('.');
-    }
-    kept + rest
+    let flag = |part: &str| part.starts_with("--").then(|| part.split(" <").next().map(str::to_owned)).flatten();
+    let parts: Vec<String> = text.split('\'').map(|part| flag(part).unwrap_or_else(|| part.to_owned())).collect();
+    parts.join("'")
 }
 
 /// An error as the user sees it.

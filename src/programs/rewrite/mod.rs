@@ -158,8 +158,8 @@ pub fn rewrite_command() -> clap::Command {
 /// # Errors
 /// As the program, which would say so and end.
 pub fn rewrite_reported(words: impl IntoIterator<Item = OsString>) -> Result<String> {
-    let words = words.into_iter().chain(["--json".into()]);
-    run(Arguments::try_parse_from(words).map_err(cli::usage)?)
+    let arguments = Arguments::try_parse_from(words).map_err(cli::usage)?;
+    run(Arguments { json: true, quiet: true, ..arguments })
 }
 
 fn run(arguments: Arguments) -> Result<String> {
@@ -254,9 +254,9 @@ fn told<R: Serialize>(
     checked: Option<&Loaded>,
     text: impl FnOnce(&R, Option<&Loaded>, &Arguments) -> String,
 ) -> Result<String> {
-    match (arguments.quiet, arguments.json) {
-        (true, _) => Ok(String::new()),
-        (_, true) => json(report, checked),
+    match (arguments.json, arguments.quiet) {
+        (true, _) => json(report, checked),
+        (_, true) => Ok(String::new()),
         _ => Ok(text(report, checked, arguments)),
     }
 }

@@ -99,7 +99,7 @@ pub fn ensure_free(path: &Path, force: bool) -> Result<()> {
     match kind(metadata.file_type()) {
         Some(kind) => {
             let error = Error::input(format!("is {kind}; only files are replaced")).in_file(path);
-            Err(error.help("remove it, or choose another name with -o"))
+            Err(error.help("remove it, or choose another name"))
         }
         None if force => Ok(()),
         None => Err(exists(path)),
