@@ -4,7 +4,7 @@ use crate::{Error, Result};
 use gnp_engine::tract;
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::panic::{self, AssertUnwindSafe, PanicHookInfo};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, Once, PoisonError};
 
 /// What the first panic said that nobody expected, and where.
 static FIRST: Mutex<Option<String>> = Mutex::new(None);
@@ -20,15 +20,26 @@ const UNKNOWN: &str = "an unknown failure";
 /// # Errors
 /// As `program`.
 pub fn caught<T>(program: impl FnOnce() -> Result<T>) -> Result<T> {
-    panic::set_hook(Box::new(note));
-    let outcome = panic::catch_unwind(AssertUnwindSafe(program));
-    let [first, perhaps] = [&FIRST, &PERHAPS].map(|said| said.lock().unwrap_or_else(PoisonError::into_inner).take());
-    match (outcome, first) {
-        (Ok(outcome), None) => outcome,
-        // A thread's, whatever became of the rest.
-        (_, Some(said)) => Err(Error::internal(said)),
-        (Err(_), None) => Err(Error::internal(perhaps.unwrap_or_else(|| UNKNOWN.to_owned()))),
-    }
+    let outcome = caught_here(program);
+    // A thread's, whatever became of the rest.
+    taken(&FIRST).map_or(outcome, |said| Err(Error::internal(said)))
+}
+
+/// The same of what panics in this thread alone: for calls that threads make at once.
+///
+/// # Errors
+/// As `call`.
+pub fn caught_here<T>(call: impl FnOnce() -> Result<T>) -> Result<T> {
+    static HOOK: Once = Once::new();
+    HOOK.call_once(|| panic::set_hook(Box::new(note)));
+    panic::catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|_| {
+        let said = taken(&FIRST).or_else(|| taken(&PERHAPS));
+        Err(Error::internal(said.unwrap_or_else(|| UNKNOWN.to_owned())))
+    })
+}
+
+fn taken(said: &Mutex<Option<String>>) -> Option<String> {
+    said.lock().unwrap_or_else(PoisonError::into_inner).take()
 }
 
 fn note(info: &PanicHookInfo<'_>) {

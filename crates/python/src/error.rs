@@ -8,7 +8,7 @@ use pyo3::types::{IntoPyDict, PyType};
 
 /// What `program` returns, its failures as `GnpError`; a panic, which is a defect of ours, is one too.
 pub fn caught<T>(program: impl FnOnce() -> gnp::Result<T>) -> PyResult<T> {
-    cli::caught(program).map_err(exception)
+    cli::caught_here(program).map_err(exception)
 }
 
 /// The `GnpError` that says what `error` says, in which settings are named as keyword arguments.
