@@ -67,7 +67,29 @@ class Progress(Callback):
         self._bar.close()
 
 
-class TensorBoard(Callback):
+class _Logger(Callback):
+    """Logs numbers: those of steps as ``train/loss``, …, those of epochs as ``epoch/loss``, ….
+
+    Args:
+        every: Log every so many steps.
+    """
+
+    def __init__(self, every: int) -> None:
+        self._every = _positive("every", every)
+
+    def _log(self, numbers: dict[str, float], step: int) -> None:
+        """Logs ``numbers``, by their names, of the step that the training has come to."""
+        raise NotImplementedError
+
+    def on_step(self, fit: Fit, record: Record) -> None:
+        if record["step"] % self._every == 0:
+            self._log(_numbers("train/", record), record["step"])
+
+    def on_epoch(self, fit: Fit, record: Record) -> None:
+        self._log(_numbers("epoch/", record), record["step"])
+
+
+class TensorBoard(_Logger):
     """Event files for ``tensorboard --logdir``: steps as ``train/loss``, …, epochs as ``epoch/loss``, ….
 
     Written by the package tensorboard, which needs neither PyTorch nor TensorFlow.
@@ -78,31 +100,27 @@ class TensorBoard(Callback):
     """
 
     def __init__(self, folder: str | os.PathLike[str], *, every: int = 1) -> None:
+        super().__init__(every)
         self._writer_class = require("tensorboard.summary", "to write its event files").Writer
         self._folder = os.fspath(folder)
-        self._every = _positive("every", every)
         self._writer: Any = None
 
     def on_fit_begin(self, fit: Fit) -> None:
         self._writer = self._writer_class(self._folder)
 
-    def on_step(self, fit: Fit, record: Record) -> None:
-        if record["step"] % self._every == 0:
-            self._write("train/", record)
-
     def on_epoch(self, fit: Fit, record: Record) -> None:
-        self._write("epoch/", record)
+        super().on_epoch(fit, record)
         self._writer.flush()
 
     def on_fit_end(self, fit: Fit) -> None:
         self._writer.close()
 
-    def _write(self, prefix: str, record: Record) -> None:
-        for name, value in _numbers(record).items():
-            self._writer.add_scalar(prefix + name, value, step=record["step"])
+    def _log(self, numbers: dict[str, float], step: int) -> None:
+        for name, value in numbers.items():
+            self._writer.add_scalar(name, value, step=step)
 
 
-class WandB(Callback):
+class WandB(_Logger):
     """Logs to Weights & Biases: steps as ``train/loss``, …, epochs as ``epoch/loss``, ….
 
     A run that has begun is gone on with, and left open; else one is begun, and ended with the training.
@@ -113,8 +131,8 @@ class WandB(Callback):
     """
 
     def __init__(self, *, every: int = 1, **settings: Any) -> None:
+        super().__init__(every)
         self._wandb = require("wandb", "to log to Weights & Biases")
-        self._every = _positive("every", every)
         self._settings = settings
         self._run: Any = None
         self._is_own = False
@@ -127,23 +145,15 @@ class WandB(Callback):
         self._run.config.update(dict(fit.trainable.defaults), allow_val_change=True)
         self._before = self._run.step
 
-    def on_step(self, fit: Fit, record: Record) -> None:
-        if record["step"] % self._every == 0:
-            self._log("train/", record)
-
-    def on_epoch(self, fit: Fit, record: Record) -> None:
-        self._log("epoch/", record)
-
     def on_fit_end(self, fit: Fit) -> None:
         if self._is_own:
             self._run.finish()
 
-    def _log(self, prefix: str, record: Record) -> None:
-        named = {prefix + name: value for name, value in _numbers(record).items()}
-        self._run.log(named, step=self._before + record["step"])
+    def _log(self, numbers: dict[str, float], step: int) -> None:
+        self._run.log(numbers, step=self._before + step)
 
 
-class MLflow(Callback):
+class MLflow(_Logger):
     """Logs to MLflow: steps as ``train/loss``, …, epochs as ``epoch/loss``, …; hyperparameters as parameters.
 
     A run that has begun is gone on with, and left open; else one is begun, and ended with the training.
@@ -154,8 +164,8 @@ class MLflow(Callback):
     """
 
     def __init__(self, *, every: int = 1, **settings: Any) -> None:
+        super().__init__(every)
         self._mlflow = require("mlflow", "to log to MLflow")
-        self._every = _positive("every", every)
         self._settings = settings
         self._is_own = False
         self._status = "FINISHED"
@@ -167,12 +177,8 @@ class MLflow(Callback):
             self._mlflow.log_params(dict(fit.trainable.defaults))
         self._status = "FAILED"
 
-    def on_step(self, fit: Fit, record: Record) -> None:
-        if record["step"] % self._every == 0:
-            self._log("train/", record)
-
     def on_epoch(self, fit: Fit, record: Record) -> None:
-        self._log("epoch/", record)
+        super().on_epoch(fit, record)
         if fit.is_over or record["epoch"] == fit.epochs:
             self._status = "FINISHED"
 
@@ -183,9 +189,8 @@ class MLflow(Callback):
         if self._is_own:
             self._mlflow.end_run(self._status)
 
-    def _log(self, prefix: str, record: Record) -> None:
-        named = {prefix + name: value for name, value in _numbers(record).items()}
-        self._mlflow.log_metrics(named, step=record["step"])
+    def _log(self, numbers: dict[str, float], step: int) -> None:
+        self._mlflow.log_metrics(numbers, step=step)
 
 
 class Checkpoint(Callback):
@@ -239,11 +244,10 @@ def _positive(name: str, value: int) -> int:
     return value
 
 
-def _numbers(record: Record) -> dict[str, float]:
+def _numbers(prefix: str, record: Record) -> dict[str, float]:
     """What is logged of a record: not what it is called by, and nothing that is no number."""
-    return {
-        name: float(value) for name, value in record.items() if name not in ("epoch", "step") and math.isfinite(value)
-    }
+    numbers = ((name, value) for name, value in record.items() if name not in ("epoch", "step"))
+    return {prefix + name: float(value) for name, value in numbers if math.isfinite(value)}
 
 
 def _shown(record: Mapping[str, Any], names: tuple[str, ...]) -> dict[str, str]:
