@@ -23,28 +23,34 @@ from typing import Literal, TypedDict, Union
 StrPath = Union[str, "os.PathLike[str]"]
 '''
 
-GROUPS = {
-    "rewrite": ("RewriteOptions", "What :func:`gnp.rewrite` takes."),
-    "engine": ("EngineOptions", "What computes, and how: what :class:`gnp.Trainer` takes."),
-    "artifacts": ("ArtifactOptions", "What :func:`gnp.make_artifacts` and :func:`gnp.rewrite_artifacts` take."),
-    "run": ("RunOptions", "What :func:`gnp.run` takes."),
-    "sweep": ("SweepOptions", "What :func:`gnp.sweep` takes for every run."),
-}
+# Names, what takes them, the group of arguments that they are, and the classes whose options they have too.
+CLASSES = [
+    ("StepOptions", "What a step model is made with, besides its rates.", "rewrite", []),
+    ("RewriteOptions", "What :func:`gnp.rewrite` takes.", "rewrite", ["StepOptions"]),
+    ("EngineOptions", "What computes, and how: what :class:`gnp.Trainer` takes.", "engine", []),
+    ("ArtifactOptions", "What :func:`gnp.make_artifacts` and its like take.", "artifacts", ["RewriteOptions"]),
+    ("SweepOptions", "What :func:`gnp.sweep` takes for every run.", "run", ["StepOptions", "EngineOptions"]),
+    ("RunOptions", "What :func:`gnp.run` takes.", "run", ["SweepOptions"]),
+]
 
-# What the functions take as arguments of their own.
-TAKEN = {
-    "artifacts": {"input", "output", "emit", "json", "quiet", "verbose"},
-    "sweep": {"alpha", "r", "out", "seed", "init"},
+# What a class leaves out: arguments of the functions themselves, or what a class that builds on it adds.
+LEFT_OUT = {
+    "StepOptions": {"r", "alpha", "lr"},
+    "ArtifactOptions": {"input", "output", "emit", "json", "quiet", "verbose"},
+    "SweepOptions": {"alpha", "r", "out", "seed", "init"},
 }
 
 
 def main() -> None:
     print(HEAD)
-    for group, (name, what) in GROUPS.items():
-        print(f'\nclass {name}(TypedDict, total=False):\n    """{what}"""\n')
-        for option in _gnp.options("run" if group == "sweep" else group):
-            if option["name"] in TAKEN.get(group, ()):
-                continue
+    known: dict[str, set[str]] = {}
+    for name, what, group, bases in CLASSES:
+        print(f'\nclass {name}({", ".join(bases) or "TypedDict"}, total=False):\n    """{what}"""\n')
+        options = {option["name"]: option for option in _gnp.options(group)}
+        known[name] = options.keys() - LEFT_OUT.get(name, set())
+        inherited = set().union(*(known[base] for base in bases))
+        assert inherited <= known[name], (name, inherited - known[name])
+        for option in (options[own] for own in options if own in known[name] - inherited):
             kind = option["annotation"]
             if option["choices"]:
                 kind = f"Literal[{', '.join(repr(choice).replace(chr(39), chr(34)) for choice in option['choices'])}]"
