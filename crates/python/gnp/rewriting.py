@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Union
 
 from . import _gnp
+from ._optional import require
 from ._paths import as_path
 from ._words import in_python
 from .errors import GnpError
@@ -239,11 +240,8 @@ def _source(model: ModelLike) -> str | bytes:
 
 
 def _proto(data: bytes) -> onnx.ModelProto:
-    try:
-        import onnx
-    except ImportError:
-        raise GnpError("this needs the package onnx", kind="input", help="pip install onnx") from None
-    return onnx.load_from_string(data)
+    proto: onnx.ModelProto = require("onnx", "for models in memory").load_from_string(data)
+    return proto
 
 
 def _state(state: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

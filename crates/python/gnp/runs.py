@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import importlib.util
 import json
 import logging
 import os
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Union
 
 from . import _gnp
 from ._installed import prefer_installed
+from ._optional import require
 from ._paths import as_path
 from ._words import in_python
 from .errors import GnpError
@@ -283,13 +285,7 @@ class _Told:
 
 
 def _bar_maker(progress: bool | None) -> Callable[..., Any] | None:
-    in_notebook = "ipykernel" in sys.modules
-    if progress is False or (progress is None and not (in_notebook or sys.stderr.isatty())):
-        return None
-    try:
-        from tqdm.auto import tqdm
-    except ImportError:
-        if progress:
-            raise GnpError("a bar needs the package tqdm", help="pip install tqdm") from None
-        return None
-    return tqdm  # type: ignore[no-any-return]
+    if progress is None:
+        is_seen = "ipykernel" in sys.modules or sys.stderr.isatty()
+        progress = is_seen and importlib.util.find_spec("tqdm") is not None
+    return require("tqdm.auto", "to show progress").tqdm if progress else None
