@@ -12,7 +12,9 @@ use gnp::{Error, Result};
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyDict, PyFloat, PyInt, PyMapping, PySequence, PyString};
+use std::any::TypeId;
 use std::ffi::OsString;
+use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use toml::{Table, Value};
 
@@ -141,7 +143,7 @@ pub fn in_python(flag: &str) -> String {
 
 fn annotation(arg: &Arg) -> &'static str {
     let parser = arg.get_value_parser().type_id();
-    let is = |of: std::any::TypeId| parser == of;
+    let is = |of: TypeId| parser == of;
     let is_pairs = arg.get_value_names().is_some_and(|names| names.iter().any(|name| name.contains('=')));
     let is_many = matches!(arg.get_action(), ArgAction::Append) || arg.get_value_delimiter().is_some();
     if !arg.get_action().takes_values() {
@@ -150,21 +152,21 @@ fn annotation(arg: &Arg) -> &'static str {
     if is_pairs {
         return "Mapping[str, object]";
     }
-    if is(std::any::TypeId::of::<f32>()) || is(std::any::TypeId::of::<f64>()) {
+    if is(TypeId::of::<f32>()) || is(TypeId::of::<f64>()) {
         return if is_many { "Sequence[float]" } else { "float" };
     }
     let integers = [
-        std::any::TypeId::of::<i64>(),
-        std::any::TypeId::of::<u64>(),
-        std::any::TypeId::of::<u32>(),
-        std::any::TypeId::of::<u16>(),
-        std::any::TypeId::of::<usize>(),
-        std::any::TypeId::of::<std::num::NonZero<u16>>(),
+        TypeId::of::<i64>(),
+        TypeId::of::<u64>(),
+        TypeId::of::<u32>(),
+        TypeId::of::<u16>(),
+        TypeId::of::<usize>(),
+        TypeId::of::<NonZero<u16>>(),
     ];
     if integers.into_iter().any(is) {
         return "int";
     }
-    if is(std::any::TypeId::of::<PathBuf>()) {
+    if is(TypeId::of::<PathBuf>()) {
         return "StrPath";
     }
     if is_many { "str | Sequence[str]" } else { "str" }

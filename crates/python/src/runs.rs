@@ -22,7 +22,7 @@ use std::time::Duration;
 /// its report as JSON.
 #[pyfunction]
 pub fn rewrite_files(py: Python<'_>, given: &Bound<'_, PyDict>) -> PyResult<String> {
-    let words = line(options::words(rewrite_command(), given)?);
+    let words = ["gnp-rewrite".into()].into_iter().chain(options::words(rewrite_command(), given)?);
     py.detach(|| caught(|| rewrite_reported(words)))
 }
 
@@ -68,11 +68,6 @@ pub fn sweep_files(
     words.extend(options::words(run_command(), given)?);
     let line = caught(|| SweepLine::parse(words))?;
     interruptible(py, &tell, |stop, teller| json(&(&line.sweep.folder, line.run(teller, stop)?)))
-}
-
-/// A command line of these words.
-fn line(words: Vec<OsString>) -> impl Iterator<Item = OsString> {
-    ["gnp".into()].into_iter().chain(words)
 }
 
 fn json(value: &impl Serialize) -> Result<String> {
@@ -131,10 +126,6 @@ impl Teller<'_> {
             self.failed.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).get_or_insert(raised);
         }
     }
-
-    fn begin(&self, overview: &Overview) {
-        self.tell("begin", &(overview.epochs, overview.steps, overview.done));
-    }
 }
 
 impl Observer for &Teller<'_> {
@@ -148,7 +139,7 @@ impl Observer for &Teller<'_> {
     }
 
     fn begin(&mut self, overview: &Overview) {
-        Teller::begin(self, overview);
+        self.tell("begin", &(overview.epochs, overview.steps, overview.done));
     }
 
     fn event(&mut self, event: &Event) {
