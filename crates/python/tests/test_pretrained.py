@@ -381,7 +381,7 @@ def held(model):
 
 def test_large_models_are_two_files(bert, tmp_path, monkeypatch):
     monkeypatch.setattr(_messages, "LARGEST", 0)
-    monkeypatch.setattr(pretrained, "_SMALL", 0)
+    monkeypatch.setattr(pretrained.writing, "_SMALL", 0)
     found = gnp.from_pretrained(bert)
     given = classifier(TEXT_INPUTS)
     before = given.SerializeToString()

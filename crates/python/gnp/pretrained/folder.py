@@ -7,20 +7,20 @@ import json
 import logging
 import os
 import re
-import shutil
 import tempfile
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import _messages
-from ._contract import STATE_KEY
-from ._optional import require
-from ._paths import as_path
-from ._step_interface import ModelFile
-from .errors import GnpError
+from .._optional import require
+from .._paths import as_path
+from .._step_interface import ModelFile
+from ..errors import GnpError
+from . import writing
+from .pictures import Pictures
+from .texts import INPUTS, Texts, check
 
 if TYPE_CHECKING:
     import numpy as np
@@ -29,40 +29,11 @@ if TYPE_CHECKING:
 
 _LOGGER = logging.getLogger("gnp")
 
+PREPROCESSOR = "preprocessor_config.json"
 # Where exporters put the model of full precision, best first.
 _USUAL = ("onnx/model.onnx", "model.onnx")
 # What ends the names of files that are no plain float32: those of optimum, transformers.js and sentence-transformers.
 _REDUCED = re.compile(r"_(quantized|q?u?int8(_\w+)?|int4|fp16|bf16|bnb4|q\d+(f16)?|O\d)$")
-# The inputs that a tokenizer makes, what they are in an encoding, and what they are where a text is padded.
-_TEXT_INPUTS = {"input_ids": "ids", "attention_mask": "attention_mask", "token_type_ids": "type_ids"}
-# What is copied beside a trained model; and what of it speaks of other weights.
-_COPIED = ("*.json", "*.txt", "*.model", "*.jinja")
-_NOT_COPIED = ("*.index.json", "quantize_config.json", "ort_config.json")
-# What a model with weights in a second file leaves in the first, by its size in bytes.
-_SMALL = 1024
-# Tokens to pad with, where nothing names one.
-_PADS = ("[PAD]", "<pad>", "<|endoftext|>")
-
-
-@dataclass(frozen=True)
-class Pictures:
-    """What pictures are to be before a model takes them.
-
-    ``gnp-run --image-size <height> --divisor <1 / scale> --mean <mean> --std <std>`` does the same to files.
-
-    Attributes:
-        height: Pixels; None where the file does not say.
-        width: The same.
-        scale: What pixels of 0 to 255 are multiplied by.
-        mean: What is subtracted then: one number, or one a channel.
-        std: What is divided by then.
-    """
-
-    height: int | None
-    width: int | None
-    scale: float
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
 
 
 @dataclass(frozen=True)
@@ -99,19 +70,11 @@ class Pretrained:
         Raises:
             GnpError: It says what cannot be.
         """
-        config = self.preprocessor
-        if not config.keys() & {"size", "crop_size", "image_mean", "do_resize", "do_rescale"}:
-            return None
         try:
-            height, width = _sides(config)
-            scale = float(config.get("rescale_factor", 1 / 255)) if config.get("do_rescale", True) else 1.0
-            normalises = config.get("do_normalize", True)
-            mean = tuple(map(float, config.get("image_mean", [0]))) if normalises else (0.0,)
-            std = tuple(map(float, config.get("image_std", [1]))) if normalises else (1.0,)
+            return Pictures.of(self.preprocessor)
         except (TypeError, ValueError) as error:
-            file = self.folder / "preprocessor_config.json"
+            file = self.folder / PREPROCESSOR
             raise GnpError(f"{file}: {error}", kind="format", file=str(file)) from error
-        return Pictures(height, width, scale, mean, std)
 
     @functools.cached_property
     def tokenizer(self) -> Any:
@@ -154,40 +117,11 @@ class Pretrained:
         Raises:
             GnpError: There is no tokenizer, nothing to encode, or nothing to pad with.
         """
-        import numpy as np
-
-        if isinstance(texts, str) or not isinstance(texts, Sequence) or not len(texts):
-            raise GnpError("expected texts, a list of at least one", help="[text] is one")
-        for name, number in (("length", length), ("limit", limit)):
-            if number is not None and (not isinstance(number, int) or number < 1):
-                raise GnpError(f"{name}= is a number of tokens, not {number!r}")
-        names = [name for name in _TEXT_INPUTS if name in self._inputs]
-        if not names:
-            raise GnpError(
-                f"{self.path}: no input is one of {', '.join(_TEXT_INPUTS)}; it takes {', '.join(self._inputs)}"
-            )
-        fixed = length or next((axes[1] for name in names if len(axes := self._inputs[name]) > 1), None)
-        most = limit or fixed or self._most_tokens
-        encoded = self._encoded(list(texts), most)
-        cut = sum(bool(one.overflowing) for one in encoded)
-        if cut and limit is None and length is None:
-            warnings.warn(f"{cut} of {len(texts)} texts have more than {most} tokens and were cut off", stacklevel=2)
-        longest = max(len(one.ids) for one in encoded)
-        size = fixed or longest
-        if most and longest > most or longest > size:
-            raise GnpError(
-                f"a text has {longest} tokens, and {min(most or size, size)} are asked for",
-                help="some tokens are the tokenizer's own",
-            )
-        pad = self._padding if any(len(one.ids) < size for one in encoded) else _Padding(0, 0, False)
-        fills = {"input_ids": pad.token, "token_type_ids": pad.type}
-        found = {name: np.full((len(encoded), size), fills.get(name, 0), np.int64) for name in names}
-        for row, one in enumerate(encoded):
-            count = len(one.ids)
-            place = slice(size - count, size) if pad.left else slice(count)
-            for name in names:
-                found[name][row, place] = getattr(one, _TEXT_INPUTS[name])
-        return found
+        check(texts, length, limit)
+        if not self._text_inputs:
+            known = ", ".join(INPUTS)
+            raise GnpError(f"{self.path}: no input is one of {known}; it takes {', '.join(self._inputs)}")
+        return self._texts.encode(texts, length=length, limit=limit)
 
     def save(
         self, folder: str | os.PathLike[str], model: onnx.ModelProto | bytes | str | os.PathLike[str]
@@ -217,26 +151,18 @@ class Pretrained:
                 file=str(target / place),
                 help="choose another folder",
             )
-        proto = _trained(model)
+        proto = writing.trained(model)
         try:
             (target / place).parent.mkdir(parents=True, exist_ok=True)
             # All of it is written before a file appears; the model is the last.
             with tempfile.TemporaryDirectory(prefix=".gnp-", dir=target) as scratch:
-                for file in [*self._beside(target, Path(scratch)), *_written(proto, Path(scratch), place)]:
+                beside = writing.copy_beside(self.folder, target, Path(scratch))
+                for file in [*beside, *writing.write(proto, Path(scratch), place)]:
                     os.replace(Path(scratch) / file, target / file)
         except OSError as error:
             said = error.strerror or error
             raise GnpError(f"{target}: cannot write it: {said}", kind="io", file=str(target)) from error
         return from_pretrained(target, file=place)
-
-    def _beside(self, target: Path, scratch: Path) -> list[Path]:
-        """Copies what belongs to the model and is not in `target` yet; the names."""
-        found = {file.name for pattern in _COPIED for file in self.folder.glob(pattern) if file.is_file()}
-        left = {file.name for pattern in _NOT_COPIED for file in self.folder.glob(pattern)}
-        names = [name for name in sorted(found - left) if not (target / name).exists()]
-        for name in names:
-            shutil.copyfile(self.folder / name, scratch / name)
-        return [Path(name) for name in names]
 
     @functools.cached_property
     def _inputs(self) -> dict[str, list[int | None]]:
@@ -248,64 +174,14 @@ class Pretrained:
             if value.name not in model.initializers
         }
 
-    @functools.cached_property
-    def _tokenizer_config(self) -> dict[str, Any]:
-        return _json(self.folder / "special_tokens_map.json") | _json(self.folder / "tokenizer_config.json")
-
     @property
-    def _most_tokens(self) -> int | None:
-        """The most that the model takes; None where nothing tells."""
-        # Where there is no limit, transformers writes 10^30.
-        for number in (self._tokenizer_config.get("model_max_length"), self.config.get("max_position_embeddings")):
-            if isinstance(number, (int, float)) and 0 < number < 2**31:
-                return int(number)
-        return None
+    def _text_inputs(self) -> dict[str, list[int | None]]:
+        return {name: self._inputs[name] for name in INPUTS if name in self._inputs}
 
     @functools.cached_property
-    def _own_tokenizer(self) -> Any:
-        """The tokenizer again: padding and truncation of the user's stay as they are."""
-        tokenizer = self.tokenizer.from_str(self.tokenizer.to_str())
-        tokenizer.no_padding()
-        return tokenizer
-
-    def _encoded(self, texts: list[Any], most: int | None) -> list[Any]:
-        tokenizer = self._own_tokenizer
-        if most is None:
-            tokenizer.no_truncation()
-        else:
-            tokenizer.enable_truncation(most)
-        try:
-            encoded: list[Any] = tokenizer.encode_batch(texts)
-        except Exception as error:
-            raise GnpError(f"the tokenizer refuses the texts: {error}") from error
-        return encoded
-
-    @functools.cached_property
-    def _padding(self) -> _Padding:
-        known, config = self.tokenizer.padding or {}, self._tokenizer_config
-        named = config.get("pad_token")
-        named = named.get("content") if isinstance(named, dict) else named
-        candidates = [
-            self.tokenizer.token_to_id(named) if named else None,
-            known.get("pad_id"),
-            self.config.get("pad_token_id"),
-            *map(self.tokenizer.token_to_id, _PADS),
-        ]
-        token = next((number for number in candidates if isinstance(number, int)), None)
-        if token is None:
-            raise GnpError(
-                f"{self.folder}: the tokenizer has no token to pad with",
-                help="name one as `pad_token` in tokenizer_config.json, or encode texts of one length",
-            )
-        side = config.get("padding_side") or known.get("direction")
-        return _Padding(token, known.get("pad_type_id", 0), side == "left")
-
-
-@dataclass(frozen=True)
-class _Padding:
-    token: int
-    type: int
-    left: bool
+    def _texts(self) -> Texts:
+        told = _json(self.folder / "special_tokens_map.json") | _json(self.folder / "tokenizer_config.json")
+        return Texts(self.folder, self.tokenizer, self.config, told, self._text_inputs)
 
 
 def from_pretrained(folder: str | os.PathLike[str], *, file: str | os.PathLike[str] | None = None) -> Pretrained:
@@ -339,7 +215,7 @@ def from_pretrained(folder: str | os.PathLike[str], *, file: str | os.PathLike[s
     path = root / _inside(root, file) if file is not None else _model_in(root)
     if not path.is_file():
         raise GnpError(f"{path}: there is no such file", kind="io", file=str(path), help=_there(root))
-    return Pretrained(root, path, _json(root / "config.json"), _json(root / "preprocessor_config.json"))
+    return Pretrained(root, path, _json(root / "config.json"), _json(root / PREPROCESSOR))
 
 
 def _inside(root: Path, file: str | os.PathLike[str]) -> Path:
@@ -399,50 +275,3 @@ def _json(file: Path) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise GnpError(f"{file}: expected an object, not {type(found).__name__}", kind="format", file=str(file))
     return found
-
-
-def _sides(config: Mapping[str, Any]) -> tuple[int | None, int | None]:
-    """Height and width: of what is cropped, else of what pictures are resized to."""
-    size = (config.get("crop_size") if config.get("do_center_crop") else None) or config.get("size")
-    if isinstance(size, Mapping):
-        short = size.get("shortest_edge")
-        size = [size.get("height", short), size.get("width", short)]
-    height, width = size if isinstance(size, (list, tuple)) else (size, size)
-    return None if height is None else int(height), None if width is None else int(width)
-
-
-def _trained(model: Any) -> Any:
-    """The message of a model that is no step model, with all of its weights."""
-    file = ModelFile(model)
-    if file.metadata(STATE_KEY) is not None:
-        raise file.error(
-            "this is a step model, which holds where training starts",
-            kind="input",
-            help="step.trained(trainer.state_dict()) is the trained model",
-        )
-    if any(tensor.external_data for tensor in file.proto.graph.initializer):
-        if file.path is None:
-            raise file.error(
-                "the weights are in files beside the model", kind="input", help="give the path of its file"
-            )
-        helper = require("onnx.external_data_helper", "to read a model")
-        try:
-            helper.load_external_data_for_model(file.proto, os.path.dirname(os.path.abspath(file.path)))
-        except Exception as error:
-            raise file.error(f"cannot read its weights: {error}", kind="io") from error
-    return file.proto
-
-
-def _written(model: Any, folder: Path, place: Path) -> list[Path]:
-    """Writes `model` to `place` in `folder`, and large weights beside it; the files, the model last."""
-    onnx = require("onnx", "to write a model")
-    (folder / place).parent.mkdir(exist_ok=True)
-    if sum(len(tensor.raw_data) for tensor in model.graph.initializer) <= _messages.LARGEST:
-        onnx.save_model(model, folder / place)
-        return [place]
-    data = place.with_name(f"{place.name}_data")
-    # The weights are moved out of the message that is written: it is not the caller's.
-    copied = onnx.ModelProto()
-    copied.CopyFrom(model)
-    onnx.save_model(copied, folder / place, save_as_external_data=True, location=data.name, size_threshold=_SMALL)
-    return [data, place]
