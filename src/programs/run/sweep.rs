@@ -29,7 +29,9 @@ Examples:
       --arm 'plain, weight decay = --alpha 0 --weight-decay 1e-3'
       With other ways of training beside the grid
   gnp-run sweep train.toml --alpha 0,0.8,1 -- --epochs 5 --engine tract
-      What follows -- takes precedence over the configuration, in every run";
+      What follows -- takes precedence over the configuration, in every run
+  gnp-run sweep --alpha 0,0.8,1 -- model.onnx --data mnist.npz --epochs 10 --loss cross-entropy
+      Without a configuration";
 
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
