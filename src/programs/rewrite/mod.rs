@@ -49,7 +49,7 @@ Exit codes: 0 done, 2 something the user can mend (the message says what), 1 a d
 ///
 /// The gradient that the training follows becomes
 ///
-///     g = (1 - alpha) * grad L(w)  +  alpha * grad L(w + r * grad L(w) / |grad L(w)|),
+/// g = (1 - alpha) * grad L(w)  +  alpha * grad L(w + r * grad L(w) / |grad L(w)|),
 ///
 /// as nodes of the graph (Zhao, Zhang, Hu: ICML 2022). Of an ordinary (forward) model it makes a step model, which
 /// takes a whole training step: loss, gradients, update; or, with --emit ort-training, the artifacts of ONNX Runtime's
