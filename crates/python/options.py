@@ -1,6 +1,6 @@
 """Writes `gnp/options.py`: what the programs' flags are as keyword arguments.
 
-python crates/python/options.py > crates/python/gnp/options.py
+python -I crates/python/options.py > crates/python/gnp/options.py
 """
 
 import textwrap

@@ -571,9 +571,9 @@ def test_a_package_that_is_missing_is_named(step_model: Callable[..., Path], mon
         assert caught.value.help == f"pip install {package}"
 
 
-def test_only_numpy_is_imported_with_the_package() -> None:
+def test_only_numpy_is_imported_with_the_package(tmp_path: Path) -> None:
     code = (
         "import sys, gnp.loop, gnp.callbacks; print(sorted({'onnx', 'onnxruntime', 'torch', 'tqdm'} & {*sys.modules}))"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=Path(__file__).parents[1])
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
     assert done.stdout == "[]\n", done.stderr

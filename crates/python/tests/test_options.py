@@ -11,9 +11,9 @@ HERE = Path(__file__).parent
 
 def test_options_are_written_down():
     script = HERE.parent / "options.py"
-    written = subprocess.run([sys.executable, script], capture_output=True, text=True, check=True)
+    written = subprocess.run([sys.executable, "-I", script], capture_output=True, text=True, check=True)
     assert written.stdout == (HERE.parent / "gnp/options.py").read_text("utf-8"), (
-        "python crates/python/options.py > crates/python/gnp/options.py"
+        "python -I crates/python/options.py > crates/python/gnp/options.py"
     )
 
 
