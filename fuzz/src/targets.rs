@@ -260,13 +260,14 @@ fn use_data(data: &Data) -> gnp::Result<()> {
 
 fn feed(data: &Dataset) -> gnp::Result<()> {
     let dims = |shape: &[usize]| iter::once(None).chain(shape.iter().map(|&size| Some(size))).collect::<Vec<_>>();
-    let samples = data.sample_shape().map_or_else(|| vec![None, Some(3), Some(6), Some(5)], dims);
+    let samples = data.samples().shape().map_or_else(|| vec![None, Some(3), Some(6), Some(5)], dims);
     let labels = match data.labels() {
         // The numbers of classes, and their probabilities.
         Labels::Classes(_) => {
             vec![Port::new("labels", ElementType::I64, [None]), Port::new("labels", ElementType::F32, [None, None])]
         }
         Labels::Targets(targets) => vec![Port::new("labels", ElementType::F32, dims(&targets.shape()[1..]))],
+        Labels::Lists(_) => vec![Port::new("labels", ElementType::F32, [None, None])],
     };
     data.clone().redraw_labels(0.5, data.label_bound(), None, 1).ok();
     for labels in labels {
@@ -307,8 +308,12 @@ fn cifar(bytes: &[u8], folder: &Path) -> gnp::Result<()> {
 
 fn table(bytes: &[u8], folder: &Path) -> gnp::Result<()> {
     let options = DataSource::new(write(bytes, folder.join("x.csv"))?);
-    let one = DataSource { targets: vec!["y".to_owned()], test: Some(options.train.clone()), ..options.clone() };
-    let two = DataSource { targets: vec!["x".to_owned(), "y".to_owned()], ..options };
+    let one = DataSource {
+        selection: gnp::data::Selection::predicting(["y"]),
+        test: Some(options.train.clone()),
+        ..options.clone()
+    };
+    let two = DataSource { selection: gnp::data::Selection::predicting(["x", "y"]), ..options };
     let use_table = |options: &DataSource| use_data(&Data::load(options, 0)?);
     let (one, two) = (use_table(&one), use_table(&two));
     one.or(two)

@@ -99,6 +99,15 @@ impl Values {
         }
     }
 
+    /// Adds the elements to `digest`.
+    pub(super) fn hash(&self, digest: &mut Digest) {
+        match self {
+            Self::U8(values) => digest.add(values),
+            Self::I64(values) => values.iter().for_each(|value| digest.add(value.to_le_bytes())),
+            Self::F32(values) => values.iter().for_each(|value| digest.add(value.to_le_bytes())),
+        }
+    }
+
     /// The elements of a column-major array of this `shape`, in row-major order.
     pub(super) fn into_row_major(self, shape: &[usize]) -> Result<Self> {
         fn reorder<T: Copy>(values: Vec<T>, shape: &[usize]) -> Result<Vec<T>> {
@@ -195,11 +204,7 @@ impl Array {
     /// Adds the shape and the elements to `digest`.
     pub(super) fn hash(&self, digest: &mut Digest) {
         digest.add(format!("{:?}", self.shape));
-        match &self.values {
-            Values::U8(values) => digest.add(values),
-            Values::I64(values) => values.iter().for_each(|value| digest.add(value.to_le_bytes())),
-            Values::F32(values) => values.iter().for_each(|value| digest.add(value.to_le_bytes())),
-        }
+        self.values.hash(digest);
     }
 
     pub(super) fn into_values(self) -> Values {

@@ -2,10 +2,11 @@
 //! are rows of a table.
 
 use super::array::Values;
-use super::{Feed, Labels, Samples};
+use super::feed::{Fed, Labelled};
+use super::{Feed, Labels};
 use gnp_base::contract::{Outside, Range};
 use gnp_base::{Error, Result};
-use gnp_tensor::ElementType;
+use gnp_tensor::{ElementType, Port};
 
 impl Feed<'_> {
     /// Checks the samples by which the graph looks something up, of the data that are called `what` (training, test).
@@ -13,20 +14,19 @@ impl Feed<'_> {
     /// # Errors
     /// Where a number is out of its range: the message names file, sample, place and range.
     pub fn check_samples(&self, what: &str) -> Result<()> {
-        let (Samples::Array(array), [port, _]) = (self.data().samples(), self.ports()) else { return Ok(()) };
-        if port.ranges.is_empty() {
-            return Ok(());
+        for (port, Fed { values, shape }) in self.fed() {
+            let Some(Outside { place, value, range }) = outside(&port.ranges, &shape, values) else { continue };
+            let (row, place) = self.place_of(port, &place);
+            let sample = self.data().number_of(row);
+            let of = if self.data().inputs().len() > 1 { format!(" of `{}`", port.name) } else { String::new() };
+            let message = format!(
+                "sample {sample} of the {what} data has {value} at {place:?}{of}, which the model looks up in a table; \
+                 expected {range}"
+            );
+            let help = "give the model numbers that its tables have rows for, or export it with larger tables";
+            return Err(self.data().in_samples_file(Error::input(message).help(help)));
         }
-        let shape = [&[self.data().len()][..], self.sample_shape()].concat();
-        let Some(outside) = outside(&port.ranges, &shape, array.values()) else { return Ok(()) };
-        let Outside { place, value, range } = outside;
-        let sample = self.data().number_of(place[0]);
-        let message = format!(
-            "sample {sample} of the {what} data has {value} at {:?}, which the model looks up in a table; expected {range}",
-            &place[1..]
-        );
-        let help = "give the model numbers that its tables have rows for, or export it with larger tables";
-        Err(self.data().in_samples_file(Error::input(message).help(help)))
+        Ok(())
     }
 
     /// Checks the labels of the data that are called `what`. They may be any of `classes` classes, where the graph does
@@ -35,28 +35,37 @@ impl Feed<'_> {
     /// # Errors
     /// As [`Feed::check_samples`]; where no label counts.
     pub fn check_labels(&self, what: &str, classes: Option<usize>) -> Result<()> {
-        let (labels, [_, port]) = (self.data().labels(), self.ports());
+        self.labelled().try_for_each(|(port, labels)| self.check_target(what, classes, port, labels))
+    }
+
+    fn check_target(&self, what: &str, classes: Option<usize>, port: &Port, labelled: &Labelled<'_>) -> Result<()> {
+        let (labels, one_hot) = (labelled.labels, labelled.one_hot());
         let classes = classes.filter(|_| port.classes().is_none());
         let numbers = |count: usize| Range::up_to(i64::try_from(count).unwrap_or(i64::MAX).saturating_sub(1));
         let known = || classes.map(|count| Range { ignored: port.ignored(), ..numbers(count) });
-        let ranges: Vec<Range> = match (self.one_hot(), labels) {
+        let ranges: Vec<Range> = match (one_hot, labels) {
             (Some(count), _) => vec![numbers(count)],
             (None, Labels::Classes(_)) => known().into_iter().chain(port.ranges.iter().copied()).collect(),
-            (None, Labels::Targets(_)) => port.ranges.clone(),
+            (None, Labels::Targets(_) | Labels::Lists(_)) => port.ranges.clone(),
         };
-        let shape = [&[self.data().len()][..], self.label_shape()].concat();
+        let shape = [&[self.data().len()][..], labelled.shape()].concat();
         let found = match labels {
             Labels::Classes(classes) => {
                 let values = classes.iter().map(|&class| class as f64);
                 ranges.iter().find_map(|range| range.first_outside(&shape[..1], values.clone()))
             }
             Labels::Targets(array) => outside(&ranges, &shape, array.values()),
+            Labels::Lists(lists) => outside(&ranges, &[lists.values().len()], lists.values()),
         };
         if let Some(Outside { place, value, range }) = found {
-            let sample = self.data().number_of(place[0]);
-            let at = if place.len() > 1 { format!(" at {:?}", &place[1..]) } else { String::new() };
+            let (row, place) = match labels {
+                Labels::Lists(lists) => lists.find(place[0]),
+                _ => (place[0], place[1..].to_vec()),
+            };
+            let sample = self.data().number_of(row);
+            let at = if place.is_empty() { String::new() } else { format!(" at {place:?}") };
             let message = format!("sample {sample} of the {what} data has the label {value}{at}; expected {range}");
-            let help = if self.one_hot().is_none() && port.element == ElementType::F32 {
+            let help = if one_hot.is_none() && port.element == ElementType::F32 {
                 "the loss is of probabilities; train class numbers with --loss cross-entropy".to_owned()
             } else if range.ignored.is_some() {
                 format!(
@@ -68,7 +77,7 @@ impl Feed<'_> {
             };
             return Err(self.data().in_labels_file(Error::input(message).help(help)));
         }
-        match port.ignored().filter(|ignored| self.one_hot().is_none() && all_are(labels, *ignored)) {
+        match port.ignored().filter(|ignored| one_hot.is_none() && all_are(labels, *ignored)) {
             None => Ok(()),
             Some(ignored) => Err(self.data().in_labels_file(
                 Error::input(format!("all labels of the {what} data are {ignored}, which does not count"))
@@ -87,13 +96,14 @@ fn outside(ranges: &[Range], shape: &[usize], values: &Values) -> Option<Outside
 }
 
 fn all_are(labels: &Labels, number: i64) -> bool {
+    let of_values = |values: &Values| match values {
+        Values::U8(values) => values.iter().all(|value| i64::from(*value) == number),
+        Values::I64(values) => values.iter().all(|value| *value == number),
+        Values::F32(_) => false,
+    };
     match labels {
         Labels::Classes(classes) => classes.iter().all(|class| *class == number),
-        Labels::Targets(array) => match array.values() {
-            Values::U8(values) => values.iter().all(|value| i64::from(*value) == number),
-            Values::I64(values) => values.iter().all(|value| *value == number),
-            Values::F32(_) => false,
-        },
+        Labels::Targets(_) | Labels::Lists(_) => labels.values().is_some_and(of_values),
     }
 }
 
@@ -102,7 +112,6 @@ mod tests {
     use super::super::{Array, Dataset, Preparation};
     use super::*;
     use gnp_base::contract::Part;
-    use gnp_tensor::Port;
     use std::path::Path;
 
     fn ports(ids: Vec<Range>, labels: Range, dims: &[Option<usize>]) -> [Port; 2] {

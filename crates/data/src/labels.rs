@@ -1,5 +1,6 @@
 //! What samples are labelled with.
 
+use super::Lists;
 use super::array::{Array, Values};
 use gnp_base::digest::Digest;
 use gnp_base::{Error, Result};
@@ -12,6 +13,8 @@ pub enum Labels {
     /// Numbers, of any shape each: what a regression aims at, the probabilities of classes, a class for each position.
     /// The outermost axis counts the samples.
     Targets(Array),
+    /// A list of numbers each, of a length of its own: a class for each token.
+    Lists(Lists),
 }
 
 impl Labels {
@@ -39,7 +42,25 @@ impl Labels {
     pub fn classes(&self) -> Option<&[i64]> {
         match self {
             Self::Classes(classes) => Some(classes),
-            Self::Targets(_) => None,
+            Self::Targets(_) | Self::Lists(_) => None,
+        }
+    }
+
+    /// The elements, where they are no classes.
+    pub(super) fn values(&self) -> Option<&Values> {
+        match self {
+            Self::Classes(_) => None,
+            Self::Targets(array) => Some(array.values()),
+            Self::Lists(lists) => Some(lists.values()),
+        }
+    }
+
+    /// Checks that all are finite; `name` is what they are called.
+    pub(super) fn check_finite(&self, name: &str) -> Result<()> {
+        match self {
+            Self::Classes(_) => Ok(()),
+            Self::Targets(array) => array.check_finite(name),
+            Self::Lists(lists) => lists.check(name),
         }
     }
 
@@ -47,13 +68,14 @@ impl Labels {
         match self {
             Self::Classes(classes) => classes.len(),
             Self::Targets(array) => array.shape()[0],
+            Self::Lists(lists) => lists.len(),
         }
     }
 
-    /// The shape of one label.
+    /// The shape of one label; `[]` where they have no common one.
     pub(super) fn shape(&self) -> &[usize] {
         match self {
-            Self::Classes(_) => &[],
+            Self::Classes(_) | Self::Lists(_) => &[],
             Self::Targets(array) => &array.shape()[1..],
         }
     }
@@ -62,6 +84,7 @@ impl Labels {
         Ok(match self {
             Self::Classes(classes) => Self::Classes(rows.iter().map(|&row| classes[row]).collect()),
             Self::Targets(array) => Self::Targets(array.select(rows)?),
+            Self::Lists(lists) => Self::Lists(lists.select(rows)?),
         })
     }
 
@@ -69,6 +92,7 @@ impl Labels {
         match self {
             Self::Classes(classes) => classes.iter().for_each(|class| digest.add(class.to_le_bytes())),
             Self::Targets(array) => array.hash(digest),
+            Self::Lists(lists) => lists.hash(digest),
         }
     }
 }

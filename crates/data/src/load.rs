@@ -1,7 +1,7 @@
 //! From the files that are named to the data sets of a run.
 
 use super::array::Array;
-use super::formats::{Columns, Found, Part, Parts, idx, missing, npy};
+use super::formats::{Chosen, Found, Part, Parts, idx, missing, npy};
 use super::{Data, DataSource, Dataset};
 use gnp_base::{Error, Result};
 use std::path::{Path, PathBuf};
@@ -14,13 +14,14 @@ impl Data {
     ///   plain or `.gz`;
     /// - an IDX file of images, whose labels lie beside it (`images` → `labels`, `idx3` → `idx1` in the name);
     /// - an `.npz` archive, a `.safetensors` file or a folder of `.npy` files with `x_train`, `y_train` and perhaps
-    ///   `x_test`, `y_test`; or with `x`, `y` alone;
+    ///   `x_test`, `y_test`; or with `x`, `y` alone; or with arrays of the names of a model's inputs in place of `x`;
     /// - an `.npy` or IDX file of samples, where the labels are given as another;
     /// - a folder with the binary version of CIFAR-10 (`data_batch_1.bin`, …, `test_batch.bin`) or CIFAR-100
     ///   (`train.bin`, `test.bin`);
     /// - a folder of images in `train/<class>/` and perhaps `val/<class>/`, else `test/<class>/`; or in `<class>/`
     ///   alone;
-    /// - a `.csv` file with a header, of which the targets are named.
+    /// - a `.csv` file with a header, a file of JSON lines (`.jsonl`) or a `.parquet` file, of which the targets are
+    ///   named.
     ///
     /// The test set is the part of the training samples that is split off, else what is named, else what is found with
     /// the training data. Its classes have the numbers of the training set's where both have names. Of the training
@@ -50,12 +51,8 @@ impl Data {
     fn read(source: &DataSource, seed: u64) -> Result<Self> {
         let path = &*source.train;
         let mut files = open(source, path, source.labels.as_deref(), "training")?;
-        let columns = files.columns(&source.features, &source.targets)?;
-        if columns.is_none() && !(source.features.is_empty() && source.targets.is_empty()) {
-            return Err(Error::input("only a table (.csv) has columns to choose from").in_file(path));
-        }
-        let columns = columns.as_ref();
-        let train = files.part(Part::Train, columns)?.ok_or_else(|| missing("training", path))?;
+        let chosen = &files.choose(&source.selection).map_err(|error| error.in_file(path))?;
+        let train = files.part(Part::Train, chosen)?.ok_or_else(|| missing("training", path))?;
         let test = match (source.test_split, &source.test) {
             (Some(_), Some(_)) => {
                 return Err(Error::input("the test set is either named or split off the training set, not both"));
@@ -66,17 +63,17 @@ impl Data {
             }
             (None, Some(path)) => {
                 let mut files = open(source, path, source.test_labels.as_deref(), "test")?;
-                Some(files.part(Part::Test, columns)?.ok_or_else(|| missing("test", path))?)
+                Some(files.part(Part::Test, chosen)?.ok_or_else(|| missing("test", path))?)
             }
             (None, None) if source.test_labels.is_some() => {
                 return Err(Error::input("there are labels of test data, but no test data")
                     .help("name their file with --test-data"));
             }
             (None, None) if files.is_single_set() => None,
-            (None, None) => files.part(Part::Test, columns)?,
+            (None, None) => files.part(Part::Test, chosen)?,
         };
         let named = source.test.as_deref().unwrap_or(path);
-        let test = test.map(|test| test.align_classes(train.class_names()).map_err(|error| error.in_file(named)));
+        let test = test.map(|test| test.align_classes(&train).map_err(|error| error.in_file(named)));
         Ok(Self { test: test.transpose()?, train })
     }
 }
@@ -96,7 +93,7 @@ struct Pair {
 }
 
 impl Parts for Pair {
-    fn part(&mut self, _: Part, _: Option<&Columns>) -> Result<Option<Dataset>> {
+    fn part(&mut self, _: Part, _: &Chosen) -> Result<Option<Dataset>> {
         let Self { samples, labels } = self;
         let targets = read_array(labels)?;
         targets.check_finite("the labels").map_err(|error| error.in_file(&*labels))?;
@@ -120,6 +117,7 @@ mod tests {
     use super::super::formats::LAYOUTS;
     use super::super::formats::npz::tests::NpzWriter;
     use super::*;
+    use crate::Selection;
     use ndarray::array;
 
     fn load(path: &Path) -> Result<Data> {
@@ -151,7 +149,10 @@ mod tests {
         assert!(load(folder.path()).unwrap_err().to_string().contains("labels are missing"));
         write("train-labels-idx1-ubyte", &idx(&[2], &[7, 8]));
         let data = load(folder.path()).unwrap();
-        assert_eq!((data.train.sample_shape(), data.train.labels().classes()), (Some(&[1, 2][..]), Some(&[7, 8][..])));
+        assert_eq!(
+            (data.train.samples().shape(), data.train.labels().classes()),
+            (Some(&[1, 2][..]), Some(&[7, 8][..]))
+        );
         assert_eq!(data.test, None);
 
         write("t10k-images.idx3-ubyte", &idx(&[1, 1, 2], &[5, 6]));
@@ -246,7 +247,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let table = folder.path().join("t.csv");
         std::fs::write(&table, "x,y\n1,a\n2,b\n3,a\n4,b\n").unwrap();
-        let source = DataSource { targets: vec!["y".to_owned()], test_split: Some(0.25), ..DataSource::new(&table) };
+        let source =
+            DataSource { selection: Selection::predicting(["y"]), test_split: Some(0.25), ..DataSource::new(&table) };
         let data = Data::load(&source, 3).unwrap();
         assert_eq!((data.train.len(), data.test.map(|test| test.len())), (3, Some(1)));
         assert!(Data::load(&DataSource { test: Some(table.clone()), ..source.clone() }, 3).is_err());
@@ -261,7 +263,8 @@ mod tests {
         let table = folder.path().join("t.csv");
         let rows: String = (0..40).map(|row| format!("{row},{}\n", ["a", "b"][row % 2])).collect();
         std::fs::write(&table, format!("x,y\n{rows}")).unwrap();
-        let source = DataSource { targets: vec!["y".to_owned()], test_split: Some(0.25), ..DataSource::new(&table) };
+        let source =
+            DataSource { selection: Selection::predicting(["y"]), test_split: Some(0.25), ..DataSource::new(&table) };
         let whole = Data::load(&source, 3).unwrap();
         let some = |count, seed| Data::load(&DataSource { train_samples: Some(count), ..source.clone() }, seed);
         let data = some(12, 3).unwrap();

@@ -1,8 +1,8 @@
 //! Means and standard deviations: what of the data, and what is made of them.
 
-use super::array::{Array, Values};
+use super::array::Values;
 use super::layout::Channels;
-use super::{ImageFiles, order};
+use super::{Dataset, ImageFiles, order};
 use gnp_base::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::thread;
@@ -71,16 +71,16 @@ impl Normalization {
         Ok(Self { divisor, mean: or(mean, 0.0), std: or(std, 1.0) })
     }
 
-    /// The statistics of all samples in `array`.
-    pub(super) fn of_array(divisor: f32, array: &Array, channels: Channels) -> Self {
-        match array.values() {
-            Values::U8(values) => Self::of_values(divisor, values, channels, f64::from),
-            Values::I64(values) => Self::of_values(divisor, values, channels, |value| value as f64),
-            Values::F32(values) => Self::of_values(divisor, values, channels, f64::from),
+    /// The statistics of all samples whose elements `values` are.
+    pub(super) fn of_values(divisor: f32, values: &Values, channels: Channels) -> Self {
+        match values {
+            Values::U8(values) => Self::of_elements(divisor, values, channels, f64::from),
+            Values::I64(values) => Self::of_elements(divisor, values, channels, |value| value as f64),
+            Values::F32(values) => Self::of_elements(divisor, values, channels, f64::from),
         }
     }
 
-    fn of_values<T: Copy>(divisor: f32, values: &[T], channels: Channels, float: impl Fn(T) -> f64) -> Self {
+    fn of_elements<T: Copy>(divisor: f32, values: &[T], channels: Channels, float: impl Fn(T) -> f64) -> Self {
         let Channels { count, inner } = channels;
         let of_channel = || values.chunks(inner).enumerate().map(|(chunk, values)| (chunk % count, values));
         let each = values.len() as f64 / count as f64;
@@ -132,6 +132,19 @@ impl Normalization {
             _ => 1.0,
         });
         Self { divisor, mean: means.iter().map(|mean| (mean / divisor_wide) as f32).collect(), std: std.collect() }
+    }
+
+    /// That a `sample` of `data` has no numbers any more once it is divided, normalised and augmented. In the data all are numbers.
+    pub(super) fn not_finite(&self, data: &Dataset, sample: usize, value: f32) -> Error {
+        let Self { divisor, mean, std } = self;
+        let small = std.iter().copied().fold(f32::INFINITY, f32::min);
+        let sample = data.number_of(sample);
+        let error = Error::input(format!(
+            "sample {sample} holds {value} once it is divided by {divisor:e} and normalised (means from {:e}, deviations from {small:e})",
+            mean.iter().copied().fold(f32::INFINITY, f32::min),
+        ));
+        let error = data.in_samples_file(error);
+        error.help("give a divisor, means and deviations that suit the data (--divisor, --normalize), or bring the data to numbers near 1")
     }
 
     /// Normalises the elements of one sample, which `float` makes floats, to `to`.
@@ -210,20 +223,20 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn floats(values: &[f32]) -> Array {
-        Array::new(vec![values.len()], Values::F32(values.to_vec())).unwrap()
+    fn floats(values: &[f32]) -> Values {
+        Values::F32(values.to_vec())
     }
 
     #[test]
     fn statistics_are_those_of_each_channel() {
         // Two samples of two channels of two elements each.
         let planes = floats(&[0.0, 2.0, 10.0, 10.0, 4.0, 6.0, 10.0, 10.0]);
-        let found = Normalization::of_array(2.0, &planes, Channels { count: 2, inner: 2 });
+        let found = Normalization::of_values(2.0, &planes, Channels { count: 2, inner: 2 });
         // The mean of 0, 2, 4, 6 is 3, their variance 5.
         let expected = Normalization { divisor: 2.0, mean: vec![1.5, 5.0], std: vec![5f32.sqrt() / 2.0, 1.0] };
         assert_eq!(found, expected);
         let interleaved = floats(&[0.0, 10.0, 2.0, 10.0, 4.0, 10.0, 6.0, 10.0]);
-        assert_eq!(Normalization::of_array(2.0, &interleaved, Channels { count: 2, inner: 1 }), expected);
+        assert_eq!(Normalization::of_values(2.0, &interleaved, Channels { count: 2, inner: 1 }), expected);
     }
 
     #[test]
@@ -248,10 +261,10 @@ mod tests {
             let whole = values.len() / (2 * inner) * 2 * inner;
             prop_assume!(whole > 0);
             let array = floats(&values[..whole]);
-            let normalization = Normalization::of_array(3.0, &array, channels);
+            let normalization = Normalization::of_values(3.0, &array, channels);
             let mut out = vec![0.0; whole];
             normalization.apply(&values[..whole], &mut out, channels, |value| value);
-            let again = Normalization::of_array(1.0, &floats(&out), channels);
+            let again = Normalization::of_values(1.0, &floats(&out), channels);
             for (mean, std) in again.mean.iter().zip(&again.std) {
                 prop_assert!(mean.abs() < 1e-3 && (std - 1.0).abs() < 1e-3, "{:?}", again);
             }

@@ -21,6 +21,8 @@ pub(super) enum Draws {
     Sample = 1,
     /// The mix of a batch, by its number in the epoch.
     Batch = 2,
+    /// The order of the batches of a group, by its number in the epoch.
+    Group = 3,
 }
 
 /// The generator of draws for the sample or batch `number` in `epoch`: a function of its arguments alone, with a key of

@@ -11,7 +11,6 @@ use ndarray::{ArrayD, IxDyn};
 pub(super) struct PortShape {
     pub(super) element: ElementType,
     pub(super) rest: Vec<usize>,
-    pub(super) fixed_batch: Option<usize>,
 }
 
 impl PortShape {
@@ -43,7 +42,7 @@ impl PortShape {
                 dims.join(", ")
             ))
         })?;
-        Ok(Self { element: port.element, rest, fixed_batch: port.dims.first().copied().flatten() })
+        Ok(Self { element: port.element, rest })
     }
 
     /// The number of elements after the batch.

@@ -19,12 +19,42 @@ pub struct DataSource {
     /// How many of the training samples are used, drawn at random, once the test set is split off; all where none is
     /// given.
     pub train_samples: Option<usize>,
-    /// The columns of a table that a model looks at; all that are numeric where none is named.
-    pub features: Vec<String>,
-    /// The columns of a table that a model predicts.
-    pub targets: Vec<String>,
+    /// What of a table or an archive is used.
+    pub selection: Selection,
     /// The formats that data are looked for in.
     pub formats: Formats,
+}
+
+/// What of a table or an archive of arrays a model looks at, and what it predicts, by name. What is left empty is
+/// chosen by what is there.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Selection {
+    /// The columns of a table that one input of a model looks at; all that are numeric where none is named.
+    pub features: Vec<String>,
+    /// For an input of the model, by name: columns of a table, side by side, or an array of an archive.
+    pub inputs: Vec<(String, Vec<String>)>,
+    /// The column of a table that is text for a tokenizer, or the two columns whose texts make a pair.
+    pub text: Vec<String>,
+    /// What makes numbers of the text: a `tokenizer.json` of Hugging Face's `tokenizers`.
+    pub tokenizer: Option<PathBuf>,
+    /// The most tokens of a text.
+    pub most_tokens: Option<usize>,
+    /// What is predicted: columns of a table, side by side, or an array of an archive; for an output of the model, by
+    /// name, where it has several losses.
+    pub targets: Vec<(Option<String>, Vec<String>)>,
+}
+
+impl Selection {
+    /// The columns, side by side, that the model predicts.
+    pub fn predicting(columns: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        let columns = columns.into_iter().map(Into::into).collect();
+        Self { targets: vec![(None, columns)], ..Self::default() }
+    }
+
+    /// Whether nothing is chosen.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 impl DataSource {

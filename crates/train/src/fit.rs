@@ -6,7 +6,7 @@ use crate::measure::measure;
 use crate::plan::{Plan, Planned};
 use crate::{Checkpoint, Progress, RunFolder, TrainingSettings, class_count, evaluate};
 use gnp_base::{Error, Result};
-use gnp_data::{Batch, Data, Feed, Preparation, epoch_order};
+use gnp_data::{Batch, Data, Feed, Preparation};
 use gnp_engine::Engine;
 use gnp_report::{EpochReport, Event, StepReport};
 use gnp_tensor::Port;
@@ -94,7 +94,7 @@ pub fn fit(mut run: Fit<'_>, mut progress: Progress) -> Result<Ended> {
             run.save(&progress)?;
             return Ok(Ended::StoppedEarly);
         }
-        let mut order = epoch_order(samples, run.plan.seed(), progress.epoch);
+        let mut order = run.train.epoch_order(progress.epoch, batch_size);
         if drop_last {
             order.truncate(samples - samples % batch_size);
         }

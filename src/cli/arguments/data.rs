@@ -3,7 +3,7 @@
 use super::bounded::{LARGE, THREADS, at_most};
 use super::named::named;
 use crate::data::augment::{Augmentation, ImageAugmentation};
-use crate::data::{DataSource, Normalize, Preparation};
+use crate::data::{DataSource, Lengths, Normalize, Preparation, Selection};
 use crate::experiment::DataSettings;
 use crate::{Error, Result};
 use clap::Args;
@@ -16,8 +16,9 @@ use strum::{EnumMessage, IntoStaticStr, VariantArray};
 #[command(next_help_heading = "Data")]
 pub struct DataArguments {
     /// Training data: an .npz or .safetensors file or a folder of .npy files with x_train, y_train, x_test, y_test or
-    /// with x, y; a folder of images (train/CLASS/*.jpg, val/CLASS/*.jpg); a folder of CIFAR's .bin files or of IDX
-    /// files named like MNIST's; a .csv file with --target; an .npy or IDX file
+    /// with x, y, or with an array for each input of the model, by name, in place of x; a folder of images
+    /// (train/CLASS/*.jpg, val/CLASS/*.jpg); a folder of CIFAR's .bin files or of IDX files named like MNIST's; a .csv,
+    /// .jsonl or .parquet table with --target; an .npy or IDX file
     // Required, unless there is a subcommand: then it is empty.
     #[arg(long, value_name = "PATH", required = true)]
     data: Option<PathBuf>,
@@ -36,12 +37,36 @@ pub struct DataArguments {
     /// Train on N of the training samples, drawn by --seed once --test-split has taken its part [default: all]
     #[arg(long, value_name = "N")]
     train_samples: Option<usize>,
-    /// Columns of a .csv file to predict from [default: all others that hold numbers]
+    /// Columns of a table to predict from [default: all others that hold numbers]
     #[arg(long, value_name = "COLUMN,...", value_delimiter = ',')]
     features: Vec<String>,
-    /// Columns of a .csv file to predict; text becomes classes, in alphabetical order
+    /// What an input of the model is fed, where it has several: columns of a table side by side, a column of lists, or
+    /// an array of an archive; may be repeated
+    #[arg(long, value_name = "INPUT=COLUMN,...", value_parser = parse_feature)]
+    feature: Vec<(String, Vec<String>)>,
+    /// What to predict: columns of a table, of which text becomes classes in alphabetical order, or an array of an
+    /// archive [default there: y or labels]
     #[arg(long, value_name = "COLUMN,...", value_delimiter = ',')]
     target: Vec<String>,
+    /// A column of a table that is text, or two whose texts make a pair
+    #[arg(long, value_name = "COLUMN,...", value_delimiter = ',', requires = "tokenizer")]
+    text: Vec<String>,
+    /// The tokenizer.json of the model, which makes token ids of the text
+    #[arg(long, value_name = "FILE", requires = "text")]
+    tokenizer: Option<PathBuf>,
+    /// Cut longer samples to N tokens, or items of a list
+    #[arg(long, value_name = "N", value_parser = at_most::<NonZero<usize>, LARGE>)]
+    max_length: Option<NonZero<usize>>,
+    /// Fill shorter samples of an input up with NUMBER, to the length of the longest in their batch [default: the
+    /// tokenizer's, else 0; for labels what does not count]; may be repeated
+    #[arg(long, value_name = "INPUT=NUMBER", value_parser = parse_pad)]
+    pad: Vec<(String, f64)>,
+    /// Fill up to a multiple of N: an engine may prepare itself for each length [default: 8]
+    #[arg(long, value_name = "N", value_parser = at_most::<NonZero<usize>, LARGE>)]
+    pad_multiple: Option<NonZero<usize>>,
+    /// Make batches of samples of about the same length: less is filled up
+    #[arg(long)]
+    group_by_length: bool,
     /// Sides of the images in pixels, where the model leaves them open: the shorter side is resized, the middle cropped
     #[arg(long, value_name = "PIXELS", value_parser = at_most::<usize, LARGE>)]
     image_size: Option<usize>,
@@ -107,10 +132,26 @@ impl DataArguments {
             test_labels: self.test_labels.clone(),
             test_split: self.test_split,
             train_samples: self.train_samples,
-            features: self.features.clone(),
-            targets: self.target.clone(),
+            selection: Selection {
+                features: self.features.clone(),
+                inputs: self.feature.clone(),
+                text: self.text.clone(),
+                tokenizer: self.tokenizer.clone(),
+                most_tokens: self.max_length.map(NonZero::get),
+                targets: targets(&self.target),
+            },
             ..DataSource::default()
         })
+    }
+
+    fn lengths(&self) -> Lengths {
+        let others = Lengths::default();
+        Lengths {
+            pads: self.pad.iter().cloned().collect(),
+            cut: self.max_length.map(NonZero::get),
+            multiple: self.pad_multiple.unwrap_or(others.multiple),
+            group: self.group_by_length,
+        }
     }
 
     fn preparation(&self) -> Preparation {
@@ -123,6 +164,7 @@ impl DataArguments {
             divisor: self.divisor,
             normalize,
             image_size: self.image_size,
+            lengths: self.lengths(),
             augmentation: Augmentation {
                 image: self.augment.unwrap_or_default(),
                 cutout: self.cutout,
@@ -133,6 +175,34 @@ impl DataArguments {
             workers: self.workers,
         }
     }
+}
+
+fn parse_feature(text: &str) -> Result<(String, Vec<String>), String> {
+    let parts = text.split_once('=').filter(|(input, columns)| !input.is_empty() && !columns.is_empty());
+    let (input, columns) =
+        parts.ok_or_else(|| format!("expected INPUT=COLUMN,..., as in input_ids=tokens, and not `{text}`"))?;
+    Ok((input.to_owned(), columns.split(',').map(|column| column.trim().to_owned()).collect()))
+}
+
+fn parse_pad(text: &str) -> Result<(String, f64), String> {
+    let parts = text.rsplit_once('=').filter(|(input, _)| !input.is_empty());
+    let number = parts.and_then(|(input, number)| Some((input, number.parse().ok().filter(|n: &f64| n.is_finite())?)));
+    let (input, number) =
+        number.ok_or_else(|| format!("expected INPUT=NUMBER, as in input_ids=0, and not `{text}`"))?;
+    Ok((input.to_owned(), number))
+}
+
+/// Targets of `columns`, of which `OUTPUT=COLUMN` begins those of an output.
+fn targets(columns: &[String]) -> Vec<(Option<String>, Vec<String>)> {
+    let mut targets: Vec<(Option<String>, Vec<String>)> = Vec::new();
+    for column in columns {
+        match (column.split_once('='), targets.last_mut()) {
+            (Some((output, column)), _) => targets.push((Some(output.to_owned()), vec![column.to_owned()])),
+            (None, Some((_, columns))) => columns.push(column.clone()),
+            (None, None) => targets.push((None, vec![column.clone()])),
+        }
+    }
+    targets
 }
 
 #[cfg(test)]
@@ -154,9 +224,28 @@ mod tests {
     fn lists_are_split_at_commas() {
         let data = parse("--data t.csv --target a,b --features c --mean -0.5,0.25 --std 2").unwrap();
         let options = data.source().unwrap();
-        assert_eq!((options.targets.join(" "), options.features.len()), ("a b".to_owned(), 1));
+        let Selection { features, targets, .. } = options.selection;
+        assert_eq!((targets, features.len()), (Selection::predicting(["a", "b"]).targets, 1));
         let expected = Normalize::By { mean: vec![-0.5, 0.25], std: vec![2.0] };
         assert_eq!(data.preparation().normalize, expected);
+    }
+
+    #[test]
+    fn inputs_and_outputs_have_names() {
+        let data = parse("--data t.csv --feature user=id --feature clock=hour,day --target box=x,y,kind=name").unwrap();
+        let owned = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        let Selection { inputs, targets, .. } = data.source().unwrap().selection;
+        assert_eq!(inputs, [("user".to_owned(), owned(&["id"])), ("clock".to_owned(), owned(&["hour", "day"]))]);
+        assert_eq!(
+            targets,
+            [(Some("box".to_owned()), owned(&["x", "y"])), (Some("kind".to_owned()), owned(&["name"]))]
+        );
+        let text = parse("--data t.csv --text a --tokenizer t.json --max-length 8 --pad a.b=-1 --target y").unwrap();
+        let preparation = text.preparation();
+        assert_eq!((preparation.lengths.cut, preparation.lengths.pads["a.b"]), (Some(8), -1.0));
+        for words in ["--data a --feature x", "--data a --feature =x", "--data a --pad x=y", "--data a --text x"] {
+            assert!(parse(words).is_err(), "{words}");
+        }
     }
 
     #[test]

@@ -106,6 +106,11 @@ impl Augmentation {
         self.image == ImageAugmentation::None && self.cutout.is_none() && self.mixup.is_none() && self.cutmix.is_none()
     }
 
+    /// Whether samples and their labels are mixed with others of the batch.
+    pub(super) fn mixes(&self) -> bool {
+        self.mixup.is_some() || self.cutmix.is_some()
+    }
+
     /// Draws the region of an image of `size` (height and width) that is to be cut out and resized, before all else;
     /// none where the image stays whole. With [`ImageAugmentation::RandomResizedCrop`] it has 8 to 100 % of the area
     /// and an aspect ratio from 3/4 to 4/3, or is the middle of an image that is too long for that, as with torchvision

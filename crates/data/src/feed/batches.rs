@@ -46,7 +46,7 @@ impl Feed<'_> {
     fn check_memory(&self, rows: usize) -> Result<()> {
         /// Bytes of a number, at most.
         const WIDEST: u64 = 8;
-        let numbers = self.sample_port.size().checked_add(self.label_port.size());
+        let numbers = (0..self.sources.len()).map(|at| self.size(at)).try_fold(0usize, usize::checked_add);
         let bytes = numbers.and_then(|numbers| (numbers as u64).checked_mul(rows as u64)?.checked_mul(WIDEST));
         memory::ensure(format!("a batch of {rows} samples and their labels"), bytes)
     }

@@ -1,11 +1,11 @@
 //! Whether data, graph and preparation fit each other.
 
-use super::Feed;
+use super::{Feed, Source};
 use crate::augment::ImageAugmentation;
 use crate::labels::Labels;
 use crate::layout::Layout;
 use crate::port_shape::PortShape;
-use crate::{Dataset, Normalize, Preparation, Samples, Values};
+use crate::{Normalize, Preparation, Samples, Values};
 use gnp_base::{Error, Result};
 use gnp_tensor::{ElementType, Port};
 
@@ -14,8 +14,16 @@ impl Feed<'_> {
     pub(super) fn check_augmentation(&self) -> Result<()> {
         let augmentation = &self.preparation.augmentation;
         augmentation.validate()?;
-        let [samples, labels] = &self.ports;
-        if !augmentation.is_none() && samples.element != ElementType::F32 {
+        if augmentation.is_none() {
+            return Ok(());
+        }
+        let ([samples, labels], [Source::Dense(dense), Source::Labels(labelled)]) =
+            (&self.ports[..], &self.sources[..])
+        else {
+            return Err(Error::input("only samples of one shape for one input, and their labels, can be augmented")
+                .help("leave the augmentation out"));
+        };
+        if samples.element != ElementType::F32 {
             return Err(Error::input(format!(
                 "input `{}` is {}: it cannot be augmented",
                 samples.name, samples.element
@@ -24,13 +32,12 @@ impl Feed<'_> {
         let of_images = augmentation.image != ImageAugmentation::None
             || augmentation.cutout.is_some()
             || augmentation.cutmix.is_some();
-        if of_images && self.layout.is_none() {
+        if of_images && dense.layout.is_none() {
             return Err(Error::input("the samples are no images: only mixup can augment them"));
         }
         augmentation.image.check_elements(self.data.samples().are_bytes())?;
-        let takes_mixed =
-            labels.element == ElementType::F32 && matches!(self.label_port.rest[..], [classes] if classes >= 2);
-        if (augmentation.mixup.is_some() || augmentation.cutmix.is_some()) && !takes_mixed {
+        let takes_mixed = labels.element == ElementType::F32 && matches!(labelled.shape(), [classes] if *classes >= 2);
+        if augmentation.mixes() && !takes_mixed {
             return Err(Error::input(format!(
                 "mixup and CutMix make labels of several classes, but input `{}` takes {labels}",
                 labels.name
@@ -51,6 +58,7 @@ pub(super) fn check_element(port: &Port, samples: &Samples, preparation: &Prepar
         _ if preparation.divisor.is_some() => cannot(": it cannot be scaled"),
         _ if preparation.normalize != Normalize::None => cannot(": it cannot be normalised"),
         Samples::Images(_) => cannot(", but images are fed as floats"),
+        Samples::Lists(_) => Ok(()),
         Samples::Array(array) if matches!(array.values(), Values::F32(_)) => cannot(", but the data are floats"),
         Samples::Array(_) => Ok(()),
     }
@@ -78,13 +86,13 @@ pub(super) fn probabilities(port: &Port, labels: &Labels, classes: usize) -> Res
     Ok(Some(dim.unwrap_or(classes)).filter(|&count| count >= 2))
 }
 
-/// The shape in which the input `port` takes the samples of `data`, and how they lie where they are images.
+/// The shape in which the input `port` takes `samples` of one shape, and how they lie where they are images.
 pub(super) fn sample_port(
-    data: &Dataset,
+    samples: &Samples,
     port: &Port,
     preparation: &Preparation,
 ) -> Result<(PortShape, Option<Layout>)> {
-    let Some(shape) = data.sample_shape() else {
+    let Some(shape) = samples.shape() else {
         let layout = Layout::of_files(port, preparation.image_size)?;
         let shape = layout.port.order(layout.shape);
         let shape = if port.dims.len() == 3 { &shape[1..] } else { &shape };
@@ -96,14 +104,14 @@ pub(super) fn sample_port(
     Ok((fit, layout))
 }
 
-/// The shape in which the input `port` takes the labels of `data`, or the probabilities of `one_hot` classes.
-pub(super) fn label_port(data: &Dataset, port: &Port, one_hot: Option<usize>) -> Result<PortShape> {
-    let shape = one_hot.map_or_else(|| data.labels().shape().to_vec(), |classes| vec![classes]);
-    let fit = PortShape::fit(port, &shape, "labels").map_err(|e| match (&*port.dims, data.labels()) {
+/// The shape in which the input `port` takes `labels`, or the probabilities of `one_hot` classes.
+pub(super) fn label_port(labels: &Labels, port: &Port, one_hot: Option<usize>) -> Result<PortShape> {
+    let shape = one_hot.map_or_else(|| labels.shape().to_vec(), |classes| vec![classes]);
+    let fit = PortShape::fit(port, &shape, "labels").map_err(|e| match (&*port.dims, labels) {
         ([_], Labels::Targets(_)) => e.help("turn one-hot labels into class indices, e.g. with .argmax(1)"),
         _ => e.help("use the labels that the model's loss is made for"),
     })?;
-    if let Labels::Targets(targets) = data.labels()
+    if let Labels::Targets(targets) = labels
         && matches!(targets.values(), Values::F32(_))
         && fit.element != ElementType::F32
     {

@@ -2,49 +2,99 @@
 //! [`make`].
 
 mod batches;
+mod dense;
+mod derived;
 mod fits;
+mod join;
+mod labelled;
 mod make;
+mod order;
+mod padded;
 
 use crate::augment::Augmentation;
-use crate::layout::{Axes, Channels, Layout};
-use crate::port_shape::PortShape;
-use crate::{Dataset, Normalization, Normalize, Preparation, Samples};
-use fits::{check_element, label_port, probabilities, sample_port};
+use crate::{Dataset, Input, Normalization, Preparation, Samples, Values};
+use dense::Dense;
+use derived::Kind;
 use gnp_base::{Error, Result};
-use gnp_tensor::Port;
+use gnp_tensor::{ElementType, Port};
+use join::{Joined, join};
+pub(super) use labelled::Labelled;
+use padded::Padded;
 use std::num::NonZero;
 use std::thread;
 
-/// A data set beside the two inputs of a graph that it feeds: the samples and the labels.
+/// A data set beside the inputs of a graph that it feeds: samples, what follows from them, and labels.
 #[derive(Debug)]
 pub struct Feed<'a> {
     data: &'a Dataset,
-    ports: [Port; 2],
+    ports: Vec<Port>,
+    /// What each port is fed.
+    sources: Vec<Source<'a>>,
     preparation: Preparation,
     /// Decides all that is drawn.
     seed: u64,
-    sample_port: PortShape,
-    label_port: PortShape,
-    /// The number of classes, where each label becomes the probabilities of all.
-    one_hot: Option<usize>,
-    /// Where the samples are images.
-    layout: Option<Layout>,
-    normalization: Normalization,
+}
+
+/// What an input of the graph is fed.
+#[derive(Debug)]
+enum Source<'a> {
+    Dense(Dense<'a>),
+    Padded(Padded<'a>),
+    /// What follows from the samples at the port of this number.
+    Derived(usize, Kind),
+    Labels(Labelled<'a>),
+}
+
+/// What decides the draws of a batch.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    seed: u64,
+    epoch: u64,
+    batch: usize,
+}
+
+/// Numbers that are fed as they are, in row-major order.
+pub(super) struct Fed<'f> {
+    pub(super) values: &'f Values,
+    pub(super) shape: Vec<usize>,
+}
+
+impl Source<'_> {
+    /// What the samples are normalised by, where the input takes floats.
+    fn normalization(&self) -> Option<&Normalization> {
+        match self {
+            Self::Dense(dense) if dense.shape.element == ElementType::F32 => Some(&dense.normalization),
+            Self::Padded(padded) if padded.element == ElementType::F32 => Some(&padded.normalization),
+            _ => None,
+        }
+    }
+}
+
+/// The number of threads that make batches of `data`.
+fn workers(data: &Dataset, preparation: &Preparation) -> usize {
+    let cores = || thread::available_parallelism().map_or(1, NonZero::get);
+    let in_memory = data.inputs().iter().all(|input| !matches!(input.samples, Samples::Images(_)));
+    let is_light = in_memory && preparation.augmentation.is_none();
+    preparation.workers.map_or_else(|| if is_light { 1 } else { cores() }, NonZero::get)
 }
 
 impl<'a> Feed<'a> {
     /// Joins `data` to the batch inputs of a graph (an engine's `batch_ports`).
     ///
+    /// An input of the graph is fed the data of its name; where one input and one array of the data are left over, they
+    /// go together. Masks, positions, segments and lengths that the data lack follow from the lengths of the samples.
+    ///
     /// A sample is reshaped to its input where the element counts agree; an image whose axes are in the other order
-    /// (channels first or last) is turned. Images in files are decoded to the size and the channels of the input.
-    /// Samples for a float input are divided and normalised as `preparation` says; the statistics are taken of `data`,
-    /// which is why it should be the training set ([`Feed::for_test`] makes the other's). Labels are neither scaled nor
-    /// rounded; classes become the probabilities of all classes where the input takes floats of shape `[?, classes]`.
-    /// `seed` decides the augmentation, and which images are looked at for their mean.
+    /// (channels first or last) is turned. Images in files are decoded to the size and the channels of the input. Lists
+    /// are filled up to the length of the longest in the batch. Samples for a float input are divided and normalised as
+    /// `preparation` says; the statistics are taken of `data`, which is why it should be the training set
+    /// ([`Feed::for_test`] makes the other's). Labels are neither scaled nor rounded; classes become the probabilities
+    /// of all classes where the input takes floats of shape `[?, classes]`. `seed` decides the augmentation, and which
+    /// images are looked at for their mean.
     ///
     /// # Errors
-    /// Where the graph does not take one array of samples and one of labels, or of other sizes, or whole numbers where
-    /// the data are not; where the preparation is none for such samples or labels.
+    /// Where the graph has an input that there are no data for, or takes them in other sizes, or whole numbers where the
+    /// data are not; where the preparation is none for such samples or labels.
     pub fn new(data: &'a Dataset, ports: &[Port], preparation: &Preparation, seed: u64) -> Result<Self> {
         Self::join(data, ports, preparation, seed, None)
     }
@@ -66,88 +116,127 @@ impl<'a> Feed<'a> {
         seed: u64,
         like: Option<&Feed<'_>>,
     ) -> Result<Self> {
-        let [samples, labels] = ports else {
-            let names: Vec<_> = ports.iter().map(|port| format!("`{}`", port.name)).collect();
-            return Err(Error::input(format!(
-                "the graph takes {} batch inputs ({}); expected two, the samples and their labels",
-                ports.len(),
-                names.join(", ")
-            )));
-        };
-        let (sample_port, layout) = sample_port(data, samples, preparation)?;
-        check_element(samples, data.samples(), preparation)?;
-        let classes =
-            like.and_then(|like| like.one_hot).unwrap_or_else(|| data.label_bound().max(data.class_names().len()));
-        let one_hot = probabilities(labels, data.labels(), classes).map_err(|error| data.in_labels_file(error))?;
-        let label_port = label_port(data, labels, one_hot)?;
+        let joined = join(data, ports)?;
         if preparation.divisor.is_some_and(|divisor| !divisor.is_finite() || divisor == 0.0) {
             return Err(Error::input("the divisor of the samples must be a number other than 0"));
         }
-        let divisor = preparation.divisor.unwrap_or(if data.samples().are_bytes() { 255.0 } else { 1.0 });
-        let mut feed = Self {
-            data,
-            ports: [samples.clone(), labels.clone()],
-            preparation: preparation.clone(),
-            seed,
-            sample_port,
-            label_port,
-            one_hot,
-            layout,
-            normalization: Normalization::divide(divisor),
-        };
+        let is_input = |joined: &&Joined| matches!(joined, Joined::Input(_));
+        let several = joined.iter().filter(is_input).count() > 1;
+        let draws = (seed, workers(data, preparation));
+        let mut sources = Vec::with_capacity(ports.len());
+        for (at, (&joined_to, port)) in joined.iter().zip(ports).enumerate() {
+            let like = like.map(|like| &like.sources[at]);
+            sources.push(match joined_to {
+                Joined::Derived(of, kind) => {
+                    let of = joined.iter().position(|joined| *joined == Joined::Input(of));
+                    Source::Derived(of.ok_or_else(|| Error::internal("what is derived has no source"))?, kind)
+                }
+                Joined::Target(number) => {
+                    let like = like.and_then(|like| if let Source::Labels(like) = like { Some(like) } else { None });
+                    Source::Labels(Labelled::new(&data.targets()[number], port, preparation, like, data)?)
+                }
+                Joined::Input(number) => {
+                    let beside = several.then(|| preparation.beside(port, Kind::of(port).is_some()));
+                    let preparation = beside.as_ref().unwrap_or(preparation);
+                    let like = like.and_then(Source::normalization);
+                    match &data.inputs()[number] {
+                        Input { samples: Samples::Lists(lists), pad, .. } => {
+                            Source::Padded(Padded::new(lists, port, preparation, *pad, like)?)
+                        }
+                        Input { samples, .. } => Source::Dense(Dense::new(samples, port, preparation, draws, like)?),
+                    }
+                }
+            });
+        }
+        let feed = Self { data, ports: ports.to_vec(), sources, preparation: preparation.clone(), seed };
         feed.check_augmentation()?;
-        feed.normalization = match like {
-            // By the divisor of bytes for bytes, whatever the training samples are.
-            Some(like) if like.preparation.normalize == Normalize::None => feed.normalization,
-            Some(like) => like.normalization.clone(),
-            None => feed.normalize(divisor)?,
-        };
         Ok(feed)
     }
 
-    fn normalize(&self, divisor: f32) -> Result<Normalization> {
-        let channels = self.channels(self.source_axes());
-        match (&self.preparation.normalize, self.data.samples()) {
-            (Normalize::None, _) => Ok(Normalization::divide(divisor)),
-            (Normalize::By { mean, std }, _) => Normalization::by(divisor, mean, std, channels.count),
-            (Normalize::Data, Samples::Array(array)) => Ok(Normalization::of_array(divisor, array, channels)),
-            (Normalize::Data, Samples::Images(files)) => {
-                let shape = self.image_shape()?;
-                Normalization::of_files(divisor, files, shape, self.seed, self.workers())
-            }
+    /// What the samples of the first input that takes floats are normalised by: what must be done to samples when the
+    /// trained model is used. One that changes nothing where no input takes floats.
+    pub fn normalization(&self) -> Normalization {
+        self.sources.iter().find_map(Source::normalization).cloned().unwrap_or_else(|| Normalization::divide(1.0))
+    }
+
+    /// The labels beside the inputs that take them.
+    pub(super) fn labelled(&self) -> impl Iterator<Item = (&Port, &Labelled<'a>)> {
+        self.ports.iter().zip(&self.sources).filter_map(|(port, source)| match source {
+            Source::Labels(labels) => Some((port, labels)),
+            _ => None,
+        })
+    }
+
+    /// The sample, and the place in it, of the element at `place` of what [`fed`](Self::fed) has for `port`.
+    pub(super) fn place_of(&self, port: &Port, place: &[usize]) -> (usize, Vec<usize>) {
+        let source = self.ports.iter().position(|other| other.name == port.name).map(|at| &self.sources[at]);
+        match source {
+            Some(Source::Padded(padded)) => padded.lists.find(place[0]),
+            _ => (place[0], place[1..].to_vec()),
         }
     }
 
-    /// What the samples are normalised by: what must be done to samples when the trained model is used.
-    pub fn normalization(&self) -> &Normalization {
-        &self.normalization
+    /// What is fed as it is in memory: the values of each such input, and their shape.
+    pub(super) fn fed(&self) -> impl Iterator<Item = (&Port, Fed<'_>)> {
+        self.ports.iter().zip(&self.sources).filter_map(|(port, source)| match source {
+            Source::Dense(dense) => {
+                let shape = [&[self.data.len()][..], &dense.shape.rest].concat();
+                Some((port, Fed { values: dense.samples.values()?, shape }))
+            }
+            Source::Padded(padded) => {
+                let values = padded.lists.values();
+                Some((port, Fed { values, shape: vec![values.len()] }))
+            }
+            _ => None,
+        })
     }
 
-    /// The inputs that are fed: the samples and the labels.
-    pub(super) fn ports(&self) -> &[Port; 2] {
-        &self.ports
+    /// The lengths of the samples `rows`, and that of their batch, at the port `of`.
+    fn lengths(&self, of: usize, rows: &[usize]) -> (Vec<usize>, usize) {
+        match &self.sources[of] {
+            Source::Padded(padded) => (rows.iter().map(|&row| padded.length(row)).collect(), padded.width(rows)),
+            Source::Dense(dense) => {
+                let pad = self.preparation.lengths.pads.get(&self.ports[of].name).copied();
+                (rows.iter().map(|&row| dense.length(row, pad)).collect(), dense.width())
+            }
+            Source::Derived(..) | Source::Labels(_) => (vec![1; rows.len()], 1),
+        }
     }
 
-    /// The number of classes, where each label becomes the probabilities of all.
-    pub(super) fn one_hot(&self) -> Option<usize> {
-        self.one_hot
+    /// The most elements that a sample takes at port `at`.
+    fn size(&self, at: usize) -> usize {
+        match &self.sources[at] {
+            Source::Dense(dense) => dense.shape.size(),
+            Source::Padded(padded) => padded.size(),
+            Source::Labels(labels) => labels.size(),
+            Source::Derived(of, _) => self.size(*of),
+        }
     }
 
-    /// The shape in which the graph takes a label.
-    pub(super) fn label_shape(&self) -> &[usize] {
-        &self.label_port.rest
+    /// What a sample is: its shape, or those of each input by name.
+    pub fn describe_samples(&self) -> String {
+        let described = self.ports.iter().zip(&self.sources).filter_map(|(port, source)| match source {
+            Source::Dense(dense) => Some((port, format!("{:?}", dense.shape.rest))),
+            Source::Padded(padded) => Some((port, padded.describe())),
+            _ => None,
+        });
+        match &described.collect::<Vec<_>>()[..] {
+            [(_, shape)] => shape.clone(),
+            several => several.iter().map(|(p, shape)| format!("`{}` {shape}", p.name)).collect::<Vec<_>>().join(", "),
+        }
     }
 
-    /// The shape in which the graph takes a sample.
-    pub fn sample_shape(&self) -> &[usize] {
-        &self.sample_port.rest
+    /// What no data are given for and is made up: an input of the graph, and what it is fed.
+    pub fn derived(&self) -> impl Iterator<Item = (&str, &'static str)> {
+        self.ports.iter().zip(&self.sources).filter_map(|(port, source)| match source {
+            Source::Derived(_, kind) => Some((&*port.name, kind.describe())),
+            _ => None,
+        })
     }
 
     /// The number of threads that make batches.
     pub fn workers(&self) -> usize {
-        let cores = || thread::available_parallelism().map_or(1, NonZero::get);
-        let is_light = matches!(self.data.samples(), Samples::Array(_)) && self.preparation.augmentation.is_none();
-        self.preparation.workers.map_or_else(|| if is_light { 1 } else { cores() }, NonZero::get)
+        workers(self.data, &self.preparation)
     }
 
     /// The data set.
@@ -155,27 +244,14 @@ impl<'a> Feed<'a> {
         self.data
     }
 
-    /// The name of the input that takes the samples.
+    /// The name of the input that takes the samples, the first of them.
     pub fn sample_input(&self) -> &str {
         &self.ports[0].name
     }
 
     /// The batch size that the graph is made for, where it is fixed.
     pub fn fixed_batch(&self) -> Option<usize> {
-        self.sample_port.fixed_batch.or(self.label_port.fixed_batch)
-    }
-
-    fn source_axes(&self) -> Axes {
-        self.layout.map_or(Axes::ChannelsFirst, |layout| layout.source)
-    }
-
-    /// The channels of samples whose axes are in this order; of samples that are no images each element is one.
-    fn channels(&self, axes: Axes) -> Channels {
-        self.layout.map_or(Channels { count: self.sample_port.size(), inner: 1 }, |layout| layout.channels(axes))
-    }
-
-    fn image_shape(&self) -> Result<[usize; 3]> {
-        self.layout.map(|layout| layout.shape).ok_or_else(|| Error::internal("images have no layout"))
+        self.ports.iter().find_map(|port| port.dims.first().copied().flatten())
     }
 }
 
@@ -185,7 +261,8 @@ mod tests {
     use crate::augment::ImageAugmentation;
     use crate::order::{Draws, draws};
     use crate::resize::resize;
-    use crate::{Array, Data, DataSource, Values};
+    use crate::{Array, Data, DataSource, Labels, Lengths, Lists, Normalize};
+    use gnp_base::contract::Range;
     use gnp_tensor::{ElementType, Tensor};
     use ndarray::array;
 
@@ -233,11 +310,11 @@ mod tests {
     fn an_open_dimension_takes_what_is_left() {
         let data = u8s();
         let shape = |dims: &[Option<usize>]| {
-            Feed::new(&data, &ports(dims), &Preparation::default(), 0).map(|feed| feed.sample_port.rest)
+            Feed::new(&data, &ports(dims), &Preparation::default(), 0).map(|feed| feed.describe_samples())
         };
-        assert_eq!(shape(&[None, None, None]).unwrap(), [2, 2]);
-        assert_eq!(shape(&[None, None]).unwrap(), [4]);
-        assert_eq!(shape(&[None, Some(1), None]).unwrap(), [1, 4]);
+        assert_eq!(shape(&[None, None, None]).unwrap(), "[2, 2]");
+        assert_eq!(shape(&[None, None]).unwrap(), "[4]");
+        assert_eq!(shape(&[None, Some(1), None]).unwrap(), "[1, 4]");
         assert!(shape(&[None, None, None, None]).is_err());
     }
 
@@ -348,7 +425,7 @@ mod tests {
         assert_eq!(batch(&[3, 5, 2]), first);
         assert_eq!(batch(&[30]), last);
         let open = Feed::new(&data, &ports(&[None, Some(3), None, None]), &whole, 0).unwrap();
-        assert_eq!((open.sample_shape(), floats(&open.batch(&[0]).unwrap()[0])), (&[3, 5, 2][..], first));
+        assert_eq!((open.describe_samples(), floats(&open.batch(&[0]).unwrap()[0])), ("[3, 5, 2]".to_owned(), first));
     }
 
     #[test]
@@ -514,5 +591,103 @@ mod tests {
         assert!(error.starts_with("a batch of 2 samples and their labels takes 18.0 PB, and "), "{error}");
         let wide = [Port::new("x", ElementType::F32, [None, Some(1 << 40), Some(1 << 40)]), ports[1].clone()];
         assert!(Feed::new(&data, &wide, &Preparation::default(), 0).is_err());
+    }
+
+    fn texts() -> Dataset {
+        let ids = Lists::new(Values::I64(vec![5, 6, 7, 8, 9, 1]), &[3, 1, 2], vec![]).unwrap();
+        let ages = Array::new(vec![3, 1], Values::F32(vec![30.0, 40.0, 50.0])).unwrap();
+        let inputs = vec![Input::new("input_ids", ids), Input::new("age", ages)];
+        Dataset::of(inputs, vec![Labels::Classes(vec![0, 1, 1]).into()]).unwrap()
+    }
+
+    fn text_ports() -> Vec<Port> {
+        let ids = |name: &str| Port::new(name, ElementType::I64, [None, None]);
+        vec![
+            ids("input_ids"),
+            Port::new("attention_mask", ElementType::F32, [None, None]),
+            ids("position_ids"),
+            Port::new("lengths", ElementType::I32, [None]),
+            Port::new("age", ElementType::F32, [None, Some(1)]),
+            Port::new("labels", ElementType::I64, [None]),
+        ]
+    }
+
+    #[test]
+    fn lists_are_filled_up_and_masked() {
+        let data = texts();
+        let lengths = Lengths {
+            pads: [("input_ids".to_owned(), 99.0)].into(),
+            multiple: NonZero::new(2).unwrap(),
+            ..Lengths::default()
+        };
+        let preparation = Preparation { lengths, ..Preparation::divide(10.0) };
+        let feed = Feed::new(&data, &text_ports(), &preparation, 0).unwrap();
+        let batch = feed.batch(&[2, 0]).unwrap();
+        assert_eq!(batch[0], Tensor::I64(array![[9, 1, 99, 99], [5, 6, 7, 99]].into_dyn()));
+        assert_eq!(batch[1], Tensor::F32(array![[1.0, 1.0, 0.0, 0.0], [1.0, 1.0, 1.0, 0.0]].into_dyn()));
+        assert_eq!(batch[2], Tensor::I64(array![[0, 1, 2, 3], [0, 1, 2, 3]].into_dyn()));
+        assert_eq!(batch[3], Tensor::I32(array![2, 3].into_dyn()));
+        assert_eq!(batch[4], Tensor::F32(array![[5.0], [3.0]].into_dyn()));
+        assert_eq!(feed.batch(&[1]).unwrap()[0], Tensor::I64(array![[8, 99]].into_dyn()));
+        assert_eq!(feed.describe_samples(), "`input_ids` [up to 3], `age` [1]");
+        assert_eq!(
+            feed.derived().map(|(name, _)| name).collect::<Vec<_>>(),
+            ["attention_mask", "position_ids", "lengths"]
+        );
+        let for_test = feed.for_test(&data).unwrap();
+        assert_eq!(for_test.batch(&[2, 0]).unwrap(), batch);
+    }
+
+    #[test]
+    fn lists_are_cut_to_what_is_asked_for_and_filled_to_what_the_graph_takes() {
+        let data = texts();
+        let join = |cut: Option<usize>, dim: Option<usize>| {
+            let mut ports = text_ports();
+            ports[0].dims[1] = dim;
+            let lengths = Lengths { cut, ..Lengths::default() };
+            let feed = Feed::new(&data, &ports, &Preparation { lengths, ..Preparation::default() }, 0)?;
+            feed.batch(&[0, 1]).map(|batch| (batch[0].clone(), batch[3].clone()))
+        };
+        let (ids, lengths) = join(Some(2), None).unwrap();
+        assert_eq!(
+            (ids, lengths),
+            (Tensor::I64(array![[5, 6], [8, 0]].into_dyn()), Tensor::I32(array![2, 1].into_dyn()))
+        );
+        assert_eq!(join(None, Some(5)).unwrap().0.shape(), [2, 5]);
+        assert_eq!(join(None, None).unwrap().0.shape(), [2, 8]);
+        let error = join(None, Some(2)).unwrap_err();
+        assert_eq!(error.to_string(), "input `input_ids` takes int64 [?, 2], and sample 0 has 3 items");
+        assert!(error.help_text().unwrap().contains("--max-length 2"));
+    }
+
+    #[test]
+    fn a_mask_of_arrays_leaves_out_what_is_said_to_be_padding() {
+        let ids = Array::new(vec![2, 4], Values::I64(vec![5, 0, 7, 0, 8, 0, 0, 0])).unwrap();
+        let inputs = vec![Input::new("input_ids", ids)];
+        let data = Dataset::of(inputs, vec![Labels::Classes(vec![0, 1]).into()]).unwrap();
+        let ports = [text_ports()[0].clone(), text_ports()[1].clone(), text_ports()[5].clone()];
+        let mask = |pads: &[(&str, f64)]| {
+            let pads = pads.iter().map(|&(name, pad)| (name.to_owned(), pad)).collect();
+            let lengths = Lengths { pads, ..Lengths::default() };
+            let preparation = Preparation { lengths, ..Preparation::default() };
+            floats(&Feed::new(&data, &ports, &preparation, 0).unwrap().batch(&[0, 1]).unwrap()[1])
+        };
+        assert_eq!(mask(&[]), [1.0; 8]);
+        assert_eq!(mask(&[("input_ids", 0.0)]), [1.0, 1.0, 1.0, 0.0, 1.0, 0.0, 0.0, 0.0]);
+    }
+
+    #[test]
+    fn labels_of_tokens_are_filled_up_with_what_does_not_count() {
+        let ids = Lists::new(Values::I64(vec![5, 6, 7]), &[2, 1], vec![]).unwrap();
+        let tags = Lists::new(Values::I64(vec![0, 1, 2]), &[2, 1], vec![]).unwrap();
+        let data = Dataset::of(vec![Input::new("ids", ids)], vec![Labels::Lists(tags).into()]).unwrap();
+        let range = Range { ignored: Some(-100), ..Range::up_to(1) };
+        let labels = Port { ranges: vec![range], ..Port::new("labels", ElementType::I64, [None, None]) };
+        let ports = [Port::new("ids", ElementType::I64, [None, None]), labels];
+        let lengths = Lengths { multiple: NonZero::<usize>::MIN, ..Lengths::default() };
+        let feed = Feed::new(&data, &ports, &Preparation { lengths, ..Preparation::default() }, 0).unwrap();
+        assert_eq!(feed.batch(&[0, 1]).unwrap()[1], Tensor::I64(array![[0, 1], [2, -100]].into_dyn()));
+        let error = feed.check_labels("training", None).unwrap_err().to_string();
+        assert!(error.starts_with("sample 1 of the training data has the label 2 at [0]; expected 0 to 1"), "{error}");
     }
 }

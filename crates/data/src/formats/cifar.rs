@@ -4,7 +4,7 @@
 //! image of 32 × 32 pixels, the red, the green and the blue plane, each row by row.
 //! Source: <https://www.cs.toronto.edu/~kriz/cifar.html>.
 
-use super::{Columns, Format, Found, Part, Parts};
+use super::{Chosen, Format, Found, Part, Parts};
 use crate::array::{Array, Values};
 use crate::{Dataset, memory};
 use gnp_base::{Error, Result, files};
@@ -37,7 +37,7 @@ impl Format for CifarFolders {
 struct CifarFolder(Cifar, PathBuf);
 
 impl Parts for CifarFolder {
-    fn part(&mut self, part: Part, _: Option<&Columns>) -> Result<Option<Dataset>> {
+    fn part(&mut self, part: Part, _: &Chosen) -> Result<Option<Dataset>> {
         self.0.load(&self.1, part)
     }
 
@@ -165,7 +165,7 @@ mod tests {
         assert_eq!(Cifar::Ten.load(folder.path(), Part::Test).unwrap(), None);
         let data = Cifar::Ten.load(folder.path(), Part::Train).unwrap().unwrap();
         assert_eq!(data.labels().classes().unwrap(), [1, 9, 2, 9, 3, 9, 4, 9, 5, 9]);
-        assert_eq!(data.sample_shape().unwrap(), IMAGE);
+        assert_eq!(data.samples().shape().unwrap(), IMAGE);
         assert!(data.class_names().is_empty());
         let Samples::Array(array) = data.samples() else { panic!("no array") };
         let Values::U8(pixels) = array.values() else { panic!("no bytes") };

@@ -3,7 +3,7 @@
 //! Two zero bytes, a type code, the number of dimensions; each dimension as a big-endian u32; the elements, big-endian,
 //! row-major. Source: <http://yann.lecun.com/exdb/mnist/>.
 
-use super::{Columns, Format, Found, LAYOUTS, Part, Parts};
+use super::{Chosen, Format, Found, LAYOUTS, Part, Parts};
 use crate::array::{Array, ByteOrder, Dtype, Values};
 use crate::{Dataset, memory};
 use flate2::bufread::MultiGzDecoder;
@@ -51,7 +51,7 @@ impl Format for IdxFiles {
 struct IdxFolder(PathBuf);
 
 impl Parts for IdxFolder {
-    fn part(&mut self, part: Part, _: Option<&Columns>) -> Result<Option<Dataset>> {
+    fn part(&mut self, part: Part, _: &Chosen) -> Result<Option<Dataset>> {
         let stem = match part {
             Part::Train => "train",
             Part::Test => "t10k",
@@ -67,7 +67,7 @@ impl Parts for IdxFolder {
 struct IdxFile(PathBuf);
 
 impl Parts for IdxFile {
-    fn part(&mut self, _: Part, _: Option<&Columns>) -> Result<Option<Dataset>> {
+    fn part(&mut self, _: Part, _: &Chosen) -> Result<Option<Dataset>> {
         load_idx_pair(&self.0).map(Some)
     }
 

@@ -1,6 +1,6 @@
 //! Folders of images: a folder for each class, in one for each part.
 
-use super::{Columns, Format, Found, Part, Parts};
+use super::{Chosen, Format, Found, Part, Parts};
 use crate::image_files::{ClassFolders, has_folders};
 use crate::{Array, Dataset, Values};
 use gnp_base::Result;
@@ -26,7 +26,7 @@ impl Format for ImageFolders {
 struct ImageFolder(PathBuf);
 
 impl Parts for ImageFolder {
-    fn part(&mut self, part: Part, _: Option<&Columns>) -> Result<Option<Dataset>> {
+    fn part(&mut self, part: Part, _: &Chosen) -> Result<Option<Dataset>> {
         class_root(&self.0, part).map(|root| load_images(&root)).transpose()
     }
 

@@ -10,7 +10,8 @@ pub(crate) mod npz;
 mod safetensors;
 mod table;
 
-use crate::Dataset;
+use crate::text::Tokenizer;
+use crate::{Dataset, Selection};
 use gnp_base::{Error, Result, files};
 use std::fmt;
 use std::io::Read as _;
@@ -21,7 +22,7 @@ use std::sync::Arc;
 pub(crate) const LAYOUTS: &str = "give a folder with train-images-idx3-ubyte[.gz] and train-labels-idx1-ubyte[.gz] (for the test set \
                        t10k-…), a folder of CIFAR's .bin files, a folder of images (train/<class>/*.jpg, val/<class>/*.jpg), an .npz or \
                        .safetensors file or a folder of .npy files with x_train, y_train, x_test, y_test or with x, y, \
-                       or a .csv file and --target";
+                       (or arrays of the names of the model's inputs, and labels), or a .csv, .jsonl or .parquet file and --target";
 
 /// The built-in formats, in the order in which they are asked: the last takes every file.
 fn built_in() -> Vec<Arc<dyn Format>> {
@@ -33,6 +34,8 @@ fn built_in() -> Vec<Arc<dyn Format>> {
         Arc::new(npz::NpzArchives),
         Arc::new(safetensors::SafetensorsFiles),
         Arc::new(table::CsvFiles),
+        Arc::new(table::JsonLines),
+        Arc::new(table::ParquetFiles),
         Arc::new(npy::NpyAlone),
         Arc::new(idx::IdxFiles),
     ]
@@ -51,7 +54,7 @@ pub enum Part {
 ///
 /// ```
 /// use gnp_base::{Error, Result};
-/// use gnp_data::{Array, Columns, Data, DataSource, Dataset, Format, Found, Part, Parts, Values};
+/// use gnp_data::{Array, Chosen, Data, DataSource, Dataset, Format, Found, Part, Parts, Values};
 /// use std::path::{Path, PathBuf};
 ///
 /// /// A line a sample: two numbers, and a class.
@@ -74,7 +77,7 @@ pub enum Part {
 /// struct Text(PathBuf);
 ///
 /// impl Parts for Text {
-///     fn part(&mut self, _: Part, _: Option<&Columns>) -> Result<Option<Dataset>> {
+///     fn part(&mut self, _: Part, _: &Chosen) -> Result<Option<Dataset>> {
 ///         let text = gnp_base::files::read_to_string(&self.0).map_err(|e| Error::io("read the lines", &self.0, &e))?;
 ///         let words: Vec<f32> = text.split_whitespace().filter_map(|word| word.parse().ok()).collect();
 ///         let (mut samples, mut labels) = (Vec::new(), Vec::new());
@@ -116,32 +119,36 @@ pub trait Format: Send + Sync {
 
 /// The parts of a data set whose files are open.
 pub trait Parts {
-    /// The columns that are asked for, where the format has columns; all that are fit where none is named.
+    /// What of these data is fed, as `selection` says: the same is then taken of the test data.
     ///
     /// # Errors
-    /// Where one is not there.
-    fn columns(&self, features: &[String], targets: &[String]) -> Result<Option<Columns>> {
-        let _ = (features, targets);
-        Ok(None)
+    /// Where something is not there, or the format has nothing to choose from.
+    fn choose(&self, selection: &Selection) -> Result<Chosen> {
+        match selection.is_empty() {
+            true => Ok(Chosen::default()),
+            false => Err(Error::input("only a table (.csv, .jsonl, .parquet) has columns to choose from")),
+        }
     }
 
-    /// A part of the data, of these `columns` where the training data have such; none where there is no such part.
+    /// A part of the data, of which is taken what was `chosen` of the training data; none where there is no such part.
     ///
     /// # Errors
     /// Where something is missing or damaged, or samples and labels do not match.
-    fn part(&mut self, part: Part, columns: Option<&Columns>) -> Result<Option<Dataset>>;
+    fn part(&mut self, part: Part, chosen: &Chosen) -> Result<Option<Dataset>>;
 
     /// Whether this is one unnamed set, which cannot be both training and test data.
     fn is_single_set(&self) -> bool;
 }
 
-/// What of a table is fed to a model: chosen of the training data, and the same of the test data.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Columns {
-    pub(super) features: Vec<String>,
-    pub(super) targets: Vec<String>,
-    /// The classes of a target that is text, sorted.
-    pub(super) classes: Option<Vec<String>>,
+/// What of the data is fed to a model: chosen of the training data, and the same of the test data.
+#[derive(Clone, Debug, Default)]
+pub struct Chosen {
+    /// What was asked for, and where nothing was, what is there.
+    pub(super) selection: Selection,
+    /// The classes of each target that is text, sorted.
+    pub(super) classes: Vec<Option<Vec<String>>>,
+    /// What makes numbers of text.
+    pub(super) tokenizer: Option<Arc<Tokenizer>>,
 }
 
 /// What is at a path, as a format looks at it.

@@ -38,8 +38,7 @@ impl Format for NpyFolders {
     }
 
     fn recognises(&self, found: &Found<'_>) -> bool {
-        let has = |name: &str| found.path().join(name).is_file();
-        found.is_folder() && (has("x_train.npy") || has("x_test.npy") || has("x.npy"))
+        found.is_folder() && !NpyFolder(found.path().to_owned()).names().is_empty()
     }
 
     fn open(&self, path: &Path) -> Result<Box<dyn Parts>> {

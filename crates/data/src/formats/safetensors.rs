@@ -95,7 +95,7 @@ impl NamedArrays for SafetensorsFile {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Part;
+    use super::super::{Chosen, Part};
     use super::*;
     use safetensors::tensor::TensorView;
 
@@ -123,10 +123,10 @@ mod tests {
         let (_folder, opened) = open(&file(StoredDtype::U8));
         let mut opened = opened.unwrap();
         assert_eq!(opened.names(), ["x_train", "y_train"]);
-        let data = opened.part(Part::Train, None).unwrap().unwrap();
+        let data = opened.part(Part::Train, &Chosen::default()).unwrap().unwrap();
         assert_eq!(data.labels().classes().unwrap(), [3, 1]);
-        assert_eq!(data.sample_shape().unwrap(), [2]);
-        assert_eq!(opened.part(Part::Test, None).unwrap(), None);
+        assert_eq!(data.samples().shape().unwrap(), [2]);
+        assert_eq!(opened.part(Part::Test, &Chosen::default()).unwrap(), None);
     }
 
     #[test]

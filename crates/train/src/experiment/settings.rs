@@ -200,8 +200,9 @@ impl Run {
 
     /// What it reads: files, and folders of data.
     pub(super) fn inputs(&self) -> Vec<PathBuf> {
-        let DataSource { train, test, labels, test_labels, .. } = &self.data.source;
-        let more = [&self.model.forward, &self.engine.ort_lib, test, labels, test_labels].into_iter().flatten();
+        let DataSource { train, test, labels, test_labels, selection, .. } = &self.data.source;
+        let of_data = [test, labels, test_labels, &selection.tokenizer];
+        let more = [&self.model.forward, &self.engine.ort_lib].into_iter().chain(of_data).flatten();
         // A folder of artifacts has no files but those.
         let artifacts = fs::read_dir(&self.model.path).into_iter().flatten().flatten().map(|entry| entry.path());
         [&self.model.path, train].into_iter().chain(more).cloned().chain(artifacts).collect()

@@ -119,6 +119,9 @@ fn announce(
     if let Some(batch) = train.fixed_batch() {
         say(&format!("the graph takes batches of {batch} only: samples that do not fill one are left out"));
     }
+    for (input, what) in train.derived() {
+        say(&format!("there are no data for input `{input}`: it is fed {what}"));
+    }
     if !measures {
         say("the training model returns no norms: ‖∇L‖ and sharpness will be unknown (gnp-rewrite --metrics)");
     }
@@ -133,8 +136,8 @@ fn announce(
     let classes = classes.map_or("an unknown number of".to_owned(), |classes| classes.to_string());
     let test = data.test.as_ref().map_or(0, |test| test.len());
     observer.notice(Notice::Detail(&format!(
-        "{} training and {test} test samples of shape {:?}; {classes} classes",
+        "{} training and {test} test samples of shape {}; {classes} classes",
         data.train.len(),
-        train.sample_shape()
+        train.describe_samples()
     )));
 }

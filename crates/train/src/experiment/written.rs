@@ -41,7 +41,7 @@ impl Trained<'_> {
             best: history.best().cloned(),
             seconds: history.seconds().0,
             engine: engine.description(),
-            input: train.normalization().clone(),
+            input: train.normalization(),
             classes: data.train.class_names().to_vec(),
             result,
             configuration: run.output.configuration.as_ref().map(ToString::to_string),
