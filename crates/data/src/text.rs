@@ -104,14 +104,7 @@ mod tests {
     use crate::Samples;
 
     /// A tokenizer of words, with a text between `[CLS]` and `[SEP]`.
-    pub(crate) const WORDS: &str = r#"{
-        "version": "1.0", "truncation": null,
-        "padding": {"strategy": "BatchLongest", "direction": "Right", "pad_to_multiple_of": null, "pad_id": 9, "pad_type_id": 0, "pad_token": "[PAD]"},
-        "added_tokens": [], "normalizer": {"type": "Lowercase"}, "pre_tokenizer": {"type": "Whitespace"},
-        "post_processor": {"type": "BertProcessing", "sep": ["[SEP]", 2], "cls": ["[CLS]", 1]},
-        "decoder": null,
-        "model": {"type": "WordLevel", "vocab": {"[UNK]": 0, "[CLS]": 1, "[SEP]": 2, "good": 3, "bad": 4, "film": 5, "[PAD]": 9}, "unk_token": "[UNK]"}
-    }"#;
+    const WORDS: &str = include_str!("../../../tests/fixtures/tables/tokenizer.json");
 
     fn tokenizer(text: &str, most: Option<usize>) -> Result<Tokenizer> {
         let folder = tempfile::tempdir().unwrap();

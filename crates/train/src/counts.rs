@@ -1,10 +1,16 @@
 //! What is counted of a batch: what its loss weighs in a mean, and which labels are wrong.
 
-use gnp_base::contract::{COUNTED, WEIGHT, WRONG};
+use gnp_base::contract::{COUNTED, WEIGHT, WRONG, output_of};
 use gnp_base::{Error, Result};
 use gnp_report::Counts;
 use gnp_tensor::{Port, Tensor};
 use ndarray::{ArrayView1, ArrayView2, Ix1, Ix2};
+
+/// The labels of a batch and the input that takes them, where there is one such input: the last.
+pub(crate) fn only_labels<'b>(batch: &'b [Tensor], ports: &'b [Port]) -> (Option<&'b Tensor>, Option<&'b Port>) {
+    let several = ports.iter().filter(|port| output_of(&port.name).is_some()).count() > 1;
+    if several { (None, None) } else { (batch.last(), ports.last()) }
+}
 
 /// What is counted of `samples` samples with `labels`, by what a graph returned as `outputs` under `names`: the
 /// graph's own counts, where it returns any. Else labels are counted by the logits, where they are one whole number

@@ -67,13 +67,13 @@ struct Outlier {
 
 impl Outlier {
     fn in_batch(batch: &Batch<'_>, feed: &Feed<'_>) -> Option<Self> {
-        let last = batch.tensors.len().saturating_sub(1);
+        let labels = feed.label_inputs();
         let parts = batch.tensors.iter().enumerate().filter_map(|(index, tensor)| {
             let Tensor::F32(array) = tensor else { return None };
             let size = array.len() / batch.rows.len().max(1);
             let (at, value) = array.iter().enumerate().max_by(|(_, a), (_, b)| a.abs().total_cmp(&b.abs()))?;
             let sample = *batch.rows.get(at / size.max(1))?;
-            Some(Self { sample: feed.data().number_of(sample), value: *value, is_label: index == last })
+            Some(Self { sample: feed.data().number_of(sample), value: *value, is_label: labels.contains(&index) })
         });
         parts.filter(|outlier| outlier.value.abs() > LARGE).max_by(|a, b| a.value.abs().total_cmp(&b.value.abs()))
     }

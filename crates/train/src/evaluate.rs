@@ -1,12 +1,12 @@
 //! Loss and error on a data set.
 
-use crate::counts::{count, logits};
+use crate::counts::{count, logits, only_labels};
 use gnp_base::{Error, Result};
 use gnp_data::{Batch, Feed};
 use gnp_engine::Engine;
 use gnp_report::Counts;
 use gnp_report::Mean;
-use gnp_tensor::{Port, Tensor};
+use gnp_tensor::Tensor;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
@@ -43,8 +43,7 @@ pub fn evaluate(
             }
             let Batch { rows, tensors, .. } = batch?;
             let outputs = engine.evaluate(&tensors)?;
-            // Of a batch the labels are last.
-            let (labels, port) = (tensors.last(), engine.batch_ports().last());
+            let (labels, port) = only_labels(&tensors, engine.batch_ports());
             let batch = count(&outputs, engine.evaluate_outputs(), labels, port, rows.len())?;
             loss.add(loss_of(&outputs)?, batch.weight);
             counts.add(&batch);
@@ -65,7 +64,8 @@ pub fn evaluate(
 /// # Errors
 /// Where the engine cannot evaluate, or not in batches of that size.
 pub fn class_count(engine: &mut dyn Engine, feed: &Feed<'_>, batch_size: usize) -> Result<Option<usize>> {
-    if let Some(classes) = engine.batch_ports().last().and_then(Port::classes) {
+    let Some(port) = only_labels(&[], engine.batch_ports()).1 else { return Ok(None) };
+    if let Some(classes) = port.classes() {
         return Ok(Some(classes));
     }
     if feed.data().labels().classes().is_none() || engine.evaluate_outputs().is_empty() {

@@ -1,6 +1,6 @@
 //! The training loop.
 
-use crate::counts::count;
+use crate::counts::{count, only_labels};
 use crate::divergence::{Divergence, diverged};
 use crate::measure::measure;
 use crate::plan::{Plan, Planned};
@@ -68,7 +68,7 @@ pub fn prepare(
         test.check_samples("test")?;
         test.check_labels("test", classes)?;
     }
-    let ignored = engine.batch_ports().last().and_then(Port::ignored);
+    let ignored = only_labels(&[], engine.batch_ports()).1.and_then(Port::ignored);
     let drawn_from = classes.unwrap_or_else(|| data.train.label_bound());
     data.train.redraw_labels(label_noise, drawn_from, ignored, plan.seed())?;
     Ok(classes)
@@ -147,8 +147,7 @@ impl Fit<'_> {
         let seconds = data_seconds + began.elapsed().as_secs_f64();
 
         let names = self.engine.step_outputs();
-        // Of a batch the labels are last.
-        let (labels, port) = (batch.tensors.last(), self.engine.batch_ports().last());
+        let (labels, port) = only_labels(&batch.tensors, self.engine.batch_ports());
         let counts = count(&outputs, names, labels, port, batch.rows.len())?;
         let measures = measure(&outputs, names, &counts, planned)?;
         let report = StepReport {

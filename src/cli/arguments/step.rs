@@ -4,7 +4,7 @@ use super::bounded::{MANY, at_most};
 use super::named::{named, possible};
 use crate::autodiff::Gradients;
 use crate::limits::Limits;
-use crate::loss::{LossKind, Wanted};
+use crate::loss::{LossKind, Wanted, WantedTerm};
 use crate::lowering::{self, BatchNorm, Dropout, Random, StraightThrough};
 use crate::named::Named as _;
 use crate::opening::Size;
@@ -13,11 +13,12 @@ use crate::rewrite::StepOptions;
 use crate::transform::{Decay, Optimizer, OptimizerKind, Scale};
 use crate::weights::{Selection, Sharing, Tie};
 use crate::{Error, Result, files};
-use clap::builder::PossibleValue;
-use clap::{Args, ValueEnum};
+use crate::choice::nearest;
+use clap::builder::{PossibleValue, TypedValueParser};
+use clap::{Arg, Args, Command};
+use std::ffi::OsStr;
 use std::iter;
 use std::path::{Path, PathBuf};
-use std::sync::LazyLock;
 
 /// The arguments that are of a loss which is put on a model.
 const OF_A_LOSS_PUT_ON: [&str; 8] = [
@@ -34,9 +35,10 @@ const OF_A_LOSS_PUT_ON: [&str; 8] = [
 /// How a forward model is made into a step model.
 #[derive(Args, Clone, Debug, Default)]
 pub struct StepArguments {
-    /// The loss; auto takes it from how the graph ends
-    #[arg(long, value_enum, value_name = "LOSS", help_heading = "Loss (forward models)")]
-    loss: Option<LossChoice>,
+    /// The loss; auto takes it from how the graph ends. OUTPUT=LOSS, or OUTPUT=LOSS*WEIGHT, puts it on an output; where
+    /// several are given, their weighted sum is trained
+    #[arg(long, value_parser = LossParser, value_name = "LOSS", help_heading = "Loss (forward models)")]
+    loss: Vec<LossChoice>,
     /// The value that the loss is taken of, where the graph has several outputs
     #[arg(long, value_name = "NAME", help_heading = "Loss (forward models)")]
     logits: Option<String>,
@@ -175,22 +177,56 @@ pub struct StepArguments {
     gr_warmup_steps: Option<u32>,
 }
 
-/// A loss by its name, or `auto`: what the end of the graph tells.
-#[derive(Clone, Copy, Debug)]
-struct LossChoice(Option<LossKind>);
+/// A loss that is asked for.
+#[derive(Clone, Debug, PartialEq)]
+struct LossChoice {
+    /// The output that it is put on, where one is named.
+    output: Option<String>,
+    /// The formula; what the end of the graph tells where there is none.
+    kind: Option<LossKind>,
+    weight: f32,
+}
 
-impl ValueEnum for LossChoice {
-    fn value_variants<'a>() -> &'a [Self] {
-        static ALL: LazyLock<Vec<LossChoice>> = LazyLock::new(|| {
-            let named = LossKind::all().iter().copied().map(Some);
-            iter::once(None).chain(named).map(LossChoice).collect()
-        });
-        &ALL
+/// Takes `LOSS`, `OUTPUT=LOSS` or `OUTPUT=LOSS*WEIGHT`; help and completions list the losses.
+#[derive(Clone)]
+struct LossParser;
+
+impl LossParser {
+    const AUTO: &str = "auto";
+
+    fn parse(text: &str) -> Result<LossChoice, String> {
+        let (output, loss) = text.rsplit_once('=').map_or((None, text), |(output, loss)| (Some(output), loss));
+        let (name, weight) = match (output, loss.split_once('*')) {
+            (Some(_), Some((name, weight))) => (name, weight),
+            _ => (loss, "1"),
+        };
+        let kind = match name {
+            Self::AUTO => None,
+            name => Some(LossKind::named(name).ok_or_else(|| {
+                let names = LossKind::all().iter().map(|kind| kind.name()).chain([Self::AUTO]);
+                format!("there is no loss `{name}` ({})", nearest(name, names))
+            })?),
+        };
+        let weight = weight.parse().ok().filter(|weight: &f32| weight.is_finite() && *weight > 0.0);
+        let weight = weight.ok_or("expected OUTPUT=LOSS*WEIGHT with a weight above 0, as in box=huber*0.5")?;
+        if output == Some("") {
+            return Err("expected OUTPUT=LOSS, as in logits=cross-entropy".to_owned());
+        }
+        Ok(LossChoice { output: output.map(str::to_owned), kind, weight })
+    }
+}
+
+impl TypedValueParser for LossParser {
+    type Value = LossChoice;
+
+    fn parse_ref(&self, command: &Command, arg: Option<&Arg>, value: &OsStr) -> Result<LossChoice, clap::Error> {
+        let parse = |text: &str| Self::parse(text);
+        parse.parse_ref(command, arg, value)
     }
 
-    fn to_possible_value(&self) -> Option<PossibleValue> {
-        let auto = || PossibleValue::new("auto").help("What the end of the graph tells");
-        Some(self.0.map_or_else(auto, possible))
+    fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
+        let auto = PossibleValue::new(Self::AUTO).help("What the end of the graph tells");
+        Some(Box::new(iter::once(auto).chain(LossKind::all().iter().copied().map(possible))))
     }
 }
 
@@ -236,10 +272,12 @@ impl StepArguments {
     /// # Errors
     /// Where the file of class weights cannot be read, or holds anything but numbers.
     pub fn options(&self, penalty: Penalty, learning_rate: Option<f32>) -> Result<StepOptions> {
+        let (loss, logits, several) = self.losses()?;
         Ok(StepOptions {
             loss: Wanted {
-                loss: self.loss.and_then(|LossChoice(kind)| kind),
-                logits: self.logits.clone(),
+                several,
+                loss,
+                logits,
                 loss_output: self.loss_output.clone(),
                 label_smoothing: self.label_smoothing.unwrap_or(0.0),
                 class_axis: self.class_axis,
@@ -285,6 +323,29 @@ impl StepArguments {
             renames: self.rename.iter().cloned().collect(),
             limits: self.limits(),
         })
+    }
+
+    /// The loss and the value that it is put on, or several losses.
+    fn losses(&self) -> Result<(Option<LossKind>, Option<String>, Vec<WantedTerm>)> {
+        let term = |choice: &LossChoice| {
+            let LossChoice { output, kind, weight } = choice.clone();
+            Some(WantedTerm { value: output?, loss: kind, weight })
+        };
+        match &self.loss[..] {
+            [] => Ok((None, self.logits.clone(), vec![])),
+            [LossChoice { output: None, kind, .. }] => Ok((*kind, self.logits.clone(), vec![])),
+            [LossChoice { output, kind, weight: 1.0 }] if self.logits.is_none() => Ok((*kind, output.clone(), vec![])),
+            several if self.logits.is_some() && several.iter().any(|choice| choice.output.is_some()) => {
+                Err(Error::input("the output of a loss is named twice, by --loss and by --logits")
+                    .help("leave --logits out"))
+            }
+            several => several.iter().map(term).collect::<Option<Vec<_>>>().map(|terms| (None, None, terms)).ok_or_else(
+                || {
+                    Error::input("of several losses, each needs an output that it is of")
+                        .help("name it: --loss logits=cross-entropy --loss box=huber*0.5")
+                },
+            ),
+        }
     }
 
     fn limits(&self) -> Limits {

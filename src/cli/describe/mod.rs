@@ -39,10 +39,7 @@ pub fn step(report: &StepReport) -> String {
 
 fn choices(report: &StepReport) -> [(&'static str, String); 6] {
     let config = &report.config;
-    let loss = match &config.loss {
-        Some(loss) => loss.describe(&config.logits),
-        None => format!("the model's own, `{}`", config.logits),
-    };
+    let loss = config.describe_loss();
     let penalty = config.penalty;
     let penalty = format!(
         "{}: r = {}, alpha = {}, mix {}, perturbation {}, warm-up {}",

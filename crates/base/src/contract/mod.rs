@@ -5,11 +5,11 @@
 //!
 //! | | In this order |
 //! |---|---|
-//! | Inputs | the data inputs of the forward model; [`LABELS`], where the loss needs them |
+//! | Inputs | the data inputs of the forward model; [`LABELS`], where the loss needs them; of several losses [`labels_of`] each output |
 //! | | hyperparameters, float scalars: [`LEARNING_RATE`], [`R`], [`ALPHA`], what warm-up and optimizer have; [`SEED`], where anything is drawn |
 //! | | state: parameters and statistics under their own names, slots of the optimizer (`<parameter>.momentum`), and [`STEP`], where steps are counted |
 //! | Outputs | [`LOSS`], [`GRAD_NORM`], [`LOSS_PERTURBED`], [`MIXED_GRAD_NORM`], [`PARAM_NORM`] |
-//! | | [`COUNTED`] and [`WRONG`], where the labels are right or wrong; [`WEIGHT`], where the classes have weights |
+//! | | [`COUNTED`] and [`WRONG`], where the labels are right or wrong; [`WEIGHT`], where the classes have weights; of several losses the counts of the first that has such, and [`loss_of`] each output |
 //! | | the logits under their own name, where the loss is over classes and they have two axes, batch and classes |
 //! | | the [`next`] of each state, in the order of the inputs |
 //! | Metadata | [`VERSION_KEY`], [`CONFIG_KEY`], [`STATE_KEY`], [`RANGES_KEY`] |
@@ -82,6 +82,31 @@ pub const RANGES_KEY: &str = "gnp.ranges";
 pub const NUMBERS_KEY: &str = "gnp.numbers";
 
 const NEXT_SUFFIX: &str = ".next";
+const LABELS_PREFIX: &str = "labels.";
+
+/// The input that holds the labels of an output, where the model has several losses.
+///
+/// ```
+/// assert_eq!(gnp_base::contract::labels_of("box"), "labels.box");
+/// ```
+pub fn labels_of(output: &str) -> String {
+    format!("{LABELS_PREFIX}{output}")
+}
+
+/// The output whose labels the input `name` holds, where it is one of several losses.
+pub fn output_of(name: &str) -> Option<&str> {
+    name.strip_prefix(LABELS_PREFIX)
+}
+
+/// Whether the input `name` holds labels.
+pub fn are_labels(name: &str) -> bool {
+    name == LABELS || output_of(name).is_some()
+}
+
+/// The output that is the loss of an output of the model before it is weighted, where there are several.
+pub fn loss_of(output: &str) -> String {
+    format!("gnp.loss.{output}")
+}
 
 /// The output that is the state `name` after the step.
 ///

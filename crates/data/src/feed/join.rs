@@ -1,9 +1,9 @@
 //! Which of a graph's inputs is fed what of a data set: by name, and where there is one of each, without.
 
 use super::derived::{Kind, source};
-use crate::{Dataset, Input};
+use crate::{Dataset, Input, Target};
 use gnp_base::choice::listed;
-use gnp_base::contract::LABELS;
+use gnp_base::contract::{are_labels, output_of};
 use gnp_base::{Error, Result};
 use gnp_tensor::Port;
 
@@ -20,7 +20,7 @@ pub(super) enum Joined {
 
 /// How many of the last of `ports` take labels: those whose name says so, else one.
 fn label_ports(ports: &[Port]) -> usize {
-    ports.iter().rev().take_while(|port| port.name == LABELS).count().max(1)
+    ports.iter().rev().take_while(|port| are_labels(&port.name)).count().max(1)
 }
 
 /// What each of `ports` is fed of `data`.
@@ -61,14 +61,24 @@ pub(super) fn join(data: &Dataset, ports: &[Port]) -> Result<Vec<Joined>> {
         _ => Err(nothing_for(data, port)),
     });
     let mut joined = joined.collect::<Result<Vec<_>>>()?;
-    for (number, port) in labels.iter().enumerate() {
+    for port in labels {
+        let of_output = |target: &Target| target.name.as_deref() == output_of(&port.name);
         let target = match data.targets() {
             [_] if labels.len() == 1 => Some(0),
-            targets => targets.iter().position(|target| target.name.as_ref() == Some(&port.name)),
+            targets => targets.iter().position(of_output),
         };
-        joined.push(Joined::Target(target.unwrap_or(number.min(data.targets().len() - 1))));
+        joined.push(Joined::Target(target.ok_or_else(|| no_labels(data, port))?));
     }
     Ok(joined)
+}
+
+/// That there are no labels for `port`, one of several.
+fn no_labels(data: &Dataset, port: &Port) -> Error {
+    let output = output_of(&port.name).unwrap_or(&port.name);
+    let names: Vec<String> = data.targets().iter().filter_map(|target| target.name.clone()).collect();
+    let there = if names.is_empty() { "no output".to_owned() } else { listed(&names) };
+    Error::input(format!("there are no labels for output `{output}`, which has a loss: the data name {there}"))
+        .help(format!("name columns of a table, or an array, with --target {output}=COLUMN,…"))
 }
 
 fn by_name(data: &Dataset, port: &Port) -> Option<usize> {
@@ -122,6 +132,25 @@ mod tests {
         assert_eq!(with_mask, [Input(0), Derived(0, Kind::Mask), Derived(0, Kind::Zeros), Target(0)]);
         // More data than the graph takes.
         assert_eq!(joined(&[Some("a"), Some("mask")], &["a"]).unwrap(), [Input(0), Target(0)]);
+    }
+
+    #[test]
+    fn labels_of_several_outputs_go_by_name() {
+        let samples = Samples::Lists(Lists::new(Values::I64(vec![1, 2, 3]), &[2, 1], vec![]).unwrap());
+        let target = |name: &str, class| {
+            Target { name: Some(name.to_owned()), ..Target::from(Labels::Classes(vec![class, 0])) }
+        };
+        let data = Dataset::of(vec![samples.into()], vec![target("kind", 1), target("box", 2)]).unwrap();
+        let port = |name: &str| Port::new(name, ElementType::I64, [None]);
+        let joined = |outputs: &[&str]| {
+            let ports: Vec<Port> = [&["x"], outputs].concat().into_iter().map(port).collect();
+            join(&data, &ports)
+        };
+        let both = joined(&["labels.box", "labels.kind"]).unwrap();
+        assert_eq!(both, [Joined::Input(0), Joined::Target(1), Joined::Target(0)]);
+        let error = joined(&["labels.kind", "labels.boxes"]).unwrap_err();
+        assert!(error.to_string().ends_with("the data name kind, box"), "{error}");
+        assert!(error.help_text().unwrap().contains("--target boxes="));
     }
 
     #[test]

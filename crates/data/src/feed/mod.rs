@@ -21,6 +21,7 @@ use join::{Joined, join};
 pub(super) use labelled::Labelled;
 use padded::Padded;
 use std::num::NonZero;
+use std::ops::Range;
 use std::thread;
 
 /// A data set beside the inputs of a graph that it feeds: samples, what follows from them, and labels.
@@ -159,6 +160,12 @@ impl<'a> Feed<'a> {
         self.sources.iter().find_map(Source::normalization).cloned().unwrap_or_else(|| Normalization::divide(1.0))
     }
 
+    /// The places of the inputs that take labels among all.
+    pub fn label_inputs(&self) -> Range<usize> {
+        let is_data = |source: &Source<'_>| !matches!(source, Source::Labels(_));
+        self.sources.iter().take_while(|source| is_data(source)).count()..self.sources.len()
+    }
+
     /// The labels beside the inputs that take them.
     pub(super) fn labelled(&self) -> impl Iterator<Item = (&Port, &Labelled<'a>)> {
         self.ports.iter().zip(&self.sources).filter_map(|(port, source)| match source {
@@ -262,7 +269,7 @@ mod tests {
     use crate::order::{Draws, draws};
     use crate::resize::resize;
     use crate::{Array, Data, DataSource, Labels, Lengths, Lists, Normalize};
-    use gnp_base::contract::Range;
+    use gnp_base::contract;
     use gnp_tensor::{ElementType, Tensor};
     use ndarray::array;
 
@@ -681,7 +688,7 @@ mod tests {
         let ids = Lists::new(Values::I64(vec![5, 6, 7]), &[2, 1], vec![]).unwrap();
         let tags = Lists::new(Values::I64(vec![0, 1, 2]), &[2, 1], vec![]).unwrap();
         let data = Dataset::of(vec![Input::new("ids", ids)], vec![Labels::Lists(tags).into()]).unwrap();
-        let range = Range { ignored: Some(-100), ..Range::up_to(1) };
+        let range = contract::Range { ignored: Some(-100), ..contract::Range::up_to(1) };
         let labels = Port { ranges: vec![range], ..Port::new("labels", ElementType::I64, [None, None]) };
         let ports = [Port::new("ids", ElementType::I64, [None, None]), labels];
         let lengths = Lengths { multiple: NonZero::<usize>::MIN, ..Lengths::default() };

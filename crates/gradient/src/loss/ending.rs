@@ -1,6 +1,6 @@
 //! How a forward graph ends, and so what its loss is.
 
-use super::{Loss, LossKind, class_axis};
+use super::{Loss, LossKind, Term, class_axis};
 use foldhash::HashMap;
 use gnp_base::choice::{Choice, nearest};
 use gnp_base::{Error, Result};
@@ -27,6 +27,19 @@ pub struct Wanted {
     pub class_weights: Vec<f32>,
     /// What labels of 1 count in binary cross-entropy.
     pub pos_weight: Vec<f32>,
+    /// The losses of several values, whose weighted sum is trained; then `loss`, `logits` and `loss_output` are empty.
+    pub several: Vec<WantedTerm>,
+}
+
+/// One of the losses whose weighted sum is trained.
+#[derive(Clone, Debug, PartialEq)]
+pub struct WantedTerm {
+    /// The value that the loss is taken of, an output as a rule.
+    pub value: String,
+    /// The formula; what the value's end tells where none is given.
+    pub loss: Option<LossKind>,
+    /// Its weight in the sum.
+    pub weight: f32,
 }
 
 impl Wanted {
@@ -58,6 +71,8 @@ pub enum Ending {
         /// The loss.
         loss: Loss,
     },
+    /// Losses are to be put on several values, and added up.
+    Sum(Vec<Term>),
     /// The graph computes its loss itself.
     Scalar(Value),
 }
@@ -77,20 +92,56 @@ pub fn find_ending(graph: &Graph, wanted: &Wanted) -> Result<(Ending, Vec<Choice
         return Ok((Ending::Scalar(value), vec![]));
     }
     let mut choices = Vec::new();
-    let end = match &wanted.logits {
-        Some(name) => existing(graph, &producers, name, "--logits")?,
-        None => the_output(graph, &mut choices)?,
-    };
-    let last = producer_of_numbers(&producers, &end);
-    let Some(kind) = kind_of_loss(graph, wanted, &end, last, &mut choices)? else {
-        return Ok((Ending::Scalar(end), choices));
-    };
+    if wanted.several.is_empty() {
+        let end = match &wanted.logits {
+            Some(name) => existing(graph, &producers, name, "--logits")?,
+            None => the_output(graph, &mut choices)?,
+        };
+        let ending = loss_of(graph, &producers, wanted, wanted.loss, end.clone(), &mut choices)?;
+        return Ok((ending.map_or(Ending::Scalar(end), |(value, loss)| Ending::Logits { value, loss }), choices));
+    }
+    let mut terms = Vec::with_capacity(wanted.several.len());
+    for WantedTerm { value: name, loss, weight } in &wanted.several {
+        if !(weight.is_finite() && *weight > 0.0) {
+            return Err(Error::input(format!("the loss of `{name}` has the weight {weight}; expected a number above 0")));
+        }
+        if terms.iter().any(|term: &Term| term.output == *name) {
+            return Err(Error::input(format!("`{name}` is given two losses")).help("give each output one"));
+        }
+        let end = existing(graph, &producers, name, "--loss")?;
+        let (value, loss) = loss_of(graph, &producers, wanted, *loss, end, &mut choices)?.ok_or_else(|| {
+            Error::input(format!("`{name}` is a loss itself")).help("let the model add its losses up, and name the sum")
+        })?;
+        terms.push(Term { value: value.to_string(), output: name.clone(), loss, weight: *weight });
+    }
+    Ok((Ending::Sum(terms), choices))
+}
+
+/// The loss of `end`, of this `kind` where one is asked for, and the value that it is taken of; none where that is a
+/// loss itself.
+fn loss_of(
+    graph: &Graph,
+    producers: &HashMap<&str, &NodeProto>,
+    wanted: &Wanted,
+    kind: Option<LossKind>,
+    end: Value,
+    choices: &mut Vec<Choice>,
+) -> Result<Option<(Value, Loss)>> {
+    let last = producer_of_numbers(producers, &end);
+    let Some(kind) = kind_of_loss(graph, kind, &end, last, choices)? else { return Ok(None) };
+    // Of several losses, each takes what it has a use for.
+    let is_alone = wanted.several.is_empty();
+    let of_classes = is_alone || matches!(kind, LossKind::CrossEntropy | LossKind::SoftCrossEntropy);
+    let for_classes = |weights: &Vec<f32>, used: bool| if used { weights.clone() } else { Vec::new() };
     let mut loss = Loss {
-        label_smoothing: wanted.label_smoothing,
-        class_axis: wanted.class_axis,
-        class_weights: wanted.class_weights.clone(),
-        pos_weight: wanted.pos_weight.clone(),
-        ignore_index: wanted.ignore_index.or(Loss::new(kind).ignore_index),
+        label_smoothing: if of_classes { wanted.label_smoothing } else { 0.0 },
+        class_axis: wanted.class_axis.filter(|_| of_classes),
+        class_weights: for_classes(&wanted.class_weights, of_classes),
+        pos_weight: for_classes(&wanted.pos_weight, is_alone || kind == LossKind::Bce),
+        ignore_index: wanted
+            .ignore_index
+            .filter(|_| is_alone || kind == LossKind::CrossEntropy)
+            .or(Loss::new(kind).ignore_index),
         kind,
     };
     loss.validate()?;
@@ -102,20 +153,20 @@ pub fn find_ending(graph: &Graph, wanted: &Wanted) -> Result<(Ending, Vec<Choice
         choices.push(Choice::new(what, "--logits"));
     }
     let softmax = left_out.map(|(node, _)| node).filter(|node| node.op_type() != "Sigmoid");
-    find_class_axis(graph, &producers, &mut loss, &value, softmax, &mut choices)?;
-    Ok((Ending::Logits { value, loss }, choices))
+    find_class_axis(graph, producers, &mut loss, &value, softmax, choices)?;
+    Ok(Some((value, loss)))
 }
 
 /// The kind of loss that is wanted, or that the last node tells; none where the graph's end is a loss itself.
 fn kind_of_loss(
     graph: &Graph,
-    wanted: &Wanted,
+    wanted: Option<LossKind>,
     end: &Value,
     last: Option<&NodeProto>,
     choices: &mut Vec<Choice>,
 ) -> Result<Option<LossKind>> {
-    if wanted.loss.is_some() {
-        return Ok(wanted.loss);
+    if wanted.is_some() {
+        return Ok(wanted);
     }
     let fact = graph.facts().get(end);
     match last.map(NodeProto::op_type) {

@@ -8,10 +8,12 @@ mod class_axis;
 mod cross_entropy;
 mod ending;
 mod regression;
+mod sum;
 #[cfg(test)]
 mod tests;
 
-pub use ending::{Ending, Wanted, find_ending};
+pub use ending::{Ending, Wanted, WantedTerm, find_ending};
+pub use sum::{Summed, Term};
 
 use crate::autodiff::Gradients;
 use gnp_base::contract::Range;
@@ -244,13 +246,27 @@ impl Loss {
     /// # Errors
     /// Where the logits have too few axes for the loss, or weights are not as many as they have classes.
     pub fn append(&self, b: &Builder<'_>, logits: &Value, gradients: Gradients) -> Result<Appended> {
+        self.append_with(b, logits, LABELS, gradients)
+    }
+
+    /// The same with labels that are to be the input `labels_name`.
+    ///
+    /// # Errors
+    /// As [`Loss::append`].
+    pub fn append_with(
+        &self,
+        b: &Builder<'_>,
+        logits: &Value,
+        labels_name: &str,
+        gradients: Gradients,
+    ) -> Result<Appended> {
         self.validate()?;
         let labels = self.labels(&b.fact(logits))?;
         self.check_weights(&b.fact(logits))?;
         let range = self.range(&b.fact(logits));
-        b.declare(LABELS, labels.clone());
+        b.declare(labels_name, labels.clone());
         b.set_scope("loss");
-        let target = Value::from(LABELS);
+        let target = Value::from(labels_name);
         let counted = |(loss, tally)| (loss, Some(tally));
         let (loss, tally) = match self.kind {
             LossKind::CrossEntropy | LossKind::SoftCrossEntropy => {

@@ -2,13 +2,13 @@
 //!
 //! Inputs, in order: the data inputs; the labels, where the loss needs them; then, of the step model's state, what the
 //! forward model has under the same name: parameters and statistics, each with its initializer. Outputs: [`LOSS`], then
-//! the value that the loss is taken of, then what is counted of the batch ([`Tally::named`]).
+//! the values that losses are taken of, then what is counted of the batch ([`Tally::named`]), and each of several losses.
 
 use crate::pass;
 use foldhash::HashSet;
 use gnp_base::Result;
 use gnp_base::contract::{LABELS, LOSS};
-use gnp_gradient::loss::{Appended, Tally};
+use gnp_gradient::loss::{Appended, Summed, Tally};
 use gnp_model::graph::{Builder, Fact, Graph, Value};
 use gnp_model::onnx::{DataType, Model};
 
@@ -17,6 +17,8 @@ use gnp_model::onnx::{DataType, Model};
 pub enum Evaluated<'a> {
     /// A loss that was put on predictions.
     Appended(&'a Appended, &'a Value, &'a Fact),
+    /// Several losses.
+    Summed(&'a Summed),
     /// The model's own loss.
     Scalar(&'a Value),
 }
@@ -36,10 +38,21 @@ pub fn assemble(model: &mut Model, mut graph: Graph, evaluated: Evaluated<'_>, s
             outputs.push(fact.info(predictions));
             outputs.extend(results[1..].iter().map(|(_, name)| scalar.info(name)));
         }
+        Evaluated::Summed(summed) => {
+            results.push((&summed.loss, LOSS.to_owned()));
+            let tally = summed.tally.iter().flat_map(Tally::named).map(|(name, value)| (value, name.to_owned()));
+            results.extend(tally.chain(summed.each.iter().map(|(name, value)| (value, name.clone()))));
+            outputs.extend(summed.predictions.iter().map(|(value, fact)| fact.info(value)));
+            outputs.extend(results[1..].iter().map(|(_, name)| scalar.info(name)));
+        }
     }
     super::step::name_results(&mut graph, &results);
-    if let Evaluated::Appended(appended, ..) = evaluated {
-        graph.declare_inputs([appended.labels.info(LABELS)]);
+    match evaluated {
+        Evaluated::Appended(appended, ..) => graph.declare_inputs([appended.labels.info(LABELS)]),
+        Evaluated::Summed(summed) => {
+            graph.declare_inputs(summed.labels.iter().map(|(name, fact, _)| fact.info(name)));
+        }
+        Evaluated::Scalar(_) => {}
     }
     graph.declare_outputs(outputs);
     graph.clear_types();

@@ -24,16 +24,18 @@ const INLINE_ZEROS: usize = 64 << 20;
 /// What a step model is made of.
 #[derive(Debug)]
 pub struct Parts {
-    /// What the labels are, if the loss has any.
-    pub labels: Option<Fact>,
+    /// The inputs of the labels, if the loss has any.
+    pub labels: Vec<(String, Fact)>,
     /// L(θ).
     pub loss: Value,
     /// The numbers that are returned behind it.
     pub metrics: Metrics,
     /// What is counted of the batch, where anything is.
     pub tally: Option<Tally>,
+    /// Each of several losses, under the name that it is returned under.
+    pub losses: Vec<(String, Value)>,
     /// The logits, where they are returned.
-    pub logits: Option<(Value, Fact)>,
+    pub logits: Vec<(Value, Fact)>,
     /// The numbers that may be fed.
     pub hyperparameters: Vec<Hyperparameter>,
     /// Whether anything is drawn.
@@ -59,9 +61,10 @@ impl Parts {
     }
 
     /// The float scalars that are returned, with their names.
-    fn scalars(&self) -> impl Iterator<Item = (&'static str, &Value)> {
+    fn scalars(&self) -> impl Iterator<Item = (&str, &Value)> {
         let tally = self.tally.iter().flat_map(Tally::named);
-        [(LOSS, &self.loss)].into_iter().chain(self.metrics.named()).chain(tally)
+        let losses = self.losses.iter().map(|(name, value)| (&**name, value));
+        [(LOSS, &self.loss)].into_iter().chain(self.metrics.named()).chain(tally).chain(losses)
     }
 }
 
@@ -165,7 +168,7 @@ pub fn assemble(model: &mut Model, mut graph: Graph, parts: &Parts, config: &imp
     let (fed, following) = declared(&graph, parts, &state)?;
 
     name_results(&mut graph, &results);
-    graph.declare_inputs(parts.labels.iter().map(|labels| labels.info(LABELS)).chain(fed));
+    graph.declare_inputs(parts.labels.iter().map(|(name, labels)| labels.info(name)).chain(fed));
     let scalar = Fact::with_sizes(DataType::Float, &[]);
     let scalars = parts.scalars().map(|(name, _)| scalar.info(name));
     let logits = parts.logits.iter().map(|(value, fact)| fact.info(value));

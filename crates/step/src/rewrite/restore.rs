@@ -9,6 +9,7 @@ use crate::weights::{self, Edit};
 use foldhash::{HashMap, HashSet};
 use gnp_base::{Error, Result};
 use gnp_gradient::autodiff::Gradients;
+use gnp_gradient::loss::{Summed, Term};
 use gnp_gradient::lowering::{self, BatchNorm, Computes, Dropout, Random, Settings, StraightThrough};
 use gnp_model::graph::{Builder, Graph};
 use gnp_model::normalise::{Place, normalise};
@@ -50,26 +51,35 @@ const INFERENCE: Settings = Settings {
 fn evaluation_of(model: &mut Model, config: &StepConfig, state: &HashSet<&str>, computes: Computes) -> Result<()> {
     weights::apply(&mut model.graph, &config.edits)?;
     normalise(model)?;
-    let (facts, _) = analyse(model, &config.dims, Some(&config.logits))?;
+    let (facts, _) = analyse(model, &config.dims, config.end())?;
     let mut graph = Graph::knowing(std::mem::take(&mut model.graph), facts)?;
-    let end = Names::make_way(&mut graph, &config.renames)?.in_step(&config.logits);
-    let Some(fact) = graph.facts().get(&end).cloned() else {
-        return Err(Error::input(format!("the model has no value `{}`, of which the loss is taken", config.logits))
-            .help("name the model that the step model was made of"));
+    let names = Names::make_way(&mut graph, &config.renames)?;
+    let fact_of = |graph: &Graph, value: &str| {
+        graph.facts().get(&names.in_step(value)).cloned().ok_or_else(|| {
+            Error::input(format!("the model has no value `{value}`, of which the loss is taken"))
+                .help("name the model that the step model was made of")
+        })
     };
+    config.terms.iter().try_for_each(|term| fact_of(&graph, &term.value).map(drop))?;
+    let end = names.in_step(&config.logits);
+    let fact = config.end().map(|value| fact_of(&graph, value)).transpose()?;
     evaluation::infer(&mut graph)?;
     lowering::lower(&mut graph, &INFERENCE, Gradients::Standard, &Default::default())?;
-    let appended = match &config.loss {
-        Some(loss) => {
-            let plain = loss.clone().without_smoothing();
-            Some(plain.append(&Builder::new(&mut graph, pass::LOSS), &end, Gradients::Standard)?)
-        }
-        None => None,
-    };
+    let b = Builder::new(&mut graph, pass::LOSS);
+    let (mut appended, mut summed) = (None, None);
+    if let Some(loss) = &config.loss {
+        appended = Some(loss.clone().without_smoothing().append(&b, &end, Gradients::Standard)?);
+    } else if !config.terms.is_empty() {
+        let plain = config.terms.iter().cloned();
+        let plain: Vec<Term> = plain.map(|term| Term { loss: term.loss.without_smoothing(), ..term }).collect();
+        summed = Some(Summed::append(&b, &plain, |value| names.in_step(value), Gradients::Standard)?);
+    }
+    drop(b);
     lowering::expand(&mut graph, computes)?;
-    let evaluated = match &appended {
-        Some(appended) => Evaluated::Appended(appended, &end, &fact),
-        None => Evaluated::Scalar(&end),
+    let evaluated = match (&appended, &summed, &fact) {
+        (Some(appended), _, Some(fact)) => Evaluated::Appended(appended, &end, fact),
+        (_, Some(summed), _) => Evaluated::Summed(summed),
+        _ => Evaluated::Scalar(&end),
     };
     evaluation::assemble(model, graph, evaluated, state);
     Ok(())

@@ -1,6 +1,6 @@
 //! A step on made-up data: whether an engine computes a model, which is more than that it loads it.
 
-use gnp_base::contract::LABELS;
+use gnp_base::contract::are_labels;
 use gnp_base::{Error, Result};
 use gnp_engine::{Engine, Rates};
 use gnp_model::graph::{Dim, Fact};
@@ -99,12 +99,12 @@ fn attempt(engine: &mut dyn Engine, batch: &[Tensor], rates: &Rates) -> Result<(
 fn make_up(ports: &[Port], model: &Model, guess: Guess) -> Result<(Vec<Tensor>, BTreeMap<String, usize>)> {
     let mut sizes = BTreeMap::new();
     let mut shapes: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
-    let (labels, data): (Vec<&Port>, Vec<&Port>) = ports.iter().partition(|port| port.name == LABELS);
+    let (labels, data): (Vec<&Port>, Vec<&Port>) = ports.iter().partition(|port| are_labels(&port.name));
     for port in data.into_iter().chain(labels) {
         let axes = axes(port, model);
         // The sizes of labels follow from those of the data.
         let is_new = |(size, name): &(Option<usize>, String)| size.is_none() && !sizes.contains_key(name);
-        let follows = port.name == LABELS && axes.iter().any(is_new);
+        let follows = are_labels(&port.name) && axes.iter().any(is_new);
         let followed = if follows { follow(model, &shapes)? } else { BTreeMap::new() };
         let shape = axes.into_iter().enumerate().map(|(axis, (size, name))| {
             let made_up = if axis == 0 { guess.samples } else { guess.size };
@@ -114,7 +114,7 @@ fn make_up(ports: &[Port], model: &Model, guess: Guess) -> Result<(Vec<Tensor>, 
         shapes.insert(&port.name, shape.collect());
     }
     let batch = ports.iter().map(|port| {
-        let whole = if port.name == LABELS { guess.class } else { guess.whole };
+        let whole = if are_labels(&port.name) { guess.class } else { guess.whole };
         let whole = port.ranges.iter().filter_map(|range| range.last).fold(whole, i64::min);
         filled(port.element, &shapes[port.name.as_str()], whole)
     });

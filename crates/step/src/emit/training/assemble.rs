@@ -49,7 +49,7 @@ pub fn assemble(model: &mut Model, mut graph: Graph, parts: &Parts, config: &Con
     let buffers = parts.parameters.iter().zip(&parameters);
     let buffers: Vec<_> = buffers.map(|(p, info)| renamed(info, format!("{}{BUFFER_SUFFIX}", p.name))).collect();
     let counter = parts.step.as_ref().map(|_| Fact::with_sizes(COUNTER_ELEMENT, &[]).info(STEP));
-    graph.declare_inputs(parts.labels.iter().map(|labels| labels.info(LABELS)).chain(numbers));
+    graph.declare_inputs(parts.labels.iter().map(|(name, labels)| labels.info(name)).chain(numbers));
     graph.declare_inputs(parameters.into_iter().chain(counter).chain(buffers).chain([flag.info(RESET)]));
 
     model.graph = graph.into_proto();
@@ -148,6 +148,7 @@ fn results(parts: &Parts, interface: &Interface) -> Vec<(String, Value, Fact)> {
     if interface.metrics {
         results.extend(parts.metrics.named().into_iter().map(scalar));
         results.extend(parts.tally.iter().flat_map(Tally::named).map(scalar));
+        results.extend(parts.losses.iter().map(|(name, value)| scalar((name, value))));
     }
     results
 }

@@ -31,7 +31,9 @@ impl Differentiated {
     pub fn assemble(self, updated: Updated, model: &mut Model, options: &StepOptions) -> Result<StepReport> {
         let returns_logits = self.labelled.returns_logits;
         let Whole { graph, mut parts, config, mut report } = self.whole(updated, model, options, Computes::Any)?;
-        parts.logits.take_if(|_| !returns_logits);
+        if !returns_logits {
+            parts.logits.clear();
+        }
         step::assemble(model, graph, &parts, &config)?;
         if options.gradients != Gradients::Standard {
             model.import(MICROSOFT, 1);
@@ -78,6 +80,7 @@ impl Differentiated {
             loss: objective.here().loss.clone(),
             metrics: updated.metrics,
             tally: labelled.tally,
+            losses: labelled.losses,
             logits: labelled.predictions,
             hyperparameters: updated.hyperparameters,
             seeded: lowered.draws,
@@ -89,7 +92,8 @@ impl Differentiated {
         };
         let config = StepConfig {
             loss: labelled.loss,
-            logits: labelled.of.to_string(),
+            logits: labelled.of,
+            terms: labelled.terms,
             over_samples: lowered.over_samples,
             edits,
             ..StepConfig::asked(model, options)

@@ -27,6 +27,9 @@ pub struct StepConfig {
     pub renames: Renames,
     /// The value that the loss is taken of, or that is the loss.
     pub logits: String,
+    /// Several losses, whose weighted sum is trained; then there is neither `loss` nor `logits`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub terms: Vec<loss::Term>,
     /// c of ½·c·Σ‖w‖² in the loss.
     pub l2: f32,
     /// How BatchNormalization, Dropout and random draws train.
@@ -63,6 +66,20 @@ impl StepConfig {
     /// What the optimizer is called: its name, or what the transformations in its place say of themselves.
     pub fn optimizer_name(&self) -> String {
         if self.chain.is_empty() { self.optimizer.kind.name().to_owned() } else { self.chain.join(", ") }
+    }
+
+    /// The loss in words.
+    pub fn describe_loss(&self) -> String {
+        match (&self.loss, &self.terms[..]) {
+            (Some(loss), _) => loss.describe(&self.logits),
+            (None, []) => format!("the model's own, `{}`", self.logits),
+            (None, terms) => terms.iter().map(loss::Term::describe).collect::<Vec<_>>().join(" + "),
+        }
+    }
+
+    /// The value that the loss is taken of, where it is of one.
+    pub(in crate::rewrite) fn end(&self) -> Option<&str> {
+        Some(&*self.logits).filter(|_| self.terms.is_empty())
     }
 
     /// What `options` ask for; what was found out of the model is left out.

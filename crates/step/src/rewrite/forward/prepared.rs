@@ -57,8 +57,10 @@ impl Prepared {
         };
         let verdicts = weights::decide(&graph, &evidence, &options.selection)?;
         let (ending, loss) = ending?;
-        if let Ending::Logits { value, .. } = &ending {
-            require_axes(&graph, value)?;
+        match &ending {
+            Ending::Logits { value, .. } => require_axes(&graph, value)?,
+            Ending::Sum(terms) => terms.iter().try_for_each(|term| require_axes(&graph, &term.value))?,
+            Ending::Scalar(_) => {}
         }
         let sizes = sizes(&graph, &opened, options);
         let inferred = std::mem::take(&mut restored.choices);

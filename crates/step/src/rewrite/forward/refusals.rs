@@ -1,7 +1,7 @@
 //! What no step model can be made of.
 
 use crate::emit::step;
-use gnp_base::contract::{LABELS, VERSION_KEY};
+use gnp_base::contract::VERSION_KEY;
 use gnp_base::{Error, Result};
 use gnp_model::graph::Graph;
 use gnp_model::onnx::Model;
@@ -27,16 +27,16 @@ pub(super) fn require_axes(graph: &Graph, value: &str) -> Result<()> {
     )))
 }
 
-pub(super) fn refuse_labels(graph: &Graph) -> Result<()> {
-    if !graph.proto().input.iter().any(|input| input.name() == LABELS) {
+pub(super) fn refuse_labels(graph: &Graph, labels: &str) -> Result<()> {
+    if !graph.proto().input.iter().any(|input| input.name() == labels) {
         return Ok(());
     }
     Err(Error::input(format!(
-        "the model has an input `{LABELS}`, and a loss that is put on it needs an input of this name"
+        "the model has an input `{labels}`, and a loss that is put on it needs an input of this name"
     ))
     .help(format!(
         "if the model computes its own loss, name it with --loss-output; else give the input another name: {}",
-        step::rename_flag(LABELS)
+        step::rename_flag(labels)
     )))
 }
 

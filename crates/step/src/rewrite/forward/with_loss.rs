@@ -8,9 +8,9 @@ use crate::emit::step::Names;
 use crate::pass;
 use crate::weights::{Reason, Restored, Verdict};
 use gnp_base::Result;
-use gnp_base::contract::{LABELS, Ranges};
+use gnp_base::contract::{LABELS, Ranges, labels_of};
 use gnp_gradient::autodiff::Gradients;
-use gnp_gradient::loss::{self, Appended, Ending, Loss, Tally};
+use gnp_gradient::loss::{self, Appended, Ending, Loss, Summed, Tally, Term};
 use gnp_gradient::lowering::{self, Lowered};
 use gnp_model::graph::{Builder, Fact, Graph, Value};
 
@@ -31,15 +31,22 @@ pub(super) struct WithLoss {
     pub report: StepReport,
 }
 
-/// What a loss that was put on the graph needs and gives; of the graph's own loss its name alone is known.
+/// What the losses that were put on the graph need and give; of the graph's own loss its name alone is known.
+#[derive(Default)]
 pub(super) struct Labelled {
-    /// The value that the loss is taken of, or that is the loss, by its name in the file.
-    pub of: Value,
+    /// The value that the loss is taken of, or that is the loss, by its name in the file; empty where there are several
+    /// losses.
+    pub of: String,
     pub loss: Option<Loss>,
-    pub labels: Option<Fact>,
+    /// Several losses.
+    pub terms: Vec<Term>,
+    /// The inputs of the labels.
+    pub labels: Vec<(String, Fact)>,
     pub tally: Option<Tally>,
-    /// The value that a loss was put on.
-    pub predictions: Option<(Value, Fact)>,
+    /// Each of several losses before it is weighted, under the name that it is returned under.
+    pub losses: Vec<(String, Value)>,
+    /// The values that losses were put on.
+    pub predictions: Vec<(Value, Fact)>,
     /// Whether a step model returns it: a table of logits.
     pub returns_logits: bool,
 }
@@ -61,7 +68,7 @@ impl Prepared {
         let candidates: Vec<Value> = candidates.filter(|value| !is_statistic(value)).collect();
 
         let b = Builder::new(&mut graph, pass::LOSS);
-        let (loss, labelled) = loss_of(&b, ending, &names, &mut ranges, options.gradients)?;
+        let (loss, labelled) = end(&b, ending, &names, &mut ranges, options.gradients)?;
         let loss = loss::append_l2(&b, &loss, &candidates, options.l2, options.l2_skip_vectors);
         report.warnings.extend(where_gradients_end(&graph, &loss, &candidates));
         Ok(WithLoss { graph, loss, candidates, labelled, lowered, names, verdicts, ranges, restored, report })
@@ -69,7 +76,7 @@ impl Prepared {
 }
 
 /// The loss at the graph's end: put on it, or its own.
-fn loss_of(
+fn end(
     b: &Builder<'_>,
     ending: Ending,
     names: &Names,
@@ -78,20 +85,36 @@ fn loss_of(
 ) -> Result<(Value, Labelled)> {
     match ending {
         Ending::Logits { value, loss } => {
-            refuse_labels(&b.graph())?;
+            refuse_labels(&b.graph(), LABELS)?;
             let logits = names.in_step(&value);
             let fact = Fact::clone(&b.fact(&logits));
             let Appended { loss: scalar, labels, range, tally } = loss.append(b, &logits, gradients)?;
             ranges.extend(range.map(|range| (LABELS.to_owned(), vec![range])));
-            let returns_logits = loss.is_of_a_table(&fact);
-            let predictions = Some((logits, fact));
-            let (loss, labels) = (Some(loss), Some(labels));
-            Ok((scalar, Labelled { of: value, loss, labels, tally, predictions, returns_logits }))
+            let labelled = Labelled {
+                of: value.to_string(),
+                labels: vec![(LABELS.to_owned(), labels)],
+                tally,
+                returns_logits: loss.is_of_a_table(&fact),
+                predictions: vec![(logits, fact)],
+                loss: Some(loss),
+                ..Labelled::default()
+            };
+            Ok((scalar, labelled))
+        }
+        Ending::Sum(terms) => {
+            terms.iter().try_for_each(|term| refuse_labels(&b.graph(), &labels_of(&term.output)))?;
+            let Summed { loss, each, labels, tally, predictions } =
+                Summed::append(b, &terms, |value| names.in_step(value), gradients)?;
+            let labels = labels.into_iter().map(|(name, fact, range)| {
+                ranges.extend(range.map(|range| (name.clone(), vec![range])));
+                (name, fact)
+            });
+            let labels = labels.collect();
+            Ok((loss, Labelled { terms, labels, tally, losses: each, predictions, ..Labelled::default() }))
         }
         Ending::Scalar(value) => {
             let loss = scalar(b, &names.in_step(&value));
-            let (labels, tally, predictions) = (None, None, None);
-            Ok((loss, Labelled { of: value, loss: None, labels, tally, predictions, returns_logits: false }))
+            Ok((loss, Labelled { of: value.to_string(), ..Labelled::default() }))
         }
     }
 }

@@ -1,0 +1,81 @@
+//! Several losses, of several outputs, as one: their weighted sum.
+
+use super::{Loss, Tally};
+use crate::autodiff::Gradients;
+use gnp_base::contract::{Range, labels_of, loss_of};
+use gnp_base::{Error, Result};
+use gnp_model::graph::{Builder, Fact, Value};
+use gnp_model::onnx::DataType;
+use serde::{Deserialize, Serialize};
+
+/// One of the losses whose weighted sum is trained.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Term {
+    /// The value that it is taken of.
+    pub value: String,
+    /// The output that it was asked for, which its labels are named after.
+    pub output: String,
+    /// The loss.
+    pub loss: Loss,
+    /// Its weight in the sum.
+    pub weight: f32,
+}
+
+impl Term {
+    /// The loss in words: ``huber of `box`, times 0.5``.
+    pub fn describe(&self) -> String {
+        let weight = if self.weight == 1.0 { String::new() } else { format!(", times {}", self.weight) };
+        format!("{}{weight}", self.loss.describe(&self.value))
+    }
+}
+
+/// The weighted sum of several losses in a graph.
+#[derive(Clone, Debug)]
+pub struct Summed {
+    /// The sum, a float scalar.
+    pub loss: Value,
+    /// Each of them before it is weighted, under the name that it is returned under.
+    pub each: Vec<(String, Value)>,
+    /// The inputs of the labels, and the numbers that they may be.
+    pub labels: Vec<(String, Fact, Option<Range>)>,
+    /// What is counted of the first that has right and wrong. A batch weighs as many as it has samples: the losses are
+    /// means over different things.
+    pub tally: Option<Tally>,
+    /// The values that the losses are taken of.
+    pub predictions: Vec<(Value, Fact)>,
+}
+
+impl Summed {
+    /// Appends the losses `terms` and their sum; `in_graph` tells what a value is called in the graph.
+    ///
+    /// # Errors
+    /// Where there is none, or a loss does not fit what it is taken of.
+    pub fn append(
+        b: &Builder<'_>,
+        terms: &[Term],
+        in_graph: impl Fn(&str) -> Value,
+        gradients: Gradients,
+    ) -> Result<Self> {
+        let (mut weighted, mut each, mut labels) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut tally, mut predictions) = (None, Vec::new());
+        for Term { value, output, loss, weight } in terms {
+            let logits = in_graph(value);
+            let fact = Fact::clone(&b.fact(&logits));
+            let name = labels_of(output);
+            let appended = loss.append_with(b, &logits, &name, gradients)?;
+            let is_whole = *weight == 1.0;
+            weighted.push(if is_whole { appended.loss.clone() } else { b.scale(&appended.loss, f64::from(*weight)) });
+            each.push((loss_of(output), appended.loss));
+            labels.push((name, appended.labels, appended.range));
+            if tally.is_none() {
+                let samples = |_: &Tally| b.cast(b.squeeze(b.size_of(&logits, 0), &[0]), DataType::Float);
+                tally = appended.tally.map(|tally| Tally { weight: Some(samples(&tally)), ..tally });
+            }
+            predictions.push((logits, fact));
+        }
+        if weighted.is_empty() {
+            return Err(Error::internal("a sum of no losses"));
+        }
+        Ok(Self { loss: b.sum(&weighted), each, labels, tally, predictions })
+    }
+}
