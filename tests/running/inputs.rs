@@ -30,7 +30,7 @@ fn sentences(rows: usize) -> ModelProto {
     let weights: [(&str, &[usize]); 4] =
         [("words.weight", &[rows, 8]), ("head.weight", &[8, 2]), ("score.weight", &[8, 1]), ("score.bias", &[1])];
     graph.initializer.extend(weights.map(|(name, shape)| weight(name, shape)));
-    let mut axes = forward::weight("axis", &[1]);
+    let mut axes = weight("axis", &[1]);
     axes.data_type = Some(DataType::Int64 as i32);
     axes.raw_data = Some(2i64.to_le_bytes().to_vec().into());
     let mut sum_axis = axes.clone();
@@ -207,7 +207,9 @@ fn what_does_not_fit_is_refused() {
     };
     let text = text();
     assert_says(&refused(&model, &text.replace("review", "reviews")), &["t.csv", "no column `reviews`", "`review`"]);
-    assert_says(&refused(&model, "--loss logits=cross-entropy --target kind"), &["no data for input `attention_mask`"]);
+    assert_says(&refused(&model, "--loss logits=cross-entropy --target kind"), &["but the data are floats", "--text COLUMN"]);
+    let ages = "--loss logits=cross-entropy --target kind --feature attention_mask=id --feature age=stars";
+    assert_says(&refused(&model, ages), &["no data for input `input_ids`", "attention_mask, age"]);
     assert_says(&refused(&model, &text.replace("logits=", "logit=")), &["logit", "did you mean `logits`"]);
     let two = text.replace("--target", "--loss score=mse --target");
     assert_says(&refused(&model, &two), &["no labels for output `logits`", "--target logits="]);

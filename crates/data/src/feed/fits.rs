@@ -54,12 +54,18 @@ pub(super) fn check_element(port: &Port, samples: &Samples, preparation: &Prepar
         return Ok(());
     }
     let cannot = |what: &str| Err(Error::input(format!("input `{}` is {}{what}", port.name, port.element)));
+    let whole = format!(
+        "give it whole numbers: of a table --feature {}=COLUMN,…, or --text COLUMN with the model's --tokenizer",
+        port.name
+    );
     match samples {
         _ if preparation.divisor.is_some() => cannot(": it cannot be scaled"),
         _ if preparation.normalize != Normalize::None => cannot(": it cannot be normalised"),
         Samples::Images(_) => cannot(", but images are fed as floats"),
         Samples::Lists(_) => Ok(()),
-        Samples::Array(array) if matches!(array.values(), Values::F32(_)) => cannot(", but the data are floats"),
+        Samples::Array(array) if matches!(array.values(), Values::F32(_)) => {
+            cannot(", but the data are floats").map_err(|error| error.help(whole))
+        }
         Samples::Array(_) => Ok(()),
     }
 }

@@ -62,9 +62,12 @@ impl Parts {
 
     /// The float scalars that are returned, with their names.
     fn scalars(&self) -> impl Iterator<Item = (&str, &Value)> {
+        fn shorter<'a>((name, value): (&'static str, &'a Value)) -> (&'a str, &'a Value) {
+            (name, value)
+        }
         let tally = self.tally.iter().flat_map(Tally::named);
         let losses = self.losses.iter().map(|(name, value)| (&**name, value));
-        [(LOSS, &self.loss)].into_iter().chain(self.metrics.named()).chain(tally).chain(losses)
+        [(LOSS, &self.loss)].into_iter().chain(self.metrics.named()).chain(tally).map(shorter).chain(losses)
     }
 }
 

@@ -9,7 +9,7 @@ use crate::pass;
 use crate::transform::State;
 use foldhash::{HashMap, HashSet};
 use gnp_base::contract::artifacts::{BUFFER_SUFFIX, OUT_SUFFIX, RESET};
-use gnp_base::contract::{CONFIG_KEY, LABELS, LOSS, NUMBERS_KEY, RANGES_KEY, STEP, VERSION_KEY};
+use gnp_base::contract::{CONFIG_KEY, LOSS, NUMBERS_KEY, RANGES_KEY, STEP, VERSION_KEY};
 use gnp_base::{Error, Result};
 use gnp_checkpoint::{Checkpoint, Element, Value as Tensor};
 use gnp_gradient::loss::Tally;
