@@ -175,7 +175,7 @@ fn several_losses_are_added_up() {
         command.args(["--batch-size", "60", "--epochs", "1", "--optimizer", "sgd", "--lr", "1", "--alpha", "0"]);
         command.args(["--text", "review", "--tokenizer", TOKENIZER, "--engine", "tract", "--target", target]);
         command.args(loss.split(' ')).assert().success();
-        let trained = gnp::onnx::read(&out.join("model.onnx")).unwrap();
+        let trained = gnp::onnx::read(out.join("model.onnx")).unwrap();
         let words = trained.graph.initializer.iter().find(|tensor| tensor.name() == "words.weight").unwrap();
         let raw = words.raw_data.clone().unwrap();
         let weights: Vec<f32> = raw.as_chunks().0.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect();
@@ -207,7 +207,10 @@ fn what_does_not_fit_is_refused() {
     };
     let text = text();
     assert_says(&refused(&model, &text.replace("review", "reviews")), &["t.csv", "no column `reviews`", "`review`"]);
-    assert_says(&refused(&model, "--loss logits=cross-entropy --target kind"), &["but the data are floats", "--text COLUMN"]);
+    assert_says(
+        &refused(&model, "--loss logits=cross-entropy --target kind"),
+        &["but the data are floats", "--text COLUMN"],
+    );
     let ages = "--loss logits=cross-entropy --target kind --feature attention_mask=id --feature age=stars";
     assert_says(&refused(&model, ages), &["no data for input `input_ids`", "attention_mask, age"]);
     assert_says(&refused(&model, &text.replace("logits=", "logit=")), &["logit", "did you mean `logits`"]);
@@ -228,7 +231,10 @@ fn a_step_model_of_several_losses_says_what_it_takes() {
     let model = forward::write(&sentences(10), &folder.path().join("model.onnx"));
     let step = folder.path().join("step.onnx");
     let mut command = gnp_rewrite();
-    command.arg(&model).args(["--loss", "logits=cross-entropy", "--loss", "score=mse*0.25", "--check", "-o"]).arg(&step);
+    command
+        .arg(&model)
+        .args(["--loss", "logits=cross-entropy", "--loss", "score=mse*0.25", "--check", "-o"])
+        .arg(&step);
     let output = command.assert().success().get_output().clone();
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     assert_says(&said, &["cross-entropy of `logits`", "mse of `score`, times 0.25", "labels.logits", "labels.score"]);

@@ -48,6 +48,7 @@ fn events(from: u64, to: u64, scale: f32) -> Vec<Event> {
                 test_loss: Some(f64::from(scale) * (2.4 * (-0.3 * f64::from(time)).exp())),
                 test_error: Some(0.05 + 0.9 * (-0.5 * f64::from(time)).exp()),
                 test_top5_error: Some(0.01),
+                test_scores: Default::default(),
                 seconds: 0.1,
                 data_seconds: 0.01,
                 examples_per_second: 6400.0,

@@ -25,6 +25,7 @@ mod metrics;
 mod number;
 mod numbers;
 mod panels;
+mod scores;
 mod tensorboard;
 
 pub use counts::Counts;
@@ -37,6 +38,7 @@ pub use measures::{Average, Console, Curve, MEASURES, Measure, Measures, Row, Sw
 pub use metrics::{EpochReport, Event, Mean, StepReport};
 pub use number::{duration, number, percent};
 pub use numbers::{Number, numbers};
+pub use scores::{Score, Scores};
 pub use tensorboard::TensorBoard;
 
 /// The file of a run's folder with an [`Event`] a line.

@@ -1,6 +1,6 @@
 //! What happens in a run, and a mean of it.
 
-use crate::{Counts, Measures};
+use crate::{Counts, Measures, Scores};
 use serde::{Deserialize, Deserializer, Serialize};
 
 /// A weighted mean, summed in double precision.
@@ -94,6 +94,9 @@ pub struct EpochReport {
     /// more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub test_top5_error: Option<f64>,
+    /// What else tells how good the model is on the test set.
+    #[serde(default, skip_serializing_if = "Scores::is_empty")]
+    pub test_scores: Scores,
     /// The duration of the epoch's training steps in seconds.
     pub seconds: f64,
     /// How much of it was spent waiting for data, in seconds.

@@ -1,8 +1,9 @@
 //! The numbers that stand for an epoch, in every table.
 
-use crate::EpochReport;
 use crate::measures::{Measure, shown};
 use crate::number::{number, percent};
+use crate::{EpochReport, Score};
+use strum::VariantArray;
 
 /// A number of an epoch, written as people read it.
 #[derive(Clone, Copy, Debug)]
@@ -16,6 +17,7 @@ pub struct Number {
 enum Source {
     Measure(&'static Measure),
     Epoch(fn(&EpochReport) -> Option<String>),
+    Score(Score),
 }
 
 impl Number {
@@ -24,6 +26,7 @@ impl Number {
         match self.source {
             Source::Measure(measure) => measure.of(&epoch.measures).map(|value| measure.text(value)),
             Source::Epoch(value) => value(epoch),
+            Source::Score(score) => epoch.test_scores.get(&score).copied().map(number),
         }
     }
 }
@@ -36,11 +39,12 @@ pub fn numbers() -> Vec<Number> {
         of_epoch("test error, top 5", |epoch| epoch.test_top5_error.map(percent)),
         of_epoch("test loss", |epoch| epoch.test_loss.map(number)),
     ];
+    let scores = Score::VARIANTS.iter().map(|&score| Number { name: score.title(), source: Source::Score(score) });
     let measures = shown(|measure| measure.row, |row| row.place);
     let measures =
         measures.into_iter().map(|(measure, row)| Number { name: row.name, source: Source::Measure(measure) });
     let speed = of_epoch("samples/s", |epoch| (epoch.seconds > 0.0).then(|| number(epoch.examples_per_second.round())));
-    tests.into_iter().chain(measures).chain([speed]).collect()
+    tests.into_iter().chain(scores).chain(measures).chain([speed]).collect()
 }
 
 #[cfg(test)]

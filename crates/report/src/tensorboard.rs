@@ -146,6 +146,7 @@ fn summary(event: &Event) -> proto::Summary {
             add("test", "loss", report.test_loss.map(|number| number as f32));
             add("test", "error", report.test_error.map(|number| number as f32));
             add("test", "top5_error", report.test_top5_error.map(|number| number as f32));
+            report.test_scores.iter().for_each(|(score, number)| add("test", score.name(), Some(*number as f32)));
         }
     }
     proto::Summary { value }

@@ -1,11 +1,11 @@
 //! The best epoch of a run by a metric, and how long ago it was.
 
 use gnp_base::{Error, Result};
-use gnp_report::EpochReport;
+use gnp_report::{EpochReport, Score};
 use serde::{Deserialize, Serialize};
 use strum::{EnumMessage, IntoStaticStr, VariantArray};
 
-/// What tells a better epoch from a worse one; less is better.
+/// What tells a better epoch from a worse one; less is better where nothing else is said.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, VariantArray, IntoStaticStr, EnumMessage)]
 #[strum(serialize_all = "kebab-case")]
 #[serde(rename_all = "kebab-case")]
@@ -16,6 +16,14 @@ pub enum Metric {
     TestLoss,
     /// The mean training loss over the epoch
     Loss,
+    /// Macro F1 on the test set; more is better, as of the next two
+    TestF1,
+    /// The mean intersection over union on the test set
+    TestMeanIou,
+    /// R² on the test set
+    TestR2,
+    /// The mean absolute error on the test set
+    TestMae,
 }
 
 impl Metric {
@@ -25,7 +33,27 @@ impl Metric {
             Self::TestError => "test-error",
             Self::TestLoss => "test-loss",
             Self::Loss => "loss",
+            Self::TestF1 => "test-f1",
+            Self::TestMeanIou => "test-mean-iou",
+            Self::TestR2 => "test-r2",
+            Self::TestMae => "test-mae",
         }
+    }
+
+    /// The score that it is, where it is one.
+    fn score(self) -> Option<Score> {
+        match self {
+            Self::TestF1 => Some(Score::F1),
+            Self::TestMeanIou => Some(Score::MeanIou),
+            Self::TestR2 => Some(Score::R2),
+            Self::TestMae => Some(Score::Mae),
+            Self::TestError | Self::TestLoss | Self::Loss => None,
+        }
+    }
+
+    /// A value of it as a number of which less is better.
+    fn as_cost(self, value: f64) -> f64 {
+        self.score().map_or(value, |score| score.as_cost(value))
     }
 
     /// Its value after an epoch; none where it was not measured.
@@ -42,6 +70,7 @@ impl Metric {
             Self::TestError => report.known_test_error(),
             Self::TestLoss => report.test_loss,
             Self::Loss => Some(report.measures.loss.into()),
+            _ => self.score().and_then(|score| report.test_scores.get(&score).copied()),
         }
     }
 
@@ -56,7 +85,7 @@ impl Metric {
     pub(super) fn unknown(self, why: &str) -> Error {
         Error::input(format!("the best epoch by {} cannot be told: {why}", self.name())).help(
             "--best test-loss needs test data and a model to evaluate, --best test-error labels that are classes or \
-                 probabilities too, --best loss neither",
+                 probabilities too, --best test-mae or test-r2 targets that are numbers, --best loss none of it",
         )
     }
 }
@@ -75,7 +104,8 @@ pub struct Best {
 impl Best {
     /// Whether it is better than `other` by more than `margin`. What is not a number is better than nothing.
     fn beats(&self, other: Option<&Self>, margin: f64) -> bool {
-        self.value.is_finite() && other.is_none_or(|other| self.value < other.value - margin)
+        let cost = |best: &Self| best.metric.as_cost(best.value);
+        self.value.is_finite() && other.is_none_or(|other| cost(self) < cost(other) - margin)
     }
 }
 

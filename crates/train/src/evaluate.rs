@@ -1,17 +1,19 @@
 //! Loss and error on a data set.
 
 use crate::counts::{count, logits, only_labels};
+use crate::scores::Scoring;
 use gnp_base::{Error, Result};
 use gnp_data::{Batch, Feed};
 use gnp_engine::Engine;
 use gnp_report::Counts;
 use gnp_report::Mean;
+use gnp_report::Scores;
 use gnp_tensor::Tensor;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 /// What [`evaluate`] found.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Evaluation {
     /// The mean loss over the labels that count.
     pub loss: f64,
@@ -20,6 +22,8 @@ pub struct Evaluation {
     pub error: Option<f64>,
     /// The fraction of them whose class is not among the five largest logits, where there are six classes or more.
     pub top5_error: Option<f64>,
+    /// What else tells how good the model is, by its task.
+    pub scores: Scores,
     /// The samples looked at: all of them, unless the graph's batch is fixed and they cannot all be fed.
     pub samples: usize,
 }
@@ -35,7 +39,7 @@ pub fn evaluate(
     stop: &AtomicBool,
 ) -> Result<Option<Evaluation>> {
     let rows: Vec<usize> = (0..feed.data().len()).collect();
-    let (mut loss, mut counts) = (Mean::default(), Counts::default());
+    let (mut loss, mut counts, mut scoring) = (Mean::default(), Counts::default(), Scoring::default());
     let is_over = thread::scope(|scope| {
         for batch in feed.load(scope, &rows, batch_size)? {
             if stop.load(Ordering::Relaxed) {
@@ -45,6 +49,7 @@ pub fn evaluate(
             let outputs = engine.evaluate(&tensors)?;
             let (labels, port) = only_labels(&tensors, engine.batch_ports());
             let batch = count(&outputs, engine.evaluate_outputs(), labels, port, rows.len())?;
+            scoring.add(&outputs, engine.evaluate_outputs(), labels, port);
             loss.add(loss_of(&outputs)?, batch.weight);
             counts.add(&batch);
         }
@@ -55,7 +60,7 @@ pub fn evaluate(
     }
     let loss = loss.value().ok_or_else(|| Error::input("no label of the data that are evaluated counts"))?;
     let (error, top5_error) = (counts.error(), counts.top5_error());
-    Ok(Some(Evaluation { loss, error, top5_error, samples: counts.samples }))
+    Ok(Some(Evaluation { loss, error, top5_error, scores: scoring.scores(loss), samples: counts.samples }))
 }
 
 /// How many classes the model tells apart; none where the labels are no classes, or neither its graph says nor the

@@ -19,6 +19,7 @@ mod progress;
 mod rehearsal;
 mod run_folder;
 mod schedule;
+mod scores;
 mod span;
 mod training;
 

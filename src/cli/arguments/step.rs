@@ -3,6 +3,7 @@
 use super::bounded::{MANY, at_most};
 use super::named::{named, possible};
 use crate::autodiff::Gradients;
+use crate::choice::nearest;
 use crate::limits::Limits;
 use crate::loss::{LossKind, Wanted, WantedTerm};
 use crate::lowering::{self, BatchNorm, Dropout, Random, StraightThrough};
@@ -13,7 +14,6 @@ use crate::rewrite::StepOptions;
 use crate::transform::{Decay, Optimizer, OptimizerKind, Scale};
 use crate::weights::{Selection, Sharing, Tie};
 use crate::{Error, Result, files};
-use crate::choice::nearest;
 use clap::builder::{PossibleValue, TypedValueParser};
 use clap::{Arg, Args, Command};
 use std::ffi::OsStr;
@@ -339,12 +339,12 @@ impl StepArguments {
                 Err(Error::input("the output of a loss is named twice, by --loss and by --logits")
                     .help("leave --logits out"))
             }
-            several => several.iter().map(term).collect::<Option<Vec<_>>>().map(|terms| (None, None, terms)).ok_or_else(
-                || {
+            several => {
+                several.iter().map(term).collect::<Option<Vec<_>>>().map(|terms| (None, None, terms)).ok_or_else(|| {
                     Error::input("of several losses, each needs an output that it is of")
                         .help("name it: --loss logits=cross-entropy --loss box=huber*0.5")
-                },
-            ),
+                })
+            }
         }
     }
 

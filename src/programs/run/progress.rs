@@ -1,6 +1,6 @@
 //! What is seen of a run while it goes on: a line that moves where standard error is a terminal, and a table of epochs.
 
-use crate::report::{EpochReport, Event, Measure, StepReport, duration, number, numbers, percent, shown};
+use crate::report::{EpochReport, Event, Measure, Score, StepReport, duration, number, numbers, percent, shown};
 use crate::{Error, Result, cli};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::path::Path;
@@ -129,6 +129,7 @@ struct Column {
 enum Source {
     Measure(&'static Measure),
     Epoch(fn(&EpochReport) -> Option<String>),
+    Score(Score),
 }
 
 impl Column {
@@ -136,6 +137,7 @@ impl Column {
         match self.value {
             Source::Measure(measure) => measure.of(&epoch.measures).map(|value| measure.console_text(value)),
             Source::Epoch(value) => value(epoch),
+            Source::Score(score) => epoch.test_scores.get(&score).copied().map(number),
         }
     }
 
@@ -160,7 +162,11 @@ fn columns() -> Vec<Column> {
         let (place, head, width) = (at.place, at.name, at.width?);
         Some(Column { place, head, width, value: Source::Measure(measure), is_test: false })
     });
-    let mut columns: Vec<Column> = measures.chain(others).collect();
+    // What stands in the place of an error where there is no right and wrong.
+    let scores = [(Score::Mae, "test MAE"), (Score::R2, "test R²"), (Score::Perplexity, "perplexity")];
+    let scores =
+        scores.map(|(score, head)| Column { place: 4, head, width: 10, value: Source::Score(score), is_test: false });
+    let mut columns: Vec<Column> = measures.chain(others).chain(scores).collect();
     columns.sort_by_key(|column| column.place);
     columns
 }

@@ -137,9 +137,8 @@ mod tests {
     #[test]
     fn labels_of_several_outputs_go_by_name() {
         let samples = Samples::Lists(Lists::new(Values::I64(vec![1, 2, 3]), &[2, 1], vec![]).unwrap());
-        let target = |name: &str, class| {
-            Target { name: Some(name.to_owned()), ..Target::from(Labels::Classes(vec![class, 0])) }
-        };
+        let target =
+            |name: &str, class| Target { name: Some(name.to_owned()), ..Target::from(Labels::Classes(vec![class, 0])) };
         let data = Dataset::of(vec![samples.into()], vec![target("kind", 1), target("box", 2)]).unwrap();
         let port = |name: &str| Port::new(name, ElementType::I64, [None]);
         let joined = |outputs: &[&str]| {

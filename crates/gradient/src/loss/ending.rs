@@ -103,7 +103,9 @@ pub fn find_ending(graph: &Graph, wanted: &Wanted) -> Result<(Ending, Vec<Choice
     let mut terms = Vec::with_capacity(wanted.several.len());
     for WantedTerm { value: name, loss, weight } in &wanted.several {
         if !(weight.is_finite() && *weight > 0.0) {
-            return Err(Error::input(format!("the loss of `{name}` has the weight {weight}; expected a number above 0")));
+            return Err(Error::input(format!(
+                "the loss of `{name}` has the weight {weight}; expected a number above 0"
+            )));
         }
         if terms.iter().any(|term: &Term| term.output == *name) {
             return Err(Error::input(format!("`{name}` is given two losses")).help("give each output one"));

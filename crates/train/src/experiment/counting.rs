@@ -1,6 +1,7 @@
 //! What counts as an error in a run, and who tells it.
 
 use gnp_base::contract::WRONG;
+use gnp_gradient::loss::Loss;
 use gnp_step::rewrite::StepConfig;
 
 /// What counts as an error in a run.
@@ -19,7 +20,8 @@ impl Counting {
     /// That of a model that was made as `step` says, is evaluated to `outputs`, and has `classes` classes.
     pub fn of(step: Option<&StepConfig>, outputs: &[String], classes: Option<usize>) -> Self {
         let is_counted = outputs.iter().any(|output| output == WRONG);
-        let error = step.and_then(|step| step.loss.as_ref()?.error());
+        let losses = step.into_iter().flat_map(|step| step.loss.iter().chain(step.terms.iter().map(|term| &term.loss)));
+        let error = losses.into_iter().find_map(Loss::error);
         let by_logits = classes.is_some() && outputs.len() > 1;
         Self {
             error,
