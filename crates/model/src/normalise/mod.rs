@@ -29,6 +29,7 @@ mod origin;
 mod sequence;
 mod slices;
 mod split;
+mod steps_first;
 #[cfg(test)]
 mod tests;
 mod types;
