@@ -57,10 +57,10 @@ impl<'c> Direction<'c> {
             b.compare("Less", b.unsqueeze(steps, &[1, 2]), b.unsqueeze(lengths, &[0, 2]))
         });
         let has_steps = lengths.map(|lengths| b.compare("Greater", b.unsqueeze(lengths, &[1]), b.int64(0)));
-        Self {
+        let mut direction = Self {
             cell,
             weights: weights(cell, [own(W), own(R), own(B)], b),
-            first: [H, C].into_iter().take(cell.states()).map(own).collect(),
+            first: vec![None; cell.states()],
             peepholes: if cell.states() > 1 { own(P) } else { None },
             x: rows(&x, b),
             is_there,
@@ -68,7 +68,11 @@ impl<'c> Direction<'c> {
             at,
             sizes,
             dims,
+        };
+        for (state, position) in [H, C].into_iter().take(cell.states()).enumerate() {
+            direction.first[state] = own(position).inspect(|first| b.declare(first, direction.state_fact(false, b)));
         }
+        direction
     }
 
     /// This direction's part of a value with an axis of directions, without that axis.
@@ -132,12 +136,19 @@ impl<'c> Direction<'c> {
         }
     }
 
+    /// What is known of a state, \[batch, hidden\], or of those of all steps, \[steps, batch, hidden\].
+    pub fn state_fact(&self, of_all_steps: bool, b: &Builder<'_>) -> Fact {
+        let [steps, batch] = self.dims.clone();
+        let steps = Some(steps).filter(|_| of_all_steps);
+        let shape = steps.into_iter().chain([batch, Dim::Known(self.cell.hidden)]).collect();
+        Fact { element: b.fact(&self.x).element, shape: Some(shape) }
+    }
+
     /// A state that is 0.
     pub fn zeros(&self, b: &Builder<'_>) -> Value {
-        let element = b.fact(&self.x).element;
+        let fact = self.state_fact(false, b);
         let shape = b.concat_ints(&[&self.sizes[1], &b.int64s(&[self.cell.hidden])]);
-        let fact = Fact { element, shape: Some(vec![self.dims[1].clone(), Dim::Known(self.cell.hidden)]) };
-        b.node("Expand", &[&b.number_of(0.0, element), &shape], vec![], fact)
+        b.node("Expand", &[&b.number_of(0.0, fact.element), &shape], vec![], fact)
     }
 
     /// `x`, \[batch, …\], where a sequence has a step; 0 where it has none.

@@ -23,7 +23,12 @@ fn layer(op: &Op, dys: &[Option<Value>], g: &Builder<'_>) -> Result<Cotangents> 
     let mut parts: Vec<Part> = vec![];
     for (index, cell) in layer.cells.iter().enumerate() {
         let direction = Direction::of(op, cell, index, directions, g);
-        let dy = |output: usize, axis| dys.get(output)?.as_ref().map(|dy| direction.part(dy, axis, g));
+        let dy = |output: usize, axis| {
+            let dy = direction.part(dys.get(output)?.as_ref()?, axis, g);
+            // It is of the shape of what it is the cotangent of, whether that is known of it or not.
+            g.declare(&dy, direction.state_fact(output == 0, g));
+            Some(dy)
+        };
         let dys = Given { all: dy(0, 1), last: [dy(1, 0), dy(2, 0)] };
         parts.push(back(&direction, &direction.part(&hidden, 1, g), &dys, g)?);
     }

@@ -65,8 +65,15 @@ impl Builder<'_> {
             let made = edit(copy, pass, states, slices)?;
             along = made.returned.iter().map(|(_, along)| *along).collect();
             let outputs = made.states.into_iter().chain(made.returned.into_iter().map(|(value, _)| value));
-            let outputs: Vec<Value> = outputs.collect();
-            Ok(own(&outputs, copy, pass))
+            let outputs = own(&outputs.collect::<Vec<_>>(), copy, pass);
+            // ONNX Runtime wants to know the ranks of what an iteration returns; a state keeps its shape.
+            for (next, state) in outputs.iter().zip(states) {
+                if copy.facts().of(next).shape.is_none() {
+                    let fact = copy.facts().of(state);
+                    copy.declare(next, fact);
+                }
+            }
+            Ok(outputs)
         })?;
         let taken = used_inputs(&body, states.len());
         let mut index = 0..;
