@@ -131,3 +131,58 @@ fn joined(known: &Known, axis: i64, count: Option<Size>) -> Known {
     });
     known.without_elements().with(sizes)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{graph, info, model, weight, with};
+    use super::super::{Facts, analyse};
+    use crate::graph::Dim;
+    use crate::onnx::proto::{AttributeProto, GraphProto, NodeProto};
+    use crate::testing::{body, node};
+    use std::collections::BTreeMap;
+
+    fn analysed(graph: GraphProto) -> Facts {
+        analyse(&model(graph), &BTreeMap::new()).unwrap()
+    }
+
+    fn shape(facts: &Facts, value: &str) -> String {
+        let dim = |dim: &Dim| if let Dim::Unknown = dim { "?".to_owned() } else { dim.to_string() };
+        facts.get(value).unwrap().shape.as_ref().unwrap().iter().map(dim).collect::<Vec<_>>().join(",")
+    }
+
+    #[test]
+    fn a_scan_goes_over_an_axis_with_states_of_one_shape() {
+        let step = [
+            node("MatMul", &["x", "u"], &["xu"]),
+            node("Add", &["xu", "h"], &["next"]),
+            node("Transpose", &["next"], &["turned"]),
+        ];
+        let scan = node("Scan", &["h0", "xs"], &["last", "all"]).with(body(&["h", "x"], &step, &["next", "turned"]));
+        let attributes = [
+            AttributeProto::int("num_scan_inputs", 1),
+            AttributeProto::ints("scan_input_axes", &[1]),
+            AttributeProto::ints("scan_output_axes", &[-1]),
+        ];
+        let scan = attributes.into_iter().fold(NodeProto::from(scan), with);
+        let inputs = [info("h0", "N,3"), info("xs", "N,T,2")];
+        let facts = analysed(graph(&inputs, &[weight("u", &[2, 3])], vec![scan]));
+        let found = ["h", "x", "next", "last", "all"].map(|value| shape(&facts, value));
+        assert_eq!(found, ["N,3", "N,2", "N,3", "N,3", "3,N,T"]);
+    }
+
+    #[test]
+    fn what_a_loop_changes_of_a_state_is_not_known() {
+        let step = [
+            with(node("Concat", &["grows", "one"], &["longer"]), AttributeProto::int("axis", 0)).into(),
+            node("Neg", &["same"], &["negated"]),
+            node("Identity", &["go"], &["on"]),
+        ];
+        let inner = body(&["i", "go", "grows", "same"], &step, &["on", "longer", "negated", "negated"]);
+        let repeated = node("Loop", &["n", "", "g0", "s0"], &["g", "s", "all"]).with(inner);
+        let inputs = [info("g0", "2,3"), info("s0", "N,4"), info("one", "1,3")];
+        let facts = analysed(graph(&inputs, &[], vec![repeated.into()]));
+        assert_eq!(facts.get("grows").unwrap().shape, None);
+        assert_eq!(["same", "s", "all"].map(|value| shape(&facts, value)), ["N,4", "N,4", "all[0],N,4"]);
+        assert_eq!(facts.get("i").unwrap().to_string(), "INT64 []");
+    }
+}

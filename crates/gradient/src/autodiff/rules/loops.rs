@@ -238,3 +238,37 @@ fn without(fact: &Fact, axis: i64) -> Fact {
     }
     fact
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::autodiff::{Gradients, gradient};
+    use gnp_model::graph::{Fact, Graph};
+    use gnp_model::onnx::DataType;
+    use gnp_model::onnx::proto::{GraphProto, TypeProto, type_proto};
+    use gnp_model::testing::{body, node};
+
+    /// Why there is no gradient through a Loop with this body.
+    fn refused(inner: GraphProto) -> String {
+        let repeated = node("Loop", &["n", "", "w"], &["loss"]).with(inner);
+        let mut graph = Graph::new(body(&["w", "n", "x"], &[repeated], &["loss"])).unwrap();
+        ["w", "loss"].iter().for_each(|name| graph.declare(name, Fact::with_sizes(DataType::Float, &[])));
+        gradient(&mut graph, &"loss".into(), &["w".into()], Gradients::Standard, "gradient").unwrap_err().to_string()
+    }
+
+    #[test]
+    fn a_loop_that_draws_is_refused() {
+        let nodes = [node("RandomNormalLike", &["s"], &["t"]), node("Identity", &["go"], &["on"])];
+        let error = refused(body(&["i", "go", "s"], &nodes, &["on", "t"]));
+        assert!(error.starts_with("node `loss` (Loop): its body draws random numbers"), "{error}");
+    }
+
+    #[test]
+    fn a_loop_over_sequences_is_refused() {
+        let nodes = [node("SequenceInsert", &["s", "x"], &["t"]), node("Identity", &["go"], &["on"])];
+        let mut inner = body(&["i", "go", "s"], &nodes, &["on", "t"]);
+        let value = Some(type_proto::Value::SequenceType(Default::default()));
+        inner.input[2].r#type = Some(TypeProto { value, ..Default::default() });
+        let error = refused(inner);
+        assert!(error.contains("`s` in its body is a sequence"), "{error}");
+    }
+}
