@@ -33,7 +33,7 @@ pub use gnp_checkpoint as checkpoint;
 pub use gnp_data as data;
 pub use gnp_engine as engine;
 pub use gnp_gradient::{autodiff, loss, lowering, whole};
-pub use gnp_model::{graph, normalise, onnx, opening, schema, shapes};
+pub use gnp_model::{graph, normalise, onnx, opening, recurrent, schema, shapes};
 pub use gnp_report as report;
 pub use gnp_step::{emit, objective, penalty, rewrite, transform, weights};
 pub use gnp_tensor as tensor;

@@ -49,7 +49,7 @@ PACKAGES = [
 ]
 # Sizes of axes that a file leaves open: 2 of the first, this of the others, but for inputs of these names.
 OPEN = 64
-SIZES = {"input": 576}
+SIZES = {"input": 576, "state": 2}
 
 
 @dataclass

@@ -18,6 +18,7 @@ pub mod graph;
 pub mod normalise;
 pub mod onnx;
 pub mod opening;
+pub mod recurrent;
 pub mod schema;
 pub mod shapes;
 #[cfg(any(test, feature = "testing"))]

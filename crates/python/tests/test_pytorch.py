@@ -111,6 +111,21 @@ class Transformer(nn.Module):
         return self.head(self.encoder(x)[:, 0])
 
 
+class Recurrent(nn.Module):
+    """Two layers in both directions, of which all states and the last are used."""
+
+    def __init__(self, layers: type[nn.RNNBase]) -> None:
+        super().__init__()
+        self.layers = layers(3, 4, num_layers=2, bidirectional=True, batch_first=True)
+        self.head = nn.Linear(16, CLASSES)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        states, last = self.layers(x)
+        # The last cell states of an LSTM.
+        last = last[1] if isinstance(last, tuple) else last
+        return self.head(torch.cat([states.mean(1), last[0], last[3]], 1))
+
+
 def numbers(*shape: int) -> Callable[[int], torch.Tensor]:
     return lambda batch: torch.randn(batch, *shape)
 
@@ -125,6 +140,8 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], dict[str, Callable[[int], tor
     "tied": (Tied, {"words": words(4, CLASSES)}),
     "two inputs": (TwoInputs, {"left": numbers(3), "right": numbers(4)}),
     "transformer": (Transformer, {"words": words(5, 11)}),
+    "lstm": (lambda: Recurrent(nn.LSTM), {"x": numbers(6, 3)}),
+    "gru": (lambda: Recurrent(nn.GRU), {"x": numbers(6, 3)}),
 }
 
 each_network = pytest.mark.parametrize("name", NETWORKS)

@@ -9,6 +9,8 @@ from onnx import TensorProto
 from onnx.reference import ReferenceEvaluator
 from onnx.reference.op_run import OpRun
 
+import recurrent
+
 TYPES = {
     "tensor(float)": np.float32,
     "tensor(double)": np.float64,
@@ -74,11 +76,36 @@ class Gelu(OpRun):
         return (0.5 * x * (1 + erf(x / math.sqrt(2))),)
 
 
+class Scan(OpRun):
+    """In place of that of onnx 1.23, which has no directions and no axes."""
+
+    op_domain = ""
+
+    def need_context(self):
+        return True
+
+    def _run(self, *args, context=None, body=None, num_scan_inputs=None, scan_input_axes=None, scan_input_directions=None,
+             scan_output_axes=None, scan_output_directions=None, **_):  # fmt: skip
+        count = len(args) - num_scan_inputs
+        states, tensors = list(args[:count]), args[count:]
+        axes, directions = scan_input_axes or [0] * len(tensors), scan_input_directions or [0] * len(tensors)
+        tensors = [np.moveaxis(v, axis, 0)[:: -1 if direction else 1] for v, axis, direction in zip(tensors, axes, directions)]
+        returned = []
+        for slices in zip(*tensors):
+            outputs = self._run_body(dict(context) | dict(zip(self.body.input_names, [*states, *slices])))
+            states = outputs[:count]
+            returned.append(outputs[count:])
+        stacked = [np.stack(parts) for parts in zip(*returned)]
+        axes, directions = scan_output_axes or [0] * len(stacked), scan_output_directions or [0] * len(stacked)
+        stacked = [np.moveaxis(v[:: -1 if direction else 1], 0, axis) for v, axis, direction in zip(stacked, axes, directions)]
+        return (*states, *stacked)
+
+
 class Reference(Engine):
     name = "reference"
 
     def load(self):
-        self.evaluator = ReferenceEvaluator(self.model, new_ops=[Erf, Gelu])
+        self.evaluator = ReferenceEvaluator(self.model, new_ops=[Erf, Gelu, Scan, *recurrent.OPERATORS])
         self.types = {}
         for i in self.model.graph.input:
             element = i.type.tensor_type.elem_type

@@ -43,7 +43,7 @@ def one_node(name, operator, inputs, outputs=1, opset=OPSET, domain="", moved=Tr
     node = helper.make_node(operator, names, results, domain=domain, **attributes)
     values = {n: np.asarray(v) for n, v in zip(names, inputs) if v is not None}
     declared = [helper.make_tensor_value_info(n, helper.np_dtype_to_tensor_dtype(v.dtype), v.shape) for n, v in values.items()]
-    made = [onnx.ValueInfoProto(name=name) for name in results if not name.startswith("_")]
+    made = [onnx.ValueInfoProto(name=name) for name in results if name and not name.startswith("_")]
     element = next(helper.np_dtype_to_tensor_dtype(v.dtype) for v in values.values() if v.dtype == np.float32)
     opsets = [helper.make_opsetid("", opset)] + ([helper.make_opsetid(domain, 1)] if domain else [])
     model = helper.make_model(helper.make_graph([node], name, declared, made), opset_imports=opsets, ir_version=8)
@@ -415,7 +415,10 @@ def branches():
 
 
 def more_cases():
-    for family in (elementwise, products, convolutions, pools, norms, reductions, layouts, resizes, indices):
+    from loop_cases import looping
+    from recurrent_cases import recurrent
+
+    for family in (elementwise, products, convolutions, pools, norms, reductions, layouts, resizes, indices, recurrent, looping):
         yield from family()
     yield from losses_and_dropout()
     yield from contrib()

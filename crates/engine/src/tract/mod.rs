@@ -7,6 +7,8 @@ mod branch;
 mod caught;
 mod log_softmax;
 mod plans;
+mod recurrent;
+mod scan;
 mod specialise;
 
 pub use caught::is_under_way;

@@ -2,7 +2,7 @@
 
 use super::caught::caught;
 use super::specialise::specialise;
-use super::{branch, log_softmax};
+use super::{branch, log_softmax, scan};
 use foldhash::{HashMap, HashSet};
 use gnp_base::{Error, Result};
 use gnp_model::graph::inline_functions;
@@ -13,7 +13,7 @@ use prost::Message as _;
 use tract_onnx::pb::ModelProto;
 use tract_onnx::prelude::multithread::Executor;
 use tract_onnx::prelude::*;
-use tract_onnx::tract_core::internal::{TypedSimplePlan, TypedSimpleState};
+use tract_onnx::tract_core::internal::TypedSimplePlan;
 
 /// How many plans are kept: a training batch, the epoch's last, and as many for evaluation.
 const KEPT: usize = 2;
@@ -26,7 +26,7 @@ pub(super) struct Plans {
     model: Model,
     executor: Executor,
     /// The most recently used last.
-    made: Vec<(Shapes, TypedSimpleState)>,
+    made: Vec<(Shapes, Arc<TypedSimplePlan>)>,
 }
 
 impl Plans {
@@ -54,21 +54,21 @@ impl Plans {
     /// Where tract cannot compute the graph for inputs of such shapes, or not of these values.
     pub(super) fn run(&mut self, inputs: TVec<TValue>) -> Result<TVec<TValue>> {
         let shapes: Shapes = inputs.iter().map(|input| (input.datum_type(), input.shape().into())).collect();
-        let (shapes, mut state) = match self.made.iter().position(|(made, _)| *made == shapes) {
+        let (shapes, plan) = match self.made.iter().position(|(made, _)| *made == shapes) {
             Some(index) => self.made.remove(index),
             None => {
                 let plan = caught(|| self.make(&shapes)).unwrap_or_else(|panic| Err(TractError::msg(panic)));
-                let plan = plan.map_err(|e| refused("cannot prepare this graph", &e))?;
-                (shapes, TypedSimpleState::new(&plan).map_err(|e| refused("cannot prepare this graph", &e))?)
+                (shapes, plan.map_err(|e| refused("cannot prepare this graph", &e))?)
             }
         };
-        // A kernel that finds no place for an index panics; the state that it leaves behind is dropped.
-        let outputs = caught(|| state.run(inputs)).unwrap_or_else(|panic| Err(TractError::msg(panic)));
+        // A plan's own state is made anew for each run: in one that goes on, a Scan would go on where it has ended. A
+        // kernel that finds no place for an index panics.
+        let outputs = caught(|| plan.run(inputs)).unwrap_or_else(|panic| Err(TractError::msg(panic)));
         let outputs = outputs.map_err(|e| refused("cannot compute this graph", &e))?;
         if self.made.len() == KEPT {
             self.made.remove(0);
         }
-        self.made.push((shapes, state));
+        self.made.push((shapes, plan));
         Ok(outputs)
     }
 
@@ -76,7 +76,9 @@ impl Plans {
         // Declared shapes of outputs may be wrong, or in symbols that cannot be told to be equal.
         let reader = onnx().with_ignore_output_shapes(true);
         let sizes: Vec<_> = inputs.iter().map(|(_, shape)| shape.iter().map(|&size| size as i64).collect()).collect();
-        let proto = specialise(&self.model, &sizes).into_proto();
+        let mut model = specialise(&self.model, &sizes).map_err(|error| TractError::msg(error.to_string()))?;
+        scan::set_apart(&mut model.graph);
+        let proto = model.into_proto();
         let proto = ModelProto::decode(proto.encode_to_vec().as_slice())?;
         let mut model = reader.parse(&proto, None)?.model;
         for (index, (element, shape)) in inputs.iter().enumerate() {

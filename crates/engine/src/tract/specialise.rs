@@ -4,15 +4,21 @@
 //! A body's captured values must have shapes that tract can tell before it translates anything, which it cannot where
 //! they follow from other values' elements.
 
+use super::recurrent;
 use foldhash::HashMap;
+use gnp_base::Result;
 use gnp_model::graph::{Fact, Facts};
 use gnp_model::onnx::proto::{GraphProto, TensorProto, ValueInfoProto};
 use gnp_model::onnx::{DataType, Model};
 use gnp_model::shapes;
 use std::collections::BTreeMap;
 
-/// `model` with inputs of `shapes`, in the order of its inputs. Where nothing is learnt from them, it stays as it is.
-pub(super) fn specialise(model: &Model, shapes: &[Vec<i64>]) -> Model {
+/// `model` with inputs of `shapes`, in the order of its inputs. Where nothing is learnt from them, it stays as it is;
+/// but for recurrent layers, which are written out.
+///
+/// # Errors
+/// Where there is no equation for a recurrent layer.
+pub(super) fn specialise(model: &Model, shapes: &[Vec<i64>]) -> Result<Model> {
     let mut special = model.clone();
     for (input, sizes) in special.graph.input.iter_mut().zip(shapes) {
         if let Some(fact) = Fact::declared(input) {
@@ -22,10 +28,11 @@ pub(super) fn specialise(model: &Model, shapes: &[Vec<i64>]) -> Model {
     // What was declared for any shape says less.
     special.graph.value_info.clear();
     special.graph.output.iter_mut().for_each(without_shape);
+    recurrent::write_out(&mut special)?;
     if let Ok(facts) = shapes::analyse(&special, &BTreeMap::new()) {
         fold(&mut special.graph, &facts);
     }
-    special
+    Ok(special)
 }
 
 fn without_shape(output: &mut ValueInfoProto) {
@@ -39,7 +46,11 @@ fn fold(graph: &mut GraphProto, facts: &Facts) {
     let mut constants: HashMap<String, TensorProto> = HashMap::default();
     let returned: foldhash::HashSet<String> = graph.output.iter().map(|o| o.name().to_owned()).collect();
     graph.node.retain_mut(|node| {
-        node.subgraphs_mut().for_each(|body| fold(body, facts));
+        for body in node.subgraphs_mut() {
+            fold(body, facts);
+            // What a loop declares of its body's inputs may be in symbols, too.
+            body.input.iter_mut().for_each(|input| declare(input, facts));
+        }
         match &node.output[..] {
             [output] if !returned.contains(output) => match constant(output, facts) {
                 Some(tensor) => {
@@ -55,6 +66,13 @@ fn fold(graph: &mut GraphProto, facts: &Facts) {
     let known = made.filter_map(|name| Some(facts.get(name).filter(|fact| fact.sizes().is_some())?.info(name)));
     graph.value_info = known.collect();
     graph.initializer.extend(constants.into_values());
+}
+
+fn declare(input: &mut ValueInfoProto, facts: &Facts) {
+    match facts.get(input.name()).filter(|fact| fact.sizes().is_some()) {
+        Some(fact) => *input = fact.info(input.name()),
+        None => without_shape(input),
+    }
 }
 
 fn constant(name: &str, facts: &Facts) -> Option<TensorProto> {
@@ -82,7 +100,7 @@ mod tests {
         graph.input = vec![Fact::of(DataType::Float).info("x")];
         let opset_import = vec![OperatorSetIdProto { version: Some(18), ..Default::default() }];
         let proto = ModelProto { graph: Some(graph), opset_import, ..Default::default() };
-        let special = specialise(&Model::new(proto, "step.onnx").unwrap(), &[vec![3, 5]]);
+        let special = specialise(&Model::new(proto, "step.onnx").unwrap(), &[vec![3, 5]]).unwrap();
         let operators: Vec<_> = special.graph.node.iter().map(|node| node.op_type()).collect();
         assert_eq!(operators, ["Reshape", "Cast"]);
         let mut constants: Vec<_> = special.graph.initializer.iter().map(|t| (t.name(), t.ints().unwrap())).collect();

@@ -2,7 +2,7 @@
 
 use super::Gradients;
 use super::op::{Cotangents, Op};
-use super::rules::{Rule, rule, why_no_rule};
+use super::rules::{Rule, rule};
 use crate::whole::{DOMAIN, STRAIGHT_THROUGH, is_step};
 use foldhash::{HashMap, HashSet};
 use gnp_base::{Error, Result};
@@ -206,8 +206,7 @@ impl Way {
         let Some(first) = missing.first() else { return Ok(()) };
         let list: Vec<_> = missing.iter().map(|n| format!("`{}` ({})", n.label(), n.operator())).collect();
         let error = if missing.len() == 1 {
-            let why = why_no_rule(first.op_type()).unwrap_or("there is no gradient rule for its operator");
-            Error::unsupported(why).at_node(first.label(), &first.operator())
+            Error::unsupported("there is no gradient rule for its operator").at_node(first.label(), &first.operator())
         } else {
             Error::unsupported(format!(
                 "{} nodes on the way of the gradient have no gradient rule: {}",
@@ -215,9 +214,6 @@ impl Way {
                 list.join(", ")
             ))
         };
-        if missing.iter().all(|node| why_no_rule(node.op_type()).is_some()) {
-            return Err(error.help("unroll the loop when you export the model"));
-        }
         Err(error.help(
             "freeze the parameters before these nodes (--freeze), or take the loss from a value before them (--logits); \
              docs/gradients.md lists the operators that have a rule",
@@ -230,7 +226,7 @@ fn may_vary(facts: &Facts, value: &str) -> bool {
     facts.get(value).is_none_or(|fact| is_floating(fact.element))
 }
 
-fn is_floating(element: DataType) -> bool {
+pub(super) fn is_floating(element: DataType) -> bool {
     matches!(element, DataType::Float | DataType::Double | DataType::Float16 | DataType::Bfloat16)
 }
 
@@ -319,15 +315,6 @@ mod tests {
         let graph = Graph::new(body(&["x", "w"], &nodes, &["loss"])).unwrap();
         let found = ends(&graph, &"loss".into(), &["w".into()]);
         assert_eq!(found.iter().map(|node| node.label()).collect::<Vec<_>>(), ["rounded"]);
-    }
-
-    #[test]
-    fn loops_are_refused_with_the_reason() {
-        let inside = body(&["n", "go"], &[node("Mul", &["x", "w"], &["y"])], &["go", "y"]);
-        let nodes = [node("Loop", &["i", ""], &["loss"]).with(inside)];
-        let error = differentiate(&nodes, &["w"]).1.unwrap_err();
-        assert_eq!(error.to_string(), "node `loss` (Loop): gradients through loops are not supported");
-        assert!(error.help_text().is_some_and(|help| help.contains("unroll")));
     }
 
     #[test]

@@ -21,7 +21,7 @@ mod rename;
 mod uses;
 
 pub use branch::Branch;
-pub use builder::{Builder, CONCAT_INPUTS, Replacing, Signature};
+pub use builder::{Along, Builder, CONCAT_INPUTS, Iteration, Replacing, Signature};
 pub use check::well_formed;
 pub use duplicate::Renaming;
 pub(crate) use fact::SMALL;

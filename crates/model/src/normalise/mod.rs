@@ -12,8 +12,8 @@
 //! # Ok::<(), gnp_base::Error>(())
 //! ```
 
+mod body_constants;
 mod branch;
-mod branch_constants;
 mod cast_like;
 mod constant;
 mod context;
@@ -29,6 +29,7 @@ mod origin;
 mod sequence;
 mod slices;
 mod split;
+mod steps_first;
 #[cfg(test)]
 mod tests;
 mod types;
@@ -62,7 +63,7 @@ pub struct Normalised {
 pub fn normalise(model: &mut Model) -> Result<Normalised> {
     let versions = imports::versions(model)?;
     inputs::drop_initializers(model);
-    let mut moved = branch_constants::hoist(&mut model.graph);
+    let mut moved = body_constants::hoist(&mut model.graph);
     let functions = std::mem::take(&mut model.header.functions);
     let mut context = Context::new(&model.graph, &functions, versions, model.limits);
     Expansion::new(&context.functions, model.limits).check(&model.graph.node)?;

@@ -1,6 +1,6 @@
 //! Where the elements of initializers came from that were no initializers of the main graph before.
 
-use crate::onnx::proto::GraphProto;
+use crate::onnx::proto::{GraphProto, NodeProto};
 
 /// An initializer that was a node before.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -12,9 +12,9 @@ pub struct Moved {
 }
 
 impl Moved {
-    /// The initializer's name and the branch that it came from, where it came from one.
+    /// The initializer's name and the body that it came from, where it came from one.
     pub fn place(&self) -> Option<(&str, &Place)> {
-        if let Origin::Branch(place) = &self.origin { Some((&self.initializer, place)) } else { None }
+        if let Origin::Body(place) = &self.origin { Some((&self.initializer, place)) } else { None }
     }
 }
 
@@ -25,29 +25,34 @@ pub enum Origin {
     Constant,
     /// A `ConstantOfShape` node of the main graph, whose output has the initializer's name.
     ConstantOfShape,
-    /// An initializer or a `Constant` node in a branch of an `If`.
-    Branch(Place),
+    /// An initializer or a `Constant` node in a branch of an `If`, or the body of a Loop or Scan.
+    Body(Place),
     /// A node that converted a constant of another type, whose output has the initializer's name.
     Converted,
     /// Something inside a function that was inlined: the file has no place for new elements.
     Inlined,
 }
 
-/// A branch of an `If`, and a name inside of it.
+/// A body, and a name inside of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Place {
-    /// From the main graph inwards: the first output of each `If`, and the attribute that holds the branch.
-    pub(super) branches: Vec<(String, String)>,
+    /// From the main graph inwards: the first output of each node, and its attribute that holds the body.
+    pub(super) bodies: Vec<(String, String)>,
     /// The name that the constant has there.
     pub name: String,
 }
 
 impl Place {
-    /// The branch, in a graph as it was before it was normalised.
-    pub fn branch<'g>(&self, graph: &'g mut GraphProto) -> Option<&'g mut GraphProto> {
-        self.branches.iter().try_fold(graph, |graph, (output, branch)| {
-            let node = graph.node.iter_mut().find(|node| node.is("", "If") && node.output.first() == Some(output))?;
-            node.attribute.iter_mut().find(|attribute| attribute.name() == branch)?.g.as_deref_mut()
+    /// The body, in a graph as it was before it was normalised.
+    pub fn body<'g>(&self, graph: &'g mut GraphProto) -> Option<&'g mut GraphProto> {
+        self.bodies.iter().try_fold(graph, |graph, (output, body)| {
+            let node = graph.node.iter_mut().find(|node| first_output(node) == Some(output))?;
+            node.attribute.iter_mut().find(|attribute| attribute.name() == body)?.g.as_deref_mut()
         })
     }
+}
+
+/// The first output of a node that is not left out.
+pub(super) fn first_output(node: &NodeProto) -> Option<&str> {
+    node.output.iter().map(String::as_str).find(|output| !output.is_empty())
 }

@@ -257,7 +257,7 @@ fn weights_in_branches_are_the_main_graphs_and_can_be_found_again() {
     assert_eq!(initializers, ["y+z/then_branch/w", "other", "y+z/else_branch/own"]);
     let mut graph = before.graph;
     for (initializer, place) in moved.iter().filter_map(Moved::place) {
-        let branch = place.branch(&mut graph).unwrap();
+        let branch = place.body(&mut graph).unwrap();
         let here = branch.initializer.iter().map(|t| t.name()).chain(branch.node.iter().map(|n| n.output[0].as_str()));
         assert!(here.into_iter().any(|name| name == place.name), "{initializer}");
     }

@@ -1,7 +1,7 @@
 //! One walk over the nodes of the model: calls are inlined, constants become initializers, every other node is adapted.
 
 use super::context::{Context, Scope};
-use super::{constant, converted, indices, microsoft, opset, sequence};
+use super::{constant, converted, indices, microsoft, opset, sequence, steps_first};
 use crate::graph::Facts;
 use crate::onnx::proto::{GraphProto, MICROSOFT, NodeProto, standard_domain};
 use crate::schema;
@@ -50,6 +50,7 @@ impl Context<'_> {
                     let node = opset::adapt(self, node, version)?;
                     let node = indices::widen(self, node);
                     let node = sequence::lower(self, node);
+                    let node = steps_first::lower(self, node);
                     Some(microsoft::lower(self, node))
                 }
                 None => None,

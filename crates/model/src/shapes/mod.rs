@@ -14,6 +14,7 @@
 
 mod bindings;
 mod declared;
+mod iterations;
 mod known;
 mod rules;
 mod size;
@@ -32,8 +33,8 @@ use std::collections::BTreeMap;
 ///
 /// An axis of unknown size is a [`Dim::Symbol`](crate::graph::Dim::Symbol): the file's own symbol, an expression in
 /// such symbols, or `value[axis]`, which is the size of that axis of that value. Texts that are equal stand for equal
-/// numbers. Values in the branches of an If are among them, unless two have one name; those in the body of a Loop or
-/// Scan are not.
+/// numbers. Values in the bodies of an If, Loop or Scan are among them, unless two have one name; of one in a loop is
+/// known what holds in every iteration.
 ///
 /// # Errors
 /// Where a binding is of a symbol that the model does not have, or the file contradicts itself about a value.

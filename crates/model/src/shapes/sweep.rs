@@ -17,7 +17,7 @@ use std::sync::Arc;
 /// What is known of the values of a model whose `bindings` were checked.
 pub(super) fn facts(model: &Model, bindings: &BTreeMap<String, i64>) -> Result<Facts> {
     let mut sweep = Sweep::new(model, bindings);
-    sweep.graph(&model.graph, false)?;
+    sweep.graph(&model.graph, &[], false)?;
     Ok(sweep.facts)
 }
 
@@ -33,7 +33,7 @@ impl<'g> Analysis<'g> {
     pub(crate) fn begin(model: &'g Model) -> Result<Self> {
         static UNBOUND: BTreeMap<String, i64> = BTreeMap::new();
         let mut sweep = Sweep::new(model, &UNBOUND);
-        let declared = sweep.begin(&model.graph, false)?;
+        let declared = sweep.begin(&model.graph, &[], false)?;
         Ok(Self { sweep, declared })
     }
 
@@ -62,8 +62,8 @@ impl<'g> Analysis<'g> {
     }
 }
 
-struct Sweep<'b> {
-    opset: i64,
+pub(super) struct Sweep<'b> {
+    pub(super) opset: i64,
     /// The symbols of the file.
     symbols: HashSet<Arc<str>>,
     /// The symbols that stand for sizes that are not known, which are others.
@@ -71,8 +71,10 @@ struct Sweep<'b> {
     bindings: &'b BTreeMap<String, i64>,
     inputs_are_constants: bool,
     /// What the rules are told of values.
-    known: HashMap<Value, Known>,
+    pub(super) known: HashMap<Value, Known>,
     facts: Facts,
+    /// Whether a body is gone over to see what it makes of its inputs, and nothing is noted.
+    pub(super) tries: bool,
     /// The names of values in branches, by which two of one name are told.
     in_branches: HashSet<Value>,
 }
@@ -88,20 +90,28 @@ impl<'b> Sweep<'b> {
             inputs_are_constants: model.header.ir_version() < 4,
             known: HashMap::default(),
             facts: Facts::default(),
+            tries: false,
             in_branches: HashSet::default(),
         }
     }
 
-    fn graph(&mut self, graph: &GraphProto, is_branch: bool) -> Result<()> {
-        let declared = self.begin(graph, is_branch)?;
+    /// Goes over a graph. Of its inputs, what is known in `inputs` is known, and what it declares.
+    pub(super) fn graph(&mut self, graph: &GraphProto, inputs: &[Known], is_branch: bool) -> Result<()> {
+        let declared = self.begin(graph, inputs, is_branch)?;
         graph.node.iter().try_for_each(|node| self.step(node, &declared, is_branch))
     }
 
     /// Settles what a graph has before its first node. Returns what it declares.
-    fn begin<'g>(&mut self, graph: &'g GraphProto, is_branch: bool) -> Result<HashMap<&'g str, Fact>> {
+    fn begin<'g>(
+        &mut self,
+        graph: &'g GraphProto,
+        inputs: &[Known],
+        is_branch: bool,
+    ) -> Result<HashMap<&'g str, Fact>> {
         let declared = declared(graph, self.bindings)?;
-        for input in &graph.input {
-            self.settle(input.name(), Known::default(), declared.get(input.name()), is_branch)?;
+        for (index, input) in graph.input.iter().enumerate() {
+            let known = inputs.get(index).cloned().unwrap_or_default();
+            self.settle(input.name(), known, declared.get(input.name()), is_branch)?;
         }
         let inputs: HashSet<&str> = graph.input.iter().map(|input| input.name()).collect();
         for tensor in &graph.initializer {
@@ -128,6 +138,8 @@ impl<'b> Sweep<'b> {
     fn node(&mut self, node: &NodeProto) -> Result<Vec<Known>> {
         let mut outputs = if node.is("", "If") {
             self.branches(node)?
+        } else if let Some(outputs) = self.iterations(node)? {
+            outputs
         } else if node.subgraphs().next().is_some() {
             Vec::new()
         } else {
@@ -144,7 +156,7 @@ impl<'b> Sweep<'b> {
     fn branches(&mut self, node: &NodeProto) -> Result<Vec<Known>> {
         let mut merged: Option<Vec<Known>> = None;
         for branch in node.subgraphs() {
-            self.graph(branch, true)?;
+            self.graph(branch, &[], true)?;
             let outputs = branch.output.iter().map(|o| self.known.get(o.name()).cloned().unwrap_or_default());
             merged = Some(match merged {
                 None => outputs.map(|output| output.without_elements()).collect(),
@@ -162,6 +174,10 @@ impl<'b> Sweep<'b> {
     fn settle(&mut self, name: &str, inferred: Known, declared: Option<&Fact>, is_branch: bool) -> Result<()> {
         let known = self.fill(name, inferred, declared);
         let value = Value::from(name);
+        if self.tries {
+            self.known.insert(value, known);
+            return Ok(());
+        }
         if is_branch && !self.in_branches.insert(value.clone()) {
             self.facts.forget(name);
         } else if let Some(fact) = to_fact(&known, declared) {
@@ -195,7 +211,7 @@ impl<'b> Sweep<'b> {
             {
                 *size = Some(declared);
             }
-            if size.is_none() {
+            if size.is_none() && !self.tries {
                 *size = Some(self.symbol(format!("{name}[{axis}]")));
             }
         }
@@ -233,7 +249,7 @@ fn to_fact(known: &Known, declared: Option<&Fact>) -> Option<Fact> {
 }
 
 /// What holds of both.
-fn common(a: &Known, b: &Known) -> Known {
+pub(super) fn common(a: &Known, b: &Known) -> Known {
     let made = Known::of(a.element.filter(|element| b.element == Some(*element)));
     match (&a.sizes, &b.sizes) {
         (Some(a), Some(b)) if a.len() == b.len() => {

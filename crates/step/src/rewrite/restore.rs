@@ -111,11 +111,11 @@ fn put_back(original: &mut Model, state: Vec<Trained>, edits: &[Edit], renames: 
     let places: HashMap<&str, &Place> = moved.iter().filter_map(|moved| moved.place()).collect();
     let mut of_main = Vec::new();
     for tensor in trained {
-        match places.get(tensor.name.as_str()).map(|place| (place, place.branch(&mut original.graph))) {
+        match places.get(tensor.name.as_str()).map(|place| (place, place.body(&mut original.graph))) {
             None => of_main.push(tensor),
-            Some((_, None)) => return Err(Error::internal(format!("the branch of `{}` is not there", tensor.name))),
-            Some((place, Some(branch))) => {
-                trained::replace(branch, vec![Trained { name: place.name.clone(), ..tensor }])?;
+            Some((_, None)) => return Err(Error::internal(format!("the body of `{}` is not there", tensor.name))),
+            Some((place, Some(body))) => {
+                trained::replace(body, vec![Trained { name: place.name.clone(), ..tensor }])?;
             }
         }
     }

@@ -412,9 +412,14 @@ fn by_place(name: &str, place: &Use<'_>) -> Reason {
         Role::Input => Place::Input,
         Role::Statistic | Role::Moment | Role::Setting | Role::BeforeWeights | Role::Operand => Place::Operand,
     };
-    // A weight of a linear map is transposed by the exporter, no more, where the operator does not do so.
-    let is_transposed = kind == Place::Weight && matches!(place.operator, "MatMul" | "Gemm") && !place.is_transposed;
-    let is_computed = names::tells(name) == Name::Computed && !is_transposed && !names::is_rearranged(name);
+    // A weight of a linear map is transposed by the exporter, no more, where the operator does not do so; one of a
+    // recurrent layer has its gates in another order.
+    let is_moved = match place.operator {
+        "MatMul" | "Gemm" => !place.is_transposed,
+        operator => matches!(operator, "LSTM" | "GRU" | "RNN"),
+    };
+    let is_moved = kind == Place::Weight && is_moved || names::is_rearranged(name);
+    let is_computed = names::tells(name) == Name::Computed && !is_moved;
     Reason::Place(kind, place.operator.to_owned(), is_computed)
 }
 

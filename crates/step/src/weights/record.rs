@@ -230,10 +230,15 @@ impl Record {
         for node in &graph.node {
             let Some(read) = self.read_by(node) else { continue };
             for input in &node.input {
-                if let Source::Made(parameters) = self.source(input)
-                    && self.has_one_tensor(input)
-                    && (parameters.iter().any(|parameter| read.contains(parameter)) || self.is_view(input))
-                {
+                let Source::Made(parameters) = self.source(input) else { continue };
+                let is_read = |parameter: &&str| read.contains(parameter);
+                let is_moved = if is_recurrent(node) {
+                    // The gates have another order, and both biases are one input.
+                    parameters.iter().all(is_read)
+                } else {
+                    self.has_one_tensor(input) && (parameters.iter().any(is_read) || self.is_view(input))
+                };
+                if is_moved {
                     rearranged.insert(input.clone());
                 }
             }
@@ -275,6 +280,10 @@ impl Record {
         let tensors = names.filter_map(|name| self.placeholders.get(name)).map(String::as_str);
         Some(tensors.filter(|name| seen.insert(*name)).collect())
     }
+}
+
+fn is_recurrent(node: &NodeProto) -> bool {
+    ["LSTM", "GRU", "RNN"].iter().any(|operator| node.is("", operator))
 }
 
 /// The modules that a node is in, the outermost (the model, without a name) first.

@@ -19,6 +19,9 @@ const DRAW: [&str; 7] =
 /// Operators whose kernels copy numbers of their own from the processor: a recording would copy from where they were.
 const COPY: [&str; 1] = ["GatherND"];
 
+/// Operators that run a body: gradients of recurrent layers among what computes with them.
+const LOOPS: [&str; 2] = ["Loop", "Scan"];
+
 /// Operators whose kernels read inputs from the processor's memory: the first such input; those behind it are read so
 /// as well (the memory types of the kernels in `onnxruntime/core/providers/cuda`).
 const READ_BY_PROCESSOR: [(&str, usize); 26] = [
@@ -92,6 +95,9 @@ fn of_node(node: &NodeProto, varies: &HashSet<&str>) -> Option<String> {
     if is_standard && COPY.contains(&node.op_type()) {
         return Some("copies from the processor's memory, where a recording would find something else".to_owned());
     }
+    if is_standard && LOOPS.contains(&node.op_type()) {
+        return Some("is a loop, and ONNX Runtime records none".to_owned());
+    }
     let addresses = match node.op_type() {
         "Concat" => node.input.len(),
         "Split" => node.output.len(),
@@ -131,6 +137,7 @@ mod tests {
         let clip = found(&[node("Neg", &["lr"], &["l"]), node("Clip", &["x", "", "l"], &["y"])]).unwrap();
         assert!(clip.ends_with("(Clip) has the processor read `l`, which changes from step to step"), "{clip}");
         assert!(found(&[node("Dropout", &["x"], &["y"])]).unwrap().contains("draws"));
+        assert!(found(&[node("Scan", &["x"], &["y"])]).unwrap().contains("loop"));
         let parts = |count| found(&[node("Concat", &vec!["x"; count], &["y"])]);
         assert_eq!(parts(32), None);
         assert!(parts(33).unwrap().contains("33 parts"));

@@ -8,11 +8,6 @@ use gnp_model::onnx::proto::{AttributeProto, GraphProto, NodeProto};
 
 pub(super) const RULES: &[Entry] = &[("", "If", Rule::VjpMany(branch))];
 
-/// Why an operator has no rule, where more can be said of it.
-pub(in crate::autodiff) fn why_no_rule(operator: &str) -> Option<&'static str> {
-    matches!(operator, "Loop" | "Scan").then_some("gradients through loops are not supported")
-}
-
 /// y = f(x) if c, g(x) if not, x captured ⇒ x̄ = ȳ·∂f/∂x if c, ȳ·∂g/∂x if not: an If on the same condition. Each of its
 /// branches computes again what it needs of the forward branch, and is 0 for what that does not depend on.
 fn branch(op: &Op, dys: &[Option<Value>], g: &Builder<'_>) -> Result<Cotangents> {
@@ -48,7 +43,7 @@ fn pull_back_body(body: &GraphProto, dys: &[Option<Value>], captured: &[Value], 
 }
 
 /// Whether a graph draws random numbers.
-fn draws(graph: &GraphProto) -> bool {
+pub(super) fn draws(graph: &GraphProto) -> bool {
     let draws_itself = |node: &NodeProto| match node.op_type() {
         "Dropout" => node.input.get(2).is_some_and(|training| !training.is_empty()),
         operator => operator.starts_with("Random") || matches!(operator, "Bernoulli" | "Multinomial"),

@@ -11,10 +11,12 @@ mod conv;
 mod function;
 mod index;
 mod layout;
+mod loops;
 mod matmul;
 mod norm;
 mod ort;
 mod pool;
+mod recurrent;
 mod reduce;
 mod resize;
 mod select;
@@ -56,9 +58,11 @@ static FAMILIES: &[&[Entry]] = &[
     function::RULES,
     index::RULES,
     layout::RULES,
+    loops::RULES,
     matmul::RULES,
     norm::RULES,
     pool::RULES,
+    recurrent::RULES,
     reduce::RULES,
     resize::RULES,
     select::RULES,
@@ -66,8 +70,6 @@ static FAMILIES: &[&[Entry]] = &[
     softmax::RULES,
     zero::RULES,
 ];
-
-pub(super) use control::why_no_rule;
 
 static TABLE: LazyLock<HashMap<(&str, &str), Rule>> =
     LazyLock::new(|| registered().map(|(domain, operator, rule)| ((domain, operator), rule)).collect());

@@ -12,6 +12,7 @@ mod call;
 mod constant;
 mod elementwise;
 mod layout;
+mod loops;
 mod product;
 mod reduce;
 mod replace;
@@ -20,6 +21,7 @@ mod shape;
 pub use call::Signature;
 pub(super) use call::as_function;
 pub use layout::CONCAT_INPUTS;
+pub use loops::{Along, Iteration};
 pub use replace::Replacing;
 
 use super::mark::{PASS_KEY, tag};

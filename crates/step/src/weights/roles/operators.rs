@@ -46,6 +46,12 @@ pub(super) fn says_how(node: &NodeProto, input: usize) -> bool {
     moves(node) && input > 0 && !matches!(node.op_type(), "Concat")
 }
 
+/// Whether a Scan takes a slice of an input in each of its iterations.
+pub(super) fn is_slice(node: &NodeProto, input: usize) -> bool {
+    let slices = usize::try_from(node.int("num_scan_inputs", 0)).unwrap_or(0);
+    node.is("", "Scan") && input + slices >= node.input.len()
+}
+
 /// What a constant at an input is to a node that meets data; none where it says how the operator works.
 pub(super) fn role(node: &NodeProto, input: usize) -> Option<Role> {
     let role = match (node.op_type(), input) {
@@ -53,7 +59,8 @@ pub(super) fn role(node: &NodeProto, input: usize) -> Option<Role> {
         ("Conv" | "ConvTranspose", 2) | ("DeformConv", 3) | ("Gemm", 2) => Role::Bias,
         ("Gemm", 0 | 1) | ("MatMul" | "Einsum", _) => Role::Weight,
         ("PRelu", 1) | ("LSTM" | "GRU" | "RNN", 1..=3) | ("LSTM", 7) => Role::Weight,
-        ("LSTM" | "GRU" | "RNN", 5) | ("LSTM", 6) => Role::Input,
+        ("LSTM" | "GRU" | "RNN", 5) | ("LSTM", 6) | ("Loop", 2..) => Role::Input,
+        ("Scan", _) if !is_slice(node, input) => Role::Input,
         ("BatchNormalization", 3 | 4) => Role::Statistic,
         (
             "BatchNormalization"

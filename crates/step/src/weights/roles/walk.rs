@@ -1,10 +1,10 @@
 //! The walk: what is known of each value, from what its node reads.
 
-use super::operators::{features, is_bias, is_draw, moves, role, says_how};
+use super::operators::{features, is_bias, is_draw, is_slice, moves, role, says_how};
 use super::{InLoss, Role, Use};
 use foldhash::{HashMap, HashSet};
 use gnp_model::graph::Facts;
-use gnp_model::onnx::proto::NodeProto;
+use gnp_model::onnx::proto::{GraphProto, NodeProto};
 use std::rc::Rc;
 
 /// The operator that tells a variance.
@@ -54,6 +54,7 @@ impl<'g> Walk<'g, '_> {
             for tensor in &body.initializer {
                 self.states.insert(tensor.name(), State::Constant([].into()));
             }
+            self.begin(node, body);
             body.node.iter().for_each(|inner| self.node(inner));
             let results = body.output.iter().map(|o| self.states.get(o.name()).cloned());
             inner = results.flatten().fold(inner.take(), merge);
@@ -68,6 +69,18 @@ impl<'g> Walk<'g, '_> {
             self.constant(node, &states);
         } else {
             self.data(node, &states, inner.as_ref());
+        }
+    }
+
+    /// What the body of a loop is given: slices are what the whole is; a state is data, whatever it begins with, and so
+    /// is the number of an iteration.
+    fn begin(&mut self, node: &'g NodeProto, body: &'g GraphProto) {
+        let is_learned = |state: Option<&State>| matches!(state, Some(State::Data { learned: true, .. }));
+        let learned = node.input.iter().any(|input| is_learned(self.states.get(input.as_str())));
+        for (i, input) in body.input.iter().enumerate() {
+            let whole = node.input(i).filter(|_| is_slice(node, i)).and_then(|whole| self.states.get(whole)).cloned();
+            let whole = whole.unwrap_or(State::Data { learned, features: None });
+            self.states.insert(input.name(), whole);
         }
     }
 
@@ -127,7 +140,7 @@ impl<'g> Walk<'g, '_> {
         self.moments(node, states);
         for (i, state) in states {
             let Some(State::Constant(roots)) = state else { continue };
-            if strong(*i).is_some() {
+            if strong(*i).is_some() || is_slice(node, *i) {
                 continue;
             }
             let role = match role(node, *i) {

@@ -1,15 +1,15 @@
-//! Floating constants inside the branches of an `If` become initializers of the main graph, which the branches read:
-//! they may be weights, and train like others.
+//! Floating constants inside the branches of an `If`, and the body of a Loop or Scan, become initializers of the main
+//! graph, which the bodies read: they may be weights, and train like others.
 
 use super::constant::{self, is_floating};
-use super::origin::{Moved, Origin, Place};
+use super::origin::{Moved, Origin, Place, first_output};
 use crate::graph::Renaming;
 use crate::onnx::proto::{GraphProto, NodeProto, TensorProto};
 use foldhash::HashMap;
 
 /// Moves them. A constant keeps its name where no other value of the model has it.
 pub(super) fn hoist(graph: &mut GraphProto) -> Vec<Moved> {
-    if !graph.node.iter().any(|node| node.is("", "If")) {
+    if !graph.node.iter().any(|node| node.subgraphs().next().is_some()) {
         return vec![];
     }
     let mut hoisting = Hoisting::default();
@@ -38,22 +38,22 @@ impl Hoisting {
         graph.node.iter().flat_map(NodeProto::subgraphs).for_each(|body| self.count(body));
     }
 
-    /// Moves what is in the branches of `nodes`, which are those inside of `branches`.
-    fn nodes(&mut self, nodes: &mut [NodeProto], branches: &[(String, String)]) {
-        for node in nodes.iter_mut().filter(|node| node.is("", "If")) {
+    /// Moves what is in the bodies of `nodes`, which are those inside of `bodies`.
+    fn nodes(&mut self, nodes: &mut [NodeProto], bodies: &[(String, String)]) {
+        for node in nodes.iter_mut().filter(|node| node.subgraphs().next().is_some()) {
             let label = node.label().to_owned();
-            let Some(output) = node.output.first().cloned() else { continue };
+            let Some(output) = first_output(node).map(str::to_owned) else { continue };
             for attribute in &mut node.attribute {
                 let place = (output.clone(), attribute.name().to_owned());
                 let Some(body) = attribute.g.as_deref_mut() else { continue };
-                let branches = [branches, &[place]].concat();
-                self.branch(body, &branches, &label);
-                self.nodes(&mut body.node, &branches);
+                let bodies = [bodies, &[place]].concat();
+                self.body(body, &bodies, &label);
+                self.nodes(&mut body.node, &bodies);
             }
         }
     }
 
-    fn branch(&mut self, body: &mut GraphProto, branches: &[(String, String)], label: &str) {
+    fn body(&mut self, body: &mut GraphProto, bodies: &[(String, String)], label: &str) {
         let is_weight = |tensor: &mut TensorProto| tensor.element().is_some_and(is_floating);
         let mut constants: Vec<TensorProto> = body.initializer.extract_if(.., is_weight).collect();
         body.node.retain_mut(|node| match constant::floating(node) {
@@ -70,13 +70,13 @@ impl Hoisting {
             let name = tensor.name().to_owned();
             let is_returned = returned(&name);
             let hoisted = if is_returned || self.defined.get(&name) > Some(&1) {
-                let [_, branch] = branches.last().map(|(a, b)| [a.as_str(), b]).unwrap_or_default();
-                self.free_name(&format!("{label}/{branch}/{name}"))
+                let attribute = bodies.last().map(|(_, attribute)| attribute.as_str()).unwrap_or_default();
+                self.free_name(&format!("{label}/{attribute}/{name}"))
             } else {
                 name.clone()
             };
             if is_returned {
-                // A branch returns what it makes itself.
+                // A body returns what it makes itself.
                 copies.push(NodeProto {
                     op_type: Some("Identity".into()),
                     input: vec![hoisted.clone()],
@@ -86,8 +86,8 @@ impl Hoisting {
             } else if hoisted != name {
                 renaming.insert(&name, hoisted.as_str().into());
             }
-            let place = Place { branches: branches.to_vec(), name };
-            self.moved.push(Moved { initializer: hoisted.clone(), origin: Origin::Branch(place) });
+            let place = Place { bodies: bodies.to_vec(), name };
+            self.moved.push(Moved { initializer: hoisted.clone(), origin: Origin::Body(place) });
             tensor.name = Some(hoisted);
             self.initializers.push(tensor);
         }
