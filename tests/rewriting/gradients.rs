@@ -14,6 +14,7 @@
 //! writes the tables in `docs/gradients.md` anew.
 use crate::support::{alone, python};
 use gnp::autodiff::{Gradients, Rule, gradient, registered};
+use gnp::composite::write_out;
 use gnp::graph::{Builder, Graph, Value};
 use gnp::lowering::{BatchNorm, Computes, Dropout, Random, Settings, expand, lower};
 use gnp::normalise::normalise;
@@ -89,6 +90,7 @@ fn differentiate(folder: &Path, case: &Case, kind: &str) -> gnp::Result<()> {
     normalise(&mut model)?;
     let facts = analyse(&model, &BTreeMap::new())?;
     let mut graph = Graph::knowing(std::mem::take(&mut model.graph), facts)?;
+    write_out(&mut graph)?;
     lower(&mut graph, &case.choices(), Gradients::Standard, &Default::default())?;
     let wrt: Vec<Value> = case.wrt.iter().map(|name| name.as_str().into()).collect();
     let gradients = gradient(&mut graph, &"check/loss".into(), &wrt, Gradients::Standard, "gradient")?;

@@ -8,6 +8,7 @@ import onnxruntime
 from onnx import TensorProto
 from onnx.reference import ReferenceEvaluator
 from onnx.reference.op_run import OpRun
+from onnx.reference.ops import op_causal_conv_with_state
 
 TYPES = {
     "tensor(float)": np.float32,
@@ -74,11 +75,21 @@ class Gelu(OpRun):
         return (0.5 * x * (1 + erf(x / math.sqrt(2))),)
 
 
+class CausalConvWithState(op_causal_conv_with_state.CausalConvWithState):
+    """As Erf, its activation."""
+
+    op_domain = ""
+
+    def _run(self, *inputs, activation=None):
+        y, state = super()._run(*inputs, activation="none")
+        return (y if activation == "none" else y / (1 + np.exp(-y)), state)
+
+
 class Reference(Engine):
     name = "reference"
 
     def load(self):
-        self.evaluator = ReferenceEvaluator(self.model, new_ops=[Erf, Gelu])
+        self.evaluator = ReferenceEvaluator(self.model, new_ops=[CausalConvWithState, Erf, Gelu])
         self.types = {}
         for i in self.model.graph.input:
             element = i.type.tensor_type.elem_type

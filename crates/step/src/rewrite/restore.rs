@@ -10,6 +10,7 @@ use foldhash::{HashMap, HashSet};
 use gnp_base::{Error, Result};
 use gnp_gradient::autodiff::Gradients;
 use gnp_gradient::lowering::{self, BatchNorm, Computes, Dropout, Random, Settings, StraightThrough};
+use gnp_model::composite;
 use gnp_model::graph::{Builder, Graph};
 use gnp_model::normalise::{Place, normalise};
 use gnp_model::onnx::Model;
@@ -52,6 +53,7 @@ fn evaluation_of(model: &mut Model, config: &StepConfig, state: &HashSet<&str>, 
     normalise(model)?;
     let (facts, _) = analyse(model, &config.dims, Some(&config.logits))?;
     let mut graph = Graph::knowing(std::mem::take(&mut model.graph), facts)?;
+    composite::write_out(&mut graph)?;
     let end = Names::make_way(&mut graph, &config.renames)?.in_step(&config.logits);
     let Some(fact) = graph.facts().get(&end).cloned() else {
         return Err(Error::input(format!("the model has no value `{}`, of which the loss is taken", config.logits))
