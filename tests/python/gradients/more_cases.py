@@ -8,6 +8,7 @@ import onnx
 from onnx import helper, numpy_helper
 
 from building import OPSET, floats, ints, one_node, positive, separated
+from spatial_cases import spatial_cases
 from transformer_cases import transformer_cases
 
 SINGULAR_POINTS = Path(__file__).parents[2] / "gradients/singular_points.json"
@@ -378,7 +379,8 @@ def more_cases():
     yield from losses_and_dropout()
     yield from contrib()
     yield from branches()
-    yield from transformer_cases()
+    for cases in (transformer_cases, spatial_cases):
+        yield from cases()
 
 
 def singular_points():

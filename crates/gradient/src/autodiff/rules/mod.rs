@@ -6,10 +6,13 @@
 
 mod activation;
 mod arithmetic;
+mod columns;
 mod control;
 mod conv;
+mod deform_conv;
 mod einsum;
 mod function;
+mod grid;
 mod index;
 mod layout;
 mod matmul;
@@ -17,6 +20,7 @@ mod norm;
 mod ort;
 mod pool;
 mod reduce;
+mod region;
 mod resize;
 mod select;
 mod slice;
@@ -25,6 +29,7 @@ mod zero;
 
 // What several families need.
 mod positions;
+mod sampling;
 mod window;
 
 use super::op::{Cotangents, Op};
@@ -55,16 +60,20 @@ type Entry = (&'static str, &'static str, Rule);
 static FAMILIES: &[&[Entry]] = &[
     activation::RULES,
     arithmetic::RULES,
+    columns::RULES,
     control::RULES,
     conv::RULES,
+    deform_conv::RULES,
     einsum::RULES,
     function::RULES,
+    grid::RULES,
     index::RULES,
     layout::RULES,
     matmul::RULES,
     norm::RULES,
     pool::RULES,
     reduce::RULES,
+    region::RULES,
     resize::RULES,
     select::RULES,
     slice::RULES,
