@@ -8,6 +8,7 @@ import onnx
 from onnx import helper, numpy_helper
 
 from building import OPSET, floats, ints, one_node, positive, separated
+from signal_cases import signal_cases
 from spatial_cases import spatial_cases
 from transformer_cases import transformer_cases
 
@@ -379,7 +380,7 @@ def more_cases():
     yield from losses_and_dropout()
     yield from contrib()
     yield from branches()
-    for cases in (transformer_cases, spatial_cases):
+    for cases in (transformer_cases, spatial_cases, signal_cases):
         yield from cases()
 
 

@@ -10,6 +10,7 @@ mod columns;
 mod control;
 mod conv;
 mod deform_conv;
+mod determinant;
 mod einsum;
 mod function;
 mod grid;
@@ -19,10 +20,12 @@ mod matmul;
 mod norm;
 mod ort;
 mod pool;
+mod quantize;
 mod reduce;
 mod region;
 mod resize;
 mod select;
+mod signal;
 mod slice;
 mod softmax;
 mod zero;
@@ -30,6 +33,7 @@ mod zero;
 // What several families need.
 mod positions;
 mod sampling;
+mod scatter;
 mod window;
 
 use super::op::{Cotangents, Op};
@@ -64,6 +68,7 @@ static FAMILIES: &[&[Entry]] = &[
     control::RULES,
     conv::RULES,
     deform_conv::RULES,
+    determinant::RULES,
     einsum::RULES,
     function::RULES,
     grid::RULES,
@@ -72,10 +77,12 @@ static FAMILIES: &[&[Entry]] = &[
     matmul::RULES,
     norm::RULES,
     pool::RULES,
+    quantize::RULES,
     reduce::RULES,
     region::RULES,
     resize::RULES,
     select::RULES,
+    signal::RULES,
     slice::RULES,
     softmax::RULES,
     zero::RULES,
