@@ -16,6 +16,10 @@ mod rotary;
 use crate::graph::{Builder, Graph, Value};
 use crate::onnx::proto::{MICROSOFT, NodeProto, standard_domain};
 use gnp_base::Result;
+use gnp_base::naming::PREFIX;
+
+/// The pass, as the names of added values say it.
+const PASS: &str = "composite";
 
 /// Appends what defines a node, and gives the names of its outputs to it; or returns None, where the node is in a form
 /// that is not covered.
@@ -42,12 +46,17 @@ pub fn write_out(graph: &mut Graph) -> Result<()> {
     if !graph.nodes().iter().any(|node| is_there(node) || node.subgraphs().next().is_some()) {
         return Ok(());
     }
-    let b = Builder::new(graph, "composite");
+    let b = Builder::new(graph, PASS);
     b.replace_nodes_and_inner(&mut |node: NodeProto| {
         let Some(write) = definition(&node) else { return Ok(Some(node)) };
         b.set_scope(node.label());
         Ok(write(&node, &b).is_none().then_some(node))
     })
+}
+
+/// Whether a value has been made here, by its name: a constant of this kind is a part of an operator's definition.
+pub fn made(name: &str) -> bool {
+    name.strip_prefix(PREFIX).and_then(|name| name.strip_prefix(PASS)).is_some_and(|rest| rest.starts_with('/'))
 }
 
 /// Whether there is a definition of an operator, which may cover some forms of it alone.
