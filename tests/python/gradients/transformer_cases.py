@@ -102,6 +102,22 @@ def gates():
     yield one_node("long", "CausalConvWithState", [x, weight], **both)
 
 
+def linear():
+    def case(name, rule, decay=None, **attributes):
+        queries, keys, values = floats(2, 5, 8), floats(2, 5, 4, seed=1), floats(2, 5, 6, seed=2)
+        state = floats(2, 2, 2, 3, seed=3)
+        gate = None if decay is None else floats(2, 5, decay, low=-0.9, high=-0.1, seed=4)
+        beta = floats(2, 5, 2, low=0.2, high=0.8, seed=5) if rule.endswith("delta") else None
+        inputs = [queries, keys, values, state, gate, beta]
+        inputs = inputs[: max(i for i, value in enumerate(inputs) if value is not None) + 1]
+        heads = dict(q_num_heads=4, kv_num_heads=2, update_rule=rule)
+        return one_node(name, "LinearAttention", inputs, outputs=2, opset=27, **heads, **attributes)
+
+    yield case("state", "linear", scale=0.7)
+    yield case("state_gated", "gated", 2)
+    yield case("state_gated_by_element", "gated", 4)
+
+
 def einsum():
     def case(name, equation, *shapes):
         inputs = [floats(*shape, seed=i) for i, shape in enumerate(shapes)]
@@ -127,5 +143,5 @@ def einsum():
 
 
 def transformer_cases():
-    for family in (attention, rotary, contrib, gates, einsum):
+    for family in (attention, rotary, contrib, gates, linear, einsum):
         yield from family()

@@ -6,6 +6,7 @@ use super::rules::{Rule, rule, why_no_rule};
 use crate::whole::{DOMAIN, STRAIGHT_THROUGH, is_step};
 use foldhash::{HashMap, HashSet};
 use gnp_base::{Error, Result};
+use gnp_model::composite::is_composite;
 use gnp_model::graph::{Builder, Facts, Graph, Value, for_each_use};
 use gnp_model::onnx::DataType;
 use gnp_model::onnx::proto::NodeProto;
@@ -247,7 +248,14 @@ impl Way {
         let Some(first) = missing.first() else { return Ok(()) };
         let list: Vec<_> = missing.iter().map(|n| format!("`{}` ({})", n.label(), n.operator())).collect();
         let error = if missing.len() == 1 {
-            let why = why_no_rule(first.op_type()).unwrap_or("there is no gradient rule for its operator");
+            let why = match why_no_rule(first.op_type()) {
+                Some(why) => why,
+                // Those that can be written out are operators that have rules by now.
+                None if is_composite(first.domain(), first.op_type()) => {
+                    "there is no gradient rule for its operator in this form, or while shapes are not known"
+                }
+                None => "there is no gradient rule for its operator",
+            };
             Error::unsupported(why).at_node(first.label(), &first.operator())
         } else {
             Error::unsupported(format!(

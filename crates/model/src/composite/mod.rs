@@ -9,6 +9,7 @@ mod causal_conv;
 mod embedding;
 mod gated;
 mod heads;
+mod linear_attention;
 mod mask;
 mod multi_head;
 mod rotary;
@@ -28,6 +29,7 @@ type Definition = fn(&NodeProto, &Builder<'_>) -> Option<()>;
 const DEFINITIONS: &[(&str, &str, Definition)] = &[
     ("", "Attention", attention::standard),
     ("", "CausalConvWithState", causal_conv::causal_conv),
+    ("", "LinearAttention", linear_attention::linear_attention),
     ("", "RotaryEmbedding", rotary::standard),
     ("", "SwiGLU", gated::swiglu),
     (MICROSOFT, "Attention", multi_head::attention),

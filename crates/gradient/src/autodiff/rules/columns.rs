@@ -17,9 +17,7 @@ fn col2im(op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Cotangents> {
     let count = g.fact(block).dim(0).and_then(Dim::known).map(|count| count as usize);
     let rank = g.fact(dy).rank().and_then(|rank| rank.checked_sub(2));
     let Some(axes) = length(strides, 1).or(length(dilations, 1)).or(length(pads, 2)).or(count).or(rank) else {
-        return Err(op
-            .error("the number of axes of its image is not known, and its gradient needs it")
-            .help("declare the shape of its output, or freeze the parameters before this node (--freeze)"));
+        return Err(op.unknown("the number of axes of its image"));
     };
     let number = |list: Option<&[i64]>, at: usize, default: i64| {
         list.map_or(Some(default), |list| list.get(at).copied())

@@ -15,9 +15,7 @@ pub(super) const RULES: &[Entry] = &[("", "DeformConv", Rule::Definition(deform_
 fn deform_conv(op: &Op, g: &Builder<'_>) -> Result<Vec<Value>> {
     let (x, weight, offset, y) = (op.input(0)?, op.input(1)?, op.input(2)?, op.output(0)?);
     let Some(&[outputs, per_group, height, width]) = g.fact(weight).sizes().as_deref() else {
-        return Err(op
-            .error("its weights are not of four known sizes, and its gradient needs them")
-            .help("declare the shape of its weights, or freeze the parameters before this node (--freeze)"));
+        return Err(op.unknown("the shape of its weights, of four axes,"));
     };
     let window = Window::with_pads(op, op.ints("kernel_shape").map_or_else(|| vec![height, width], <[i64]>::to_vec))?;
     let (groups, offset_groups) = (op.int("group", 1).max(1), op.int("offset_group", 1).max(1));

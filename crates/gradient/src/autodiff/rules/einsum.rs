@@ -14,11 +14,7 @@ fn einsum(op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Cotangents> {
     let operands: Vec<&Value> = (0..op.inputs().len()).map(|i| op.input(i)).collect::<Result<_>>()?;
     let ranks: Vec<_> = operands.iter().map(|x| g.fact(x).rank()).collect();
     let Some(Equation { terms, output }) = Equation::of(op.string("equation", ""), &ranks) else {
-        return Err(op
-            .error(
-                "its equation does not fit its inputs, or the number of their axes, on which it depends, is not known",
-            )
-            .help("declare the shapes of its inputs, or freeze the parameters before it (--freeze)"));
+        return Err(op.unknown("the number of axes that its equation stands for"));
     };
     let cotangent = |i: usize| {
         let factors = (0..operands.len()).filter(|j| *j != i).map(|j| (&*terms[j], operands[j]));

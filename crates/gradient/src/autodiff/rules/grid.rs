@@ -18,9 +18,7 @@ fn grid_sample(op: &Op, g: &Builder<'_>) -> Result<Vec<Value>> {
     let (x, grid, y) = (op.input(0)?, op.input(1)?, op.output(0)?);
     let axes = g.fact(grid).dim(-1).and_then(Dim::known).or(g.fact(x).rank().map(|rank| rank as i64 - 2));
     let Some(axes) = axes.filter(|axes| (1..=3).contains(axes)) else {
-        return Err(op
-            .error("the number of axes of its input is not known, or not 3 to 5, and its gradient needs it")
-            .help("declare the shape of its input, or freeze the parameters before this node (--freeze)"));
+        return Err(op.unknown("the number of axes of its input, from 3 to 5,"));
     };
     let at_centres = op.int("align_corners", 0) != 0;
     let interpolation = match op.string("mode", "linear") {
@@ -69,9 +67,7 @@ fn affine_grid(op: &Op, g: &Builder<'_>) -> Result<Vec<Value>> {
     let (theta, size, y) = (op.input(0)?, op.input(1)?, op.output(0)?);
     let known = |value: &Value, axis: i64| g.fact(value).dim(axis).and_then(Dim::known);
     let Some(axes) = known(theta, 1).or(known(size, 0).map(|size| size - 2)).or(known(y, -1)) else {
-        return Err(op
-            .error("the number of axes of its grid is not known, and its gradient needs it")
-            .help("declare the shape of its first input, or freeze the parameters before this node (--freeze)"));
+        return Err(op.unknown("the number of axes of its grid"));
     };
     let at_centres = op.int("align_corners", 0) != 0;
     let spatial = g.slice(size, &[2], &[i64::MAX], &[0], &[1]);

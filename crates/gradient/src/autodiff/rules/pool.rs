@@ -55,9 +55,7 @@ fn scatter(x: &Value, indices: &Value, updates: &Value, axis: i64, adds: bool, g
 /// y = x at the places that were the greatest of each window, zeros elsewhere  ⇒  x̄ = ȳ there
 fn max_unpool(op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Cotangents> {
     if op.optional(2).is_some() {
-        return Err(op
-            .error("its output has a shape of its own, in which engines read its indices differently")
-            .help("leave the shape out, or freeze the parameters before this node (--freeze)"));
+        return Err(op.refused("its output has a shape of its own, in which engines read its indices differently"));
     }
     Ok([g.gather(g.reshape(dy, &[-1]), op.input(1)?, 0)].into())
 }

@@ -28,16 +28,11 @@ fn dequantize(op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Cotangents> {
         }
         (Some(_), Some(rank), block @ 1..) => {
             let axis = op.int("axis", 1).rem_euclid(rank.max(1) as i64);
-            sum_blocks(&product, axis, block, g).ok_or_else(|| unknown(op))?
+            sum_blocks(&product, axis, block, g).ok_or_else(|| op.unknown("the size of the axis that is in blocks"))?
         }
-        _ => return Err(unknown(op)),
+        _ => return Err(op.unknown("the shape of its scale or its output")),
     };
     Ok(Cotangents::of([None, Some(g.cast_like(g.reshape_like(sum, scale), scale))]))
-}
-
-fn unknown(op: &Op) -> gnp_base::Error {
-    op.error("the shapes of its scale and its output are not known, and its gradient needs them")
-        .help("declare their shapes, or freeze the parameters before this node (--freeze)")
 }
 
 /// Sums over blocks along an axis; none where its size is not known.

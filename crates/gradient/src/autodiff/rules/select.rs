@@ -38,9 +38,7 @@ fn cast(op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Cotangents> {
 /// y = the bits of x  ⇒  x̄ = ȳ, where they stand for the same numbers
 fn bit_cast(op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Cotangents> {
     if g.fact(op.input(0)?).element != g.fact(dy).element {
-        return Err(op
-            .error("it takes the bits of numbers for others, which has no derivative")
-            .help("freeze the parameters before this node (--freeze)"));
+        return Err(op.refused("it takes the bits of numbers for others, which has no derivative"));
     }
     Ok([dy.clone()].into())
 }

@@ -2,7 +2,7 @@
 
 use super::sampling::count_to;
 use super::{Cotangents, Entry, Op, Rule};
-use gnp_base::{Error, Result};
+use gnp_base::Result;
 use gnp_model::graph::{Builder, Dim, Fact, Value};
 use gnp_model::onnx::DataType;
 use gnp_model::onnx::proto::AttributeProto;
@@ -65,7 +65,9 @@ impl<'o> Transform<'o> {
             (None, Some(axis)) => g.int64s(&[axis.i()]),
             // What is left out is axis 1 in operator sets before 20, and the last but one from then on.
             (None, None) if g.fact(op.input(0)?).rank() == Some(3) => g.int64s(&[1]),
-            (None, None) => return Err(no_axis(op)),
+            (None, None) => {
+                return Err(op.refused("it does not name its axis, for which operator sets before 20 have another"));
+            }
         };
         Ok(Self { op, axis, inverts: op.int("inverse", 0) != 0, halves: op.int("onesided", 0) != 0 })
     }
@@ -89,11 +91,6 @@ impl<'o> Transform<'o> {
             Fact { element: fact.element, shape: fact.rank().map(|rank| vec![Dim::Unknown; rank]) },
         )
     }
-}
-
-fn no_axis(op: &Op) -> Error {
-    op.error("it does not say its axis, which operator sets before 20 have another default for")
-        .help("name the axis, or freeze the parameters before this node (--freeze)")
 }
 
 /// Half of the frequencies of `count` samples.
