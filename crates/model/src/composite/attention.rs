@@ -26,7 +26,7 @@ pub(super) fn standard(node: &NodeProto, b: &Builder<'_>) -> Option<()> {
         Some(_) => return None,
         None => counts[0] > 0,
     };
-    if is_packed && counts.contains(&0) {
+    if is_packed && counts.iter().any(|count| *count < 1) {
         return None;
     }
     let split = |i: usize| if is_packed { heads::apart(&given[i], counts[i], b) } else { given[i].clone() };

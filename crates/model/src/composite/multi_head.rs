@@ -136,7 +136,7 @@ fn in_three(x: &Value, axis: usize, sizes: Option<&[i64]>, b: &Builder<'_>) -> O
     };
     let mut attributes = vec![AttributeProto::int("axis", axis as i64)];
     let parts = match sizes {
-        Some(&[q, k, v]) => {
+        Some(&[q, k, v]) if [q, k, v].iter().all(|size| (0..=i64::from(i32::MAX)).contains(size)) => {
             let sizes = b.int64s(&[q, k, v]);
             b.nodes("Split", &[x, &sizes], attributes, [q, k, v].map(|size| part(Some(size))).to_vec())
         }

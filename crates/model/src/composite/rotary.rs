@@ -91,7 +91,7 @@ fn unpacked(node: &NodeProto, x: &Value, angle: &Value, rotated: Option<i64>, b:
             let sizes = b.concat_ints(&[&b.int64s(&[0, 0, -1]), &width]);
             Some(b.reshape_to(x, sizes, Fact { element: fact.element, shape }))
         }
-        count => Some(heads::beside(x, count, b)),
+        count => (count > 0).then(|| heads::beside(x, count, b)),
     }
 }
 

@@ -16,11 +16,14 @@ fn col2im(op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Cotangents> {
     let length = |list: Option<&[i64]>, parts: usize| list.map(|list| list.len() / parts);
     let count = g.fact(block).dim(0).and_then(Dim::known).map(|count| count as usize);
     let rank = g.fact(dy).rank().and_then(|rank| rank.checked_sub(2));
-    let Some(axes) = length(strides, 1).or(length(dilations, 1)).or(length(pads, 2)).or(count).or(rank) else {
+    let axes = length(strides, 1).or(length(dilations, 1)).or(length(pads, 2)).or(count).or(rank);
+    let Some(axes) = axes.filter(|axes| *axes <= 8) else {
         return Err(op.unknown("the number of axes of its image"));
     };
     let number = |list: Option<&[i64]>, at: usize, default: i64| {
-        list.map_or(Some(default), |list| list.get(at).copied())
+        let number = list.map_or(Some(default), |list| list.get(at).copied());
+        number
+            .filter(|number| (0..=i64::from(i32::MAX)).contains(number))
             .ok_or_else(|| op.error(format!("its attributes do not fit {axes} axes")))
     };
     let mut image = dy.clone();

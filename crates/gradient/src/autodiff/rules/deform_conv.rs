@@ -17,8 +17,13 @@ fn deform_conv(op: &Op, g: &Builder<'_>) -> Result<Vec<Value>> {
     let Some(&[outputs, per_group, height, width]) = g.fact(weight).sizes().as_deref() else {
         return Err(op.unknown("the shape of its weights, of four axes,"));
     };
-    let window = Window::with_pads(op, op.ints("kernel_shape").map_or_else(|| vec![height, width], <[i64]>::to_vec))?;
+    let kernel = vec![height, width];
+    let window = Window::with_pads(op, kernel.clone())?;
     let (groups, offset_groups) = (op.int("group", 1).max(1), op.int("offset_group", 1).max(1));
+    let fits = op.ints("kernel_shape").is_none_or(|shape| *shape == kernel) && outputs % groups == 0;
+    if !fits || per_group * groups % offset_groups != 0 {
+        return Err(op.error("its kernel, its groups and the shape of its weights do not go together"));
+    }
     let (channels, taps) = (per_group * groups, window.size());
     let element = g.fact(x).element;
 
@@ -75,12 +80,10 @@ fn points_of(taps: i64, rows: &Dim, columns: &Dim) -> Dim {
 /// Where an axis of the window reads without offsets: for each tap and place of the output, in a shape that broadcasts
 /// to [groups, taps, rows, columns].
 fn places(window: &Window, axis: usize, size: &Value, like: &Value, g: &Builder<'_>) -> Value {
-    let (kernel, step) = (&window.kernel, window.dilations[axis]);
-    let taps: Vec<i64> = (0..window.size())
-        .map(|tap| if axis == 0 { tap / kernel[1] } else { tap % kernel[1] })
-        .map(|place| place * step - window.begin[axis])
-        .collect();
-    let taps = g.reshape(g.int64s(&taps), &[-1, 1, 1]);
+    let (width, numbers) = (g.int64s(&[window.kernel[1]]), count_to(&g.int64s(&[window.size()]), g));
+    let taps = if axis == 0 { g.div(numbers, width) } else { g.binary("Mod", numbers, width) };
+    let taps = g.sub(g.mul(taps, g.int64s(&[window.dilations[axis]])), g.int64s(&[window.begin[axis]]));
+    let taps = g.unsqueeze(taps, &[1, 2]);
     let outputs = g.mul(count_to(size, g), g.int64s(&[window.strides[axis]]));
     let outputs = if axis == 0 { g.unsqueeze(outputs, &[1]) } else { outputs };
     g.cast_like(g.add(taps, outputs), like)

@@ -54,6 +54,10 @@ impl Equation {
             .map(|(term, rank)| if term.contains("...") { (*rank)?.checked_sub(letters(term)) } else { Some(0) })
             .collect();
         let hidden = hidden?;
+        // No tensor has more axes, and no equation more letters.
+        if given.iter().any(|term| letters(term) > 64) || hidden.iter().any(|hidden| *hidden > free.clone().count()) {
+            return None;
+        }
         let broadcast: Vec<char> = free.by_ref().take(hidden.iter().copied().max().unwrap_or(0)).collect();
         let written_out = |term: &str, hidden: usize| {
             let ellipsis: String = broadcast[broadcast.len() - hidden..].iter().collect();

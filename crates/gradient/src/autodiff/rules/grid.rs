@@ -17,7 +17,8 @@ pub(super) const RULES: &[Entry] = &[
 fn grid_sample(op: &Op, g: &Builder<'_>) -> Result<Vec<Value>> {
     let (x, grid, y) = (op.input(0)?, op.input(1)?, op.output(0)?);
     let axes = g.fact(grid).dim(-1).and_then(Dim::known).or(g.fact(x).rank().map(|rank| rank as i64 - 2));
-    let Some(axes) = axes.filter(|axes| (1..=3).contains(axes)) else {
+    let fits = |value: &Value, axes: i64| g.fact(value).rank().is_none_or(|rank| rank as i64 == axes + 2);
+    let Some(axes) = axes.filter(|&axes| (1..=3).contains(&axes) && fits(x, axes) && fits(grid, axes)) else {
         return Err(op.unknown("the number of axes of its input, from 3 to 5,"));
     };
     let at_centres = op.int("align_corners", 0) != 0;
@@ -55,9 +56,9 @@ fn grid_sample(op: &Op, g: &Builder<'_>) -> Result<Vec<Value>> {
 
 /// [images, points …] with all points along one axis.
 fn flat(fact: &Fact) -> Fact {
-    let shape = fact.shape.as_ref().map(|shape| {
-        let points = shape[1..].iter().map(Dim::known).product::<Option<i64>>();
-        vec![shape[0].clone(), points.map_or(Dim::Unknown, Dim::Known)]
+    let shape = fact.shape.as_ref().and_then(|shape| shape.split_first()).map(|(images, points)| {
+        let points = points.iter().map(Dim::known).product::<Option<i64>>();
+        vec![images.clone(), points.map_or(Dim::Unknown, Dim::Known)]
     });
     Fact { element: fact.element, shape: shape.or(Some(vec![Dim::Unknown; 2])) }
 }
@@ -66,7 +67,8 @@ fn flat(fact: &Fact) -> Fact {
 fn affine_grid(op: &Op, g: &Builder<'_>) -> Result<Vec<Value>> {
     let (theta, size, y) = (op.input(0)?, op.input(1)?, op.output(0)?);
     let known = |value: &Value, axis: i64| g.fact(value).dim(axis).and_then(Dim::known);
-    let Some(axes) = known(theta, 1).or(known(size, 0).map(|size| size - 2)).or(known(y, -1)) else {
+    let axes = known(theta, 1).or(known(size, 0).map(|size| size - 2)).or(known(y, -1));
+    let Some(axes) = axes.filter(|axes| (1..=3).contains(axes)) else {
         return Err(op.unknown("the number of axes of its grid"));
     };
     let at_centres = op.int("align_corners", 0) != 0;

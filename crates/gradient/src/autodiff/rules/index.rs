@@ -166,7 +166,10 @@ fn tensor_scatter(op: &Op, g: &Builder<'_>) -> Result<Vec<Value>> {
         return Err(op.unknown("the number of axes of its input"));
     };
     let (rank, axis) = (rank as i64, op.int("axis", -2));
-    let axis = if axis < 0 { axis + rank } else { axis };
+    let axis = if axis < 0 { axis.saturating_add(rank) } else { axis };
+    if !(0..rank).contains(&axis) {
+        return Err(op.error(format!("it has no axis {axis}")));
+    }
     let mut places =
         g.unsqueeze(count_to(&g.size_of(update, axis), g), &(0..rank).filter(|i| *i != axis).collect::<Vec<_>>());
     if let Some(starts) = op.optional(2) {

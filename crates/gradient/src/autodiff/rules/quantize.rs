@@ -26,7 +26,7 @@ fn dequantize(op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Cotangents> {
             let others: Vec<i64> = (0..rank as i64).filter(|i| *i != axis || fact.is_single()).collect();
             g.reduce("ReduceSum", &product, &others, false)
         }
-        (Some(_), Some(rank), block @ 1..) => {
+        (Some(_), Some(rank), block @ 1..=0x8000_0000) => {
             let axis = op.int("axis", 1).rem_euclid(rank.max(1) as i64);
             sum_blocks(&product, axis, block, g).ok_or_else(|| op.unknown("the size of the axis that is in blocks"))?
         }

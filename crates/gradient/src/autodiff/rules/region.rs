@@ -104,7 +104,7 @@ impl Bins {
                 (count, g.reshape(g.cast(most, DataType::Int64), &[1]))
             }
         };
-        let (bin, point) = (g.cast_like(g.int64s(&(0..bins).collect::<Vec<_>>()), regions), count_to(&most, g));
+        let (bin, point) = (g.cast_like(count_to(&g.int64s(&[bins]), g), regions), count_to(&most, g));
         let point = g.cast_like(point, regions);
         let there = g.mask(g.compare("Less", &point, &count), regions);
         let (begin, size) = (g.unsqueeze(begin, &[2]), g.unsqueeze(size, &[2]));

@@ -164,7 +164,7 @@ fn rows(images: &Value, rank: usize, g: &Builder<'_>) -> Value {
     let last: Vec<i64> = [0].into_iter().chain(2..2 + rank as i64).chain([1]).collect();
     let fact = g.fact(images);
     let channels = fact.dim(1).cloned().unwrap_or(Dim::Unknown);
-    let count = fact.sizes().map(|sizes| sizes.iter().product::<i64>() / sizes[1].max(1));
+    let count = fact.sizes().and_then(|sizes| Some(sizes.iter().product::<i64>() / sizes.get(1)?.max(&1)));
     let shape = g.concat_ints(&[&g.int64s(&[-1]), &g.size_of(images, 1)]);
     let fact = Fact { element: fact.element, shape: Some(vec![count.map_or(Dim::Unknown, Dim::Known), channels]) };
     g.reshape_to(g.transpose(images, &last), shape, fact)
@@ -177,7 +177,7 @@ fn joined(taps: &Value, g: &Builder<'_>) -> Value {
         return taps.clone();
     }
     let dim = |axis: i64| fact.dim(axis).cloned().unwrap_or(Dim::Unknown);
-    let count = fact.shape.as_ref().and_then(|shape| shape[2..].iter().map(Dim::known).product::<Option<i64>>());
+    let count = fact.shape.as_ref().and_then(|shape| shape.get(2..)?.iter().map(Dim::known).product::<Option<i64>>());
     let shape = Some(vec![dim(0), dim(1), count.map_or(Dim::Unknown, Dim::Known)]);
     g.reshape_to(taps, g.int64s(&[0, 0, -1]), Fact { element: fact.element, shape })
 }
