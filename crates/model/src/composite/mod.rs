@@ -90,3 +90,57 @@ fn define(node: &NodeProto, index: usize, value: Value, b: &Builder<'_>) -> Valu
 fn output(node: &NodeProto, index: usize) -> Option<&str> {
     node.output.get(index).map(String::as_str).filter(|name| !name.is_empty())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::graph::Fact;
+    use crate::onnx::DataType;
+    use crate::onnx::proto::{AttributeProto, GraphProto};
+    use crate::testing::{body, node};
+
+    /// The operators of a graph in which these values are known.
+    fn written_out(proto: GraphProto, known: &[(&str, &[i64])]) -> Vec<String> {
+        let mut graph = Graph::new(proto).unwrap();
+        for (name, sizes) in known {
+            graph.declare(name, Fact::with_sizes(DataType::Float, sizes));
+        }
+        write_out(&mut graph).unwrap();
+        let graph = Graph::new(graph.into_proto()).expect("the graph is well-formed");
+        graph.nodes().iter().map(NodeProto::operator).collect()
+    }
+
+    #[test]
+    fn attention_has_no_more_parts_than_it_needs() {
+        let proto = body(&["q", "k", "v"], &[node("Attention", &["q", "k", "v"], &["y"])], &["y"]);
+        let heads: &[i64] = &[2, 3, 5, 4];
+        let known = [("q", heads), ("k", heads), ("v", heads)];
+        assert_eq!(written_out(proto.clone(), &known), ["Mul", "Transpose", "MatMul", "Softmax", "MatMul"]);
+        let fewer = [("q", heads), ("k", &[2, 1, 5, 4]), ("v", &[2, 1, 5, 4])];
+        assert!(written_out(proto, &fewer).contains(&"Expand".to_owned()));
+    }
+
+    #[test]
+    fn what_is_not_covered_stays() {
+        let mut past = NodeProto::from(node("Attention", &["x", "w", "b", "", "past"], &["y"]));
+        past.domain = Some(MICROSOFT.into());
+        past.attribute = vec![AttributeProto::int("num_heads", 2)];
+        let inputs = ["x", "w", "b", "past"];
+        let graph = |node: &NodeProto| GraphProto { node: vec![node.clone()], ..body(&inputs, &[], &["y"]) };
+        let known: [(&str, &[i64]); 3] = [("x", &[2, 3, 4]), ("w", &[4, 12]), ("b", &[12])];
+        assert_eq!(written_out(graph(&past), &known), ["com.microsoft.Attention"]);
+        past.input.truncate(3);
+        assert!(!written_out(graph(&past), &known).contains(&"com.microsoft.Attention".to_owned()));
+    }
+
+    #[test]
+    fn branches_are_written_out_too() {
+        let branch = |operator: &str| body(&[], &[node(operator, &["x", "x"], &["z"])], &["z"]);
+        let choice = node("If", &["c"], &["y"]).with(branch("SwiGLU"));
+        let mut graph = Graph::new(body(&["x", "c"], &[choice], &["y"])).unwrap();
+        write_out(&mut graph).unwrap();
+        let inner: Vec<_> = graph.nodes()[0].subgraphs().flat_map(|body| &body.node).map(NodeProto::op_type).collect();
+        assert_eq!(inner, ["Sigmoid", "Mul", "Mul"]);
+        assert!(made("gnp/composite/constant/number") && !made("gnp/normalise/x"));
+    }
+}
