@@ -1,5 +1,6 @@
 //! Networks as PyTorch's exporters write them, rewritten by the bare command: one step is what PyTorch computes with
-//! the parameters of `named_parameters()`. `tests/fixtures/exports/make.py` made the files and the numbers.
+//! the parameters of `named_parameters()`. `tests/fixtures/exports/make.py` made the files and the numbers. One is as
+//! ONNX Runtime's optimizer of transformers leaves it.
 use assert_cmd::Command;
 use gnp::engine::EngineOptions;
 use gnp::engine::{Rates, StepEngine, Tract};
@@ -22,6 +23,9 @@ const TOLERANCE: f64 = 1e-4;
 struct Case {
     file: String,
     x: Array,
+    /// The further inputs of a network that has several.
+    #[serde(default)]
+    more: Vec<Array>,
     y: Array,
     own_loss: bool,
     numbers: usize,
@@ -75,7 +79,8 @@ fn rewrite(case: &Case) -> (Model, StepReport) {
 
 /// What one step returns, on an engine.
 fn step(engine: &mut dyn StepEngine, case: &Case) -> BTreeMap<String, f64> {
-    let outputs = engine.step(&[case.x.tensor(), case.y.tensor()], &Rates::new(1.0)).unwrap();
+    let batch: Vec<Tensor> = [&case.x].into_iter().chain(&case.more).chain([&case.y]).map(Array::tensor).collect();
+    let outputs = engine.step(&batch, &Rates::new(1.0)).unwrap();
     let scalars =
         engine.step_outputs().iter().cloned().zip(outputs.iter().map(|tensor| tensor.to_scalar().map(f64::from)));
     scalars.filter_map(|(name, number)| Some((name, number?))).collect()
@@ -95,7 +100,7 @@ const DIFFERENT: &[(&str, &str)] =
 fn one_step_is_that_of_pytorch() {
     let scratch = tempfile::tempdir().unwrap();
     let all = cases();
-    assert_eq!(all.len(), 61);
+    assert_eq!(all.len(), 65);
     let mut failures = Vec::new();
     for case in all {
         let (model, report) = rewrite(&case);
@@ -233,4 +238,16 @@ fn a_tied_weight_is_one_in_the_trained_file() {
             (0..6).flat_map(|column| (0..5).map(move |row| row * 6 + column)).map(|i| table[i]).collect();
         assert_eq!(transposed, copy, "{file}");
     }
+}
+
+#[test]
+fn a_composite_operator_stays_in_the_trained_file() {
+    let scratch = tempfile::tempdir().unwrap();
+    let before = onnx::read(folder().join("fused.o23.onnx")).unwrap();
+    let after = trained("fused.o23.onnx", scratch.path());
+    let operators = |model: &Model| model.graph.node.iter().map(|node| node.op_type().to_owned()).collect::<Vec<_>>();
+    assert_eq!(operators(&before), operators(&after));
+    assert!(operators(&after).iter().any(|operator| operator == "Attention"));
+    let values = |model: &Model| elements(model, "tok.weight");
+    assert_ne!(values(&before), values(&after));
 }

@@ -4,7 +4,7 @@ use crate::support::command::{assert_says, contents, gnp_rewrite, refusal};
 use crate::support::forward::{append, classifier, empty, graph, info, node, perceptron, weight, with, write};
 use crate::support::models;
 use gnp::onnx::DataType;
-use gnp::onnx::proto::{AttributeProto, ModelProto, TensorProto};
+use gnp::onnx::proto::{AttributeProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto};
 use std::fs;
 
 const FLOAT: DataType = DataType::Float;
@@ -41,31 +41,30 @@ fn misused(arguments: &[&str], parts: &[&str]) {
 
 #[test]
 fn operators_without_a_rule_are_all_listed() {
-    let mut model = perceptron();
-    append(&mut model, node("Det", &["logits"], "first"), info("first", FLOAT, ""));
-    append(&mut model, node("Det", &["logits"], "second"), info("second", FLOAT, ""));
-    append(&mut model, node("Sub", &["first", "second"], "end"), info("end", FLOAT, ""));
-    let one = |operator: &str| {
+    let magic =
+        |input: &str, output: &str| NodeProto { domain: Some("acme".into()), ..node("Magic", &[input], output) };
+    let with_domain = || {
         let mut model = perceptron();
-        append(&mut model, node(operator, &["logits"], "strange"), info("strange", FLOAT, "batch,3"));
+        model.opset_import.push(OperatorSetIdProto { domain: Some("acme".into()), version: Some(1) });
         model
     };
-    refused(&one("Det"), &["--loss", "mse"], &["node `strange` (Det)", "no gradient rule", "--freeze", "--logits"]);
+    let mut one = with_domain();
+    append(&mut one, magic("logits", "strange"), info("strange", FLOAT, "batch,3"));
+    refused(&one, &["--loss", "mse"], &["node `strange` (acme.Magic)", "no gradient rule", "--freeze", "--logits"]);
+    let mut two = with_domain();
+    append(&mut two, magic("logits", "first"), info("first", FLOAT, ""));
+    append(&mut two, magic("logits", "second"), info("second", FLOAT, ""));
+    append(&mut two, node("Sub", &["first", "second"], "end"), info("end", FLOAT, ""));
     refused(
-        &model,
+        &two,
         &["--loss", "mse"],
         &[
             "2 nodes on the way of the gradient have no gradient rule",
-            "`first` (Det)",
-            "`second` (Det)",
+            "`first` (acme.Magic)",
+            "`second` (acme.Magic)",
             "docs/gradients.md",
         ],
     );
-    let mut custom = one("Det");
-    let last = graph(&mut custom).node.last_mut().unwrap();
-    (last.domain, last.op_type) = (Some("acme".into()), Some("Magic".into()));
-    custom.opset_import.push(gnp::onnx::proto::OperatorSetIdProto { domain: Some("acme".into()), version: Some(1) });
-    refused(&custom, &["--loss", "mse"], &["node `strange` (acme.Magic)", "no gradient rule"]);
 }
 
 #[test]

@@ -1,7 +1,8 @@
 //! Any ONNX model: read, edited, analysed and written.
 //!
 //! [`onnx`] is the file; [`schema`] checks its nodes by the standard; [`normalise`](mod@normalise) brings them to one
-//! form; [`shapes`] tells types and sizes of all values; [`opening`] changes the sizes of the inputs; [`graph`] edits.
+//! form; [`shapes`] tells types and sizes of all values; [`opening`] changes the sizes of the inputs; [`composite`]
+//! writes out operators that others define; [`graph`] edits.
 //!
 //! ```
 //! use gnp_model::{normalise::normalise, onnx, shapes};
@@ -14,6 +15,7 @@
 //! # Ok::<(), gnp_base::Error>(())
 //! ```
 
+pub mod composite;
 pub mod graph;
 pub mod normalise;
 pub mod onnx;

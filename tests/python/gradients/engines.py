@@ -8,6 +8,7 @@ import onnxruntime
 from onnx import TensorProto
 from onnx.reference import ReferenceEvaluator
 from onnx.reference.op_run import OpRun
+from onnx.reference.ops import op_causal_conv_with_state
 
 import recurrent
 
@@ -99,13 +100,22 @@ class Scan(OpRun):
         axes, directions = scan_output_axes or [0] * len(stacked), scan_output_directions or [0] * len(stacked)
         stacked = [np.moveaxis(v[:: -1 if direction else 1], 0, axis) for v, axis, direction in zip(stacked, axes, directions)]
         return (*states, *stacked)
+class CausalConvWithState(op_causal_conv_with_state.CausalConvWithState):
+    """As Erf, its activation."""
+
+    op_domain = ""
+
+    def _run(self, *inputs, activation=None):
+        y, state = super()._run(*inputs, activation="none")
+        return (y if activation == "none" else y / (1 + np.exp(-y)), state)
 
 
 class Reference(Engine):
     name = "reference"
 
     def load(self):
-        self.evaluator = ReferenceEvaluator(self.model, new_ops=[Erf, Gelu, Scan, *recurrent.OPERATORS])
+        operators = [CausalConvWithState, Erf, Gelu, Scan, *recurrent.OPERATORS]
+        self.evaluator = ReferenceEvaluator(self.model, new_ops=operators)
         self.types = {}
         for i in self.model.graph.input:
             element = i.type.tensor_type.elem_type

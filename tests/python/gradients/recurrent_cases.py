@@ -3,7 +3,7 @@ activations, and which of the outputs are used."""
 
 import numpy as np
 
-from more_cases import floats, ints, one_node
+from building import floats, ints, one_node
 
 STEPS, BATCH, FEATURES, HIDDEN = 5, 3, 2, 4
 GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}

@@ -147,11 +147,17 @@ fn made_models() -> Vec<(&'static str, ModelProto)> {
     append(&mut scaled, node("Mul", &["x", "temperature"], "y"), info("y", FLOAT, "batch,4"));
     graph(&mut scaled).initializer.push(weight("temperature", &[]));
 
-    let scattered = with(
-        node("ScatterElements", &["before", "indices", "before"], "scattered"),
-        AttributeProto::string("reduction", "mul"),
+    let unpooled = [
+        node("Unsqueeze", &["before", "one"], "pooled"),
+        with(node("MaxUnpool", &["pooled", "indices", "shape"], "y"), AttributeProto::ints("kernel_shape", &[2])),
+    ];
+    let indices = TensorProto { dims: vec![1, 1, 4], ..TensorProto::int64s("indices", &[0, 2, 4, 6]) };
+    let mut magic = with_weight(
+        &[gnp::onnx::proto::NodeProto { domain: Some("acme".into()), ..node("Magic", &["before"], "y") }],
+        vec![],
+        "y",
     );
-    let indices = TensorProto { dims: vec![1, 4], ..TensorProto::int64s("indices", &[0, 0, 0, 0]) };
+    magic.opset_import.push(gnp::onnx::proto::OperatorSetIdProto { domain: Some("acme".into()), version: Some(1) });
     let resize = |inputs: &[&str], attributes: Vec<AttributeProto>| gnp::onnx::proto::NodeProto {
         attribute: attributes,
         ..node("Resize", inputs, "large")
@@ -256,8 +262,15 @@ fn made_models() -> Vec<(&'static str, ModelProto)> {
         ("several.onnx", several),
         ("mean.onnx", mean),
         ("scaled.onnx", scaled),
-        ("det.onnx", with_weight(&[node("Det", &["before"], "y")], vec![], "y")),
-        ("scatter.onnx", with_weight(&[scattered], vec![indices], "scattered")),
+        ("magic.onnx", magic),
+        (
+            "unpool.onnx",
+            untyped(with_weight(
+                &unpooled,
+                vec![indices, TensorProto::int64s("one", &[1]), TensorProto::int64s("shape", &[1, 1, 8])],
+                "y",
+            )),
+        ),
         (
             "crop.onnx",
             untyped(with_weight(

@@ -103,6 +103,18 @@ impl Op {
         self.attribute(attribute).and_then(|a: &AttributeProto| a.g.as_deref())
     }
 
+    /// An error about what is not known of this node before it runs, and its gradient needs.
+    pub fn unknown(&self, what: &str) -> Error {
+        self.error(format!("{what} is not known, and its gradient needs it")).help(
+            "export the model with the shapes of this node's inputs declared, or freeze the parameters before it (--freeze)",
+        )
+    }
+
+    /// An error about a form of this node's operator that has no gradient.
+    pub fn refused(&self, why: &str) -> Error {
+        self.error(why).help("freeze the parameters before this node (--freeze)")
+    }
+
     /// An error about this node.
     pub fn error(&self, message: impl Into<String>) -> Error {
         Error::unsupported(message).at_node(self.label(), &self.operator())

@@ -6,6 +6,7 @@ use super::rules::{Rule, rule};
 use crate::whole::{DOMAIN, STRAIGHT_THROUGH, is_step};
 use foldhash::{HashMap, HashSet};
 use gnp_base::{Error, Result};
+use gnp_model::composite::is_composite;
 use gnp_model::graph::{Builder, Facts, Graph, Value, for_each_use};
 use gnp_model::onnx::DataType;
 use gnp_model::onnx::proto::NodeProto;
@@ -54,20 +55,32 @@ pub fn pull_back(
     gradients: Gradients,
     pass: &'static str,
 ) -> Result<Vec<Option<Value>>> {
-    let way = Way::find(graph, cotangents.iter().map(|(y, _)| y), wrt);
-    way.check(graph, gradients)?;
-    let seeds = cotangents;
+    sweep(&Builder::new(graph, pass), 0, cotangents, wrt, gradients)
+}
+
+/// The same among the nodes from `first` on.
+fn sweep(
+    b: &Builder<'_>,
+    first: usize,
+    seeds: &[(Value, Value)],
+    wrt: &[Value],
+    gradients: Gradients,
+) -> Result<Vec<Option<Value>>> {
+    let way = Way::find(&b.graph(), first, seeds.iter().map(|(y, _)| y), wrt);
+    way.check(&b.graph(), gradients)?;
     let mut cotangents: HashMap<Value, Vec<Value>> = HashMap::default();
     for (y, dy) in seeds {
         cotangents.entry(y.clone()).or_default().push(dy.clone());
     }
-    let b = Builder::new(graph, pass);
     for &index in way.nodes.iter().rev() {
         let node = b.graph().nodes()[index].clone();
-        b.set_scope(node.label());
-        let outputs: Vec<_> = node.output.iter().map(|o| add_up(&b, cotangents.get_mut(o.as_str()))).collect();
+        // What a definition is made of has the name of what it defines.
+        if first == 0 {
+            b.set_scope(node.label());
+        }
+        let outputs: Vec<_> = node.output.iter().map(|o| add_up(b, cotangents.get_mut(o.as_str()))).collect();
         let op = Op::new(index, node, |value| way.active.contains(value));
-        let cotangents_of_inputs = apply(&op, &outputs, gradients, &b)?;
+        let cotangents_of_inputs = apply(&op, &outputs, gradients, b)?;
         nothing_is_dropped(&op, &outputs, &cotangents_of_inputs)?;
         b.graph().afford(0).map_err(|error| error.at_node(op.label(), &op.operator()))?;
         for (position, cotangent) in cotangents_of_inputs.into_iter() {
@@ -78,7 +91,7 @@ pub fn pull_back(
             }
         }
     }
-    Ok(wrt.iter().map(|value| add_up(&b, cotangents.get_mut(value))).collect())
+    Ok(wrt.iter().map(|value| add_up(b, cotangents.get_mut(value))).collect())
 }
 
 fn apply(op: &Op, outputs: &[Option<Value>], gradients: Gradients, b: &Builder<'_>) -> Result<Cotangents> {
@@ -92,8 +105,40 @@ fn apply(op: &Op, outputs: &[Option<Value>], gradients: Gradients, b: &Builder<'
             _ => Ok(Cotangents::default()),
         },
         Some(Rule::VjpMany(vjp)) => vjp(op, outputs, b).map_err(at_node),
+        Some(Rule::Definition(define)) => by_definition(op, outputs, define, gradients, b).map_err(at_node),
         Some(Rule::Zero) | None => Ok(Cotangents::default()),
     }
+}
+
+/// The cotangents of the inputs of what `define` appends. One that the node reads twice has all of its cotangent at the
+/// first place.
+fn by_definition(
+    op: &Op,
+    outputs: &[Option<Value>],
+    define: fn(&Op, &Builder<'_>) -> Result<Vec<Value>>,
+    gradients: Gradients,
+    b: &Builder<'_>,
+) -> Result<Cotangents> {
+    let first = b.graph().nodes().len();
+    let defined = define(op, b)?;
+    if outputs.iter().skip(defined.len()).any(Option::is_some) {
+        return Err(no_rule_for_output(op));
+    }
+    let seeds: Vec<_> = defined.into_iter().zip(outputs).filter_map(|(y, dy)| Some((y, dy.clone()?))).collect();
+    let inputs = op.inputs();
+    let is_wanted = |i: &usize| op.wants(*i) && !inputs[..*i].contains(&inputs[*i]);
+    let wanted: Vec<usize> = (0..inputs.len()).filter(is_wanted).collect();
+    let wrt: Vec<Value> = wanted.iter().filter_map(|&i| inputs[i].clone()).collect();
+    let mut cotangents = vec![None; inputs.len()];
+    for (i, cotangent) in wanted.into_iter().zip(sweep(b, first, &seeds, &wrt, gradients)?) {
+        cotangents[i] = cotangent;
+    }
+    Ok(Cotangents::of(cotangents))
+}
+
+fn no_rule_for_output(op: &Op) -> Error {
+    op.error("the loss depends on an output of it other than the first, which has no gradient rule")
+        .help("freeze the parameters before this node (--freeze), or take the loss of another value (--logits)")
 }
 
 /// An operand that the result depends on differentiably must have a cotangent: a rule that knows none of it would make
@@ -101,15 +146,12 @@ fn apply(op: &Op, outputs: &[Option<Value>], gradients: Gradients, b: &Builder<'
 fn nothing_is_dropped(op: &Op, outputs: &[Option<Value>], found: &Cotangents) -> Result<()> {
     let is_vjp = match rule(op.domain(), op.op_type()) {
         Some(Rule::Vjp(_)) if outputs.iter().skip(1).any(Option::is_some) => {
-            return Err(op
-                .error("the loss depends on an output of it other than the first, which has no gradient rule")
-                .help(
-                    "freeze the parameters before this node (--freeze), or take the loss of another value (--logits)",
-                ));
+            return Err(no_rule_for_output(op));
         }
         Some(Rule::Vjp(_)) => outputs.first().is_some_and(Option::is_some),
         Some(Rule::VjpMany(_)) | None => outputs.iter().any(Option::is_some),
-        Some(Rule::Zero) => false,
+        // The rules of what defines an operator answer for themselves.
+        Some(Rule::Definition(_) | Rule::Zero) => false,
     };
     let dropped = (0..op.inputs().len()).find(|&i| op.wants(i) && !found.has(i) && !has_none(op, i));
     match dropped.filter(|_| is_vjp) {
@@ -131,7 +173,7 @@ fn has_none(op: &Op, input: usize) -> bool {
 /// The nodes at which a gradient ends that would go on to one of `wrt`: the loss depends on their results, and these
 /// change in steps, so that their derivative is zero.
 pub fn ends<'g>(graph: &'g Graph, loss: &Value, wrt: &[Value]) -> Vec<&'g NodeProto> {
-    let way = Way::find(graph, [loss].into_iter(), wrt);
+    let way = Way::find(graph, 0, [loss].into_iter(), wrt);
     let mut needed: HashSet<&str> = [&**loss].into_iter().collect();
     let mut ends = Vec::new();
     for node in graph.nodes().iter().rev() {
@@ -169,10 +211,10 @@ struct Way {
 }
 
 impl Way {
-    fn find<'v>(graph: &'v Graph, of: impl Iterator<Item = &'v Value>, wrt: &[Value]) -> Self {
+    fn find<'v>(graph: &'v Graph, first: usize, of: impl Iterator<Item = &'v Value>, wrt: &[Value]) -> Self {
         let mut active: HashSet<Value> = wrt.iter().cloned().collect();
         let mut reached = Vec::new();
-        for (index, node) in graph.nodes().iter().enumerate() {
+        for (index, node) in graph.nodes().iter().enumerate().skip(first) {
             let mut depends = false;
             for_each_use(node, &mut |name| depends |= active.contains(name));
             if depends && !matches!(rule(node.domain(), node.op_type()), Some(Rule::Zero)) {
@@ -206,7 +248,12 @@ impl Way {
         let Some(first) = missing.first() else { return Ok(()) };
         let list: Vec<_> = missing.iter().map(|n| format!("`{}` ({})", n.label(), n.operator())).collect();
         let error = if missing.len() == 1 {
-            Error::unsupported("there is no gradient rule for its operator").at_node(first.label(), &first.operator())
+            // Those that can be written out are operators that have rules by now.
+            let why = match is_composite(first.domain(), first.op_type()) {
+                true => "there is no gradient rule for its operator in this form, or while shapes are not known",
+                false => "there is no gradient rule for its operator",
+            };
+            Error::unsupported(why).at_node(first.label(), &first.operator())
         } else {
             Error::unsupported(format!(
                 "{} nodes on the way of the gradient have no gradient rule: {}",

@@ -11,6 +11,7 @@ use gnp_base::{Error, Result};
 use gnp_gradient::autodiff::Gradients;
 use gnp_gradient::loss::{Summed, Term};
 use gnp_gradient::lowering::{self, BatchNorm, Computes, Dropout, Random, Settings, StraightThrough};
+use gnp_model::composite;
 use gnp_model::graph::{Builder, Graph};
 use gnp_model::normalise::{Place, normalise};
 use gnp_model::onnx::Model;
@@ -53,6 +54,7 @@ fn evaluation_of(model: &mut Model, config: &StepConfig, state: &HashSet<&str>, 
     normalise(model)?;
     let (facts, _) = analyse(model, &config.dims, config.end())?;
     let mut graph = Graph::knowing(std::mem::take(&mut model.graph), facts)?;
+    composite::write_out(&mut graph)?;
     let names = Names::make_way(&mut graph, &config.renames)?;
     let fact_of = |graph: &Graph, value: &str| {
         graph.facts().get(&names.in_step(value)).cloned().ok_or_else(|| {

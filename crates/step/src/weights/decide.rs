@@ -11,6 +11,7 @@ use super::values::{Elements, Mask, Values};
 use super::{Selection, selection};
 use foldhash::HashSet;
 use gnp_base::{Error, Result};
+use gnp_model::composite;
 use gnp_model::graph::Graph;
 use gnp_model::onnx::DataType;
 use gnp_model::onnx::proto::TensorProto;
@@ -180,8 +181,11 @@ pub struct Evidence<'m> {
 pub fn decide(graph: &Graph, evidence: &Evidence<'_>, selection: &Selection) -> Result<Vec<Verdict>> {
     let initializers = &graph.proto().initializer;
     let inputs: HashSet<&str> = graph.proto().input.iter().map(|input| input.name()).collect();
-    let floats: Vec<&TensorProto> =
-        initializers.iter().filter(|t| t.element() == Some(DataType::Float) && !inputs.contains(t.name())).collect();
+    let may_train = |tensor: &&TensorProto| {
+        let name = tensor.name();
+        tensor.element() == Some(DataType::Float) && !inputs.contains(name) && !composite::made(name)
+    };
+    let floats: Vec<&TensorProto> = initializers.iter().filter(may_train).collect();
     let names: Vec<&str> = floats.iter().map(|tensor| tensor.name()).collect();
     let flags = selection::Matchers::of(selection, &names)?;
     let roles = Roles::of(graph, evidence.loss);

@@ -45,21 +45,16 @@ fn rewriting() -> Vec<Row> {
             "--train",
             vec![With("--logits", "hidden"), With("--train", "fc1.bias")],
         ),
-        row("gnp-rewrite det.onnx -o s.onnx --loss mse", "no gradient rule", "--freeze", vec![With("--freeze", "w")])
+        row("gnp-rewrite magic.onnx -o s.onnx --loss mse", "no gradient rule", "--freeze", vec![With("--freeze", "w")])
             .then("no trainable parameter"),
         row(
-            "gnp-rewrite det.onnx -o s.onnx --loss mse",
+            "gnp-rewrite magic.onnx -o s.onnx --loss mse",
             "no gradient rule",
             "--logits",
             vec![With("--logits", "before")],
         ),
-        row(
-            "gnp-rewrite scatter.onnx -o s.onnx --loss mse",
-            "`scattered` (ScatterElements)",
-            "--freeze",
-            vec![With("--freeze", "w")],
-        )
-        .then("no trainable parameter"),
+        row("gnp-rewrite unpool.onnx -o s.onnx --loss mse", "`y` (MaxUnpool)", "--freeze", vec![With("--freeze", "w")])
+            .then("no trainable parameter"),
         row(
             "gnp-rewrite crop.onnx -o s.onnx --loss mse",
             "tf_crop_and_resize",

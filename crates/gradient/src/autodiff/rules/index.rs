@@ -4,6 +4,8 @@
 //! reliably in every engine (see [`positions::scatter_add`]).
 
 use super::positions::{self, scatter_add};
+use super::sampling::count_to;
+use super::scatter::Scattered;
 use super::{Cotangents, Entry, Op, Rule};
 use gnp_base::{Error, Result};
 use gnp_model::graph::{Builder, Dim, Fact, Value};
@@ -16,7 +18,9 @@ pub(super) const RULES: &[Entry] = &[
     ("", "GatherND", Rule::Vjp(gather_nd)),
     ("", "ScatterElements", Rule::Vjp(scatter_elements)),
     ("", "ScatterND", Rule::Vjp(scatter_nd)),
+    ("", "TensorScatter", Rule::Definition(tensor_scatter)),
     ("", "TopK", Rule::Vjp(top_k)),
+    ("", "Unique", Rule::Definition(unique)),
 ];
 
 /// An axis of up to so many elements is scattered to by a product with a matrix of zeros and ones, which runs in
@@ -105,55 +109,89 @@ fn gather_nd(op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Cotangents> {
     Ok([positions::pull_back(op, &[&indices], DataType::Int64, dy, g)?].into())
 }
 
-/// y = x with u written, or added, at i along an axis ⇒ ū = ȳ at i; x̄ = ȳ, with zeros at i where u replaced x. With
-/// `reduction` max or min, ȳ goes to the elements that are the extremum in equal shares, as in PyTorch's
-/// `scatter_reduce`.
+/// y = x with u written, or added, at i along an axis ⇒ ū = ȳ at i; x̄ = ȳ, with zeros at i where u replaced x. Other
+/// reductions are in `scatter`.
 fn scatter_elements(op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Cotangents> {
     let (x, indices, updates) = (op.input(0)?, op.input(1)?, op.input(2)?);
     let axis = op.int("axis", 0);
-    let read =
-        |x: &Value| g.node("GatherElements", &[x, indices], vec![AttributeProto::int("axis", axis)], g.fact(updates));
-    match op.string("reduction", "none") {
+    let scattered = Scattered { x, indices, updates, y: op.output(0)?, axis };
+    let dx = match op.string("reduction", "none") {
         "none" => {
-            let zeros = g.zeros_like(updates);
-            let fact = g.fact(x);
-            let inputs = [dy, indices, &zeros];
-            let dx = g.node("ScatterElements", &inputs, vec![AttributeProto::int("axis", axis)], fact);
-            Ok(Cotangents::of([Some(dx), None, Some(read(dy))]))
+            let (zeros, fact) = (g.zeros_like(updates), g.fact(x));
+            g.node("ScatterElements", &[dy, indices, &zeros], vec![AttributeProto::int("axis", axis)], fact)
         }
-        "add" => Ok(Cotangents::of([Some(dy.clone()), None, Some(read(dy))])),
-        "max" | "min" => {
-            let y = op.output(0)?;
-            let y_read = read(y);
-            let [kept, taken] =
-                [(x, y), (updates, &y_read)].map(|(value, y)| g.mask(g.compare("Equal", value, y), value));
-            let share = g.div(dy, scatter_add(&kept, indices, &taken, axis, g));
-            let share_read = read(&share);
-            Ok(Cotangents::of([Some(g.mul(&share, &kept)), None, Some(g.mul(&share_read, &taken))]))
+        "add" => dy.clone(),
+        reduction => {
+            let (dx, du) = scattered.cotangents(reduction, dy, g).ok_or_else(|| unknown(op, reduction))?;
+            return Ok(Cotangents::of([Some(dx), None, Some(du)]));
         }
-        reduction => Err(unsupported(op, reduction)),
-    }
+    };
+    Ok(Cotangents::of([Some(dx), None, Some(scattered.read(dy, g))]))
 }
 
 /// y = x with the slices u written, or added, at i, a tuple of indices each ⇒ ū = ȳ at i; x̄ = ȳ, with zeros at i where
-/// u replaced x
+/// u replaced x. Other reductions are in `scatter`, element by element.
 fn scatter_nd(op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Cotangents> {
     let (x, indices, updates) = (op.input(0)?, op.input(1)?, op.input(2)?);
-    let read = g.node("GatherND", &[dy, indices], vec![], g.fact(updates));
     let dx = match op.string("reduction", "none") {
         "none" => {
             let zeros = g.zeros_like(updates);
             g.node("ScatterND", &[dy, indices, &zeros], vec![], g.fact(x))
         }
         "add" => dy.clone(),
-        reduction => return Err(unsupported(op, reduction)),
+        reduction => {
+            let positions = g.reshape_like(positions::of(x, g), x);
+            let fact = g.fact(updates).with_element(DataType::Int64);
+            let indices = g.node("GatherND", &[&positions, indices], vec![], fact);
+            let [flat_x, indices, flat_updates, y, dy] =
+                [x, &indices, updates, op.output(0)?, dy].map(|value| g.reshape(value, &[-1]));
+            let scattered = Scattered { x: &flat_x, indices: &indices, updates: &flat_updates, y: &y, axis: 0 };
+            let (dx, du) = scattered.cotangents(reduction, &dy, g).ok_or_else(|| unknown(op, reduction))?;
+            return Ok(Cotangents::of([Some(g.reshape_like(dx, x)), None, Some(g.reshape_like(du, updates))]));
+        }
     };
+    let read = g.node("GatherND", &[dy, indices], vec![], g.fact(updates));
     Ok(Cotangents::of([Some(dx), None, Some(read)]))
 }
 
-fn unsupported(op: &Op, reduction: &str) -> Error {
-    op.error(format!("there is no gradient of its reduction `{reduction}`"))
-        .help("write the reduction as a sum, or freeze the parameters before this node (--freeze)")
+fn unknown(op: &Op, reduction: &str) -> Error {
+    op.error(format!("its attribute `reduction` is `{reduction}`, which is no such reduction"))
+}
+
+/// y = a cache with u written along an axis, from a place on that is given for each sample; behind the end at the
+/// beginning, with `mode` circular
+fn tensor_scatter(op: &Op, g: &Builder<'_>) -> Result<Vec<Value>> {
+    let (cache, update) = (op.input(0)?, op.input(1)?);
+    let Some(rank) = g.fact(cache).rank().or(g.fact(update).rank()) else {
+        return Err(op.unknown("the number of axes of its input"));
+    };
+    let (rank, axis) = (rank as i64, op.int("axis", -2));
+    let axis = if axis < 0 { axis.saturating_add(rank) } else { axis };
+    if !(0..rank).contains(&axis) {
+        return Err(op.error(format!("it has no axis {axis}")));
+    }
+    let mut places =
+        g.unsqueeze(count_to(&g.size_of(update, axis), g), &(0..rank).filter(|i| *i != axis).collect::<Vec<_>>());
+    if let Some(starts) = op.optional(2) {
+        places = g.add(places, g.unsqueeze(starts, &(1..rank).collect::<Vec<_>>()));
+    }
+    if op.string("mode", "linear") == "circular" {
+        places = g.binary("Mod", places, g.size_of(cache, axis));
+    }
+    let indices = g.expand_like(places, update);
+    let attributes = vec![AttributeProto::int("axis", axis)];
+    Ok(vec![g.node("ScatterElements", &[cache, &indices, update], attributes, g.fact(cache))])
+}
+
+/// y = the different elements of x, or slices along an axis: each where it is first found
+fn unique(op: &Op, g: &Builder<'_>) -> Result<Vec<Value>> {
+    let x = op.input(0)?;
+    let positions = Fact { element: DataType::Int64, shape: Some(vec![Dim::Unknown]) }.into();
+    let found = g.nodes("Unique", &[x], op.attribute.clone(), vec![g.fact(op.output(0)?), positions]);
+    Ok(vec![match op.attribute("axis") {
+        Some(axis) => g.gather(x, &found[1], axis.i()),
+        None => g.gather(g.reshape(x, &[-1]), &found[1], 0),
+    }])
 }
 
 /// y, i = the k largest or smallest elements of x along an axis, and where they are  ⇒  x̄ = ȳ at i, zeros elsewhere

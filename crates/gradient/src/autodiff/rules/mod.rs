@@ -6,9 +6,14 @@
 
 mod activation;
 mod arithmetic;
+mod columns;
 mod control;
 mod conv;
+mod deform_conv;
+mod determinant;
+mod einsum;
 mod function;
+mod grid;
 mod index;
 mod layout;
 mod loops;
@@ -16,16 +21,21 @@ mod matmul;
 mod norm;
 mod ort;
 mod pool;
+mod quantize;
 mod recurrent;
 mod reduce;
+mod region;
 mod resize;
 mod select;
+mod signal;
 mod slice;
 mod softmax;
 mod zero;
 
 // What several families need.
 mod positions;
+mod sampling;
+mod scatter;
 mod window;
 
 use super::op::{Cotangents, Op};
@@ -43,6 +53,9 @@ pub enum Rule {
     /// A vector-Jacobian product of an operator with several outputs; there is no cotangent for an output that the loss
     /// does not depend on.
     VjpMany(fn(&Op, &[Option<Value>], &Builder<'_>) -> Result<Cotangents>),
+    /// What the operator computes, in operators that have rules: its outputs from the first on. They are differentiated in
+    /// its place, and what only their values need is removed.
+    Definition(fn(&Op, &Builder<'_>) -> Result<Vec<Value>>),
     /// The derivative is zero, or there is none, by definition: the gradient does not go on.
     Zero,
 }
@@ -53,19 +66,27 @@ type Entry = (&'static str, &'static str, Rule);
 static FAMILIES: &[&[Entry]] = &[
     activation::RULES,
     arithmetic::RULES,
+    columns::RULES,
     control::RULES,
     conv::RULES,
+    deform_conv::RULES,
+    determinant::RULES,
+    einsum::RULES,
     function::RULES,
+    grid::RULES,
     index::RULES,
     layout::RULES,
     loops::RULES,
     matmul::RULES,
     norm::RULES,
     pool::RULES,
+    quantize::RULES,
     recurrent::RULES,
     reduce::RULES,
+    region::RULES,
     resize::RULES,
     select::RULES,
+    signal::RULES,
     slice::RULES,
     softmax::RULES,
     zero::RULES,

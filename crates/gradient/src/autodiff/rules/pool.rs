@@ -11,6 +11,7 @@ pub(super) const RULES: &[Entry] = &[
     ("", "MaxPool", Rule::Vjp(max_pool)),
     ("", "AveragePool", Rule::Vjp(average_pool)),
     ("", "LpPool", Rule::Vjp(lp_pool)),
+    ("", "MaxUnpool", Rule::Vjp(max_unpool)),
     ("", "GlobalMaxPool", Rule::Vjp(global_max_pool)),
     ("", "GlobalAveragePool", Rule::Vjp(global_average_pool)),
     ("", "GlobalLpPool", Rule::Vjp(global_lp_pool)),
@@ -49,6 +50,14 @@ fn scatter(x: &Value, indices: &Value, updates: &Value, axis: i64, adds: bool, g
         attributes.push(AttributeProto::string("reduction", "add"));
     }
     g.node("ScatterElements", &[x, indices, updates], attributes, g.fact(x))
+}
+
+/// y = x at the places that were the greatest of each window, zeros elsewhere  ⇒  x̄ = ȳ there
+fn max_unpool(op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Cotangents> {
+    if op.optional(2).is_some() {
+        return Err(op.refused("its output has a shape of its own, in which engines read its indices differently"));
+    }
+    Ok([g.gather(g.reshape(dy, &[-1]), op.input(1)?, 0)].into())
 }
 
 /// y = Σ x / n over each window ⇒ x̄ = Σ ȳ / n over the windows that an element is in, where n is the size of the

@@ -19,6 +19,7 @@ pub(super) const RULES: &[Entry] = &[
     ("", "ReduceLogSum", Rule::Vjp(log_sum)),
     ("", "ReduceLogSumExp", Rule::Vjp(log_sum_exp)),
     ("", "ReduceSumSquare", Rule::Vjp(sum_square)),
+    ("", "CumProd", Rule::Vjp(cumulative_product)),
     ("", "CumSum", Rule::Vjp(cumulative_sum)),
 ];
 
@@ -99,6 +100,27 @@ fn cumulative_sum(op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Cotangents> {
     ];
     let fact = g.fact(op.input(0)?);
     Ok([g.node("CumSum", &[dy, op.input(1)?], attributes, fact)].into())
+}
+
+/// yᵢ = Π xⱼ over the j up to i along an axis ⇒ x̄ₖ = Σ ȳᵢ · Π xⱼ, j ≠ k, over the i from k on. With pᵢ the product of the
+/// xⱼ that are not 0: pᵢ / xₖ, where none is 0; pᵢ for a k that alone is; 0 where there are more.
+fn cumulative_product(op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Cotangents> {
+    let (x, axis) = (op.input(0)?, op.input(1)?);
+    let (exclusive, reverse) = (op.int("exclusive", 0), op.int("reverse", 0));
+    let running = |operator: &str, x: &Value, reverse: i64| {
+        let attributes = vec![AttributeProto::int("exclusive", exclusive), AttributeProto::int("reverse", reverse)];
+        g.node(operator, &[x, axis], attributes, g.fact(x))
+    };
+    let zero = g.mask(g.compare("Equal", x, g.number(0.0, x)), x);
+    let others = g.add(x, &zero);
+    let dy = g.mul(dy, running("CumProd", &others, reverse));
+    let zeros = running("CumSum", &zero, reverse);
+    let with_zeros = |count: f64| {
+        let there = g.mask(g.compare("Equal", &zeros, g.number(count, x)), x);
+        running("CumSum", &g.mul(&dy, there), 1 - reverse)
+    };
+    let (none, one) = (g.mul(with_zeros(0.0), g.minus_from(1.0, &zero)), with_zeros(1.0));
+    Ok(Cotangents::of([Some(g.add(g.div(none, &others), g.mul(one, &zero)))]))
 }
 
 /// What a node reduces over.

@@ -49,10 +49,7 @@ impl<'o> Resize<'o> {
     fn of(op: &'o Op, g: &Builder<'_>) -> Result<Self> {
         let (x, y) = (op.input(0)?, op.output(0)?);
         let Some(rank) = g.fact(x).rank().or(g.fact(y).rank()) else {
-            return Err(op.error("the number of axes of its input is not known, and its gradient needs it").help(
-                "export the model with the shape of this value declared, or freeze the parameters before this node \
-                 (--freeze)",
-            ));
+            return Err(op.unknown("the number of axes of its input"));
         };
         let axes = op.ints("axes").map_or_else(|| (0..rank as i64).collect(), <[i64]>::to_vec);
         let axes: Vec<usize> = axes.iter().map(|axis| axis.rem_euclid(rank.max(1) as i64) as usize).collect();

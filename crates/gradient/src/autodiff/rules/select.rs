@@ -8,6 +8,7 @@ use gnp_model::onnx::proto::AttributeProto;
 
 pub(super) const RULES: &[Entry] = &[
     ("", "Identity", Rule::Vjp(identity)),
+    ("", "BitCast", Rule::Vjp(bit_cast)),
     ("", "Cast", Rule::Vjp(cast)),
     ("", "CastLike", Rule::Vjp(cast)),
     ("", "Where", Rule::Vjp(select)),
@@ -32,6 +33,14 @@ fn straight_through(_: &Op, dy: &Value, _: &Builder<'_>) -> Result<Cotangents> {
 fn cast(op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Cotangents> {
     let element = g.fact(op.input(0)?).element;
     Ok([g.cast(dy, element)].into())
+}
+
+/// y = the bits of x  ⇒  x̄ = ȳ, where they stand for the same numbers
+fn bit_cast(op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Cotangents> {
+    if g.fact(op.input(0)?).element != g.fact(dy).element {
+        return Err(op.refused("it takes the bits of numbers for others, which has no derivative"));
+    }
+    Ok([dy.clone()].into())
 }
 
 /// y = a where c, b elsewhere  ⇒  ā = ȳ where c,  b̄ = ȳ where not c

@@ -39,7 +39,7 @@ pub(super) const RULES: &[Entry] = &[
     zero("NonMaxSuppression"),
     zero("Shape"),
     zero("Size"),
-    // Of another's shape alone.
+    // Of another's shape alone, or of settings.
     zero("ConstantOfShape"),
     zero("EyeLike"),
     zero("RandomNormalLike"),
@@ -47,6 +47,7 @@ pub(super) const RULES: &[Entry] = &[
     zero("HannWindow"),
     zero("HammingWindow"),
     zero("BlackmanWindow"),
+    zero("MelWeightMatrix"),
     // Draws.
     zero("Bernoulli"),
     zero("Multinomial"),

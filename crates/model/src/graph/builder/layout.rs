@@ -306,8 +306,12 @@ impl Builder<'_> {
         let (fact, indexed) = (self.fact(x), &self.fact(indices).shape);
         let shape = match (&fact.shape, indexed) {
             (Some(shape), Some(indexed)) => {
-                let index = (if axis < 0 { axis + shape.len() as i64 } else { axis }) as usize;
-                shape.get(index + 1..).map(|rest| [&shape[..index], indexed, rest].concat())
+                let index = if axis < 0 { axis.saturating_add(shape.len() as i64) } else { axis };
+                let (before, behind) =
+                    usize::try_from(index).ok().and_then(|index| shape.split_at_checked(index)).unzip();
+                before
+                    .zip(behind.and_then(<[Dim]>::split_first))
+                    .map(|(before, (_, rest))| [before, indexed, rest].concat())
             }
             _ => None,
         };

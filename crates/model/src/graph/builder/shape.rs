@@ -24,7 +24,7 @@ impl Builder<'_> {
         }
         let mut attributes = vec![AttributeProto::int("start", axis)];
         if axis != -1 {
-            attributes.push(AttributeProto::int("end", axis + 1));
+            attributes.push(AttributeProto::int("end", axis.saturating_add(1)));
         }
         self.node("Shape", &[x], attributes, Fact::with_sizes(DataType::Int64, &[1]))
     }

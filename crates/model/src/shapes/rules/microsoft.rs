@@ -2,7 +2,9 @@
 //! [documentation](https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOperators.md).
 
 use super::super::known::{Known, Sizes};
+use super::super::size::Size;
 use super::{Operation, Rule, matmul, named, standard};
+use crate::onnx::DataType;
 
 /// The output has the type and the sizes of the first input.
 const KEEP: &str = "BiasGelu BiasSoftmax FastGelu Gelu GroupNorm QuickGelu RotaryEmbedding \
@@ -13,6 +15,8 @@ const STANDARD: &str = "DequantizeLinear GridSample QuantizeLinear Range Trilu";
 
 pub(super) fn rule(operator: &str) -> Option<Rule> {
     Some(match operator {
+        "Attention" => attention,
+        "EmbedLayerNormalization" => embedding,
         "FusedMatMul" => fused_matmul,
         "MultiHeadAttention" => multi_head_attention,
         operator if named(KEEP, operator) => |op| Some(vec![op.like(0)]),
@@ -42,4 +46,23 @@ fn multi_head_attention(op: &Operation<'_>) -> Option<Vec<Known>> {
     let ([_, _, _], [_, _, _]) = (op.sizes(0)?.as_slice(), op.sizes(2)?.as_slice()) else { return Some(vec![made]) };
     let sizes: Sizes = vec![op.size(0, 0), op.size(0, 1), op.size(2, 2)];
     Some(vec![made.with(sizes)])
+}
+
+/// As many values as there are queries, of the size that the weights say.
+fn attention(op: &Operation<'_>) -> Option<Vec<Known>> {
+    let made = Known::of(op.element(0));
+    let width = match op.node.ints("qkv_hidden_sizes") {
+        Some(&[.., width]) => Some(Size::number(width)),
+        Some(_) => None,
+        None => op.size(1, 1).and_then(|all| all.exactly_over(&Size::number(3))),
+    };
+    let sizes: Sizes = vec![op.size(0, 0), op.size(0, 1), width];
+    Some(vec![made.with(sizes)])
+}
+
+/// A row of the tables for each place; how long each sample is; the same before it is normalised.
+fn embedding(op: &Operation<'_>) -> Option<Vec<Known>> {
+    let sizes: Sizes = vec![op.size(0, 0), op.size(0, 1), op.size(2, 1)];
+    let rows = Known::of(op.element(2)).with(sizes);
+    Some(vec![rows.clone(), Known::of(DataType::Int32).with(vec![op.size(0, 0)]), rows])
 }

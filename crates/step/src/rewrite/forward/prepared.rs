@@ -7,6 +7,7 @@ use crate::weights::{self, Evidence, Record, Restored, Verdict};
 use gnp_base::Result;
 use gnp_base::contract::Ranges;
 use gnp_gradient::loss::{Ending, find_ending};
+use gnp_model::composite;
 use gnp_model::graph::{self, Facts, Graph, Value, ranges};
 use gnp_model::normalise::{self, normalise};
 use gnp_model::onnx::Model;
@@ -46,6 +47,7 @@ impl Prepared {
         let (facts, opened) = analyse(model, &options.dims, options.loss.value())?;
         normalise::simplify(&mut model.graph, &facts);
         let mut graph = Graph::knowing(std::mem::take(&mut model.graph), facts)?.within(model.limits);
+        composite::write_out(&mut graph)?;
         graph.proto().input.iter().try_for_each(|input| require_axes(&graph, input.name()))?;
 
         let ending = find_ending(&graph, &options.loss);

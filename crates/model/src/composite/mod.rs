@@ -1,0 +1,146 @@
+//! Composite operators, which others define: attention, and what stands around it in a transformer. They are written
+//! out in what defines them.
+//!
+//! So a gradient is that of the parts, weights are weights of a MatMul and tables those of a Gather, and every engine
+//! has kernels. It comes after the analysis of shapes, which the forms of these operators depend on.
+
+mod attention;
+mod causal_conv;
+mod embedding;
+mod gated;
+mod heads;
+mod linear_attention;
+mod mask;
+mod multi_head;
+mod rotary;
+
+use crate::graph::{Builder, Graph, Value};
+use crate::onnx::proto::{MICROSOFT, NodeProto, standard_domain};
+use gnp_base::Result;
+use gnp_base::naming::PREFIX;
+
+/// The pass, as the names of added values say it.
+const PASS: &str = "composite";
+
+/// Appends what defines a node, and gives the names of its outputs to it; or returns None, where the node is in a form
+/// that is not covered.
+type Definition = fn(&NodeProto, &Builder<'_>) -> Option<()>;
+
+const DEFINITIONS: &[(&str, &str, Definition)] = &[
+    ("", "Attention", attention::standard),
+    ("", "CausalConvWithState", causal_conv::causal_conv),
+    ("", "LinearAttention", linear_attention::linear_attention),
+    ("", "RotaryEmbedding", rotary::standard),
+    ("", "SwiGLU", gated::swiglu),
+    (MICROSOFT, "Attention", multi_head::attention),
+    (MICROSOFT, "EmbedLayerNormalization", embedding::embedding),
+    (MICROSOFT, "MultiHeadAttention", multi_head::multi_head_attention),
+    (MICROSOFT, "RotaryEmbedding", rotary::microsoft),
+];
+
+/// Writes out the composite operators of `graph`, and of the bodies in it. One in a form that is not covered stays as
+/// it is.
+///
+/// # Errors
+/// None: what a node lacks lets it stay.
+pub fn write_out(graph: &mut Graph) -> Result<()> {
+    let is_there = |node: &NodeProto| definition(node).is_some();
+    if !graph.nodes().iter().any(|node| is_there(node) || node.subgraphs().next().is_some()) {
+        return Ok(());
+    }
+    let b = Builder::new(graph, PASS);
+    b.replace_nodes_and_inner(&mut |node: NodeProto| {
+        let Some(write) = definition(&node) else { return Ok(Some(node)) };
+        b.set_scope(node.label());
+        Ok(write(&node, &b).is_none().then_some(node))
+    })
+}
+
+/// Whether a value has been made here, by its name: a constant of this kind is a part of an operator's definition.
+pub fn made(name: &str) -> bool {
+    name.strip_prefix(PREFIX).and_then(|name| name.strip_prefix(PASS)).is_some_and(|rest| rest.starts_with('/'))
+}
+
+/// Whether there is a definition of an operator, which may cover some forms of it alone.
+pub fn is_composite(domain: &str, operator: &str) -> bool {
+    let domain = standard_domain(domain);
+    DEFINITIONS.iter().any(|(its, name, _)| (*its, *name) == (domain, operator))
+}
+
+fn definition(node: &NodeProto) -> Option<Definition> {
+    let domain = standard_domain(node.domain());
+    let found = DEFINITIONS.iter().find(|(its, name, _)| (*its, *name) == (domain, node.op_type()));
+    found.map(|(.., definition)| *definition)
+}
+
+/// Input `index` of a node, unless it is left out.
+fn input(node: &NodeProto, index: usize) -> Option<Value> {
+    node.input(index).map(Value::from)
+}
+
+/// Lets a value be output `index` of a node, where the node has that output. Returns it under the name that it has now.
+fn define(node: &NodeProto, index: usize, value: Value, b: &Builder<'_>) -> Value {
+    match output(node, index) {
+        Some(name) => b.define(name, value),
+        None => value,
+    }
+}
+
+/// The name of output `index`, unless it is left out.
+fn output(node: &NodeProto, index: usize) -> Option<&str> {
+    node.output.get(index).map(String::as_str).filter(|name| !name.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::graph::Fact;
+    use crate::onnx::DataType;
+    use crate::onnx::proto::{AttributeProto, GraphProto};
+    use crate::testing::{body, node};
+
+    /// The operators of a graph in which these values are known.
+    fn written_out(proto: GraphProto, known: &[(&str, &[i64])]) -> Vec<String> {
+        let mut graph = Graph::new(proto).unwrap();
+        for (name, sizes) in known {
+            graph.declare(name, Fact::with_sizes(DataType::Float, sizes));
+        }
+        write_out(&mut graph).unwrap();
+        let graph = Graph::new(graph.into_proto()).expect("the graph is well-formed");
+        graph.nodes().iter().map(NodeProto::operator).collect()
+    }
+
+    #[test]
+    fn attention_has_no_more_parts_than_it_needs() {
+        let proto = body(&["q", "k", "v"], &[node("Attention", &["q", "k", "v"], &["y"])], &["y"]);
+        let heads: &[i64] = &[2, 3, 5, 4];
+        let known = [("q", heads), ("k", heads), ("v", heads)];
+        assert_eq!(written_out(proto.clone(), &known), ["Mul", "Transpose", "MatMul", "Softmax", "MatMul"]);
+        let fewer = [("q", heads), ("k", &[2, 1, 5, 4]), ("v", &[2, 1, 5, 4])];
+        assert!(written_out(proto, &fewer).contains(&"Expand".to_owned()));
+    }
+
+    #[test]
+    fn what_is_not_covered_stays() {
+        let mut past = NodeProto::from(node("Attention", &["x", "w", "b", "", "past"], &["y"]));
+        past.domain = Some(MICROSOFT.into());
+        past.attribute = vec![AttributeProto::int("num_heads", 2)];
+        let inputs = ["x", "w", "b", "past"];
+        let graph = |node: &NodeProto| GraphProto { node: vec![node.clone()], ..body(&inputs, &[], &["y"]) };
+        let known: [(&str, &[i64]); 3] = [("x", &[2, 3, 4]), ("w", &[4, 12]), ("b", &[12])];
+        assert_eq!(written_out(graph(&past), &known), ["com.microsoft.Attention"]);
+        past.input.truncate(3);
+        assert!(!written_out(graph(&past), &known).contains(&"com.microsoft.Attention".to_owned()));
+    }
+
+    #[test]
+    fn branches_are_written_out_too() {
+        let branch = |operator: &str| body(&[], &[node(operator, &["x", "x"], &["z"])], &["z"]);
+        let choice = node("If", &["c"], &["y"]).with(branch("SwiGLU"));
+        let mut graph = Graph::new(body(&["x", "c"], &[choice], &["y"])).unwrap();
+        write_out(&mut graph).unwrap();
+        let inner: Vec<_> = graph.nodes()[0].subgraphs().flat_map(|body| &body.node).map(NodeProto::op_type).collect();
+        assert_eq!(inner, ["Sigmoid", "Mul", "Mul"]);
+        assert!(made("gnp/composite/constant/number") && !made("gnp/normalise/x"));
+    }
+}
