@@ -52,7 +52,8 @@ def main() -> None:
         assert inherited <= known[name], (name, inherited - known[name])
         for option in (options[own] for own in options if own in known[name] - inherited):
             kind = option["annotation"]
-            if option["choices"]:
+            # Of several, each may have a name of its own in front.
+            if option["choices"] and "Sequence" not in kind:
                 kind = f"Literal[{', '.join(repr(choice).replace(chr(39), chr(34)) for choice in option['choices'])}]"
             print(f"    {option['name']}: {kind}")
             words = in_python(" ".join(option["help"].split()).replace("; may be repeated", "")).rstrip(".") + "."

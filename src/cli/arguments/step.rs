@@ -14,7 +14,7 @@ use crate::rewrite::StepOptions;
 use crate::transform::{Decay, Optimizer, OptimizerKind, Scale};
 use crate::weights::{Selection, Sharing, Tie};
 use crate::{Error, Result, files};
-use clap::builder::{PossibleValue, TypedValueParser};
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Arg, Args, Command};
 use std::ffi::OsStr;
 use std::iter;
@@ -220,6 +220,11 @@ impl TypedValueParser for LossParser {
     type Value = LossChoice;
 
     fn parse_ref(&self, command: &Command, arg: Option<&Arg>, value: &OsStr) -> Result<LossChoice, clap::Error> {
+        // A name by itself is one of those that are listed.
+        if !value.to_string_lossy().contains('=') {
+            let listed = PossibleValuesParser::new(self.possible_values().into_iter().flatten());
+            listed.parse_ref(command, arg, value)?;
+        }
         let parse = |text: &str| Self::parse(text);
         parse.parse_ref(command, arg, value)
     }
