@@ -15,6 +15,7 @@ mod exports;
 mod external_data;
 mod forward;
 mod forward_bad_input;
+mod gradient_lists;
 mod gradients;
 mod hostile;
 mod kernels;

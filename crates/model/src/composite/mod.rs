@@ -16,6 +16,7 @@ mod rotary;
 
 use crate::graph::{Builder, Graph, Value};
 use crate::onnx::proto::{MICROSOFT, NodeProto, standard_domain};
+use foldhash::HashSet;
 use gnp_base::Result;
 use gnp_base::naming::PREFIX;
 
@@ -54,6 +55,18 @@ pub fn write_out(graph: &mut Graph) -> Result<()> {
         b.set_scope(node.label());
         Ok(write(&node, &b).is_none().then_some(node))
     })
+}
+
+/// The tables of cosines and sines that rotary embeddings of a graph read, which has not been written out: no parameters,
+/// though afterwards they are tables like others.
+pub fn angles(graph: &Graph) -> HashSet<String> {
+    let rotary = graph.nodes().iter().filter(|node| node.op_type() == "RotaryEmbedding");
+    let tables = rotary.flat_map(|node| match standard_domain(node.domain()) {
+        "" => [node.input(1), node.input(2)],
+        MICROSOFT => [node.input(2), node.input(3)],
+        _ => [None; 2],
+    });
+    tables.flatten().map(str::to_owned).collect()
 }
 
 /// Whether a value has been made here, by its name: a constant of this kind is a part of an operator's definition.

@@ -172,6 +172,8 @@ pub struct Evidence<'m> {
     pub folder: &'m Path,
     /// The scalar that is its loss, where it computes that itself.
     pub loss: Option<&'m str>,
+    /// The constants that were tables of angles before operators were written out.
+    pub angles: &'m HashSet<String>,
 }
 
 /// Which float32 constants of `graph`, which has been normalised, train; all of them, in the file's order.
@@ -279,6 +281,9 @@ impl Judge<'_, '_> {
         }
         if uses.is_empty() {
             return Ok(stays(Reason::Unreached));
+        }
+        if self.evidence.angles.contains(name) {
+            return Ok(stays(Reason::Setting("RotaryEmbedding".into())));
         }
         let place = strongest(uses);
         if place.role == Role::Statistic {
@@ -458,7 +463,8 @@ mod tests {
         selection: &Selection,
     ) -> Vec<Verdict> {
         let graph = Graph::new(GraphProto { initializer, ..body(&["x"], nodes, &["y"]) }).unwrap();
-        let evidence = Evidence { record: None, producer, folder: Path::new("."), loss: None };
+        let evidence =
+            Evidence { record: None, producer, folder: Path::new("."), loss: None, angles: &HashSet::default() };
         decide(&graph, &evidence, selection).unwrap()
     }
 
@@ -597,7 +603,8 @@ mod tests {
             ..body(&["x"], &[node("MatMul", &["x", "w"], &["y"])], &["y"])
         });
         let graph = graph.unwrap();
-        let evidence = Evidence { record: None, producer: "", folder: Path::new("."), loss: None };
+        let evidence =
+            Evidence { record: None, producer: "", folder: Path::new("."), loss: None, angles: &HashSet::default() };
         let refused = |selection: Selection| decide(&graph, &evidence, &selection).unwrap_err();
         let error = refused(Selection { also_train: vec!["v".into()], ..Selection::default() });
         assert_eq!(error.to_string(), "--also-train v: no float constant of the graph has such a name");

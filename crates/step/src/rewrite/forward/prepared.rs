@@ -47,6 +47,7 @@ impl Prepared {
         let (facts, opened) = analyse(model, &options.dims, options.loss.value())?;
         normalise::simplify(&mut model.graph, &facts);
         let mut graph = Graph::knowing(std::mem::take(&mut model.graph), facts)?.within(model.limits);
+        let angles = composite::angles(&graph);
         composite::write_out(&mut graph)?;
         graph.proto().input.iter().try_for_each(|input| require_axes(&graph, input.name()))?;
 
@@ -56,6 +57,7 @@ impl Prepared {
             producer: model.header.producer_name(),
             folder: model.folder(),
             loss: if let Ok((Ending::Scalar(loss), _)) = &ending { Some(&**loss) } else { None },
+            angles: &angles,
         };
         let verdicts = weights::decide(&graph, &evidence, &options.selection)?;
         let (ending, loss) = ending?;
