@@ -20,6 +20,7 @@ mod hostile;
 mod kernels;
 mod layouts;
 mod loading;
+mod lora;
 mod lowering;
 mod normalise;
 mod opening;

@@ -49,6 +49,15 @@ class StepOptions(TypedDict, total=False):
     """Train the constants with such names too."""
     freeze: str | Sequence[str]
     """Do not train the constants with such names."""
+    lora: int
+    """Freeze all weights but those that train= and also_train= name, and train adapters of this rank beside those
+    of linear layers (LoRA)."""
+    lora_target: str | Sequence[str]
+    """Put adapters beside the weights with such names [default: those of all linear layers but the last]."""
+    lora_alpha: float
+    """What adapters add counts A/RANK times [default: the rank]."""
+    lora_write: Literal["merge", "adapters"]
+    """What becomes of adapters in the trained model [default: merge; adapters beside quantised weights]."""
     tie: Mapping[str, object]
     """Let the constant A be B, or its transpose, and train as one with it."""
     untie: str | Sequence[str]

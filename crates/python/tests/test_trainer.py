@@ -244,3 +244,15 @@ def test_a_forked_process_is_told():
     process.join(timeout=60)
     assert process.exitcode == 0
     assert np.isfinite(trainer.step((x[:64], y[:64]))["loss"])
+
+
+def test_adapters_train_alone():
+    x, y = digits()
+    trainer = gnp.Trainer(mlp(lora=4, lora_alpha=8.0), engine="tract")
+    before = trainer.evaluate((x[:64], y[:64]))["loss"]
+    for _ in range(5):
+        trainer.step((x[:64], y[:64]), lr=0.1)
+    assert trainer.evaluate((x[:64], y[:64]))["loss"] < before
+    state = trainer.state_dict()
+    assert {"fc1.lora_A.weight", "fc1.lora_B.weight"} <= state.keys()
+    assert state["fc1.lora_A.weight"].shape == (4, 64) and "fc1.weight" not in state

@@ -8,7 +8,7 @@ use super::names::{self, Name};
 use super::record::{Kind, Record, Source};
 use super::roles::{self, InLoss, Role, Roles, Use};
 use super::values::{Elements, Mask, Values};
-use super::{Selection, selection};
+use super::{Selection, lora, selection};
 use foldhash::HashSet;
 use gnp_base::{Error, Result};
 use gnp_model::graph::Graph;
@@ -25,6 +25,10 @@ use std::path::Path;
 pub enum Reason {
     /// The user said so, with this flag.
     Flag(&'static str),
+    /// It is an adapter.
+    Adapter,
+    /// Adapters train in its place, or beside it.
+    Adapted,
     /// The exporter recorded what it is.
     Recorded(Kind),
     /// The exporter computed it from these parameters, of which it holds the elements.
@@ -94,6 +98,8 @@ impl fmt::Display for Reason {
         };
         match self {
             Self::Flag(flag) => write!(f, "{flag}"),
+            Self::Adapter => f.write_str("adapter, by --lora"),
+            Self::Adapted => f.write_str("frozen beside adapters"),
             Self::Recorded(Kind::Parameter) => f.write_str("parameter, as the exporter recorded"),
             Self::Recorded(Kind::Buffer) => f.write_str("buffer, as the exporter recorded"),
             Self::Recorded(Kind::Constant) => f.write_str("literal, as the exporter recorded"),
@@ -171,6 +177,8 @@ pub struct Evidence<'m> {
     pub folder: &'m Path,
     /// The scalar that is its loss, where it computes that itself.
     pub loss: Option<&'m str>,
+    /// Adapters that were put into it: where there are any, they train, and of all else what the user names.
+    pub adapters: &'m [String],
 }
 
 /// Which float32 constants of `graph`, which has been normalised, train; all of them, in the file's order.
@@ -180,22 +188,28 @@ pub struct Evidence<'m> {
 pub fn decide(graph: &Graph, evidence: &Evidence<'_>, selection: &Selection) -> Result<Vec<Verdict>> {
     let initializers = &graph.proto().initializer;
     let inputs: HashSet<&str> = graph.proto().input.iter().map(|input| input.name()).collect();
+    let is_own = |t: &&TensorProto| !inputs.contains(t.name()) && !t.name().starts_with(lora::FACTORS);
     let floats: Vec<&TensorProto> =
-        initializers.iter().filter(|t| t.element() == Some(DataType::Float) && !inputs.contains(t.name())).collect();
+        initializers.iter().filter(|t| t.element() == Some(DataType::Float)).filter(is_own).collect();
     let names: Vec<&str> = floats.iter().map(|tensor| tensor.name()).collect();
     let flags = selection::Matchers::of(selection, &names)?;
     let roles = Roles::of(graph, evidence.loss);
     let names_parameters = names
         .iter()
         .any(|name| names::tells(name) == Name::Parameter && strongest(roles.of_constant(name)).is_a_weights());
+    let adapters: HashSet<&str> = evidence.adapters.iter().map(String::as_str).collect();
     let mut judge = Judge { evidence, roles: &roles, names_parameters, values: Values::in_folder(evidence.folder) };
     let mut verdicts = Vec::with_capacity(floats.len());
     for tensor in floats {
-        let (trains, reason, undecided) = match flags.of_constant(tensor.name()) {
+        let flag = flags.of_constant(tensor.name());
+        let is_named = flag.is_some_and(|(_, flag)| flag != selection::UNNAMED);
+        let (trains, reason, undecided) = match flag {
             // What follows the batches has no gradient.
             Some((true, _)) if strongest(roles.of_constant(tensor.name())).role == Role::Statistic => {
                 stays(Reason::Statistic)
             }
+            _ if !is_named && adapters.contains(tensor.name()) => trains(Reason::Adapter),
+            _ if !is_named && !adapters.is_empty() => stays(Reason::Adapted),
             Some((trains, flag)) => (trains, Reason::Flag(flag), false),
             None => judge.verdict(tensor)?,
         };
@@ -449,7 +463,7 @@ mod tests {
         selection: &Selection,
     ) -> Vec<Verdict> {
         let graph = Graph::new(GraphProto { initializer, ..body(&["x"], nodes, &["y"]) }).unwrap();
-        let evidence = Evidence { record: None, producer, folder: Path::new("."), loss: None };
+        let evidence = Evidence { record: None, producer, folder: Path::new("."), loss: None, adapters: &[] };
         decide(&graph, &evidence, selection).unwrap()
     }
 
@@ -588,7 +602,7 @@ mod tests {
             ..body(&["x"], &[node("MatMul", &["x", "w"], &["y"])], &["y"])
         });
         let graph = graph.unwrap();
-        let evidence = Evidence { record: None, producer: "", folder: Path::new("."), loss: None };
+        let evidence = Evidence { record: None, producer: "", folder: Path::new("."), loss: None, adapters: &[] };
         let refused = |selection: Selection| decide(&graph, &evidence, &selection).unwrap_err();
         let error = refused(Selection { also_train: vec!["v".into()], ..Selection::default() });
         assert_eq!(error.to_string(), "--also-train v: no float constant of the graph has such a name");

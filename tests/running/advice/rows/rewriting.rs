@@ -4,7 +4,7 @@ use super::Follow::{After, AsSaid, With, Without};
 use super::{Row, row};
 
 pub(super) fn rows() -> Vec<Row> {
-    [rewriting(), sizes_and_names(), losses()].into_iter().flatten().collect()
+    [rewriting(), adapters(), sizes_and_names(), losses()].into_iter().flatten().collect()
 }
 
 fn rewriting() -> Vec<Row> {
@@ -145,6 +145,23 @@ fn rewriting() -> Vec<Row> {
             "its body has a Dropout node",
             "--dropout off",
             vec![AsSaid("--dropout")],
+        ),
+    ]
+}
+
+fn adapters() -> Vec<Row> {
+    vec![
+        row(
+            "gnp-rewrite pixels.onnx -o s.onnx --lora 2",
+            "no weight that adapters go beside",
+            "name some with --lora-target",
+            vec![With("--lora-target", "fc.weight")],
+        ),
+        row(
+            "gnp-rewrite blocked.onnx -o s.onnx --loss mse --lora 2 --lora-write merge",
+            "quantised in a form that takes no adapters up",
+            "leave --lora-write out",
+            vec![Without("--lora-write")],
         ),
     ]
 }

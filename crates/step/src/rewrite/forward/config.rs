@@ -4,7 +4,7 @@ use super::StepOptions;
 use crate::emit::step::Renames;
 use crate::penalty::{Penalty, Warmup};
 use crate::transform::{Chain, Optimizer};
-use crate::weights::Edit;
+use crate::weights::{Edit, LoraWrite};
 use gnp_base::contract::CONFIG_KEY;
 use gnp_base::{Error, Result};
 use gnp_gradient::autodiff::Gradients;
@@ -53,6 +53,9 @@ pub struct StepConfig {
     /// network.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub edits: Vec<Edit>,
+    /// What becomes of adapters in the trained model, where that was said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lora_write: Option<LoraWrite>,
 }
 
 fn is_standard(gradients: &Gradients) -> bool {
@@ -78,6 +81,7 @@ impl StepConfig {
             warmup: options.warmup,
             optimizer: options.optimizer.clone(),
             chain: options.chain.as_ref().map(Chain::names).unwrap_or_default(),
+            lora_write: options.lora.as_ref().and_then(|lora| lora.write),
             ..Self::default()
         }
     }

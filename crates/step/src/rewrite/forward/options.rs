@@ -3,7 +3,7 @@
 use crate::emit::step::Renames;
 use crate::penalty::{Penalty, Warmup};
 use crate::transform::{Chain, Optimizer};
-use crate::weights::{Selection, Sharing};
+use crate::weights::{Lora, Selection, Sharing};
 use gnp_base::limits::Limits;
 use gnp_base::{Error, Result};
 use gnp_gradient::autodiff::Gradients;
@@ -24,6 +24,8 @@ pub struct StepOptions {
     pub selection: Selection,
     /// Which weights are one.
     pub sharing: Sharing,
+    /// Low-rank adapters that train in place of the weights.
+    pub lora: Option<Lora>,
     /// How what trains differently from how it infers trains.
     pub lowering: lowering::Settings,
     /// What the gradient is made of.
@@ -60,6 +62,7 @@ impl StepOptions {
             ))
             .help("leave --l2 out for none"));
         }
+        self.lora.as_ref().map_or(Ok(()), Lora::validate)?;
         self.warmup.check_length(self.warmup_steps)
     }
 }
