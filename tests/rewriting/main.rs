@@ -22,6 +22,7 @@ mod layouts;
 mod loading;
 mod lora;
 mod lowering;
+mod memory;
 mod normalise;
 mod opening;
 mod python_app;

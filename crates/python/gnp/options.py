@@ -73,6 +73,10 @@ class StepOptions(TypedDict, total=False):
     gradients: Literal["standard", "ort", "ort-cuda"]
     """The operators that gradients are made of: of artifacts, and of what the engine ort-training trains [default:
     standard]."""
+    accumulate: int
+    """Take each batch in N parts, one after the other, so that a step needs the memory of one."""
+    perturb_per: Literal["batch", "micro"]
+    """What has a perturbation of its own: the batch, or each of its parts [default: batch]."""
     flat: bool
     """Write the nodes of functions in place of their calls, for tools that know no functions."""
     dim: Mapping[str, object]

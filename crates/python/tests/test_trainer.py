@@ -256,3 +256,14 @@ def test_adapters_train_alone():
     state = trainer.state_dict()
     assert {"fc1.lora_A.weight", "fc1.lora_B.weight"} <= state.keys()
     assert state["fc1.lora_A.weight"].shape == (4, 64) and "fc1.weight" not in state
+
+
+@pytest.mark.parametrize("options", [{"accumulate": 4}], ids=str)
+def test_less_memory_changes_nothing_else(options):
+    x, y = digits()
+    one, other = (gnp.Trainer(mlp(**more), engine="onnxruntime") for more in ({}, options))
+    for trainer in (one, other):
+        for begin in (0, 50):
+            trainer.step((x[begin : begin + 50], y[begin : begin + 50]), lr=0.1)
+    for name, tensor in one.state_dict().items():
+        np.testing.assert_allclose(other.state_dict()[name], tensor, rtol=1e-5, atol=1e-6)

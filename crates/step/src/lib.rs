@@ -18,6 +18,7 @@
 //! ```
 #![forbid(unsafe_code)]
 
+pub mod accumulate;
 pub mod emit;
 pub mod objective;
 pub mod pass;

@@ -12,6 +12,8 @@ pub const PERTURBATION: &str = "perturbation";
 pub const PERTURBED: &str = "perturbed";
 /// The mix of both gradients.
 pub const MIX: &str = "mix";
+/// The parts of a batch, and the sums over them.
+pub const PARTS: &str = "parts";
 /// What is returned and nothing else depends on.
 pub const METRICS: &str = "metrics";
 /// From the penalised gradient to the new state.

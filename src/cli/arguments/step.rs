@@ -1,7 +1,8 @@
 //! What becomes of a forward model: its loss, what trains, the optimizer.
 
-use super::bounded::{MANY, at_most};
+use super::bounded::{LARGE, MANY, at_most};
 use super::named::{named, possible};
+use crate::accumulate::{Accumulate, PerturbPer};
 use crate::autodiff::Gradients;
 use crate::limits::Limits;
 use crate::loss::{LossKind, Wanted};
@@ -16,6 +17,7 @@ use crate::{Error, Result, files};
 use clap::builder::PossibleValue;
 use clap::{Args, ValueEnum};
 use std::iter;
+use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
@@ -137,6 +139,24 @@ pub struct StepArguments {
     /// standard]
     #[arg(long, value_parser = named::<Gradients>(), value_name = "OPERATORS", help_heading = "What trains (forward models)")]
     gradients: Option<Gradients>,
+    /// Take each batch in N parts, one after the other, so that a step needs the memory of one
+    #[arg(
+        long,
+        value_name = "N",
+        value_parser = at_most::<NonZero<u32>, LARGE>,
+        help_heading = "Memory (forward models)"
+    )]
+    accumulate: Option<NonZero<u32>>,
+    /// What has a perturbation of its own: the batch, or each of its parts [default: batch]
+    #[arg(
+        long,
+        value_parser = named::<PerturbPer>(),
+        value_name = "WHAT",
+        requires = "accumulate",
+        help_heading = "Memory (forward models)"
+    )]
+    perturb_per: Option<PerturbPer>,
+
     /// Write the nodes of functions in place of their calls, for tools that know no functions
     #[arg(long, help_heading = "What trains (forward models)")]
     flat: bool,
@@ -290,6 +310,9 @@ impl StepArguments {
                 targets: self.lora_target.clone(),
                 write: self.lora_write,
             }),
+            accumulate: self
+                .accumulate
+                .map(|parts| Accumulate { parts, perturb_per: self.perturb_per.unwrap_or_default() }),
             gradients: self.gradients.unwrap_or_default(),
             flat: self.flat,
             lowering: lowering::Settings {

@@ -239,6 +239,8 @@ fn made_models() -> Vec<(&'static str, ModelProto)> {
     let mut open_pixels = forward::network();
     graph(&mut open_pixels).input[0] = info("image", FLOAT, "batch,1,H,W");
 
+    let mut apart = own_loss.clone();
+    graph(&mut apart).input[1] = info("labels", FLOAT, "rows,3");
     let mut blocked = perceptron();
     blocked.opset_import[0].version = Some(21);
     graph(&mut blocked).initializer.retain(|tensor| tensor.name() != "fc1.weight");
@@ -249,6 +251,7 @@ fn made_models() -> Vec<(&'static str, ModelProto)> {
     graph(&mut blocked).node[0].attribute.push(int("block_size", 2));
 
     vec![
+        ("apart.onnx", apart),
         ("blocked.onnx", blocked),
         ("newer.onnx", newer),
         ("grad.onnx", grad),

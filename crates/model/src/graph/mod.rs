@@ -18,6 +18,7 @@ mod order;
 mod ranges;
 mod reach;
 mod rename;
+mod turns;
 mod uses;
 
 pub use branch::Branch;
@@ -32,6 +33,7 @@ pub use mark::{PASS_KEY, SOURCE_KEY, is_added};
 pub use names::Names;
 pub use ranges::ranges;
 pub use reach::NodeSet;
+pub use turns::{Carried, Turn};
 pub use uses::{for_each_capture, for_each_use};
 
 use crate::onnx::proto::{GraphProto, NodeProto, TensorProto, TypeProto, ValueInfoProto, type_proto};

@@ -1,6 +1,7 @@
 //! What a step model says of how it was made.
 
 use super::StepOptions;
+use crate::accumulate::Accumulate;
 use crate::emit::step::Renames;
 use crate::penalty::{Penalty, Warmup};
 use crate::transform::{Chain, Optimizer};
@@ -35,6 +36,9 @@ pub struct StepConfig {
     /// A BatchNormalization whose statistics are of one number a sample, where there is one: batches need two samples.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub over_samples: Option<String>,
+    /// In how many parts it takes a batch, where not at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub accumulate: Option<Accumulate>,
     /// What its gradient is made of.
     #[serde(default, skip_serializing_if = "is_standard")]
     pub gradients: Gradients,
@@ -82,6 +86,7 @@ impl StepConfig {
             optimizer: options.optimizer.clone(),
             chain: options.chain.as_ref().map(Chain::names).unwrap_or_default(),
             lora_write: options.lora.as_ref().and_then(|lora| lora.write),
+            accumulate: options.accumulate,
             ..Self::default()
         }
     }

@@ -1,5 +1,6 @@
 //! What a caller asks of a step model.
 
+use crate::accumulate::Accumulate;
 use crate::emit::step::Renames;
 use crate::penalty::{Penalty, Warmup};
 use crate::transform::{Chain, Optimizer};
@@ -26,6 +27,8 @@ pub struct StepOptions {
     pub sharing: Sharing,
     /// Low-rank adapters that train in place of the weights.
     pub lora: Option<Lora>,
+    /// In how many parts a batch is taken; at once where nothing is said.
+    pub accumulate: Option<Accumulate>,
     /// How what trains differently from how it infers trains.
     pub lowering: lowering::Settings,
     /// What the gradient is made of.
@@ -52,6 +55,18 @@ pub struct StepOptions {
 }
 
 impl StepOptions {
+    /// Refuses what is of a step model alone.
+    pub(super) fn refuse_for_artifacts(&self) -> Result<()> {
+        if self.accumulate.is_some() {
+            return Err(Error::input("--accumulate is of a step model: artifacts add up gradients by themselves")
+                .help(
+                    "leave it out: the application calls TrainStep several times, and then the optimizer and \
+                     LazyResetGrad; or let another engine train",
+                ));
+        }
+        Ok(())
+    }
+
     pub(super) fn validate(&self) -> Result<()> {
         self.penalty.validate()?;
         self.optimizer.validate()?;
