@@ -1,4 +1,4 @@
-//! Batches in parts.
+//! Steps that need less memory: batches in parts, activations that are computed again.
 use crate::support::forward::{self, append, graph, info, node, perceptron, weight};
 use crate::support::step::{self, batch, difference};
 
@@ -240,6 +240,27 @@ fn images(count: usize, side: usize) -> Vec<Tensor> {
         Tensor::F32(ArrayD::from_shape_vec(vec![count, 1, side, side], pixels).unwrap()),
         Tensor::I64(ArrayD::from_shape_vec(vec![count], labels).unwrap()),
     ]
+}
+
+#[test]
+fn what_is_computed_again_is_the_same() {
+    needs!(engines);
+    let folder = tempfile::tempdir().unwrap();
+    let forward = step::read(&crate::support::models().join("vit/model.onnx"));
+    let kept = options(cross_entropy());
+    let again = StepOptions { recompute: true, ..kept.clone() };
+    let both = StepOptions { accumulate: in_parts(3, PerturbPer::Batch), ..again.clone() };
+    let batches = [images(6, 8), images(4, 8)];
+    let model = written(&forward, &again, folder.path());
+    let copies =
+        |model: &Model| model.graph.node.iter().filter(|node| node.name().starts_with("gnp/recomputed")).count();
+    assert!(copies(&model) > 10);
+    let tract = steps(&mut Tract::load(&model, None, &EngineOptions::default()).unwrap(), &batches, 0.1);
+    let kept = steps(&mut ort(&forward, &kept, folder.path()), &batches, 0.1);
+    for other in [again, both] {
+        assert_same(&kept, &steps(&mut ort(&forward, &other, folder.path()), &batches, 0.1), 2e-6);
+    }
+    assert_same(&kept, &tract, 1e-5);
 }
 
 #[test]

@@ -77,6 +77,8 @@ class StepOptions(TypedDict, total=False):
     """Take each batch in N parts, one after the other, so that a step needs the memory of one."""
     perturb_per: Literal["batch", "micro"]
     """What has a perturbation of its own: the batch, or each of its parts [default: batch]."""
+    recompute: bool
+    """Compute activations again for the gradient in place of keeping them: less memory, up to a third more time."""
     flat: bool
     """Write the nodes of functions in place of their calls, for tools that know no functions."""
     dim: Mapping[str, object]

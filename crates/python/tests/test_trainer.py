@@ -258,7 +258,7 @@ def test_adapters_train_alone():
     assert state["fc1.lora_A.weight"].shape == (4, 64) and "fc1.weight" not in state
 
 
-@pytest.mark.parametrize("options", [{"accumulate": 4}], ids=str)
+@pytest.mark.parametrize("options", [{"accumulate": 4}, {"recompute": True}], ids=str)
 def test_less_memory_changes_nothing_else(options):
     x, y = digits()
     one, other = (gnp.Trainer(mlp(**more), engine="onnxruntime") for more in ({}, options))

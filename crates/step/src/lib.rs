@@ -23,6 +23,7 @@ pub mod emit;
 pub mod objective;
 pub mod pass;
 pub mod penalty;
+mod recompute;
 pub mod rewrite;
 pub mod stack;
 pub mod transform;

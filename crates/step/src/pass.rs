@@ -4,6 +4,8 @@
 pub const LOSS: &str = "loss";
 /// The objective at θ, where the graph did not have it.
 pub const GRADIENT: &str = "gradient";
+/// What is computed again for the gradient.
+pub const RECOMPUTED: &str = "recomputed";
 /// Small parameters of one shape, and their gradients, as one.
 pub const STACK: &str = "stack";
 /// θ + ε, from θ and ∇L(θ).

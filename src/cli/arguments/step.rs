@@ -156,6 +156,9 @@ pub struct StepArguments {
         help_heading = "Memory (forward models)"
     )]
     perturb_per: Option<PerturbPer>,
+    /// Compute activations again for the gradient in place of keeping them: less memory, up to a third more time
+    #[arg(long, help_heading = "Memory (forward models)")]
+    recompute: bool,
 
     /// Write the nodes of functions in place of their calls, for tools that know no functions
     #[arg(long, help_heading = "What trains (forward models)")]
@@ -310,6 +313,7 @@ impl StepArguments {
                 targets: self.lora_target.clone(),
                 write: self.lora_write,
             }),
+            recompute: self.recompute,
             accumulate: self
                 .accumulate
                 .map(|parts| Accumulate { parts, perturb_per: self.perturb_per.unwrap_or_default() }),

@@ -36,6 +36,9 @@ pub struct StepConfig {
     /// A BatchNormalization whose statistics are of one number a sample, where there is one: batches need two samples.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub over_samples: Option<String>,
+    /// Whether activations are computed again for the gradient.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub recompute: bool,
     /// In how many parts it takes a batch, where not at once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub accumulate: Option<Accumulate>,
@@ -86,6 +89,7 @@ impl StepConfig {
             optimizer: options.optimizer.clone(),
             chain: options.chain.as_ref().map(Chain::names).unwrap_or_default(),
             lora_write: options.lora.as_ref().and_then(|lora| lora.write),
+            recompute: options.recompute,
             accumulate: options.accumulate,
             ..Self::default()
         }

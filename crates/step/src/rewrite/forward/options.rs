@@ -27,6 +27,8 @@ pub struct StepOptions {
     pub sharing: Sharing,
     /// Low-rank adapters that train in place of the weights.
     pub lora: Option<Lora>,
+    /// Compute activations again for the gradient, in place of keeping them.
+    pub recompute: bool,
     /// In how many parts a batch is taken; at once where nothing is said.
     pub accumulate: Option<Accumulate>,
     /// How what trains differently from how it infers trains.
@@ -57,6 +59,10 @@ pub struct StepOptions {
 impl StepOptions {
     /// Refuses what is of a step model alone.
     pub(super) fn refuse_for_artifacts(&self) -> Result<()> {
+        if self.recompute {
+            return Err(Error::input("--recompute is of a step model: the training API's runtime has its own way")
+                .help("leave it out, and set the runtime's memory optimizer; or let another engine train"));
+        }
         if self.accumulate.is_some() {
             return Err(Error::input("--accumulate is of a step model: artifacts add up gradients by themselves")
                 .help(
