@@ -68,6 +68,17 @@ fn operators_without_a_rule_are_all_listed() {
 }
 
 #[test]
+fn adapters_that_there_cannot_be() {
+    refused(&classifier(), &["--lora", "0"], &["--lora 0: adapters of rank 0", "8 is common"]);
+    let nearest = ["--lora-target fc9.weight: no weight of a MatMul or Gemm has such a name", "did you mean `fc"];
+    refused(&classifier(), &["--lora", "2", "--lora-target", "fc9.weight"], &nearest);
+    refused(&classifier(), &["--lora", "2", "--lora-alpha", "-1"], &["--lora-alpha is -1"]);
+    let whole = ["--lora", "2", "--lora-target", "fc1.weight", "--also-train", "fc1.*"];
+    refused(&classifier(), &whole, &["`fc1.weight` trains whole"]);
+    misused(&["--lora-target", "fc1.weight"], &["--lora <RANK>"]);
+}
+
+#[test]
 fn a_way_of_whole_numbers() {
     let mut model = perceptron();
     let cast = |to: DataType| AttributeProto::int("to", to as i64);

@@ -91,7 +91,7 @@ fn published_weights_are_trained_on_and_put_back() {
         Some(Trained { name: name.to_owned(), dims, payload: payload.into() })
     });
     let mut model = gnp::onnx::read(folder.path().join("original.onnx")).unwrap();
-    restore(&mut model, trained.collect(), &[], &Default::default()).unwrap();
+    restore(&mut model, trained.collect(), &Default::default()).unwrap();
     gnp::onnx::write(model, folder.path().join("trained.onnx"), &WriteOptions::default()).unwrap();
     check(&python, "orientation.py", folder.path(), &["check", packages]);
 }

@@ -108,7 +108,7 @@ fn restore_into(forward: &Path, checkpoint: &Checkpoint, output: &Path) {
         payload: value.data().clone(),
     });
     let mut model = onnx::read(forward).unwrap();
-    restore(&mut model, trained.collect(), &[], &Default::default()).unwrap();
+    restore(&mut model, trained.collect(), &Default::default()).unwrap();
     onnx::write(model, output, &WriteOptions::default()).unwrap();
 }
 

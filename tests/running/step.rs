@@ -235,3 +235,32 @@ fn tract_is_always_listed() {
     let list: Vec<serde_json::Value> = serde_json::from_str(&json).unwrap();
     assert!(list.iter().any(|engine| engine["kind"] == "tract" && engine["trains"][0] == "step models"), "{json}");
 }
+
+#[test]
+fn a_run_with_adapters_leaves_them_and_a_merged_model() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = forward::write(&forward::perceptron(), &folder.path().join("model.onnx"));
+    let data = class_data(folder.path());
+    let mut command = train(folder.path(), &model, &data, "run");
+    command.args(["--loss", "cross-entropy", "--epochs", "2", "--engine", "tract", "--lr", "0.1"]);
+    let (_, said_in_run) = said(command.args(["--lora", "2", "--also-train", "fc2.*"]));
+    assert_says(&said_in_run, &["adapters beside `fc1.weight`; all else that no flag names is frozen"]);
+    let adapters = State::read(&folder.path().join("run/adapters.safetensors")).unwrap();
+    let names: Vec<_> = adapters.iter().map(|(name, tensor)| (name, tensor.shape().to_vec())).collect();
+    let expected = [
+        ("fc1.lora_A.weight", vec![2, 4]),
+        ("fc1.lora_B.weight", vec![8, 2]),
+        ("fc2.bias", vec![3]),
+        ("fc2.weight", vec![8, 3]),
+    ];
+    assert_eq!(names, expected);
+    let weights = |file: &Path| {
+        let model = onnx::read(file).unwrap();
+        let tensor = |name: &str| {
+            model.graph.initializer.iter().find(|tensor| tensor.name() == name).and_then(|t| t.floats()).unwrap()
+        };
+        (model.graph.node.len(), tensor("fc1.weight"), tensor("fc1.bias"))
+    };
+    let (before, after) = (weights(&model), weights(&folder.path().join("run/model.onnx")));
+    assert!(before.0 == after.0 && before.1 != after.1 && before.2 == after.2);
+}

@@ -49,6 +49,15 @@ class StepOptions(TypedDict, total=False):
     """Train the constants with such names too."""
     freeze: str | Sequence[str]
     """Do not train the constants with such names."""
+    lora: int
+    """Freeze all weights but those that train= and also_train= name, and train adapters of this rank beside those
+    of linear layers (LoRA)."""
+    lora_target: str | Sequence[str]
+    """Put adapters beside the weights with such names [default: those of all linear layers but the last]."""
+    lora_alpha: float
+    """What adapters add counts A/RANK times [default: the rank]."""
+    lora_write: Literal["merge", "adapters"]
+    """What becomes of adapters in the trained model [default: merge; adapters beside quantised weights]."""
     tie: Mapping[str, object]
     """Let the constant A be B, or its transpose, and train as one with it."""
     untie: str | Sequence[str]
@@ -64,6 +73,12 @@ class StepOptions(TypedDict, total=False):
     gradients: Literal["standard", "ort", "ort-cuda"]
     """The operators that gradients are made of: of artifacts, and of what the engine ort-training trains [default:
     standard]."""
+    accumulate: int
+    """Take each batch in N parts, one after the other, so that a step needs the memory of one."""
+    perturb_per: Literal["batch", "micro"]
+    """What has a perturbation of its own: the batch, or each of its parts [default: batch]."""
+    recompute: bool
+    """Compute activations again for the gradient in place of keeping them: less memory, up to a third more time."""
     flat: bool
     """Write the nodes of functions in place of their calls, for tools that know no functions."""
     dim: Mapping[str, object]

@@ -162,6 +162,7 @@ fn annotation(arg: &Arg) -> &'static str {
         TypeId::of::<u16>(),
         TypeId::of::<usize>(),
         TypeId::of::<NonZero<u16>>(),
+        TypeId::of::<NonZero<u32>>(),
     ];
     if integers.into_iter().any(is) {
         return "int";

@@ -244,3 +244,26 @@ def test_a_forked_process_is_told():
     process.join(timeout=60)
     assert process.exitcode == 0
     assert np.isfinite(trainer.step((x[:64], y[:64]))["loss"])
+
+
+def test_adapters_train_alone():
+    x, y = digits()
+    trainer = gnp.Trainer(mlp(lora=4, lora_alpha=8.0), engine="tract")
+    before = trainer.evaluate((x[:64], y[:64]))["loss"]
+    for _ in range(5):
+        trainer.step((x[:64], y[:64]), lr=0.1)
+    assert trainer.evaluate((x[:64], y[:64]))["loss"] < before
+    state = trainer.state_dict()
+    assert {"fc1.lora_A.weight", "fc1.lora_B.weight"} <= state.keys()
+    assert state["fc1.lora_A.weight"].shape == (4, 64) and "fc1.weight" not in state
+
+
+@pytest.mark.parametrize("options", [{"accumulate": 4}, {"recompute": True}], ids=str)
+def test_less_memory_changes_nothing_else(options):
+    x, y = digits()
+    one, other = (gnp.Trainer(mlp(**more), engine="onnxruntime") for more in ({}, options))
+    for trainer in (one, other):
+        for begin in (0, 50):
+            trainer.step((x[begin : begin + 50], y[begin : begin + 50]), lr=0.1)
+    for name, tensor in one.state_dict().items():
+        np.testing.assert_allclose(other.state_dict()[name], tensor, rtol=1e-5, atol=1e-6)

@@ -18,10 +18,12 @@
 //! ```
 #![forbid(unsafe_code)]
 
+pub mod accumulate;
 pub mod emit;
 pub mod objective;
 pub mod pass;
 pub mod penalty;
+mod recompute;
 pub mod rewrite;
 pub mod stack;
 pub mod transform;

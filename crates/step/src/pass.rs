@@ -4,6 +4,8 @@
 pub const LOSS: &str = "loss";
 /// The objective at θ, where the graph did not have it.
 pub const GRADIENT: &str = "gradient";
+/// What is computed again for the gradient.
+pub const RECOMPUTED: &str = "recomputed";
 /// Small parameters of one shape, and their gradients, as one.
 pub const STACK: &str = "stack";
 /// θ + ε, from θ and ∇L(θ).
@@ -12,6 +14,8 @@ pub const PERTURBATION: &str = "perturbation";
 pub const PERTURBED: &str = "perturbed";
 /// The mix of both gradients.
 pub const MIX: &str = "mix";
+/// The parts of a batch, and the sums over them.
+pub const PARTS: &str = "parts";
 /// What is returned and nothing else depends on.
 pub const METRICS: &str = "metrics";
 /// From the penalised gradient to the new state.

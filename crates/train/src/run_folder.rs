@@ -65,6 +65,8 @@ impl RunFolder {
     pub const BEST_MODEL: &str = "best.onnx";
     /// The trained state of a step model.
     pub const STATE: &str = "state.safetensors";
+    /// What adapters learned.
+    pub const ADAPTERS: &str = "adapters.safetensors";
     /// The run's choices.
     pub const CONFIG: &str = gnp_report::CONFIG;
     /// The run's course, for a reader.
@@ -225,7 +227,8 @@ impl RunFolder {
     /// Whether a run leaves a file of this name, besides its metrics.
     fn is_result(name: &str) -> bool {
         let name = name.strip_prefix(UNFINISHED).unwrap_or(name);
-        [Self::MODEL, Self::BEST_MODEL, Self::STATE, Self::CONFIG, Self::REPORT, Self::OUTCOME].contains(&name)
+        [Self::MODEL, Self::BEST_MODEL, Self::STATE, Self::ADAPTERS, Self::CONFIG, Self::REPORT, Self::OUTCOME]
+            .contains(&name)
             || name.starts_with(Self::EVENTS)
     }
 

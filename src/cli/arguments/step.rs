@@ -1,7 +1,8 @@
 //! What becomes of a forward model: its loss, what trains, the optimizer.
 
-use super::bounded::{MANY, at_most};
+use super::bounded::{LARGE, MANY, at_most};
 use super::named::{named, possible};
+use crate::accumulate::{Accumulate, PerturbPer};
 use crate::autodiff::Gradients;
 use crate::choice::nearest;
 use crate::limits::Limits;
@@ -12,12 +13,13 @@ use crate::opening::Size;
 use crate::penalty::{Penalty, Warmup};
 use crate::rewrite::StepOptions;
 use crate::transform::{Decay, Optimizer, OptimizerKind, Scale};
-use crate::weights::{Selection, Sharing, Tie};
+use crate::weights::{Lora, LoraWrite, Selection, Sharing, Tie};
 use crate::{Error, Result, files};
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Arg, Args, Command};
 use std::ffi::OsStr;
 use std::iter;
+use std::num::NonZero;
 use std::path::{Path, PathBuf};
 
 /// The arguments that are of a loss which is put on a model.
@@ -91,6 +93,32 @@ pub struct StepArguments {
     /// Do not train the constants with such names; may be repeated
     #[arg(long, value_name = "GLOB", help_heading = "What trains (forward models)")]
     freeze: Vec<String>,
+    /// Freeze all weights but those that --train and --also-train name, and train adapters of this rank beside those of
+    /// linear layers (LoRA)
+    #[arg(long, value_name = "RANK", value_parser = at_most::<usize, MANY>, help_heading = "What trains (forward models)")]
+    lora: Option<usize>,
+    /// Put adapters beside the weights with such names [default: those of all linear layers but the last]; may be
+    /// repeated
+    #[arg(long, value_name = "GLOB", requires = "lora", help_heading = "What trains (forward models)")]
+    lora_target: Vec<String>,
+    /// What adapters add counts A/RANK times [default: the rank]
+    #[arg(
+        long,
+        value_name = "A",
+        requires = "lora",
+        allow_negative_numbers = true,
+        help_heading = "What trains (forward models)"
+    )]
+    lora_alpha: Option<f32>,
+    /// What becomes of adapters in the trained model [default: merge; adapters beside quantised weights]
+    #[arg(
+        long,
+        value_parser = named::<LoraWrite>(),
+        value_name = "HOW",
+        requires = "lora",
+        help_heading = "What trains (forward models)"
+    )]
+    lora_write: Option<LoraWrite>,
     /// Let the constant A be B, or its transpose, and train as one with it; may be repeated
     #[arg(long, value_name = "A=B", value_parser = parse_tie, help_heading = "What trains (forward models)")]
     tie: Vec<Tie>,
@@ -113,6 +141,27 @@ pub struct StepArguments {
     /// standard]
     #[arg(long, value_parser = named::<Gradients>(), value_name = "OPERATORS", help_heading = "What trains (forward models)")]
     gradients: Option<Gradients>,
+    /// Take each batch in N parts, one after the other, so that a step needs the memory of one
+    #[arg(
+        long,
+        value_name = "N",
+        value_parser = at_most::<NonZero<u32>, LARGE>,
+        help_heading = "Memory (forward models)"
+    )]
+    accumulate: Option<NonZero<u32>>,
+    /// What has a perturbation of its own: the batch, or each of its parts [default: batch]
+    #[arg(
+        long,
+        value_parser = named::<PerturbPer>(),
+        value_name = "WHAT",
+        requires = "accumulate",
+        help_heading = "Memory (forward models)"
+    )]
+    perturb_per: Option<PerturbPer>,
+    /// Compute activations again for the gradient in place of keeping them: less memory, up to a third more time
+    #[arg(long, help_heading = "Memory (forward models)")]
+    recompute: bool,
+
     /// Write the nodes of functions in place of their calls, for tools that know no functions
     #[arg(long, help_heading = "What trains (forward models)")]
     flat: bool,
@@ -301,10 +350,24 @@ impl StepArguments {
                 freeze: self.freeze.clone(),
             },
             sharing: Sharing { tie: self.tie.clone(), untie: self.untie.clone() },
+            lora: self.lora.map(|rank| Lora {
+                rank,
+                alpha: self.lora_alpha,
+                targets: self.lora_target.clone(),
+                write: self.lora_write,
+            }),
+            recompute: self.recompute,
+            accumulate: self
+                .accumulate
+                .map(|parts| Accumulate { parts, perturb_per: self.perturb_per.unwrap_or_default() }),
             gradients: self.gradients.unwrap_or_default(),
             flat: self.flat,
             lowering: lowering::Settings {
-                batch_norm: self.batch_norm.unwrap_or_default(),
+                // What adapters are trained beside stays as it is, statistics too.
+                batch_norm: self.batch_norm.unwrap_or(match self.lora {
+                    Some(_) => BatchNorm::Auto,
+                    None => BatchNorm::default(),
+                }),
                 dropout: self.dropout.unwrap_or_default(),
                 random: self.random.unwrap_or_default(),
                 straight_through: self.straight_through.unwrap_or_default(),

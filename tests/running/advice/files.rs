@@ -245,7 +245,20 @@ fn made_models() -> Vec<(&'static str, ModelProto)> {
     let mut open_pixels = forward::network();
     graph(&mut open_pixels).input[0] = info("image", FLOAT, "batch,1,H,W");
 
+    let mut apart = own_loss.clone();
+    graph(&mut apart).input[1] = info("labels", FLOAT, "rows,3");
+    let mut blocked = perceptron();
+    blocked.opset_import[0].version = Some(21);
+    graph(&mut blocked).initializer.retain(|tensor| tensor.name() != "fc1.weight");
+    graph(&mut blocked).initializer.push(TensorProto::raw("packed", DataType::Int8, &[4, 8], vec![3; 32].into()));
+    graph(&mut blocked).initializer.push(weight("scales", &[2, 8]));
+    let dequantised = with(node("DequantizeLinear", &["packed", "scales"], "fc1.weight"), int("axis", 0));
+    graph(&mut blocked).node.insert(0, dequantised);
+    graph(&mut blocked).node[0].attribute.push(int("block_size", 2));
+
     vec![
+        ("apart.onnx", apart),
+        ("blocked.onnx", blocked),
         ("newer.onnx", newer),
         ("grad.onnx", grad),
         ("classifier.onnx", forward::classifier()),

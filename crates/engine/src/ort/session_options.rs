@@ -14,7 +14,7 @@ use gnp_model::onnx::Model;
 use gnp_model::onnx::proto::GraphProto;
 use ort::sys::{OrtLoggingLevel, OrtSessionOptions, os_char};
 use std::collections::BTreeSet;
-use std::ffi::c_int;
+use std::ffi::{CStr, c_int};
 use std::num::NonZero;
 use std::ptr;
 
@@ -37,6 +37,9 @@ impl Drop for SessionOptions {
         unsafe { (self.api.base.ReleaseSessionOptions)(self.pointer) }
     }
 }
+
+/// What a quantised weight is multiplied with stays float32: by itself ONNX Runtime rounds it to 8 bits.
+const FACTORS_STAY: (&CStr, &CStr) = (c"session.qdq_matmulnbits_accuracy_level", c"1");
 
 impl SessionOptions {
     /// # Errors
@@ -80,6 +83,8 @@ impl SessionOptions {
             // SAFETY: the options are valid.
             api.check(unsafe { (base.DisableMemPattern)(pointer) })?;
         }
+        // SAFETY: the options and the strings are valid.
+        api.check(unsafe { (base.AddSessionConfigEntry)(pointer, FACTORS_STAY.0.as_ptr(), FACTORS_STAY.1.as_ptr()) })?;
         let (of_sessions, of_provider) = options.ort.iter().partition::<Vec<_>, _>(|option| option.is_of_sessions());
         for option in of_sessions {
             let (key, value) = (c_string(&option.key)?, c_string(&option.value)?);

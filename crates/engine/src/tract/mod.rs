@@ -18,6 +18,7 @@ use super::{Device, Engine, EngineOptions, Rates, State, StepEngine, StepModel};
 use crate as engine;
 use gnp_base::{Error, Result};
 use gnp_model::onnx::Model;
+use gnp_model::onnx::proto::GraphProto;
 use gnp_tensor::{NotFinite, Port, check_batch, finite};
 use plans::{Plans, as_type_of, from_tract, to_tract};
 use std::num::NonZero;
@@ -52,6 +53,11 @@ impl Tract {
                 .help("leave it out, or use --engine onnxruntime"));
         }
         options.check_tf32()?;
+        if has_loop(&step.graph) {
+            return Err(Error::unsupported("tract has no loops, and the step model takes its batch in parts by one")
+                .in_file(step.path())
+                .help("use --engine onnxruntime, or leave --accumulate out where the step model is made"));
+        }
         let model = StepModel::recognise(step)?;
         let executor = executor(options.threads);
         let eval = match eval {
@@ -103,6 +109,11 @@ impl Tract {
             Some(NotFinite { name: slot.port.name.clone(), value: floats[index] })
         })
     }
+}
+
+/// Whether a node of the graph, or of a body in it, is a loop.
+fn has_loop(graph: &GraphProto) -> bool {
+    graph.node.iter().any(|node| node.is("", "Loop") || node.subgraphs().any(has_loop))
 }
 
 /// What computes with so many threads; one a core where the number is left open.

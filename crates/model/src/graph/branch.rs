@@ -47,7 +47,13 @@ impl Graph {
     }
 
     /// A body returns what it makes itself: what comes from outside gets a name inside.
-    fn body(&mut self, name: &str, mut node: Vec<NodeProto>, outputs: &[Value], pass: &'static str) -> GraphProto {
+    pub(super) fn body(
+        &mut self,
+        name: &str,
+        mut node: Vec<NodeProto>,
+        outputs: &[Value],
+        pass: &'static str,
+    ) -> GraphProto {
         let made: HashSet<String> = node.iter().flat_map(|n| n.output.iter().cloned()).collect();
         let mut returned = HashSet::default();
         let mut output = Vec::with_capacity(outputs.len());
@@ -72,7 +78,7 @@ impl Graph {
 }
 
 /// `gnp/<pass>/<name>` → `<name>`.
-fn last_part(name: &str) -> &str {
+pub(super) fn last_part(name: &str) -> &str {
     name.strip_prefix("gnp/").and_then(|rest| rest.split_once('/')).map_or(name, |(_, name)| name)
 }
 

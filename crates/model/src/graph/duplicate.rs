@@ -41,7 +41,7 @@ impl Graph {
     /// Appends a copy of the node at `index` that reads what `renaming` says, under fresh names in `pass`; the renaming
     /// learns the names of its outputs. Bodies are copied with the names that they define and capture renamed.
     ///
-    /// The copy has the types and shapes of the original; of the values inside its bodies nothing is known.
+    /// The copy has the types and shapes of the original, and so have the values inside its bodies.
     pub fn duplicate(&mut self, index: usize, renaming: &mut Renaming, pass: &'static str) {
         self.duplicate_reading(index, &[], renaming, pass);
     }
@@ -74,6 +74,8 @@ impl Graph {
             (**value).clone_into(&mut node.input[*position]);
         }
         self.names.rename_bodies(&mut node.attribute, renaming, pass);
+        let bodies = original.subgraphs().zip(node.subgraphs());
+        bodies.for_each(|(body, copy)| self.facts.learn_copy(body, copy));
         for output in node.output.iter_mut().filter(|o| !o.is_empty()) {
             let fresh = self.names.value(pass, output);
             self.facts.equate_fact(output, &fresh);

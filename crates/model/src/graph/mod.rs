@@ -18,6 +18,7 @@ mod order;
 mod ranges;
 mod reach;
 mod rename;
+mod turns;
 mod uses;
 
 pub use branch::Branch;
@@ -32,10 +33,11 @@ pub use mark::{PASS_KEY, SOURCE_KEY, is_added};
 pub use names::Names;
 pub use ranges::ranges;
 pub use reach::NodeSet;
+pub use turns::{Carried, Turn};
 pub use uses::{for_each_capture, for_each_use};
 
 use crate::onnx::proto::{GraphProto, NodeProto, TensorProto, TypeProto, ValueInfoProto, type_proto};
-use foldhash::HashSet;
+use foldhash::{HashMap, HashSet};
 use functions::Functions;
 use gnp_base::limits::Limits;
 use gnp_base::naming::is_ours;
@@ -211,6 +213,20 @@ impl Graph {
         node.output = vec![copy];
         mark::tag(&mut node, &[(PASS_KEY, pass)]);
         self.proto.node.insert(0, node);
+    }
+
+    /// Lets the nodes from `begin` on read other values in place of those that are keys of `instead`, which none of them
+    /// makes.
+    pub fn read_instead(&mut self, begin: usize, instead: &HashMap<String, String>) {
+        let mut nodes = GraphProto { node: self.proto.node.split_off(begin), ..Default::default() };
+        rename::rename(&mut nodes, instead);
+        self.proto.node.append(&mut nodes.node);
+    }
+
+    /// Moves the nodes from `begin` on before the node at `place`; no node between them makes what they read.
+    pub fn move_newest(&mut self, begin: usize, place: usize) {
+        let count = self.proto.node.len() - begin;
+        self.proto.node[place..].rotate_right(count);
     }
 
     /// Moves the nodes for which `last` holds, and those that depend on them, behind all others, and lets each of the

@@ -20,6 +20,14 @@ impl NodeSet {
         self.0.iter().enumerate().filter_map(|(i, &inside)| inside.then_some(i))
     }
 
+    /// The nodes that are in the set, and those from `begin` to `end`.
+    #[must_use]
+    pub fn and_from(mut self, begin: usize, end: usize) -> Self {
+        self.0.resize(begin, false);
+        self.0.resize(end, true);
+        self
+    }
+
     /// The nodes that are in both sets.
     #[must_use]
     pub fn and(&self, other: &Self) -> Self {

@@ -18,7 +18,7 @@ impl Graph {
     }
 }
 
-fn rename(graph: &mut GraphProto, names: &HashMap<String, String>) {
+pub(super) fn rename(graph: &mut GraphProto, names: &HashMap<String, String>) {
     let set = |name: &mut String| {
         if let Some(new) = names.get(name) {
             new.clone_into(name);

@@ -36,6 +36,8 @@ pub(super) struct Context<'m> {
     pub label: String,
     pub warnings: Vec<String>,
     pub moved: Vec<Moved>,
+    /// Which weights of another type become floats, by their names.
+    pub converts: &'m dyn Fn(&str) -> bool,
     /// How many weights were of another type.
     pub converted: usize,
     /// Every name that is read in the model, functions aside.
@@ -57,7 +59,13 @@ pub(super) struct Scope {
 }
 
 impl<'m> Context<'m> {
-    pub fn new(graph: &GraphProto, functions: &'m [FunctionProto], versions: Versions, limits: Limits) -> Self {
+    pub fn new(
+        graph: &GraphProto,
+        functions: &'m [FunctionProto],
+        versions: Versions,
+        limits: Limits,
+        converts: &'m dyn Fn(&str) -> bool,
+    ) -> Self {
         let mut used = HashSet::default();
         collect_uses(graph, &mut used);
         Self {
@@ -73,6 +81,7 @@ impl<'m> Context<'m> {
             label: String::new(),
             warnings: vec![],
             moved: vec![],
+            converts,
             converted: 0,
             used,
         }

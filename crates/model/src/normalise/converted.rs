@@ -11,6 +11,9 @@ const FEWEST: usize = 2;
 
 /// Makes a float32 initializer of a node that converts a constant of the file; returns any other node.
 pub(super) fn move_out(context: &mut Context, node: NodeProto) -> Option<NodeProto> {
+    if node.output(0).is_some_and(|name| !(context.converts)(name)) {
+        return Some(node);
+    }
     let tensor = match (node.domain(), node.op_type()) {
         ("" | "ai.onnx", "DequantizeLinear") => dequantised(context, &node),
         ("" | "ai.onnx", "Cast") if node.int("to", 0) == DataType::Float as i64 => widened(context, &node),

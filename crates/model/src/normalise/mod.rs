@@ -61,11 +61,20 @@ pub struct Normalised {
 /// Where the model is older than operator set 7 or imports no standard operators, uses an operator that changed its
 /// meaning in a way that has no adapter, or has functions that call themselves. The model is then no longer whole.
 pub fn normalise(model: &mut Model) -> Result<Normalised> {
+    normalise_converting(model, &|_| true)
+}
+
+/// The same, where of the weights that the file holds in another type only those become float32 initializers for whose
+/// names `converts` holds: the others stay what converts them in the graph.
+///
+/// # Errors
+/// As [`normalise`].
+pub fn normalise_converting(model: &mut Model, converts: &dyn Fn(&str) -> bool) -> Result<Normalised> {
     let versions = imports::versions(model)?;
     inputs::drop_initializers(model);
     let mut moved = body_constants::hoist(&mut model.graph);
     let functions = std::mem::take(&mut model.header.functions);
-    let mut context = Context::new(&model.graph, &functions, versions, model.limits);
+    let mut context = Context::new(&model.graph, &functions, versions, model.limits, converts);
     Expansion::new(&context.functions, model.limits).check(&model.graph.node)?;
     context.graph(&mut model.graph, versions.model)?;
     moved.append(&mut context.moved);

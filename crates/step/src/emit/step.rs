@@ -178,6 +178,7 @@ pub fn assemble(model: &mut Model, mut graph: Graph, parts: &Parts, config: &imp
     graph.declare_outputs(scalars.chain(logits).chain(following));
     graph.clear_types();
     graph.retain_needed();
+    graph.carry_what_is_read();
     graph.fuse_elementwise();
     // What formulas have taken up.
     graph.retain_needed();

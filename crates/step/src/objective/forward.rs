@@ -26,6 +26,12 @@ impl Forward {
         Ok(Self { parameters, here: Evaluation { loss: loss.clone(), gradients } })
     }
 
+    /// The same objective, whose evaluation at the parameters themselves is now `here`.
+    #[must_use]
+    pub(crate) fn evaluated(self, here: Evaluation) -> Self {
+        Self { here, ..self }
+    }
+
     /// The evaluation at the parameters themselves.
     pub fn here(&self) -> &Evaluation {
         &self.here

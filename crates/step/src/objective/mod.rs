@@ -52,8 +52,7 @@ fn repeat(
     pass: &'static str,
 ) -> Result<Evaluation> {
     let moved = parameters.iter().zip(theta).filter(|(own, other)| own != other);
-    let cuts = |node: &NodeProto| Effect::of(node) == Effect::Draws || tells_shape(node);
-    let dependents = graph.dependents(moved.clone().map(|(own, _)| &**own), cuts);
+    let dependents = graph.dependents(moved.clone().map(|(own, _)| &**own), is_shared);
     let needed = graph.ancestors(here.gradients.iter().chain([&here.loss]).map(|v| &**v));
     let mut renaming = Renaming::new(moved.map(|(own, other)| (&**own, other.clone())));
     for index in dependents.and(&needed).iter() {
@@ -62,6 +61,11 @@ fn repeat(
     graph.copy_types(&renaming);
     let gradients = here.gradients.iter().map(|g| renaming.apply(g)).collect();
     Ok(Evaluation { loss: renaming.apply(&here.loss), gradients })
+}
+
+/// Whether all evaluations share what a node makes, whatever it reads: what it draws, and what depends on shapes alone.
+pub(crate) fn is_shared(node: &NodeProto) -> bool {
+    Effect::of(node) == Effect::Draws || tells_shape(node)
 }
 
 /// Whether a node's output depends on the shape of its input alone, which is the same at all parameters.

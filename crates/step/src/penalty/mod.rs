@@ -123,6 +123,14 @@ pub struct Penalised {
     pub metrics: Metrics,
 }
 
+impl Penalised {
+    /// Measures the mix anew, of the parameters `theta`: where its gradients are others now.
+    pub(crate) fn measure_mix(&mut self, graph: &mut Graph, theta: &[Value]) {
+        let b = Builder::new(graph, pass::METRICS);
+        self.metrics.mixed_gradient_norm = norm(&b, theta, &self.gradients, "mixed_gradient_norm");
+    }
+}
+
 /// Float scalars that tell how the training goes. Norms are over all trainable parameters together.
 #[derive(Clone, Debug)]
 pub struct Metrics {

@@ -2,10 +2,10 @@
 
 use super::forward::{StepConfig, analyse};
 use crate::emit::evaluation::{self, Evaluated};
-use crate::emit::step::{Names, Renames};
+use crate::emit::step::Names;
 use crate::emit::trained::{self, Trained};
 use crate::pass;
-use crate::weights::{self, Edit};
+use crate::weights::{self, lora};
 use foldhash::{HashMap, HashSet};
 use gnp_base::{Error, Result};
 use gnp_gradient::autodiff::Gradients;
@@ -13,7 +13,7 @@ use gnp_gradient::loss::{Summed, Term};
 use gnp_gradient::lowering::{self, BatchNorm, Computes, Dropout, Random, Settings, StraightThrough};
 use gnp_model::composite;
 use gnp_model::graph::{Builder, Graph};
-use gnp_model::normalise::{Place, normalise};
+use gnp_model::normalise::{Place, normalise, normalise_converting};
 use gnp_model::onnx::Model;
 
 /// Makes the evaluation model of a forward model: the loss of `config`, without label smoothing and L2, and the
@@ -51,7 +51,8 @@ const INFERENCE: Settings = Settings {
 
 fn evaluation_of(model: &mut Model, config: &StepConfig, state: &HashSet<&str>, computes: Computes) -> Result<()> {
     weights::apply(&mut model.graph, &config.edits)?;
-    normalise(model)?;
+    let is_adapted = config.edits.iter().any(|edit| edit.adapter().is_some());
+    normalise_converting(model, &|name| !is_adapted || state.contains(name))?;
     let (facts, _) = analyse(model, &config.dims, config.end())?;
     let mut graph = Graph::knowing(std::mem::take(&mut model.graph), facts)?;
     composite::write_out(&mut graph)?;
@@ -87,29 +88,35 @@ fn evaluation_of(model: &mut Model, config: &StepConfig, state: &HashSet<&str>, 
     Ok(())
 }
 
-/// Puts trained tensors, by the names that they have in the step model's state, into the forward model `original`;
-/// weights that `edits` give a tensor of their own get one there too. What is of the state but not of the model
-/// (optimizer slots, the number of the step) is left out.
+/// Puts trained tensors, by the names that they have in the step model's state, into the forward model `original`, of
+/// which a step model was made with `config`; weights that its edits give a tensor of their own get one there too.
+/// Adapters become part of their weights, or nodes beside them. What is of the state but not of the model (optimizer
+/// slots, the number of the step) is left out.
 ///
 /// # Errors
-/// As [`trained::replace`]; where the model lacks what `edits` change.
-pub fn restore(original: &mut Model, state: Vec<Trained>, edits: &[Edit], renames: &Renames) -> Result<()> {
+/// As [`trained::replace`]; where the model lacks what the edits change, or a weight is held in a form that takes no
+/// adapters up.
+pub fn restore(original: &mut Model, state: Vec<Trained>, config: &StepConfig) -> Result<()> {
     let path = original.path().to_owned();
-    put_back(original, state, edits, renames).map_err(|e| e.in_file(path))
+    put_back(original, state, config).map_err(|e| e.in_file(path))
 }
 
-fn put_back(original: &mut Model, state: Vec<Trained>, edits: &[Edit], renames: &Renames) -> Result<()> {
-    weights::separate(&mut original.graph, edits)?;
+fn put_back(original: &mut Model, state: Vec<Trained>, config: &StepConfig) -> Result<()> {
+    weights::separate(&mut original.graph, &config.edits)?;
+    let (kept, merged) = lora::parted(&config.edits, config.lora_write);
+    lora::put(&mut original.graph, kept.into_iter())?;
     // The names of the state are those of the normalised model, which knows too what it made into initializers.
     let mut normalised = original.clone();
     let moved = normalise(&mut normalised)?.moved;
     let mut graph = Graph::new(std::mem::take(&mut normalised.graph))?;
-    let names = Names::make_way(&mut graph, renames)?;
-    let constants: HashSet<&str> = graph.proto().initializer.iter().map(|t| t.name()).collect();
-    let trained = state.into_iter().filter(|t| constants.contains(t.name.as_str()));
-    let trained = trained.map(|t| Trained { name: names.in_file(&t.name).to_owned(), ..t });
-    let mut trained: Vec<Trained> = trained.collect();
-    trained::tie(&mut trained, edits);
+    let names = Names::make_way(&mut graph, &config.renames)?;
+    let state = state.into_iter().map(|t| Trained { name: names.in_file(&t.name).to_owned(), ..t });
+    let state: HashMap<String, Trained> = state.map(|t| (t.name.clone(), t)).collect();
+    let constants = graph.proto().initializer.iter().map(|t| (names.in_file(t.name()), t)).collect();
+    let taken_up = lora::taken_up(&merged, &state, &constants, original.folder())?;
+    let trained = state.into_values().filter(|t| constants.contains_key(t.name.as_str()));
+    let mut trained: Vec<Trained> = trained.chain(taken_up).collect();
+    trained::tie(&mut trained, &config.edits);
     let places: HashMap<&str, &Place> = moved.iter().filter_map(|moved| moved.place()).collect();
     let mut of_main = Vec::new();
     for tensor in trained {

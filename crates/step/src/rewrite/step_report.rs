@@ -98,12 +98,7 @@ impl StepReport {
     }
 
     fn count_nodes(&mut self, model: &Model) {
-        let (branches, always): (Vec<_>, Vec<_>) = model.graph.node.iter().partition(|n| n.is("", "If") && is_added(n));
-        self.count(always, |count| &mut count.always);
-        for node in branches {
-            self.count([node], |count| &mut count.always);
-            node.subgraphs().for_each(|body| self.count(&body.node, |count| &mut count.second_pass));
-        }
+        self.count(&model.graph.node, |count| &mut count.always);
     }
 
     /// Looks at a finished training model of artifacts, whose parameters are in `checkpoint`.
@@ -118,16 +113,31 @@ impl StepReport {
         self.count_nodes(model);
     }
 
-    fn count<'n>(&mut self, nodes: impl IntoIterator<Item = &'n NodeProto>, of: fn(&mut StepCount) -> &mut usize) {
+    fn count<'n>(&mut self, nodes: impl IntoIterator<Item = &'n NodeProto>, of: Column) {
         let mut counts: HashMap<_, usize> = HashMap::default();
-        for node in nodes {
+        let mut branches = Vec::new();
+        let mut open: Vec<&NodeProto> = nodes.into_iter().collect();
+        while let Some(node) = open.pop() {
             *counts.entry((node.domain(), node.op_type())).or_default() += 1;
+            let bodies = node.subgraphs().filter(|_| is_added(node)).flat_map(|body| &body.node);
+            match node.op_type() {
+                "If" => branches.extend(bodies),
+                // Of a loop over the parts of a batch, what it does in each.
+                "Loop" => open.extend(bodies),
+                _ => {}
+            }
         }
         for ((domain, operator), count) in counts {
             *of(self.operators.entry(operator_name(domain, operator)).or_default()) += count;
         }
+        if !branches.is_empty() {
+            self.count(branches, |count| &mut count.second_pass);
+        }
     }
 }
+
+/// What of a count is meant.
+type Column = fn(&mut StepCount) -> &mut usize;
 
 fn described(input: &ValueInfoProto) -> String {
     match Fact::declared(input) {

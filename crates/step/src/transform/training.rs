@@ -117,6 +117,12 @@ impl<'g> Training<'g> {
         STEP.into()
     }
 
+    /// All values that were made so far and are yet to be read.
+    pub(crate) fn values(&self) -> Vec<Value> {
+        let next = self.slots.iter().map(|slot| &slot.next).chain(&self.step);
+        self.stacks.joined().iter().chain(next).cloned().collect()
+    }
+
     /// What was asked for: hyperparameters and optimizer slots in the order of their first use, and the next number of
     /// the step where something counts steps.
     pub fn finish(self) -> (Vec<Hyperparameter>, Vec<State>, Option<Value>) {

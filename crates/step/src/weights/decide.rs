@@ -8,7 +8,7 @@ use super::names::{self, Name};
 use super::record::{Kind, Record, Source};
 use super::roles::{self, InLoss, Role, Roles, Use};
 use super::values::{Elements, Mask, Values};
-use super::{Selection, selection};
+use super::{Selection, lora, selection};
 use foldhash::HashSet;
 use gnp_base::{Error, Result};
 use gnp_model::composite;
@@ -26,6 +26,10 @@ use std::path::Path;
 pub enum Reason {
     /// The user said so, with this flag.
     Flag(&'static str),
+    /// It is an adapter.
+    Adapter,
+    /// Adapters train in its place, or beside it.
+    Adapted,
     /// The exporter recorded what it is.
     Recorded(Kind),
     /// The exporter computed it from these parameters, of which it holds the elements.
@@ -95,6 +99,8 @@ impl fmt::Display for Reason {
         };
         match self {
             Self::Flag(flag) => write!(f, "{flag}"),
+            Self::Adapter => f.write_str("adapter, by --lora"),
+            Self::Adapted => f.write_str("frozen beside adapters"),
             Self::Recorded(Kind::Parameter) => f.write_str("parameter, as the exporter recorded"),
             Self::Recorded(Kind::Buffer) => f.write_str("buffer, as the exporter recorded"),
             Self::Recorded(Kind::Constant) => f.write_str("literal, as the exporter recorded"),
@@ -174,6 +180,8 @@ pub struct Evidence<'m> {
     pub loss: Option<&'m str>,
     /// The constants that were tables of angles before operators were written out.
     pub angles: &'m HashSet<String>,
+    /// Adapters that were put into it: where there are any, they train, and of all else what the user names.
+    pub adapters: &'m [String],
 }
 
 /// Which float32 constants of `graph`, which has been normalised, train; all of them, in the file's order.
@@ -185,7 +193,8 @@ pub fn decide(graph: &Graph, evidence: &Evidence<'_>, selection: &Selection) -> 
     let inputs: HashSet<&str> = graph.proto().input.iter().map(|input| input.name()).collect();
     let may_train = |tensor: &&TensorProto| {
         let name = tensor.name();
-        tensor.element() == Some(DataType::Float) && !inputs.contains(name) && !composite::made(name)
+        let is_other = inputs.contains(name) || name.starts_with(lora::FACTORS) || composite::made(name);
+        tensor.element() == Some(DataType::Float) && !is_other
     };
     let floats: Vec<&TensorProto> = initializers.iter().filter(may_train).collect();
     let names: Vec<&str> = floats.iter().map(|tensor| tensor.name()).collect();
@@ -194,14 +203,19 @@ pub fn decide(graph: &Graph, evidence: &Evidence<'_>, selection: &Selection) -> 
     let names_parameters = names
         .iter()
         .any(|name| names::tells(name) == Name::Parameter && strongest(roles.of_constant(name)).is_a_weights());
+    let adapters: HashSet<&str> = evidence.adapters.iter().map(String::as_str).collect();
     let mut judge = Judge { evidence, roles: &roles, names_parameters, values: Values::in_folder(evidence.folder) };
     let mut verdicts = Vec::with_capacity(floats.len());
     for tensor in floats {
-        let (trains, reason, undecided) = match flags.of_constant(tensor.name()) {
+        let flag = flags.of_constant(tensor.name());
+        let is_named = flag.is_some_and(|(_, flag)| flag != selection::UNNAMED);
+        let (trains, reason, undecided) = match flag {
             // What follows the batches has no gradient.
             Some((true, _)) if strongest(roles.of_constant(tensor.name())).role == Role::Statistic => {
                 stays(Reason::Statistic)
             }
+            _ if !is_named && adapters.contains(tensor.name()) => trains(Reason::Adapter),
+            _ if !is_named && !adapters.is_empty() => stays(Reason::Adapted),
             Some((trains, flag)) => (trains, Reason::Flag(flag), false),
             None => judge.verdict(tensor)?,
         };
@@ -463,8 +477,9 @@ mod tests {
         selection: &Selection,
     ) -> Vec<Verdict> {
         let graph = Graph::new(GraphProto { initializer, ..body(&["x"], nodes, &["y"]) }).unwrap();
+        let angles = HashSet::default();
         let evidence =
-            Evidence { record: None, producer, folder: Path::new("."), loss: None, angles: &HashSet::default() };
+            Evidence { record: None, producer, folder: Path::new("."), loss: None, angles: &angles, adapters: &[] };
         decide(&graph, &evidence, selection).unwrap()
     }
 
@@ -603,8 +618,9 @@ mod tests {
             ..body(&["x"], &[node("MatMul", &["x", "w"], &["y"])], &["y"])
         });
         let graph = graph.unwrap();
+        let angles = HashSet::default();
         let evidence =
-            Evidence { record: None, producer: "", folder: Path::new("."), loss: None, angles: &HashSet::default() };
+            Evidence { record: None, producer: "", folder: Path::new("."), loss: None, angles: &angles, adapters: &[] };
         let refused = |selection: Selection| decide(&graph, &evidence, &selection).unwrap_err();
         let error = refused(Selection { also_train: vec!["v".into()], ..Selection::default() });
         assert_eq!(error.to_string(), "--also-train v: no float constant of the graph has such a name");

@@ -3,6 +3,7 @@
 //! They are made to the graph as it was read, before it is normalised, and are part of the choices in a step model's
 //! metadata: the evaluation model and the trained file follow from the same changes.
 
+use super::lora::{self, Adapter};
 use foldhash::{HashMap, HashSet};
 use gnp_base::{Error, Result};
 use gnp_model::onnx::DataType;
@@ -20,7 +21,7 @@ pub struct Reader {
 }
 
 /// One change.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Edit {
     /// A new initializer `name` with the elements of `like` is what `readers` read from now on; or, where there are
@@ -51,6 +52,8 @@ pub enum Edit {
         /// Whether it is its transpose.
         transposed: bool,
     },
+    /// Low-rank adapters stand beside a weight.
+    Adapt(Adapter),
 }
 
 impl Edit {
@@ -58,8 +61,13 @@ impl Edit {
     pub fn made(&self) -> Option<&str> {
         match self {
             Self::Separate { name, .. } | Self::Bias { name, .. } => Some(name),
-            Self::Tie { .. } => None,
+            Self::Tie { .. } | Self::Adapt(_) => None,
         }
+    }
+
+    /// The adapters that it puts in.
+    pub fn adapter(&self) -> Option<&Adapter> {
+        if let Self::Adapt(adapter) = self { Some(adapter) } else { None }
     }
 }
 
@@ -92,7 +100,7 @@ pub fn apply(graph: &mut GraphProto, edits: &[Edit]) -> Result<()> {
     for (place, node) in placed.into_iter().rev() {
         graph.node.insert(place, node);
     }
-    Ok(())
+    lora::put(graph, edits.iter().filter_map(Edit::adapter))
 }
 
 /// Makes the changes that give a weight a tensor of its own: those that the trained file has too.
@@ -113,7 +121,7 @@ pub fn separate(graph: &mut GraphProto, edits: &[Edit]) -> Result<()> {
                 let zeros = vec![0; 4 * usize::try_from(*size).unwrap_or(0)];
                 (name, TensorProto::raw(name.clone(), DataType::Float, &[*size], zeros.into()), from_ref(reader))
             }
-            Edit::Tie { .. } => continue,
+            Edit::Tie { .. } | Edit::Adapt(_) => continue,
         };
         initializers.push(tensor);
         for reader in readers {
@@ -139,7 +147,7 @@ pub fn separate(graph: &mut GraphProto, edits: &[Edit]) -> Result<()> {
     Ok(())
 }
 
-fn missing(name: &str) -> Error {
+pub(super) fn missing(name: &str) -> Error {
     Error::input(format!("the model has no value `{name}`, which the step model's weights were taken from"))
         .help("name the model that the step model was made of")
 }

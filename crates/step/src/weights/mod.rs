@@ -11,6 +11,7 @@ mod copies;
 mod decide;
 mod differences;
 mod edit;
+pub mod lora;
 mod merged;
 mod names;
 mod record;
@@ -21,6 +22,7 @@ mod values;
 pub use decide::{Evidence, Place, Reason, Verdict, decide, keep_reached};
 pub use differences::Lost;
 pub use edit::{Edit, Reader, apply, separate};
+pub use lora::{Lora, LoraWrite};
 pub use names::pattern;
 pub use record::{Kind, Record, Source};
 pub use selection::Selection;
@@ -52,8 +54,8 @@ pub struct Tie {
 
 /// Says which weights several nodes read: the network uses them so, or they were merged.
 pub fn several_readers(verdicts: &[Verdict], graph: &Graph) -> Option<Choice> {
-    let mut counts: HashMap<&str, usize> =
-        verdicts.iter().filter(|verdict| verdict.trains).map(|verdict| (verdict.name.as_str(), 0)).collect();
+    let of_model = verdicts.iter().filter(|verdict| verdict.trains && verdict.reason != Reason::Adapter);
+    let mut counts: HashMap<&str, usize> = of_model.map(|verdict| (verdict.name.as_str(), 0)).collect();
     for node in graph.nodes() {
         for_each_use(node, &mut |name| {
             if let Some(count) = counts.get_mut(name) {
@@ -73,7 +75,7 @@ pub fn several_readers(verdicts: &[Verdict], graph: &Graph) -> Option<Choice> {
 }
 
 /// What [`restore_sharing`] changed.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Restored {
     /// The changes, in order.
     pub edits: Vec<Edit>,

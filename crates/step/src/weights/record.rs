@@ -199,7 +199,7 @@ impl Record {
                     (note, _) => (name, note.cloned()),
                 },
                 Edit::Bias { name, .. } => (name, Some(Note::Kind(Kind::Parameter))),
-                Edit::Tie { .. } => continue,
+                Edit::Tie { .. } | Edit::Adapt(_) => continue,
             };
             // What the module calls so, the record knows.
             let note = self.kind(name).map(Note::Kind).or(note);

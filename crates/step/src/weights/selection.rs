@@ -15,6 +15,17 @@ pub struct Selection {
     pub freeze: Vec<String>,
 }
 
+/// What stands for a flag where --train names others.
+pub(super) const UNNAMED: &str = "not named by --train";
+
+impl Selection {
+    /// Whether it says of the constant `name` that it trains.
+    pub(crate) fn names(&self, name: &str) -> bool {
+        let any = |globs: &[String]| globs.iter().any(|glob| WildMatch::new(glob).matches(name));
+        (any(&self.train) || any(&self.also_train)) && !any(&self.freeze)
+    }
+}
+
 /// The globs of a selection, each of which matches something.
 pub(super) struct Matchers {
     train: Vec<WildMatch>,
@@ -45,7 +56,7 @@ impl Matchers {
         } else if any(&self.train) {
             Some((true, "--train"))
         } else {
-            Some((false, "not named by --train"))
+            Some((false, UNNAMED))
         }
     }
 }

@@ -30,7 +30,8 @@ impl<'a> Rehearsed<'a> {
         let in_model = |error| setup.in_model(error);
         let engine = in_engine.engine();
         let train = Feed::new(&data.train, engine.batch_ports(), &run.data.preparation, run.seed).map_err(in_model)?;
-        check_statistics(setup.over_samples.as_deref(), plan, &train).map_err(in_model)?;
+        let parts = step_config.as_ref().and_then(|config| config.accumulate).map_or(1, |parts| parts.parts.get());
+        check_statistics(setup.over_samples.as_deref(), plan, &train, parts as usize).map_err(in_model)?;
         let evaluates = !engine.evaluate_outputs().is_empty();
         let test = data.test.as_ref().filter(|_| evaluates);
         let test = test.map(|test| train.for_test(test).map_err(in_model)).transpose()?;
@@ -47,10 +48,17 @@ impl<'a> Rehearsed<'a> {
 
 /// Refuses batches of one sample where the BatchNormalization `over_samples` would take statistics of a single number,
 /// as PyTorch does: all that it returned would be its bias, and the running variance would move towards 0.
-fn check_statistics(over_samples: Option<&str>, plan: &Plan, train: &Feed<'_>) -> Result<()> {
-    let (Some(node), 1) = (over_samples, plan.last_batch(train)?) else { return Ok(()) };
+fn check_statistics(over_samples: Option<&str>, plan: &Plan, train: &Feed<'_>, parts: usize) -> Result<()> {
+    let last = plan.last_batch(train)?;
+    let (Some(node), 0 | 1) = (over_samples, last / parts) else { return Ok(()) };
     let (what, help) = if plan.training().batch_size == 1 {
         ("batches have one sample".to_owned(), "choose a larger --batch-size")
+    } else if last > 1 {
+        let what = format!("the smallest batch has {last} samples, and one of its {parts} parts has one");
+        (
+            what,
+            "choose a larger --batch-size, or fewer parts with --accumulate, or leave the last batch out: --drop-last",
+        )
     } else {
         let (samples, size) = (train.data().len(), plan.training().batch_size);
         let what = format!("the last batch of an epoch has one sample ({samples} in batches of {size})");

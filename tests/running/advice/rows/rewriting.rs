@@ -4,7 +4,7 @@ use super::Follow::{After, AsSaid, With, Without};
 use super::{Row, row};
 
 pub(super) fn rows() -> Vec<Row> {
-    [rewriting(), sizes_and_names(), losses()].into_iter().flatten().collect()
+    [rewriting(), adapters_and_parts(), sizes_and_names(), losses()].into_iter().flatten().collect()
 }
 
 fn rewriting() -> Vec<Row> {
@@ -140,6 +140,53 @@ fn rewriting() -> Vec<Row> {
             "its body has a Dropout node",
             "--dropout off",
             vec![AsSaid("--dropout")],
+        ),
+    ]
+}
+
+fn adapters_and_parts() -> Vec<Row> {
+    vec![
+        row(
+            "gnp-rewrite pixels.onnx -o s.onnx --lora 2",
+            "no weight that adapters go beside",
+            "name some with --lora-target",
+            vec![With("--lora-target", "fc.weight")],
+        ),
+        row(
+            "gnp-rewrite blocked.onnx -o s.onnx --loss mse --lora 2 --lora-write merge",
+            "quantised in a form that takes no adapters up",
+            "leave --lora-write out",
+            vec![Without("--lora-write")],
+        ),
+        row(
+            "gnp-rewrite one.onnx -o s.onnx --accumulate 2",
+            "the batch has a fixed size",
+            "--dim 'x[0]=batch'",
+            vec![AsSaid("--dim")],
+        ),
+        row(
+            "gnp-rewrite apart.onnx -o s.onnx --loss-output own --accumulate 2",
+            "it is not told which axis of `labels`",
+            "--dim 'labels[0]=batch'",
+            vec![AsSaid("--dim")],
+        ),
+        row(
+            "gnp-rewrite pixels.onnx -o s.onnx --accumulate 2 --random engine",
+            "it draws by itself",
+            "leave --random out",
+            vec![Without("--random")],
+        ),
+        row(
+            "gnp-run classifier.onnx --data data.npz --epochs 1 --engine tract --accumulate 2",
+            "tract has no loops",
+            "--engine onnxruntime",
+            vec![AsSaid("--engine")],
+        ),
+        row(
+            "gnp-run classifier.onnx --data data.npz --epochs 1 --engine tract --accumulate 2",
+            "tract has no loops",
+            "leave --accumulate out",
+            vec![Without("--accumulate")],
         ),
     ]
 }

@@ -57,6 +57,7 @@ pub fn make_artifacts(
     by: TakenBy,
 ) -> Result<(Artifacts, StepReport)> {
     let path = model.path().to_owned();
+    options.refuse_for_artifacts().map_err(|e| e.in_file(&path))?;
     // The counter-based generator reads a seed and the number of the step, which an application of the training API
     // does not pass to its model.
     let lowering = lowering::Settings { random: Random::Engine, ..options.lowering };

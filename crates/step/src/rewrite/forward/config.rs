@@ -1,10 +1,11 @@
 //! What a step model says of how it was made.
 
 use super::StepOptions;
+use crate::accumulate::Accumulate;
 use crate::emit::step::Renames;
 use crate::penalty::{Penalty, Warmup};
 use crate::transform::{Chain, Optimizer};
-use crate::weights::Edit;
+use crate::weights::{Edit, LoraWrite};
 use gnp_base::contract::CONFIG_KEY;
 use gnp_base::{Error, Result};
 use gnp_gradient::autodiff::Gradients;
@@ -38,6 +39,12 @@ pub struct StepConfig {
     /// A BatchNormalization whose statistics are of one number a sample, where there is one: batches need two samples.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub over_samples: Option<String>,
+    /// Whether activations are computed again for the gradient.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub recompute: bool,
+    /// In how many parts it takes a batch, where not at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub accumulate: Option<Accumulate>,
     /// What its gradient is made of.
     #[serde(default, skip_serializing_if = "is_standard")]
     pub gradients: Gradients,
@@ -56,6 +63,9 @@ pub struct StepConfig {
     /// network.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub edits: Vec<Edit>,
+    /// What becomes of adapters in the trained model, where that was said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lora_write: Option<LoraWrite>,
 }
 
 fn is_standard(gradients: &Gradients) -> bool {
@@ -95,6 +105,9 @@ impl StepConfig {
             warmup: options.warmup,
             optimizer: options.optimizer.clone(),
             chain: options.chain.as_ref().map(Chain::names).unwrap_or_default(),
+            lora_write: options.lora.as_ref().and_then(|lora| lora.write),
+            recompute: options.recompute,
+            accumulate: options.accumulate,
             ..Self::default()
         }
     }

@@ -3,8 +3,10 @@
 use super::with_loss::{Labelled, WithLoss};
 use super::{StepOptions, StepReport};
 use crate::objective::{Forward, Objective as _};
+use crate::recompute::{Recomputed, recompute};
 use crate::transform::Factors;
 use crate::weights::Edit;
+use gnp_base::choice::Choice;
 use gnp_base::contract::Ranges;
 use gnp_base::{Error, Result};
 use gnp_gradient::lowering::Lowered;
@@ -33,6 +35,7 @@ impl WithLoss {
     pub fn differentiate(self, options: &StepOptions) -> Result<Differentiated> {
         let Self { mut graph, loss, candidates, labelled, lowered, names, verdicts, ranges, restored, mut report } =
             self;
+        let begin = graph.nodes().len();
         let objective = Forward::differentiate(&mut graph, &loss, &candidates, options.gradients)?;
         if objective.parameters().is_empty() {
             return Err(Error::input(format!("the loss `{}` depends on no trainable parameter", labelled.of)).help(
@@ -40,10 +43,29 @@ impl WithLoss {
                  choose another value with --logits, or other parameters with --train",
             ));
         }
+        if options.recompute {
+            let gradients = &objective.here().gradients;
+            let recomputed = recompute(&mut graph, begin, objective.parameters(), gradients);
+            report.choices.push(told(recomputed));
+        }
         let in_file: Vec<String> = objective.parameters().iter().map(|value| names.in_file(value).to_owned()).collect();
         report.judge(verdicts, &in_file, &restored.lost);
         let factors = options.optimizer.factors(&in_file.iter().map(String::as_str).collect::<Vec<_>>())?;
         let edits = restored.edits;
         Ok(Differentiated { graph, objective, factors, lowered, labelled, ranges, edits, report })
     }
+}
+
+/// What is computed again, in words.
+fn told(recomputed: Option<Recomputed>) -> Choice {
+    let what = match recomputed {
+        Some(Recomputed { segments, nodes }) => format!(
+            "the forward pass has {segments} segments, of which all but the last are computed again for the gradient: \
+             {nodes} nodes"
+        ),
+        None => {
+            "nothing is computed again: no cut of the forward pass has less across it than is kept anyway".to_owned()
+        }
+    };
+    Choice::new(what, "--recompute")
 }

@@ -9,6 +9,7 @@ mod assembled;
 mod choices;
 mod config;
 mod differentiated;
+mod in_parts;
 mod options;
 mod penalised;
 mod prepared;

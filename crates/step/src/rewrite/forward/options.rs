@@ -1,9 +1,10 @@
 //! What a caller asks of a step model.
 
+use crate::accumulate::Accumulate;
 use crate::emit::step::Renames;
 use crate::penalty::{Penalty, Warmup};
 use crate::transform::{Chain, Optimizer};
-use crate::weights::{Selection, Sharing};
+use crate::weights::{Lora, Selection, Sharing};
 use gnp_base::limits::Limits;
 use gnp_base::{Error, Result};
 use gnp_gradient::autodiff::Gradients;
@@ -24,6 +25,12 @@ pub struct StepOptions {
     pub selection: Selection,
     /// Which weights are one.
     pub sharing: Sharing,
+    /// Low-rank adapters that train in place of the weights.
+    pub lora: Option<Lora>,
+    /// Compute activations again for the gradient, in place of keeping them.
+    pub recompute: bool,
+    /// In how many parts a batch is taken; at once where nothing is said.
+    pub accumulate: Option<Accumulate>,
     /// How what trains differently from how it infers trains.
     pub lowering: lowering::Settings,
     /// What the gradient is made of.
@@ -50,6 +57,22 @@ pub struct StepOptions {
 }
 
 impl StepOptions {
+    /// Refuses what is of a step model alone.
+    pub(super) fn refuse_for_artifacts(&self) -> Result<()> {
+        if self.recompute {
+            return Err(Error::input("--recompute is of a step model: the training API's runtime has its own way")
+                .help("leave it out, and set the runtime's memory optimizer; or let another engine train"));
+        }
+        if self.accumulate.is_some() {
+            return Err(Error::input("--accumulate is of a step model: artifacts add up gradients by themselves")
+                .help(
+                    "leave it out: the application calls TrainStep several times, and then the optimizer and \
+                     LazyResetGrad; or let another engine train",
+                ));
+        }
+        Ok(())
+    }
+
     pub(super) fn validate(&self) -> Result<()> {
         self.penalty.validate()?;
         self.optimizer.validate()?;
@@ -60,6 +83,7 @@ impl StepOptions {
             ))
             .help("leave --l2 out for none"));
         }
+        self.lora.as_ref().map_or(Ok(()), Lora::validate)?;
         self.warmup.check_length(self.warmup_steps)
     }
 }

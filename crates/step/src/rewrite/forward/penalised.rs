@@ -2,8 +2,9 @@
 
 use super::StepOptions;
 use super::differentiated::Differentiated;
-use crate::objective::Objective as _;
+use crate::accumulate::PerturbPer;
 use crate::objective::effects::draws;
+use crate::objective::{Evaluation, Objective as _};
 use crate::pass;
 use crate::penalty;
 use crate::stack::Stacks;
@@ -20,11 +21,15 @@ pub(super) struct Penalised<'g> {
 }
 
 impl Differentiated {
-    /// Appends the second pass and the mix.
+    /// Appends the second pass and the mix. A batch that is taken in parts is so from here on.
     ///
     /// # Errors
-    /// Where a node cannot be evaluated a second time.
+    /// Where a node cannot be evaluated a second time, or a batch cannot be taken in parts.
     pub fn penalise(&mut self, options: &StepOptions, fed: Fed) -> Result<Penalised<'_>> {
+        let in_parts = self.prepare_parts(options)?;
+        if let Some((in_parts, PerturbPer::Batch)) = &in_parts {
+            self.evaluate_in_parts(in_parts)?;
+        }
         let parameters = self.objective.parameters();
         // What a chain from outside does to a parameter may depend on all of it.
         let stacks = match &options.chain {
@@ -42,7 +47,15 @@ impl Differentiated {
             training.steps_done();
         }
         let graph = training.builder.graph_mut();
-        let penalised = penalty::apply(graph, &self.objective, &options.penalty, &coefficients, &training.stacks)?;
+        let mut penalised = penalty::apply(graph, &self.objective, &options.penalty, &coefficients, &training.stacks)?;
+        if let Some((in_parts, PerturbPer::Micro)) = &in_parts {
+            let kept = [training.values(), self.objective.parameters().to_vec()].concat();
+            let returned = (&mut self.labelled, &mut self.lowered);
+            let graph = training.builder.graph_mut();
+            let loss = in_parts.enter_penalised(graph, returned, &self.objective.here().loss, &mut penalised, kept)?;
+            penalised.measure_mix(graph, training.stacks.joined());
+            self.objective = self.objective.clone().evaluated(Evaluation { loss, gradients: vec![] });
+        }
         for (parameter, gradient) in training.parameters().iter().zip(&penalised.gradients) {
             training.builder.declare(gradient, training.builder.fact(parameter));
         }

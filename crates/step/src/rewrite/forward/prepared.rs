@@ -3,13 +3,13 @@
 use super::choices::{sizes, what_trains};
 use super::refusals::{refuse_what_is_quantised, refuse_what_is_rewritten, require_axes};
 use super::{StepOptions, StepReport};
-use crate::weights::{self, Evidence, Record, Restored, Verdict};
+use crate::weights::{self, Edit, Evidence, Record, Restored, Verdict, lora};
 use gnp_base::Result;
 use gnp_base::contract::Ranges;
 use gnp_gradient::loss::{Ending, find_ending};
 use gnp_model::composite;
 use gnp_model::graph::{self, Facts, Graph, Value, ranges};
-use gnp_model::normalise::{self, normalise};
+use gnp_model::normalise::{self, normalise_converting};
 use gnp_model::onnx::Model;
 use gnp_model::opening::{self, Dims, Opened};
 use gnp_model::shapes;
@@ -42,7 +42,17 @@ impl Prepared {
         graph::well_formed(&model.graph)?;
         let mut record = Record::of(model);
         let mut restored = weights::restore_sharing(model, record.as_mut(), &options.sharing)?;
-        report.warnings = [std::mem::take(&mut restored.warnings), normalise(model)?.warnings].concat();
+        let mut told = Vec::new();
+        if let Some(lora) = &options.lora {
+            let attached = lora::attach(&mut model.graph, lora, &options.selection, record.as_ref())?;
+            restored.edits.extend(attached.edits);
+            restored.warnings.extend(attached.warnings);
+            told = attached.choices;
+        }
+        // What is frozen beside adapters stays in the type that the file has it in.
+        let converts = |name: &str| options.lora.is_none() || options.selection.names(name);
+        let normalised = normalise_converting(model, &converts)?;
+        report.warnings = [std::mem::take(&mut restored.warnings), normalised.warnings].concat();
         refuse_what_is_quantised(model)?;
         let (facts, opened) = analyse(model, &options.dims, options.loss.value())?;
         normalise::simplify(&mut model.graph, &facts);
@@ -56,6 +66,7 @@ impl Prepared {
             record: record.as_ref(),
             producer: model.header.producer_name(),
             folder: model.folder(),
+            adapters: &adapters(&restored.edits),
             loss: if let Ok((Ending::Scalar(loss), _)) = &ending { Some(&**loss) } else { None },
             angles: &angles,
         };
@@ -68,7 +79,8 @@ impl Prepared {
         }
         let sizes = sizes(&graph, &opened, options);
         let inferred = std::mem::take(&mut restored.choices);
-        report.choices = [loss, what_trains(record.is_some(), &verdicts), inferred, sizes].concat();
+        let trained = if told.is_empty() { what_trains(record.is_some(), &verdicts) } else { told };
+        report.choices = [loss, trained, inferred, sizes].concat();
         // What the exporter recorded tells merged weights from those that the network shares.
         if record.is_none() {
             report.choices.extend(weights::several_readers(&verdicts, &graph));
@@ -82,6 +94,11 @@ impl Prepared {
 /// The constants that are to train, by their names in the file.
 pub(super) fn candidates(verdicts: &[Verdict]) -> Vec<Value> {
     verdicts.iter().filter(|verdict| verdict.trains).map(|verdict| verdict.name.as_str().into()).collect()
+}
+
+/// The names of the adapters that `edits` put in.
+fn adapters(edits: &[Edit]) -> Vec<String> {
+    edits.iter().filter_map(Edit::adapter).flat_map(|adapter| [adapter.a(), adapter.b()]).collect()
 }
 
 /// Brings the axes of a normalised model to what `dims` say, and works out the shapes; `end` is the value that the loss

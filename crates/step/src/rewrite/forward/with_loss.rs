@@ -59,7 +59,7 @@ impl Prepared {
     pub fn with_loss(self, options: &StepOptions) -> Result<WithLoss> {
         let Self { mut graph, ending, verdicts, mut ranges, restored, mut report } = self;
         let names = Names::make_way(&mut graph, &options.renames)?;
-        let is_frozen = |v: &&Verdict| matches!(v.reason, Reason::Flag(_)) && !v.trains;
+        let is_frozen = |v: &&Verdict| matches!(v.reason, Reason::Flag(_) | Reason::Adapted) && !v.trains;
         let frozen = verdicts.iter().filter(is_frozen).map(|v| names.in_step(&v.name)).collect();
         let lowered = lowering::lower(&mut graph, &options.lowering, options.gradients, &frozen)?;
         report.choices.extend(what_was_lowered(&lowered));

@@ -119,8 +119,12 @@ impl InEngine {
                 if let Some(best) = &best {
                     write(best, &written)?;
                 }
+                let chosen = best.as_ref().unwrap_or(&last);
                 if let Some(output) = output {
-                    write(best.as_ref().unwrap_or(&last), output)?;
+                    write(chosen, output)?;
+                }
+                if let Some(adapters) = forward.adapters(chosen)? {
+                    folder.write_result(RunFolder::ADAPTERS, |file| adapters.write(file))?;
                 }
             }
             // There is no model to write: `Trainee::check_output`.
