@@ -145,7 +145,7 @@ fn parts_may_have_perturbations_of_their_own() {
             single.set_state(&begin).unwrap();
             steps(&mut single, &[half], r)
         });
-        let (returned, after) = steps(&mut ort(&forward, &parted, folder.path()), &[batch.clone()], r);
+        let (returned, after) = steps(&mut ort(&forward, &parted, folder.path()), std::slice::from_ref(&batch), r);
         for (name, tensor) in after.iter() {
             let [a, b] = halves.each_ref().map(|(_, state)| state.get(name).unwrap().as_f32().unwrap());
             let mean = Tensor::F32((&a + &b) / 2.0);
@@ -199,7 +199,7 @@ fn parts_draw_by_themselves() {
         _ => panic!("floats and classes"),
     };
     let twice: Vec<Tensor> = half.iter().zip(&half).map(both).collect();
-    let (returned, _) = steps(&mut ort(&forward, &parted, folder.path()), &[twice.clone()], 0.1);
+    let (returned, _) = steps(&mut ort(&forward, &parted, folder.path()), std::slice::from_ref(&twice), 0.1);
     let logits = returned[0].last().unwrap().as_f32().unwrap();
     let [first, second] = [0, 8].map(|begin| logits.slice_axis(Axis(0), Slice::new(begin, Some(begin + 8), 1)));
     assert_ne!(first, second);

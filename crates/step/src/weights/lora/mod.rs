@@ -1,7 +1,7 @@
 //! Low-rank adapters (Hu et al., "LoRA: Low-Rank Adaptation of Large Language Models", ICLR 2022).
 //!
 //! Beside the frozen weight W of a linear layer, y = x·W + (α/r)·(x·Aᵀ)·Bᵀ, with A [r, inputs] drawn and B [outputs, r]
-//! zero: the names and shapes of PEFT. They are an [`Edit`](super::Edit) of the model, so that the evaluation model has
+//! zero: the names and shapes of PEFT. They are an edit of the model ([`Edit`]), so that the evaluation model has
 //! them too. In the trained model they are part of the weight, or stay beside it.
 
 mod adapter;
