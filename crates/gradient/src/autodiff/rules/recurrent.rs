@@ -14,8 +14,8 @@ use gnp_model::recurrent::{Cell, Direction, Layer, input};
 pub(super) const RULES: &[Entry] =
     &[("", "LSTM", Rule::VjpMany(layer)), ("", "GRU", Rule::VjpMany(layer)), ("", "RNN", Rule::VjpMany(layer))];
 
-/// hₜ = step(sums(xₜ, hₜ₋₁), hₜ₋₁) in each direction  ⇒  the sums' cotangents by a loop in the other direction, and with
-/// them W̄ = Σ s̄ₜ xₜᵀ, R̄ = Σ s̄ₜ hₜ₋₁ᵀ, b̄ = Σ s̄ₜ, x̄ₜ = Wᵀ s̄ₜ
+/// hₜ = step(sums(xₜ, hₜ₋₁), hₜ₋₁) in each direction  ⇒  the sums' cotangents by a loop in the other direction, and
+/// with them W̄ = Σ s̄ₜ xₜᵀ, R̄ = Σ s̄ₜ hₜ₋₁ᵀ, b̄ = Σ s̄ₜ, x̄ₜ = Wᵀ s̄ₜ
 fn layer(op: &Op, dys: &[Option<Value>], g: &Builder<'_>) -> Result<Cotangents> {
     let layer = Layer::of(op, g.graph().facts())?.ok_or_else(|| Error::internal("no recurrent layer"))?;
     let directions = layer.cells.len();

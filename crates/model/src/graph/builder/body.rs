@@ -49,6 +49,13 @@ impl Builder<'_> {
         let label = node.label().to_owned();
         let mut made = Vec::with_capacity(values.len());
         let Some(body) = node.subgraphs_mut().next() else { return made };
+        // ONNX Runtime wants to know the ranks, and infers less where weights are no constants of the body.
+        for output in &mut body.output {
+            let is_open = Fact::declared(output).is_none_or(|fact| fact.shape.is_none());
+            if let Some(fact) = facts.get(output.name()).filter(|fact| is_open && fact.shape.is_some()) {
+                *output = fact.info(output.name());
+            }
+        }
         let outputs = body.output.len() - before;
         for (name, fact) in values {
             let inner = names.value(self.pass, name);
