@@ -188,7 +188,9 @@ fn value_of(arg: &Arg, matches: &ArgMatches) -> Option<Value> {
     let values = matches.try_get_raw(id).ok()??;
     let mut values: Vec<Value> = values.map(|value| typed(arg, value)).collect();
     let is_list = matches!(arg.get_action(), ArgAction::Append) || arg.get_value_delimiter().is_some();
-    if is_list { Some(Value::Array(values)) } else { values.pop() }
+    // One of the values that are listed is meant by itself, though there may be several.
+    let is_choice = values.len() == 1 && !arg.get_possible_values().is_empty();
+    if is_list && !is_choice { Some(Value::Array(values)) } else { values.pop() }
 }
 
 /// Numbers as numbers, all else as text.

@@ -1,12 +1,10 @@
 //! Models with several inputs and outputs, and text: from tables and archives to trained models, and what is refused.
 
 use crate::support::command::{assert_says, gnp_rewrite, refusal};
-use crate::support::forward::{self, graph, info, node, weight, with};
+use crate::support::forward::{self, sentences};
 use crate::support::run::{course, events};
 use assert_cmd::Command;
 use gnp::engine::runtime;
-use gnp::onnx::DataType;
-use gnp::onnx::proto::{AttributeProto, ModelProto};
 use gnp::report::Event;
 use ndarray::{Array1, Array2};
 use ndarray_npy::WriteNpyExt;
@@ -20,39 +18,6 @@ const TOKENIZER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/tab
 
 /// The words of the tokenizer, by their ids from 3 on.
 const WORDS: [&str; 3] = ["good", "bad", "film"];
-
-/// A classifier of sentences: the mean of the embeddings of their words, then a layer for `logits` and one for `score`.
-fn sentences(rows: usize) -> ModelProto {
-    let mut model = forward::empty();
-    let graph = graph(&mut model);
-    let ids = |name: &str| info(name, DataType::Int64, "batch,length");
-    graph.input = vec![ids("input_ids"), ids("attention_mask")];
-    let weights: [(&str, &[usize]); 4] =
-        [("words.weight", &[rows, 8]), ("head.weight", &[8, 2]), ("score.weight", &[8, 1]), ("score.bias", &[1])];
-    graph.initializer.extend(weights.map(|(name, shape)| weight(name, shape)));
-    let mut axes = weight("axis", &[1]);
-    axes.data_type = Some(DataType::Int64 as i32);
-    axes.raw_data = Some(2i64.to_le_bytes().to_vec().into());
-    let mut sum_axis = axes.clone();
-    sum_axis.name = Some("over".into());
-    sum_axis.raw_data = Some(1i64.to_le_bytes().to_vec().into());
-    graph.initializer.extend([axes, sum_axis]);
-    let keep = |node, keep| with(node, AttributeProto::int("keepdims", keep));
-    graph.node = vec![
-        node("Gather", &["words.weight", "input_ids"], "embedded"),
-        with(node("Cast", &["attention_mask"], "seen"), AttributeProto::int("to", DataType::Float as i64)),
-        node("Unsqueeze", &["seen", "axis"], "mask"),
-        node("Mul", &["embedded", "mask"], "masked"),
-        keep(node("ReduceSum", &["masked", "over"], "sum"), 0),
-        keep(node("ReduceSum", &["mask", "over"], "count"), 0),
-        node("Div", &["sum", "count"], "mean"),
-        node("MatMul", &["mean", "head.weight"], "logits"),
-        node("MatMul", &["mean", "score.weight"], "scaled"),
-        node("Add", &["scaled", "score.bias"], "score"),
-    ];
-    graph.output = vec![info("logits", DataType::Float, "batch,2"), info("score", DataType::Float, "batch,1")];
-    model
-}
 
 /// A sentence of one to four words, and whether more of them are good than bad.
 fn sentence(number: usize) -> (Vec<usize>, bool) {

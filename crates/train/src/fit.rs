@@ -94,7 +94,7 @@ pub fn fit(mut run: Fit<'_>, mut progress: Progress) -> Result<Ended> {
             run.save(&progress)?;
             return Ok(Ended::StoppedEarly);
         }
-        let mut order = run.train.epoch_order(progress.epoch, batch_size);
+        let mut order = run.train.epoch_order(run.plan.seed(), progress.epoch, batch_size);
         if drop_last {
             order.truncate(samples - samples % batch_size);
         }

@@ -15,7 +15,7 @@ use gnp_engine::Engine;
 pub fn rehearse(engine: &mut dyn Engine, train: &Feed<'_>, test: Option<&Feed<'_>>, plan: &Plan) -> Result<()> {
     let (steps, batch_size) = (plan.steps_per_epoch(train)?, plan.training().batch_size);
     let rates = plan.steps(steps)?.whole_penalty();
-    let order = train.epoch_order(0, batch_size);
+    let order = train.epoch_order(plan.seed(), 0, batch_size);
     let batches: Vec<&[usize]> = train.batches(&order, batch_size)?.take(steps as usize).collect();
     for number in first_and_last(&batches) {
         let rows = batches[number];

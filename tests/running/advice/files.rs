@@ -50,6 +50,19 @@ pub(super) fn prepare() -> TempDir {
     fs::write(at("table.csv"), table(&|n| format!("sample {n}"))).unwrap();
     fs::write(at("holes.csv"), table(&|n| if n == 7 { String::new() } else { n.to_string() })).unwrap();
 
+    let reviews = |line: &dyn Fn(usize, &str) -> String| -> String {
+        let reviews = ["good film", "bad film", "good good bad film"].into_iter().cycle();
+        reviews.take(30).enumerate().map(|(n, review)| line(n, review)).collect()
+    };
+    let texts = reviews(&|n, review| format!("{review},{}\n", ["good", "poor"][n % 2]));
+    fs::write(at("texts.csv"), "review,kind\n".to_owned() + &texts).unwrap();
+    let words = reviews(&|n, review| format!("{review},{},{},{}\n", ["good", "poor"][n % 2], 3 + n % 3, n % 5));
+    fs::write(at("words.csv"), "review,kind,word,stars\n".to_owned() + &words).unwrap();
+    let lists = reviews(&|n, _| format!("{{\"ids\": [3, {}], \"stars\": {n}, \"kind\": {}}}\n", 4 + n % 2, n % 2));
+    fs::write(at("lists.jsonl"), lists).unwrap();
+    let fixtures = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/tables/tokenizer.json");
+    fs::copy(fixtures, at("tokenizer.json")).unwrap();
+
     fs::copy(models().join("cnn/checkpoint"), at("cnn_checkpoint")).unwrap();
     fs::create_dir(at("artifacts")).unwrap();
     for entry in fs::read_dir(models().join("mlp")).unwrap() {
@@ -261,6 +274,7 @@ fn made_models() -> Vec<(&'static str, ModelProto)> {
         ("blocked.onnx", blocked),
         ("newer.onnx", newer),
         ("grad.onnx", grad),
+        ("sentences.onnx", forward::sentences(10)),
         ("classifier.onnx", forward::classifier()),
         ("perceptron.onnx", perceptron()),
         ("one.onnx", one),

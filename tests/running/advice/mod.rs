@@ -19,7 +19,7 @@ use std::process::Command;
 use std::sync::{LazyLock, Mutex};
 
 /// Help texts that name a flag and cannot be met here, each by a part of it, with the reason.
-const BEYOND_REACH: [(&str, &str); 12] = [
+const BEYOND_REACH: [(&str, &str); 13] = [
     ("take the weights from the run's last checkpoint", "a model of more than 2 GiB"),
     (
         "or take the loss of another value (--logits)",
@@ -34,6 +34,7 @@ const BEYOND_REACH: [(&str, &str); 12] = [
     ("give --alpha 0,0.8,1 and --seeds 3", "the arguments always ask for a run: for users of the library"),
     ("as a float32 initializer, or leave it out with --freeze", "what trains is made float32 before"),
     ("name their file with --test-data", "the arguments ask for it before: for users of the library"),
+    ("name its tokenizer.json with --tokenizer", "the arguments ask for it before: for users of the library"),
     (
         "--ignore-index leaves labels out",
         "labels are checked before the first step: for who feeds batches to an engine",

@@ -50,7 +50,14 @@ pub(super) fn join(data: &Dataset, ports: &[Port]) -> Result<Vec<Joined>> {
         (&[port], _) | (&[], &[port]) => Some(port),
         _ => None,
     };
-    if let (&[number], Some(port)) = (&left[..], alone) {
+    // A name that is another's says that it is meant for another model; that of token ids is a convention.
+    let may_go = |number: usize| {
+        let name = data.inputs()[number].name.as_deref();
+        data.inputs().len() == 1 || matches!(name, None | Some("input_ids"))
+    };
+    if let (&[number], Some(port)) = (&left[..], alone)
+        && may_go(number)
+    {
         joined[port] = Some(Joined::Input(number));
     }
     let source = source(data);
@@ -125,7 +132,9 @@ mod tests {
         use Joined::{Derived, Input, Target};
         let two = [Some("b"), Some("a")];
         assert_eq!(joined(&two, &["a", "b"]).unwrap(), [Input(1), Input(0), Target(0)]);
-        assert_eq!(joined(&two, &["a", "c"]).unwrap(), [Input(1), Input(0), Target(0)]);
+        assert!(joined(&two, &["a", "c"]).is_err());
+        assert_eq!(joined(&[None, Some("a")], &["a", "c"]).unwrap(), [Input(1), Input(0), Target(0)]);
+        assert_eq!(joined(&[Some("input_ids"), Some("a")], &["a", "c"]).unwrap(), [Input(1), Input(0), Target(0)]);
         assert_eq!(joined(&[None], &["x"]).unwrap(), [Input(0), Target(0)]);
         assert_eq!(joined(&[None], &["attention_mask"]).unwrap(), [Input(0), Target(0)]);
         let with_mask = joined(&[Some("ids")], &["input_ids", "attention_mask", "token_type_ids"]).unwrap();

@@ -9,12 +9,12 @@ const GROUP: usize = 100;
 
 impl Feed<'_> {
     /// The numbers of the samples in the order in which epoch `epoch` (from 0) takes them in batches of `size`: a
-    /// function of its arguments and the seed alone.
+    /// function of its arguments and the lengths of the samples alone.
     ///
     /// Where samples are to be grouped by length, batches of [`GROUP`] neighbours in the order of
     /// [`epoch_order`](crate::epoch_order) are made of samples of about the same length, and taken in a random order.
-    pub fn epoch_order(&self, epoch: u64, size: usize) -> Vec<usize> {
-        let mut order = epoch_order(self.data.len(), self.seed, epoch);
+    pub fn epoch_order(&self, seed: u64, epoch: u64, size: usize) -> Vec<usize> {
+        let mut order = epoch_order(self.data.len(), seed, epoch);
         let of_lists = self.sources.iter().find_map(|source| match source {
             Source::Padded(padded) => Some(padded),
             _ => None,
@@ -25,7 +25,7 @@ impl Feed<'_> {
             // A batch that is not whole stays the last of the epoch.
             let whole = group.len() - group.len() % size;
             let mut batches: Vec<&[usize]> = group[..whole].chunks(size).collect();
-            batches.shuffle(&mut draws(self.seed, epoch, Draws::Group, number));
+            batches.shuffle(&mut draws(seed, epoch, Draws::Group, number));
             let drawn = batches.concat();
             group[..whole].copy_from_slice(&drawn);
         }
@@ -52,18 +52,23 @@ mod tests {
             let order = |group| {
                 let lengths = Lengths { group, ..Lengths::default() };
                 let preparation = Preparation { lengths, ..Preparation::default() };
-                Feed::new(&data, &ports, &preparation, seed).unwrap().epoch_order(epoch, size)
+                Feed::new(&data, &ports, &preparation, seed).unwrap().epoch_order(seed, epoch, size)
             };
             let (grouped, plain) = (order(true), order(false));
             prop_assert_eq!(&plain, &epoch_order(lengths.len(), seed, epoch));
             prop_assert_eq!(&grouped, &order(true));
             let sorted = |mut order: Vec<usize>| { order.sort_unstable(); order };
             prop_assert_eq!(sorted(grouped.clone()), sorted(plain.clone()));
-            let padded = |order: &[usize]| -> usize {
-                let longest = |batch: &[usize]| batch.iter().map(|&row| lengths[row]).max().unwrap() * batch.len();
-                order.chunks(size).map(longest).sum()
-            };
-            prop_assert!(padded(&grouped) <= padded(&plain));
+            // In a group, no two batches have lengths in common but those of their ends.
+            for group in grouped.chunks(GROUP * size) {
+                let ends = |batch: &[usize]| {
+                    let of = || batch.iter().map(|&row| lengths[row]);
+                    (of().min().unwrap(), of().max().unwrap())
+                };
+                let mut batches: Vec<_> = group.chunks(size).map(ends).collect();
+                batches.sort_unstable();
+                prop_assert!(batches.windows(2).all(|pair| pair[0].1 <= pair[1].0), "{:?}", batches);
+            }
         }
     }
 }

@@ -12,6 +12,7 @@ macro_rules! run {
 
 mod artifacts;
 mod engines;
+mod inputs;
 mod rewriting;
 mod running;
 
@@ -55,5 +56,8 @@ impl Row {
 
 /// All rows.
 pub(super) fn rows() -> Vec<Row> {
-    [rewriting::rows(), running::rows(), artifacts::rows(), engines::rows()].into_iter().flatten().collect()
+    [rewriting::rows(), running::rows(), artifacts::rows(), engines::rows(), inputs::rows()]
+        .into_iter()
+        .flatten()
+        .collect()
 }
