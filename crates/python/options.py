@@ -40,6 +40,9 @@ LEFT_OUT = {
     "SweepOptions": {"alpha", "r", "out", "seed", "init"},
 }
 
+# What takes more than the words that are listed.
+WITH_MORE = {"loss"}
+
 
 def main() -> None:
     print(HEAD)
@@ -52,8 +55,7 @@ def main() -> None:
         assert inherited <= known[name], (name, inherited - known[name])
         for option in (options[own] for own in options if own in known[name] - inherited):
             kind = option["annotation"]
-            # Of several, each may have a name of its own in front.
-            if option["choices"] and "Sequence" not in kind:
+            if option["choices"] and option["name"] not in WITH_MORE:
                 kind = f"Literal[{', '.join(repr(choice).replace(chr(39), chr(34)) for choice in option['choices'])}]"
             print(f"    {option['name']}: {kind}")
             words = in_python(" ".join(option["help"].split()).replace("; may be repeated", "")).rstrip(".") + "."

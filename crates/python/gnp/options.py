@@ -21,8 +21,9 @@ class StepOptions(TypedDict, total=False):
     """How the gradient at w enters the mix [default: raw]."""
     perturb: Literal["l2", "adaptive"]
     """The direction in which the second gradient is taken [default: l2]."""
-    loss: Literal["auto", "cross-entropy", "soft-cross-entropy", "mse", "l1", "huber", "bce"]
-    """The loss; auto takes it from how the graph ends."""
+    loss: str | Sequence[str]
+    """The loss; auto takes it from how the graph ends. OUTPUT=LOSS, or OUTPUT=LOSS*WEIGHT, puts it on an output;
+    where several are given, their weighted sum is trained."""
     logits: str
     """The value that the loss is taken of, where the graph has several outputs."""
     loss_output: str
@@ -189,8 +190,9 @@ class SweepOptions(StepOptions, EngineOptions, total=False):
     """What the names of the files in a folder of artifacts begin with."""
     data: StrPath
     """Training data: an .npz or .safetensors file or a folder of .npy files with x_train, y_train, x_test, y_test
-    or with x, y; a folder of images (train/CLASS/*.jpg, val/CLASS/*.jpg); a folder of CIFAR's .bin files or of IDX
-    files named like MNIST's; a .csv file with target=; an .npy or IDX file."""
+    or with x, y, or with an array for each input of the model, by name, in place of x; a folder of images
+    (train/CLASS/*.jpg, val/CLASS/*.jpg); a folder of CIFAR's .bin files or of IDX files named like MNIST's; a .csv,
+    .jsonl or .parquet table with target=; an .npy or IDX file."""
     test_data: StrPath
     """Test data, where the training data come without or others are wanted."""
     labels: StrPath
@@ -202,9 +204,26 @@ class SweepOptions(StepOptions, EngineOptions, total=False):
     train_samples: int
     """Train on N of the training samples, drawn by seed= once test_split= has taken its part [default: all]."""
     features: str | Sequence[str]
-    """Columns of a .csv file to predict from [default: all others that hold numbers]."""
+    """Columns of a table to predict from [default: all others that hold numbers]."""
+    feature: Mapping[str, object]
+    """What an input of the model is fed, where it has several: columns of a table side by side, a column of lists,
+    or an array of an archive."""
     target: str | Sequence[str]
-    """Columns of a .csv file to predict; text becomes classes, in alphabetical order."""
+    """What to predict: columns of a table, of which text becomes classes in alphabetical order, or an array of an
+    archive [default there: y or labels]."""
+    text: str | Sequence[str]
+    """A column of a table that is text, or two whose texts make a pair."""
+    tokenizer: StrPath
+    """The tokenizer.json of the model, which makes token ids of the text."""
+    max_length: int
+    """Cut longer samples to N tokens, or items of a list."""
+    pad: Mapping[str, object]
+    """Fill shorter samples of an input up with NUMBER, to the length of the longest in their batch [default: the
+    tokenizer's, else 0; for labels what does not count]."""
+    pad_multiple: int
+    """Fill up to a multiple of N: an engine may prepare itself for each length [default: 8]."""
+    group_by_length: bool
+    """Make batches of samples of about the same length: less is filled up."""
     image_size: int
     """Sides of the images in pixels, where the model leaves them open: the shorter side is resized, the middle
     cropped."""
@@ -227,7 +246,7 @@ class SweepOptions(StepOptions, EngineOptions, total=False):
     cutmix: float
     """Put a box of another image into each training image, of an area from Beta(ALPHA, ALPHA), and mix the labels
     likewise; with mixup=, each batch has one of the two."""
-    workers: str
+    workers: int
     """Threads that prepare batches ahead of their use [default: 1 for arrays without augmentation, else one a
     core]."""
     epochs: int
@@ -254,17 +273,17 @@ class SweepOptions(StepOptions, EngineOptions, total=False):
     """Take each step with the penalty with this probability, else plainly."""
     gr_warmup_epochs: float
     """The length of the penalty's warm-up in epochs, in place of gr_warmup_steps=."""
-    checkpoint_every: str
+    checkpoint_every: int
     """Epochs from one checkpoint to the next; one is written too when the run is stopped, and when it ends."""
-    keep: str
+    keep: int
     """Checkpoints that are kept, the newest."""
-    best: Literal["test-error", "test-loss", "loss"]
+    best: Literal["test-error", "test-loss", "loss", "test-f1", "test-mean-iou", "test-r2", "test-mae"]
     """Keep the checkpoint of the best epoch as well, and tell it by this."""
-    patience: str
+    patience: int
     """End the run after so many epochs without an improvement of the metric [default: never]."""
     min_delta: float
     """What the metric must fall by to be an improvement, for patience=; a test error is from 0 to 1."""
-    evaluate_every: str
+    evaluate_every: int
     """Epochs from one evaluation on the test data to the next; the last epoch is always evaluated."""
     output: StrPath
     """Write the trained model there: the model that was given, with trained weights."""

@@ -163,6 +163,8 @@ fn annotation(arg: &Arg) -> &'static str {
         TypeId::of::<usize>(),
         TypeId::of::<NonZero<u16>>(),
         TypeId::of::<NonZero<u32>>(),
+        TypeId::of::<NonZero<u64>>(),
+        TypeId::of::<NonZero<usize>>(),
     ];
     if integers.into_iter().any(is) {
         return "int";
