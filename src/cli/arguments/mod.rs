@@ -6,6 +6,7 @@ mod data;
 mod engine;
 mod given;
 mod invocation;
+mod loss;
 pub mod named;
 mod penalty;
 mod schedule;

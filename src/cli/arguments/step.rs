@@ -1,24 +1,20 @@
 //! What becomes of a forward model: its loss, what trains, the optimizer.
 
 use super::bounded::{LARGE, MANY, at_most};
-use super::named::{named, possible};
+use super::loss::{LossChoice, LossParser, losses};
+use super::named::named;
 use crate::accumulate::{Accumulate, PerturbPer};
 use crate::autodiff::Gradients;
-use crate::choice::nearest;
 use crate::limits::Limits;
-use crate::loss::{LossKind, Wanted, WantedTerm};
+use crate::loss::Wanted;
 use crate::lowering::{self, BatchNorm, Dropout, Random, StraightThrough};
-use crate::named::Named as _;
 use crate::opening::Size;
 use crate::penalty::{Penalty, Warmup};
 use crate::rewrite::StepOptions;
 use crate::transform::{Decay, Optimizer, OptimizerKind, Scale};
 use crate::weights::{Lora, LoraWrite, Selection, Sharing, Tie};
 use crate::{Error, Result, files};
-use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
-use clap::{Arg, Args, Command};
-use std::ffi::OsStr;
-use std::iter;
+use clap::Args;
 use std::num::NonZero;
 use std::path::{Path, PathBuf};
 
@@ -226,64 +222,6 @@ pub struct StepArguments {
     gr_warmup_steps: Option<u32>,
 }
 
-/// A loss that is asked for.
-#[derive(Clone, Debug, PartialEq)]
-struct LossChoice {
-    /// The output that it is put on, where one is named.
-    output: Option<String>,
-    /// The formula; what the end of the graph tells where there is none.
-    kind: Option<LossKind>,
-    weight: f32,
-}
-
-/// Takes `LOSS`, `OUTPUT=LOSS` or `OUTPUT=LOSS*WEIGHT`; help and completions list the losses.
-#[derive(Clone)]
-struct LossParser;
-
-impl LossParser {
-    const AUTO: &str = "auto";
-
-    fn parse(text: &str) -> Result<LossChoice, String> {
-        let (output, loss) = text.rsplit_once('=').map_or((None, text), |(output, loss)| (Some(output), loss));
-        let (name, weight) = match (output, loss.split_once('*')) {
-            (Some(_), Some((name, weight))) => (name, weight),
-            _ => (loss, "1"),
-        };
-        let kind = match name {
-            Self::AUTO => None,
-            name => Some(LossKind::named(name).ok_or_else(|| {
-                let names = LossKind::all().iter().map(|kind| kind.name()).chain([Self::AUTO]);
-                format!("there is no loss `{name}` ({})", nearest(name, names))
-            })?),
-        };
-        let weight = weight.parse().ok().filter(|weight: &f32| weight.is_finite() && *weight > 0.0);
-        let weight = weight.ok_or("expected OUTPUT=LOSS*WEIGHT with a weight above 0, as in box=huber*0.5")?;
-        if output == Some("") {
-            return Err("expected OUTPUT=LOSS, as in logits=cross-entropy".to_owned());
-        }
-        Ok(LossChoice { output: output.map(str::to_owned), kind, weight })
-    }
-}
-
-impl TypedValueParser for LossParser {
-    type Value = LossChoice;
-
-    fn parse_ref(&self, command: &Command, arg: Option<&Arg>, value: &OsStr) -> Result<LossChoice, clap::Error> {
-        // A name by itself is one of those that are listed.
-        if !value.to_string_lossy().contains('=') {
-            let listed = PossibleValuesParser::new(self.possible_values().into_iter().flatten());
-            listed.parse_ref(command, arg, value)?;
-        }
-        let parse = |text: &str| Self::parse(text);
-        parse.parse_ref(command, arg, value)
-    }
-
-    fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
-        let auto = PossibleValue::new(Self::AUTO).help("What the end of the graph tells");
-        Some(Box::new(iter::once(auto).chain(LossKind::all().iter().copied().map(possible))))
-    }
-}
-
 fn parse_tie(text: &str) -> Result<Tie, String> {
     match text.split_once('=') {
         Some((name, to)) if !name.is_empty() && !to.is_empty() => Ok(Tie { name: name.to_owned(), to: to.to_owned() }),
@@ -326,7 +264,7 @@ impl StepArguments {
     /// # Errors
     /// Where the file of class weights cannot be read, or holds anything but numbers.
     pub fn options(&self, penalty: Penalty, learning_rate: Option<f32>) -> Result<StepOptions> {
-        let (loss, logits, several) = self.losses()?;
+        let (loss, logits, several) = losses(&self.loss, self.logits.as_deref())?;
         Ok(StepOptions {
             loss: Wanted {
                 several,
@@ -391,29 +329,6 @@ impl StepArguments {
             renames: self.rename.iter().cloned().collect(),
             limits: self.limits(),
         })
-    }
-
-    /// The loss and the value that it is put on, or several losses.
-    fn losses(&self) -> Result<(Option<LossKind>, Option<String>, Vec<WantedTerm>)> {
-        let term = |choice: &LossChoice| {
-            let LossChoice { output, kind, weight } = choice.clone();
-            Some(WantedTerm { value: output?, loss: kind, weight })
-        };
-        match &self.loss[..] {
-            [] => Ok((None, self.logits.clone(), vec![])),
-            [LossChoice { output: None, kind, .. }] => Ok((*kind, self.logits.clone(), vec![])),
-            [LossChoice { output, kind, weight: 1.0 }] if self.logits.is_none() => Ok((*kind, output.clone(), vec![])),
-            several if self.logits.is_some() && several.iter().any(|choice| choice.output.is_some()) => {
-                Err(Error::input("the output of a loss is named twice, by --loss and by --logits")
-                    .help("leave --logits out"))
-            }
-            several => {
-                several.iter().map(term).collect::<Option<Vec<_>>>().map(|terms| (None, None, terms)).ok_or_else(|| {
-                    Error::input("of several losses, each needs an output that it is of")
-                        .help("name it: --loss logits=cross-entropy --loss box=huber*0.5")
-                })
-            }
-        }
     }
 
     fn limits(&self) -> Limits {

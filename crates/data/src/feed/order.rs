@@ -11,7 +11,7 @@ impl Feed<'_> {
     /// The numbers of the samples in the order in which epoch `epoch` (from 0) takes them in batches of `size`: a
     /// function of its arguments and the lengths of the samples alone.
     ///
-    /// Where samples are to be grouped by length, batches of [`GROUP`] neighbours in the order of
+    /// Where samples are to be grouped by length, batches of a hundred neighbours in the order of
     /// [`epoch_order`](crate::epoch_order) are made of samples of about the same length, and taken in a random order.
     pub fn epoch_order(&self, seed: u64, epoch: u64, size: usize) -> Vec<usize> {
         let mut order = epoch_order(self.data.len(), seed, epoch);

@@ -1,6 +1,7 @@
 //! CSV files: a line for each sample, the first with the names of the columns.
 
-use super::{Rows, Table, number};
+use super::rows::Rows;
+use super::{Table, number};
 use crate::formats::{Format, Found, Parts};
 use gnp_base::{Error, Result, files};
 use std::path::Path;

@@ -1,6 +1,7 @@
 //! JSON lines: an object for each sample, whose keys name the columns.
 
-use super::{Rows, Table};
+use super::Table;
+use super::rows::Rows;
 use crate::formats::{Format, Found, Parts};
 use gnp_base::{Error, Result, files};
 use serde_json::{Map, Value};

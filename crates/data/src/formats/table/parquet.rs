@@ -1,6 +1,7 @@
 //! Parquet files.
 
-use super::{Rows, Table};
+use super::Table;
+use super::rows::Rows;
 use crate::formats::{Format, Found, Parts};
 use gnp_base::{Error, Result, files};
 use parquet::file::reader::{FileReader, SerializedFileReader};
