@@ -9,7 +9,7 @@ use gnp::autodiff::Gradients;
 use gnp::checkpoint::{Checkpoint, Element, Group, Property, Value};
 use gnp::cli::arguments::{CheckpointArguments, DataArguments, PenaltyArguments, ScheduleArguments, StepArguments};
 use gnp::cli::config_file;
-use gnp::data::{Data, DataSource, Dataset, Feed, Labels, Normalize, Preparation};
+use gnp::data::{Data, DataSource, Dataset, Feed, Labels, Normalize, Preparation, Samples};
 use gnp::emit::artifact::{self, Inside, Settings};
 use gnp::emit::training::{Artifacts, Interface};
 use gnp::engine::{State, StepModel};
@@ -51,6 +51,12 @@ pub enum Target {
     Cifar,
     /// A table.
     Csv,
+    /// A table in JSON lines.
+    Jsonl,
+    /// A table in Parquet.
+    Parquet,
+    /// The tokenizer of a column of text.
+    Tokenizer,
     /// A safetensors file, as data and as a state.
     Safetensors,
     /// A PNG or JPEG file in a folder of images.
@@ -78,6 +84,9 @@ impl Target {
             Self::Idx => "idx",
             Self::Cifar => "cifar",
             Self::Csv => "csv",
+            Self::Jsonl => "jsonl",
+            Self::Parquet => "parquet",
+            Self::Tokenizer => "tokenizer",
             Self::Safetensors => "safetensors",
             Self::Images => "images",
             Self::Checkpoint => "checkpoint",
@@ -91,10 +100,10 @@ impl Target {
     pub fn form(self) -> Form {
         match self {
             Self::Model | Self::Artifact | Self::Step => Form::Model,
-            Self::Csv | Self::Checkpoint | Self::Config | Self::Faulty => Form::Text,
+            Self::Csv | Self::Jsonl | Self::Tokenizer | Self::Checkpoint | Self::Config | Self::Faulty => Form::Text,
             Self::Images => Form::Png,
             Self::Npz => Form::Npz,
-            Self::Npy | Self::Idx | Self::Cifar | Self::Safetensors => Form::Bytes,
+            Self::Npy | Self::Idx | Self::Cifar | Self::Parquet | Self::Safetensors => Form::Bytes,
             Self::CheckpointOrt => Form::Words,
         }
     }
@@ -128,6 +137,9 @@ impl Target {
                 b"x,y\n1,2\n3,4\n5,6\n".to_vec(),
                 b"id,length,note,y\n1,5.1,,setosa\n2,7.0,\"tall, wide\",versicolor\n3,4.9,,setosa\n".to_vec(),
             ],
+            Self::Jsonl => found("tests/fixtures/tables", ".jsonl")?,
+            Self::Parquet => found("tests/fixtures/tables", ".parquet")?,
+            Self::Tokenizer => found("tests/fixtures/tables", "tokenizer.json")?,
             Self::Safetensors => {
                 let tensors = r#"{"x_train":{"dtype":"F32","shape":[2,1],"data_offsets":[0,8]},"y_train":{"dtype":"I64","shape":[2],"data_offsets":[8,24]}} "#;
                 let header = [&(tensors.len() as u64).to_le_bytes()[..], tensors.as_bytes()].concat();
@@ -159,7 +171,10 @@ impl Target {
             Self::Npz => data(bytes, folder, "x.npz"),
             Self::Idx => pair(bytes, folder, "x.idx"),
             Self::Cifar => cifar(bytes, folder),
-            Self::Csv => table(bytes, folder),
+            Self::Csv => table(bytes, folder, "x.csv", ["x", "y"]),
+            Self::Jsonl => table(bytes, folder, "x.jsonl", ["stars", "review"]),
+            Self::Parquet => table(bytes, folder, "x.parquet", ["stars", "review"]),
+            Self::Tokenizer => text(bytes, folder),
             Self::Safetensors => {
                 let loaded = data(bytes, folder, "x.safetensors");
                 State::read(&folder.join("x.safetensors")).map(drop).and(loaded)
@@ -260,7 +275,10 @@ fn use_data(data: &Data) -> gnp::Result<()> {
 
 fn feed(data: &Dataset) -> gnp::Result<()> {
     let dims = |shape: &[usize]| iter::once(None).chain(shape.iter().map(|&size| Some(size))).collect::<Vec<_>>();
-    let samples = data.samples().shape().map_or_else(|| vec![None, Some(3), Some(6), Some(5)], dims);
+    let samples = match data.samples() {
+        Samples::Lists(lists) => [vec![None; 2], lists.inner().iter().map(|&size| Some(size)).collect()].concat(),
+        samples => samples.shape().map_or_else(|| vec![None, Some(3), Some(6), Some(5)], dims),
+    };
     let labels = match data.labels() {
         // The numbers of classes, and their probabilities.
         Labels::Classes(_) => {
@@ -306,17 +324,27 @@ fn cifar(bytes: &[u8], folder: &Path) -> gnp::Result<()> {
     ten.or(hundred)
 }
 
-fn table(bytes: &[u8], folder: &Path) -> gnp::Result<()> {
-    let options = DataSource::new(write(bytes, folder.join("x.csv"))?);
-    let one = DataSource {
-        selection: gnp::data::Selection::predicting(["y"]),
-        test: Some(options.train.clone()),
-        ..options.clone()
+fn table(bytes: &[u8], folder: &Path, name: &str, [x, y]: [&str; 2]) -> gnp::Result<()> {
+    let options = DataSource::new(write(bytes, folder.join(name))?);
+    let predicting = |targets: &[&str]| gnp::data::Selection {
+        // A column of lists is that of an input.
+        inputs: if name == "x.csv" { vec![] } else { vec![("ids".to_owned(), vec!["ids".to_owned()])] },
+        ..gnp::data::Selection::predicting(targets.iter().copied())
     };
-    let two = DataSource { selection: gnp::data::Selection::predicting(["x", "y"]), ..options };
+    let one = DataSource { selection: predicting(&[y]), test: Some(options.train.clone()), ..options.clone() };
+    let two = DataSource { selection: predicting(&[x, y]), ..options };
     let use_table = |options: &DataSource| use_data(&Data::load(options, 0)?);
     let (one, two) = (use_table(&one), use_table(&two));
     one.or(two)
+}
+
+/// The input is a tokenizer of some texts.
+fn text(bytes: &[u8], folder: &Path) -> gnp::Result<()> {
+    let tokenizer = Some(write(bytes, folder.join("tokenizer.json"))?);
+    let texts = write(b"x,y\ngood film,0\nbad,1\nnot a b\xc3\xa4d film at all,1\n", folder.join("texts.csv"))?;
+    let selection = gnp::data::Selection::predicting(["y"]);
+    let selection = gnp::data::Selection { text: vec!["x".to_owned()], tokenizer, most_tokens: Some(6), ..selection };
+    use_data(&Data::load(&DataSource { selection, ..DataSource::new(texts) }, 0)?)
 }
 
 fn image_folder(bytes: &[u8], folder: &Path) -> gnp::Result<()> {
