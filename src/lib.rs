@@ -28,7 +28,7 @@ pub mod cli;
 pub mod programs;
 
 pub use ::gnp_train as train;
-pub use gnp_base::{Error, ErrorKind, Result, choice, contract, error, escaped, files, formula, limits, named};
+pub use gnp_base::{Error, ErrorKind, Result, caught, choice, contract, error, escaped, files, formula, limits, named};
 pub use gnp_checkpoint as checkpoint;
 pub use gnp_data as data;
 pub use gnp_engine as engine;

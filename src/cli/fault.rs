@@ -1,7 +1,7 @@
 //! The last resort: what becomes of a panic, which is a fault of ours.
 
 use crate::{Error, Result};
-use gnp_engine::tract;
+use gnp_base::caught;
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::panic::{self, AssertUnwindSafe, PanicHookInfo};
 use std::sync::{Mutex, Once, PoisonError};
@@ -50,8 +50,8 @@ fn note(info: &PanicHookInfo<'_>) {
         _ => String::new(),
     };
     let said = info.payload_as_str().unwrap_or(UNKNOWN);
-    // tract panics on some input, and the engine makes an error of that.
-    let place_of = if tract::is_under_way() { &PERHAPS } else { &FIRST };
+    // Some libraries panic on some input, and an error is made of that.
+    let place_of = if caught::is_under_way() { &PERHAPS } else { &FIRST };
     let mut noted = place_of.lock().unwrap_or_else(PoisonError::into_inner);
     noted.get_or_insert_with(|| format!("{said}{place}{trace}"));
 }

@@ -11,6 +11,7 @@
 //! assert!(error.to_string().starts_with("nowhere.onnx: cannot open the file: "));
 //! ```
 
+pub mod caught;
 pub mod choice;
 pub mod contract;
 pub mod digest;

@@ -1,6 +1,7 @@
 //! Text as numbers: what a model's tokenizer makes of it.
 
 use crate::{Input, Lists, Values};
+use gnp_base::caught::caught;
 use gnp_base::{Error, Result, files};
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -39,7 +40,9 @@ impl Tokenizer {
                 .in_file(path)
                 .help("give the `tokenizer.json` that lies beside the model")
         };
-        let mut inner = tokenizers::Tokenizer::from_bytes(bytes).map_err(|error| unreadable(&error))?;
+        // The library panics on some that are none.
+        let read = caught(|| tokenizers::Tokenizer::from_bytes(bytes)).map_err(|panic| unreadable(&panic))?;
+        let mut inner = read.map_err(|error| unreadable(&error))?;
         // Whole words of padding that the file asks for would be tokens here: batches are filled up when they are made.
         let padding = inner.with_padding(None).get_padding().map(|padding| padding.pad_id);
         let names = ["[PAD]", "<pad>", "<|endoftext|>", "</s>"];
@@ -74,10 +77,10 @@ impl Tokenizer {
                 .take(AT_A_TIME)
                 .map(|(text, pair)| pair.map_or_else(|| text.into(), |pair| (text, pair).into()))
                 .collect();
-            let encoded = self
-                .inner
-                .encode_batch_fast(some, true)
-                .map_err(|error| Error::input(format!("a text has no tokens: {error}")).in_file(&self.path))?;
+            let refused =
+                |error: &dyn fmt::Display| Error::input(format!("a text has no tokens: {error}")).in_file(&self.path);
+            let encoded = caught(|| self.inner.encode_batch_fast(some, true)).map_err(|panic| refused(&panic))?;
+            let encoded = encoded.map_err(|error| refused(&error))?;
             for encoding in &encoded {
                 lengths.push(encoding.len());
                 ids.extend(encoding.get_ids().iter().copied().map(i64::from));

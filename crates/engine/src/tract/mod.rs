@@ -4,14 +4,11 @@
 //! comes.
 
 mod branch;
-mod caught;
 mod log_softmax;
 mod plans;
 mod recurrent;
 mod scan;
 mod specialise;
-
-pub use caught::is_under_way;
 
 use super::step_model::{EvalModel, no_evaluation};
 use super::{Device, Engine, EngineOptions, Rates, State, StepEngine, StepModel};

@@ -1,9 +1,9 @@
 //! Plans: a graph made ready for inputs of exactly these shapes.
 
-use super::caught::caught;
 use super::specialise::specialise;
 use super::{branch, log_softmax, scan};
 use foldhash::{HashMap, HashSet};
+use gnp_base::caught::caught;
 use gnp_base::{Error, Result};
 use gnp_model::graph::inline_functions;
 use gnp_model::onnx::proto::{NodeProto, ValueInfoProto};

@@ -3,9 +3,11 @@
 use super::Table;
 use super::rows::Rows;
 use crate::formats::{Format, Found, Parts};
+use gnp_base::caught::caught;
 use gnp_base::{Error, Result, files};
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::record::Field;
+use std::fmt::Display;
 use std::path::Path;
 
 /// `.parquet` files.
@@ -21,7 +23,9 @@ impl Format for ParquetFiles {
     }
 
     fn open(&self, path: &Path) -> Result<Box<dyn Parts>> {
-        Ok(Box::new(read(path)?))
+        // The library panics on some damaged files.
+        let table = caught(|| read(path)).unwrap_or_else(|panic| Err(damaged(path, &panic)))?;
+        Ok(Box::new(table))
     }
 }
 
@@ -30,11 +34,7 @@ impl Format for ParquetFiles {
 /// # Errors
 /// Where it cannot be read.
 fn read(path: &Path) -> Result<Table> {
-    let unreadable = |error: parquet::errors::ParquetError| {
-        Error::format(format!("cannot read the table: {error}"))
-            .in_file(path)
-            .help("expected a whole Parquet file, compressed with Snappy, Zstandard, gzip or not at all")
-    };
+    let unreadable = |error: parquet::errors::ParquetError| damaged(path, &error);
     let opened = files::open(path).map_err(|error| Error::io("read the table", path, &error))?;
     let reader = SerializedFileReader::new(opened).map_err(unreadable)?;
     let schema = reader.metadata().file_metadata().schema_descr();
@@ -57,6 +57,13 @@ fn read(path: &Path) -> Result<Table> {
         rows.push(record, number)?;
     }
     rows.table()
+}
+
+/// That the file at `path` cannot be read, and why.
+fn damaged(path: &Path, why: &dyn Display) -> Error {
+    Error::format(format!("cannot read the table: {why}"))
+        .in_file(path)
+        .help("expected a whole Parquet file, compressed with Snappy, Zstandard, gzip or not at all")
 }
 
 /// An entry as a table of text has it.

@@ -1,23 +1,32 @@
-//! Calls of tract, some of whose rules and kernels panic on what they do not foresee.
+//! Calls of libraries that panic on what they do not foresee: tract's rules and kernels, readers of files.
 //!
 //! What unwinds out of a call becomes an error. The process's panic hook is left as it is: whoever owns the process
 //! decides what is printed of a panic, and may ask [`is_under_way`] to tell such a one from others. The hook that Rust
-//! installs prints it. In a process that is built with `panic = "abort"` nothing unwinds: it ends where tract panics.
+//! installs prints it. In a process that is built with `panic = "abort"` nothing unwinds: it ends where the library
+//! panics.
 
 use std::any::Any;
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// How many calls are under way in the process: tract has threads of its own.
+/// How many calls are under way in the process: libraries have threads of their own.
 static CALLS: AtomicUsize = AtomicUsize::new(0);
 
-/// Whether a call of tract is under way: a panic now, in this thread or another, may be one that becomes an error.
+/// Whether such a call is under way: a panic now, in this thread or another, may be one that becomes an error.
 pub fn is_under_way() -> bool {
     CALLS.load(Ordering::Relaxed) > 0
 }
 
 /// What `call` returns, or what its panic says. What `call` had in hands must not be used after a panic.
-pub(super) fn caught<T>(call: impl FnOnce() -> T) -> Result<T, String> {
+///
+/// # Errors
+/// Where it panics: what was said.
+///
+/// ```
+/// use gnp_base::caught::caught;
+/// assert_eq!(caught(|| 3), Ok(3));
+/// ```
+pub fn caught<T>(call: impl FnOnce() -> T) -> Result<T, String> {
     CALLS.fetch_add(1, Ordering::Relaxed);
     let result = panic::catch_unwind(AssertUnwindSafe(call));
     CALLS.fetch_sub(1, Ordering::Relaxed);
