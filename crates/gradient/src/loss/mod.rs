@@ -8,12 +8,12 @@ mod class_axis;
 mod cross_entropy;
 mod ending;
 mod regression;
-mod sum;
 #[cfg(test)]
 mod tests;
+mod total;
 
 pub use ending::{Ending, Wanted, WantedTerm, find_ending};
-pub use sum::{Summed, Term};
+pub use total::{Term, Total};
 
 use crate::autodiff::Gradients;
 use gnp_base::contract::Range;

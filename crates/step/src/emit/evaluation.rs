@@ -2,13 +2,13 @@
 //!
 //! Inputs, in order: the data inputs; the labels, where the loss needs them; then, of the step model's state, what the
 //! forward model has under the same name: parameters and statistics, each with its initializer. Outputs: [`LOSS`], then
-//! the values that losses are taken of, then what is counted of the batch ([`Tally::named`]), and each of several losses.
+//! the values that losses are taken of, then what is counted of the batch and each of several losses ([`Total::told`]).
 
 use crate::pass;
 use foldhash::HashSet;
 use gnp_base::Result;
-use gnp_base::contract::{LABELS, LOSS};
-use gnp_gradient::loss::{Appended, Summed, Tally};
+use gnp_base::contract::LOSS;
+use gnp_gradient::loss::Total;
 use gnp_model::graph::{Builder, Fact, Graph, Value};
 use gnp_model::onnx::{DataType, Model};
 
@@ -16,11 +16,9 @@ use gnp_model::onnx::{DataType, Model};
 #[derive(Clone, Copy, Debug)]
 pub enum Evaluated<'a> {
     /// A loss that was put on predictions.
-    Appended(&'a Appended, &'a Value, &'a Fact),
-    /// Several losses.
-    Summed(&'a Summed),
+    Put(&'a Total),
     /// The model's own loss.
-    Scalar(&'a Value),
+    Own(&'a Value),
 }
 
 /// Declares inputs and outputs of the evaluation model.
@@ -29,30 +27,16 @@ pub fn assemble(model: &mut Model, mut graph: Graph, evaluated: Evaluated<'_>, s
     let initializers = graph.proto().initializer.iter().filter(|t| state.contains(t.name()));
     let fed: Vec<_> = initializers.filter_map(|t| Some(fact(t)?.info(t.name()))).collect();
     let scalar = Fact::with_sizes(DataType::Float, &[]);
-    let (mut results, mut outputs) = (Vec::new(), vec![scalar.info(LOSS)]);
+    let mut outputs = vec![scalar.info(LOSS)];
     match evaluated {
-        Evaluated::Scalar(loss) => results.push((loss, LOSS.to_owned())),
-        Evaluated::Appended(appended, predictions, fact) => {
-            results.push((&appended.loss, LOSS.to_owned()));
-            results.extend(appended.tally.iter().flat_map(Tally::named).map(|(name, value)| (value, name.to_owned())));
-            outputs.push(fact.info(predictions));
+        Evaluated::Own(loss) => super::step::name_results(&mut graph, &[(loss, LOSS.to_owned())]),
+        Evaluated::Put(total) => {
+            let results: Vec<_> = [(&total.loss, LOSS.to_owned())].into_iter().chain(total.told()).collect();
+            super::step::name_results(&mut graph, &results);
+            graph.declare_inputs(total.labels.iter().map(|(name, fact, _)| fact.info(name)));
+            outputs.extend(total.predictions.iter().map(|(value, fact)| fact.info(value)));
             outputs.extend(results[1..].iter().map(|(_, name)| scalar.info(name)));
         }
-        Evaluated::Summed(summed) => {
-            results.push((&summed.loss, LOSS.to_owned()));
-            let tally = summed.tally.iter().flat_map(Tally::named).map(|(name, value)| (value, name.to_owned()));
-            results.extend(tally.chain(summed.each.iter().map(|(name, value)| (value, name.clone()))));
-            outputs.extend(summed.predictions.iter().map(|(value, fact)| fact.info(value)));
-            outputs.extend(results[1..].iter().map(|(_, name)| scalar.info(name)));
-        }
-    }
-    super::step::name_results(&mut graph, &results);
-    match evaluated {
-        Evaluated::Appended(appended, ..) => graph.declare_inputs([appended.labels.info(LABELS)]),
-        Evaluated::Summed(summed) => {
-            graph.declare_inputs(summed.labels.iter().map(|(name, fact, _)| fact.info(name)));
-        }
-        Evaluated::Scalar(_) => {}
     }
     graph.declare_outputs(outputs);
     graph.clear_types();

@@ -9,7 +9,7 @@ use crate::weights::{self, lora};
 use foldhash::{HashMap, HashSet};
 use gnp_base::{Error, Result};
 use gnp_gradient::autodiff::Gradients;
-use gnp_gradient::loss::{Summed, Term};
+use gnp_gradient::loss::{Term, Total};
 use gnp_gradient::lowering::{self, BatchNorm, Computes, Dropout, Random, Settings, StraightThrough};
 use gnp_model::composite;
 use gnp_model::graph::{Builder, Graph};
@@ -57,33 +57,29 @@ fn evaluation_of(model: &mut Model, config: &StepConfig, state: &HashSet<&str>, 
     let mut graph = Graph::knowing(std::mem::take(&mut model.graph), facts)?;
     composite::write_out(&mut graph)?;
     let names = Names::make_way(&mut graph, &config.renames)?;
-    let fact_of = |graph: &Graph, value: &str| {
-        graph.facts().get(&names.in_step(value)).cloned().ok_or_else(|| {
-            Error::input(format!("the model has no value `{value}`, of which the loss is taken"))
-                .help("name the model that the step model was made of")
-        })
+    let check = |value: &str| match graph.facts().get(&names.in_step(value)) {
+        Some(_) => Ok(()),
+        None => Err(Error::input(format!("the model has no value `{value}`, of which the loss is taken"))
+            .help("name the model that the step model was made of")),
     };
-    config.terms.iter().try_for_each(|term| fact_of(&graph, &term.value).map(drop))?;
-    let end = names.in_step(&config.logits);
-    let fact = config.end().map(|value| fact_of(&graph, value)).transpose()?;
+    let ends = config.end().into_iter().chain(config.terms.iter().map(|term| &*term.value));
+    ends.into_iter().try_for_each(check)?;
     evaluation::infer(&mut graph)?;
     lowering::lower(&mut graph, &INFERENCE, Gradients::Standard, &Default::default())?;
+    let end = names.in_step(&config.logits);
     let b = Builder::new(&mut graph, pass::LOSS);
-    let (mut appended, mut summed) = (None, None);
-    if let Some(loss) = &config.loss {
-        appended = Some(loss.clone().without_smoothing().append(&b, &end, Gradients::Standard)?);
-    } else if !config.terms.is_empty() {
-        let plain = config.terms.iter().cloned();
-        let plain: Vec<Term> = plain.map(|term| Term { loss: term.loss.without_smoothing(), ..term }).collect();
-        summed = Some(Summed::append(&b, &plain, |value| names.in_step(value), Gradients::Standard)?);
-    }
+    let total = match (&config.loss, &config.terms[..]) {
+        (Some(loss), _) => Some(Total::of(&b, &loss.clone().without_smoothing(), end.clone(), Gradients::Standard)?),
+        (None, []) => None,
+        (None, terms) => {
+            let plain = terms.iter().cloned().map(|term| Term { loss: term.loss.without_smoothing(), ..term });
+            let plain: Vec<Term> = plain.collect();
+            Some(Total::sum(&b, &plain, |value| names.in_step(value), Gradients::Standard)?)
+        }
+    };
     drop(b);
     lowering::expand(&mut graph, computes)?;
-    let evaluated = match (&appended, &summed, &fact) {
-        (Some(appended), _, Some(fact)) => Evaluated::Appended(appended, &end, fact),
-        (_, Some(summed), _) => Evaluated::Summed(summed),
-        _ => Evaluated::Scalar(&end),
-    };
+    let evaluated = total.as_ref().map_or(Evaluated::Own(&end), Evaluated::Put);
     evaluation::assemble(model, graph, evaluated, state);
     Ok(())
 }

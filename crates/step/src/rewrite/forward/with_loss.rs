@@ -10,7 +10,7 @@ use crate::weights::{Reason, Restored, Verdict};
 use gnp_base::Result;
 use gnp_base::contract::{LABELS, Ranges, labels_of};
 use gnp_gradient::autodiff::Gradients;
-use gnp_gradient::loss::{self, Appended, Ending, Loss, Summed, Tally, Term};
+use gnp_gradient::loss::{self, Ending, Loss, Tally, Term, Total};
 use gnp_gradient::lowering::{self, Lowered};
 use gnp_model::graph::{Builder, Fact, Graph, Value};
 
@@ -51,6 +51,18 @@ pub(super) struct Labelled {
     pub returns_logits: bool,
 }
 
+impl Labelled {
+    /// With what `total` needs and gives; adds what its labels may be to `ranges`. Returns L first.
+    fn by(self, total: Total, ranges: &mut Ranges) -> (Value, Self) {
+        let Total { loss, each, labels, tally, predictions } = total;
+        let labels = labels.into_iter().map(|(name, fact, range)| {
+            ranges.extend(range.map(|range| (name.clone(), vec![range])));
+            (name, fact)
+        });
+        (loss, Self { labels: labels.collect(), tally, losses: each, predictions, ..self })
+    }
+}
+
 impl Prepared {
     /// Lowers the graph and puts the loss on it.
     ///
@@ -86,31 +98,15 @@ fn end(
     match ending {
         Ending::Logits { value, loss } => {
             refuse_labels(&b.graph(), LABELS)?;
-            let logits = names.in_step(&value);
-            let fact = Fact::clone(&b.fact(&logits));
-            let Appended { loss: scalar, labels, range, tally } = loss.append(b, &logits, gradients)?;
-            ranges.extend(range.map(|range| (LABELS.to_owned(), vec![range])));
-            let labelled = Labelled {
-                of: value.to_string(),
-                labels: vec![(LABELS.to_owned(), labels)],
-                tally,
-                returns_logits: loss.is_of_a_table(&fact),
-                predictions: vec![(logits, fact)],
-                loss: Some(loss),
-                ..Labelled::default()
-            };
-            Ok((scalar, labelled))
+            let total = Total::of(b, &loss, names.in_step(&value), gradients)?;
+            let returns_logits = total.predictions.iter().all(|(_, fact)| loss.is_of_a_table(fact));
+            let of = Labelled { of: value.to_string(), loss: Some(loss), returns_logits, ..Labelled::default() };
+            Ok(of.by(total, ranges))
         }
         Ending::Sum(terms) => {
             terms.iter().try_for_each(|term| refuse_labels(&b.graph(), &labels_of(&term.output)))?;
-            let Summed { loss, each, labels, tally, predictions } =
-                Summed::append(b, &terms, |value| names.in_step(value), gradients)?;
-            let labels = labels.into_iter().map(|(name, fact, range)| {
-                ranges.extend(range.map(|range| (name.clone(), vec![range])));
-                (name, fact)
-            });
-            let labels = labels.collect();
-            Ok((loss, Labelled { terms, labels, tally, losses: each, predictions, ..Labelled::default() }))
+            let total = Total::sum(b, &terms, |value| names.in_step(value), gradients)?;
+            Ok(Labelled { terms, ..Labelled::default() }.by(total, ranges))
         }
         Ending::Scalar(value) => {
             let loss = scalar(b, &names.in_step(&value));

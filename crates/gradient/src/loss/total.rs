@@ -1,8 +1,8 @@
-//! Several losses, of several outputs, as one: their weighted sum.
+//! What is trained: a loss of one output, or the weighted sum of those of several.
 
-use super::{Loss, Tally};
+use super::{Appended, Loss, Tally};
 use crate::autodiff::Gradients;
-use gnp_base::contract::{Range, labels_of, loss_of};
+use gnp_base::contract::{LABELS, Range, labels_of, loss_of};
 use gnp_base::{Error, Result};
 use gnp_model::graph::{Builder, Fact, Value};
 use gnp_model::onnx::DataType;
@@ -29,28 +29,39 @@ impl Term {
     }
 }
 
-/// The weighted sum of several losses in a graph.
+/// The loss that is trained, in a graph.
 #[derive(Clone, Debug)]
-pub struct Summed {
-    /// The sum, a float scalar.
+pub struct Total {
+    /// L, a float scalar.
     pub loss: Value,
-    /// Each of them before it is weighted, under the name that it is returned under.
+    /// Each of several losses before it is weighted, under the name that it is returned under.
     pub each: Vec<(String, Value)>,
     /// The inputs of the labels, and the numbers that they may be.
     pub labels: Vec<(String, Fact, Option<Range>)>,
-    /// What is counted of the first that has right and wrong. A batch weighs as many as it has samples: the losses are
-    /// means over different things.
+    /// What is counted, of the first that has right and wrong.
     pub tally: Option<Tally>,
-    /// The values that the losses are taken of.
+    /// The values that losses are taken of.
     pub predictions: Vec<(Value, Fact)>,
 }
 
-impl Summed {
-    /// Appends the losses `terms` and their sum; `in_graph` tells what a value is called in the graph.
+impl Total {
+    /// Appends `loss` of `logits`; its labels are the input [`LABELS`].
+    ///
+    /// # Errors
+    /// As [`Loss::append`].
+    pub fn of(b: &Builder<'_>, loss: &Loss, logits: Value, gradients: Gradients) -> Result<Self> {
+        let fact = Fact::clone(&b.fact(&logits));
+        let Appended { loss, labels, range, tally } = loss.append(b, &logits, gradients)?;
+        let labels = vec![(LABELS.to_owned(), labels, range)];
+        Ok(Self { loss, each: vec![], labels, tally, predictions: vec![(logits, fact)] })
+    }
+
+    /// Appends the losses `terms` and their weighted sum; `in_graph` tells what a value is called in the graph. A batch
+    /// weighs as many as it has samples, as the losses are means over different things.
     ///
     /// # Errors
     /// Where there is none, or a loss does not fit what it is taken of.
-    pub fn append(
+    pub fn sum(
         b: &Builder<'_>,
         terms: &[Term],
         in_graph: impl Fn(&str) -> Value,
@@ -68,8 +79,8 @@ impl Summed {
             each.push((loss_of(output), appended.loss));
             labels.push((name, appended.labels, appended.range));
             if tally.is_none() {
-                let samples = |_: &Tally| b.cast(b.squeeze(b.size_of(&logits, 0), &[0]), DataType::Float);
-                tally = appended.tally.map(|tally| Tally { weight: Some(samples(&tally)), ..tally });
+                let samples = || b.cast(b.squeeze(b.size_of(&logits, 0), &[0]), DataType::Float);
+                tally = appended.tally.map(|tally| Tally { weight: Some(samples()), ..tally });
             }
             predictions.push((logits, fact));
         }
@@ -77,5 +88,11 @@ impl Summed {
             return Err(Error::internal("a sum of no losses"));
         }
         Ok(Self { loss: b.sum(&weighted), each, labels, tally, predictions })
+    }
+
+    /// What is counted, and each of several losses: float scalars under the names that they are returned under.
+    pub fn told(&self) -> impl Iterator<Item = (&Value, String)> {
+        let tally = self.tally.iter().flat_map(Tally::named).map(|(name, value)| (value, name.to_owned()));
+        tally.chain(self.each.iter().map(|(name, value)| (value, name.clone())))
     }
 }
