@@ -15,7 +15,7 @@ use super::{Device, Engine, EngineOptions, Rates, State, StepEngine, StepModel};
 use crate as engine;
 use gnp_base::{Error, Result};
 use gnp_model::onnx::Model;
-use gnp_model::onnx::proto::GraphProto;
+use gnp_model::onnx::proto::{GraphProto, NodeProto};
 use gnp_tensor::{NotFinite, Port, check_batch, finite};
 use plans::{Plans, as_type_of, from_tract, to_tract};
 use std::num::NonZero;
@@ -50,10 +50,14 @@ impl Tract {
                 .help("leave it out, or use --engine onnxruntime"));
         }
         options.check_tf32()?;
-        if has_loop(&step.graph) {
-            return Err(Error::unsupported("tract has no loops, and the step model takes its batch in parts by one")
+        if let Some(node) = find(&step.graph, &|node| node.is("", "Loop")) {
+            return Err(Error::unsupported("tract has no loops")
+                .at_node(node.label(), &node.operator())
                 .in_file(step.path())
-                .help("use --engine onnxruntime, or leave --accumulate out where the step model is made"));
+                .help(
+                    "use --engine onnxruntime, or, where the loop takes the batch in parts, leave --accumulate out \
+                     where the step model is made",
+                ));
         }
         let model = StepModel::recognise(step)?;
         let executor = executor(options.threads);
@@ -108,9 +112,12 @@ impl Tract {
     }
 }
 
-/// Whether a node of the graph, or of a body in it, is a loop.
-fn has_loop(graph: &GraphProto) -> bool {
-    graph.node.iter().any(|node| node.is("", "Loop") || node.subgraphs().any(has_loop))
+/// The first node of the graph, or of a body in it, that `is_one`.
+fn find<'g>(graph: &'g GraphProto, is_one: &dyn Fn(&NodeProto) -> bool) -> Option<&'g NodeProto> {
+    graph
+        .node
+        .iter()
+        .find_map(|node| if is_one(node) { Some(node) } else { node.subgraphs().find_map(|body| find(body, is_one)) })
 }
 
 /// What computes with so many threads; one a core where the number is left open.

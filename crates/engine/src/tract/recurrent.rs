@@ -3,10 +3,11 @@
 //! tract's own leave out, in silence, `activations`, `clip`, `input_forget` and the direction `reverse`, and take no
 //! lengths.
 
+use super::find;
 use gnp_base::{Error, Result};
 use gnp_model::graph::{Builder, Graph};
 use gnp_model::onnx::Model;
-use gnp_model::onnx::proto::{GraphProto, NodeProto};
+use gnp_model::onnx::proto::NodeProto;
 use gnp_model::recurrent::write_out as written_out;
 use gnp_model::shapes;
 use std::collections::BTreeMap;
@@ -20,7 +21,8 @@ const PASS: &str = "tract";
 /// # Errors
 /// Where a layer asks for what there is no equation for.
 pub(super) fn write_out(model: &mut Model) -> Result<()> {
-    if !has_any(&model.graph) {
+    let is_one = |node: &NodeProto| ["LSTM", "GRU", "RNN"].iter().any(|operator| node.is("", operator));
+    if find(&model.graph, &is_one).is_none() {
         return Ok(());
     }
     let facts = shapes::analyse(model, &BTreeMap::new())?;
@@ -37,11 +39,6 @@ pub(super) fn write_out(model: &mut Model) -> Result<()> {
     })?;
     model.graph = graph.into_proto();
     Ok(())
-}
-
-fn has_any(graph: &GraphProto) -> bool {
-    let is_one = |node: &NodeProto| ["LSTM", "GRU", "RNN"].iter().any(|operator| node.is("", operator));
-    graph.node.iter().any(|node| is_one(node) || node.subgraphs().any(has_any))
 }
 
 #[cfg(test)]
