@@ -229,6 +229,8 @@ mod tests {
         std::fs::remove_dir_all(folder.path().join("bus")).unwrap();
 
         ["train/cat/1.png", "train/dog/1.png", "train/dog/2.jpg"].into_iter().for_each(write);
+        // An array beside them is none of samples.
+        write("mean.npy");
         assert_eq!(load(folder.path()).unwrap().test, None);
         ["test/dog/9.png", "test/cat/8.png"].into_iter().for_each(write);
         write("val/dog/3.png");

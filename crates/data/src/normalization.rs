@@ -134,7 +134,8 @@ impl Normalization {
         Self { divisor, mean: means.iter().map(|mean| (mean / divisor_wide) as f32).collect(), std: std.collect() }
     }
 
-    /// That a `sample` of `data` has no numbers any more once it is divided, normalised and augmented. In the data all are numbers.
+    /// That a `sample` of `data` has no numbers any more once it is divided, normalised and augmented. In the data all
+    /// are numbers.
     pub(super) fn not_finite(&self, data: &Dataset, sample: usize, value: f32) -> Error {
         let Self { divisor, mean, std } = self;
         let small = std.iter().copied().fold(f32::INFINITY, f32::min);

@@ -1,6 +1,6 @@
 //! How samples are made ready for the graph.
 
-use super::Normalize;
+use super::{Normalization, Normalize};
 use crate::augment::Augmentation;
 use gnp_base::{Error, Result};
 use gnp_tensor::{ElementType, Port};
@@ -71,6 +71,28 @@ impl Preparation {
     #[must_use]
     pub fn plain(&self) -> Self {
         Self { normalize: Normalize::None, augmentation: Augmentation::default(), ..self.clone() }
+    }
+
+    /// What samples of so many `channels` are normalised by: as those of the training set (`like`) where they are of
+    /// another, else as it says; `of_data` takes the statistics of what a divisor makes of them.
+    ///
+    /// # Errors
+    /// Where the numbers do not fit the channels; as `of_data`.
+    pub(super) fn normalization(
+        &self,
+        are_bytes: bool,
+        channels: usize,
+        like: Option<&Normalization>,
+        of_data: impl FnOnce(f32) -> Result<Normalization>,
+    ) -> Result<Normalization> {
+        let divisor = self.divisor.unwrap_or(if are_bytes { 255.0 } else { 1.0 });
+        match (&self.normalize, like) {
+            // By the divisor of bytes for bytes, whatever the training samples are.
+            (Normalize::None, _) => Ok(Normalization::divide(divisor)),
+            (_, Some(like)) => Ok(like.clone()),
+            (Normalize::By { mean, std }, None) => Normalization::by(divisor, mean, std, channels),
+            (Normalize::Data, None) => of_data(divisor),
+        }
     }
 
     /// What of it is for `port`, one of several inputs: what divides and normalises is meant for samples, and neither

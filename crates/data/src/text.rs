@@ -43,7 +43,7 @@ impl Tokenizer {
         // The library panics on some that are none.
         let read = caught(|| tokenizers::Tokenizer::from_bytes(bytes)).map_err(|panic| unreadable(&panic))?;
         let mut inner = read.map_err(|error| unreadable(&error))?;
-        // Whole words of padding that the file asks for would be tokens here: batches are filled up when they are made.
+        // Texts are filled up when a batch is made of them, to its length.
         let padding = inner.with_padding(None).get_padding().map(|padding| padding.pad_id);
         let names = ["[PAD]", "<pad>", "<|endoftext|>", "</s>"];
         let pad = padding.or_else(|| names.iter().find_map(|name| inner.token_to_id(name))).unwrap_or(0);

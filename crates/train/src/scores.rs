@@ -108,12 +108,14 @@ impl Scoring {
     }
 
     fn add_outputs(&mut self, logits: &ArrayViewD<'_, f32>, labels: &ArrayViewD<'_, f32>) -> bool {
+        // [samples, outputs, …], or one output a sample.
         let outputs = logits.shape().get(1).copied().unwrap_or(1).max(1);
+        let inner: usize = logits.shape().iter().skip(2).product();
         let Task::Outputs(classes) = self.task.get_or_insert_with(|| Task::Outputs(Confusion::default())) else {
             return false;
         };
         for (place, (&logit, &label)) in logits.iter().zip(labels).enumerate() {
-            let output = place / (logits.len() / (logits.shape()[0].max(1) * outputs)).max(1) % outputs;
+            let output = place / inner.max(1) % outputs;
             let (actual, predicted) = (label > 0.5, logit > 0.0);
             classes.count(output, actual, predicted);
         }

@@ -6,7 +6,7 @@ use crate::layout::{Axes, Channels, Layout};
 use crate::order::{Draws, draws};
 use crate::port_shape::PortShape;
 use crate::resize::resize_in_place;
-use crate::{Dataset, Normalization, Normalize, Preparation, Samples, Values};
+use crate::{Dataset, Normalization, Preparation, Samples, Values};
 use gnp_base::{Error, Result};
 use gnp_tensor::finite::first_not_finite;
 use gnp_tensor::{ElementType, Port, Tensor};
@@ -37,30 +37,17 @@ impl<'a> Dense<'a> {
     ) -> Result<Self> {
         let (shape, layout) = fits::sample_port(samples, port, preparation)?;
         fits::check_element(port, samples, preparation)?;
-        let divisor = preparation.divisor.unwrap_or(if samples.are_bytes() { 255.0 } else { 1.0 });
-        let mut dense = Self { samples, shape, layout, normalization: Normalization::divide(divisor) };
+        let mut dense = Self { samples, shape, layout, normalization: Normalization::divide(1.0) };
         if port.element == ElementType::F32 {
-            dense.normalization = match like {
-                // By the divisor of bytes for bytes, whatever the training samples are.
-                Some(_) if preparation.normalize == Normalize::None => dense.normalization,
-                Some(like) => like.clone(),
-                None => dense.normalize(preparation, divisor, seed, workers)?,
+            let channels = dense.channels(dense.source_axes());
+            let of_data = |divisor| match samples {
+                Samples::Array(array) => Ok(Normalization::of_values(divisor, array.values(), channels)),
+                Samples::Lists(_) => Err(no_array()),
+                Samples::Images(files) => Normalization::of_files(divisor, files, dense.image_shape()?, seed, workers),
             };
+            dense.normalization = preparation.normalization(samples.are_bytes(), channels.count, like, of_data)?;
         }
         Ok(dense)
-    }
-
-    fn normalize(&self, preparation: &Preparation, divisor: f32, seed: u64, workers: usize) -> Result<Normalization> {
-        let channels = self.channels(self.source_axes());
-        match (&preparation.normalize, self.samples) {
-            (Normalize::None, _) => Ok(Normalization::divide(divisor)),
-            (Normalize::By { mean, std }, _) => Normalization::by(divisor, mean, std, channels.count),
-            (Normalize::Data, Samples::Array(array)) => Ok(Normalization::of_values(divisor, array.values(), channels)),
-            (Normalize::Data, Samples::Lists(_)) => Err(no_array()),
-            (Normalize::Data, Samples::Images(files)) => {
-                Normalization::of_files(divisor, files, self.image_shape()?, seed, workers)
-            }
-        }
     }
 
     fn source_axes(&self) -> Axes {

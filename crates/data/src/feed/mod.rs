@@ -96,8 +96,8 @@ impl<'a> Feed<'a> {
     /// images are looked at for their mean.
     ///
     /// # Errors
-    /// Where the graph has an input that there are no data for, or takes them in other sizes, or whole numbers where the
-    /// data are not; where the preparation is none for such samples or labels.
+    /// Where the graph has an input that there are no data for, or takes them in other sizes, or whole numbers where
+    /// the data are not; where the preparation is none for such samples or labels.
     pub fn new(data: &'a Dataset, ports: &[Port], preparation: &Preparation, seed: u64) -> Result<Self> {
         Self::join(data, ports, preparation, seed, None)
     }

@@ -2,7 +2,7 @@
 
 use crate::array::Values;
 use crate::layout::Channels;
-use crate::{Lists, Normalization, Normalize, Preparation};
+use crate::{Lists, Normalization, Preparation};
 use gnp_base::{Error, Result};
 use gnp_tensor::{ElementType, Port, Tensor};
 use ndarray::{ArrayD, IxDyn};
@@ -60,15 +60,10 @@ impl<'a> Padded<'a> {
         if port.element != ElementType::F32 && pad.fract() != 0.0 {
             return Err(misfit(format!("and {pad} is no whole number to pad it with")));
         }
-        let divisor = preparation.divisor.unwrap_or(if matches!(lists.values(), Values::U8(_)) { 255.0 } else { 1.0 });
         let channels = Channels { count: lists.inner().iter().product(), inner: 1 };
-        let normalization = match (like, &preparation.normalize) {
-            (Some(like), normalize) if *normalize != Normalize::None => like.clone(),
-            (_, Normalize::None) => Normalization::divide(divisor),
-            (_, Normalize::By { mean, std }) => Normalization::by(divisor, mean, std, channels.count)?,
-            (None, Normalize::Data) => Normalization::of_values(divisor, lists.values(), channels),
-            (Some(like), Normalize::Data) => like.clone(),
-        };
+        let of_data = |divisor| Ok(Normalization::of_values(divisor, lists.values(), channels));
+        let are_bytes = matches!(lists.values(), Values::U8(_));
+        let normalization = preparation.normalization(are_bytes, channels.count, like, of_data)?;
         Ok(Self {
             lists,
             element: port.element,

@@ -3,6 +3,7 @@
 use super::named::NamedArrays;
 use super::{Format, Found, Parts};
 use crate::array::{Array, ByteOrder, Dtype, Values};
+use crate::image_files::has_folders;
 use crate::memory;
 use gnp_base::{Error, Result, files};
 use ndarray_npy::npy::header::Header;
@@ -38,7 +39,10 @@ impl Format for NpyFolders {
     }
 
     fn recognises(&self, found: &Found<'_>) -> bool {
-        found.is_folder() && !NpyFolder(found.path().to_owned()).names().is_empty()
+        let names = || NpyFolder(found.path().to_owned()).names();
+        let has_samples = |names: &[String]| ["x_train", "x_test", "x"].iter().any(|x| names.iter().any(|n| n == x));
+        // Beside folders of images there may be arrays of other things, such as their mean.
+        found.is_folder() && (has_samples(&names()) || (!names().is_empty() && !has_folders(found.path())))
     }
 
     fn open(&self, path: &Path) -> Result<Box<dyn Parts>> {

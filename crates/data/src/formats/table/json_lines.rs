@@ -31,7 +31,7 @@ impl Format for JsonLines {
 /// Where it cannot be read, or a line is no object with the keys of the first.
 fn read(path: &Path) -> Result<Table> {
     let opened = files::open(path).map_err(|error| Error::io("read the table", path, &error))?;
-    let mut rows: Option<Rows> = None;
+    let mut begun: Option<(Vec<String>, Rows)> = None;
     for (line, number) in BufReader::new(opened).lines().zip(1..) {
         let line = line.map_err(|error| Error::io("read the table", path, &error))?;
         if line.trim().is_empty() {
@@ -44,12 +44,14 @@ fn read(path: &Path) -> Result<Table> {
         };
         let mut object: Map<String, Value> =
             serde_json::from_str(&line).map_err(|error| misfit(&format!("not a JSON object: {error}")))?;
-        let rows = match &mut rows {
-            Some(rows) => rows,
-            none => none.insert(Rows::of(path, object.keys().cloned().collect())?),
+        let (names, rows) = match &mut begun {
+            Some(begun) => begun,
+            none => {
+                let names: Vec<String> = object.keys().cloned().collect();
+                none.insert((names.clone(), Rows::of(path, names)?))
+            }
         };
-        let mut record = csv::StringRecord::with_capacity(line.len(), rows.names().len());
-        let names = rows.names().to_vec();
+        let mut record = csv::StringRecord::with_capacity(line.len(), names.len());
         for (column, name) in names.iter().enumerate() {
             let value = object.remove(name).ok_or_else(|| misfit(&format!("it has no `{name}`")))?;
             let text = match value {
@@ -73,7 +75,10 @@ fn read(path: &Path) -> Result<Table> {
         }
         rows.push(record, number)?;
     }
-    rows.map_or_else(|| Err(Error::format("the table has no rows").in_file(path)), Rows::table)
+    match begun {
+        Some((_, rows)) => rows.table(),
+        None => Err(Error::format("the table has no rows").in_file(path)),
+    }
 }
 
 /// The numbers of a list, and how many make an item where it is one of lists.

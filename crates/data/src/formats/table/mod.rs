@@ -173,8 +173,8 @@ impl Table {
         }))
     }
 
-    /// The samples in these columns: lists where it is one of lists, else `[rows, columns]`, whole numbers where all are
-    /// such and may be that.
+    /// The samples in these columns: lists where it is one of lists, else `[rows, columns]`, whole numbers where all
+    /// are such and may be that.
     fn samples(&self, columns: &[String], may_be_whole: bool) -> Result<Samples> {
         if let [column] = columns
             && let Some(lists) = self.lists.get(&self.index(column)?)

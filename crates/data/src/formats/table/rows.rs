@@ -42,11 +42,8 @@ impl Rows {
         Ok(Self { table, lists: BTreeMap::new(), unasked: 0 })
     }
 
-    pub(super) fn names(&self) -> &[String] {
-        &self.table.names
-    }
-
-    /// Adds the list of a `column` to the row that is pushed next, of line `line`: numbers, or items of `inner` numbers.
+    /// Adds the list of a `column` to the row that is pushed next, of line `line`: numbers, or items of `inner`
+    /// numbers.
     ///
     /// # Errors
     /// Where the rows before have none, or items of another size.
