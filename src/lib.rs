@@ -3,9 +3,10 @@
 //! [`rewrite`](mod@rewrite) makes a step model of a forward model, or puts the penalty into an ONNX Runtime training
 //! artifact; [`train`] trains either through an [`engine`], and [`experiment`] is a whole run as one call. The steps of
 //! a rewrite are modules of their own: [`onnx`] reads and writes the file, [`graph`] edits it, [`normalise`],
-//! [`opening`], [`shapes`], [`composite`] and [`lowering`] prepare a forward model, [`weights`] tells what trains, [`loss`] puts a
-//! loss on it and [`autodiff`] differentiates it; [`objective`] is the loss and its gradient, [`penalty`] is the paper,
-//! [`transform`] the optimizer, and [`emit`] writes the result. [`contract`] has the names that a caller of it sees.
+//! [`opening`], [`shapes`], [`composite`] and [`lowering`] prepare a forward model, [`weights`] tells what trains,
+//! [`loss`] puts a loss on it and [`autodiff`] differentiates it; [`objective`] is the loss and its gradient,
+//! [`penalty`] is the paper, [`transform`] the optimizer, and [`emit`] writes the result. [`contract`] has the names
+//! that a caller of it sees.
 //!
 //! ```
 //! use gnp::emit::artifact::{self, Inside, Settings};

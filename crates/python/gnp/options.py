@@ -210,7 +210,7 @@ class SweepOptions(StepOptions, EngineOptions, total=False):
     or an array of an archive."""
     target: str | Sequence[str]
     """What to predict: columns of a table, of which text becomes classes in alphabetical order, or an array of an
-    archive [default there: y or labels]."""
+    archive [default there: y or labels]; OUTPUT=COLUMN,... for each output, where several have a loss."""
     text: str | Sequence[str]
     """A column of a table that is text, or two whose texts make a pair."""
     tokenizer: StrPath

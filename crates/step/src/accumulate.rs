@@ -64,8 +64,8 @@ pub(crate) fn draw_by_part(graph: &mut Graph) {
     graph.rename(&HashMap::from_iter([(STEP.to_owned(), DRAWS.to_owned())]));
 }
 
-/// What a sample weighs beside what counts in its part: nothing, in float32, unless nothing counts in any part. Then the
-/// mean is still one, of what does not depend on labels.
+/// What a sample weighs beside what counts in its part: nothing, in float32, unless nothing counts in any part. Then
+/// the mean is still one, of what does not depend on labels.
 const NEXT_TO_NOTHING: f64 = 1e-30;
 
 /// Where the samples lie in what a step is fed.
@@ -76,7 +76,8 @@ pub(crate) struct Samples {
 }
 
 impl Samples {
-    /// Of the inputs of `graph` and of `labels`, all of which have the size of the batch along an axis, or no open axis.
+    /// Of the inputs of `graph` and of `labels`, all of which have the size of the batch along an axis, or no open
+    /// axis.
     ///
     /// # Errors
     /// Where it is not told which axis that is.
@@ -154,7 +155,8 @@ pub(crate) fn over_parts(graph: &mut Graph, parts: &Parts<'_>) -> Result<Vec<Val
     let first = &samples.inputs[0];
     let size = b.squeeze(b.size_of(&first.0, first.1 as i64), &[0]);
     let turns = b.binary("Min", b.int64(count.get().into()), &size);
-    // Made of the size of the batch, so that it is no constant: sums that begin as one would hold their memory for good.
+    // Made of the size of the batch, so that it is no constant: sums that begin as one would hold their memory for
+    // good.
     let zero = b.cast(b.compare("Less", &size, &size), DataType::Float);
 
     let total = (weight.cloned().unwrap_or_else(|| zero.clone()), Over::Sum);

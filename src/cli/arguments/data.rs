@@ -45,7 +45,7 @@ pub struct DataArguments {
     #[arg(long, value_name = "INPUT=COLUMN,...", value_parser = parse_feature)]
     feature: Vec<(String, Vec<String>)>,
     /// What to predict: columns of a table, of which text becomes classes in alphabetical order, or an array of an
-    /// archive [default there: y or labels]
+    /// archive [default there: y or labels]; OUTPUT=COLUMN,... for each output, where several have a loss
     #[arg(long, value_name = "COLUMN,...", value_delimiter = ',')]
     target: Vec<String>,
     /// A column of a table that is text, or two whose texts make a pair

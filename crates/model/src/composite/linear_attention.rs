@@ -1,14 +1,14 @@
 //! Linear attention: a state in the place of keys and values (Katharopoulos et al.,
-//! [arXiv:2006.16236](https://arxiv.org/abs/2006.16236); Yang et al., [arXiv:2312.06635](https://arxiv.org/abs/2312.06635)
-//! and [arXiv:2412.06464](https://arxiv.org/abs/2412.06464)).
+//! [arXiv:2006.16236](https://arxiv.org/abs/2006.16236); Yang et al.,
+//! [arXiv:2312.06635](https://arxiv.org/abs/2312.06635) and [arXiv:2412.06464](https://arxiv.org/abs/2412.06464)).
 
 use super::mask::places;
 use super::{define, heads, input, output};
 use crate::graph::{Builder, Dim, Fact, Value};
 use crate::onnx::proto::NodeProto;
 
-/// [LinearAttention](https://onnx.ai/onnx/operators/onnx__LinearAttention.html) for all steps at once. With Gₜ the sum of
-/// the decays up to t and Eₜₛ = exp(Gₜ − Gₛ), the recurrence
+/// [LinearAttention](https://onnx.ai/onnx/operators/onnx__LinearAttention.html) for all steps at once. With Gₜ the sum
+/// of the decays up to t and Eₜₛ = exp(Gₜ − Gₛ), the recurrence
 ///
 /// Sₜ = exp(gₜ) Sₜ₋₁ + kₜ uₜᵀ, oₜ = scale · Sₜᵀ qₜ
 ///
@@ -114,8 +114,8 @@ impl Pairs<'_> {
     }
 }
 
-/// u of u + N u = r, where N is triangular with zeros on its diagonal: r − N r + N² r − …, of which so many terms are not
-/// 0 as there are rows, each product of (1 − N)(1 + N²)(1 + N⁴)… having twice as many.
+/// u of u + N u = r, where N is triangular with zeros on its diagonal: r − N r + N² r − …, of which so many terms are
+/// not 0 as there are rows, each product of (1 − N)(1 + N²)(1 + N⁴)… having twice as many.
 fn solved(n: &Value, r: &Value, rows: i64, b: &Builder<'_>) -> Value {
     let (mut power, mut solution, mut terms) = (b.neg(n), r.clone(), 1);
     while terms < rows {

@@ -57,8 +57,8 @@ pub fn write_out(graph: &mut Graph) -> Result<()> {
     })
 }
 
-/// The tables of cosines and sines that rotary embeddings of a graph read, which has not been written out: no parameters,
-/// though afterwards they are tables like others.
+/// The tables of cosines and sines that rotary embeddings of a graph read, which has not been written out: no
+/// parameters, though afterwards they are tables like others.
 pub fn angles(graph: &Graph) -> HashSet<String> {
     let rotary = graph.nodes().iter().filter(|node| node.op_type() == "RotaryEmbedding");
     let tables = rotary.flat_map(|node| match standard_domain(node.domain()) {

@@ -73,8 +73,8 @@ fn rotate(node: &NodeProto, angles: [Value; 2], b: &Builder<'_>) -> Option<()> {
     Some(())
 }
 
-/// [batch, length, heads · width] as [batch, length, heads, width]: where the number of heads is not given, a head is as
-/// wide as its angles say.
+/// [batch, length, heads · width] as [batch, length, heads, width]: where the number of heads is not given, a head is
+/// as wide as its angles say.
 fn unpacked(node: &NodeProto, x: &Value, angle: &Value, rotated: Option<i64>, b: &Builder<'_>) -> Option<Value> {
     match node.int("num_heads", 0) {
         0 if rotated.is_some() => None,

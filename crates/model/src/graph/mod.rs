@@ -215,8 +215,8 @@ impl Graph {
         self.proto.node.insert(0, node);
     }
 
-    /// Lets the nodes from `begin` on read other values in place of those that are keys of `instead`, which none of them
-    /// makes.
+    /// Lets the nodes from `begin` on read other values in place of those that are keys of `instead`, which none of
+    /// them makes.
     pub fn read_instead(&mut self, begin: usize, instead: &HashMap<String, String>) {
         let mut nodes = GraphProto { node: self.proto.node.split_off(begin), ..Default::default() };
         rename::rename(&mut nodes, instead);

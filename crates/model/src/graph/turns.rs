@@ -34,9 +34,9 @@ pub struct Carried {
 }
 
 impl Graph {
-    /// Moves the nodes of `turn` into the body of a `Loop` of `count` turns, an int64 scalar. Nothing else may read what
-    /// they make, but for what is `carried`: what that is after the last turn is returned, one by one, under names in
-    /// `pass`.
+    /// Moves the nodes of `turn` into the body of a `Loop` of `count` turns, an int64 scalar. Nothing else may read
+    /// what they make, but for what is `carried`: what that is after the last turn is returned, one by one, under names
+    /// in `pass`.
     ///
     /// A `Loop` keeps nothing of a turn but what it hands on.
     pub fn turns(&mut self, turn: &Turn, count: &Value, carried: &[Carried], pass: &'static str) -> Vec<Value> {

@@ -14,8 +14,8 @@ pub struct Forward {
 }
 
 impl Forward {
-    /// Appends the gradient of the scalar `loss` to `graph`, made of the operators that `gradients` says. The parameters of the objective are those of `candidates`
-    /// that the loss depends on.
+    /// Appends the gradient of the scalar `loss` to `graph`, made of the operators that `gradients` says. The
+    /// parameters of the objective are those of `candidates` that the loss depends on.
     ///
     /// # Errors
     /// As [`autodiff::gradient`].

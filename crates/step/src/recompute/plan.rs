@@ -40,8 +40,8 @@ struct Made<'g> {
 }
 
 impl Plan {
-    /// Cuts the nodes before `begin`, of which those at `repeated` can be computed again; the others are the gradient's.
-    /// None where it does not pay.
+    /// Cuts the nodes before `begin`, of which those at `repeated` can be computed again; the others are the
+    /// gradient's. None where it does not pay.
     pub fn of(graph: &Graph, begin: usize, repeated: &[usize]) -> Option<Self> {
         let made = made(graph, begin, repeated);
         // By position of a cut, that before a node: what goes across it, and what the gradient reads that comes before.

@@ -32,7 +32,8 @@ pub(super) enum Follow {
 
 /// A command that fails, and how its advice is followed.
 pub(super) struct Row {
-    /// What fails, in a folder of the files of `files::prepare`; after other commands, where there are some before a `;`.
+    /// What fails, in a folder of the files of `files::prepare`; after other commands, where there are some before a
+    /// `;`.
     pub(super) command: &'static str,
     /// A part of the error.
     pub(super) says: &'static str,

@@ -10,8 +10,8 @@ pub(super) const RULES: &[Entry] = &[("", "DeformConv", Rule::Definition(deform_
 
 /// Y = W · (m ∘ X at the places of the window, each moved by an offset) + B (Dai et al.,
 /// [arXiv:1703.06211](https://arxiv.org/abs/1703.06211), and Zhu et al.,
-/// [arXiv:1811.11168](https://arxiv.org/abs/1811.11168)). Offsets and m are given for each place of the output, place of
-/// the window and group of channels.
+/// [arXiv:1811.11168](https://arxiv.org/abs/1811.11168)). Offsets and m are given for each place of the output, place
+/// of the window and group of channels.
 fn deform_conv(op: &Op, g: &Builder<'_>) -> Result<Vec<Value>> {
     let (x, weight, offset, y) = (op.input(0)?, op.input(1)?, op.input(2)?, op.output(0)?);
     let Some(&[outputs, per_group, height, width]) = g.fact(weight).sizes().as_deref() else {

@@ -8,8 +8,8 @@ use gnp_model::onnx::DataType;
 
 pub(super) const RULES: &[Entry] = &[("", "Det", Rule::Vjp(det))];
 
-/// y = det X ⇒ X̄ᵢⱼ = ȳ (−1)^(i + j) det (X without row i and column j), which is right of singular matrices too. (There
-/// is no operator for an inverse.)
+/// y = det X ⇒ X̄ᵢⱼ = ȳ (−1)^(i + j) det (X without row i and column j), which is right of singular matrices too.
+/// (There is no operator for an inverse.)
 fn det(op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Cotangents> {
     let x = op.input(0)?;
     let fact = g.fact(x);

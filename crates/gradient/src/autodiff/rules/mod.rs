@@ -53,8 +53,8 @@ pub enum Rule {
     /// A vector-Jacobian product of an operator with several outputs; there is no cotangent for an output that the loss
     /// does not depend on.
     VjpMany(fn(&Op, &[Option<Value>], &Builder<'_>) -> Result<Cotangents>),
-    /// What the operator computes, in operators that have rules: its outputs from the first on. They are differentiated in
-    /// its place, and what only their values need is removed.
+    /// What the operator computes, in operators that have rules: its outputs from the first on. They are differentiated
+    /// in its place, and what only their values need is removed.
     Definition(fn(&Op, &Builder<'_>) -> Result<Vec<Value>>),
     /// The derivative is zero, or there is none, by definition: the gradient does not go on.
     Zero,

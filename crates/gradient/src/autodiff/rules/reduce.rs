@@ -102,8 +102,8 @@ fn cumulative_sum(op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Cotangents> {
     Ok([g.node("CumSum", &[dy, op.input(1)?], attributes, fact)].into())
 }
 
-/// yᵢ = Π xⱼ over the j up to i along an axis ⇒ x̄ₖ = Σ ȳᵢ · Π xⱼ, j ≠ k, over the i from k on. With pᵢ the product of the
-/// xⱼ that are not 0: pᵢ / xₖ, where none is 0; pᵢ for a k that alone is; 0 where there are more.
+/// yᵢ = Π xⱼ over the j up to i along an axis ⇒ x̄ₖ = Σ ȳᵢ · Π xⱼ, j ≠ k, over the i from k on. With pᵢ the product of
+/// the xⱼ that are not 0: pᵢ / xₖ, where none is 0; pᵢ for a k that alone is; 0 where there are more.
 fn cumulative_product(op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Cotangents> {
     let (x, axis) = (op.input(0)?, op.input(1)?);
     let (exclusive, reverse) = (op.int("exclusive", 0), op.int("reverse", 0));

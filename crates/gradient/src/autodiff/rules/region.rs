@@ -8,9 +8,9 @@ use gnp_model::onnx::DataType;
 
 pub(super) const RULES: &[Entry] = &[("", "RoiAlign", Rule::Definition(roi_align))];
 
-/// y = for each region, [left, top, right, bottom], and each of its bins, the mean of X at points in the bin (He et al.,
-/// [arXiv:1703.06870](https://arxiv.org/abs/1703.06870)); or, with `mode` max, the greatest term of the interpolations
-/// there, as in ONNX Runtime.
+/// y = for each region, [left, top, right, bottom], and each of its bins, the mean of X at points in the bin (He et
+/// al., [arXiv:1703.06870](https://arxiv.org/abs/1703.06870)); or, with `mode` max, the greatest term of the
+/// interpolations there, as in ONNX Runtime.
 ///
 /// There are as many points in a bin as `sampling_ratio` says along each axis, or one for each pixel, which depends on
 /// the region.

@@ -10,8 +10,8 @@ use std::f64::consts::TAU;
 
 pub(super) const RULES: &[Entry] = &[("", "DFT", Rule::Vjp(dft)), ("", "STFT", Rule::Definition(stft))];
 
-/// y = F x, with the matrix F of e^(−2πi·jk/n), or with its inverse, F* / n  ⇒  x̄ = F* ȳ, or F ȳ / n: the transform in the
-/// other direction, but for the factor.
+/// y = F x, with the matrix F of e^(−2πi·jk/n), or with its inverse, F* / n  ⇒  x̄ = F* ȳ, or F ȳ / n: the transform in
+/// the other direction, but for the factor.
 ///
 /// x is cut to n elements, or filled with zeros, and so is x̄, the other way round. With `onesided` y has half of the
 /// frequencies, so ȳ is 0 at the others; and where x has half of them, x̄ counts twice what stands for two.
@@ -72,7 +72,8 @@ impl<'o> Transform<'o> {
         Ok(Self { op, axis, inverts: op.int("inverse", 0) != 0, halves: op.int("onesided", 0) != 0 })
     }
 
-    /// A transform of all of `x` along the same axis. All frequencies come of complex numbers, half of them of real ones.
+    /// A transform of all of `x` along the same axis. All frequencies come of complex numbers, half of them of real
+    /// ones.
     fn apply(&self, x: &Value, halves: bool, inverts: bool, g: &Builder<'_>) -> Value {
         let mut attributes: Vec<AttributeProto> =
             self.op.attribute.iter().filter(|a| a.name() == "axis").cloned().collect();
