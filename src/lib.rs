@@ -36,7 +36,7 @@ pub use gnp_engine as engine;
 pub use gnp_gradient::{autodiff, loss, lowering, whole};
 pub use gnp_model::{composite, graph, normalise, onnx, opening, recurrent, schema, shapes};
 pub use gnp_report as report;
-pub use gnp_step::{accumulate, emit, objective, penalty, rewrite, transform, weights};
+pub use gnp_step::{accumulate, emit, objective, penalty, precision, rewrite, transform, weights};
 pub use gnp_tensor as tensor;
 pub use gnp_train::{check, experiment};
 

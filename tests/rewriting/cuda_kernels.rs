@@ -5,6 +5,7 @@ use gnp::graph::{Facts, inline_functions};
 use gnp::loss::LossKind;
 use gnp::onnx::proto::{GraphProto, ModelProto, NodeProto};
 use gnp::onnx::{self, DataType, Model};
+use gnp::precision::Precision;
 use gnp::rewrite::{StepOptions, make_step};
 use gnp::shapes::analyse;
 use gnp::transform::{Optimizer, OptimizerKind};
@@ -106,6 +107,19 @@ fn every_node_of_the_models_steps_has_a_kernel() {
             let options = StepOptions { loss: LossKind::CrossEntropy.into(), optimizer, ..StepOptions::default() };
             let (step, _) = make_step(model.clone(), &options).unwrap();
             assert_all_have_kernels(step, &format!("{name}, {kind:?}"));
+        }
+    }
+}
+
+/// In half precision too, at operator sets where convolutions are in bfloat16 and where they are not.
+#[test]
+fn every_node_of_the_models_steps_in_half_precision_has_a_kernel() {
+    for name in ["mlp", "cnn", "vit"] {
+        let model = onnx::read(models().join(name).join("model.onnx")).unwrap();
+        for precision in [Precision::Float16, Precision::Bfloat16] {
+            let options = StepOptions { loss: LossKind::CrossEntropy.into(), precision, ..StepOptions::default() };
+            let (step, _) = make_step(model.clone(), &options).unwrap();
+            assert_all_have_kernels(step, &format!("{name}, {}", precision.name()));
         }
     }
 }

@@ -27,6 +27,7 @@ mod memory;
 mod normalise;
 mod opening;
 mod python_app;
+mod precision;
 mod robustness;
 mod schema;
 mod shapes;

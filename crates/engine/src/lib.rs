@@ -23,6 +23,7 @@
 
 mod available;
 mod device;
+mod half;
 mod initializer;
 mod kernels;
 mod options;
@@ -45,7 +46,7 @@ pub use self::tract::Tract;
 pub use available::{Available, Backend, EngineKind};
 pub use device::Device;
 pub use kernels::Kernels;
-pub use options::{CudaGraph, EngineOptions, Layout, OrtOption, Tf32};
+pub use options::{CudaGraph, EngineOptions, HalfPrecision, Layout, OrtOption, Tf32};
 #[cfg(feature = "ort")]
 pub use ort_training::{OrtTraining, OrtTrainingStep};
 pub use state::State;

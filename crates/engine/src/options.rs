@@ -25,6 +25,8 @@ pub struct EngineOptions {
     /// Whether products of matrices on NVIDIA's cards may be of factors rounded to TF32; where absent, they are, as
     /// ONNX Runtime has it. With any other device there is nothing to choose.
     pub tf32: Option<Tf32>,
+    /// What computes in half precision, where a step model asks for that.
+    pub half: HalfPrecision,
     /// Whether steps on NVIDIA's cards are recorded as CUDA graphs.
     pub cuda_graph: CudaGraph,
     /// ONNX Runtime's own options; no other engine has any.
@@ -60,6 +62,20 @@ pub enum Tf32 {
     On,
     /// Products of float32
     Off,
+}
+
+/// What computes the operators of a step model that are in half precision.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, VariantArray, IntoStaticStr, EnumMessage,
+)]
+#[strum(serialize_all = "kebab-case")]
+#[serde(rename_all = "kebab-case")]
+pub enum HalfPrecision {
+    /// Kernels for it: those of cards; a processor without them is refused
+    #[default]
+    Native,
+    /// On the processor, kernels of float32 whose results are rounded: slower than float32, to try float16 without a card
+    Emulated,
 }
 
 /// Whether the work that a step gives to a card is recorded once, and then given to it as a whole.

@@ -51,6 +51,7 @@ impl Engine {
                     layout: settings.layout,
                     kernels: settings.kernels,
                     tf32: settings.tf32,
+                    half: settings.half,
                     cuda_graph: settings.cuda_graph,
                     ort: settings.ort_options,
                 };

@@ -237,6 +237,17 @@ measures! {
         average: Average::Last,
         curve: curve(9, "Weight α", "α", "Weight α"),
     }
+    /// What the loss was multiplied with for its gradient, in float16.
+    loss_scale: Option<f32> {
+        average: Average::Last,
+        row: row(8, "loss scale"),
+        curve: curve(10, "Loss scale", "loss scale", "Loss scale"),
+    }
+    /// The fraction of the steps that were not taken, as a gradient was not finite at that scale; 0 or 1 of one step.
+    skipped: Option<f32> {
+        unit: Unit::Percent,
+        row: row(9, "skipped steps"),
+    }
 }
 
 /// What a measure is held in.

@@ -1,8 +1,8 @@
 //! From a model to one training step with the Gradient Norm Penalty, as a graph.
 //!
 //! [`rewrite`](mod@rewrite) is the way as one call. Its parts: [`weights`] tells what trains, [`objective`] is the loss
-//! and its gradient as a function of the parameters, [`penalty`] is the paper, [`transform`] the optimizer, [`emit`]
-//! writes.
+//! and its gradient as a function of the parameters, [`penalty`] is the paper, [`transform`] the optimizer,
+//! [`precision`] what is computed in half precision, [`emit`] writes.
 //!
 //! ```
 //! use gnp_model::onnx;
@@ -23,6 +23,7 @@ pub mod emit;
 pub mod objective;
 pub mod pass;
 pub mod penalty;
+pub mod precision;
 mod recompute;
 pub mod rewrite;
 pub mod stack;

@@ -2,6 +2,8 @@
 
 /// The loss that is put on a forward model.
 pub const LOSS: &str = "loss";
+/// Casts to half precision and back.
+pub const PRECISION: &str = "precision";
 /// The objective at θ, where the graph did not have it.
 pub const GRADIENT: &str = "gradient";
 /// What is computed again for the gradient.

@@ -2,6 +2,7 @@
 
 use super::Tensor;
 use gnp_base::Error;
+use gnp_base::contract::{GRAD_NORM, MIXED_GRAD_NORM, SCALED_BY, SKIPPED};
 
 /// A number that is NaN or infinite, and what it is.
 #[derive(Clone, Debug, PartialEq)]
@@ -47,11 +48,24 @@ pub fn find<'t>(tensors: impl IntoIterator<Item = (&'t str, &'t Tensor)>) -> Opt
 }
 
 /// What among the numbers that a step returned, the loss first, is none. Tables, such as logits, may hold what they
-/// like.
+/// like; so may the norms of gradients in a step that was [`skipped`], since the next one has a smaller scale.
 pub fn of_outputs(names: &[String], outputs: &[Tensor]) -> Option<NotFinite> {
-    let is_number = |index: usize, tensor: &Tensor| index == 0 || tensor.shape().is_empty();
-    let numbers = names.iter().zip(outputs).enumerate().filter(|(index, (_, tensor))| is_number(*index, tensor));
-    find(numbers.map(|(_, (name, tensor))| (name.as_str(), tensor)))
+    let may_overflow = skipped(names, outputs) && number(names, outputs, SCALED_BY).is_some_and(|scale| scale > 1.0);
+    let is_number = |index: usize, name: &str, tensor: &Tensor| {
+        index == 0 || tensor.shape().is_empty() && !(may_overflow && [GRAD_NORM, MIXED_GRAD_NORM].contains(&name))
+    };
+    let named = names.iter().map(String::as_str).zip(outputs).enumerate();
+    find(named.filter(|(index, (name, tensor))| is_number(*index, name, tensor)).map(|(_, named)| named))
+}
+
+/// Whether a step says that it was not taken, as a gradient of it was not finite at the scale that its loss had.
+pub fn skipped(names: &[String], outputs: &[Tensor]) -> bool {
+    number(names, outputs, SKIPPED) == Some(1.0)
+}
+
+/// The number that was returned under a name.
+pub fn number(names: &[String], outputs: &[Tensor], name: &str) -> Option<f32> {
+    outputs.get(names.iter().position(|output| output == name)?)?.to_scalar()
 }
 
 #[cfg(test)]
@@ -69,6 +83,17 @@ mod tests {
             }
             prop_assert_eq!(first_not_finite(&elements), elements.iter().position(|x| !x.is_finite()));
         }
+    }
+
+    #[test]
+    fn the_norms_of_a_skipped_step_may_be_none() {
+        let names = ["loss", GRAD_NORM, SCALED_BY, SKIPPED].map(str::to_owned);
+        let outputs = |loss, scale, skipped| [loss, f32::INFINITY, scale, skipped].map(Tensor::scalar);
+        assert_eq!(of_outputs(&names, &outputs(1.0, 2.0, 1.0)), None);
+        let found = |loss, scale, skipped| of_outputs(&names, &outputs(loss, scale, skipped)).map(|found| found.name);
+        assert_eq!(found(1.0, 1.0, 1.0).as_deref(), Some(GRAD_NORM));
+        assert_eq!(found(1.0, 2.0, 0.0).as_deref(), Some(GRAD_NORM));
+        assert_eq!(found(f32::NAN, 2.0, 1.0).as_deref(), Some("loss"));
     }
 
     #[test]

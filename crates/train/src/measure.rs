@@ -3,10 +3,10 @@
 use super::evaluate::loss_of;
 use super::plan::Planned;
 use gnp_base::Result;
-use gnp_base::contract::{GRAD_NORM, LOSS_PERTURBED, MIXED_GRAD_NORM, PARAM_NORM};
+use gnp_base::contract::{GRAD_NORM, LOSS_PERTURBED, MIXED_GRAD_NORM, PARAM_NORM, SCALED_BY, SKIPPED};
 use gnp_report::Counts;
 use gnp_report::Measures;
-use gnp_tensor::Tensor;
+use gnp_tensor::{Tensor, finite};
 
 /// What a step told: `outputs` under `names`, of which `counts` were taken, and what was `planned`.
 ///
@@ -14,20 +14,24 @@ use gnp_tensor::Tensor;
 /// Where the first output is no loss.
 pub(super) fn measure(outputs: &[Tensor], names: &[String], counts: &Counts, planned: &Planned) -> Result<Measures> {
     let loss = loss_of(outputs)?;
-    let number = |name: &str| outputs.get(names.iter().position(|output| output == name)?)?.to_scalar();
-    let loss_perturbed = number(LOSS_PERTURBED);
+    let number = |name: &str| finite::number(names, outputs, name);
+    // Of a step that was not taken the gradients are none.
+    let of_gradient = |name: &str| number(name).filter(|_| !finite::skipped(names, outputs));
+    let loss_perturbed = of_gradient(LOSS_PERTURBED);
     Ok(Measures {
         loss,
         loss_perturbed,
         sharpness: loss_perturbed.map(|there| there - loss),
-        grad_norm: number(GRAD_NORM),
-        mixed_grad_norm: number(MIXED_GRAD_NORM),
+        grad_norm: of_gradient(GRAD_NORM),
+        mixed_grad_norm: of_gradient(MIXED_GRAD_NORM),
         param_norm: number(PARAM_NORM),
         error: counts.error().map(|error| error as f32),
         top5_error: counts.top5_error().map(|error| error as f32),
         learning_rate: planned.rates.learning_rate,
         r: planned.r,
         alpha: planned.alpha,
+        loss_scale: number(SCALED_BY),
+        skipped: number(SKIPPED),
     })
 }
 
@@ -64,6 +68,15 @@ mod tests {
             ..Measures::default()
         };
         assert_eq!(measure(&outputs, &names, &counts, &planned()).unwrap(), expected);
+    }
+
+    #[test]
+    fn a_step_that_was_not_taken_has_no_gradient() {
+        let names = names(&["loss", GRAD_NORM, LOSS_PERTURBED, SCALED_BY, SKIPPED]);
+        let outputs = [2.0, f32::INFINITY, 2.0, 64.0, 1.0].map(Tensor::scalar);
+        let found = measure(&outputs, &names, &Counts::default(), &planned()).unwrap();
+        assert_eq!((found.grad_norm, found.loss_perturbed, found.sharpness), (None, None, None));
+        assert_eq!((found.loss, found.loss_scale, found.skipped), (2.0, Some(64.0), Some(1.0)));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use super::bounded::threads;
 use super::named::named;
-use crate::engine::{CudaGraph, Device, EngineKind, Kernels, Layout, OrtOption, Tf32};
+use crate::engine::{CudaGraph, Device, EngineKind, HalfPrecision, Kernels, Layout, OrtOption, Tf32};
 use crate::experiment::EngineSettings;
 use crate::named::Named as _;
 use clap::Args;
@@ -34,6 +34,9 @@ pub struct EngineArguments {
     /// Whether products of matrices on NVIDIA's cards are of factors rounded to TF32 [default: on]
     #[arg(long, value_parser = named::<Tf32>(), value_name = "SWITCH")]
     tf32: Option<Tf32>,
+    /// What computes in half precision, where the step model asks for that (--precision)
+    #[arg(long, value_parser = named::<HalfPrecision>(), default_value = HalfPrecision::default().name())]
+    half: HalfPrecision,
     /// Whether the work of a step on NVIDIA's cards is recorded once, and then given to the card as a whole
     #[arg(long, value_parser = named::<CudaGraph>(), default_value = CudaGraph::default().name())]
     cuda_graph: CudaGraph,
@@ -54,6 +57,7 @@ impl EngineArguments {
             layout: self.layout.unwrap_or_default(),
             kernels: self.kernels,
             tf32: self.tf32,
+            half: self.half,
             cuda_graph: self.cuda_graph,
             ort_options: self.ort_option.clone(),
         }

@@ -10,6 +10,7 @@ use crate::loss::Wanted;
 use crate::lowering::{self, BatchNorm, Dropout, Random, StraightThrough};
 use crate::opening::Size;
 use crate::penalty::{Penalty, Warmup};
+use crate::precision::{LossScale, Precision};
 use crate::rewrite::StepOptions;
 use crate::transform::{Decay, Optimizer, OptimizerKind, Scale};
 use crate::weights::{Lora, LoraWrite, Selection, Sharing, Tie};
@@ -158,6 +159,27 @@ pub struct StepArguments {
     #[arg(long, help_heading = "Memory (forward models)")]
     recompute: bool,
 
+    /// What forward and backward pass compute in; parameters, norms, loss and update are float32 in any case
+    /// [default: float32]
+    #[arg(
+        long,
+        value_parser = named::<Precision>(),
+        value_name = "TYPE",
+        help_heading = "Precision (forward models)"
+    )]
+    precision: Option<Precision>,
+    /// What the loss is multiplied with at first, so that small gradients are numbers of float16; it is halved after a
+    /// step whose gradient overflows, which is not taken, and doubled after 2000 that were; or off [default: 65536
+    /// with --precision float16, else off]
+    #[arg(
+        long,
+        value_name = "N",
+        value_parser = parse_scale,
+        requires = "precision",
+        help_heading = "Precision (forward models)"
+    )]
+    loss_scale: Option<LossScale>,
+
     /// Write the nodes of functions in place of their calls, for tools that know no functions
     #[arg(long, help_heading = "What trains (forward models)")]
     flat: bool,
@@ -220,6 +242,14 @@ pub struct StepArguments {
         help_heading = "Penalty"
     )]
     gr_warmup_steps: Option<u32>,
+}
+
+fn parse_scale(text: &str) -> Result<LossScale, String> {
+    match text.parse() {
+        _ if text == "off" => Ok(LossScale::Off),
+        Ok(number) => Ok(LossScale::Dynamic(number)),
+        Err(_) => Err(format!("expected a number, or off, and not `{text}`")),
+    }
 }
 
 fn parse_tie(text: &str) -> Result<Tie, String> {
@@ -294,6 +324,8 @@ impl StepArguments {
                 targets: self.lora_target.clone(),
                 write: self.lora_write,
             }),
+            precision: self.precision.unwrap_or_default(),
+            loss_scale: self.loss_scale,
             recompute: self.recompute,
             accumulate: self
                 .accumulate

@@ -7,8 +7,9 @@
 //! |---|---|
 //! | Inputs | the data inputs of the forward model; [`LABELS`], where the loss needs them; of several losses [`labels_of`] each output |
 //! | | hyperparameters, float scalars: [`LEARNING_RATE`], [`R`], [`ALPHA`], what warm-up and optimizer have; [`SEED`], where anything is drawn |
-//! | | state: parameters and statistics under their own names, slots of the optimizer (`<parameter>.momentum`), and [`STEP`], where steps are counted |
+//! | | state: parameters and statistics under their own names, slots of the optimizer (`<parameter>.momentum`), [`LOSS_SCALE`] and [`LOSS_SCALE_STEPS`], where the loss has a scale, and [`STEP`], where steps are counted |
 //! | Outputs | [`LOSS`], [`GRAD_NORM`], [`LOSS_PERTURBED`], [`MIXED_GRAD_NORM`], [`PARAM_NORM`] |
+//! | | [`SCALED_BY`] and [`SKIPPED`], where the loss has a scale |
 //! | | [`COUNTED`] and [`WRONG`], where the labels are right or wrong; [`WEIGHT`], where the classes have weights; of several losses the counts of the first that has such, and [`loss_of`] each output |
 //! | | the logits under their own name, where the loss is over classes and they have two axes, batch and classes |
 //! | | the [`next`] of each state, in the order of the inputs |
@@ -45,6 +46,11 @@ pub const SEED: &str = "gnp.seed";
 /// The state that counts the steps done, an int64 scalar, 0 at first.
 pub const STEP: &str = "step";
 
+/// The state that the loss is multiplied with for its gradient, a float scalar, where the step is computed in float16.
+pub const LOSS_SCALE: &str = "gnp.loss_scale";
+/// The state that counts the steps taken since [`LOSS_SCALE`] has changed, an int64 scalar.
+pub const LOSS_SCALE_STEPS: &str = "gnp.loss_scale_steps";
+
 /// The output L(θ), a float scalar.
 pub const LOSS: &str = "loss";
 /// The output ‖∇L(θ)‖₂, a float scalar.
@@ -56,6 +62,11 @@ pub const LOSS_PERTURBED: &str = "gnp.loss_perturbed";
 pub const MIXED_GRAD_NORM: &str = "gnp.mixed_grad_norm";
 /// The output ‖θ‖₂ over all trainable parameters, before the step, a float scalar.
 pub const PARAM_NORM: &str = "gnp.param_norm";
+/// The output that is [`LOSS_SCALE`] as this step had it, a float scalar.
+pub const SCALED_BY: &str = "gnp.scaled_by";
+/// The output that is 1 where a gradient of the step was not finite at this scale, so that the next state is the one
+/// that was given, but for a smaller scale, and running statistics; else 0. A float scalar.
+pub const SKIPPED: &str = "gnp.skipped";
 /// The output that is the number of labels that count, a float scalar: all of the batch, but those to be ignored.
 pub const COUNTED: &str = "gnp.counted";
 /// The output that is how many of them the model gets wrong, a float scalar. Of classes, one is right whose logit is

@@ -21,7 +21,7 @@ mod weights;
 
 use super::runtime::Runtime;
 use super::step_model::{EvalModel, no_evaluation};
-use super::{CudaGraph, Device, Engine, EngineOptions, Rates, State, StepEngine, StepModel, Tf32};
+use super::{CudaGraph, Device, Engine, EngineOptions, Rates, State, StepEngine, StepModel, Tf32, half};
 use api::Api;
 use choice::Choice;
 use device_memory::StateMemory;
@@ -48,6 +48,7 @@ pub struct Ort {
     eval: Option<Eval>,
     /// Where steps are to be recorded.
     recorder: Option<Recorder>,
+    computes_in_half: bool,
     not_finite: Option<NotFinite>,
     seed: i64,
     // Below the values in its memory.
@@ -139,6 +140,7 @@ impl Ort {
         eval: Option<&Model>,
         options: &EngineOptions,
     ) -> Result<Self> {
+        half::check(file, "ONNX Runtime", options)?;
         let api = Api::load(runtime)?;
         let model = StepModel::recognise(file)?;
         let session_options = SessionOptions::new(api, runtime, options)?;
@@ -170,6 +172,7 @@ impl Ort {
     /// # Errors
     /// As [`Ort::load`].
     pub fn load_file(runtime: &Runtime, step: &Model, options: &EngineOptions) -> Result<Self> {
+        half::check(step, "ONNX Runtime", options)?;
         let api = Api::load(runtime)?;
         let model = StepModel::recognise(step)?;
         let session_options = SessionOptions::new(api, runtime, options)?;
@@ -200,6 +203,7 @@ impl Ort {
             steps,
             eval,
             recorder: manner.records.then(|| Recorder::new(api)).transpose()?,
+            computes_in_half: half::half_of(file).is_some(),
             not_finite: None,
             seed: options.seed,
             state,
@@ -416,6 +420,9 @@ impl StepEngine for Ort {
             (None, nodes) => remarks.push(format!("gnp's kernels compute {nodes} nodes of a step")),
         }
         remarks.extend(self.steps.layout().map(str::to_owned));
+        if self.device == Device::Cpu && self.computes_in_half {
+            remarks.push("float16 as this processor emulates it".to_owned());
+        }
         if self.device != Device::Cpu {
             let tf32: &str = self.tf32.into();
             remarks.push(format!("TF32 {tf32}"));

@@ -11,7 +11,7 @@ mod scan;
 mod specialise;
 
 use super::step_model::{EvalModel, no_evaluation};
-use super::{Device, Engine, EngineOptions, Rates, State, StepEngine, StepModel};
+use super::{Device, Engine, EngineOptions, Rates, State, StepEngine, StepModel, half};
 use crate as engine;
 use gnp_base::{Error, Result};
 use gnp_model::onnx::Model;
@@ -50,6 +50,7 @@ impl Tract {
                 .help("leave it out, or use --engine onnxruntime"));
         }
         options.check_tf32()?;
+        half::check(step, "tract", options)?;
         if let Some(node) = find(&step.graph, &|node| node.is("", "Loop")) {
             return Err(Error::unsupported("tract has no loops")
                 .at_node(node.label(), &node.operator())

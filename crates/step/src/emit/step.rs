@@ -2,6 +2,7 @@
 //! [`gnp_base::contract`] says what its inputs and outputs are.
 
 use crate::penalty::Metrics;
+use crate::precision::Scaled;
 use crate::transform::{Hyperparameter, State};
 use foldhash::{HashMap, HashSet};
 use gnp_base::choice::nearest;
@@ -30,6 +31,8 @@ pub struct Parts {
     pub loss: Value,
     /// The numbers that are returned behind it.
     pub metrics: Metrics,
+    /// What follows for the scale of the loss, where it has one.
+    pub scaled: Option<Scaled>,
     /// What is counted of the batch, where anything is.
     pub tally: Option<Tally>,
     /// Each of several losses, under the name that it is returned under.
@@ -57,7 +60,14 @@ impl Parts {
     fn state(&self) -> Vec<State> {
         let counter = self.step.iter().map(|next| State { name: STEP.into(), next: next.clone() });
         let slots = self.slots.iter().map(|(slot, _)| slot);
-        self.parameters.iter().chain(&self.statistics).chain(slots).cloned().chain(counter).collect()
+        let numbers = self.numbers().map(|(number, _)| number);
+        let kept = self.parameters.iter().chain(&self.statistics).chain(slots).chain(numbers);
+        kept.cloned().chain(counter).collect()
+    }
+
+    /// Scalars that are kept, with their first values.
+    fn numbers(&self) -> impl Iterator<Item = &(State, TensorProto)> {
+        self.scaled.iter().flat_map(|scaled| &scaled.state)
     }
 
     /// The float scalars that are returned, with their names.
@@ -67,7 +77,9 @@ impl Parts {
         }
         let tally = self.tally.iter().flat_map(Tally::named);
         let losses = self.losses.iter().map(|(name, value)| (&**name, value));
-        [(LOSS, &self.loss)].into_iter().chain(self.metrics.named()).chain(tally).map(shorter).chain(losses)
+        let scaled = self.scaled.iter().flat_map(Scaled::named);
+        let before = [(LOSS, &self.loss)].into_iter().chain(self.metrics.named()).chain(scaled);
+        before.chain(tally).map(shorter).chain(losses)
     }
 }
 
@@ -202,6 +214,9 @@ fn add_initial_values(graph: &mut Graph, parts: &Parts) {
     let zeros: usize = parts.slots.iter().map(|(_, fact)| byte_count(fact)).sum();
     for (slot, fact) in &parts.slots {
         graph.add_initializer(zero_tensor(&slot.name, fact, zeros <= INLINE_ZEROS));
+    }
+    for (_, first) in parts.numbers() {
+        graph.add_initializer(first.clone());
     }
     for number in &parts.hyperparameters {
         graph.add_initializer(number.initializer());

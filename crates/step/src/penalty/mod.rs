@@ -24,6 +24,7 @@ use gnp_base::contract::{GRAD_NORM, LOSS_PERTURBED, MIXED_GRAD_NORM, PARAM_NORM}
 use gnp_base::{Error, Result};
 use gnp_model::graph::{Branch, Builder, Fact, Graph, Value};
 use gnp_model::onnx::DataType;
+pub(crate) use perturbation::is_finite;
 use perturbation::norm;
 use serde::{Deserialize, Serialize};
 
@@ -165,13 +166,15 @@ pub struct Coefficients {
     pub alpha: Coefficient,
     /// Whether the second pass is behind an `If`, so that a step with r = 0 or α = 0 costs what a plain one costs.
     pub skip: bool,
+    /// Whether a gradient that is not finite is no fault: it then perturbs nothing.
+    pub may_overflow: bool,
 }
 
 impl Coefficients {
     /// The numbers of `penalty` as constants.
     pub fn constant(penalty: &Penalty) -> Self {
         let (r, alpha) = (Coefficient::Constant(penalty.r), Coefficient::Constant(penalty.alpha));
-        Self { r, alpha, skip: false }
+        Self { r, alpha, skip: false, may_overflow: false }
     }
 }
 
@@ -187,7 +190,7 @@ pub fn apply(
     coefficients: &Coefficients,
     stacks: &Stacks,
 ) -> Result<Penalised> {
-    let Coefficients { r, alpha, skip } = coefficients;
+    let Coefficients { r, alpha, skip, may_overflow } = coefficients;
     let (parameters, theta) = (objective.parameters().to_vec(), stacks.joined());
     let here = objective.at(graph, &parameters, pass::GRADIENT)?;
     let g1 = stacks.join(&Builder::new(graph, pass::STACK), &here.gradients);
@@ -207,7 +210,7 @@ pub fn apply(
     let (perturbed_loss, g2) = if r.is_constant(0.0) {
         (here.loss.clone(), g1.clone())
     } else {
-        let perturbed = perturbation::perturb(graph, theta, &g1, &gradient_norm, r, penalty.perturb);
+        let perturbed = perturbation::perturb(graph, theta, &g1, &gradient_norm, r, penalty.perturb, *may_overflow);
         let perturbed = stacks.part(&Builder::new(graph, pass::PERTURBATION), &perturbed);
         let there = objective.at(graph, &perturbed, pass::PERTURBED)?;
         (there.loss, stacks.join(&Builder::new(graph, pass::STACK), &there.gradients))
@@ -284,7 +287,7 @@ mod tests {
         let float = |name| scalar_info(name, DataType::Float);
         let input = vec![float("w"), float("r"), float("alpha")];
         let mut graph = Graph::new(GraphProto { input, ..Default::default() }).unwrap();
-        let penalised = penalised(&mut graph, &penalty, &Coefficients { r, alpha, skip: false });
+        let penalised = penalised(&mut graph, &penalty, &Coefficients { r, alpha, skip: false, may_overflow: false });
         graph.insert_output(0, float(&penalised.gradients[0]));
         graph.remove_unused();
         let line = |n: &gnp_model::onnx::proto::NodeProto| {
@@ -321,7 +324,7 @@ mod tests {
         let input = ["w", "r", "alpha"].map(|name| scalar_info(name, DataType::Float)).to_vec();
         let mut graph = Graph::new(GraphProto { input, ..Default::default() }).unwrap();
         let value = |name: &str| Coefficient::Value(name.into());
-        let coefficients = Coefficients { r: value("r"), alpha: value("alpha"), skip: true };
+        let coefficients = Coefficients { r: value("r"), alpha: value("alpha"), skip: true, may_overflow: false };
         let penalised = penalised(&mut graph, &Penalty::default(), &coefficients);
         graph.insert_output(0, scalar_info(&penalised.gradients[0], DataType::Float));
         graph.insert_output(1, scalar_info(&penalised.metrics.perturbed_loss, DataType::Float));

@@ -22,7 +22,8 @@ pub enum Perturbation {
 }
 
 /// Appends θ + ε; `gradient_norm` is that of `gradients`. Where g is zero ε is zero: the length of the direction is
-/// compared with 0 before it divides.
+/// compared with 0 before it divides. Where g `may_overflow` and is not finite, ε is zero as well.
+#[expect(clippy::too_many_arguments, reason = "each is a part of the formula")]
 pub(super) fn perturb(
     graph: &mut Graph,
     theta: &[Value],
@@ -30,14 +31,20 @@ pub(super) fn perturb(
     gradient_norm: &Value,
     r: &Coefficient,
     kind: Perturbation,
+    may_overflow: bool,
 ) -> Vec<Value> {
     let b = Builder::new(graph, pass::PERTURBATION);
     let r = r.value(&b, "r");
+    let guard = may_overflow.then(|| (is_finite(&b, gradient_norm, "finite"), b.scalar(0.0, "zero")));
+    let guarded = |w: &Value, epsilon: Value| match &guard {
+        Some((finite, zero)) => b.named(&format!("{w}/guarded"), "Where", &[finite, &epsilon, zero], b.fact(w)),
+        None => epsilon,
+    };
     match kind {
         Perturbation::L2 => {
             let scale = over_norm(&b, &r, gradient_norm, "scale");
             let step = |(w, g): (&Value, &Value)| {
-                let epsilon = b.named(&format!("{w}/epsilon"), "Mul", &[g, &scale], b.fact(w));
+                let epsilon = guarded(w, b.named(&format!("{w}/epsilon"), "Mul", &[g, &scale], b.fact(w)));
                 b.named(w, "Add", &[w, &epsilon], b.fact(w))
             };
             theta.iter().zip(gradients).map(step).collect()
@@ -50,7 +57,7 @@ pub(super) fn perturb(
             let scale = over_norm(&b, &r, &length, "scale");
             let step = |(w, wg): (&Value, &Value)| {
                 let direction = b.named(&format!("{w}/direction"), "Mul", &[w, wg], b.fact(w));
-                let epsilon = b.named(&format!("{w}/epsilon"), "Mul", &[&direction, &scale], b.fact(w));
+                let epsilon = guarded(w, b.named(&format!("{w}/epsilon"), "Mul", &[&direction, &scale], b.fact(w)));
                 b.named(w, "Add", &[w, &epsilon], b.fact(w))
             };
             theta.iter().zip(&scaled).map(step).collect()
@@ -72,6 +79,12 @@ pub(super) fn norm(b: &Builder<'_>, of: &[Value], values: &[Value], name: &str) 
     let squares: Vec<_> = squares.iter().collect();
     let sum = b.named(&format!("{name}/sum_of_squares"), "Sum", &squares, scalar());
     b.named(name, "Sqrt", &[&sum], scalar())
+}
+
+/// Whether a norm is a number, neither infinite nor NaN: a boolean scalar.
+pub(crate) fn is_finite(b: &Builder<'_>, norm: &Value, name: &str) -> Value {
+    let largest = b.scalar(f32::MAX, &format!("{name}/largest"));
+    b.named(name, "LessOrEqual", &[norm, &largest], condition())
 }
 
 /// `numerator`/`norm`, and 0 where the norm is 0.

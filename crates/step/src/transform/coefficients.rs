@@ -37,6 +37,6 @@ impl Training<'_> {
             (r, alpha) = (Coefficient::Value(r_now), Coefficient::Value(alpha_now));
         }
         let may_be_plain = [&r, &alpha].iter().any(|number| matches!(number, Coefficient::Value(_)));
-        Coefficients { r, alpha, skip: may_be_plain }
+        Coefficients { r, alpha, skip: may_be_plain, may_overflow: false }
     }
 }

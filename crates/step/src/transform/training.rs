@@ -42,6 +42,7 @@ pub struct Training<'g> {
     hyperparameters: Vec<Hyperparameter>,
     slots: Vec<State>,
     step: Option<Value>,
+    taken: Option<Value>,
 }
 
 impl<'g> Training<'g> {
@@ -53,7 +54,7 @@ impl<'g> Training<'g> {
 
     /// A step that trains `parameters`, all of known shapes, those of a stack together.
     pub fn stacked(builder: Builder<'g>, parameters: &[Value], stacks: Stacks) -> Self {
-        Self { builder, names: parameters.to_vec(), stacks, hyperparameters: vec![], slots: vec![], step: None }
+        Self { builder, names: parameters.to_vec(), stacks, hyperparameters: vec![], slots: vec![], step: None, taken: None }
     }
 
     /// What is trained: the trainable parameters, some of which may be joined into one along their first axis.
@@ -95,10 +96,25 @@ impl<'g> Training<'g> {
             name
         });
         let kept: Vec<Value> = kept.collect();
-        let next = next(b, &self.stacks.join_one(b, members, &kept));
-        let parts = self.stacks.part_of(b, members, &next);
+        let before = self.stacks.join_one(b, members, &kept);
+        let next = next(b, &before);
+        let parts = self.stacks.part_of(b, members, &self.if_taken(&next, &before));
         self.slots.extend(kept.into_iter().zip(parts).map(|(name, next)| State { name, next }));
         next
+    }
+
+    /// Lets what is kept stay as it is where `taken`, a boolean scalar, is false. Slots that were made before are not
+    /// meant.
+    pub(crate) fn take_if(&mut self, taken: Value) {
+        self.taken = Some(taken);
+    }
+
+    /// `next` where the step is taken, else what was `before`.
+    pub(crate) fn if_taken(&self, next: &Value, before: &Value) -> Value {
+        match &self.taken {
+            Some(taken) => self.builder.select(taken, next, before),
+            None => next.clone(),
+        }
     }
 
     /// The number of the step from 1 on, a float scalar.

@@ -26,13 +26,13 @@ pub use lora::{Lora, LoraWrite};
 pub use names::pattern;
 pub use record::{Kind, Record, Source};
 pub use selection::Selection;
+pub(crate) use values::Values;
 
 use foldhash::HashMap;
 use gnp_base::Result;
 use gnp_base::choice::Choice;
 use gnp_model::graph::{Graph, for_each_use};
 use gnp_model::onnx::Model;
-use values::Values;
 
 /// What the user said of weights that are one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -14,11 +14,11 @@ const SHUTS_OUT: f32 = -30.0;
 
 /// Reads the elements of a model's float32 constants.
 #[derive(Debug)]
-pub(super) struct Values(Payloads);
+pub(crate) struct Values(Payloads);
 
 /// What a mask does with what it meets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Mask {
+pub(crate) enum Mask {
     /// It is added: 0, and −∞ or a large negative number.
     Additive,
     /// It is multiplied with: 0 and 1.
@@ -42,7 +42,7 @@ impl Values {
 
 /// The elements of a tensor, in row-major order.
 #[derive(Clone, Debug)]
-pub(super) struct Elements {
+pub(crate) struct Elements {
     bytes: Bytes,
     dims: Vec<i64>,
 }
@@ -50,6 +50,11 @@ pub(super) struct Elements {
 impl Elements {
     fn iter(&self) -> impl Iterator<Item = f32> + '_ {
         self.bytes.as_chunks::<4>().0.iter().map(|&bytes| f32::from_le_bytes(bytes))
+    }
+
+    /// The largest of the finite numbers, without their signs.
+    pub fn largest(&self) -> f32 {
+        self.iter().map(f32::abs).filter(|element| element.is_finite()).fold(0.0, f32::max)
     }
 
     /// The bits of the first and of the last element: what no transposing moves.

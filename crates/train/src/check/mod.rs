@@ -10,7 +10,7 @@ pub use trial::Trial;
 
 use gnp_base::contract::{LEARNING_RATE, WARMUP_STEPS};
 use gnp_base::{Error, Result};
-use gnp_engine::{Available, Backend as _, Device, EngineOptions, Rates, StepEngine, StepModel};
+use gnp_engine::{Available, Backend as _, Device, EngineOptions, HalfPrecision, Rates, StepEngine, StepModel};
 use gnp_model::graph::Graph;
 use gnp_model::onnx::{self, Model};
 use gnp_step::rewrite::verify;
@@ -57,7 +57,8 @@ fn try_step(
 ) -> Result<Loaded> {
     let in_file = |error: Error| error.in_file(model.path());
     verify(model).and_then(|()| Graph::new(model.graph.clone())).map_err(in_file)?;
-    let mut loaded = load(&EngineOptions::default())?;
+    let half = HalfPrecision::Emulated;
+    let mut loaded = load(&EngineOptions { half, ..EngineOptions::default() })?;
     let step = StepModel::recognise(model)?;
     let mut rates = Rates::new(step.default_of(LEARNING_RATE).unwrap_or_default());
     // As after the warm-up, so that the second pass is computed.

@@ -4,7 +4,7 @@ use super::{Configuration, Init};
 use crate::TrainingSettings;
 use gnp_base::contract::artifacts::FileNames;
 use gnp_data::{DataSource, Preparation};
-use gnp_engine::{Backend, CudaGraph, Device, EngineKind, Kernels, Layout, OrtOption, Tf32};
+use gnp_engine::{Backend, CudaGraph, Device, EngineKind, HalfPrecision, Kernels, Layout, OrtOption, Tf32};
 use gnp_model::onnx::ExternalData;
 use gnp_step::rewrite::StepOptions;
 use std::fs;
@@ -89,6 +89,8 @@ pub struct EngineSettings {
     pub kernels: Kernels,
     /// Whether products on NVIDIA's cards are of factors rounded to TF32; as the engine has it where not given.
     pub tf32: Option<Tf32>,
+    /// What computes in half precision, where a step model asks for that.
+    pub half: HalfPrecision,
     /// Whether steps on NVIDIA's cards are recorded as CUDA graphs.
     pub cuda_graph: CudaGraph,
     /// ONNX Runtime's own options.

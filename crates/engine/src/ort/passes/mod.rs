@@ -4,12 +4,14 @@ mod blocked;
 pub(super) mod branches;
 pub(super) mod recordable;
 mod reductions;
+mod rounded;
 
 use super::api::Api;
 use super::session_options::SessionOptions;
-use crate::{Device, EngineOptions, Kernels, Layout};
+use crate::half::half_of;
+use crate::{Device, EngineOptions, HalfPrecision, Kernels, Layout};
 use gnp_base::Result;
-use gnp_model::onnx::Model;
+use gnp_model::onnx::{DataType, Model};
 use gnp_model::onnx::proto::{GraphProto, NodeProto};
 
 /// The passes that a graph goes through.
@@ -20,6 +22,8 @@ pub(super) struct Passes {
     kernels: bool,
     /// Whether they are on a card.
     is_on_card: bool,
+    /// Whether float16 is emulated.
+    rounds: bool,
 }
 
 impl Passes {
@@ -27,7 +31,8 @@ impl Passes {
     pub(super) fn of(api: &'static Api, session: &SessionOptions, options: &EngineOptions) -> Self {
         let on_processor = options.device == Device::Cpu && options.layout == Layout::Auto;
         let block = on_processor.then(|| blocked::probe::block(api, session)).flatten();
-        Self { block, kernels: options.kernels == Kernels::Auto, is_on_card: session.has_kernels_on_card() }
+        let rounds = options.device == Device::Cpu && options.half == HalfPrecision::Emulated;
+        Self { block, kernels: options.kernels == Kernels::Auto, is_on_card: session.has_kernels_on_card(), rounds }
     }
 
     /// `model` after all of them.
@@ -36,6 +41,9 @@ impl Passes {
     /// Where the graph is not well-formed.
     pub(super) fn apply(&self, model: &Model) -> Result<Model> {
         let mut model = model.clone();
+        if self.rounds && half_of(&model) == Some(DataType::Float16) {
+            rounded::apply(&mut model);
+        }
         if let Some(block) = self.block {
             blocked::apply(&mut model, block, self.kernels)?;
         }

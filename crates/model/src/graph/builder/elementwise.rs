@@ -37,11 +37,15 @@ impl Builder<'_> {
     }
 
     /// A comparison of two operands that broadcast (`Greater`, `GreaterOrEqual`, `Less`, `LessOrEqual`, `Equal`), or
-    /// `And`, `Or`.
+    /// `And`, `Or`. Numbers of bfloat16 are compared as float32: ONNX Runtime has no kernel for them on cards.
     pub fn compare(&self, operator: &str, a: impl AsRef<Value>, b: impl AsRef<Value>) -> Value {
-        let (a, b) = (a.as_ref(), b.as_ref());
-        let shape = broadcast(&self.fact(a).shape, &self.fact(b).shape);
-        self.node(operator, &[a, b], vec![], Fact { element: DataType::Bool, shape })
+        let comparable = |value: &Value| match self.fact(value).element {
+            DataType::Bfloat16 => self.cast(value, DataType::Float),
+            _ => value.clone(),
+        };
+        let (a, b) = (comparable(a.as_ref()), comparable(b.as_ref()));
+        let shape = broadcast(&self.fact(&a).shape, &self.fact(&b).shape);
+        self.node(operator, &[&a, &b], vec![], Fact { element: DataType::Bool, shape })
     }
 
     /// `a` where `condition`, `b` elsewhere. On large tensors a product with [`Self::mask`] is several times faster in

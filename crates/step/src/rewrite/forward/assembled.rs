@@ -79,6 +79,7 @@ impl Differentiated {
             labels: labelled.labels,
             loss: objective.here().loss.clone(),
             metrics: updated.metrics,
+            scaled: updated.scaled,
             tally: labelled.tally,
             losses: labelled.losses,
             logits: labelled.predictions,

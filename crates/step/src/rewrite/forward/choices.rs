@@ -1,6 +1,7 @@
 //! What was chosen for the user, in words.
 
 use super::StepOptions;
+use crate::precision::{Halved, Precision};
 use crate::weights::{Reason, Verdict};
 use gnp_base::choice::Choice;
 use gnp_base::contract::{SEED, STEP};
@@ -69,6 +70,21 @@ pub(super) fn what_was_lowered(lowered: &Lowered) -> Vec<Choice> {
     let statistics = (!lowered.state.is_empty()).then(statistics);
     let passed = (!lowered.passed.is_empty()).then(passed);
     statistics.into_iter().chain(lowered.draws.then(draws)).chain(passed).collect()
+}
+
+/// How much of the forward pass computes in half precision.
+pub(super) fn what_is_halved(precision: Precision, halved: Halved) -> Choice {
+    let Halved { half, floating, later } = halved;
+    let later = later.map_or(String::new(), |set| {
+        format!("; convolutions would from operator set {set} on, so export the model with opset_version={set}")
+    });
+    let rest = if half == floating { "" } else { "the others, " };
+    let what = format!(
+        "{half} of the {floating} nodes of the forward pass compute in {}{later}; {rest}the loss, norms and the update \
+         compute in float32",
+        precision.name()
+    );
+    Choice::new(what, "--precision")
 }
 
 /// What a user may not know who trained with an estimator that the export lost.

@@ -4,6 +4,7 @@ use super::StepOptions;
 use crate::accumulate::Accumulate;
 use crate::emit::step::Renames;
 use crate::penalty::{Penalty, Warmup};
+use crate::precision::{LossScale, Precision};
 use crate::transform::{Chain, Optimizer};
 use crate::weights::{Edit, LoraWrite};
 use gnp_base::contract::CONFIG_KEY;
@@ -45,6 +46,12 @@ pub struct StepConfig {
     /// In how many parts it takes a batch, where not at once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub accumulate: Option<Accumulate>,
+    /// What forward and backward pass compute in.
+    #[serde(default, skip_serializing_if = "is_single")]
+    pub precision: Precision,
+    /// What the loss is multiplied with for its gradient, where that was said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub loss_scale: Option<LossScale>,
     /// What its gradient is made of.
     #[serde(default, skip_serializing_if = "is_standard")]
     pub gradients: Gradients,
@@ -70,6 +77,10 @@ pub struct StepConfig {
 
 fn is_standard(gradients: &Gradients) -> bool {
     *gradients == Gradients::Standard
+}
+
+fn is_single(precision: &Precision) -> bool {
+    *precision == Precision::Float32
 }
 
 impl StepConfig {
@@ -108,6 +119,8 @@ impl StepConfig {
             lora_write: options.lora.as_ref().and_then(|lora| lora.write),
             recompute: options.recompute,
             accumulate: options.accumulate,
+            precision: options.precision,
+            loss_scale: options.loss_scale,
             ..Self::default()
         }
     }

@@ -3,19 +3,22 @@
 use super::with_loss::{Labelled, WithLoss};
 use super::{StepOptions, StepReport};
 use crate::objective::{Forward, Objective as _};
+use crate::precision::LossScaling;
 use crate::recompute::{Recomputed, recompute};
 use crate::transform::Factors;
 use crate::weights::Edit;
 use gnp_base::choice::Choice;
-use gnp_base::contract::Ranges;
+use gnp_base::contract::{LOSS_SCALE, Ranges};
 use gnp_base::{Error, Result};
 use gnp_gradient::lowering::Lowered;
-use gnp_model::graph::Graph;
+use gnp_model::graph::{Graph, Value};
 
 /// A graph with L(θ) and ∇L(θ), of one trainable parameter at least. The report says what trains.
 pub(super) struct Differentiated {
     pub graph: Graph,
     pub objective: Forward,
+    /// What the loss is multiplied with for its gradient.
+    pub scaling: Option<LossScaling>,
     /// Those of the learning rate and of the weight decay, for each parameter.
     pub factors: Factors,
     pub lowered: Lowered,
@@ -36,7 +39,10 @@ impl WithLoss {
         let Self { mut graph, loss, candidates, labelled, lowered, names, verdicts, ranges, restored, mut report } =
             self;
         let begin = graph.nodes().len();
-        let objective = Forward::differentiate(&mut graph, &loss, &candidates, options.gradients)?;
+        let scaling = LossScaling::of(options.loss_scale(), &mut graph);
+        let scale = scaling.map(|_| Value::from(LOSS_SCALE));
+        let objective =
+            Forward::differentiate(&mut graph, &loss, &candidates, options.gradients, scale.as_ref())?;
         if objective.parameters().is_empty() {
             return Err(Error::input(format!("the loss `{}` depends on no trainable parameter", labelled.of)).help(
                 "every way from one to it leads through whole numbers, or operators without slope such as ArgMax and Round; \
@@ -52,7 +58,7 @@ impl WithLoss {
         report.judge(verdicts, &in_file, &restored.lost);
         let factors = options.optimizer.factors(&in_file.iter().map(String::as_str).collect::<Vec<_>>())?;
         let edits = restored.edits;
-        Ok(Differentiated { graph, objective, factors, lowered, labelled, ranges, edits, report })
+        Ok(Differentiated { graph, objective, scaling, factors, lowered, labelled, ranges, edits, report })
     }
 }
 

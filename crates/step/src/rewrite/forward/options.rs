@@ -3,6 +3,7 @@
 use crate::accumulate::Accumulate;
 use crate::emit::step::Renames;
 use crate::penalty::{Penalty, Warmup};
+use crate::precision::{LossScale, Precision};
 use crate::transform::{Chain, Optimizer};
 use crate::weights::{Lora, Selection, Sharing};
 use gnp_base::limits::Limits;
@@ -27,6 +28,10 @@ pub struct StepOptions {
     pub sharing: Sharing,
     /// Low-rank adapters that train in place of the weights.
     pub lora: Option<Lora>,
+    /// What forward and backward pass compute in.
+    pub precision: Precision,
+    /// What the loss is multiplied with for its gradient; what the precision needs where nothing is said.
+    pub loss_scale: Option<LossScale>,
     /// Compute activations again for the gradient, in place of keeping them.
     pub recompute: bool,
     /// In how many parts a batch is taken; at once where nothing is said.
@@ -63,6 +68,13 @@ impl StepOptions {
             return Err(Error::input("--recompute is of a step model: the training API's runtime has its own way")
                 .help("leave it out, and set the runtime's memory optimizer; or let another engine train"));
         }
+        if self.precision != Precision::Float32 {
+            return Err(Error::input(format!(
+                "--precision {} is of a step model: artifacts are in float32",
+                self.precision.name()
+            ))
+            .help("leave it out, or let another engine train"));
+        }
         if self.accumulate.is_some() {
             return Err(Error::input("--accumulate is of a step model: artifacts add up gradients by themselves")
                 .help(
@@ -73,7 +85,13 @@ impl StepOptions {
         Ok(())
     }
 
+    /// What the loss is multiplied with for its gradient.
+    pub(super) fn loss_scale(&self) -> LossScale {
+        self.loss_scale.unwrap_or(LossScale::of(self.precision))
+    }
+
     pub(super) fn validate(&self) -> Result<()> {
+        self.loss_scale().validate()?;
         self.penalty.validate()?;
         self.optimizer.validate()?;
         if !(self.l2.is_finite() && self.l2 >= 0.0) {

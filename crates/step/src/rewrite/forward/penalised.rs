@@ -7,6 +7,7 @@ use crate::objective::effects::draws;
 use crate::objective::{Evaluation, Objective as _};
 use crate::pass;
 use crate::penalty;
+use crate::precision::LossScaling;
 use crate::stack::Stacks;
 use crate::transform::{Factors, Fed, Training};
 use gnp_base::Result;
@@ -18,6 +19,7 @@ pub(super) struct Penalised<'g> {
     pub training: Training<'g>,
     pub penalised: penalty::Penalised,
     pub factors: &'g Factors,
+    pub scaling: Option<LossScaling>,
 }
 
 impl Differentiated {
@@ -40,7 +42,8 @@ impl Differentiated {
         if fed.learning_rate {
             training.hyperparameter(LEARNING_RATE, options.optimizer.default_learning_rate());
         }
-        let coefficients = training.coefficients(&options.penalty, options.warmup, options.warmup_steps, fed);
+        let mut coefficients = training.coefficients(&options.penalty, options.warmup, options.warmup_steps, fed);
+        coefficients.may_overflow = self.scaling.is_some();
         // What the runtime draws of artifacts follows from a count of the steps that their caller may keep.
         let is_counted = self.lowered.draws || !fed.learning_rate && training.builder.graph().nodes().iter().any(draws);
         if is_counted {
@@ -59,6 +62,6 @@ impl Differentiated {
         for (parameter, gradient) in training.parameters().iter().zip(&penalised.gradients) {
             training.builder.declare(gradient, training.builder.fact(parameter));
         }
-        Ok(Penalised { training, penalised, factors: &self.factors })
+        Ok(Penalised { training, penalised, factors: &self.factors, scaling: self.scaling })
     }
 }

@@ -9,11 +9,12 @@ use gnp_base::contract::Ranges;
 use gnp_gradient::loss::{Ending, find_ending};
 use gnp_model::composite;
 use gnp_model::graph::{self, Facts, Graph, Value, ranges};
-use gnp_model::normalise::{self, normalise_converting};
+use gnp_model::normalise::{self, OPSET, normalise_converting};
 use gnp_model::onnx::Model;
 use gnp_model::opening::{self, Dims, Opened};
 use gnp_model::shapes;
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 /// A forward graph that is normalised, whose axes are as they are wanted, with the facts that follow. It is decided
 /// where its loss is and what trains, and the user has been told of that by the names in the file. What trains is no
@@ -26,6 +27,10 @@ pub(super) struct Prepared {
     pub ranges: Ranges,
     /// What was put right of weights that an exporter merged or split.
     pub restored: Restored,
+    /// The folder that the model's data are in.
+    pub folder: PathBuf,
+    /// The standard's operator set.
+    pub opset: i64,
     pub report: StepReport,
 }
 
@@ -87,7 +92,8 @@ impl Prepared {
         }
         let ranges = ranges(graph.proto(), graph.facts());
         graph.vary(&candidates(&verdicts));
-        Ok(Self { graph, ending, verdicts, ranges, restored, report })
+        let (folder, opset) = (model.folder().to_owned(), model.opset("").unwrap_or(OPSET));
+        Ok(Self { graph, ending, verdicts, ranges, restored, folder, opset, report })
     }
 }
 

@@ -3,6 +3,7 @@
 use super::StepOptions;
 use super::penalised::Penalised;
 use crate::penalty::Metrics;
+use crate::precision::{LossScaling, Scaled};
 use crate::transform::{Chain, Factors, Hyperparameter, State, Training};
 use gnp_model::graph::Value;
 
@@ -16,6 +17,8 @@ pub(super) struct Updated {
     /// The next number of the step, where steps are counted.
     pub step: Option<Value>,
     pub metrics: Metrics,
+    /// What follows for the scale of the loss, where it has one.
+    pub scaled: Option<Scaled>,
 }
 
 impl Penalised<'_> {
@@ -32,10 +35,17 @@ impl Penalised<'_> {
     }
 
     fn append(self, make: impl FnOnce(&mut Training<'_>, Vec<Value>, &Factors) -> Vec<Value>) -> Updated {
-        let Self { mut training, penalised, factors } = self;
+        let Self { mut training, penalised, factors, scaling } = self;
+        let scaled = scaling.map(|scaling| {
+            let taken = LossScaling::is_taken(&training.builder, &penalised.metrics);
+            training.take_if(taken.clone());
+            scaling.append(&training, &taken)
+        });
         let made = make(&mut training, penalised.gradients, factors);
+        let made: Vec<Value> =
+            made.iter().zip(training.parameters()).map(|(next, before)| training.if_taken(next, before)).collect();
         let parameters = training.by_name(&made);
         let (hyperparameters, slots, step) = training.finish();
-        Updated { parameters, slots, hyperparameters, step, metrics: penalised.metrics }
+        Updated { parameters, slots, hyperparameters, step, metrics: penalised.metrics, scaled }
     }
 }

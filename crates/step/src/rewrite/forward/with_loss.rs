@@ -1,11 +1,12 @@
 //! The second stage: a graph that trains, up to its loss.
 
-use super::choices::{what_was_lowered, where_gradients_end};
+use super::choices::{what_is_halved, what_was_lowered, where_gradients_end};
 use super::prepared::{Prepared, candidates};
 use super::refusals::refuse_labels;
 use super::{StepOptions, StepReport};
 use crate::emit::step::Names;
 use crate::pass;
+use crate::precision::halve;
 use crate::weights::{Reason, Restored, Verdict};
 use gnp_base::Result;
 use gnp_base::contract::{LABELS, Ranges, labels_of};
@@ -69,7 +70,7 @@ impl Prepared {
     /// # Errors
     /// Where a name of the step model is taken, a node cannot train, or the loss does not fit what it is taken of.
     pub fn with_loss(self, options: &StepOptions) -> Result<WithLoss> {
-        let Self { mut graph, ending, verdicts, mut ranges, restored, mut report } = self;
+        let Self { mut graph, ending, verdicts, mut ranges, restored, folder, opset, mut report } = self;
         let names = Names::make_way(&mut graph, &options.renames)?;
         let is_frozen = |v: &&Verdict| matches!(v.reason, Reason::Flag(_) | Reason::Adapted) && !v.trains;
         let frozen = verdicts.iter().filter(is_frozen).map(|v| names.in_step(&v.name)).collect();
@@ -79,6 +80,10 @@ impl Prepared {
         let candidates = candidates(&verdicts).into_iter().map(|value| names.in_step(&value));
         let candidates: Vec<Value> = candidates.filter(|value| !is_statistic(value)).collect();
 
+        if let Some(half) = options.precision.half() {
+            let halved = halve(&mut graph, half, opset, &folder)?;
+            report.choices.push(what_is_halved(options.precision, halved));
+        }
         let b = Builder::new(&mut graph, pass::LOSS);
         let (loss, labelled) = end(&b, ending, &names, &mut ranges, options.gradients)?;
         let loss = loss::append_l2(&b, &loss, &candidates, options.l2, options.l2_skip_vectors);
