@@ -35,7 +35,9 @@ def declared(name, array, shapes):
 
 
 def model_of(nodes, inputs, outputs, initializers=None, shapes="known"):
-    types = [helper.make_tensor_value_info(n, helper.np_dtype_to_tensor_dtype(np.dtype(t)), None) for n, t in outputs.items()]
+    types = [
+        helper.make_tensor_value_info(n, helper.np_dtype_to_tensor_dtype(np.dtype(t)), None) for n, t in outputs.items()
+    ]
     tensors = [numpy_helper.from_array(np.asarray(v), n) for n, v in (initializers or {}).items()]
     graph = helper.make_graph(nodes, "g", [declared(n, v, shapes) for n, v in inputs.items()], types, tensors)
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)

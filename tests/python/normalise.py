@@ -484,8 +484,18 @@ def history():
 
 
 KINDS = {
-    "INT": "i", "FLOAT": "f", "STRING": "s", "TENSOR": "t", "GRAPH": "g", "SPARSE_TENSOR": "p", "TYPE_PROTO": "y",
-    "INTS": "is", "FLOATS": "fs", "STRINGS": "ss", "TENSORS": "ts", "GRAPHS": "gs",
+    "INT": "i",
+    "FLOAT": "f",
+    "STRING": "s",
+    "TENSOR": "t",
+    "GRAPH": "g",
+    "SPARSE_TENSOR": "p",
+    "TYPE_PROTO": "y",
+    "INTS": "is",
+    "FLOATS": "fs",
+    "STRINGS": "ss",
+    "TENSORS": "ts",
+    "GRAPHS": "gs",
 }
 
 

@@ -26,4 +26,6 @@ for step in task["steps"]:
     returned = dict(zip(names, session.run(None, {**state, **given})))
     state |= {name: returned[after] for name, after in pairs}
 
-print(json.dumps({name: [state[name].shape, str(state[name].dtype), state[name].ravel().tolist()] for name, _ in pairs}))
+print(
+    json.dumps({name: [state[name].shape, str(state[name].dtype), state[name].ravel().tolist()] for name, _ in pairs})
+)

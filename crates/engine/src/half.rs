@@ -2,42 +2,52 @@
 //!
 //! Without kernels ONNX Runtime computes float16 in float32 and rounds nothing, in silence; so it is asked first.
 
+#[cfg(feature = "ort")]
 use crate::{Device, EngineOptions, HalfPrecision};
 use gnp_base::{Error, Result};
 use gnp_model::onnx::proto::NodeProto;
 use gnp_model::onnx::{DataType, Model};
 
-/// Refuses a step model in half precision where there are no kernels for it: an engine on the processor has none, but
-/// ONNX Runtime on processors of ARM that compute with float16.
-pub(crate) fn check(step: &Model, engine: &str, options: &EngineOptions) -> Result<()> {
-    let Some(half) = half_of(step).filter(|_| options.device == Device::Cpu) else { return Ok(()) };
-    let refused = |what: &str, help: &str| {
-        let precision = if half == DataType::Float16 { "float16" } else { "bfloat16" };
-        Err(Error::unsupported(format!("the step model computes in {precision}, {what}")).in_file(step.path()).help(help))
-    };
-    match (half, options.half) {
-        (DataType::Float16, HalfPrecision::Emulated) => Ok(()),
-        (DataType::Float16, HalfPrecision::Native) if has_float16(engine) => Ok(()),
-        (DataType::Float16, HalfPrecision::Native) => refused(
-            &format!("and {engine} has no kernels for that on this processor"),
-            "use --device cuda, or make the step model without --precision; --half emulated tries it, slower than float32",
-        ),
-        _ => refused(
-            &format!("and {engine} has no kernels for that on processors"),
-            "use --device cuda, or make the step model without --precision",
-        ),
+/// Refuses a step model in half precision that ONNX Runtime would not compute as such, with these options: on
+/// processors it has no kernels, but for float16 on those of ARM that have it.
+#[cfg(feature = "ort")]
+pub(crate) fn check_ort(step: &Model, options: &EngineOptions) -> Result<()> {
+    let emulates = options.half == HalfPrecision::Emulated;
+    match half_of(step).filter(|_| options.device == Device::Cpu) {
+        None => Ok(()),
+        Some(DataType::Float16) if emulates || has_float16() => Ok(()),
+        Some(DataType::Float16) => {
+            Err(refused(step, "float16, for which ONNX Runtime has no kernels on this processor").help(
+                "use --device cuda, or leave --precision out where it is made; --half emulated tries it, slower than \
+                 float32",
+            ))
+        }
+        Some(_) => Err(refused(step, "bfloat16, for which ONNX Runtime has no kernels on processors")
+            .help("use --device cuda, or leave --precision out where it is made")),
     }
 }
 
-/// Whether ONNX Runtime computes products of float16 here as such.
-fn has_float16(engine: &str) -> bool {
-    #[cfg(target_arch = "aarch64")]
-    return engine == "ONNX Runtime" && std::arch::is_aarch64_feature_detected!("fp16");
-    #[cfg(not(target_arch = "aarch64"))]
-    {
-        let _ = engine;
-        false
+/// Refuses a step model in half precision: tract has kernels for some operators alone.
+#[cfg(feature = "tract")]
+pub(crate) fn check_tract(step: &Model) -> Result<()> {
+    match half_of(step) {
+        None => Ok(()),
+        Some(_) => Err(refused(step, "half precision, for which tract has no kernels")
+            .help("use --engine onnxruntime, or leave --precision out where it is made")),
     }
+}
+
+fn refused(step: &Model, what: &str) -> Error {
+    Error::unsupported(format!("the step model computes in {what}")).in_file(step.path())
+}
+
+/// Whether ONNX Runtime computes products of float16 here as such.
+#[cfg(feature = "ort")]
+fn has_float16() -> bool {
+    #[cfg(target_arch = "aarch64")]
+    return std::arch::is_aarch64_feature_detected!("fp16");
+    #[cfg(not(target_arch = "aarch64"))]
+    false
 }
 
 /// The type that a step model has values in half precision of.
@@ -76,11 +86,13 @@ mod tests {
     }
 
     #[test]
+    #[cfg(feature = "ort")]
     fn processors_have_kernels_for_float32() {
         let (native, emulated) = (HalfPrecision::Native, HalfPrecision::Emulated);
-        let on = |device, half| EngineOptions { device, half, ..EngineOptions::default() };
-        let check = |element, device, half| check(&cast(element), "tract", &on(device, half)).is_ok();
-        assert!(!check(DataType::Float16, Device::Cpu, native));
+        let check = |element, device, half| {
+            check_ort(&cast(element), &EngineOptions { device, half, ..EngineOptions::default() }).is_ok()
+        };
+        assert_eq!(check(DataType::Float16, Device::Cpu, native), has_float16());
         assert!(check(DataType::Float16, Device::Cpu, emulated));
         assert!(!check(DataType::Bfloat16, Device::Cpu, emulated));
         assert!(check(DataType::Bfloat16, Device::Cuda(0), native));

@@ -21,7 +21,11 @@ _OF_OUTPUTS = {
     "grad_norm": contract.GRAD_NORM,
     "mixed_grad_norm": contract.MIXED_GRAD_NORM,
     "param_norm": contract.PARAM_NORM,
+    "loss_scale": contract.SCALED_BY,
+    "skipped": contract.SKIPPED,
 }
+# What a step that was not taken has no numbers of.
+_OF_GRADIENTS = ("loss_perturbed", "grad_norm", "mixed_grad_norm")
 _LOSSES = {"loss", "loss_perturbed", "sharpness"}
 
 
@@ -65,9 +69,17 @@ class Counts:
         return None if self.wrong is None or self.labels == 0 else self.wrong / self.labels
 
 
+def was_skipped(outputs: Mapping[str, Any]) -> bool:
+    """Whether the step was not taken, as a gradient was not finite at the scale that its loss had."""
+    return bool(outputs.get(contract.SKIPPED) == 1.0)
+
+
 def measure(outputs: Mapping[str, Any], counts: Counts) -> Record:
     """What is recorded of a step that returned ``outputs``; what is not known is left out."""
     record = {name: outputs[output] for name, output in _OF_OUTPUTS.items() if output in outputs}
+    if was_skipped(outputs):
+        for name in _OF_GRADIENTS:
+            record.pop(name, None)
     if "loss_perturbed" in record:
         record["sharpness"] = record["loss_perturbed"] - record["loss"]
     if counts.error is not None:

@@ -80,6 +80,13 @@ class StepOptions(TypedDict, total=False):
     """What has a perturbation of its own: the batch, or each of its parts [default: batch]."""
     recompute: bool
     """Compute activations again for the gradient in place of keeping them: less memory, up to a third more time."""
+    precision: Literal["float32", "float16", "bfloat16"]
+    """What forward and backward pass compute in; parameters, norms, loss and update are float32 in any case
+    [default: float32]."""
+    loss_scale: float | str
+    """What the loss is multiplied with at first, so that small gradients are numbers of float16; it is halved after
+    a step whose gradient overflows, which is not taken, and doubled after 2000 that were; or off [default: 65536
+    with precision= float16, else off]."""
     flat: bool
     """Write the nodes of functions in place of their calls, for tools that know no functions."""
     dim: Mapping[str, object]
@@ -146,6 +153,8 @@ class EngineOptions(TypedDict, total=False):
     """What computes the functions that a step model calls."""
     tf32: Literal["on", "off"]
     """Whether products of matrices on NVIDIA's cards are of factors rounded to TF32 [default: on]."""
+    half: Literal["native", "emulated"]
+    """What computes in half precision, where the step model asks for that (precision=)."""
     cuda_graph: Literal["auto", "off"]
     """Whether the work of a step on NVIDIA's cards is recorded once, and then given to the card as a whole."""
     ort_option: Mapping[str, object]

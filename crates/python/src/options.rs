@@ -6,6 +6,7 @@ use gnp::choice::nearest;
 use gnp::cli::arguments::{EngineArguments, PenaltyArguments, ScheduleArguments, StepArguments};
 use gnp::cli::{self, config_file};
 use gnp::experiment::EngineSettings;
+use gnp::precision::LossScale;
 use gnp::programs::{rewrite_command, run_command};
 use gnp::rewrite::StepOptions;
 use gnp::{Error, Result};
@@ -168,6 +169,9 @@ fn annotation(arg: &Arg) -> &'static str {
     ];
     if integers.into_iter().any(is) {
         return "int";
+    }
+    if is(TypeId::of::<LossScale>()) {
+        return "float | str";
     }
     if is(TypeId::of::<PathBuf>()) {
         return "StrPath";

@@ -267,3 +267,22 @@ def test_less_memory_changes_nothing_else(options):
             trainer.step((x[begin : begin + 50], y[begin : begin + 50]), lr=0.1)
     for name, tensor in one.state_dict().items():
         np.testing.assert_allclose(other.state_dict()[name], tensor, rtol=1e-5, atol=1e-6)
+
+
+def test_half_precision_skips_what_overflows():
+    x, y = digits()
+    step = mlp(precision="float16", loss_scale=2.0**24)
+    with pytest.raises(gnp.GnpError, match="ONNX Runtime has no kernels on this processor") as refused:
+        gnp.Trainer(step, engine="onnxruntime")
+    assert "half= emulated" in str(refused.value.help)
+    trainer = gnp.Trainer(step, engine="onnxruntime", half="emulated")
+    outputs = [trainer.step((x[:50], y[:50]), lr=0.05) for _ in range(12)]
+    skipped = [output["gnp.skipped"] for output in outputs]
+    assert skipped[0] == 1.0 and skipped[-1] == 0.0
+    scales = [output["gnp.scaled_by"] for output in outputs]
+    assert scales == sorted(scales, reverse=True) and scales[-1] < scales[0]
+    assert outputs[-1]["loss"] < outputs[0]["loss"]
+    before = outputs[0]["loss"]
+    with pytest.warns(UserWarning, match="computes in float32, and rounds nothing"):
+        loop = gnp.Loop(step)
+    assert loop.step((x[:50], y[:50]))["loss"] == pytest.approx(before, rel=1e-2)

@@ -55,6 +55,11 @@ pub(super) fn diverged(
         Error::diverged(format!("{place}: training has diverged"))
             .help(format!("lower the learning rate (it was {rate} here) or r, or warm it up for longer"))
     };
+    let is_float16 = measures.loss_scale.is_some();
+    let error = match is_float16 && (of_loss || found.name == GRAD_NORM) {
+        true => error.more_help("numbers of float16 end at 65504: --precision bfloat16 has the range of float32"),
+        false => error,
+    };
     Divergence { error, weights_are_good: !at_weights }
 }
 

@@ -38,7 +38,9 @@ def one_node(name, operator, inputs, outputs=1, opset=OPSET, domain="", moved=Tr
     results = [f"y{i}" for i in range(outputs)] if isinstance(outputs, int) else list(outputs)
     node = helper.make_node(operator, names, results, domain=domain, **attributes)
     values = {n: np.asarray(v) for n, v in zip(names, inputs) if v is not None}
-    declared = [helper.make_tensor_value_info(n, helper.np_dtype_to_tensor_dtype(v.dtype), v.shape) for n, v in values.items()]
+    declared = [
+        helper.make_tensor_value_info(n, helper.np_dtype_to_tensor_dtype(v.dtype), v.shape) for n, v in values.items()
+    ]
     made = [onnx.ValueInfoProto(name=name) for name in results if name and not name.startswith("_")]
     element = next(helper.np_dtype_to_tensor_dtype(v.dtype) for v in values.values() if v.dtype == np.float32)
     opsets = [helper.make_opsetid("", opset)] + ([helper.make_opsetid(domain, 1)] if domain else [])

@@ -37,7 +37,17 @@ LOSS = "check/loss"
 OLDEST, NEWEST = 18, 27
 
 # Operators that may stand in a function's body beside the ones asked for: none of them is on a gradient's way.
-HELPERS = {"And", "CastLike", "Constant", "ConstantOfShape", "Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual"}
+HELPERS = {
+    "And",
+    "CastLike",
+    "Constant",
+    "ConstantOfShape",
+    "Equal",
+    "Greater",
+    "GreaterOrEqual",
+    "Less",
+    "LessOrEqual",
+}
 HELPERS |= {"Mod", "Not", "Or", "Range", "Shape", "Size"}
 
 # Floating inputs that are settings or state, and have no gradient by definition: as in PyTorch, where they are numbers, buffers
@@ -248,7 +258,11 @@ def differentiated_outputs(model, to):
 def inferred(model):
     model = onnx.shape_inference.infer_shapes(model, data_prop=True)
     # Of what Attention makes of heads of unknown size, onnx 1.23 infers a size of 0.
-    wrong = [v for v in model.graph.value_info if any(d.HasField("dim_value") and d.dim_value == 0 for d in v.type.tensor_type.shape.dim)]
+    wrong = [
+        v
+        for v in model.graph.value_info
+        if any(d.HasField("dim_value") and d.dim_value == 0 for d in v.type.tensor_type.shape.dim)
+    ]
     for value in wrong:
         model.graph.value_info.remove(value)
     return model
@@ -284,7 +298,9 @@ def has_known_shape(model, name):
     axes."""
     known = {"AffineGrid": [1], "Col2Im": [1, 2], "Resize": [2, 3]}
     known |= {operator: [1] for operator in ("CausalConvWithState", "Conv", "ConvTranspose", "DeformConv", "FusedConv")}
-    return any(name == other for n in model.graph.node for i, other in enumerate(n.input) if i in known.get(n.op_type, []))
+    return any(
+        name == other for n in model.graph.node for i, other in enumerate(n.input) if i in known.get(n.op_type, [])
+    )
 
 
 def is_single(model, name):

@@ -128,7 +128,9 @@ def distance(a, b):
     a, b = ({n: np.where(np.isfinite(b[n]), v[n], 0.0) for n in b} for v in (a, b))
     norms = {n: np.linalg.norm(b[n]) for n in b}
     floor = 1e-3 * max(norms.values(), default=0.0)
-    return max((float(np.linalg.norm(a[n] - b[n]) / max(norms[n], floor)) for n in b if max(norms[n], floor) > 0), default=0.0)
+    return max(
+        (float(np.linalg.norm(a[n] - b[n]) / max(norms[n], floor)) for n in b if max(norms[n], floor) > 0), default=0.0
+    )
 
 
 def check(folder, entry):

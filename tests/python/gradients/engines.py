@@ -90,7 +90,9 @@ class Scan(OpRun):
         count = len(args) - num_scan_inputs
         states, tensors = list(args[:count]), args[count:]
         axes, directions = scan_input_axes or [0] * len(tensors), scan_input_directions or [0] * len(tensors)
-        tensors = [np.moveaxis(v, axis, 0)[:: -1 if direction else 1] for v, axis, direction in zip(tensors, axes, directions)]
+        tensors = [
+            np.moveaxis(v, axis, 0)[:: -1 if direction else 1] for v, axis, direction in zip(tensors, axes, directions)
+        ]
         returned = []
         for slices in zip(*tensors):
             outputs = self._run_body(dict(context) | dict(zip(self.body.input_names, [*states, *slices])))
@@ -98,8 +100,12 @@ class Scan(OpRun):
             returned.append(outputs[count:])
         stacked = [np.stack(parts) for parts in zip(*returned)]
         axes, directions = scan_output_axes or [0] * len(stacked), scan_output_directions or [0] * len(stacked)
-        stacked = [np.moveaxis(v[:: -1 if direction else 1], 0, axis) for v, axis, direction in zip(stacked, axes, directions)]
+        stacked = [
+            np.moveaxis(v[:: -1 if direction else 1], 0, axis) for v, axis, direction in zip(stacked, axes, directions)
+        ]
         return (*states, *stacked)
+
+
 class CausalConvWithState(op_causal_conv_with_state.CausalConvWithState):
     """As Erf, its activation."""
 

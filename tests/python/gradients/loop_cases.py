@@ -12,6 +12,7 @@ FLOAT, INT64, BOOL = TensorProto.FLOAT, TensorProto.INT64, TensorProto.BOOL
 
 def body(nodes, inputs, outputs, constants=None):
     """A body; inputs and outputs are names, of floats where they come without a type."""
+
     def info(value):
         name, element, shape = value if isinstance(value, tuple) else (value, FLOAT, None)
         return helper.make_tensor_value_info(name, element, shape)
@@ -23,7 +24,9 @@ def body(nodes, inputs, outputs, constants=None):
 def case(name, operator, nodes, values, outputs):
     from cases import Case
 
-    infos = [helper.make_tensor_value_info(n, helper.np_dtype_to_tensor_dtype(v.dtype), v.shape) for n, v in values.items()]
+    infos = [
+        helper.make_tensor_value_info(n, helper.np_dtype_to_tensor_dtype(v.dtype), v.shape) for n, v in values.items()
+    ]
     made = [helper.make_tensor_value_info(o, FLOAT, None) for o in outputs]
     graph = helper.make_graph(nodes, name, infos, made)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=8)
@@ -36,10 +39,17 @@ def scans():
         node("MatMul", ["h", "w"], ["hw"]), node("MatMul", ["x", "u"], ["xu"]), node("Add", ["hw", "xu"], ["z"]),
         node("Tanh", ["z"], ["h2"]), node("Mul", ["h2", "h"], ["y"]),
     ]  # fmt: skip
-    values = {"h0": floats(2, 3, seed=1), "xs": floats(4, 2, 2, seed=2), "w": floats(3, 3, seed=3), "u": floats(2, 3, seed=4)}
+    values = {
+        "h0": floats(2, 3, seed=1),
+        "xs": floats(4, 2, 2, seed=2),
+        "w": floats(3, 3, seed=3),
+        "u": floats(2, 3, seed=4),
+    }
     plain = body(step, ["h", "x"], ["h2", "y"])
 
-    def scan(name, inner=plain, given=values, inputs=("h0", "xs"), outputs=("last", "ys"), count=1, before=(), **attributes):
+    def scan(
+        name, inner=plain, given=values, inputs=("h0", "xs"), outputs=("last", "ys"), count=1, before=(), **attributes
+    ):
         loop = node("Scan", list(inputs), list(outputs), body=inner, num_scan_inputs=count, **attributes)
         return case(name, "Scan", [*before, loop], given, [o for o in outputs if o])
 
@@ -49,7 +59,9 @@ def scans():
     yield scan("output_reverse", scan_output_directions=[1])
     turned = {**values, "xs": values["xs"].transpose(1, 0, 2)}
     yield scan("other_axes", given=turned, scan_input_axes=[1], scan_output_axes=[2])
-    yield scan("axes_from_the_end", given=turned, scan_input_axes=[-2], scan_output_axes=[-1], scan_input_directions=[1])
+    yield scan(
+        "axes_from_the_end", given=turned, scan_input_axes=[-2], scan_output_axes=[-1], scan_input_directions=[1]
+    )
     yield scan("last_state_alone", outputs=("last", ""))
     yield scan("all_results_alone", outputs=("", "ys"))
     yield scan("what_is_captured_is_made", before=[node("Mul", ["v", "v"], ["w"])],

@@ -44,7 +44,9 @@ def elementwise():
     yield one_node("both_signs", "Relu", [floats(2, 5)])
     yield one_node("rank_0", "Relu", [floats()])
     for approximate in ("none", "tanh"):
-        yield one_node(f"around_zero_{approximate}", "Gelu", [floats(4, 5, low=-3, high=3)], opset=20, approximate=approximate)
+        yield one_node(
+            f"around_zero_{approximate}", "Gelu", [floats(4, 5, low=-3, high=3)], opset=20, approximate=approximate
+        )
     yield one_node("default", "Elu", [floats(3, 4)])
     yield one_node("default", "HardSigmoid", [floats(3, 4, low=-4, high=4)])
     yield one_node("all_pieces", "HardSwish", [floats(3, 8, low=-5, high=5)])
@@ -99,7 +101,9 @@ def convolutions():
     yield conv("2d_strides_leave_rest", (1, 2, 8, 8), (3, 2, 3, 3), strides=[2, 2], pads=[1, 1, 1, 1])
     yield conv("2d_stride_beyond_kernel", (1, 2, 8, 8), (3, 2, 1, 1), strides=[3, 2])
     yield conv("2d_dilations", (1, 2, 8, 8), (3, 2, 3, 2), dilations=[2, 3])
-    yield conv("2d_dilations_strides_pads", (2, 2, 9, 8), (3, 2, 3, 3), dilations=[2, 1], strides=[2, 3], pads=[1, 2, 0, 1])
+    yield conv(
+        "2d_dilations_strides_pads", (2, 2, 9, 8), (3, 2, 3, 3), dilations=[2, 1], strides=[2, 3], pads=[1, 2, 0, 1]
+    )
     yield conv("2d_groups", (2, 4, 5, 5), (6, 2, 3, 3), group=2)
     yield conv("2d_groups_strides_pads", (2, 6, 7, 7), (6, 2, 3, 3), group=3, strides=[2, 2], pads=[1, 1, 1, 1])
     yield conv("2d_depthwise", (1, 4, 6, 6), (8, 1, 3, 3), group=4, pads=[1, 1, 1, 1])
@@ -112,7 +116,15 @@ def convolutions():
     yield conv("1d_large_kernel_strides", (2, 1, 300), (2, 1, 270), strides=[4], pads=[1, 2])
     yield conv("2d_large_kernel_groups", (2, 4, 22, 20), (4, 2, 18, 16), group=2, strides=[2, 3], pads=[1, 2, 0, 1])
     yield conv("3d", (1, 2, 4, 5, 4), (3, 2, 2, 3, 2))
-    yield conv("3d_all", (1, 4, 5, 6, 5), (4, 2, 2, 3, 2), group=2, strides=[2, 1, 2], pads=[1, 0, 1, 0, 1, 1], dilations=[1, 2, 1])
+    yield conv(
+        "3d_all",
+        (1, 4, 5, 6, 5),
+        (4, 2, 2, 3, 2),
+        group=2,
+        strides=[2, 1, 2],
+        pads=[1, 0, 1, 0, 1, 1],
+        dilations=[1, 2, 1],
+    )
 
     def transposed(name, x, w, bias=True, group=1, **attributes):
         inputs = [floats(*x), floats(*w, seed=1)] + ([floats(w[1] * group, seed=2)] if bias else [])
@@ -123,7 +135,9 @@ def convolutions():
     yield transposed("2d", (1, 2, 4, 3), (2, 3, 3, 2), bias=False)
     yield transposed("2d_strides", (1, 2, 4, 3), (2, 3, 3, 3), strides=[2, 3])
     yield transposed("2d_pads", (1, 2, 4, 5), (2, 3, 3, 3), pads=[1, 0, 2, 1])
-    yield transposed("2d_output_padding", (1, 2, 4, 3), (2, 3, 3, 3), strides=[3, 2], output_padding=[2, 1], pads=[1, 1, 1, 1])
+    yield transposed(
+        "2d_output_padding", (1, 2, 4, 3), (2, 3, 3, 3), strides=[3, 2], output_padding=[2, 1], pads=[1, 1, 1, 1]
+    )
     yield transposed("2d_dilations", (1, 2, 4, 3), (2, 3, 3, 2), dilations=[2, 3], strides=[1, 2])
     yield transposed("2d_groups", (2, 4, 3, 3), (4, 3, 2, 2), group=2, strides=[2, 2])
     yield transposed("2d_depthwise", (1, 3, 4, 4), (3, 1, 3, 3), group=3, pads=[1, 1, 1, 1])
@@ -141,9 +155,19 @@ def pools():
         yield one_node("1d", operator, [floats(2, 3, 8)], kernel_shape=[3], **plain)
         yield one_node("1d_overlap", operator, [floats(1, 2, 8)], kernel_shape=[3], strides=[2], pads=[1, 1], **plain)
         yield one_node("2d_apart", operator, [floats(2, 2, 6, 6)], kernel_shape=[2, 2], strides=[2, 2], **plain)
-        yield one_node("2d_overlap", operator, [floats(2, 2, 6, 7)], kernel_shape=[3, 3], strides=[2, 1], pads=[1, 0, 1, 1], **plain)
+        yield one_node(
+            "2d_overlap",
+            operator,
+            [floats(2, 2, 6, 7)],
+            kernel_shape=[3, 3],
+            strides=[2, 1],
+            pads=[1, 0, 1, 1],
+            **plain,
+        )
         yield one_node("2d_skipping", operator, [floats(1, 2, 8, 8)], kernel_shape=[2, 2], strides=[3, 3], **plain)
-        yield one_node("2d_ceil", operator, [floats(1, 2, 6, 7)], kernel_shape=[3, 3], strides=[2, 3], ceil_mode=1, **plain)
+        yield one_node(
+            "2d_ceil", operator, [floats(1, 2, 6, 7)], kernel_shape=[3, 3], strides=[2, 3], ceil_mode=1, **plain
+        )
         ceil_pads = dict(kernel_shape=[3, 3], strides=[2, 2], pads=[1, 1, 1, 1], ceil_mode=1)
         yield one_node("2d_ceil_pads", operator, [floats(1, 2, 6, 6)], **ceil_pads, **plain)
         yield one_node("2d_dilations", operator, [floats(1, 2, 8, 8)], kernel_shape=[3, 2], dilations=[2, 3], **plain)
@@ -154,12 +178,16 @@ def pools():
     counted = dict(kernel_shape=[3, 3], strides=[2, 2], pads=[1, 1, 1, 1], count_include_pad=1, opset=19)
     yield one_node("2d_count_include_pad", "AveragePool", [floats(1, 2, 6, 6)], **counted)
     yield one_node("2d_count_include_pad_ceil", "AveragePool", [floats(1, 2, 6, 6)], ceil_mode=1, **counted)
-    yield one_node("negative_everywhere", "MaxPool", [floats(1, 1, 5, 5, low=-3, high=-1)], kernel_shape=[3, 3], pads=[1, 1, 1, 1])
+    yield one_node(
+        "negative_everywhere", "MaxPool", [floats(1, 1, 5, 5, low=-3, high=-1)], kernel_shape=[3, 3], pads=[1, 1, 1, 1]
+    )
     for operator in ("GlobalAveragePool", "GlobalMaxPool"):
         yield one_node("1d", operator, [floats(2, 3, 5)])
         yield one_node("3d", operator, [separated(2, 3, 2, 3, 4)], moved=False)
     yield one_node("2d", "GlobalLpPool", [floats(2, 3, 3, 4)], p=2)
-    yield one_node("2d_overlap", "LpPool", [floats(1, 2, 5, 6)], p=3, kernel_shape=[3, 2], strides=[2, 1], pads=[1, 0, 1, 1])
+    yield one_node(
+        "2d_overlap", "LpPool", [floats(1, 2, 5, 6)], p=3, kernel_shape=[3, 2], strides=[2, 1], pads=[1, 0, 1, 1]
+    )
 
 
 def norms():
@@ -170,8 +198,12 @@ def norms():
         yield one_node(f"{name}_frozen", "BatchNormalization", inputs, epsilon=1e-3)
     for name, shape, axis in (("last", (2, 3, 4), -1), ("last_two", (2, 3, 4), 1), ("all", (3, 4), 0)):
         scale = shape[axis:]
-        yield one_node(name, "LayerNormalization", [floats(*shape), positive(*scale), floats(*scale, seed=1)], axis=axis)
-        yield one_node(f"{name}_no_bias", "LayerNormalization", [floats(*shape), positive(*scale)], axis=axis, epsilon=0.1)
+        yield one_node(
+            name, "LayerNormalization", [floats(*shape), positive(*scale), floats(*scale, seed=1)], axis=axis
+        )
+        yield one_node(
+            f"{name}_no_bias", "LayerNormalization", [floats(*shape), positive(*scale)], axis=axis, epsilon=0.1
+        )
     yield one_node("scale_broadcasts", "LayerNormalization", [floats(2, 3, 4), positive(4), floats(1, seed=1)], axis=1)
     yield one_node("1d", "InstanceNormalization", [floats(2, 3, 5), positive(3), floats(3, seed=1)], epsilon=1e-2)
     yield one_node("3d", "InstanceNormalization", [floats(1, 2, 2, 3, 2), positive(2), floats(2, seed=1)])
@@ -185,7 +217,16 @@ def norms():
 
 
 def reductions():
-    for operator in ("ReduceSum", "ReduceMean", "ReduceMax", "ReduceMin", "ReduceProd", "ReduceL2", "ReduceLogSumExp", "ReduceSumSquare"):
+    for operator in (
+        "ReduceSum",
+        "ReduceMean",
+        "ReduceMax",
+        "ReduceMin",
+        "ReduceProd",
+        "ReduceL2",
+        "ReduceLogSumExp",
+        "ReduceSumSquare",
+    ):
         opset = 20 if operator in ("ReduceMax", "ReduceMin") else OPSET
         x = positive(2, 3, 4)
         for keepdims in (0, 1):
@@ -232,7 +273,9 @@ def layouts():
     yield one_node("output_unused", "Split", [floats(2, 6), ints(1, 3, 2)], outputs=["a", "_b", "c"], axis=-1)
     yield one_node("steps", "Slice", [floats(5, 6), ints(0, 1), ints(5, 6), ints(0, 1), ints(2, 3)])
     yield one_node("negative_step", "Slice", [floats(5, 6), ints(4), ints(-6), ints(0), ints(-2)])
-    yield one_node("negative_step_all_axes", "Slice", [floats(5, 6), ints(-1, 4), ints(-99, 0), ints(0, 1), ints(-1, -2)])
+    yield one_node(
+        "negative_step_all_axes", "Slice", [floats(5, 6), ints(-1, 4), ints(-99, 0), ints(0, 1), ints(-1, -2)]
+    )
     yield one_node("beyond_the_end", "Slice", [floats(5, 6), ints(1), ints(2**40), ints(-1)])
     yield one_node("no_axes", "Slice", [floats(5, 6), ints(1, 2), ints(4, -1)])
     for mode in ("constant", "reflect", "edge", "wrap"):
@@ -264,19 +307,42 @@ def resizes():
         yield resize(f"{mode}_1d", (1, 2, 5), scales=[1, 1, 2], mode=mode)
         yield resize(f"{mode}_3d", (1, 1, 2, 3, 2), scales=[1, 1, 2, 2, 2], mode=mode)
     for rounding in ("floor", "ceil", "round_prefer_ceil"):
-        yield resize(f"nearest_{rounding}", (1, 1, 4, 4), scales=[1, 1, 1.6, 2.5], mode="nearest", nearest_mode=rounding)
-    yield resize("nearest_repeated", (2, 1, 2, 3), scales=[1, 1, 2, 3], mode="nearest", nearest_mode="floor",
-                 coordinate_transformation_mode="asymmetric")
+        yield resize(
+            f"nearest_{rounding}", (1, 1, 4, 4), scales=[1, 1, 1.6, 2.5], mode="nearest", nearest_mode=rounding
+        )
+    yield resize(
+        "nearest_repeated",
+        (2, 1, 2, 3),
+        scales=[1, 1, 2, 3],
+        mode="nearest",
+        nearest_mode="floor",
+        coordinate_transformation_mode="asymmetric",
+    )
     yield resize("linear_antialias_down", (1, 1, 6, 6), scales=[1, 1, 0.5, 0.5], mode="linear", antialias=1)
     for coordinates in ("pytorch_half_pixel", "align_corners", "half_pixel_symmetric"):
-        yield resize(f"cubic_{coordinates}", (1, 2, 5, 4), sizes=[1, 2, 3, 7], mode="cubic", coordinate_transformation_mode=coordinates)
+        yield resize(
+            f"cubic_{coordinates}",
+            (1, 2, 5, 4),
+            sizes=[1, 2, 3, 7],
+            mode="cubic",
+            coordinate_transformation_mode=coordinates,
+        )
     for mode in ("nearest", "linear", "cubic"):
         for policy in ("not_larger", "not_smaller"):
-            yield resize(f"{mode}_{policy}", (1, 2, 4, 5), sizes=[7, 12], mode=mode, axes=[2, 3], keep_aspect_ratio_policy=policy)
+            yield resize(
+                f"{mode}_{policy}", (1, 2, 4, 5), sizes=[7, 12], mode=mode, axes=[2, 3], keep_aspect_ratio_policy=policy
+            )
     for mode in ("nearest", "linear"):
         region = np.array([0, 0, 0.3, -0.2, 1, 1, 1.2, 0.7], np.float32)
-        yield resize(f"{mode}_region", (1, 2, 4, 5), sizes=[1, 2, 3, 6], roi=region, mode=mode, extrapolation_value=2.5,
-                     coordinate_transformation_mode="tf_crop_and_resize")
+        yield resize(
+            f"{mode}_region",
+            (1, 2, 4, 5),
+            sizes=[1, 2, 3, 6],
+            roi=region,
+            mode=mode,
+            extrapolation_value=2.5,
+            coordinate_transformation_mode="tf_crop_and_resize",
+        )
 
 
 def indices():
@@ -300,7 +366,9 @@ def indices():
         inputs = [floats(4, 3), np.array([[1, 0, -1], [0, 2, 1]]), floats(2, 3, seed=1)]
         yield one_node(f"{reduction}_first_axis", "ScatterElements", inputs, axis=0, reduction=reduction)
         where = np.array([[0], [2], [0]]) if repeated else np.array([[0], [2], [-1]])
-        yield one_node(f"{reduction}_rows", "ScatterND", [floats(4, 3), where, floats(3, 3, seed=1)], reduction=reduction)
+        yield one_node(
+            f"{reduction}_rows", "ScatterND", [floats(4, 3), where, floats(3, 3, seed=1)], reduction=reduction
+        )
         inputs = [floats(2, 3, 2), np.array([[[0, 1], [1, 2]]]), floats(1, 2, 2, seed=1)]
         yield one_node(f"{reduction}_pairs", "ScatterND", inputs, reduction=reduction)
 
@@ -367,7 +435,10 @@ def branches():
             nodes = [node("Sigmoid", ["x"], ["h"]), node("If", ["c"], ["y"], then_branch=then, else_branch=otherwise)]
             read = "xwuc" if name == "plain" else ["x", "w", "c", "inner"]
             given = {key: given[key] for key in read}
-            inputs = [helper.make_tensor_value_info(k, helper.np_dtype_to_tensor_dtype(v.dtype), v.shape) for k, v in given.items()]
+            inputs = [
+                helper.make_tensor_value_info(k, helper.np_dtype_to_tensor_dtype(v.dtype), v.shape)
+                for k, v in given.items()
+            ]
             output = helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, None)
             graph = helper.make_graph(nodes, name, inputs, [output])
             model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=8)
@@ -378,7 +449,19 @@ def more_cases():
     from loop_cases import looping
     from recurrent_cases import recurrent
 
-    for family in (elementwise, products, convolutions, pools, norms, reductions, layouts, resizes, indices, recurrent, looping):
+    for family in (
+        elementwise,
+        products,
+        convolutions,
+        pools,
+        norms,
+        reductions,
+        layouts,
+        resizes,
+        indices,
+        recurrent,
+        looping,
+    ):
         yield from family()
     yield from losses_and_dropout()
     yield from contrib()

@@ -16,6 +16,7 @@ OTHERS = {"LSTM": ["Softsign", "Softplus", "Relu"], "GRU": ["HardSigmoid", "Thre
 def layer(name, operator, directions=1, bias=True, lengths=None, states=True, cells=True, peepholes=False, outputs=None,
           layout=0, steps=STEPS, scale=0.7, **attributes):  # fmt: skip
     """A case of one layer; `lengths` are those of the sequences."""
+
     def numbers(*shape, seed):
         return floats(*shape, low=-scale, high=scale, seed=seed)
 
@@ -76,6 +77,15 @@ def recurrent():
     yield layer("input_forget_peepholes", "LSTM", input_forget=1, peepholes=True, lengths=[5, 2, 3])
     yield layer("hidden_state_alone_given", "LSTM", cells=False)
     yield layer("last_cell_alone", "LSTM", outputs=["", "", "y2"])
-    for activation in ("Relu", "LeakyRelu", "ThresholdedRelu", "ScaledTanh", "HardSigmoid", "Elu", "Softsign", "Softplus"):
+    for activation in (
+        "Relu",
+        "LeakyRelu",
+        "ThresholdedRelu",
+        "ScaledTanh",
+        "HardSigmoid",
+        "Elu",
+        "Softsign",
+        "Softplus",
+    ):
         numbers = dict(activation_alpha=[0.8], activation_beta=[0.5])
         yield layer(f"activation_{activation.lower()}", "RNN", activations=[activation], **numbers)

@@ -10,7 +10,9 @@ def transforms():
     for inverse in (0, 1):
         yield one_node(f"complex_{inverse}", "DFT", [complex_], inverse=inverse, axis=1, opset=19)
         for length in (4, 7):
-            yield one_node(f"length_{length}_{inverse}", "DFT", [complex_, np.int64(length)], inverse=inverse, axis=1, opset=19)
+            yield one_node(
+                f"length_{length}_{inverse}", "DFT", [complex_, np.int64(length)], inverse=inverse, axis=1, opset=19
+            )
     yield one_node("real", "DFT", [real], axis=1, opset=19)
     yield one_node("real_half", "DFT", [real], axis=1, onesided=1, opset=19)
     yield one_node("real_half_odd", "DFT", [floats(2, 7, 1)], axis=1, onesided=1, opset=19)

@@ -70,7 +70,9 @@ for operator, function in (("ReduceMax", torch.amax), ("ReduceMin", torch.amin))
 SQUARE = [[[[1.0, 1.0, 0.0], [1.0, 1.0, 2.0], [0.0, 2.0, 2.0]]]]
 point("tie", "MaxPool", lambda x: F.max_pool2d(x, 2, 1), [SQUARE], kernel_shape=[2, 2])
 point("tie", "GlobalMaxPool", lambda x: F.adaptive_max_pool2d(x, 1), [SQUARE])
-point("at_0", "ReduceL2", lambda x, a: torch.linalg.vector_norm(x, dim=1, keepdim=True), [[[0.0, 0.0], [3.0, 4.0]], [1]])
+point(
+    "at_0", "ReduceL2", lambda x, a: torch.linalg.vector_norm(x, dim=1, keepdim=True), [[[0.0, 0.0], [3.0, 4.0]], [1]]
+)
 point("one_zero", "ReduceProd", lambda x, a: torch.prod(x, 1, keepdim=True), [[[0.0, 2.0, 3.0], [1.0, 2.0, 3.0]], [1]])
 point("two_zeros", "ReduceProd", lambda x, a: torch.prod(x, 1, keepdim=True), [[[0.0, 0.0, 3.0], [1.0, 2.0, 3.0]], [1]])
 point("minus_infinity", "ReduceLogSumExp", lambda x, a: torch.logsumexp(x, 1, keepdim=True), [[[-INF, 0.0, 1.0]], [1]])
@@ -81,13 +83,37 @@ point("saturated", "Softplus", F.softplus, [[-1000.0, 0.0, 1000.0]])
 point("saturated", "Gelu", F.gelu, [[-1000.0, 0.0, 1000.0]], opset=20)
 point("unused_infinity", "Where", lambda c, a, b: torch.where(c, a, b), [[True, False], [INF, 1.0], [2.0, INF]])
 CONSTANT = [[[2.0, 2.0, 2.0], [1.0, 1.0, 1.0]]]
-point("variance_0", "LayerNormalization", lambda x, s, b: F.layer_norm(x, [3], s, b), [CONSTANT, [1.0, 2.0, 3.0], [0.0, 0.5, 1.0]])
-point("variance_0", "InstanceNormalization", lambda x, s, b: F.instance_norm(x, weight=s, bias=b), [CONSTANT, [1.0, 2.0], [0.0, 0.5]])
+point(
+    "variance_0",
+    "LayerNormalization",
+    lambda x, s, b: F.layer_norm(x, [3], s, b),
+    [CONSTANT, [1.0, 2.0, 3.0], [0.0, 0.5, 1.0]],
+)
+point(
+    "variance_0",
+    "InstanceNormalization",
+    lambda x, s, b: F.instance_norm(x, weight=s, bias=b),
+    [CONSTANT, [1.0, 2.0], [0.0, 0.5]],
+)
 TOP = [[1.0, 2.0, 3.0]]
 for reduction, own in (("max", "amax"), ("min", "amin"), ("mul", "prod")):
     scatter = lambda x, i, u, r=own: x.scatter_reduce(1, i, u, r)
-    point(f"{reduction}_tie", "ScatterElements", scatter, [TOP, [[0, 0, 2]], [[1.0, 1.0, 3.0]]], axis=1, reduction=reduction)
-point("mul_zero", "ScatterElements", lambda x, i, u: x.scatter_reduce(1, i, u, "prod"), [TOP, [[0, 0, 2]], [[0.0, 2.0, 0.0]]], axis=1, reduction="mul")
+    point(
+        f"{reduction}_tie",
+        "ScatterElements",
+        scatter,
+        [TOP, [[0, 0, 2]], [[1.0, 1.0, 3.0]]],
+        axis=1,
+        reduction=reduction,
+    )
+point(
+    "mul_zero",
+    "ScatterElements",
+    lambda x, i, u: x.scatter_reduce(1, i, u, "prod"),
+    [TOP, [[0, 0, 2]], [[0.0, 2.0, 0.0]]],
+    axis=1,
+    reduction="mul",
+)
 LABELS = [2, 2]
 point(
     "all_ignored_mean",
@@ -96,5 +122,12 @@ point(
     [[[0.0, 1.0, 2.0], [1.0, 0.0, 0.5]], LABELS],
     ignore_index=2,
 )
-point("all_ignored_sum", "SoftmaxCrossEntropyLoss", lambda x, t: F.cross_entropy(x, t, ignore_index=2, reduction="sum"), [[[0.0, 1.0, 2.0], [1.0, 0.0, 0.5]], LABELS], ignore_index=2, reduction="sum")
+point(
+    "all_ignored_sum",
+    "SoftmaxCrossEntropyLoss",
+    lambda x, t: F.cross_entropy(x, t, ignore_index=2, reduction="sum"),
+    [[[0.0, 1.0, 2.0], [1.0, 0.0, 0.5]], LABELS],
+    ignore_index=2,
+    reduction="sum",
+)
 print("[" + ",\n".join(json.dumps(p) for p in POINTS) + "]")

@@ -17,20 +17,42 @@ def grids():
                 yield one_node(f"{mode}_{padding}_{align}", "GridSample", [two, grid], **options)
                 if mode != "cubic":
                     yield one_node(f"3d_{mode}_{padding}_{align}", "GridSample", [three, solid], **options)
-    yield one_node("one_pixel", "GridSample", [floats(1, 2, 1, 3), floats(1, 2, 2, 2)], padding_mode="reflection", align_corners=1, opset=22)
+    yield one_node(
+        "one_pixel",
+        "GridSample",
+        [floats(1, 2, 1, 3), floats(1, 2, 2, 2)],
+        padding_mode="reflection",
+        align_corners=1,
+        opset=22,
+    )
     for padding in ("zeros", "border", "reflection"):
         names = dict(mode="bilinear", padding_mode=padding, domain="com.microsoft")
         yield one_node(f"bilinear_{padding}", "GridSample", [two, grid], **names)
     for align in (0, 1):
         yield one_node(f"2d_{align}", "AffineGrid", [floats(2, 2, 3), ints(2, 3, 3, 4)], align_corners=align, opset=20)
-        yield one_node(f"3d_{align}", "AffineGrid", [floats(1, 3, 4), ints(1, 2, 2, 3, 2)], align_corners=align, opset=20)
+        yield one_node(
+            f"3d_{align}", "AffineGrid", [floats(1, 3, 4), ints(1, 2, 2, 3, 2)], align_corners=align, opset=20
+        )
 
 
 def deformed():
-    def case(name, images=2, inputs=4, outputs=4, size=(5, 6), kernel=(3, 2), groups=1, offset_groups=1, more="", **attributes):
+    def case(
+        name,
+        images=2,
+        inputs=4,
+        outputs=4,
+        size=(5, 6),
+        kernel=(3, 2),
+        groups=1,
+        offset_groups=1,
+        more="",
+        **attributes,
+    ):
         strides, dilations = attributes.get("strides", [1, 1]), attributes.get("dilations", [1, 1])
         pads = attributes.get("pads", [0] * 4)
-        rows = [(size[i] + pads[i] + pads[i + 2] - dilations[i] * (kernel[i] - 1) - 1) // strides[i] + 1 for i in (0, 1)]
+        rows = [
+            (size[i] + pads[i] + pads[i + 2] - dilations[i] * (kernel[i] - 1) - 1) // strides[i] + 1 for i in (0, 1)
+        ]
         x, weight = floats(images, inputs, *size), floats(outputs, inputs // groups, *kernel, seed=1)
         places = offset_groups * kernel[0] * kernel[1]
         offset = floats(images, 2 * places, *rows, low=-1.4, high=1.4, seed=2)

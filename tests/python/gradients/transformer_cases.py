@@ -98,7 +98,9 @@ def contrib():
 def gates():
     x, weight, past = floats(2, 3, 5), floats(3, 1, 4, seed=1), floats(2, 3, 3, seed=2)
     both = dict(outputs=["y0", "y1"], opset=27)
-    yield one_node("short", "CausalConvWithState", [floats(2, 3, 2), weight, floats(3, seed=3), past], activation="silu", **both)
+    yield one_node(
+        "short", "CausalConvWithState", [floats(2, 3, 2), weight, floats(3, seed=3), past], activation="silu", **both
+    )
     yield one_node("long", "CausalConvWithState", [x, weight], **both)
 
 

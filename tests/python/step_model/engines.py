@@ -43,7 +43,10 @@ def check(_: str, folder: Path):
         expected = after(step, step.run, batches)
         moved = {n: np.abs(expected[n] - value).max() for n, value in step.initial.items()}
         assert all(move > 100 * BOUND for n, move in moved.items() if n.endswith((".weight", ".table"))), moved
-        others = {"tract": tensors.read(folder / name / "tract.safetensors"), "reference": after(step, step.reference, batches)}
+        others = {
+            "tract": tensors.read(folder / name / "tract.safetensors"),
+            "reference": after(step, step.reference, batches),
+        }
         for engine, found in others.items():
             assert found.keys() == expected.keys()
             worst = max((np.abs(found[n] - expected[n]).max(), n) for n in expected)

@@ -31,7 +31,9 @@ def linear(path: Path, w: np.ndarray, b: np.ndarray):
 def check_optimizers(program: str, folder: Path, fixture: dict, start: list, batches: list):
     """Fifty plain steps with the defaults of the file."""
     for name, case in fixture["cases"].items():
-        step = rewrite(program, folder / "linear.onnx", folder / "step.onnx", "--loss", "mse", "--r", "0", *case["flags"])
+        step = rewrite(
+            program, folder / "linear.onnx", folder / "step.onnx", "--loss", "mse", "--r", "0", *case["flags"]
+        )
         numbers = hyperparameters(step)
         step = step.doubled()
         state = step.initial

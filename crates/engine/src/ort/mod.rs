@@ -140,7 +140,7 @@ impl Ort {
         eval: Option<&Model>,
         options: &EngineOptions,
     ) -> Result<Self> {
-        half::check(file, "ONNX Runtime", options)?;
+        half::check_ort(file, options)?;
         let api = Api::load(runtime)?;
         let model = StepModel::recognise(file)?;
         let session_options = SessionOptions::new(api, runtime, options)?;
@@ -172,7 +172,7 @@ impl Ort {
     /// # Errors
     /// As [`Ort::load`].
     pub fn load_file(runtime: &Runtime, step: &Model, options: &EngineOptions) -> Result<Self> {
-        half::check(step, "ONNX Runtime", options)?;
+        half::check_ort(step, options)?;
         let api = Api::load(runtime)?;
         let model = StepModel::recognise(step)?;
         let session_options = SessionOptions::new(api, runtime, options)?;

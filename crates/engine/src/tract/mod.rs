@@ -50,7 +50,7 @@ impl Tract {
                 .help("leave it out, or use --engine onnxruntime"));
         }
         options.check_tf32()?;
-        half::check(step, "tract", options)?;
+        half::check_tract(step)?;
         if let Some(node) = find(&step.graph, &|node| node.is("", "Loop")) {
             return Err(Error::unsupported("tract has no loops")
                 .at_node(node.label(), &node.operator())

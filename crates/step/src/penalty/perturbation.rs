@@ -23,7 +23,6 @@ pub enum Perturbation {
 
 /// Appends θ + ε; `gradient_norm` is that of `gradients`. Where g is zero ε is zero: the length of the direction is
 /// compared with 0 before it divides. Where g `may_overflow` and is not finite, ε is zero as well.
-#[expect(clippy::too_many_arguments, reason = "each is a part of the formula")]
 pub(super) fn perturb(
     graph: &mut Graph,
     theta: &[Value],

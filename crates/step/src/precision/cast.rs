@@ -1,8 +1,8 @@
 //! Casts around the operators that compute in half precision.
 
 use super::policy::{Half, Policy};
-use crate::weights::Values;
 use crate::pass;
+use crate::weights::Values;
 use foldhash::{HashMap, HashSet};
 use gnp_base::Result;
 use gnp_model::graph::{Builder, Graph, Value, for_each_use};
@@ -47,7 +47,8 @@ pub(crate) fn halve(graph: &mut Graph, element: DataType, opset: i64, folder: &P
     let wide = if element == DataType::Float16 { wide_constants(graph, half, folder)? } else { HashSet::default() };
     let held = inputs.chain(wide.iter().cloned()).map(|value| (value, Held::Single)).collect();
     let b = Builder::new(graph, pass::PRECISION);
-    let mut casting = Casting { b: &b, half, held, wide, halves: HashMap::default(), due: vec![], halved: Halved::default() };
+    let mut casting =
+        Casting { b: &b, half, held, wide, halves: HashMap::default(), due: vec![], halved: Halved::default() };
     b.replace_nodes(|node| Ok(Some(casting.node(node))))?;
     casting.cast_back();
     Ok(casting.halved)
@@ -163,7 +164,8 @@ impl Casting<'_, '_> {
     fn is_wide(&self, value: &str) -> bool {
         let known = self.b.floats(&value.into());
         let is_large = |number: &f64| number.is_finite() && number.abs() > LARGEST.into();
-        self.wide.contains(value) || self.half.element == DataType::Float16 && known.is_some_and(|all| all.iter().any(is_large))
+        self.wide.contains(value)
+            || self.half.element == DataType::Float16 && known.is_some_and(|all| all.iter().any(is_large))
     }
 
     fn is_float(&self, value: &str) -> bool {

@@ -68,7 +68,10 @@ fn wanted(node: &NodeProto, divides_by_constant: bool) -> Policy {
         (DOMAIN, BATCH_NORM)
         | (
             "",
-            "BatchNormalization" | "InstanceNormalization" | "GroupNormalization" | "LayerNormalization"
+            "BatchNormalization"
+            | "InstanceNormalization"
+            | "GroupNormalization"
+            | "LayerNormalization"
             | "RMSNormalization",
         ) => Policy::Through,
         _ => Policy::Single,

@@ -74,7 +74,8 @@ impl LossScaling {
         let skipped = b.cast(b.unary("Not", taken), DataType::Float);
         let first = TensorProto::raw(LOSS_SCALE, DataType::Float, &[], self.first.to_le_bytes().to_vec().into());
         let count = TensorProto::raw(LOSS_SCALE_STEPS, DataType::Int64, &[], vec![0; 8].into());
-        let state = [(State { name: scale, next: next_scale }, first), (State { name: steps, next: next_steps }, count)];
+        let state =
+            [(State { name: scale, next: next_scale }, first), (State { name: steps, next: next_steps }, count)];
         Scaled { state: state.into(), by: LOSS_SCALE.into(), skipped }
     }
 }

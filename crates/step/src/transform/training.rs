@@ -54,7 +54,15 @@ impl<'g> Training<'g> {
 
     /// A step that trains `parameters`, all of known shapes, those of a stack together.
     pub fn stacked(builder: Builder<'g>, parameters: &[Value], stacks: Stacks) -> Self {
-        Self { builder, names: parameters.to_vec(), stacks, hyperparameters: vec![], slots: vec![], step: None, taken: None }
+        Self {
+            builder,
+            names: parameters.to_vec(),
+            stacks,
+            hyperparameters: vec![],
+            slots: vec![],
+            step: None,
+            taken: None,
+        }
     }
 
     /// What is trained: the trainable parameters, some of which may be joined into one along their first axis.

@@ -159,6 +159,12 @@ fn adapters_and_parts() -> Vec<Row> {
             vec![Without("--lora-write")],
         ),
         row(
+            "gnp-rewrite classifier.onnx -o s.onnx --precision float16 --loss-scale 0",
+            "the scale of the loss is 0",
+            "leave --loss-scale out",
+            vec![Without("--loss-scale")],
+        ),
+        row(
             "gnp-rewrite one.onnx -o s.onnx --accumulate 2",
             "the batch has a fixed size",
             "--dim 'x[0]=batch'",

@@ -11,8 +11,8 @@ use super::session_options::SessionOptions;
 use crate::half::half_of;
 use crate::{Device, EngineOptions, HalfPrecision, Kernels, Layout};
 use gnp_base::Result;
-use gnp_model::onnx::{DataType, Model};
 use gnp_model::onnx::proto::{GraphProto, NodeProto};
+use gnp_model::onnx::{DataType, Model};
 
 /// The passes that a graph goes through.
 pub(super) struct Passes {

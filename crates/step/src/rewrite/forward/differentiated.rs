@@ -41,8 +41,7 @@ impl WithLoss {
         let begin = graph.nodes().len();
         let scaling = LossScaling::of(options.loss_scale(), &mut graph);
         let scale = scaling.map(|_| Value::from(LOSS_SCALE));
-        let objective =
-            Forward::differentiate(&mut graph, &loss, &candidates, options.gradients, scale.as_ref())?;
+        let objective = Forward::differentiate(&mut graph, &loss, &candidates, options.gradients, scale.as_ref())?;
         if objective.parameters().is_empty() {
             return Err(Error::input(format!("the loss `{}` depends on no trainable parameter", labelled.of)).help(
                 "every way from one to it leads through whole numbers, or operators without slope such as ArgMax and Round; \

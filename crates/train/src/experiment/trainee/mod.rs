@@ -123,7 +123,8 @@ impl Trainee {
 
     /// Loads it into the engine that the run asks for, as it was at `checkpoint`.
     pub fn load(self, run: &Run, checkpoint: Option<&Checkpoint>, observer: &mut dyn Observer) -> Result<InEngine> {
-        let EngineSettings { device, threads, layout, kernels, tf32, half, cuda_graph, ref ort_options, .. } = run.engine;
+        let EngineSettings { device, threads, layout, kernels, tf32, half, cuda_graph, ref ort_options, .. } =
+            run.engine;
         let (seed, ort) = (run.seed as i64, ort_options.clone());
         let options = EngineOptions { device, seed, threads, layout, kernels, tf32, half, cuda_graph, ort };
         match self {

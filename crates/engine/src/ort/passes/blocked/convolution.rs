@@ -19,7 +19,7 @@ enum Form {
 impl Blocked<'_> {
     /// The sizes of weights [outer, inner, kernel, kernel].
     fn weights(&self, value: &str) -> Option<[i64; 4]> {
-        self.b.fact(&value.into()).sizes()?.try_into().ok()
+        self.float(value)?.sizes()?.try_into().ok()
     }
 
     /// How weights fit. Channels that are no multiple of a block leave it partly empty: our kernel lays out the weights

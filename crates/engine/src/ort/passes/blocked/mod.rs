@@ -19,10 +19,11 @@ use foldhash::{HashMap, HashSet};
 use gnp_base::Result;
 use gnp_base::contract::functions;
 use gnp_model::graph::{Builder, Dim, Fact, Graph, Replacing, Value};
-use gnp_model::onnx::Model;
 use gnp_model::onnx::proto::{AttributeProto, NodeProto};
+use gnp_model::onnx::{DataType, Model};
 use gnp_model::shapes;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// The domain of ONNX Runtime's operators on images in blocks. They take images of the shape [N, C, H, W] whose memory
 /// is that of [N, C / b, H, W, b].
@@ -91,9 +92,14 @@ impl Blocked<'_> {
         !plain && self.scopes.iter().any(|scope| scope.only_blocked.contains(value))
     }
 
+    /// What is known of a value of float32, as which alone ONNX Runtime has images in blocks.
+    fn float(&self, value: &str) -> Option<Arc<Fact>> {
+        Some(self.b.fact(&value.into())).filter(|fact| fact.element == DataType::Float)
+    }
+
     /// The sizes of the channels and the places of an image that can be in blocks: [C, H, W].
     fn image(&self, value: &str) -> Option<[i64; 3]> {
-        match self.b.fact(&value.into()).shape.as_deref()? {
+        match self.float(value)?.shape.as_deref()? {
             &[_, Dim::Known(channels), Dim::Known(height), Dim::Known(width)] => {
                 (channels > 0 && channels % self.block == 0).then_some([channels, height, width])
             }
@@ -229,7 +235,7 @@ impl Replacing for Blocked<'_> {
 
 /// What is known of a tensor of these sizes, floats.
 fn floats(sizes: &[i64]) -> Fact {
-    Fact::with_sizes(gnp_model::onnx::DataType::Float, sizes)
+    Fact::with_sizes(DataType::Float, sizes)
 }
 
 #[cfg(test)]
