@@ -2,8 +2,8 @@
 //! A node without one is computed on the processor, and what it reads and makes is copied there and back.
 use crate::support::{forward, models, python};
 use gnp::graph::{Facts, inline_functions};
-use gnp::loss::LossKind;
-use gnp::onnx::proto::{GraphProto, ModelProto, NodeProto};
+use gnp::loss::{LossKind, Wanted};
+use gnp::onnx::proto::{AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto};
 use gnp::onnx::{self, DataType, Model};
 use gnp::precision::Precision;
 use gnp::rewrite::{StepOptions, make_step};
@@ -120,6 +120,113 @@ fn every_node_of_the_models_steps_in_half_precision_has_a_kernel() {
             let options = StepOptions { loss: LossKind::CrossEntropy.into(), precision, ..StepOptions::default() };
             let (step, _) = make_step(model.clone(), &options).unwrap();
             assert_all_have_kernels(step, &format!("{name}, {}", precision.name()));
+        }
+    }
+}
+
+/// The operators that compute in half precision between a product and a loss, and their gradients.
+#[test]
+fn every_operator_in_half_precision_has_a_kernel() {
+    let ints = |name: &str, values: &[i64]| AttributeProto::ints(name, values);
+    let window = || vec![ints("kernel_shape", &[2, 2]), ints("strides", &[1, 1])];
+    let text = |name: &str, value: &str| AttributeProto::string(name, value);
+    // Operator, the inputs behind h [4, 16], attributes; those of images read [4, 4, 2, 2].
+    let flat: Vec<(&str, &[&str], Vec<AttributeProto>)> = vec![
+        ("Relu", &[], vec![]),
+        ("LeakyRelu", &[], vec![]),
+        ("PRelu", &["row"], vec![]),
+        ("Clip", &["zero", "one"], vec![]),
+        ("Sigmoid", &[], vec![]),
+        ("Tanh", &[], vec![]),
+        ("Erf", &[], vec![]),
+        ("HardSigmoid", &[], vec![]),
+        ("HardSwish", &[], vec![]),
+        ("Softmax", &[], vec![]),
+        ("Dropout", &[], vec![]),
+        ("Neg", &[], vec![]),
+        ("Abs", &[], vec![]),
+        ("Add", &["row"], vec![]),
+        ("Sub", &["row"], vec![]),
+        ("Mul", &["row"], vec![]),
+        ("Mul", &["h"], vec![]),
+        ("Div", &["one"], vec![]),
+        ("Max", &["row"], vec![]),
+        ("Min", &["row"], vec![]),
+        ("Sum", &["row", "h"], vec![]),
+        ("MatMul", &["square"], vec![]),
+        ("Gemm", &["square", "row"], vec![]),
+        ("Einsum", &["square"], vec![text("equation", "ij,jk->ki")]),
+        ("Transpose", &[], vec![ints("perm", &[1, 0])]),
+        ("Flatten", &[], vec![]),
+        ("Unsqueeze", &["first"], vec![]),
+        ("Concat", &["h"], vec![AttributeProto::int("axis", 1)]),
+        ("Slice", &["first", "second", "first"], vec![]),
+        ("Gather", &["second"], vec![]),
+        ("Expand", &["sizes"], vec![]),
+        ("Tile", &["twice"], vec![]),
+        ("Pad", &["pads"], vec![]),
+        ("Trilu", &[], vec![]),
+        ("Identity", &[], vec![]),
+    ];
+    let images: Vec<(&str, &[&str], Vec<AttributeProto>)> = vec![
+        ("Conv", &["kernel"], vec![]),
+        ("ConvTranspose", &["kernel"], vec![]),
+        ("MaxPool", &[], window()),
+        ("AveragePool", &[], window()),
+        ("GlobalAveragePool", &[], vec![]),
+        ("GlobalMaxPool", &[], vec![]),
+        ("DepthToSpace", &[], vec![AttributeProto::int("blocksize", 2)]),
+        ("SpaceToDepth", &[], vec![AttributeProto::int("blocksize", 2)]),
+    ];
+    let cases = flat.into_iter().map(|case| ("h", case)).chain(images.into_iter().map(|case| ("image", case)));
+    for (data, (operator, others, attributes)) in cases {
+        let mut model = forward::empty();
+        let graph = forward::graph(&mut model);
+        graph.input = vec![forward::info("x", DataType::Float, "4,8")];
+        let inputs: Vec<&str> = [data].into_iter().chain(others.iter().copied()).collect();
+        let mut under_test = forward::node(operator, &inputs, "y");
+        under_test.attribute = attributes;
+        let mut mean = forward::node("ReduceMean", &["y"], "loss");
+        mean.attribute = vec![AttributeProto::int("keepdims", 0)];
+        graph.node = vec![
+            forward::node("MatMul", &["x", "w"], "h"),
+            forward::node("Reshape", &["h", "as_image"], "image"),
+            under_test,
+            mean,
+        ];
+        let whole = |name: &str, values: &[i64]| {
+            let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+            TensorProto::raw(name, DataType::Int64, &[values.len() as i64], bytes.into())
+        };
+        let number = |name: &str, value: f32| {
+            TensorProto::raw(name, DataType::Float, &[], value.to_le_bytes().to_vec().into())
+        };
+        graph.initializer = vec![
+            forward::weight("w", &[8, 16]),
+            forward::weight("row", &[16]),
+            forward::weight("square", &[16, 16]),
+            forward::weight("kernel", &[4, 4, 1, 1]),
+            number("zero", 0.0),
+            number("one", 1.5),
+            whole("first", &[0]),
+            whole("second", &[2]),
+            whole("sizes", &[2, 4, 16]),
+            whole("twice", &[1, 2]),
+            whole("pads", &[0, 1, 0, 1]),
+            whole("as_image", &[4, 4, 2, 2]),
+        ];
+        graph.output = vec![forward::info("loss", DataType::Float, "")];
+        for precision in [Precision::Float16, Precision::Bfloat16] {
+            let loss = Wanted { loss_output: Some("loss".into()), ..Wanted::default() };
+            let options = StepOptions { loss, precision, ..StepOptions::default() };
+            let (step, _) = make_step(Model::new(model.clone(), "model.onnx").unwrap(), &options).unwrap();
+            let facts = analyse(&step, &BTreeMap::new()).unwrap();
+            let is_half = |node: &NodeProto| facts.get(&node.output[0]).map(|fact| fact.element) == precision.half();
+            let half: Vec<&NodeProto> = step.graph.node.iter().filter(|node| is_half(node)).collect();
+            let is_there = |name: &str| half.iter().any(|node| node.op_type() == name);
+            assert!(is_there("MatMul"), "{operator}");
+            assert!(precision == Precision::Bfloat16 || operator == "Dropout" || is_there(operator), "{operator}");
+            assert_all_have_kernels(step, &format!("{operator}, {}", precision.name()));
         }
     }
 }
