@@ -23,6 +23,7 @@ mod last_resort;
 mod not_finite;
 mod plan;
 mod planted;
+mod precision;
 mod recipes;
 mod rehearsal;
 mod replaced;
