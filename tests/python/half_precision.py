@@ -93,7 +93,7 @@ def check(name, size, rate):
     for keep_io in (False, True):
         half = to_half(onnx.load(MODELS / name / "model.onnx"), keep_io)
         said, measured, path = trained(f"{name}-{keep_io}", half, data, rate)
-        assert "the model computes in float16" in said and "the trained file holds them as float16" in said, said
+        assert "the model computes in float16: it trains in float32" in said, said
         # The weights begin half a unit in the last of eleven places apart.
         for a, b in zip(measured, expected, strict=True):
             for key in {"loss", "test_loss"} & a.keys():
@@ -101,7 +101,7 @@ def check(name, size, rate):
         written = onnx.load(path)
         kinds = {tensor.name: tensor.data_type for tensor in half.graph.initializer}
         assert {tensor.name: tensor.data_type for tensor in written.graph.initializer} == kinds
-        assert set(kinds.values()) - {TensorProto.INT64} == {HALF}
+        assert HALF in kinds.values() and TensorProto.FLOAT not in kinds.values()
         before = {tensor.name: numpy_helper.to_array(tensor) for tensor in half.graph.initializer}
         assert any((numpy_helper.to_array(tensor) != before[tensor.name]).any() for tensor in written.graph.initializer)
         scores = logits(path, images)
@@ -113,4 +113,4 @@ def check(name, size, rate):
 
 check("mlp", 8, "0.05")
 check("cnn", 28, "0.01")
-check("vit", 8, "0.05")
+check("vit", 8, "0.005")

@@ -2,7 +2,7 @@
 use crate::support::forward::{classifier, graph, network, node, with, write};
 use crate::support::halves::{converted, rounded};
 use crate::support::step::{batch, difference};
-use gnp::engine::{EngineOptions, Rates, State, StepEngine, StepModel, Tract};
+use gnp::engine::{Engine as _, EngineOptions, Rates, State, StepEngine as _, StepModel, Tract};
 use gnp::onnx::proto::{AttributeProto, ModelProto, TensorProto};
 use gnp::onnx::{DataType, Model};
 use gnp::rewrite::{StepConfig, StepOptions, StepReport, make_evaluation, make_step};
@@ -11,8 +11,10 @@ use gnp::train::Original;
 use gnp::weights::{Lora, LoraWrite};
 use std::path::Path;
 
+/// The model as it stands in a file of its own in `folder`.
 fn read(model: &ModelProto, folder: &Path) -> Model {
-    gnp::onnx::read(write(model, &folder.join("model.onnx"))).unwrap()
+    let file = tempfile::Builder::new().suffix(".onnx").tempfile_in(folder).unwrap();
+    gnp::onnx::read(write(model, &file.into_temp_path().keep().unwrap())).unwrap()
 }
 
 fn step(forward: &Model, options: &StepOptions) -> (Model, StepReport) {
@@ -40,10 +42,10 @@ fn the_step_model_is_that_of_float32_with_the_same_weights() {
         let single = step(&read(&rounded(network(), element), folder.path()), &StepOptions::default()).0;
         let (other, report) =
             step(&read(&converted(network(), element, false), folder.path()), &StepOptions::default());
-        assert_eq!(other.graph, single.graph, "{}", element.name());
         let name = element.name();
+        assert_eq!(other.graph, single.graph, "{name}");
         let said = format!(
-            "the model computes in {name}: its 8 weights train in float32 and the trained file holds them as {name}"
+            "the model computes in {name}: it trains in float32, and the trained file holds 8 tensors as {name} again"
         );
         assert_eq!(report.warnings, [said]);
     }

@@ -2,7 +2,7 @@
 
 use super::forward::{graph, node, with};
 use gnp::onnx::proto::type_proto::Value;
-use gnp::onnx::proto::{AttributeProto, ModelProto, TensorProto, ValueInfoProto};
+use gnp::onnx::proto::{AttributeProto, ModelProto, NodeProto, TensorProto, ValueInfoProto};
 use gnp::onnx::{DataType, Payloads};
 
 /// A float32 model in `element`: its weights, and its ports too unless it keeps these behind Casts.
@@ -22,8 +22,10 @@ pub fn converted(mut model: ModelProto, element: DataType, keeps_ports: bool) ->
         }
     };
     graph.node.iter_mut().for_each(|node| node.input.iter_mut().chain(&mut node.output).for_each(inner));
-    let cast =
-        |from: &str, to: &str, element| with(node("Cast", &[from], to), AttributeProto::int("to", element as i64));
+    let cast = |from: &str, to: &str, element| {
+        let cast = with(node("Cast", &[from], to), AttributeProto::int("to", element as i64));
+        NodeProto { name: Some(format!("{to}.cast")), ..cast }
+    };
     for info in &graph.input {
         let name = info.name();
         graph.node.insert(0, cast(name, &format!("{name}.inner"), element));

@@ -60,23 +60,24 @@ impl Evidence {
         self.held.contains(name)
     }
 
-    /// What was done, where so many weights became float32, and so many Casts were to a type that the model computed in.
-    pub fn told(&self, weights: usize, casts: usize) -> String {
-        let (noun, train, them) = if weights == 1 { ("weight", "trains", "it") } else { ("weights", "train", "them") };
+    /// What was done, where so many tensors became float32, and so many Casts were to a type that the model computed in.
+    pub fn told(&self, tensors: usize, casts: usize) -> String {
+        let types = listed(&self.computes);
         if self.computes.is_empty() {
-            let types = listed(&self.types);
+            let (types, it) = (listed(&self.types), if tensors == 1 { "it" } else { "them" });
+            let (noun, train) = if tensors == 1 { ("weight", "trains") } else { ("weights", "train") };
             return format!(
-                "{weights} {noun} that the file holds as {types} {train} as float32, and the trained file holds {them} as {types}"
+                "{tensors} {noun} that the file holds as {types} {train} as float32, and the trained file holds {it} as {types}"
             );
         }
-        let types = listed(&self.computes);
+        let tensors = if tensors == 1 { "1 tensor".to_owned() } else { format!("{tensors} tensors") };
         let rounding = match casts {
             0 => String::new(),
-            1 => format!(", where 1 cast to {types} rounds nothing,"),
-            _ => format!(", where {casts} casts to {types} round nothing,"),
+            1 => format!("; until then 1 Cast to {types} rounds nothing"),
+            _ => format!("; until then {casts} Casts to {types} round nothing"),
         };
         format!(
-            "the model computes in {types}: its {weights} {noun} {train} in float32{rounding} and the trained file holds {them} as {types}"
+            "the model computes in {types}: it trains in float32, and the trained file holds {tensors} as {types} again{rounding}"
         )
     }
 }

@@ -33,15 +33,15 @@ pub fn convert(model: &mut Model, converts: &dyn Fn(&str) -> bool) -> Result<Opt
     }
     let attributes = TypeAttributes::of(&model.header.functions);
     let payloads = Payloads::new(model.folder());
-    let mut conversion = Conversion { evidence: &evidence, attributes, payloads, weights: 0, casts: 0 };
+    let mut conversion = Conversion { evidence: &evidence, attributes, payloads, tensors: 0, casts: 0 };
     conversion.graph(&mut model.graph)?;
     for function in &mut model.header.functions {
         function.value_info.iter_mut().for_each(|info| conversion.value(info));
         function.attribute_proto.iter_mut().try_for_each(|default| conversion.attribute(default, false))?;
         function.node.iter_mut().try_for_each(|node| conversion.node(node))?;
     }
-    let Conversion { weights, casts, .. } = conversion;
-    Ok(Some(evidence.told(weights, casts)))
+    let Conversion { tensors, casts, .. } = conversion;
+    Ok(Some(evidence.told(tensors, casts)))
 }
 
 /// Fewer elements are no weight, but a scale or a shape.
@@ -62,8 +62,8 @@ struct Conversion<'e> {
     evidence: &'e Evidence,
     attributes: TypeAttributes,
     payloads: Payloads,
-    /// How many weights became float32.
-    weights: usize,
+    /// How many tensors of more than one element became float32.
+    tensors: usize,
     /// How many Casts were to a type that the model computes in.
     casts: usize,
 }
@@ -139,7 +139,7 @@ impl Conversion<'_> {
         else {
             return Ok(());
         };
-        self.weights += usize::from(is_weight(tensor));
+        self.tensors += usize::from(is_weight(tensor));
         let elements = self.payloads.float32(tensor)?.ok_or_else(|| {
             let (name, element) = (tensor.name(), element.name());
             Error::format(format!("the elements of `{name}` are no {element} numbers"))
@@ -197,8 +197,8 @@ mod tests {
         assert_eq!(declared.element, DataType::Float);
         assert_eq!(
             told,
-            "the model computes in float16: its 1 weight trains in float32, where 1 cast to float16 rounds nothing, and the \
-             trained file holds it as float16"
+            "the model computes in float16: it trains in float32, and the trained file holds 1 tensor as float16 again; \
+             until then 1 Cast to float16 rounds nothing"
         );
     }
 
