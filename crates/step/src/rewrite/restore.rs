@@ -89,9 +89,8 @@ fn evaluation_of(model: &mut Model, config: &StepConfig, state: &HashSet<&str>, 
 
 /// Puts trained tensors, by the names that they have in the step model's state, into the forward model `original`, of
 /// which a step model was made with `config`; weights that its edits give a tensor of their own get one there too.
-/// Adapters become part of their weights, or nodes beside them. All of it has the types that the model has: what is of
-/// half precision is rounded. What is of the state but not of the model (optimizer
-/// slots, the number of the step) is left out.
+/// Adapters become part of their weights, or nodes beside them. All of it has the types that the model has, and is rounded
+/// to them. What is of the state but not of the model (optimizer slots, the number of the step) is left out.
 ///
 /// # Errors
 /// As [`trained::replace`]; where the model lacks what the edits change, or a weight is held in a form that takes no
