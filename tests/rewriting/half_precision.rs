@@ -45,7 +45,7 @@ fn the_step_model_is_that_of_float32_with_the_same_weights() {
         let name = element.name();
         assert_eq!(other.graph, single.graph, "{name}");
         let said = format!(
-            "the model computes in {name}: it trains in float32, and the trained file holds 8 tensors as {name} again"
+            "the model computes in {name}: it trains in float32; back in the model's file, 8 tensors are {name} again"
         );
         assert_eq!(report.warnings, [said]);
     }
@@ -171,8 +171,7 @@ fn adapters_stand_beside_weights_of_half_precision() {
                 assert!(types.len() == 2 && types[0] == types[1], "{} reads {types:?}", node.label());
             }
             assert_eq!(elements(&written, "fc1.weight").0, DataType::Float16);
-            let (_, whole) = engine(&written, &StepOptions::default());
-            let mut whole = whole;
+            let (_, mut whole) = engine(&written, &StepOptions::default());
             let apart = difference(&evaluated[1], &whole.evaluate(&batch(8, 5)).unwrap()[1]);
             assert!(apart < 2e-3, "{write:?}: {apart}");
         }

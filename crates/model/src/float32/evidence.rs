@@ -62,22 +62,21 @@ impl Evidence {
 
     /// What was done, where so many tensors became float32, and so many Casts were to a type that the model computed in.
     pub fn told(&self, tensors: usize, casts: usize) -> String {
-        let types = listed(&self.computes);
+        let types = if self.computes.is_empty() { listed(&self.types) } else { listed(&self.computes) };
+        let (noun, train, are) = if tensors == 1 { ("", "trains", "it is") } else { ("s", "train", "they are") };
         if self.computes.is_empty() {
-            let (types, it) = (listed(&self.types), if tensors == 1 { "it" } else { "them" });
-            let (noun, train) = if tensors == 1 { ("weight", "trains") } else { ("weights", "train") };
             return format!(
-                "{tensors} {noun} that the file holds as {types} {train} as float32, and the trained file holds {it} as {types}"
+                "{tensors} weight{noun} that the file holds as {types} {train} as float32; back in the model's file, {are} {types} again"
             );
         }
-        let tensors = if tensors == 1 { "1 tensor".to_owned() } else { format!("{tensors} tensors") };
         let rounding = match casts {
             0 => String::new(),
-            1 => format!("; until then 1 Cast to {types} rounds nothing"),
-            _ => format!("; until then {casts} Casts to {types} round nothing"),
+            1 => format!(", and 1 Cast to {types} rounds nothing"),
+            _ => format!(", and {casts} Casts to {types} round nothing"),
         };
+        let are = if tensors == 1 { "is" } else { "are" };
         format!(
-            "the model computes in {types}: it trains in float32, and the trained file holds {tensors} as {types} again{rounding}"
+            "the model computes in {types}: it trains in float32{rounding}; back in the model's file, {tensors} tensor{noun} {are} {types} again"
         )
     }
 }

@@ -197,8 +197,8 @@ mod tests {
         assert_eq!(declared.element, DataType::Float);
         assert_eq!(
             told,
-            "the model computes in float16: it trains in float32, and the trained file holds 1 tensor as float16 again; \
-             until then 1 Cast to float16 rounds nothing"
+            "the model computes in float16: it trains in float32, and 1 Cast to float16 rounds nothing; back in the model's \
+             file, 1 tensor is float16 again"
         );
     }
 

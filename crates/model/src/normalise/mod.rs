@@ -81,7 +81,7 @@ pub fn normalise_converting(model: &mut Model, converts: &dyn Fn(&str) -> bool) 
     let Context { mut warnings, converted, .. } = context;
     if converted > 0 {
         warnings.push(format!(
-            "{converted} weight{} that the file holds quantised {} as float32, and the trained file holds {} so",
+            "{converted} weight{} that the file holds quantised {} as floats, and the trained file holds {} so",
             if converted == 1 { "" } else { "s" },
             if converted == 1 { "trains" } else { "train" },
             if converted == 1 { "it" } else { "them" },
