@@ -53,7 +53,8 @@ def trained(name, model, data, rate):
     folder = FOLDER / name
     folder.mkdir()
     onnx.save(model, folder / "model.onnx")
-    command = [REWRITE, folder / "model.onnx", "-o", folder / "step.onnx", "--loss", "cross-entropy", "--dropout", "off"]
+    options = ["--loss", "cross-entropy", "--dropout", "off"]
+    command = [REWRITE, folder / "model.onnx", "-o", folder / "step.onnx", *options]
     said = subprocess.run(command, check=True, capture_output=True, text=True)
     arguments = ["--data", data, "--divisor", "16", "--seed", "3", "--lr", rate, "--epochs", "2", "--quiet"]
     subprocess.run([RUN, folder / "step.onnx", *arguments, "--out", folder / "run"], check=True)
@@ -108,7 +109,8 @@ def check(name, size, rate):
         loss, error = mean_loss(scores, labels), np.mean(scores.argmax(axis=1) != labels)
         last = [line for line in measured if "test_loss" in line][-1]
         assert abs(loss - last["test_loss"]) < 2e-3 and abs(error - last["test_error"]) < 3e-3, (loss, error, last)
-        print(f"{name}: loss {loss:.5f}, by the run {last['test_loss']:.5f}; error {error:.4f}, {last['test_error']:.4f}")
+        by_the_run = f"by the run {last['test_loss']:.5f}, {last['test_error']:.4f}"
+        print(f"{name}: loss {loss:.5f}, error {error:.4f}; {by_the_run}")
 
 
 check("mlp", 8, "0.05")
