@@ -2,7 +2,7 @@
 //!
 //! [`rewrite`](mod@rewrite) makes a step model of a forward model, or puts the penalty into an ONNX Runtime training
 //! artifact; [`train`] trains either through an [`engine`], and [`experiment`] is a whole run as one call. The steps of
-//! a rewrite are modules of their own: [`onnx`] reads and writes the file, [`graph`] edits it, [`normalise`],
+//! a rewrite are modules of their own: [`onnx`] reads and writes the file, [`graph`] edits it, [`float32`], [`normalise`],
 //! [`opening`], [`shapes`], [`composite`] and [`lowering`] prepare a forward model, [`weights`] tells what trains,
 //! [`loss`] puts a loss on it and [`autodiff`] differentiates it; [`objective`] is the loss and its gradient,
 //! [`penalty`] is the paper, [`transform`] the optimizer, and [`emit`] writes the result. [`contract`] has the names
@@ -34,7 +34,7 @@ pub use gnp_checkpoint as checkpoint;
 pub use gnp_data as data;
 pub use gnp_engine as engine;
 pub use gnp_gradient::{autodiff, loss, lowering, whole};
-pub use gnp_model::{composite, graph, normalise, onnx, opening, recurrent, schema, shapes};
+pub use gnp_model::{composite, float32, graph, normalise, onnx, opening, recurrent, schema, shapes};
 pub use gnp_report as report;
 pub use gnp_step::{accumulate, emit, objective, penalty, precision, rewrite, transform, weights};
 pub use gnp_tensor as tensor;

@@ -198,9 +198,8 @@ fn every_operator_in_half_precision_has_a_kernel() {
             let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
             TensorProto::raw(name, DataType::Int64, &[values.len() as i64], bytes.into())
         };
-        let number = |name: &str, value: f32| {
-            TensorProto::raw(name, DataType::Float, &[], value.to_le_bytes().to_vec().into())
-        };
+        let number =
+            |name: &str, value: f32| TensorProto::raw(name, DataType::Float, &[], value.to_le_bytes().to_vec().into());
         graph.initializer = vec![
             forward::weight("w", &[8, 16]),
             forward::weight("row", &[16]),

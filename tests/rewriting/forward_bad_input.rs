@@ -102,19 +102,14 @@ fn nothing_to_train() {
     let mut model = empty();
     append(&mut model, node("Relu", &["x"], "y"), info("y", FLOAT, "batch,4"));
     refused(&model, &[], &["no trainable parameter: expected float32 weights", "export the model with its weights"]);
-    let mut half = perceptron();
-    for tensor in &mut graph(&mut half).initializer {
-        let payload = vec![0; tensor.element_count() * 2].into();
-        *tensor = TensorProto::raw(tensor.name().to_owned(), DataType::Float16, &tensor.dims, payload);
-    }
-    graph(&mut half).input[0] = info("x", DataType::Float16, "batch,4");
-    graph(&mut half).output[0] = info("logits", DataType::Float16, "batch,3");
-    refused(&half, &["--loss", "mse"], &["no trainable parameter", "convert the model to float32"]);
     refused(&classifier(), &["--freeze", "*"], &["no trainable parameter", "--freeze names all that train"]);
     let mut scaled = empty();
     append(&mut scaled, node("Mul", &["x", "temperature"], "y"), info("y", FLOAT, "batch,4"));
     graph(&mut scaled).initializer.push(weight("temperature", &[]));
     refused(&scaled, &["--loss", "mse"], &["no trainable parameter", "--train GLOB", "`temperature`"]);
+    let half = TensorProto::raw("temperature", DataType::Float16, &[], vec![0x00, 0x3c].into());
+    graph(&mut scaled).initializer = vec![half];
+    refused(&scaled, &["--loss", "mse"], &["no trainable parameter", "compute with"]);
 }
 
 #[test]

@@ -17,6 +17,7 @@ mod forward;
 mod forward_bad_input;
 mod gradient_lists;
 mod gradients;
+mod half_models;
 mod hostile;
 mod kernels;
 mod layouts;

@@ -15,6 +15,7 @@ mod engine_options;
 mod escaped;
 mod examples;
 mod faults;
+mod half_models;
 mod inputs;
 mod interrupted;
 mod killed;

@@ -8,6 +8,7 @@ pub mod browser;
 pub mod calls;
 pub mod command;
 pub mod forward;
+pub mod halves;
 pub mod kills;
 pub mod plain;
 pub mod python;

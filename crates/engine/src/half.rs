@@ -4,6 +4,7 @@
 
 #[cfg(feature = "ort")]
 use crate::{Device, EngineOptions, HalfPrecision};
+use foldhash::HashMap;
 use gnp_base::{Error, Result};
 use gnp_model::onnx::proto::NodeProto;
 use gnp_model::onnx::{DataType, Model};
@@ -50,16 +51,28 @@ fn has_float16() -> bool {
     false
 }
 
-/// The type that a step model has values in half precision of.
+/// The type in half precision that a step model computes in: that of a Cast whose result is more than cast back.
 pub(crate) fn half_of(step: &Model) -> Option<DataType> {
-    let functions = step.header.functions.iter().flat_map(|function| &function.node);
-    step.graph.node.iter().chain(functions).find_map(of_node)
+    let mut halves = HashMap::default();
+    for_each_node(&step.graph.node, &mut |node| {
+        let to = |element: &DataType| node.int("to", 0) == i64::from(*element as i32);
+        let half = [DataType::Float16, DataType::Bfloat16].into_iter().find(to).filter(|_| node.is("", "Cast"));
+        halves.extend(half.map(|half| (node.output[0].as_str(), half)));
+    });
+    let mut found = None;
+    for_each_node(&step.graph.node, &mut |node| {
+        if found.is_none() && !node.is("", "Cast") {
+            found = node.input.iter().find_map(|input| halves.get(input.as_str()).copied());
+        }
+    });
+    found
 }
 
-fn of_node(node: &NodeProto) -> Option<DataType> {
-    let to = |element: DataType| node.is("", "Cast") && node.int("to", 0) == i64::from(element as i32);
-    let own = [DataType::Float16, DataType::Bfloat16].into_iter().find(|element| to(*element));
-    own.or_else(|| node.subgraphs().flat_map(|body| &body.node).find_map(of_node))
+fn for_each_node<'g>(nodes: &'g [NodeProto], each: &mut impl FnMut(&'g NodeProto)) {
+    for node in nodes {
+        each(node);
+        node.subgraphs().for_each(|body| for_each_node(&body.node, each));
+    }
 }
 
 #[cfg(test)]
@@ -74,7 +87,7 @@ mod tests {
         cast.attribute = vec![AttributeProto::int("to", i64::from(to as i32))];
         model.graph = body(&["c"], &[], &["z"]);
         let mut branch = body(&[], &[], &["y"]);
-        branch.node = vec![cast];
+        branch.node = vec![cast, node("Neg", &["y"], &["n"]).into()];
         model.graph.node = vec![node("If", &["c"], &["z"]).with(branch).into()];
         model
     }
@@ -83,6 +96,10 @@ mod tests {
     fn a_cast_in_a_body_tells() {
         assert_eq!(half_of(&cast(DataType::Bfloat16)), Some(DataType::Bfloat16));
         assert_eq!(half_of(&cast(DataType::Int64)), None);
+        let mut rounds = cast(DataType::Float16);
+        let body = rounds.graph.node[0].subgraphs_mut().next().unwrap();
+        body.node[1].op_type = Some("Cast".into());
+        assert_eq!(half_of(&rounds), None, "what is cast back is rounded by a kernel that every processor has");
     }
 
     #[test]

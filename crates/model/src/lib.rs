@@ -16,6 +16,7 @@
 //! ```
 
 pub mod composite;
+pub mod float32;
 pub mod graph;
 pub mod normalise;
 pub mod onnx;

@@ -8,7 +8,6 @@ use foldhash::{HashMap, HashSet};
 use gnp_base::{Error, Result};
 use gnp_model::composite::is_composite;
 use gnp_model::graph::{Builder, Facts, Graph, Value, for_each_use};
-use gnp_model::onnx::DataType;
 use gnp_model::onnx::proto::NodeProto;
 
 /// Appends to `graph`, in `pass`, the gradient of the scalar `loss` with respect to each of `wrt`: ∂loss/∂wrtᵢ in the
@@ -270,17 +269,14 @@ impl Way {
 
 /// Whether a value can have a derivative: whole numbers and booleans cannot.
 fn may_vary(facts: &Facts, value: &str) -> bool {
-    facts.get(value).is_none_or(|fact| is_floating(fact.element))
-}
-
-pub(super) fn is_floating(element: DataType) -> bool {
-    matches!(element, DataType::Float | DataType::Double | DataType::Float16 | DataType::Bfloat16)
+    facts.get(value).is_none_or(|fact| fact.element.is_floating())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use gnp_model::graph::Fact;
+    use gnp_model::onnx::DataType;
     use gnp_model::onnx::proto::GraphProto;
     use gnp_model::testing::{TestNode, body, node};
 

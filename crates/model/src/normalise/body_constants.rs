@@ -1,9 +1,10 @@
 //! Floating constants inside the branches of an `If`, and the body of a Loop or Scan, become initializers of the main
 //! graph, which the bodies read: they may be weights, and train like others.
 
-use super::constant::{self, is_floating};
+use super::constant;
 use super::origin::{Moved, Origin, Place, first_output};
 use crate::graph::Renaming;
+use crate::onnx::DataType;
 use crate::onnx::proto::{GraphProto, NodeProto, TensorProto};
 use foldhash::HashMap;
 
@@ -54,7 +55,7 @@ impl Hoisting {
     }
 
     fn body(&mut self, body: &mut GraphProto, bodies: &[(String, String)], label: &str) {
-        let is_weight = |tensor: &mut TensorProto| tensor.element().is_some_and(is_floating);
+        let is_weight = |tensor: &mut TensorProto| tensor.element().is_some_and(DataType::is_floating);
         let mut constants: Vec<TensorProto> = body.initializer.extract_if(.., is_weight).collect();
         body.node.retain_mut(|node| match constant::floating(node) {
             Some(tensor) => {

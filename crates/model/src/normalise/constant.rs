@@ -27,16 +27,11 @@ pub(super) fn floating(node: &mut NodeProto) -> Option<TensorProto> {
         return None;
     }
     let is_floating = match node.attribute("value") {
-        Some(attribute) => is_floating(attribute.t.as_deref()?.element()?),
+        Some(attribute) => attribute.t.as_deref()?.element()?.is_floating(),
         None => node.attribute("value_float").or(node.attribute("value_floats")).is_some(),
     };
     let name = node.output.first().filter(|_| is_floating).cloned()?;
     Some(TensorProto { name: Some(name), ..constant(node)? })
-}
-
-/// Whether a type is one that weights have.
-pub(super) fn is_floating(element: DataType) -> bool {
-    matches!(element, DataType::Float | DataType::Double | DataType::Float16 | DataType::Bfloat16)
 }
 
 fn is_free(context: &Context, node: &NodeProto) -> bool {
@@ -67,7 +62,7 @@ fn constant_of_shape(context: &mut Context, node: &NodeProto) -> Option<TensorPr
     let dims = context.ints(node.input(0)?)?.to_vec();
     let (element, bytes) = match node.attribute("value").and_then(|a| a.t.as_deref()) {
         None => (DataType::Float, vec![0; 4]),
-        Some(tensor) => (tensor.element().filter(|&e| is_floating(e))?, element_bytes(tensor)?),
+        Some(tensor) => (tensor.element().filter(|e| e.is_floating())?, element_bytes(tensor)?),
     };
     let size = dims.iter().try_fold(bytes.len(), |size, &d| size.checked_mul(usize::try_from(d).ok()?))?;
     // What is larger stays a node, which takes no room.

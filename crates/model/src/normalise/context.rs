@@ -36,9 +36,9 @@ pub(super) struct Context<'m> {
     pub label: String,
     pub warnings: Vec<String>,
     pub moved: Vec<Moved>,
-    /// Which weights of another type become floats, by their names.
+    /// Which quantised weights become floats, by their names.
     pub converts: &'m dyn Fn(&str) -> bool,
-    /// How many weights were of another type.
+    /// How many weights were quantised.
     pub converted: usize,
     /// Every name that is read in the model, functions aside.
     used: HashSet<String>,

@@ -1,5 +1,5 @@
-//! Weights that the file holds in another type: quantised, or in half precision. What a `DequantizeLinear` or `Cast`
-//! makes of them is the weight that the network computes with; it becomes a float32 initializer, so that it can train.
+//! Weights that the file holds quantised. What a `DequantizeLinear` makes of them is the weight that the network computes
+//! with; it becomes a float32 initializer, so that it can train.
 
 use super::context::Context;
 use super::origin::Origin;
@@ -9,16 +9,12 @@ use crate::onnx::proto::{NodeProto, TensorProto};
 /// Fewer elements are no weight, but a scale or a shape.
 const FEWEST: usize = 2;
 
-/// Makes a float32 initializer of a node that converts a constant of the file; returns any other node.
+/// Makes a float32 initializer of a node that dequantises a constant of the file; returns any other node.
 pub(super) fn move_out(context: &mut Context, node: NodeProto) -> Option<NodeProto> {
     if node.output(0).is_some_and(|name| !(context.converts)(name)) {
         return Some(node);
     }
-    let tensor = match (node.domain(), node.op_type()) {
-        ("" | "ai.onnx", "DequantizeLinear") => dequantised(context, &node),
-        ("" | "ai.onnx", "Cast") if node.int("to", 0) == DataType::Float as i64 => widened(context, &node),
-        _ => None,
-    };
+    let tensor = if node.is("", "DequantizeLinear") { dequantised(context, &node) } else { None };
     let Some(mut tensor) = tensor.filter(|tensor| tensor.element_count() >= FEWEST) else { return Some(node) };
     let Some(name) = node.output(0).filter(|name| !context.scope.outputs.contains(*name)) else { return Some(node) };
     tensor.name = Some(name.to_owned());
@@ -56,15 +52,6 @@ fn dequantised(context: &Context, node: &NodeProto) -> Option<TensorProto> {
         ((number as f64 - zeros[place] as f64) * scales[place]) as f32
     };
     Some(float_tensor(&quantised.dims, numbers.iter().enumerate().map(element)))
-}
-
-/// The elements of a constant of another floating type.
-fn widened(context: &Context, node: &NodeProto) -> Option<TensorProto> {
-    let tensor = context.initializer(node.input(0)?)?;
-    if !matches!(tensor.element()?, DataType::Float16 | DataType::Double) {
-        return None;
-    }
-    Some(float_tensor(&tensor.dims, tensor.floats()?.into_iter().map(|x| x as f32)))
 }
 
 fn float_tensor(dims: &[i64], elements: impl Iterator<Item = f32>) -> TensorProto {
@@ -107,15 +94,5 @@ mod tests {
         assert_eq!(floats(&model, "w"), [0.0, -1.5, 0.75, 1.0]);
         assert_eq!(normalised.moved[0].origin, Origin::Converted);
         assert!(normalised.warnings[0].contains("1 weight"), "{:?}", normalised.warnings);
-    }
-
-    #[test]
-    fn half_precision_becomes_single() {
-        let half = TensorProto::raw("h", DataType::Float16, &[2], vec![0x00, 0x3c, 0x00, 0xc0].into());
-        let mut cast = NodeProto::from(node("Cast", &["h"], &["w"]));
-        cast.attribute = vec![AttributeProto::int("to", DataType::Float as i64)];
-        let mut model = model(vec![cast, node("Mul", &["x", "w"], &["y"]).into()], vec![half]);
-        normalise(&mut model).unwrap();
-        assert_eq!(floats(&model, "w"), [1.0, -2.0]);
     }
 }

@@ -14,7 +14,7 @@
 
 mod body_constants;
 mod branch;
-mod cast_like;
+mod casts;
 mod constant;
 mod context;
 mod converted;
@@ -64,8 +64,8 @@ pub fn normalise(model: &mut Model) -> Result<Normalised> {
     normalise_converting(model, &|_| true)
 }
 
-/// The same, where of the weights that the file holds in another type only those become float32 initializers for whose
-/// names `converts` holds: the others stay what converts them in the graph.
+/// The same, where of the weights that the file holds quantised only those become float32 initializers for whose names
+/// `converts` holds: the others stay what dequantises them in the graph.
 ///
 /// # Errors
 /// As [`normalise`].
@@ -81,7 +81,7 @@ pub fn normalise_converting(model: &mut Model, converts: &dyn Fn(&str) -> bool) 
     let Context { mut warnings, converted, .. } = context;
     if converted > 0 {
         warnings.push(format!(
-            "{converted} weight{} that the file holds in another type {} as float32, and the trained file holds {} so",
+            "{converted} weight{} that the file holds quantised {} as floats, and the trained file holds {} so",
             if converted == 1 { "" } else { "s" },
             if converted == 1 { "trains" } else { "train" },
             if converted == 1 { "it" } else { "them" },
@@ -95,7 +95,7 @@ pub fn normalise_converting(model: &mut Model, converts: &dyn Fn(&str) -> bool) 
 /// which is normalised.
 pub fn simplify(graph: &mut GraphProto, facts: &Facts) {
     opset::simplify(graph, facts);
-    cast_like::simplify(graph, facts);
+    casts::simplify(graph, facts);
     zero_bias::simplify(graph);
     slices::simplify(graph, facts);
 }

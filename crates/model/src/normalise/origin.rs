@@ -27,7 +27,7 @@ pub enum Origin {
     ConstantOfShape,
     /// An initializer or a `Constant` node in a branch of an `If`, or the body of a Loop or Scan.
     Body(Place),
-    /// A node that converted a constant of another type, whose output has the initializer's name.
+    /// A node that dequantised a constant, whose output has the initializer's name.
     Converted,
     /// Something inside a function that was inlined: the file has no place for new elements.
     Inlined,

@@ -13,6 +13,7 @@
 mod attribute;
 mod external;
 mod fits;
+mod floats;
 mod model;
 mod payload;
 mod place;

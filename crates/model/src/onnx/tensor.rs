@@ -4,6 +4,7 @@
 use super::DataType;
 use super::proto::TensorProto;
 use bytes::Bytes;
+use half::{bf16, f16};
 use prost::encoding::decode_varint;
 
 impl TensorProto {
@@ -70,8 +71,8 @@ impl TensorProto {
         (values.len() == self.element_count()).then_some(values)
     }
 
-    /// The elements of a tensor of float32, float64 or float16, as doubles. None where the tensor is of another type,
-    /// external, or incomplete.
+    /// The elements of a floating-point tensor as doubles. None where the tensor is of another type, external, or
+    /// incomplete.
     pub fn floats(&self) -> Option<Vec<f64>> {
         if self.is_external() {
             return None;
@@ -79,10 +80,12 @@ impl TensorProto {
         let values: Vec<f64> = match (&self.raw_data, self.element()?) {
             (Some(raw), DataType::Float) => fixed(raw, |b| f32::from_le_bytes(b).into())?,
             (Some(raw), DataType::Double) => fixed(raw, f64::from_le_bytes)?,
-            (Some(raw), DataType::Float16) => fixed(raw, |b| half(u16::from_le_bytes(b)))?,
+            (Some(raw), DataType::Float16) => fixed(raw, |b| f16::from_le_bytes(b).to_f64())?,
+            (Some(raw), DataType::Bfloat16) => fixed(raw, |b| bf16::from_le_bytes(b).to_f64())?,
             (None, DataType::Float) => fixed(&self.float_data.concat(), |b| f32::from_le_bytes(b).into())?,
             (None, DataType::Double) => fixed(&self.double_data.concat(), f64::from_le_bytes)?,
-            (None, DataType::Float16) => varints(&self.int32_data)?.into_iter().map(|v| half(v as u16)).collect(),
+            (None, DataType::Float16) => bits16(self)?.map(|bits| f16::from_bits(bits).to_f64()).collect(),
+            (None, DataType::Bfloat16) => bits16(self)?.map(|bits| bf16::from_bits(bits).to_f64()).collect(),
             _ => return None,
         };
         (values.len() == self.element_count()).then_some(values)
@@ -106,16 +109,9 @@ fn varints(pieces: &[Bytes]) -> Option<Vec<i64>> {
     Some(values)
 }
 
-/// A number of IEEE 754 binary16.
-fn half(bits: u16) -> f64 {
-    let sign = if bits >> 15 == 1 { -1.0 } else { 1.0 };
-    let (exponent, fraction) = (i32::from(bits >> 10 & 0x1f), f64::from(bits & 0x3ff));
-    sign * match exponent {
-        0 => fraction * 2f64.powi(-24),
-        31 if fraction == 0.0 => f64::INFINITY,
-        31 => f64::NAN,
-        _ => (1.0 + fraction / 1024.0) * 2f64.powi(exponent - 15),
-    }
+/// The bits of the elements of 16 bits in a field of their own, a varint each.
+pub(super) fn bits16(tensor: &TensorProto) -> Option<impl Iterator<Item = u16>> {
+    Some(varints(&tensor.int32_data)?.into_iter().map(|bits| bits as u16))
 }
 
 #[cfg(test)]

@@ -1,13 +1,14 @@
 //! The original model with trained weights: what did not train stays byte for byte what it was.
 
-use crate::weights::Edit;
+use crate::weights::{Edit, Types};
 use bytes::Bytes;
 use foldhash::HashMap;
 use gnp_base::{Error, Result};
-use gnp_model::onnx::proto::attribute_proto::AttributeType;
+use gnp_model::onnx::DataType;
 use gnp_model::onnx::proto::{AttributeProto, GraphProto, NodeProto, TensorProto};
 
-/// New elements for a constant of the model, float32 in row-major order, little-endian.
+/// New elements for a constant of the model, float32 in row-major order, little-endian; the model holds them in the type
+/// that the constant has there.
 #[derive(Clone, Debug)]
 pub struct Trained {
     /// The constant's name in the model.
@@ -43,7 +44,8 @@ fn transpose(payload: &Bytes, rows: usize, columns: usize) -> Bytes {
 /// `Constant` and `ConstantOfShape` nodes that stand for such.
 ///
 /// # Errors
-/// Where the graph has no constant of such a name, or one of another type or shape.
+/// Where the graph has no constant of such a name, or one of another shape; where an element is beyond the type that the
+/// constant has.
 pub fn replace(graph: &mut GraphProto, trained: Vec<Trained>) -> Result<()> {
     let mut by_name: HashMap<String, Trained> = trained.into_iter().map(|t| (t.name.clone(), t)).collect();
     for tensor in &mut graph.initializer {
@@ -51,9 +53,10 @@ pub fn replace(graph: &mut GraphProto, trained: Vec<Trained>) -> Result<()> {
             set(tensor, trained)?;
         }
     }
+    let types = types(graph, &by_name);
     for node in &mut graph.node {
         let Some(trained) = node.output.first().and_then(|output| by_name.remove(output)) else { continue };
-        constant(node, trained)?;
+        constant(node, trained, &types)?;
     }
     match by_name.into_keys().next() {
         None => Ok(()),
@@ -70,34 +73,33 @@ fn set(tensor: &mut TensorProto, trained: Trained) -> Result<()> {
         ))
         .help("name the model that the step model was made of"));
     }
-    tensor.float_data.clear();
-    tensor.external_data.clear();
-    tensor.data_location = None;
-    tensor.raw_data = Some(trained.payload);
-    Ok(())
+    tensor.set_float32(trained.payload)
 }
 
-fn constant(node: &mut NodeProto, trained: Trained) -> Result<()> {
-    let label = node.label().to_owned();
-    let tensor = TensorProto::raw("", gnp_model::onnx::DataType::Float, &trained.dims, trained.payload.clone());
-    if ["ConstantOfShape", "DequantizeLinear", "Cast"].iter().any(|op| node.is("", op)) {
-        node.op_type = Some("Constant".into());
-        node.input.clear();
-        node.attribute = vec![AttributeProto::tensor("value", tensor)];
-        return Ok(());
+/// The types of the constants that nodes of a graph stand for.
+fn types(graph: &GraphProto, trained: &HashMap<String, Trained>) -> HashMap<String, DataType> {
+    if trained.is_empty() {
+        return HashMap::default();
     }
-    let attribute = node.attribute.first_mut().filter(|_| node.op_type.as_deref() == Some("Constant"));
-    match attribute {
-        Some(attribute) if attribute.r#type() == AttributeType::Tensor as i32 && attribute.t.is_some() => {
-            attribute.t.as_deref_mut().map_or(Ok(()), |t| set(t, trained))
-        }
-        Some(attribute) => {
-            *attribute = AttributeProto::tensor("value", tensor);
-            Ok(())
-        }
-        None => {
-            Err(Error::input(format!("`{}` is no constant in this model", trained.name))
-                .at_node(&label, node.op_type()))
-        }
+    let types = Types::of(graph);
+    trained.keys().map(|name| (name.clone(), types.of_weight(name))).collect()
+}
+
+/// Makes a constant of a node that stands for one.
+fn constant(node: &mut NodeProto, trained: Trained, types: &HashMap<String, DataType>) -> Result<()> {
+    if !["Constant", "ConstantOfShape", "DequantizeLinear"].iter().any(|operator| node.is("", operator)) {
+        let what = format!("`{}` is no constant in this model", trained.name);
+        return Err(Error::input(what).at_node(node.label(), node.op_type()));
     }
+    let held = node.attribute.iter_mut().find_map(|attribute| attribute.t.take()).filter(|_| node.is("", "Constant"));
+    let element = types.get(&trained.name).copied().unwrap_or(DataType::Float);
+    let mut tensor = held.map_or_else(|| TensorProto::raw("", element, &trained.dims, Bytes::new()), |held| *held);
+    // Errors name the node's output.
+    let name = tensor.name.replace(trained.name.clone());
+    set(&mut tensor, trained)?;
+    tensor.name = name;
+    node.op_type = Some("Constant".into());
+    node.input.clear();
+    node.attribute = vec![AttributeProto::tensor("value", tensor)];
+    Ok(())
 }

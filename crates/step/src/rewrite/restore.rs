@@ -12,12 +12,13 @@ use gnp_gradient::autodiff::Gradients;
 use gnp_gradient::loss::{Term, Total};
 use gnp_gradient::lowering::{self, BatchNorm, Computes, Dropout, Random, Settings, StraightThrough};
 use gnp_model::composite;
+use gnp_model::float32;
 use gnp_model::graph::{Builder, Graph};
 use gnp_model::normalise::{Place, normalise, normalise_converting};
 use gnp_model::onnx::Model;
 
 /// Makes the evaluation model of a forward model: the loss of `config`, without label smoothing and L2, and the
-/// predictions; nodes that train differently from how they infer infer. `state` names the step model's state.
+/// predictions, in float32; nodes that train differently from how they infer infer. `state` names the step model's state.
 ///
 /// # Errors
 /// Where the model is not the one that the step model was made of.
@@ -50,9 +51,11 @@ const INFERENCE: Settings = Settings {
 };
 
 fn evaluation_of(model: &mut Model, config: &StepConfig, state: &HashSet<&str>, computes: Computes) -> Result<()> {
-    weights::apply(&mut model.graph, &config.edits)?;
     let is_adapted = config.edits.iter().any(|edit| edit.adapter().is_some());
-    normalise_converting(model, &|name| !is_adapted || state.contains(name))?;
+    let converts = |name: &str| !is_adapted || state.contains(name);
+    float32::convert(model, &converts)?;
+    weights::apply(&mut model.graph, &config.edits)?;
+    normalise_converting(model, &converts)?;
     let (facts, _) = analyse(model, &config.dims, config.end())?;
     let mut graph = Graph::knowing(std::mem::take(&mut model.graph), facts)?;
     composite::write_out(&mut graph)?;
@@ -86,8 +89,8 @@ fn evaluation_of(model: &mut Model, config: &StepConfig, state: &HashSet<&str>, 
 
 /// Puts trained tensors, by the names that they have in the step model's state, into the forward model `original`, of
 /// which a step model was made with `config`; weights that its edits give a tensor of their own get one there too.
-/// Adapters become part of their weights, or nodes beside them. What is of the state but not of the model (optimizer
-/// slots, the number of the step) is left out.
+/// Adapters become part of their weights, or nodes beside them. All of it has the types that the model has, and is rounded
+/// to them. What is of the state but not of the model (optimizer slots, the number of the step) is left out.
 ///
 /// # Errors
 /// As [`trained::replace`]; where the model lacks what the edits change, or a weight is held in a form that takes no
@@ -101,7 +104,8 @@ fn put_back(original: &mut Model, state: Vec<Trained>, config: &StepConfig) -> R
     weights::separate(&mut original.graph, &config.edits)?;
     let (kept, merged) = lora::parted(&config.edits, config.lora_write);
     lora::put(&mut original.graph, kept.into_iter())?;
-    // The names of the state are those of the normalised model, which knows too what it made into initializers.
+    // The names of the state are those of the normalised model, which knows too what it made into initializers. They are
+    // the same in any type, and its weights are not made float32 for them.
     let mut normalised = original.clone();
     let moved = normalise(&mut normalised)?.moved;
     let mut graph = Graph::new(std::mem::take(&mut normalised.graph))?;

@@ -247,8 +247,8 @@ fn nothing_trains(graph: &Graph, verdicts: &[Verdict]) -> Error {
             "operators of ai.onnx.ml, such as {}, hold their numbers in attributes, which do not train; write the model with MatMul and Add",
             node.op_type()
         ))
-    } else if elements.any(|e| matches!(e, DataType::Float16 | DataType::Double | DataType::Bfloat16)) {
-        error.help("its weights are of another floating type; convert the model to float32")
+    } else if elements.any(|e| e.is_floating() && e != DataType::Float) {
+        error.help("its constants of other floating types are no weights that its float32 nodes compute with")
     } else {
         error.help(
             "where the weights are inputs, as in the eval_model.onnx of training artifacts, give the folder of the artifacts or \

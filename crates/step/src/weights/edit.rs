@@ -4,6 +4,7 @@
 //! metadata: the evaluation model and the trained file follow from the same changes.
 
 use super::lora::{self, Adapter};
+use bytes::Bytes;
 use foldhash::{HashMap, HashSet};
 use gnp_base::{Error, Result};
 use gnp_model::onnx::DataType;
@@ -111,6 +112,7 @@ pub fn separate(graph: &mut GraphProto, edits: &[Edit]) -> Result<()> {
     let mut reads: HashMap<&str, Vec<(usize, &str)>> = HashMap::default();
     let mut initializers = Vec::new();
     let constants = Constants::of(graph);
+    let beside = weights_beside(graph, edits);
     for edit in edits {
         let (name, tensor, readers) = match edit {
             Edit::Separate { name, like, readers } => {
@@ -118,8 +120,9 @@ pub fn separate(graph: &mut GraphProto, edits: &[Edit]) -> Result<()> {
                 (name, TensorProto { name: Some(name.clone()), ..tensor.clone() }, readers.as_slice())
             }
             Edit::Bias { name, size, reader } => {
+                let element = beside.get(reader.node.as_str()).copied().unwrap_or(DataType::Float);
                 let zeros = vec![0; 4 * usize::try_from(*size).unwrap_or(0)];
-                (name, TensorProto::raw(name.clone(), DataType::Float, &[*size], zeros.into()), from_ref(reader))
+                (name, floating(name, element, &[*size], zeros.into())?, from_ref(reader))
             }
             Edit::Tie { .. } | Edit::Adapt(_) => continue,
         };
@@ -147,6 +150,29 @@ pub fn separate(graph: &mut GraphProto, edits: &[Edit]) -> Result<()> {
     Ok(())
 }
 
+/// The types of the weights of the nodes that get a bias, by the outputs of these.
+fn weights_beside(graph: &GraphProto, edits: &[Edit]) -> HashMap<String, DataType> {
+    let reader = |edit: &Edit| if let Edit::Bias { reader, .. } = edit { Some(reader.node.clone()) } else { None };
+    let readers: HashSet<String> = edits.iter().filter_map(reader).collect();
+    if readers.is_empty() {
+        return HashMap::default();
+    }
+    let types = Types::of(graph);
+    let read =
+        graph.node.iter().filter_map(|node| Some((node.output.first()?.clone(), types.of_weight(node.input(1)?))));
+    read.filter(|(output, _)| readers.contains(output)).collect()
+}
+
+/// A tensor of `elements`, float32, rounded to a floating-point type.
+///
+/// # Errors
+/// Where an element is beyond that type.
+pub(super) fn floating(name: &str, element: DataType, dims: &[i64], elements: Bytes) -> Result<TensorProto> {
+    let mut tensor = TensorProto::raw(name, element, dims, Bytes::new());
+    tensor.set_float32(elements)?;
+    Ok(tensor)
+}
+
 pub(super) fn missing(name: &str) -> Error {
     Error::input(format!("the model has no value `{name}`, which the step model's weights were taken from"))
         .help("name the model that the step model was made of")
@@ -169,6 +195,42 @@ impl<'g> Constants<'g> {
 
     pub fn iter(&self) -> impl Iterator<Item = (&'g str, &'g TensorProto)> + '_ {
         self.0.iter().map(|(name, tensor)| (*name, *tensor))
+    }
+}
+
+/// The types that the weights of a graph are computed with in.
+pub(crate) struct Types<'g> {
+    constants: Constants<'g>,
+    made: HashMap<&'g str, &'g NodeProto>,
+}
+
+impl<'g> Types<'g> {
+    pub fn of(graph: &'g GraphProto) -> Self {
+        let made = graph.node.iter().flat_map(|node| node.output.iter().map(move |output| (output.as_str(), node)));
+        Self { constants: Constants::of(graph), made: made.collect() }
+    }
+
+    /// The type of a constant, or of what is made of one by another type or order of its elements; else float32.
+    pub fn of_weight(&self, value: &str) -> DataType {
+        self.floating(value).filter(|element| element.is_floating()).unwrap_or(DataType::Float)
+    }
+
+    fn floating<'v>(&'v self, mut value: &'v str) -> Option<DataType> {
+        // Each node on the way is passed once, since a graph has no cycles; a file might.
+        for _ in 0..16 {
+            if let Some(tensor) = self.constants.get(value) {
+                return tensor.element();
+            }
+            let node = *self.made.get(value)?;
+            value = match node.op_type() {
+                "Cast" => return DataType::try_from(i32::try_from(node.int("to", 0)).ok()?).ok(),
+                "ConstantOfShape" => return node.attribute("value")?.t.as_deref()?.element(),
+                "DequantizeLinear" => node.input(1)?,
+                "Transpose" | "Identity" => node.input(0)?,
+                _ => return None,
+            };
+        }
+        None
     }
 }
 

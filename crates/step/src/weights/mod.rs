@@ -21,6 +21,7 @@ mod values;
 
 pub use decide::{Evidence, Place, Reason, Verdict, decide, keep_reached};
 pub use differences::Lost;
+pub(crate) use edit::Types;
 pub use edit::{Edit, Reader, apply, separate};
 pub use lora::{Lora, LoraWrite};
 pub use names::pattern;

@@ -6,7 +6,6 @@
 
 use super::control::draws;
 use super::{Cotangents, Entry, Op, Rule};
-use crate::autodiff::sweep::is_floating;
 use crate::autodiff::{Gradients, pull_back};
 use foldhash::HashSet;
 use gnp_base::Result;
@@ -110,7 +109,7 @@ impl<'o> Forward<'o> {
         let read = read_by(body);
         let kept = (0..states).filter(|&i| i < lead.min(1) || read.contains(body.input[i].name()));
         let kept = kept.collect();
-        let states = (lead..states).filter(|&i| is_floating(facts[i].element)).collect();
+        let states = (lead..states).filter(|&i| facts[i].element.is_floating()).collect();
         Ok(Self { op, body, facts, slices, lead, states, kept })
     }
 

@@ -8,6 +8,7 @@ use gnp_base::Result;
 use gnp_base::contract::Ranges;
 use gnp_gradient::loss::{Ending, find_ending};
 use gnp_model::composite;
+use gnp_model::float32;
 use gnp_model::graph::{self, Facts, Graph, Value, ranges};
 use gnp_model::normalise::{self, OPSET, normalise_converting};
 use gnp_model::onnx::Model;
@@ -45,6 +46,9 @@ impl Prepared {
         refuse_what_is_rewritten(model)?;
         let mut report = StepReport::new(model);
         graph::well_formed(&model.graph)?;
+        // What is frozen beside adapters stays in the type that the file has it in.
+        let converts = |name: &str| options.lora.is_none() || options.selection.names(name);
+        let converted = float32::convert(model, &converts)?;
         let mut record = Record::of(model);
         let mut restored = weights::restore_sharing(model, record.as_mut(), &options.sharing)?;
         let mut told = Vec::new();
@@ -54,10 +58,9 @@ impl Prepared {
             restored.warnings.extend(attached.warnings);
             told = attached.choices;
         }
-        // What is frozen beside adapters stays in the type that the file has it in.
-        let converts = |name: &str| options.lora.is_none() || options.selection.names(name);
         let normalised = normalise_converting(model, &converts)?;
-        report.warnings = [std::mem::take(&mut restored.warnings), normalised.warnings].concat();
+        report.warnings = converted.into_iter().collect();
+        report.warnings.extend(std::mem::take(&mut restored.warnings).into_iter().chain(normalised.warnings));
         refuse_what_is_quantised(model)?;
         let (facts, opened) = analyse(model, &options.dims, options.loss.value())?;
         normalise::simplify(&mut model.graph, &facts);

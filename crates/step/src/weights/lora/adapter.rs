@@ -1,6 +1,6 @@
 //! One pair of adapters: as nodes of a graph, and as a part of its weight.
 
-use super::super::edit::missing;
+use super::super::edit::{Types, floating, missing};
 use crate::emit::trained::Trained;
 use foldhash::HashMap;
 use gnp_base::Result;
@@ -19,7 +19,7 @@ pub(crate) const FACTORS: &str = "gnp/lora/factor/";
 /// A pair of adapters beside a weight.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Adapter {
-    /// The weight, by the name of the float tensor that the layer reads.
+    /// The weight, by the name of the constant, or of what dequantises one.
     pub weight: String,
     /// The layer that it belongs to, as far as names tell.
     pub module: String,
@@ -52,8 +52,8 @@ impl Adapter {
     }
 
     /// A as PEFT draws it: uniform between ±1/√inputs, which is Kaiming's for a = √5 (He et al., ICCV 2015); and B,
-    /// zero.
-    fn initial(&self, stream: u64) -> [TensorProto; 2] {
+    /// zero. Both are of type `element`.
+    fn initial(&self, stream: u64, element: DataType) -> Result<[TensorProto; 2]> {
         let mut generator = ChaCha8Rng::seed_from_u64(0);
         generator.set_stream(stream);
         let bound = 1.0 / (self.inputs as f32).sqrt();
@@ -63,14 +63,15 @@ impl Adapter {
             Err(_) => vec![0; 4 * count],
         };
         let zeros = vec![0; 4 * (self.outputs * self.rank) as usize];
-        [
-            TensorProto::raw(self.a(), DataType::Float, &[self.rank, self.inputs], drawn.into()),
-            TensorProto::raw(self.b(), DataType::Float, &[self.outputs, self.rank], zeros.into()),
-        ]
+        Ok([
+            floating(&self.a(), element, &[self.rank, self.inputs], drawn.into())?,
+            floating(&self.b(), element, &[self.outputs, self.rank], zeros.into())?,
+        ])
     }
 
     /// `node`, a MatMul or Gemm, and what is computed beside it: together they make what the node made.
-    fn beside(&self, mut node: NodeProto, scales: &mut Scales) -> Vec<NodeProto> {
+    /// They are of type `element`.
+    fn beside(&self, mut node: NodeProto, element: DataType, scales: &mut Scales) -> Vec<NodeProto> {
         let y = std::mem::take(&mut node.output[0]);
         let name = |part: &str| format!("{PREFIX}/{y}/{part}");
         let made = |operator: &str, inputs: [&str; 2], part: &str| NodeProto {
@@ -96,7 +97,7 @@ impl Adapter {
         beside.push(transposed(&self.a(), "a"));
         beside.push(made("MatMul", [&x, &name("a")], "low"));
         let mut low = name("low");
-        if let Some(scale) = scales.of(self.scale * factor) {
+        if let Some(scale) = scales.of(self.scale * factor, element) {
             beside.push(made("Mul", [&low, &scale], "scaled"));
             low = name("scaled");
         }
@@ -131,51 +132,63 @@ impl Adapter {
     }
 }
 
-/// The factors of adapters, a constant for each number but 1.
+/// The factors of adapters, a constant for each number but 1, in each type.
 #[derive(Default)]
-struct Scales(Vec<(f32, String)>);
+struct Scales(Vec<(f32, DataType, String)>);
 
 impl Scales {
-    fn of(&mut self, scale: f32) -> Option<String> {
+    fn of(&mut self, scale: f32, element: DataType) -> Option<String> {
         if scale == 1.0 {
             return None;
         }
-        let name = format!("{FACTORS}{scale}");
-        if !self.0.iter().any(|(known, _)| *known == scale) {
-            self.0.push((scale, name.clone()));
+        let kind = if element == DataType::Float { String::new() } else { format!("/{}", element.name()) };
+        let name = format!("{FACTORS}{scale}{kind}");
+        if !self.0.iter().any(|(_, _, known)| *known == name) {
+            self.0.push((scale, element, name.clone()));
         }
         Some(name)
     }
 
-    fn tensors(self) -> impl Iterator<Item = TensorProto> {
-        let tensor = |(scale, name): (f32, String)| {
-            TensorProto::raw(name, DataType::Float, &[], scale.to_le_bytes().to_vec().into())
+    fn tensors(self) -> impl Iterator<Item = Result<TensorProto>> {
+        let tensor = |(scale, element, name): (f32, DataType, String)| {
+            floating(&name, element, &[], scale.to_le_bytes().to_vec().into())
         };
         self.0.into_iter().map(tensor)
     }
 }
 
-/// Puts adapters into a graph, as they are at first.
+/// Puts adapters into a graph, as they are at first, in the type that it computes with their weights in.
 ///
 /// # Errors
-/// Where the graph lacks a node that they go beside.
+/// Where the graph lacks a node that they go beside, or its type lacks a number that they have.
 pub(crate) fn put<'a>(graph: &mut GraphProto, adapters: impl Iterator<Item = &'a Adapter>) -> Result<()> {
-    let mut at: HashMap<&str, &Adapter> = HashMap::default();
-    for (stream, adapter) in adapters.enumerate() {
-        graph.initializer.extend(adapter.initial(stream as u64));
-        at.extend(adapter.readers.iter().map(|reader| (reader.as_str(), adapter)));
-    }
-    if at.is_empty() {
+    let adapters: Vec<&Adapter> = adapters.collect();
+    if adapters.is_empty() {
         return Ok(());
+    }
+    let reads =
+        |(index, adapter): (usize, &&'a Adapter)| adapter.readers.iter().map(move |reader| (reader.as_str(), index));
+    let mut at: HashMap<&str, usize> = adapters.iter().enumerate().flat_map(reads).collect();
+    let mut elements = vec![DataType::Float; adapters.len()];
+    let types = Types::of(graph);
+    for node in &graph.node {
+        if let (Some(&index), Some(weight)) = (node.output.first().and_then(|o| at.get(o.as_str())), node.input(1)) {
+            elements[index] = types.of_weight(weight);
+        }
+    }
+    for (stream, (adapter, &element)) in adapters.iter().zip(&elements).enumerate() {
+        graph.initializer.extend(adapter.initial(stream as u64, element)?);
     }
     let mut scales = Scales::default();
     for node in std::mem::take(&mut graph.node) {
         match node.output.first().and_then(|output| at.remove(output.as_str())) {
-            Some(adapter) => graph.node.extend(adapter.beside(node, &mut scales)),
+            Some(index) => graph.node.extend(adapters[index].beside(node, elements[index], &mut scales)),
             None => graph.node.push(node),
         }
     }
-    graph.initializer.extend(scales.tensors());
+    for scale in scales.tensors() {
+        graph.initializer.push(scale?);
+    }
     at.into_keys().next().map_or(Ok(()), |node| Err(missing(node)))
 }
 
@@ -216,7 +229,7 @@ mod tests {
 
     #[test]
     fn adapters_are_drawn_alike_each_time_and_begin_without_effect() {
-        let [a, b] = adapter(true).initial(3);
+        let [a, b] = adapter(true).initial(3, DataType::Float).unwrap();
         assert_eq!(
             (a.name(), &a.dims, b.name(), &b.dims),
             ("w.lora_A.weight", &vec![1, 2], "w.lora_B.weight", &vec![3, 1])
@@ -224,7 +237,7 @@ mod tests {
         let values = a.floats().unwrap();
         assert!(values.iter().all(|v| v.abs() <= 0.5f64.sqrt()) && values[0] != values[1], "{values:?}");
         assert_eq!(b.floats().unwrap(), [0.0; 3]);
-        assert_eq!(adapter(true).initial(3)[0], a);
-        assert_ne!(adapter(true).initial(4)[0], a);
+        assert_eq!(adapter(true).initial(3, DataType::Float).unwrap()[0], a);
+        assert_ne!(adapter(true).initial(4, DataType::Float).unwrap()[0], a);
     }
 }

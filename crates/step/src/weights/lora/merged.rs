@@ -35,7 +35,7 @@ pub(crate) fn taken_up(
         // A state that lacks them has them as they were at first, without effect.
         let (Some(a), Some(b)) = (state.get(&adapter.a()), state.get(&adapter.b())) else { continue };
         let weight = constants.get(adapter.weight.as_str());
-        let base = weight.map(|weight| payloads.of(weight)).transpose()?.flatten();
+        let base = weight.map(|weight| payloads.float32(weight)).transpose()?.flatten();
         let base = base.filter(|base| base.len() as i64 == 4 * adapter.inputs * adapter.outputs).ok_or_else(|| {
             Error::input(format!(
                 "the model has no weight `{}` of floats, which adapters were trained for",

@@ -15,7 +15,7 @@ use wildmatch::WildMatch;
 
 /// A weight that can have adapters.
 pub(super) struct Target {
-    /// The float tensor that its readers read, or read the transpose of.
+    /// The constant that its readers read in float32, or read the transpose of; or what dequantises it.
     pub weight: String,
     /// What else it is called: what it is dequantised from, the parameter of its layer.
     aliases: Vec<String>,
@@ -75,15 +75,15 @@ struct Held<'g> {
     weight: &'g str,
     tensor: &'g TensorProto,
     is_transposed: bool,
-    /// What converts it, where its elements are of another type.
-    converter: Option<&'g NodeProto>,
+    /// What dequantises it, where it is quantised.
+    dequantizer: Option<&'g NodeProto>,
 }
 
 impl Held<'_> {
     /// Whether its elements can be floats: the normal form makes them so.
     fn takes_up(&self) -> bool {
-        let is_whole = matches!(self.tensor.element(), Some(DataType::Int8 | DataType::Uint8 | DataType::Float16));
-        self.converter.is_none_or(|node| is_whole && !self.tensor.is_external() && node.int("block_size", 0) == 0)
+        let is_whole = matches!(self.tensor.element(), Some(DataType::Int8 | DataType::Uint8));
+        self.dequantizer.is_none_or(|node| is_whole && !self.tensor.is_external() && node.int("block_size", 0) == 0)
     }
 }
 
@@ -120,7 +120,7 @@ impl Targets {
                 inputs,
                 outputs,
                 rows_are_outputs: held.is_transposed,
-                is_quantised: held.converter.is_some_and(|node| node.is("", "DequantizeLinear")),
+                is_quantised: held.dequantizer.is_some(),
                 takes_up: held.takes_up(),
                 is_last: !readers.iter().any(|reader| behind.contains(reader.as_str())),
                 readers,
@@ -211,24 +211,24 @@ impl<'g> Search<'g> {
         Self { graph, constants: Constants::of(graph), made: made.collect() }
     }
 
-    /// The constant that `value` is, or is the transpose of, dequantised or widened, if it is one.
+    /// The constant that `value` is, or is the transpose of, in float32 or dequantised, if it is one.
     fn held(&self, value: &'g str) -> Option<Held<'g>> {
         let (mut value, mut is_transposed) = (value, false);
         // Each node on the way is passed once, since a graph has no cycles; a file might.
         for _ in 0..16 {
             if let Some(tensor) = self.constants.get(value) {
-                let is_weight = tensor.element() == Some(DataType::Float) && tensor.dims.len() >= 2;
-                return is_weight.then_some(Held { weight: value, tensor, is_transposed, converter: None });
+                let is_weight = tensor.element().is_some_and(DataType::is_floating) && tensor.dims.len() >= 2;
+                return is_weight.then_some(Held { weight: value, tensor, is_transposed, dequantizer: None });
             }
             let node = *self.made.get(value)?;
             let input = node.input.first()?;
             if node.is("", "Transpose") && node.ints("perm").is_none_or(|perm| perm == [1, 0]) {
                 is_transposed = !is_transposed;
-            } else if converts(node, &self.constants) {
+            } else if dequantizes(node, &self.constants) {
                 let tensor = self.constants.get(input)?;
-                let held = Held { weight: value, tensor, is_transposed, converter: Some(node) };
+                let held = Held { weight: value, tensor, is_transposed, dequantizer: Some(node) };
                 return (tensor.dims.len() >= 2).then_some(held);
-            } else if !node.is("", "Identity") {
+            } else if !node.is("", "Identity") && !widens(node) {
                 return None;
             }
             value = input;
@@ -317,9 +317,13 @@ impl<'g> Search<'g> {
     }
 }
 
-/// Whether a node makes float32 of a constant of another type.
-fn converts(node: &NodeProto, constants: &Constants<'_>) -> bool {
+/// Whether a node makes float32 of a quantised constant.
+fn dequantizes(node: &NodeProto, constants: &Constants<'_>) -> bool {
     let is_float = |name: &str| constants.get(name).and_then(TensorProto::element) == Some(DataType::Float);
     node.is("", "DequantizeLinear") && node.input(1).is_some_and(is_float)
-        || node.is("", "Cast") && node.int("to", 0) == DataType::Float as i64
+}
+
+/// Whether a node makes float32 of another type.
+fn widens(node: &NodeProto) -> bool {
+    node.is("", "Cast") && node.int("to", 0) == DataType::Float as i64
 }
