@@ -17,6 +17,7 @@
 
 pub mod composite;
 pub mod graph;
+pub mod memory;
 pub mod normalise;
 pub mod onnx;
 pub mod opening;

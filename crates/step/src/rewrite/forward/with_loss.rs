@@ -78,7 +78,7 @@ impl Prepared {
         let is_frozen = |v: &&Verdict| matches!(v.reason, Reason::Flag(_) | Reason::Adapted) && !v.trains;
         let frozen = verdicts.iter().filter(is_frozen).map(|v| names.in_step(&v.name)).collect();
         let lowered = lowering::lower(&mut graph, &options.lowering, options.gradients, &frozen)?;
-        report.choices.extend(what_was_lowered(&lowered));
+        report.choices.extend(what_was_lowered(&lowered, options.accumulate.is_some()));
         let is_statistic = |value: &Value| lowered.state.iter().any(|pair| pair.state == *value);
         let candidates = candidates(&verdicts).into_iter().map(|value| names.in_step(&value));
         let candidates: Vec<Value> = candidates.filter(|value| !is_statistic(value)).collect();
