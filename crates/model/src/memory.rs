@@ -37,7 +37,7 @@ pub fn most_alive(model: &Model, bindings: &BTreeMap<String, i64>) -> Result<u64
     let mut held: HashMap<&str, u64> = HashMap::default();
     let names = graph.input.iter().map(|input| input.name()).chain(there);
     held.extend(names.map(|name| (name, bytes(&facts, name).unwrap_or(0))));
-    Ok(held.values().sum::<u64>().saturating_add(most_made(graph, &facts)))
+    Ok(held.into_values().fold(most_made(graph, &facts), u64::saturating_add))
 }
 
 /// The same of what the nodes of a graph make.
