@@ -9,6 +9,7 @@ use gnp_base::{Error, Result};
 use gnp_model::graph::{Dim, Fact};
 use gnp_model::memory::most_alive;
 use gnp_model::onnx::Model;
+use gnp_model::onnx::proto::ValueInfoProto;
 use gnp_model::shapes;
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZero;
@@ -132,10 +133,13 @@ impl<'a> Sizes<'a> {
         if samples < batch { Ok(part.saturating_add(self.beside(batch)?)) } else { Ok(part) }
     }
 
-    /// The bytes that are there beside the values of a part.
+    /// The bytes that are there beside the values of a part: the batch and its logits, and for the sums as much as for
+    /// the state.
     fn beside(&self, batch: u32) -> Result<u64> {
         let facts = shapes::analyse(self.step, &self.bindings(batch))?;
-        let ports = self.step.graph.input.iter().chain(&self.step.graph.output);
+        let is_open = |port: &&ValueInfoProto| Fact::declared(port).is_some_and(|fact| fact.bytes().is_none());
+        let graph = &self.step.graph;
+        let ports = graph.input.iter().chain(graph.output.iter().filter(is_open));
         Ok(ports.filter_map(|port| facts.get(port.name())?.bytes()).sum())
     }
 
