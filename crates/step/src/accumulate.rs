@@ -4,11 +4,11 @@
 //! for the gradient of one part is free by the next. Part i of n has the samples from ⌊i·B/n⌋ to ⌊(i+1)·B/n⌋, so any
 //! batch of at least n samples has n parts, whose sizes differ by one at most.
 //!
-//! A mean over the batch is Σ sᵢ·vᵢ over the parts, where the [share](Shares) sᵢ of a part is its weight over that of
-//! the batch: class weights, labels that count, or samples. Labels alone tell these, so they are known before the first
-//! part. Each mean that the loss is made of is multiplied by its own share, which makes plain sums of all that follows
-//! from them: of L, its gradient, and what a part's own perturbation makes of that, as it depends on the direction of
-//! the gradient only.
+//! A mean over the batch is Σ sᵢ·vᵢ over the parts, where the share sᵢ of a part is its weight over that of the batch:
+//! class weights, labels that count, or samples. Labels alone tell these, so they are known before the first part. Each
+//! mean that the loss is made of is multiplied by its own share, which makes plain sums of all that follows from them:
+//! of L, its gradient, and what a part's own perturbation makes of that, as it depends on the direction of the gradient
+//! only.
 
 use crate::objective::effects::draws;
 use crate::pass;

@@ -67,8 +67,8 @@ pub struct ModelSettings {
 /// Taking each batch in as many parts as a step needs to fit into memory, by an estimate ([`gnp_step::fit`]).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FitMemory {
-    /// The bytes that a step may take; what is free on the device where none are given, less what the files of data
-    /// hold.
+    /// The bytes that a step may take; where none are given, nine tenths of what is free on the device, less what the
+    /// files of data hold.
     pub limit: Option<u64>,
 }
 

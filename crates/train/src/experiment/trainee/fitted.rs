@@ -45,21 +45,22 @@ impl Fitted {
     }
 }
 
-/// The bytes that are free where the run computes, when its data are in memory.
+/// The bytes that a step may take of what is free where the run computes, when its data are in memory: nine tenths.
 fn free(run: &Run) -> Result<u64> {
     let device = run.engine.device;
     let unknown = || {
         Error::input(format!("--micro-batch auto: how much memory is free on {device} cannot be told"))
             .help("say how much a step may take: --memory 8GB; or give --micro-batch a number in place of auto")
     };
-    match device {
+    let free = match device {
         Device::Cpu => {
             let source = &run.data.source;
             let files: [Option<&PathBuf>; 2] = [Some(&source.train), source.test.as_ref()];
             let of_file = |file: &PathBuf| fs::metadata(file).ok().filter(fs::Metadata::is_file).map(|data| data.len());
             let data: u64 = files.into_iter().flatten().filter_map(of_file).sum();
-            gnp_data::free_memory().map(|free| free.saturating_sub(data)).ok_or_else(unknown)
+            gnp_data::free_memory().map(|free| free.saturating_sub(data))
         }
-        Device::Cuda(_) => device.free_on_card().ok_or_else(unknown),
-    }
+        Device::Cuda(_) => device.free_on_card(),
+    };
+    free.map(|free| free - free / 10).ok_or_else(unknown)
 }
