@@ -174,8 +174,8 @@ fn assert_gradients_are_differences(engine: &mut dyn StepEngine) {
     engine.set_state(&begin).unwrap();
 }
 
-/// Weights of few bits stay packed, in the step and in the trained model. The gradient of the first layer's adapters comes
-/// through them.
+/// Weights of few bits stay packed, in the step and in the trained model. The gradient of the first layer's adapters
+/// comes through them.
 #[test]
 fn weights_of_few_bits_stay_as_they_are() {
     needs!(engines);

@@ -278,8 +278,8 @@ class SweepOptions(StepOptions, EngineOptions, total=False):
     needs the memory of a part. `auto` takes the largest parts with which a step fits into the memory that is free,
     by an estimate that is made before anything runs [default: the whole batch]."""
     memory: str
-    """What a step may take of the memory where micro_batch= is auto, as in 512MiB or 8GB [default: what is free on
-    the device]."""
+    """What a step may take of the memory where micro_batch= is auto, as in 512MiB or 8GB [default: nine tenths of
+    what is free on the device]."""
     checkpoint_every: int
     """Epochs from one checkpoint to the next; one is written too when the run is stopped, and when it ends."""
     keep: int

@@ -32,8 +32,8 @@ pub struct Fit {
 }
 
 impl Fit {
-    /// The fewest parts of a batch of so many samples with which a step fits into `memory`, in bytes. `step` is the step
-    /// model that takes the batch at once.
+    /// The fewest parts of a batch of so many samples with which a step fits into `memory`, in bytes. `step` is the
+    /// step model that takes the batch at once.
     ///
     /// # Errors
     /// Where the batch has a fixed size, another axis of the inputs has an open one, or a step of one sample does not

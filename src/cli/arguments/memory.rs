@@ -16,8 +16,8 @@ pub struct MemoryArguments {
     /// estimate that is made before anything runs [default: the whole batch]
     #[arg(long, value_name = "auto|N", conflicts_with = "accumulate")]
     micro_batch: Option<MicroBatch>,
-    /// What a step may take of the memory where --micro-batch is auto, as in 512MiB or 8GB [default: what is free on the
-    /// device]
+    /// What a step may take of the memory where --micro-batch is auto, as in 512MiB or 8GB [default: nine
+    /// tenths of what is free on the device]
     #[arg(long, value_name = "SIZE", requires = "micro_batch")]
     memory: Option<Bytes>,
 }

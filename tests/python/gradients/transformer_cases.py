@@ -143,7 +143,7 @@ def einsum():
 
 
 def in_bits():
-    """Weights of 3 rows: 20 columns in two blocks of 16, or 32 in one, with zero points of as many bits in whole bytes a row."""
+    """Weights of 3 rows in blocks that are whole or not, and zero points of as many bits, in whole bytes a row."""
 
     def case(name, bits, columns, block, zeros=None, bias=None):
         blocks = -(-columns // block)

@@ -39,8 +39,8 @@ pub(super) fn append(
     }
 }
 
-/// Σᵢ mᵢ·w_yᵢ of class numbers `labels`, a float32 scalar: what L is the mean by. It needs no logits. A label that is no
-/// class has the weight of the nearest one. None where all labels count alike.
+/// Σᵢ mᵢ·w_yᵢ of class numbers `labels`, a float32 scalar: what L is the mean by. It needs no logits. A label that is
+/// no class has the weight of the nearest one. None where all labels count alike.
 pub(super) fn weight(loss: &Loss, b: &Builder<'_>, labels: &Value) -> Option<Value> {
     if loss.class_weights.is_empty() && loss.ignore_index.is_none() {
         return None;

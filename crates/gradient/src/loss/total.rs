@@ -44,8 +44,8 @@ pub struct Total {
     pub predictions: Vec<(Value, Fact)>,
 }
 
-/// The share, a float scalar, that what the graph is fed has in the mean that a loss is, by the name of its labels. None
-/// where it is all that the mean is over.
+/// The share, a float scalar, that what the graph is fed has in the mean that a loss is, by the name of its labels.
+/// None where it is all that the mean is over.
 pub type ShareOf<'a> = &'a mut dyn FnMut(&Loss, &str) -> Option<Value>;
 
 impl Total {
@@ -61,8 +61,8 @@ impl Total {
         Ok(Self { loss, each: vec![], labels, tally, predictions: vec![(logits, fact)] })
     }
 
-    /// Appends the losses `terms`, each times its share, and their weighted sum; `in_graph` tells what a value is called
-    /// in the graph. A batch weighs as many as it has samples, as the losses are means over different things.
+    /// Appends the losses `terms`, each times its share, and their weighted sum; `in_graph` tells what a value is
+    /// called in the graph. A batch weighs as many as it has samples, as the losses are means over different things.
     ///
     /// # Errors
     /// Where there is none, or a loss does not fit what it is taken of.

@@ -1,6 +1,5 @@
-//! Products with weights in few bits, which ONNX Runtime has an operator for:
-//! [MatMulNBits](https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOperators.md#com.microsoft.MatMulNBits).
-//! The operator stays; its gradient alone needs the weights as floats, for as long as it reads them.
+//! Products with weights in few bits, for which ONNX Runtime has
+//! [an operator](https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOperators.md). The operator stays; its gradient alone needs the weights as floats, for as long as it reads them.
 
 use super::{Cotangents, Entry, Op, Rule};
 use gnp_base::Result;

@@ -61,7 +61,8 @@ impl InEngine {
         }
     }
 
-    /// The engine's name, what was chosen for this machine, and what is to be said of how it computes: all of it is known when steps were taken.
+    /// The engine's name, what was chosen for this machine, and what is to be said of how it computes: all of it is
+    /// known when steps were taken.
     pub fn description(&self) -> String {
         let remarks = match &self.what {
             #[cfg(feature = "ort")]
