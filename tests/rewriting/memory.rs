@@ -4,7 +4,7 @@ use crate::support::step::{self, batch, difference};
 
 use gnp::accumulate::{Accumulate, PerturbPer};
 use gnp::engine::{Engine as _, EngineOptions, Layout, Ort, Rates, State, StepEngine, Tract, runtime};
-use gnp::loss::{LossKind, Wanted};
+use gnp::loss::{LossKind, Wanted, WantedTerm};
 use gnp::onnx::proto::ModelProto;
 use gnp::onnx::{DataType, Model, WriteOptions};
 use gnp::rewrite::{StepOptions, make_step};
@@ -107,6 +107,103 @@ fn a_batch_in_parts_is_the_batch() {
             }
         }
     }
+}
+
+/// The perceptron with a second output beside its logits.
+fn two_headed() -> ModelProto {
+    let mut model = perceptron();
+    graph(&mut model).initializer.push(weight("head.weight", &[8, 2]));
+    append(&mut model, node("MatMul", &["hidden", "head.weight"], "score"), info("score", DataType::Float, "batch,2"));
+    graph(&mut model).output.insert(0, info("logits", DataType::Float, "batch,3"));
+    model
+}
+
+/// Each loss is a mean by a weight of its own: of the first, class weights of the labels that count, which are fewer in
+/// some parts than in others, and none in the first; of the second, labels that count or samples.
+#[test]
+fn several_losses_in_parts_are_those_of_the_batch() {
+    needs!(engines);
+    let folder = tempfile::tempdir().unwrap();
+    let forward = read(&two_headed(), folder.path());
+    let term = |value: &str, loss, weight| WantedTerm { value: value.into(), loss: Some(loss), weight };
+    let targets = |size: usize, number: usize, is_class: bool| match is_class {
+        true => {
+            let class = |i: usize| if (i * 7 + number) % 5 < 2 { -100 } else { ((i + number) % 2) as i64 };
+            Tensor::I64(ArrayD::from_shape_vec(vec![size], (0..size).map(class).collect()).unwrap())
+        }
+        false => {
+            let number = |i: usize| ((i * 37 + number) % 11) as f32 / 11.0;
+            Tensor::F32(ArrayD::from_shape_vec(vec![size, 2], (0..2 * size).map(number).collect()).unwrap())
+        }
+    };
+    for (second, is_class) in [(LossKind::CrossEntropy, true), (LossKind::Mse, false)] {
+        let several = vec![term("logits", LossKind::CrossEntropy, 1.0), term("score", second, 0.3)];
+        let whole = StepOptions { l2: 0.1, ..options(Wanted { several, ..Wanted::default() }) };
+        let parted = StepOptions { accumulate: in_parts(4, PerturbPer::Batch), ..whole.clone() };
+        let batches: Vec<_> = [32, 13, 3]
+            .into_iter()
+            .enumerate()
+            .map(|(i, size)| [with_ignored(batch(size, i)), vec![targets(size, i, is_class)]].concat())
+            .collect();
+        for r in [0.0, 0.2] {
+            let whole = steps(&mut ort(&forward, &whole, folder.path()), &batches, r);
+            let parted = steps(&mut ort(&forward, &parted, folder.path()), &batches, r);
+            assert_same(&whole, &parted, 1e-6);
+        }
+    }
+}
+
+/// With perturbations of their own too, parts are parts of the batch: each takes its share of every loss.
+#[test]
+fn parts_of_several_losses_may_have_perturbations_of_their_own() {
+    needs!(engines);
+    let folder = tempfile::tempdir().unwrap();
+    let forward = read(&two_headed(), folder.path());
+    let term = |value: &str, weight| WantedTerm { value: value.into(), loss: Some(LossKind::CrossEntropy), weight };
+    let several = vec![term("logits", 1.0), term("score", 0.3)];
+    let whole = options(Wanted { several, ..Wanted::default() });
+    let parted = StepOptions { accumulate: in_parts(2, PerturbPer::Micro), ..whole.clone() };
+    let [x, labels] = <[Tensor; 2]>::try_from(batch(16, 3)).unwrap();
+    // The second loss has labels in the second half alone: the first half is one of the first loss.
+    let second = |i: i64| if i < 8 { -100 } else { i % 2 };
+    let second = Tensor::I64(ArrayD::from_shape_vec(vec![16], (0..16).map(second).collect()).unwrap());
+    let batch = vec![x, labels, second];
+    let stepped = |options: &StepOptions, r| {
+        let (returned, after) = steps(&mut ort(&forward, options, folder.path()), std::slice::from_ref(&batch), r);
+        (returned[0][0].clone(), after)
+    };
+    // Without a perturbation it is the batch.
+    let ((loss, whole), (in_parts, after)) = (stepped(&whole, 0.0), stepped(&parted, 0.0));
+    assert_same(&(vec![vec![loss]], whole), &(vec![vec![in_parts]], after), 1e-6);
+    // Both halves have half of the first loss; the second has all of the other: twice 0.3 beside a half.
+    let halves = [(0, 8, 1.0, 1e-30), (8, 16, 1.0, 0.6)].map(|(from, to, first, second)| {
+        let several = vec![term("logits", first), term("score", second)];
+        let half = options(Wanted { several, ..Wanted::default() });
+        let mut engine = ort(&forward, &half, folder.path());
+        steps(&mut engine, &[rows(&batch, from, to)], 0.3).1
+    });
+    let (_, after) = stepped(&parted, 0.3);
+    for (name, tensor) in after.iter() {
+        let [a, b] = halves.each_ref().map(|state| state.get(name).unwrap().as_f32().unwrap());
+        let mean = Tensor::F32((&a + &b) / 2.0);
+        assert!(difference(tensor, &mean) < 1e-6, "{name}");
+    }
+}
+
+/// A part of which no label counts, of a batch of which none does: what does not depend on labels is what it is.
+#[test]
+fn nothing_that_counts_leaves_the_regularisation() {
+    needs!(engines);
+    let folder = tempfile::tempdir().unwrap();
+    let forward = read(&perceptron(), folder.path());
+    let whole = StepOptions { l2: 0.1, ..options(cross_entropy()) };
+    let parted = StepOptions { accumulate: in_parts(4, PerturbPer::Batch), ..whole.clone() };
+    let [x, _] = <[Tensor; 2]>::try_from(batch(8, 0)).unwrap();
+    let batch = vec![x, Tensor::I64(ArrayD::from_elem(vec![8], -100))];
+    let [whole, parted] = [whole, parted]
+        .map(|options| steps(&mut ort(&forward, &options, folder.path()), std::slice::from_ref(&batch), 0.2));
+    assert!(whole.0[0][0].to_scalar().unwrap() > 0.0);
+    assert_same(&whole, &parted, 1e-6);
 }
 
 #[test]

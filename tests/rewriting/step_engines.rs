@@ -5,9 +5,10 @@ use crate::support::{forward, python};
 use gnp::engine::EngineOptions;
 use gnp::engine::runtime::{self, Runtime};
 use gnp::engine::{Device, Ort, Rates, State, StepEngine, StepModel, Tract};
+use gnp::loss::LossKind;
 use gnp::onnx::proto::tensor_proto::DataLocation;
-use gnp::onnx::proto::{NodeProto, StringStringEntryProto};
-use gnp::onnx::{Model, WriteOptions};
+use gnp::onnx::proto::{AttributeProto, ModelProto, NodeProto, StringStringEntryProto};
+use gnp::onnx::{DataType, Model, WriteOptions};
 use gnp::penalty::{Mix, Penalty};
 use gnp::rewrite::{StepConfig, StepOptions, make_evaluation, make_step};
 use gnp::tensor::{ElementType, Tensor};
@@ -81,6 +82,76 @@ fn engines_agree() {
     assert_close(&after, &ort.state().unwrap());
     assert!(difference(after.get("w1").unwrap(), before.get("w1").unwrap()) > 1e-2);
     assert_eq!(after.get("step"), Some(&Tensor::I64(ndarray::arr0(10).into_dyn())));
+}
+
+/// Sequences of six steps, the recurrent layer `operator` with so many gates in both directions, and a linear layer.
+fn recurrent_classifier(operator: &str, gates: usize) -> ModelProto {
+    let mut model = forward::empty();
+    let graph = forward::graph(&mut model);
+    graph.input[0] = forward::info("x", DataType::Float, "batch,6,3");
+    let with = forward::with;
+    let directions = AttributeProto::string("direction", "bidirectional");
+    let mut layer = with(forward::node(operator, &["steps", "rnn.W", "rnn.R", "rnn.B"], "all"), directions);
+    layer.output.push("last".into());
+    layer.attribute.push(AttributeProto::int("hidden_size", 5));
+    graph.node.extend([
+        with(forward::node("Transpose", &["x"], "steps"), AttributeProto::ints("perm", &[1, 0, 2])),
+        layer,
+        with(forward::node("Transpose", &["last"], "by_sample"), AttributeProto::ints("perm", &[1, 0, 2])),
+        forward::node("Flatten", &["by_sample"], "features"),
+        forward::node("MatMul", &["features", "head.weight"], "logits"),
+    ]);
+    let weights: [(&str, &[usize]); 4] = [
+        ("rnn.W", &[2, gates * 5, 3]),
+        ("rnn.R", &[2, gates * 5, 5]),
+        ("rnn.B", &[2, 2 * gates * 5]),
+        ("head.weight", &[10, 3]),
+    ];
+    graph.initializer.extend(weights.map(|(name, shape)| forward::weight(name, shape)));
+    graph.output.push(forward::info("logits", DataType::Float, "batch,3"));
+    model
+}
+
+/// ONNX Runtime computes the layer as a whole, tract by its equations in a loop of its own.
+#[test]
+fn engines_agree_on_recurrent_layers() {
+    needs!(engines);
+    let folder = tempfile::tempdir().unwrap();
+    let options = StepOptions { loss: LossKind::CrossEntropy.into(), ..StepOptions::default() };
+    for (operator, gates) in [("LSTM", 4), ("GRU", 3), ("RNN", 1)] {
+        let model = recurrent_classifier(operator, gates);
+        let forward = gnp::onnx::read(forward::write(&model, &folder.path().join("model.onnx"))).unwrap();
+        let mut both = made(&forward, &options, folder.path(), operator);
+        let before = both[0].state().unwrap();
+        let stepped = both.each_mut().map(|engine| {
+            (0..10).flat_map(|number| engine.step(&sequences(size(number), number), &rates(number)).unwrap()).collect()
+        });
+        let [a, b]: [Vec<Tensor>; 2] = stepped;
+        for (a, b) in a.iter().zip(&b) {
+            assert!(difference(a, b) < 1e-4, "{operator}: {a:?} {b:?}");
+        }
+        let [tract, ort] = both.each_mut().map(|engine| engine.state().unwrap());
+        for (name, tensor) in tract.iter() {
+            assert!(difference(tensor, ort.get(name).unwrap()) < 1e-4, "{operator}: {name}");
+        }
+        for name in ["rnn.W", "rnn.R", "rnn.B", "head.weight"] {
+            let moved = difference(tract.get(name).unwrap(), before.get(name).unwrap());
+            assert!(moved > 1e-2, "{operator}: {name} moved by {moved}");
+        }
+    }
+}
+
+fn rates(number: usize) -> Rates {
+    Rates { r: Some(radius(number)), ..Rates::new(0.2) }
+}
+
+/// Sequences of six steps, and the classes of what they sum to.
+fn sequences(count: usize, number: usize) -> Vec<Tensor> {
+    let value = |i: usize| ((i * 7919 + number * 104_729) % 1009) as f32 / 504.5 - 1.0;
+    let x = ArrayD::from_shape_vec(vec![count, 6, 3], (0..count * 18).map(value).collect()).unwrap();
+    let class = |row: ndarray::ArrayViewD<'_, f32>| (row.sum() * 2.0).rem_euclid(3.0) as i64;
+    let labels = x.outer_iter().map(class).collect();
+    vec![Tensor::F32(x), Tensor::I64(ArrayD::from_shape_vec(vec![count], labels).unwrap())]
 }
 
 /// The four numbers and the logits of a step model that `gnp-rewrite` makes, against what the state and the evaluation

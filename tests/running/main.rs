@@ -21,6 +21,7 @@ mod interrupted;
 mod killed;
 mod labels;
 mod last_resort;
+mod micro_batches;
 mod not_finite;
 mod plan;
 mod planted;

@@ -45,6 +45,7 @@ pub use image_files::ImageFiles;
 pub use labels::Labels;
 pub use lists::Lists;
 pub use loader::{Batch, Loader};
+pub use memory::free as free_memory;
 pub use normalization::{Normalization, Normalize};
 pub use order::epoch_order;
 pub use preparation::{Lengths, Preparation};

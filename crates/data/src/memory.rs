@@ -29,7 +29,7 @@ pub(super) fn ensure(what: impl Display, bytes: Option<u64>) -> Result<()> {
 
 /// The bytes that a process can still be given, of the machine's memory or of its share in a container; none where the
 /// system does not tell.
-fn free() -> Option<u64> {
+pub fn free() -> Option<u64> {
     let mut system = System::new();
     system.refresh_memory();
     // What a container holds for its files is given back when it is needed.

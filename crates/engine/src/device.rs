@@ -23,6 +23,17 @@ pub enum Device {
     Cuda(u32),
 }
 
+impl Device {
+    /// The bytes that are free on a card; none of the processor, or where there is no such card that can be asked.
+    pub fn free_on_card(self) -> Option<u64> {
+        match self {
+            #[cfg(feature = "cuda")]
+            Self::Cuda(number) => gnp_kernels::cuda::memory::free(number),
+            _ => None,
+        }
+    }
+}
+
 impl FromStr for Device {
     type Err = Error;
 

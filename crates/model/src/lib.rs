@@ -18,6 +18,7 @@
 pub mod composite;
 pub mod float32;
 pub mod graph;
+pub mod memory;
 pub mod normalise;
 pub mod onnx;
 pub mod opening;

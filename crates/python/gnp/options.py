@@ -282,6 +282,13 @@ class SweepOptions(StepOptions, EngineOptions, total=False):
     """Take each step with the penalty with this probability, else plainly."""
     gr_warmup_epochs: float
     """The length of the penalty's warm-up in epochs, in place of gr_warmup_steps=."""
+    micro_batch: str
+    """Take each batch in parts of N samples at most, one after the other: a step is that of the whole batch, and
+    needs the memory of a part. `auto` takes the largest parts with which a step fits into the memory that is free,
+    by an estimate that is made before anything runs [default: the whole batch]."""
+    memory: str
+    """What a step may take of the memory where micro_batch= is auto, as in 512MiB or 8GB [default: nine tenths of
+    what is free on the device]."""
     checkpoint_every: int
     """Epochs from one checkpoint to the next; one is written too when the run is stopped, and when it ends."""
     keep: int

@@ -4,14 +4,18 @@
 //! for the gradient of one part is free by the next. Part i of n has the samples from ⌊i·B/n⌋ to ⌊(i+1)·B/n⌋, so any
 //! batch of at least n samples has n parts, whose sizes differ by one at most.
 //!
-//! What is a mean over the batch is Σ wᵢ·vᵢ / Σ wᵢ of the parts, with w what the mean is by: class weights, labels that
-//! count, or samples. So it is that of the whole batch.
+//! A mean over the batch is Σ sᵢ·vᵢ over the parts, where the share sᵢ of a part is its weight over that of the batch:
+//! class weights, labels that count, or samples. Labels alone tell these, so they are known before the first part. Each
+//! mean that the loss is made of is multiplied by its own share, which makes plain sums of all that follows from them:
+//! of L, its gradient, and what a part's own perturbation makes of that, as it depends on the direction of the gradient
+//! only.
 
 use crate::objective::effects::draws;
 use crate::pass;
 use foldhash::HashMap;
 use gnp_base::contract::STEP;
 use gnp_base::{Error, Result};
+use gnp_gradient::loss::Loss;
 use gnp_model::graph::{Builder, Carried, Dim, Fact, Graph, Turn, Value};
 use gnp_model::onnx::DataType;
 use gnp_model::onnx::proto::TensorProto;
@@ -46,8 +50,6 @@ pub struct Accumulate {
 /// What becomes of a value that each part has.
 #[derive(Clone, Debug)]
 pub(crate) enum Over {
-    /// The mean over the batch.
-    Mean,
     /// The sum.
     Sum,
     /// All rows.
@@ -64,9 +66,44 @@ pub(crate) fn draw_by_part(graph: &mut Graph) {
     graph.rename(&HashMap::from_iter([(STEP.to_owned(), DRAWS.to_owned())]));
 }
 
-/// What a sample weighs beside what counts in its part: nothing, in float32, unless nothing counts in any part. Then
-/// the mean is still one, of what does not depend on labels.
-const NEXT_TO_NOTHING: f64 = 1e-30;
+/// The shares of a part in the means that the loss is made of. A value of the graph stands for each until
+/// [`over_parts`] computes it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Shares(Vec<Share>);
+
+#[derive(Clone, Debug)]
+struct Share {
+    value: Value,
+    /// The loss that says what its labels, the input of this name, weigh; samples, where it says nothing.
+    by: Option<(Loss, Value)>,
+}
+
+impl Shares {
+    /// That in a mean over the labels of `loss`, the input `labels`.
+    pub fn of_labels(&mut self, b: &Builder<'_>, loss: &Loss, labels: &str) -> Value {
+        self.add(b, Some((loss.clone(), labels.into())))
+    }
+
+    /// That in a mean over samples.
+    pub fn of_samples(&mut self, b: &Builder<'_>) -> Value {
+        self.add(b, None)
+    }
+
+    fn add(&mut self, b: &Builder<'_>, by: Option<(Loss, Value)>) -> Value {
+        let value = Value::from(format!("gnp/{}/share/{}", pass::PARTS, self.0.len()).as_str());
+        b.declare(&value, Fact::with_sizes(DataType::Float, &[]));
+        self.0.push(Share { value: value.clone(), by });
+        value
+    }
+}
+
+impl Share {
+    /// What so many `samples` weigh, whose labels are `labels` of their input.
+    fn weight(&self, b: &Builder<'_>, samples: &Value, labels: impl Fn(&Value) -> Value) -> Value {
+        let by_labels = self.by.as_ref().and_then(|(loss, input)| loss.weight(b, &labels(input)));
+        by_labels.unwrap_or_else(|| b.cast(samples, DataType::Float))
+    }
+}
 
 /// Where the samples lie in what a step is fed.
 #[derive(Clone, Debug)]
@@ -76,23 +113,23 @@ pub(crate) struct Samples {
 }
 
 impl Samples {
-    /// Of the inputs of `graph` and of `labels`, all of which have the size of the batch along an axis, or no open
-    /// axis.
+    /// Of the inputs of `graph` and of `labels`, all of which have the size of the batch along an axis, or, of the
+    /// former, no open axis.
     ///
     /// # Errors
     /// Where it is not told which axis that is.
-    pub fn of(graph: &Graph, labels: Option<(&Value, &Fact)>) -> Result<Self> {
-        let facts = graph
-            .proto()
-            .input
-            .iter()
-            .filter_map(|input| Some((Value::from(input.name()), graph.facts().get(input.name())?.shape.clone()?)));
+    pub fn of(graph: &Graph, labels: &[(String, Fact)]) -> Result<Self> {
+        // What nothing is known of has an axis that nothing is known of.
+        let shape =
+            |fact: Option<&Fact>| fact.and_then(|fact| fact.shape.clone()).unwrap_or_else(|| vec![Dim::Unknown]);
+        let inputs = graph.proto().input.iter().map(|input| input.name());
+        let facts = inputs.map(|name| (Value::from(name), shape(graph.facts().get(name))));
         let mut shapes: Vec<(Value, Vec<Dim>)> = facts.collect();
         let fed = shapes.len();
-        shapes.extend(labels.and_then(|(name, fact)| Some((name.clone(), fact.shape.clone()?))));
-        let symbol = |shape: &[Dim]| shape.first().filter(|dim| matches!(dim, Dim::Symbol(_))).cloned();
-        let first = labels.and_then(|(_, fact)| symbol(fact.shape.as_deref()?));
-        let Some(batch) = first.or_else(|| shapes.iter().find_map(|(_, shape)| symbol(shape))) else {
+        shapes.extend(labels.iter().map(|(name, fact)| (name.as_str().into(), shape(Some(fact)))));
+        let symbol = |(_, shape): &(_, Vec<Dim>)| shape.first().filter(|dim| matches!(dim, Dim::Symbol(_))).cloned();
+        let (inputs, labels) = shapes.split_at(fed);
+        let Some(batch) = labels.iter().chain(inputs).find_map(symbol) else {
             let name = shapes.first().map_or("x", |(name, _)| name);
             return Err(Error::input("--accumulate: the batch has a fixed size, and its parts are smaller")
                 .help(format!("open it: --dim '{name}[0]=batch'")));
@@ -121,8 +158,8 @@ pub(crate) struct Parts<'a> {
     pub samples: &'a Samples,
     /// How many there are, where the batch has as many samples.
     pub count: NonZero<u32>,
-    /// What a mean over a part is by; its samples, where there is none.
-    pub weight: Option<&'a Value>,
+    /// What stands in the graph for the shares of a part.
+    pub shares: &'a Shares,
     /// Values that each part has.
     pub results: &'a [(Value, Over)],
     /// What else of the graph is needed, and does not depend on the batch.
@@ -135,13 +172,14 @@ pub(crate) struct Parts<'a> {
 /// # Errors
 /// Where a node that depends on the batch draws by itself.
 pub(crate) fn over_parts(graph: &mut Graph, parts: &Parts<'_>) -> Result<Vec<Value>> {
-    let Parts { samples, count, weight, results, kept } = *parts;
+    let Parts { samples, count, shares: Shares(shares), results, kept } = *parts;
     graph.declare_outputs([]);
-    let needed = results.iter().map(|(value, _)| value).chain(kept).chain(weight).cloned();
+    let needed = results.iter().map(|(value, _)| value).chain(kept).cloned();
     graph.retain_needed_and(&needed.collect::<Vec<_>>());
     let states =
         results.iter().filter_map(|(_, over)| if let Over::State(state) = over { Some(&**state) } else { None });
-    let sources = samples.inputs.iter().map(|(name, _)| &**name).chain(states).chain([DRAWS]);
+    let shared = shares.iter().map(|share| &*share.value);
+    let sources = samples.inputs.iter().map(|(name, _)| &**name).chain(states).chain(shared).chain([DRAWS]);
     let of_batch = graph.dependents(sources, |_| false);
     if let Some(node) = of_batch.iter().map(|index| &graph.nodes()[index]).find(|node| draws(node)) {
         return Err(Error::unsupported("--accumulate: it draws by itself, and both passes need the same draws")
@@ -159,9 +197,9 @@ pub(crate) fn over_parts(graph: &mut Graph, parts: &Parts<'_>) -> Result<Vec<Val
     // good.
     let zero = b.cast(b.compare("Less", &size, &size), DataType::Float);
 
-    let total = (weight.cloned().unwrap_or_else(|| zero.clone()), Over::Sum);
-    let initial = results.iter().chain([&total]).map(|(value, over)| match over {
-        Over::Mean | Over::Sum => zeros(&b, &zero, &b.fact(value)),
+    let wholes: Vec<Value> = shares.iter().map(|share| share.weight(&b, &size, Value::clone)).collect();
+    let initial = results.iter().map(|(value, over)| match over {
+        Over::Sum => zeros(&b, &zero, &b.fact(value)),
         Over::Rows => no_rows(&b, &b.fact(value)),
         Over::State(state) => state.clone(),
     });
@@ -182,20 +220,20 @@ pub(crate) fn over_parts(graph: &mut Graph, parts: &Parts<'_>) -> Result<Vec<Val
         let step = b.add(b.mul(Value::from(STEP), b.int64(count.get().into())), &number);
         inside.insert(DRAWS.to_owned(), step.to_string());
     }
-    let samples_in_part = b.cast(b.squeeze(b.sub(&end, &start), &[0]), DataType::Float);
+    let samples_in_part = b.squeeze(b.sub(&end, &start), &[0]);
+    for (share, whole) in shares.iter().zip(wholes) {
+        let sliced = |input: &Value| inside.get(&**input).map_or_else(|| input.clone(), |part| part.as_str().into());
+        let part = share.weight(&b, &samples_in_part, sliced);
+        let share_of_part = b.div_or_zero(&part, &whole);
+        inside.insert(share.value.to_string(), share_of_part.to_string());
+    }
     let first = begin..b.graph().nodes().len();
 
-    let weight = match weight {
-        Some(weight) => b.add(weight, b.scale(&samples_in_part, NEXT_TO_NOTHING)),
-        None => samples_in_part,
-    };
-    let total = (weight.clone(), Over::Sum);
-    let mut carried = Vec::with_capacity(results.len() + 1);
-    for (index, ((value, over), initial)) in results.iter().chain([&total]).zip(initial).enumerate() {
+    let mut carried = Vec::with_capacity(results.len());
+    for (index, ((value, over), initial)) in results.iter().zip(initial).enumerate() {
         let before = Value::from(format!("gnp/parts/before/{index}").as_str());
         b.declare(&before, b.fact(&initial));
         let next = match over {
-            Over::Mean => b.add(&before, b.mul(value, &weight)),
             Over::Sum => b.add(&before, value),
             Over::Rows => b.concat(&[&before, value], 0),
             Over::State(state) => {
@@ -208,16 +246,7 @@ pub(crate) fn over_parts(graph: &mut Graph, parts: &Parts<'_>) -> Result<Vec<Val
     let nodes = of_batch.and_from(begin, b.graph().nodes().len());
     let turn = Turn { nodes, first, inside, number };
     drop(b);
-    let mut sums = graph.turns(&turn, &turns, &carried, pass::PARTS);
-
-    let b = Builder::new(graph, pass::PARTS);
-    let Some(total) = sums.pop() else { return Err(Error::internal("a loop returned nothing")) };
-    let share = b.div(b.number(1.0, &total), &total);
-    let whole = |((value, over), sum): (&(Value, Over), Value)| match over {
-        Over::Mean => b.named(value, "Mul", &[&sum, &share], b.fact(value)),
-        Over::Sum | Over::Rows | Over::State(_) => sum,
-    };
-    Ok(results.iter().zip(sums).map(whole).collect())
+    Ok(graph.turns(&turn, &turns, &carried, pass::PARTS))
 }
 
 /// Zeros of the type and shape of `fact`, made of the scalar `zero`.
@@ -253,7 +282,7 @@ mod tests {
         let names: Vec<String> = (0..inputs.len()).map(|i| format!("x{i}")).collect();
         let mut graph = Graph::new(body(&names.iter().map(String::as_str).collect::<Vec<_>>(), &[], &[])).unwrap();
         names.iter().zip(inputs).for_each(|(name, shape)| graph.declare(name, rows(shape)));
-        let samples = Samples::of(&graph, Some((&"labels".into(), &rows(labels))))?;
+        let samples = Samples::of(&graph, &[("labels".to_owned(), rows(labels))])?;
         Ok(samples.inputs.into_iter().map(|(_, axis)| axis).collect())
     }
 
@@ -284,8 +313,8 @@ mod tests {
         ["mean", "w"].into_iter().for_each(|name| graph.declare(name, rows(&[])));
         let samples = Samples { inputs: vec![("x".into(), 0)] };
         let count = NonZero::<u32>::MIN.saturating_add(3);
-        let results = [(Value::from("mean"), Over::Mean)];
-        let parts = Parts { samples: &samples, count, weight: None, results: &results, kept: &[] };
+        let results = [(Value::from("mean"), Over::Sum)];
+        let parts = Parts { samples: &samples, count, shares: &Shares::default(), results: &results, kept: &[] };
         let whole = over_parts(&mut graph, &parts).unwrap();
         let info = Fact::with_sizes(DataType::Float, &[]).info(&whole[0]);
         graph.declare_outputs([info]);

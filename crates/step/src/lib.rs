@@ -20,6 +20,7 @@
 
 pub mod accumulate;
 pub mod emit;
+pub mod fit;
 pub mod objective;
 pub mod pass;
 pub mod penalty;

@@ -21,6 +21,11 @@ impl Fingerprint {
         self
     }
 
+    /// A choice.
+    pub fn choice(&self, name: &str) -> Option<&Value> {
+        self.choices.get(name)
+    }
+
     /// Adds a choice of how far steps go.
     #[must_use]
     pub fn with_rate(mut self, name: &str, value: impl Into<Value>) -> Self {

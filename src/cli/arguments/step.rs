@@ -151,7 +151,6 @@ pub struct StepArguments {
         long,
         value_parser = named::<PerturbPer>(),
         value_name = "WHAT",
-        requires = "accumulate",
         help_heading = "Memory (forward models)"
     )]
     perturb_per: Option<PerturbPer>,
@@ -292,8 +291,27 @@ impl StepArguments {
     /// The options that are asked for; `learning_rate` is the default of the input `lr`.
     ///
     /// # Errors
-    /// Where the file of class weights cannot be read, or holds anything but numbers.
+    /// Where the file of class weights cannot be read, or holds anything but numbers; where parts are asked for something
+    /// that there are no parts of.
     pub fn options(&self, penalty: Penalty, learning_rate: Option<f32>) -> Result<StepOptions> {
+        self.options_in(penalty, learning_rate, None)
+    }
+
+    /// The same with a batch in so many parts, where no others are asked for.
+    ///
+    /// # Errors
+    /// As [`StepArguments::options`].
+    pub fn options_in(
+        &self,
+        penalty: Penalty,
+        learning_rate: Option<f32>,
+        parts: Option<NonZero<u32>>,
+    ) -> Result<StepOptions> {
+        let parts = self.accumulate.or(parts);
+        if parts.is_none() && self.perturb_per.is_some() {
+            return Err(Error::input("--perturb-per tells how the parts of a batch are perturbed, and there are none")
+                .help("say how many: --accumulate 4"));
+        }
         let (loss, logits, several) = losses(&self.loss, self.logits.as_deref())?;
         Ok(StepOptions {
             loss: Wanted {
@@ -327,8 +345,8 @@ impl StepArguments {
             precision: self.precision.unwrap_or_default(),
             loss_scale: self.loss_scale,
             recompute: self.recompute,
-            accumulate: self
-                .accumulate
+            accumulate: parts
+                .filter(|parts| parts.get() > 1)
                 .map(|parts| Accumulate { parts, perturb_per: self.perturb_per.unwrap_or_default() }),
             gradients: self.gradients.unwrap_or_default(),
             flat: self.flat,

@@ -5,7 +5,7 @@ use super::progress::Display;
 use crate::cli::arguments::bounded::{LARGE, MANY, at_most};
 use crate::cli::arguments::named::named;
 use crate::cli::arguments::{
-    CheckpointArguments, DataArguments, EngineArguments, Given, InvocationArguments, PenaltyArguments,
+    CheckpointArguments, DataArguments, EngineArguments, Given, InvocationArguments, MemoryArguments, PenaltyArguments,
     ScheduleArguments, StepArguments,
 };
 use crate::cli::{CopyingBar, config_file, describe};
@@ -69,6 +69,8 @@ pub struct Arguments {
     penalty: Given<PenaltyArguments>,
     #[command(flatten)]
     step: Given<StepArguments>,
+    #[command(flatten)]
+    memory: MemoryArguments,
     #[command(flatten)]
     checkpoint: CheckpointArguments,
 
@@ -153,7 +155,10 @@ impl Arguments {
                 .help("give it to gnp-rewrite, or to gnp-run with the ordinary model"));
         }
         let step = match kind {
-            Kind::Forward => Some(self.step.options(self.penalty.penalty()?, self.schedule.lr())?),
+            Kind::Forward => {
+                let parts = self.memory.parts(self.batch_size);
+                Some(self.step.options_in(self.penalty.penalty()?, self.schedule.lr(), parts)?)
+            }
             Kind::Step | Kind::Artifacts => None,
         };
         Ok(Run {
@@ -175,6 +180,7 @@ impl Arguments {
                 path,
                 forward: self.forward.clone(),
                 step,
+                fit_memory: self.memory.fit()?,
                 init: self.init,
                 names: FileNames::new(self.artifact_prefix.as_deref().unwrap_or_default())?,
             },
@@ -190,7 +196,7 @@ impl Arguments {
             Kind::Step => &["--r", "--alpha"],
             Kind::Artifacts => &["--r", "--alpha", "--gr-warmup", "--gr-warmup-steps"],
         };
-        self.step.flags().chain(self.penalty.flags()).find(|flag| !fed.contains(flag))
+        self.step.flags().chain(self.memory.flag()).chain(self.penalty.flags()).find(|flag| !fed.contains(flag))
     }
 
     /// How the model is trained. A step model that is made for the run has its rates in it.

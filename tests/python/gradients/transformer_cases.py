@@ -144,6 +144,26 @@ def einsum():
     yield case("with_itself", "i,i->", (4,), (4,))
 
 
+def in_bits():
+    """Weights of 3 rows in blocks that are whole or not, and zero points of as many bits, in whole bytes a row."""
+
+    def case(name, bits, columns, block, zeros=None, bias=None):
+        blocks = -(-columns // block)
+        packed = np.random.default_rng(bits).integers(0, 256, (3, blocks, block * bits // 8), np.uint8)
+        sizes = dict(K=columns, N=3, bits=bits, block_size=block)
+        inputs = [floats(2, 4, columns), packed, positive(3, blocks, seed=1), zeros, None, bias]
+        while inputs[-1] is None:
+            inputs.pop()
+        return one_node(name, "MatMulNBits", inputs, domain="com.microsoft", **sizes)
+
+    yield case("four", 4, 20, 16)
+    yield case("four_from_zero_points", 4, 20, 16, np.array([[0x38], [0xF5], [0x0A]], np.uint8))
+    yield case("odd_blocks", 4, 40, 16, np.array([[0x38, 7], [0xF5, 3], [0x0A, 15]], np.uint8))
+    yield case("eight", 8, 32, 32)
+    yield case("bias", 8, 32, 32, bias=floats(3, seed=2))
+    yield case("eight_from_zero_points", 8, 20, 16, np.array([[130, 7], [250, 99], [1, 128]], np.uint8))
+
+
 def transformer_cases():
-    for family in (attention, rotary, contrib, gates, linear, einsum):
+    for family in (attention, rotary, contrib, gates, linear, einsum, in_bits):
         yield from family()

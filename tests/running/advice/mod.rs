@@ -19,7 +19,7 @@ use std::process::Command;
 use std::sync::{LazyLock, Mutex};
 
 /// Help texts that name a flag and cannot be met here, each by a part of it, with the reason.
-const BEYOND_REACH: [(&str, &str); 13] = [
+const BEYOND_REACH: [(&str, &str); 14] = [
     ("take the weights from the run's last checkpoint", "a model of more than 2 GiB"),
     (
         "or take the loss of another value (--logits)",
@@ -31,6 +31,7 @@ const BEYOND_REACH: [(&str, &str); 13] = [
     ("use --device cpu, or mend that", "a build for NVIDIA's cards, which is large: tests/running/cuda.rs"),
     ("once it can be written, the same command with --resume", "a full disk: tests/running/faults.rs"),
     ("name another folder with --out", "a folder that cannot be written to, which the tests may be allowed to"),
+    ("say how much a step may take: --memory 8GB", "a card that no driver tells of, or a system that tells nothing"),
     ("give --alpha 0,0.8,1 and --seeds 3", "the arguments always ask for a run: for users of the library"),
     ("as a float32 initializer, or leave it out with --freeze", "what trains is made float32 before"),
     ("name their file with --test-data", "the arguments ask for it before: for users of the library"),

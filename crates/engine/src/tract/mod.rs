@@ -57,7 +57,7 @@ impl Tract {
                 .in_file(step.path())
                 .help(
                     "use --engine onnxruntime, or, where the loop takes the batch in parts, leave --accumulate out \
-                     where the step model is made",
+                     (or --micro-batch) where the step model is made",
                 ));
         }
         let model = StepModel::recognise(step)?;

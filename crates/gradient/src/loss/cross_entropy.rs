@@ -39,6 +39,26 @@ pub(super) fn append(
     }
 }
 
+/// Σᵢ mᵢ·w_yᵢ of class numbers `labels`, a float32 scalar: what L is the mean by. It needs no logits. A label that is
+/// no class has the weight of the nearest one. None where all labels count alike.
+pub(super) fn weight(loss: &Loss, b: &Builder<'_>, labels: &Value) -> Option<Value> {
+    if loss.class_weights.is_empty() && loss.ignore_index.is_none() {
+        return None;
+    }
+    let one = b.number_of(1.0, DataType::Float);
+    let each = weights(loss, b, &one).map(|weights| {
+        let last = b.int64(loss.class_weights.len() as i64 - 1);
+        let place = b.binary("Min", b.binary("Max", labels, b.int64(0)), &last);
+        b.gather(&weights, &place, 0)
+    });
+    let counts = loss.ignore_index.map(|ignored| {
+        let is_ignored = b.compare("Equal", labels, b.int64(ignored));
+        b.minus_from(1.0, b.mask(&is_ignored, &one))
+    });
+    let weight = each.into_iter().chain(counts).reduce(|each, counts| b.mul(each, counts));
+    weight.map(|weight| b.reduce_all("ReduceSum", &weight))
+}
+
 /// Up to how many classes ONNX Runtime's gradient takes less time than the standard operators, which have vectors.
 const FEW_CLASSES: i64 = 16;
 

@@ -13,7 +13,7 @@ mod tests;
 mod total;
 
 pub use ending::{Ending, Wanted, WantedTerm, find_ending};
-pub use total::{Term, Total};
+pub use total::{ShareOf, Term, Total};
 
 use crate::autodiff::Gradients;
 use gnp_base::contract::Range;
@@ -280,6 +280,15 @@ impl Loss {
         Ok(Appended { loss, labels, range, tally })
     }
 
+    /// What L is the mean by, of the `labels` alone: the labels that count, or their classes' weights, a float32 scalar.
+    /// None where it is a mean over samples.
+    pub fn weight(&self, b: &Builder<'_>, labels: &Value) -> Option<Value> {
+        match self.kind {
+            LossKind::CrossEntropy => cross_entropy::weight(self, b, labels),
+            _ => None,
+        }
+    }
+
     fn labels(&self, logits: &Fact) -> Result<Fact> {
         if self.kind != LossKind::CrossEntropy {
             return Ok(logits.clone());
@@ -363,17 +372,16 @@ impl LossKind {
     }
 }
 
-/// Appends loss + ½·c·Σ‖w‖² over `parameters`, without those of rank 1 and below where `skip_vectors` says so. In the
-/// loss, and so in both passes, as the reference implementation of the penalty has it.
-pub fn append_l2(b: &Builder<'_>, loss: &Value, parameters: &[Value], c: f32, skip_vectors: bool) -> Value {
+/// Appends ½·c·Σ‖w‖² over `parameters`, without those of rank 1 and below where `skip_vectors` says so; nothing where
+/// that is 0. It belongs to the loss, and so to both passes, as the reference implementation of the penalty has it.
+pub fn append_l2(b: &Builder<'_>, parameters: &[Value], c: f32, skip_vectors: bool) -> Option<Value> {
     b.set_scope("loss/l2");
     let decayed = |w: &&Value| !skip_vectors || b.fact(w).rank().is_none_or(|rank| rank >= 2);
     let parameters: Vec<_> = parameters.iter().filter(decayed).cloned().collect();
     if parameters.is_empty() || c == 0.0 {
-        return loss.clone();
+        return None;
     }
     let squares: Vec<_> = parameters.iter().map(|w| b.reduce_all("ReduceSumSquare", w)).collect();
     let sum = b.sum(&squares);
-    let penalty = b.scale(&sum, 0.5 * f64::from(c));
-    b.add(loss, &penalty)
+    Some(b.scale(&sum, 0.5 * f64::from(c)))
 }

@@ -44,20 +44,25 @@ pub struct Total {
     pub predictions: Vec<(Value, Fact)>,
 }
 
+/// The share, a float scalar, that what the graph is fed has in the mean that a loss is, by the name of its labels.
+/// None where it is all that the mean is over.
+pub type ShareOf<'a> = &'a mut dyn FnMut(&Loss, &str) -> Option<Value>;
+
 impl Total {
-    /// Appends `loss` of `logits`; its labels are the input [`LABELS`].
+    /// Appends `loss` of `logits`, times its share; its labels are the input [`LABELS`].
     ///
     /// # Errors
     /// As [`Loss::append`].
-    pub fn of(b: &Builder<'_>, loss: &Loss, logits: Value, gradients: Gradients) -> Result<Self> {
+    pub fn of(b: &Builder<'_>, loss: &Loss, logits: Value, gradients: Gradients, share: ShareOf<'_>) -> Result<Self> {
         let fact = Fact::clone(&b.fact(&logits));
-        let Appended { loss, labels, range, tally } = loss.append(b, &logits, gradients)?;
+        let Appended { loss: mean, labels, range, tally } = loss.append(b, &logits, gradients)?;
+        let loss = times(b, mean, share(loss, LABELS));
         let labels = vec![(LABELS.to_owned(), labels, range)];
         Ok(Self { loss, each: vec![], labels, tally, predictions: vec![(logits, fact)] })
     }
 
-    /// Appends the losses `terms` and their weighted sum; `in_graph` tells what a value is called in the graph. A batch
-    /// weighs as many as it has samples, as the losses are means over different things.
+    /// Appends the losses `terms`, each times its share, and their weighted sum; `in_graph` tells what a value is
+    /// called in the graph. A batch weighs as many as it has samples, as the losses are means over different things.
     ///
     /// # Errors
     /// Where there is none, or a loss does not fit what it is taken of.
@@ -66,6 +71,7 @@ impl Total {
         terms: &[Term],
         in_graph: impl Fn(&str) -> Value,
         gradients: Gradients,
+        share: ShareOf<'_>,
     ) -> Result<Self> {
         let (mut weighted, mut each, mut labels) = (Vec::new(), Vec::new(), Vec::new());
         let (mut tally, mut predictions) = (None, Vec::new());
@@ -74,9 +80,9 @@ impl Total {
             let fact = Fact::clone(&b.fact(&logits));
             let name = labels_of(output);
             let appended = loss.append_with(b, &logits, &name, gradients)?;
-            let is_whole = *weight == 1.0;
-            weighted.push(if is_whole { appended.loss.clone() } else { b.scale(&appended.loss, f64::from(*weight)) });
-            each.push((loss_of(output), appended.loss));
+            let term = times(b, appended.loss, share(loss, &name));
+            weighted.push(b.scale(&term, f64::from(*weight)));
+            each.push((loss_of(output), term));
             labels.push((name, appended.labels, appended.range));
             if tally.is_none() {
                 let samples = || b.cast(b.squeeze(b.size_of(&logits, 0), &[0]), DataType::Float);
@@ -95,4 +101,8 @@ impl Total {
         let tally = self.tally.iter().flat_map(Tally::named).map(|(name, value)| (value, name.to_owned()));
         tally.chain(self.each.iter().map(|(name, value)| (value, name.clone())))
     }
+}
+
+fn times(b: &Builder<'_>, mean: Value, share: Option<Value>) -> Value {
+    share.map_or_else(|| mean.clone(), |share| b.mul(&mean, share))
 }

@@ -48,3 +48,16 @@ pub fn enter(device: u32) -> Result<()> {
         check(sys::cuCtxSetCurrent(context))
     }
 }
+
+/// The bytes that are free on a card; none where there is no such card, or no driver.
+pub fn free(device: u32) -> Option<u64> {
+    // SAFETY: loading the library runs its initialisers; it is NVIDIA's, where the loader finds it.
+    if !unsafe { sys::is_culib_present() } {
+        return None;
+    }
+    enter(device).ok()?;
+    let (mut free, mut total) = (0, 0);
+    // SAFETY: the out pointers are valid, and the thread has a context.
+    check(unsafe { sys::cuMemGetInfo_v2(&mut free, &mut total) }).ok()?;
+    Some(free as u64)
+}

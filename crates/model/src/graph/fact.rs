@@ -106,6 +106,12 @@ impl Fact {
         Self { element, shape: None }
     }
 
+    /// How many bytes it takes, where its shape is known and its elements have a size.
+    pub fn bytes(&self) -> Option<u64> {
+        let count = self.sizes()?.into_iter().try_fold(1u64, |n, size| n.checked_mul(u64::try_from(size).ok()?))?;
+        Some(count.checked_mul(self.element.bits()?)?.div_ceil(8))
+    }
+
     /// A tensor of a wholly known shape.
     pub fn with_sizes(element: DataType, sizes: &[i64]) -> Self {
         Self { element, shape: known_shape(sizes) }

@@ -11,23 +11,25 @@ impl TensorProto {
     /// sizes, the product overflows, or elements of the type have no fixed size.
     pub(super) fn byte_count(&self) -> Option<u64> {
         let count = self.dims.iter().try_fold(1u64, |n, &size| n.checked_mul(u64::try_from(size).ok()?))?;
-        Some(count.checked_mul(bits(self.element()?)?)?.div_ceil(8))
+        Some(count.checked_mul(self.element()?.bits()?)?.div_ceil(8))
     }
 }
 
-/// The bits of an element.
-fn bits(element: DataType) -> Option<u64> {
-    use DataType::*;
-    Some(match element {
-        Uint2 | Int2 => 2,
-        Uint4 | Int4 | Float4e2m1 => 4,
-        Bool | Uint8 | Int8 | Float8e4m3fn | Float8e4m3fnuz | Float8e5m2 | Float8e5m2fnuz | Float8e8m0 => 8,
-        Uint16 | Int16 | Float16 | Bfloat16 => 16,
-        Uint32 | Int32 | Float => 32,
-        Uint64 | Int64 | Double | Complex64 => 64,
-        Complex128 => 128,
-        Undefined | String | Float6e2m3 | Float6e3m2 => return None,
-    })
+impl DataType {
+    /// The bits of an element; none where not all have as many.
+    pub fn bits(self) -> Option<u64> {
+        use DataType::*;
+        Some(match self {
+            Uint2 | Int2 => 2,
+            Uint4 | Int4 | Float4e2m1 => 4,
+            Bool | Uint8 | Int8 | Float8e4m3fn | Float8e4m3fnuz | Float8e5m2 | Float8e5m2fnuz | Float8e8m0 => 8,
+            Uint16 | Int16 | Float16 | Bfloat16 => 16,
+            Uint32 | Int32 | Float => 32,
+            Uint64 | Int64 | Double | Complex64 => 64,
+            Complex128 => 128,
+            Undefined | String | Float6e2m3 | Float6e3m2 => return None,
+        })
+    }
 }
 
 /// Checks every tensor of a model.
@@ -54,7 +56,7 @@ fn misfit(tensor: &TensorProto) -> Option<(&TensorProto, String)> {
         return Some((tensor, format!("has an axis of size {size}")));
     }
     let element = tensor.element()?;
-    let bits = bits(element)?;
+    let bits = element.bits()?;
     let Some(expected) = tensor.byte_count() else {
         return Some((tensor, format!("has the dims {dims:?}, which no memory holds")));
     };

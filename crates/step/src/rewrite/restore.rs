@@ -72,12 +72,15 @@ fn evaluation_of(model: &mut Model, config: &StepConfig, state: &HashSet<&str>, 
     let end = names.in_step(&config.logits);
     let b = Builder::new(&mut graph, pass::LOSS);
     let total = match (&config.loss, &config.terms[..]) {
-        (Some(loss), _) => Some(Total::of(&b, &loss.clone().without_smoothing(), end.clone(), Gradients::Standard)?),
+        (Some(loss), _) => {
+            let plain = loss.clone().without_smoothing();
+            Some(Total::of(&b, &plain, end.clone(), Gradients::Standard, &mut |_, _| None)?)
+        }
         (None, []) => None,
         (None, terms) => {
             let plain = terms.iter().cloned().map(|term| Term { loss: term.loss.without_smoothing(), ..term });
             let plain: Vec<Term> = plain.collect();
-            Some(Total::sum(&b, &plain, |value| names.in_step(value), Gradients::Standard)?)
+            Some(Total::sum(&b, &plain, |value| names.in_step(value), Gradients::Standard, &mut |_, _| None)?)
         }
     };
     drop(b);

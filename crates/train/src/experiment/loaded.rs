@@ -2,7 +2,7 @@
 
 use super::opened::Opened;
 use super::setup::Setup;
-use super::trainee::InEngine;
+use super::trainee::{FITTED, InEngine};
 use super::{Observer, Run};
 use crate::{Fingerprint, Plan, prepare};
 use gnp_base::{Error, Result};
@@ -23,6 +23,7 @@ impl Loaded {
         let Opened { run, trainee, plan, checkpoint } = opened;
         let mut data = Data::load(&run.data.source, run.seed)?;
         let fingerprint = fingerprint(&run, &plan, &data)?.with("training model", trainee.digest()?);
+        let fingerprint = trainee.fitted().map_or(fingerprint.clone(), |parts| fingerprint.with(FITTED, parts.get()));
         let (step_config, over_samples) = (trainee.step_config(), trainee.over_samples()?);
         let opens_with = trainee.opens_with();
         let mut engine = trainee.load(&run, checkpoint.as_ref(), observer)?;

@@ -53,7 +53,9 @@ pub use opened::Opened;
 pub use outcome::Outcome;
 pub use rehearsed::Rehearsed;
 pub use run::run;
-pub use settings::{DataSettings, EngineChoice, EngineSettings, Existing, ModelSettings, OutputSettings, Run};
+pub use settings::{
+    DataSettings, EngineChoice, EngineSettings, Existing, FitMemory, ModelSettings, OutputSettings, Run,
+};
 pub use trained::Trained;
 pub use trainee::Kind;
 #[cfg(feature = "ort")]

@@ -22,10 +22,10 @@ impl Opened {
     /// is a run already, or none to go on with.
     pub fn new(run: Run, observer: &mut dyn Observer) -> Result<Self> {
         check_files(&run)?;
-        let trainee = Trainee::open(&run, observer)?;
+        let checkpoint = checkpoint(&run, observer)?;
+        let trainee = Trainee::open(&run, checkpoint.as_ref(), observer)?;
         run.output.file.as_ref().map_or(Ok(()), |output| trainee.check_output(output))?;
         let plan = trainee.plan(&run)?;
-        let checkpoint = checkpoint(&run, observer)?;
         Ok(Self { run, trainee, plan, checkpoint })
     }
 }

@@ -55,10 +55,21 @@ pub struct ModelSettings {
     pub forward: Option<PathBuf>,
     /// How an ordinary model is made a step model; the defaults where none are given. Nothing else can be given any.
     pub step: Option<StepOptions>,
+    /// In how many parts a step model that is made takes a batch, where the options do not say: as many as memory makes
+    /// necessary. At once where not given.
+    pub fit_memory: Option<FitMemory>,
     /// Where the training begins.
     pub init: Init,
     /// What the files of a folder of artifacts are called.
     pub names: FileNames,
+}
+
+/// Taking each batch in as many parts as a step needs to fit into memory, by an estimate ([`gnp_step::fit`]).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FitMemory {
+    /// The bytes that a step may take; where none are given, nine tenths of what is free on the device, less what the
+    /// files of data hold.
+    pub limit: Option<u64>,
 }
 
 /// What a model is trained on.
@@ -183,6 +194,7 @@ impl Run {
                 path: model.into(),
                 forward: None,
                 step: None,
+                fit_memory: None,
                 init: Init::default(),
                 names: FileNames::default(),
             },

@@ -31,12 +31,6 @@ pub(super) fn rows() -> Vec<Row> {
             vec![Instead("gnp-rewrite sentences.onnx -o s.onnx --loss logits=cross-entropy --loss score=huber*0.5")],
         ),
         row(
-            "gnp-rewrite sentences.onnx -o s.onnx --loss logits=cross-entropy --loss score=mse --accumulate 2",
-            "weighed by one loss",
-            "--loss-output",
-            vec![Instead("gnp-rewrite sentences.onnx -o s.onnx --loss logits=cross-entropy --accumulate 2")],
-        ),
-        row(
             of_text!("texts.csv", "--target kind"),
             "no column besides the target is numeric",
             "--text COLUMN --tokenizer tokenizer.json",

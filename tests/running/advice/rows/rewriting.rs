@@ -194,6 +194,37 @@ fn adapters_and_parts() -> Vec<Row> {
             "leave --accumulate out",
             vec![Without("--accumulate")],
         ),
+        row(
+            "gnp-rewrite classifier.onnx -o s.onnx --perturb-per micro",
+            "how the parts of a batch are perturbed",
+            "--accumulate 4",
+            vec![AsSaid("--accumulate")],
+        ),
+        row(
+            "gnp-run classifier.onnx --data data.npz --epochs 1 --engine tract --micro-batch auto --memory 1kB",
+            "a step of one sample takes",
+            "--memory",
+            vec![With("--memory", "1GB")],
+        ),
+        row(
+            "gnp-run classifier.onnx --data data.npz --epochs 1 --engine tract --micro-batch 1000 --memory 1GB",
+            "--memory is of no use",
+            "--micro-batch auto",
+            vec![AsSaid("--micro-batch")],
+        ),
+        row(
+            "gnp-run one.onnx --data data.npz --epochs 1 --engine tract --micro-batch auto",
+            "the batch has a fixed size",
+            "--dim 'x[0]=batch'",
+            vec![AsSaid("--dim")],
+        ),
+        row(
+            "gnp-run sentences.onnx --data texts.csv --target kind --text review --tokenizer tokenizer.json --epochs 1 \
+             --engine tract --loss logits=cross-entropy --micro-batch auto",
+            "is open, and how much memory",
+            "--dim",
+            vec![AsSaid("--dim")],
+        ),
     ]
 }
 

@@ -6,6 +6,7 @@
 
 mod activation;
 mod arithmetic;
+mod bits;
 mod columns;
 mod control;
 mod conv;
@@ -66,6 +67,7 @@ type Entry = (&'static str, &'static str, Rule);
 static FAMILIES: &[&[Entry]] = &[
     activation::RULES,
     arithmetic::RULES,
+    bits::RULES,
     columns::RULES,
     control::RULES,
     conv::RULES,

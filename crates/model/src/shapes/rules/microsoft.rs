@@ -18,6 +18,7 @@ pub(super) fn rule(operator: &str) -> Option<Rule> {
         "Attention" => attention,
         "EmbedLayerNormalization" => embedding,
         "FusedMatMul" => fused_matmul,
+        "MatMulNBits" => matmul_in_bits,
         "MultiHeadAttention" => multi_head_attention,
         operator if named(KEEP, operator) => |op| Some(vec![op.like(0)]),
         operator if named(STANDARD, operator) => return standard(operator),
@@ -38,6 +39,13 @@ fn fused_matmul(op: &Operation<'_>) -> Option<Vec<Known>> {
     };
     let (a, b) = (operand(0, "transA"), operand(1, "transB"));
     Some(vec![Known::of(op.element(0).or(op.element(1))).with(matmul::product(a.as_ref(), b.as_ref()))])
+}
+
+/// The rows of the first input times a weight of `N` columns.
+fn matmul_in_bits(op: &Operation<'_>) -> Option<Vec<Known>> {
+    let mut sizes = op.sizes(0)?.clone();
+    *sizes.last_mut()? = Some(Size::number(op.node.int("N", 0)));
+    Some(vec![Known::of(op.element(0)).with(sizes)])
 }
 
 /// The values, packed as the queries are.

@@ -54,10 +54,12 @@ fn open_sizes(graph: &Graph) -> Vec<Choice> {
     vec![Choice::new(format!("any size of {symbols}, as the model has it"), "--dim")]
 }
 
-pub(super) fn what_was_lowered(lowered: &Lowered) -> Vec<Choice> {
+/// What was lowered, in a graph that takes a batch in parts or at once.
+pub(super) fn what_was_lowered(lowered: &Lowered, is_in_parts: bool) -> Vec<Choice> {
     let statistics = || {
+        let of = if is_in_parts { "each part of the batch" } else { "the batch" };
         let also = if lowered.follows_frozen { ", also where its weights are frozen" } else { "" };
-        Choice::new(format!("BatchNormalization trains, with the statistics of the batch{also}"), "--batch-norm")
+        Choice::new(format!("BatchNormalization trains, with the statistics of {of}{also}"), "--batch-norm")
     };
     let draws =
         || Choice::new(format!("what is drawn at random follows from `{SEED}` and `{STEP}`"), "--random, --dropout");

@@ -1,5 +1,6 @@
 //! The third stage: a graph with its gradient.
 
+use super::in_parts::InParts;
 use super::with_loss::{Labelled, WithLoss};
 use super::{StepOptions, StepReport};
 use crate::objective::{Forward, Objective as _};
@@ -23,6 +24,8 @@ pub(super) struct Differentiated {
     pub factors: Factors,
     pub lowered: Lowered,
     pub labelled: Labelled,
+    /// How the batch is to be taken in parts, until it is.
+    pub in_parts: Option<InParts>,
     pub ranges: Ranges,
     /// What was changed in the forward model before it was normalised.
     pub edits: Vec<Edit>,
@@ -36,8 +39,19 @@ impl WithLoss {
     /// Where an operator on the way has no gradient rule, the loss depends on no parameter, or `options` name
     /// parameters that there are not.
     pub fn differentiate(self, options: &StepOptions) -> Result<Differentiated> {
-        let Self { mut graph, loss, candidates, labelled, lowered, names, verdicts, ranges, restored, mut report } =
-            self;
+        let Self {
+            mut graph,
+            loss,
+            candidates,
+            labelled,
+            lowered,
+            in_parts,
+            names,
+            verdicts,
+            ranges,
+            restored,
+            mut report,
+        } = self;
         let begin = graph.nodes().len();
         let scaling = LossScaling::of(options.loss_scale(), &mut graph);
         let scale = scaling.map(|_| Value::from(LOSS_SCALE));
@@ -57,7 +71,7 @@ impl WithLoss {
         report.judge(verdicts, &in_file, &restored.lost);
         let factors = options.optimizer.factors(&in_file.iter().map(String::as_str).collect::<Vec<_>>())?;
         let edits = restored.edits;
-        Ok(Differentiated { graph, objective, scaling, factors, lowered, labelled, ranges, edits, report })
+        Ok(Differentiated { graph, objective, scaling, factors, lowered, labelled, in_parts, ranges, edits, report })
     }
 }
 

@@ -1,23 +1,24 @@
 //! Between the stages: what depends on the batch moves into a loop over its parts.
 
-use super::StepOptions;
 use super::differentiated::Differentiated;
 use super::with_loss::Labelled;
-use crate::accumulate::{Accumulate, Over, Parts, PerturbPer, Samples, draw_by_part, over_parts};
+use crate::accumulate::{Accumulate, Over, Parts, PerturbPer, Samples, Shares, draw_by_part, over_parts};
 use crate::objective::{Evaluation, Objective as _};
 use crate::pass;
 use crate::penalty::Penalised;
 use foldhash::HashMap;
 use gnp_base::{Error, Result};
-use gnp_gradient::loss::{LossKind, Tally};
+use gnp_gradient::loss::Tally;
 use gnp_gradient::lowering::Lowered;
 use gnp_model::graph::{Dim, Graph, Value};
 use std::num::NonZero;
 
-/// A loop to come: where the samples are.
+/// A loop to come: where the samples are, and what stands for the shares of a part.
 pub(super) struct InParts {
     samples: Samples,
+    shares: Shares,
     count: NonZero<u32>,
+    pub perturb_per: PerturbPer,
 }
 
 impl InParts {
@@ -25,22 +26,23 @@ impl InParts {
     ///
     /// # Errors
     /// Where it is not told where the samples are.
-    pub fn prepare(graph: &mut Graph, labelled: &Labelled, lowered: &Lowered, count: NonZero<u32>) -> Result<Self> {
-        if !labelled.terms.is_empty() {
-            // Each is a mean by a weight of its own, and a part has one weight.
-            return Err(Error::unsupported("--accumulate: the parts of a batch are weighed by one loss, not several")
-                .help("let the model add its losses up, and name the sum with --loss-output"));
-        }
-        let labels = labelled.labels.first().map(|(name, fact)| (Value::from(name.as_str()), fact));
-        let samples = Samples::of(graph, labels.as_ref().map(|(name, fact)| (name, *fact)))?;
+    pub fn prepare(
+        graph: &mut Graph,
+        labelled: &Labelled,
+        lowered: &Lowered,
+        shares: Shares,
+        accumulate: Accumulate,
+    ) -> Result<Self> {
+        let samples = Samples::of(graph, &labelled.labels)?;
         if lowered.draws {
             draw_by_part(graph);
         }
-        Ok(Self { samples, count })
+        let Accumulate { parts: count, perturb_per } = accumulate;
+        Ok(Self { samples, shares, count, perturb_per })
     }
 
     /// Moves what depends on the batch into the loop: all that `labelled` and `lowered` return, which stand for the
-    /// whole batch from now on, and `means`, for which is returned what stands for them. `kept` is what else is needed.
+    /// whole batch from now on, and `sums`, for which is returned what stands for them. `kept` is what else is needed.
     ///
     /// # Errors
     /// As [`over_parts`].
@@ -49,28 +51,31 @@ impl InParts {
         graph: &mut Graph,
         labelled: &mut Labelled,
         lowered: &mut Lowered,
-        means: Vec<Value>,
+        sums: Vec<Value>,
         kept: &[Value],
     ) -> Result<Vec<Value>> {
         // The logits are returned under their name, which what a part has of them gives up.
         let rows = labelled.predictions.first().filter(|_| labelled.returns_logits).map(|(value, _)| value.clone());
         let of_part = rows.as_ref().map(|rows| give_up_name(graph, rows)).transpose()?;
-        let count = means.len();
-        let mut results: Vec<(Value, Over)> = means.into_iter().map(|value| (value, Over::Mean)).collect();
-        let sums = labelled.tally.iter().flat_map(Tally::named).map(|(_, value)| (value.clone(), Over::Sum));
-        results.extend(sums);
+        let count = sums.len();
+        let tally = labelled.tally.iter().flat_map(Tally::named).map(|(_, value)| value.clone());
+        let each = labelled.losses.iter().map(|(_, value)| value.clone());
+        let sums = sums.into_iter().chain(tally).chain(each);
+        let mut results: Vec<(Value, Over)> = sums.map(|value| (value, Over::Sum)).collect();
         results.extend(of_part.map(|value| (value, Over::Rows)));
         results.extend(lowered.state.iter().map(|pair| (pair.next.clone(), Over::State(pair.state.clone()))));
-        let weight = weight_of(labelled);
-        let parts = Parts { samples: &self.samples, count: self.count, weight, results: &results, kept };
+        let parts = Parts { samples: &self.samples, count: self.count, shares: &self.shares, results: &results, kept };
         let mut whole = over_parts(graph, &parts)?.into_iter();
-        let means = whole.by_ref().take(count).collect();
+        let sums = whole.by_ref().take(count).collect();
         let mut next = || whole.next().ok_or_else(|| Error::internal("a loop returned too little"));
         if let Some(tally) = &mut labelled.tally {
             (tally.counted, tally.wrong) = (next()?, next()?);
             if let Some(weight) = &mut tally.weight {
                 *weight = next()?;
             }
+        }
+        for (_, value) in &mut labelled.losses {
+            *value = next()?;
         }
         if let Some(rows) = rows {
             let made = next()?;
@@ -79,11 +84,9 @@ impl InParts {
         for pair in &mut lowered.state {
             pair.next = next()?;
         }
-        Ok(means)
+        Ok(sums)
     }
-}
 
-impl InParts {
     /// The same of all that the penalty has made. Returns L.
     pub fn enter_penalised(
         &self,
@@ -96,10 +99,10 @@ impl InParts {
         let metrics = &mut penalised.metrics;
         kept.push(metrics.parameter_norm.clone());
         let scalars = [loss, &metrics.gradient_norm, &metrics.perturbed_loss].map(Value::clone);
-        let means = [scalars.to_vec(), std::mem::take(&mut penalised.gradients)].concat();
-        let mut means = self.enter(graph, labelled, lowered, means, &kept)?;
-        penalised.gradients = means.split_off(scalars.len());
-        let [loss, gradient_norm, perturbed_loss] = &means[..] else {
+        let sums = [scalars.to_vec(), std::mem::take(&mut penalised.gradients)].concat();
+        let mut sums = self.enter(graph, labelled, lowered, sums, &kept)?;
+        penalised.gradients = sums.split_off(scalars.len());
+        let [loss, gradient_norm, perturbed_loss] = &sums[..] else {
             return Err(Error::internal("a loop returned too little"));
         };
         (metrics.gradient_norm, metrics.perturbed_loss) = (gradient_norm.clone(), perturbed_loss.clone());
@@ -108,30 +111,16 @@ impl InParts {
 }
 
 impl Differentiated {
-    /// What a batch is taken in parts with, where it is.
-    pub(super) fn prepare_parts(&mut self, options: &StepOptions) -> Result<Option<(InParts, PerturbPer)>> {
-        let Some(Accumulate { parts, perturb_per }) = options.accumulate else { return Ok(None) };
-        let in_parts = InParts::prepare(&mut self.graph, &self.labelled, &self.lowered, parts)?;
-        Ok(Some((in_parts, perturb_per)))
-    }
-
     /// Evaluates the objective over the parts of a batch.
     pub(super) fn evaluate_in_parts(&mut self, in_parts: &InParts) -> Result<()> {
         let Evaluation { loss, gradients } = self.objective.here().clone();
-        let means = [vec![loss], gradients].concat();
+        let sums = [vec![loss], gradients].concat();
         let kept = self.objective.parameters().to_vec();
-        let mut means = in_parts.enter(&mut self.graph, &mut self.labelled, &mut self.lowered, means, &kept)?;
-        let gradients = means.split_off(1);
-        self.objective = self.objective.clone().evaluated(Evaluation { loss: means.swap_remove(0), gradients });
+        let mut sums = in_parts.enter(&mut self.graph, &mut self.labelled, &mut self.lowered, sums, &kept)?;
+        let gradients = sums.split_off(1);
+        self.objective = self.objective.clone().evaluated(Evaluation { loss: sums.swap_remove(0), gradients });
         Ok(())
     }
-}
-
-/// What the mean over a batch is by, where not by samples alone.
-fn weight_of(labelled: &Labelled) -> Option<&Value> {
-    let tally = labelled.tally.as_ref()?;
-    let is_counted = labelled.loss.as_ref().is_some_and(|loss| loss.kind == LossKind::CrossEntropy);
-    tally.weight.as_ref().or_else(|| Some(&tally.counted).filter(|_| is_counted))
 }
 
 /// Gives a value another name, which is returned.

@@ -28,8 +28,9 @@ impl Differentiated {
     /// # Errors
     /// Where a node cannot be evaluated a second time, or a batch cannot be taken in parts.
     pub fn penalise(&mut self, options: &StepOptions, fed: Fed) -> Result<Penalised<'_>> {
-        let in_parts = self.prepare_parts(options)?;
-        if let Some((in_parts, PerturbPer::Batch)) = &in_parts {
+        let in_parts = self.in_parts.take();
+        let per = |wanted| in_parts.as_ref().filter(|in_parts| in_parts.perturb_per == wanted);
+        if let Some(in_parts) = per(PerturbPer::Batch) {
             self.evaluate_in_parts(in_parts)?;
         }
         let parameters = self.objective.parameters();
@@ -51,7 +52,7 @@ impl Differentiated {
         }
         let graph = training.builder.graph_mut();
         let mut penalised = penalty::apply(graph, &self.objective, &options.penalty, &coefficients, &training.stacks)?;
-        if let Some((in_parts, PerturbPer::Micro)) = &in_parts {
+        if let Some(in_parts) = per(PerturbPer::Micro) {
             let kept = [training.values(), self.objective.parameters().to_vec()].concat();
             let returned = (&mut self.labelled, &mut self.lowered);
             let graph = training.builder.graph_mut();

@@ -10,7 +10,7 @@ use gnp_base::choice::nearest;
 use gnp_base::{Error, Result};
 use gnp_model::graph::for_each_capture;
 use gnp_model::onnx::DataType;
-use gnp_model::onnx::proto::{GraphProto, NodeProto, TensorProto};
+use gnp_model::onnx::proto::{GraphProto, MICROSOFT, NodeProto, TensorProto};
 use wildmatch::WildMatch;
 
 /// A weight that can have adapters.
@@ -75,11 +75,25 @@ struct Held<'g> {
     weight: &'g str,
     tensor: &'g TensorProto,
     is_transposed: bool,
-    /// What dequantises it, where it is quantised.
+    /// What dequantises it, where it is quantised, or multiplies by it as it is packed.
     dequantizer: Option<&'g NodeProto>,
 }
 
 impl Held<'_> {
+    /// Its rows and columns; none where it is no matrix.
+    fn sizes(&self) -> Option<[i64; 2]> {
+        match self.dequantizer {
+            Some(node) if is_in_bits(node) => {
+                let (rows, columns, bits) = (node.int("N", 0), node.int("K", 0), node.int("bits", 4));
+                // What the node says is not checked where the file is read: the tensor has the numbers.
+                let held = self.tensor.dims.iter().try_fold(8i64, |bits, &size| bits.checked_mul(size))?;
+                let said = rows.checked_mul(columns)?.checked_mul(bits)?;
+                (rows > 0 && columns > 0 && bits > 0 && said <= held).then_some([rows, columns])
+            }
+            _ => <[i64; 2]>::try_from(&self.tensor.dims[..]).ok(),
+        }
+    }
+
     /// Whether its elements can be floats: the normal form makes them so.
     fn takes_up(&self) -> bool {
         let is_whole = matches!(self.tensor.element(), Some(DataType::Int8 | DataType::Uint8));
@@ -109,7 +123,7 @@ impl Targets {
                 others.push((held.weight.to_owned(), spoiled));
                 continue;
             }
-            let &[rows, columns] = &held.tensor.dims[..] else { continue };
+            let Some([rows, columns]) = held.sizes() else { continue };
             let (inputs, outputs) = if held.is_transposed { (columns, rows) } else { (rows, columns) };
             let module = module_of(&held, module, record);
             let aliases = [held.tensor.name().to_owned(), format!("{module}.weight")];
@@ -189,7 +203,9 @@ fn module_of(held: &Held<'_>, by_bias: Option<String>, record: Option<&Record>) 
         _ if held.tensor.name().is_empty() => held.weight,
         _ => held.tensor.name(),
     };
-    let name = name.strip_suffix("_quantized").unwrap_or(name);
+    // As ONNX Runtime's quantisers, and its builder of generative models, name what they pack.
+    let packed = ["_quantized", "_Q2", "_Q4", "_Q8"].iter().find_map(|suffix| name.strip_suffix(suffix));
+    let name = packed.or_else(|| name.strip_suffix(".qweight")).unwrap_or(name);
     match name.strip_suffix(".weight") {
         Some(module) => module.to_owned(),
         None if matches!(names::tells(name), Name::Computed | Name::Literal) => {
@@ -209,6 +225,15 @@ impl<'g> Search<'g> {
     fn of(graph: &'g GraphProto) -> Self {
         let made = graph.node.iter().flat_map(|node| node.output.iter().map(move |output| (output.as_str(), node)));
         Self { graph, constants: Constants::of(graph), made: made.collect() }
+    }
+
+    /// The constant that `input` of `node` is, or is the transpose of, in float32 or dequantised, if it is one.
+    fn held_by(&self, node: &'g NodeProto, position: Option<usize>, input: &'g str) -> Option<Held<'g>> {
+        if position == Some(1) && is_in_bits(node) {
+            let tensor = self.constants.get(input)?;
+            return Some(Held { weight: input, tensor, is_transposed: true, dequantizer: Some(node) });
+        }
+        self.held(input)
     }
 
     /// The constant that `value` is, or is the transpose of, in float32 or dequantised, if it is one.
@@ -244,8 +269,9 @@ impl<'g> Search<'g> {
         let returned: HashSet<&str> = self.graph.output.iter().map(|output| output.name()).collect();
         for (index, node) in self.graph.node.iter().enumerate() {
             let mut note = |value: &'g str, position: Option<usize>| {
-                let Some(mut held) = self.held(value) else { return };
-                let is_layer = position == Some(1) && (node.is("", "MatMul") || node.is("", "Gemm"));
+                let Some(mut held) = self.held_by(node, position, value) else { return };
+                let is_product = node.is("", "MatMul") || node.is("", "Gemm") || is_in_bits(node);
+                let is_layer = position == Some(1) && is_product;
                 held.is_transposed ^= is_layer && node.is("", "Gemm") && node.int("transB", 0) != 0;
                 let place = *places.entry(held.weight).or_insert_with(|| {
                     let (readers, module, spoiled) = (vec![], None, None);
@@ -253,7 +279,7 @@ impl<'g> Search<'g> {
                     found.len() - 1
                 });
                 let found = &mut found[place];
-                if !is_layer || held.tensor.dims.len() != 2 {
+                if !is_layer || held.sizes().is_none() {
                     found.spoiled.get_or_insert_with(|| format!("{} reads it", node.op_type()));
                 } else if !found.readers.is_empty() && found.held.is_transposed != held.is_transposed {
                     found.spoiled.get_or_insert_with(|| "it is read as it is, and transposed".to_owned());
@@ -315,6 +341,11 @@ impl<'g> Search<'g> {
         }
         seen
     }
+}
+
+/// Whether a node multiplies by a weight in few bits, which it holds packed.
+fn is_in_bits(node: &NodeProto) -> bool {
+    node.is(MICROSOFT, "MatMulNBits")
 }
 
 /// Whether a node makes float32 of a quantised constant.

@@ -23,7 +23,13 @@ enum What {
     #[cfg(feature = "ort")]
     Artifacts { engine: Box<OrtTraining>, runtime: Runtime, artifacts: Artifacts, options: EngineOptions },
     /// With the model that its trained weights go into.
-    Step { engine: Box<dyn StepEngine>, forward: Option<Box<Original>>, said: Vec<String> },
+    Step {
+        engine: Box<dyn StepEngine>,
+        forward: Option<Box<Original>>,
+        /// What was chosen for this machine, which is said already.
+        chosen: Option<String>,
+        said: Vec<String>,
+    },
 }
 
 impl InEngine {
@@ -38,8 +44,13 @@ impl InEngine {
         Self { name, what: What::Artifacts { engine, runtime, artifacts, options } }
     }
 
-    pub(super) fn of_step(name: String, engine: Box<dyn StepEngine>, forward: Option<Box<Original>>) -> Self {
-        Self { name, what: What::Step { engine, forward, said: Vec::new() } }
+    pub(super) fn of_step(
+        name: String,
+        engine: Box<dyn StepEngine>,
+        forward: Option<Box<Original>>,
+        chosen: Option<String>,
+    ) -> Self {
+        Self { name, what: What::Step { engine, forward, chosen, said: Vec::new() } }
     }
 
     pub fn engine(&mut self) -> &mut dyn Engine {
@@ -50,12 +61,13 @@ impl InEngine {
         }
     }
 
-    /// The engine's name, and what is to be said of how it computes: all of it is known when steps were taken.
+    /// The engine's name, what was chosen for this machine, and what is to be said of how it computes: all of it is
+    /// known when steps were taken.
     pub fn description(&self) -> String {
         let remarks = match &self.what {
             #[cfg(feature = "ort")]
             What::Artifacts { .. } => Vec::new(),
-            What::Step { engine, .. } => engine.remarks(),
+            What::Step { engine, chosen, .. } => chosen.iter().cloned().chain(engine.remarks()).collect(),
         };
         [std::slice::from_ref(&self.name), &remarks].concat().join("; ")
     }

@@ -2,12 +2,14 @@
 
 #[cfg(feature = "ort")]
 mod artifacts;
+mod fitted;
 mod in_engine;
 mod kind;
 mod step;
 
 #[cfg(feature = "ort")]
 pub use artifacts::{exposed_numbers, find_artifacts};
+pub(super) use fitted::FITTED;
 pub(super) use in_engine::InEngine;
 pub use kind::Kind;
 
@@ -19,6 +21,7 @@ use gnp_base::{Error, Result};
 use gnp_engine::EngineOptions;
 use gnp_model::onnx;
 use gnp_step::rewrite::StepConfig;
+use std::num::NonZero;
 use std::path::Path;
 use step::Step;
 
@@ -32,8 +35,8 @@ pub(super) enum Trainee {
 }
 
 impl Trainee {
-    /// What the run names. An ordinary model is rewritten.
-    pub fn open(run: &Run, observer: &mut dyn Observer) -> Result<Self> {
+    /// What the run names. An ordinary model is rewritten, as it was at `begun` where the run goes on.
+    pub fn open(run: &Run, begun: Option<&Checkpoint>, observer: &mut dyn Observer) -> Result<Self> {
         let settings = &run.model;
         let path = &*settings.path;
         let mut model = if path.is_dir() { None } else { Some(onnx::read(path)?) };
@@ -59,7 +62,7 @@ impl Trainee {
                 let step = if kind == Kind::Step {
                     Step::open(model, settings.forward.as_deref())
                 } else {
-                    Step::make(model, run, observer)
+                    Step::make(model, run, begun, observer)
                 };
                 step.map(Box::new).map(Self::Step)
             }
@@ -100,6 +103,15 @@ impl Trainee {
             #[cfg(feature = "ort")]
             Self::Artifacts(_) => None,
             Self::Step(this) => Some(this.opens_with()),
+        }
+    }
+
+    /// In how many parts a batch is taken, where that was told by the memory that there is.
+    pub fn fitted(&self) -> Option<NonZero<u32>> {
+        match self {
+            #[cfg(feature = "ort")]
+            Self::Artifacts(_) => None,
+            Self::Step(this) => this.fitted(),
         }
     }
 

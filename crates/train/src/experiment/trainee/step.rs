@@ -2,9 +2,11 @@
 
 #[cfg(feature = "ort")]
 use super::artifacts;
+use super::fitted::Fitted;
 use super::in_engine::InEngine;
 use crate::experiment::{EngineChoice, Init, Notice, Observer, Run};
 use crate::{Checkpoint, Original, OwnRates, OwnWarmup, Span, TrainingSettings};
+use gnp_base::choice::Choice;
 use gnp_base::contract::{ALPHA, LEARNING_RATE, R, WARMUP_STEPS};
 use gnp_base::digest::Digest;
 use gnp_base::{Error, Result, files};
@@ -13,8 +15,10 @@ use gnp_engine::runtime;
 use gnp_engine::{Available, Backend, EngineKind, EngineOptions, Rates, State, StepEngine, StepModel};
 use gnp_gradient::autodiff::Gradients;
 use gnp_model::onnx::{self, Model};
+use gnp_step::accumulate::{Accumulate, PerturbPer};
 use gnp_step::penalty::Warmup;
 use gnp_step::rewrite::{self, StepConfig, StepOptions};
+use std::num::NonZero;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -23,6 +27,8 @@ pub(in crate::experiment) struct Step {
     step: Model,
     /// How it was made, where it was made for this run.
     made: Option<StepOptions>,
+    /// In how many parts a batch is taken, where memory has told that.
+    fitted: Option<Fitted>,
     /// What it is evaluated with.
     eval: Option<Model>,
     forward: Option<Model>,
@@ -33,11 +39,16 @@ impl Step {
     pub(super) fn open(step: Model, forward: Option<&Path>) -> Result<Self> {
         let beside = StepConfig::of(&step).ok().map(|config| step.folder().join(&config.model));
         let forward = forward.map(Path::to_owned).or(beside.filter(|file| file.is_file()));
-        Self::new(step, None, forward.map(onnx::read).transpose()?)
+        Self::new(step, None, None, forward.map(onnx::read).transpose()?)
     }
 
     /// The step model that is made of `forward` for the run.
-    pub(super) fn make(forward: Model, run: &Run, observer: &mut dyn Observer) -> Result<Self> {
+    pub(super) fn make(
+        forward: Model,
+        run: &Run,
+        begun: Option<&Checkpoint>,
+        observer: &mut dyn Observer,
+    ) -> Result<Self> {
         let mut options = run.model.step.clone().unwrap_or_default();
         let is_by_training_api = matches!(run.engine.engine, EngineChoice::Of(EngineKind::OrtTraining));
         if options.gradients != Gradients::Standard && !is_by_training_api {
@@ -51,18 +62,28 @@ impl Step {
             // The length is fed; the input needs a value all the same.
             options.warmup_steps = options.warmup_steps.max(1);
         }
-        let (step, report) = rewrite::make_step(forward.clone(), &options)?;
+        let (mut step, mut report) = rewrite::make_step(forward.clone(), &options)?;
+        let fitted = run.model.fit_memory.filter(|_| options.accumulate.is_none());
+        let fitted = fitted.map(|fit| Fitted::of(fit, &step, run, begun)).transpose();
+        let fitted = fitted.map_err(|error| error.in_file(forward.path()))?;
+        if let Some(Fitted { parts, why }) = &fitted {
+            if parts.get() > 1 {
+                options.accumulate = Some(Accumulate { parts: *parts, perturb_per: PerturbPer::Batch });
+                (step, report) = rewrite::make_step(forward.clone(), &options)?;
+            }
+            report.choices.push(Choice::new(why.clone(), "--micro-batch"));
+        }
         observer.notice(Notice::Made(&report));
-        Self::new(step, Some(options), Some(forward))
+        Self::new(step, Some(options), fitted, Some(forward))
     }
 
-    fn new(step: Model, made: Option<StepOptions>, forward: Option<Model>) -> Result<Self> {
+    fn new(step: Model, made: Option<StepOptions>, fitted: Option<Fitted>, forward: Option<Model>) -> Result<Self> {
         let eval = forward.as_ref().map(|forward| {
             let names = StepModel::recognise(&step)?.state.into_iter().map(|slot| slot.port.name).collect::<Vec<_>>();
             rewrite::make_evaluation(forward.clone(), &StepConfig::of(&step)?, &names)
         });
         let eval = eval.transpose()?;
-        Ok(Self { step, made, eval, forward })
+        Ok(Self { step, made, fitted, eval, forward })
     }
 
     /// What is fed where the training gives nothing, checked against what it gives.
@@ -109,6 +130,10 @@ impl Step {
         StepConfig::of(&self.step).ok()
     }
 
+    pub(super) fn fitted(&self) -> Option<NonZero<u32>> {
+        self.fitted.as_ref().map(|fitted| fitted.parts)
+    }
+
     pub(super) fn opens_with(&self) -> &'static str {
         if self.made.is_some() { "open it with" } else { "make the step model anew with gnp-rewrite" }
     }
@@ -142,7 +167,8 @@ impl Step {
         }
         let config = self.config().unwrap_or_default();
         let forward = self.forward.map(|model| Box::new(Original::new(model, config)));
-        let mut loaded = InEngine::of_step(name, engine, forward);
+        let chosen = self.fitted.map(|fitted| fitted.why);
+        let mut loaded = InEngine::of_step(name, engine, forward, chosen);
         loaded.news().iter().for_each(|remark| observer.notice(Notice::Info(remark)));
         Ok(loaded)
     }
