@@ -335,7 +335,7 @@ mod tests {
         ] {
             assert!(text.contains(part), "`{part}` is not in the report");
         }
-        assert_eq!(text.matches("<svg").count(), 8);
+        assert_eq!(text.matches("<svg").count(), 9);
         assert_eq!(text.matches("<script>").count(), 1);
         assert!(!text.contains("NaN") && !text.contains("src="));
     }

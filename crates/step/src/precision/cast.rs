@@ -126,7 +126,7 @@ impl Casting<'_, '_> {
         let gives = match policy {
             // Who reads its result in half precision casts it.
             Policy::Through if data == Held::Half => Held::Half,
-            Policy::Half | Policy::Follows if held == Held::Half => Held::Single,
+            _ if held == Held::Half => Held::Single,
             _ => held,
         };
         for output in &node.output {
