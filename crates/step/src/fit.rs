@@ -149,7 +149,8 @@ impl<'a> Sizes<'a> {
 }
 
 fn megabytes(bytes: u64) -> String {
-    format!("{:.0} MB", bytes as f64 / 1e6)
+    let number = bytes as f64 / 1e6;
+    if number < 10.0 { format!("{number:.1} MB") } else { format!("{number:.0} MB") }
 }
 
 #[cfg(test)]

@@ -60,6 +60,10 @@ pub(super) fn prepare() -> TempDir {
     fs::write(at("words.csv"), "review,kind,word,stars\n".to_owned() + &words).unwrap();
     let lists = reviews(&|n, _| format!("{{\"ids\": [3, {}], \"stars\": {n}, \"kind\": {}}}\n", 4 + n % 2, n % 2));
     fs::write(at("lists.jsonl"), lists).unwrap();
+    // One of them has more items than the model has places.
+    let line =
+        |n: usize| format!("{{\"ids\": [{}], \"kind\": {}}}\n", vec!["4"; if n == 5 { 9 } else { 3 }].join(","), n % 2);
+    fs::write(at("long.jsonl"), (0..12).map(line).collect::<String>()).unwrap();
     let fixtures = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/tables/tokenizer.json");
     fs::copy(fixtures, at("tokenizer.json")).unwrap();
 
@@ -258,6 +262,19 @@ fn made_models() -> Vec<(&'static str, ModelProto)> {
     let mut open_pixels = forward::network();
     graph(&mut open_pixels).input[0] = info("image", FLOAT, "batch,1,H,W");
 
+    let mut placed = forward::sentences(10);
+    let number =
+        |name: &str, value: i64| TensorProto::raw(name, DataType::Int64, &[1], value.to_le_bytes().to_vec().into());
+    graph(&mut placed).initializer.extend([weight("places.weight", &[8, 8]), number("first", 0), number("second", 1)]);
+    graph(&mut placed).node[0] = node("Gather", &["words.weight", "input_ids"], "words");
+    let places = [
+        node("Shape", &["input_ids"], "shape"),
+        node("Gather", &["shape", "second"], "length"),
+        node("Slice", &["places.weight", "first", "length", "first"], "places"),
+        node("Add", &["words", "places"], "embedded"),
+    ];
+    graph(&mut placed).node.splice(1..1, places);
+
     let mut apart = own_loss.clone();
     graph(&mut apart).input[1] = info("labels", FLOAT, "rows,3");
     let mut blocked = perceptron();
@@ -275,6 +292,7 @@ fn made_models() -> Vec<(&'static str, ModelProto)> {
         ("newer.onnx", newer),
         ("grad.onnx", grad),
         ("sentences.onnx", forward::sentences(10)),
+        ("placed.onnx", placed),
         ("classifier.onnx", forward::classifier()),
         ("perceptron.onnx", perceptron()),
         ("one.onnx", one),

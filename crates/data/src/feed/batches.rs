@@ -1,6 +1,6 @@
 //! An order of samples cut into batches.
 
-use super::Feed;
+use super::{Feed, Source};
 use crate::memory;
 use gnp_base::{Error, Result};
 use std::slice::Chunks;
@@ -25,6 +25,16 @@ impl Feed<'_> {
         self.check_batch_size(size)?;
         let whole = if self.fixed_batch().is_some() { order.len() - order.len() % size } else { order.len() };
         Ok(order[..whole].chunks(size))
+    }
+
+    /// The length of a batch of the samples `rows`: the most items that a sample of it has, filled up, at any input of
+    /// lists; 0 where no input has such.
+    pub fn batch_length(&self, rows: &[usize]) -> usize {
+        let lengths = self.sources.iter().map(|source| match source {
+            Source::Padded(padded) => padded.width(rows),
+            _ => 0,
+        });
+        lengths.max().unwrap_or(0)
     }
 
     fn check_batch_size(&self, size: usize) -> Result<()> {

@@ -73,6 +73,13 @@ pub(super) fn rows() -> Vec<Row> {
             vec![With("--target", "logits=kind,score=stars")],
         ),
         row(
+            "gnp-run placed.onnx --epochs 1 --engine tract --out out --force --loss logits=cross-entropy --data long.jsonl \
+             --target kind --feature input_ids=ids --batch-size 2",
+            "the first batch is no trouble",
+            "--max-length",
+            vec![With("--max-length", "8")],
+        ),
+        row(
             of_text!("lists.jsonl", "--target kind"),
             "column `ids` holds lists",
             "--feature INPUT=ids",
