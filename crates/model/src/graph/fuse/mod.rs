@@ -19,17 +19,25 @@ mod term;
 
 use super::Graph;
 use super::uses::for_each_use;
-use crate::onnx::proto::NodeProto;
+use crate::onnx::proto::{GraphProto, NodeProto};
 use body::Functions;
 use candidates::{Candidates, Group};
 use foldhash::HashSet;
 use gnp_base::formula::MAX_TERMS;
+use gnp_base::naming::is_ours;
 use std::mem;
 
 /// A group has at most so many nodes. Each makes a few terms of the formula.
 const MOST_NODES: usize = MAX_TERMS / 8;
 /// A group reads at most so many tensors.
 const MOST_OPERANDS: usize = 16;
+
+/// Drops the constants that formulas have taken up: ONNX Runtime warns of those that nothing reads.
+fn drop_unused_constants(body: &mut GraphProto) {
+    let mut used: HashSet<&str> = body.output.iter().map(|output| output.name()).collect();
+    body.node.iter().for_each(|node| for_each_use(node, &mut |name| _ = used.insert(name)));
+    body.initializer.retain(|tensor| !is_ours(tensor.name()) || used.contains(tensor.name()));
+}
 
 impl Graph {
     /// Makes calls of the chains of elementwise operators, where functions are made; in the bodies of control-flow
@@ -57,6 +65,7 @@ impl Graph {
         for body in nodes.iter_mut().flat_map(NodeProto::subgraphs_mut) {
             let outputs = body.output.iter().map(|output| output.name()).collect();
             body.node = self.fuse(mem::take(&mut body.node), &outputs, fed, functions);
+            drop_unused_constants(body);
         }
         let groups = Candidates::of(&nodes, &self.facts, kept).groups();
         let mut calls = Vec::with_capacity(groups.len());
@@ -102,7 +111,7 @@ mod tests {
     use super::*;
     use crate::graph::{Branch, Builder, Fact, Value};
     use crate::onnx::DataType;
-    use crate::onnx::proto::GraphProto;
+    use crate::onnx::proto::TensorProto;
     use crate::testing::body;
 
     /// A graph with the inputs x and dy, [2, 3], and b, [3]; `make` appends nodes and says what is returned.
@@ -264,7 +273,14 @@ mod tests {
         let (then, otherwise) = (chain(&mut graph), chain(&mut graph));
         let outputs = graph.branch(&"c".into(), then, otherwise, "mix");
         graph.declare_outputs([Fact::with_sizes(DataType::Float, &[4]).info(&outputs[0])]);
+        let number = |name: &str| TensorProto::raw(name, DataType::Float, &[], vec![0; 4].into());
+        for body in graph.proto.node.iter_mut().flat_map(NodeProto::subgraphs_mut) {
+            body.initializer = vec![number("gnp/mix/taken_up"), number("of the model")];
+        }
         graph.fuse_elementwise();
+        for body in graph.nodes()[0].subgraphs() {
+            assert_eq!(body.initializer.iter().map(|t| t.name()).collect::<Vec<_>>(), ["of the model"]);
+        }
         let bodies: Vec<_> = graph.nodes()[0].subgraphs().map(told).collect();
         assert_eq!(bodies, [["Elementwise [x] -exp(x0)"]; 2]);
         assert_eq!(graph.take_functions().len(), 1);
