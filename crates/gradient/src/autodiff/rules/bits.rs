@@ -1,5 +1,6 @@
 //! Products with weights in few bits, for which ONNX Runtime has
-//! [an operator](https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOperators.md). The operator stays; its gradient alone needs the weights as floats, for as long as it reads them.
+//! [an operator](https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOperators.md). The operator stays; its
+//! gradient alone needs the weights as floats, for as long as it reads them.
 
 use super::{Cotangents, Entry, Op, Rule};
 use gnp_base::Result;
@@ -98,8 +99,8 @@ impl Packed {
         g.reshape(g.cast(value, DataType::Float), &[self.rows, self.blocks(), 1])
     }
 
-    /// The numbers in bytes, in float32, in their order. Quotients by powers of two are exact, and
-    /// every device has them, as not all can shift bits.
+    /// The numbers in bytes, in float32, in their order. Quotients by powers of two are exact, and every device has
+    /// them, as not all can shift bits.
     fn unpacked(&self, bytes: &Value, g: &Builder<'_>) -> Value {
         let mut rest = g.reshape(g.cast(bytes, DataType::Float), &[-1, 1]);
         let base = f64::from(1u32 << self.bits);
