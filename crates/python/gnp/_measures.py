@@ -27,6 +27,8 @@ _OF_OUTPUTS = {
 # What a step that was not taken has no numbers of.
 _OF_GRADIENTS = ("loss_perturbed", "grad_norm", "mixed_grad_norm")
 _LOSSES = {"loss", "loss_perturbed", "sharpness"}
+# What is that of the last batch.
+_LAST = {"loss_scale"}
 
 
 @dataclass(frozen=True)
@@ -99,7 +101,7 @@ class Means:
         self.samples += counts.samples
         for name, value in record.items():
             weight = counts.weight if name in _LOSSES else counts.labels if name == "error" else counts.samples
-            total, weights = self._sums.get(name, (0.0, 0.0))
+            total, weights = self._sums.get(name, (0.0, 0.0)) if name not in _LAST else (0.0, 0.0)
             self._sums[name] = (total + value * weight, weights + weight)
 
     def values(self) -> Record:

@@ -23,10 +23,11 @@ class History:
             difference; ``grad_norm``, ‖∇L(θ)‖₂; ``mixed_grad_norm``; ``param_norm``, ‖θ‖₂; ``error``, the fraction of
             the labels that are wrong; ``learning_rate``, ``r`` and ``alpha``, as they were fed, and other
             hyperparameters that were given; ``seconds``, of which ``data_seconds`` went by waiting for the batch;
-            ``examples_per_second``.
+            ``examples_per_second``. With a scale of the loss also ``loss_scale``, and ``skipped``, 1 where the step was
+            not taken; such a step has no norms of gradients.
         epochs: The same as means over the epoch (losses by what they weigh, errors over the labels that count, norms
             over samples), and ``validation_loss`` and ``validation_error`` where there are validation data. Of
-            hyperparameters they have the last.
+            hyperparameters and the scale of the loss they have the last.
     """
 
     def __init__(self) -> None:
