@@ -67,7 +67,9 @@ impl InEngine {
         let remarks = match &self.what {
             #[cfg(feature = "ort")]
             What::Artifacts { .. } => Vec::new(),
-            What::Step { engine, chosen, .. } => chosen.iter().cloned().chain(engine.remarks()).collect(),
+            What::Step { engine, chosen, .. } => {
+                chosen.iter().cloned().chain(engine.remarks()).collect::<Vec<String>>()
+            }
         };
         [std::slice::from_ref(&self.name), &remarks].concat().join("; ")
     }
