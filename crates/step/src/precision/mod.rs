@@ -1,11 +1,11 @@
 //! Mixed precision: forward and backward pass in half precision, all that is kept in single.
 //!
-//! The parameters θ stay float32, as master weights. Before the graph is differentiated, [`halve`] puts casts around the
-//! operators that gain by half precision ([`policy`]); the gradient follows by the rules, which know the types of their
-//! values, and comes back to float32 at θ, by the gradient of a cast. So norms, perturbation, mix, clipping, decay and
-//! the optimizer compute in float32, and the second pass is in half precision as the first one is.
+//! The parameters θ stay float32, as master weights. Before the graph is differentiated, casts are put around the
+//! operators that gain by half precision (`policy.rs`, `cast.rs`); the gradient follows by the rules, which know the
+//! types of their values, and comes back to float32 at θ, by the gradient of a cast. So norms, perturbation, mix,
+//! clipping, decay and the optimizer compute in float32, and the second pass is in half precision as the first one is.
 //!
-//! What is too small for float16 is kept by a scale of the loss ([`scale`]), which is state of the step model: a step
+//! What is too small for float16 is kept by a scale of the loss (`scale.rs`), which is state of the step model: a step
 //! whose gradient is not finite is not taken, and the next one has half of the scale.
 //!
 //! Micikevicius et al., *Mixed Precision Training*, ICLR 2018.
