@@ -1,4 +1,5 @@
 //! Steps in half precision beside those in single.
+use crate::support::command::gnp_rewrite;
 use crate::support::forward::{self, append, graph, info, node, perceptron, weight};
 use crate::support::step::{self, batch, difference};
 use crate::support::{models, python};
@@ -240,6 +241,23 @@ fn masks_stay_in_range() {
     assert_eq!(reads_mask.as_deref(), Some("Add"));
     assert!(casts > 0);
     assert_eq!(made(Precision::Bfloat16).0.as_deref(), Some("Cast"), "bfloat16 has that number");
+}
+
+#[test]
+fn a_check_loads_what_a_processor_can_compute() {
+    needs!(engines);
+    let folder = tempfile::tempdir().unwrap();
+    for (precision, told) in [
+        ("float16", "loads in ONNX Runtime"),
+        ("bfloat16", "Not loaded: it computes in bfloat16, for which no engine has kernels on processors"),
+    ] {
+        let mut command = gnp_rewrite();
+        command.arg(models().join("mlp/model.onnx")).args(["--loss", "cross-entropy", "--force", "--check"]);
+        command.args(["--precision", precision, "-o"]).arg(folder.path().join("step.onnx"));
+        let said = command.assert().success().get_output().clone();
+        let said = String::from_utf8([said.stdout, said.stderr].concat()).unwrap();
+        assert!(said.contains(told), "{said}");
+    }
 }
 
 #[test]

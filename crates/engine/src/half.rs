@@ -51,8 +51,14 @@ fn has_float16() -> bool {
     false
 }
 
-/// The type in half precision that a step model computes in: that of a Cast whose result is more than cast back.
-pub(crate) fn half_of(step: &Model) -> Option<DataType> {
+/// The type in half precision that a step model computes in, if any: that of a Cast whose result is more than cast back.
+///
+/// ```
+/// let mlp = gnp_model::onnx::read("../../models/mlp/model.onnx")?;
+/// assert_eq!(gnp_engine::half_of(&mlp), None);
+/// # Ok::<(), gnp_base::Error>(())
+/// ```
+pub fn half_of(step: &Model) -> Option<DataType> {
     let mut halves = HashMap::default();
     for_each_node(&step.graph.node, &mut |node| {
         let to = |element: &DataType| node.int("to", 0) == i64::from(*element as i32);

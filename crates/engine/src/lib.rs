@@ -45,6 +45,7 @@ pub use self::ort::Ort;
 pub use self::tract::Tract;
 pub use available::{Available, Backend, EngineKind};
 pub use device::Device;
+pub use half::half_of;
 pub use kernels::Kernels;
 pub use options::{CudaGraph, EngineOptions, HalfPrecision, Layout, OrtOption, Tf32};
 #[cfg(feature = "ort")]

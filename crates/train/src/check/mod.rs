@@ -10,9 +10,11 @@ pub use trial::Trial;
 
 use gnp_base::contract::{LEARNING_RATE, WARMUP_STEPS};
 use gnp_base::{Error, Result};
-use gnp_engine::{Available, Backend as _, Device, EngineOptions, HalfPrecision, Rates, StepEngine, StepModel};
+use gnp_engine::{
+    Available, Backend as _, Device, EngineOptions, HalfPrecision, Rates, StepEngine, StepModel, half_of,
+};
 use gnp_model::graph::Graph;
-use gnp_model::onnx::{self, Model};
+use gnp_model::onnx::{self, DataType, Model};
 use gnp_step::rewrite::verify;
 use serde::Serialize;
 use std::path::Path;
@@ -30,7 +32,7 @@ pub struct Loaded {
 
 /// Reads the step model at `path` from disk and checks it: its structure and types; that the fastest engine that is
 /// there loads the file (ONNX Runtime, the library `named` by the caller or one that is found, else tract), and
-/// computes a step on made-up data.
+/// computes a step on made-up data. A step model in bfloat16 is for cards, and is not loaded here.
 ///
 /// # Errors
 /// Where its structure, types, inputs or outputs are not as they should be, or the engine refuses the model or the
@@ -57,6 +59,10 @@ fn try_step(
 ) -> Result<Loaded> {
     let in_file = |error: Error| error.in_file(model.path());
     verify(model).and_then(|()| Graph::new(model.graph.clone())).map_err(in_file)?;
+    if half_of(model) == Some(DataType::Bfloat16) {
+        let why_not = Some("it computes in bfloat16, for which no engine has kernels on processors".to_owned());
+        return Ok(Loaded { runtime: None, step: None, why_not });
+    }
     let half = HalfPrecision::Emulated;
     let mut loaded = load(&EngineOptions { half, ..EngineOptions::default() })?;
     let step = StepModel::recognise(model)?;
