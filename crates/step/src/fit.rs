@@ -4,7 +4,7 @@
 //! ([`gnp_model::memory`]). A step in parts needs that of its largest part; beside it there are the whole batch, the
 //! rows of all logits, and the sums that the parts add to, which are no larger than the state.
 
-use gnp_base::contract::{LABELS, labels_of};
+use gnp_base::contract::are_labels;
 use gnp_base::{Error, Result};
 use gnp_model::graph::{Dim, Fact};
 use gnp_model::memory::most_alive;
@@ -91,15 +91,13 @@ struct Sizes<'a> {
 
 impl<'a> Sizes<'a> {
     fn of(step: &'a Model) -> Result<Self> {
-        let of_batch = labels_of("");
-        let is_labels = |name: &str| name == LABELS || name.starts_with(&of_batch);
         let inputs = &step.graph.input;
         let shapes = || inputs.iter().filter_map(|input| Some((input.name(), Fact::declared(input)?.shape?)));
         let symbol = |(_, shape): (_, Vec<Dim>)| match shape.into_iter().next() {
             Some(Dim::Symbol(symbol)) => Some(symbol.to_string()),
             _ => None,
         };
-        let labels_first = shapes().filter(|(name, _)| is_labels(name)).chain(shapes());
+        let labels_first = shapes().filter(|(name, _)| are_labels(name)).chain(shapes());
         let Some(batch) = labels_first.into_iter().find_map(symbol) else {
             let name = shapes().next().map_or("x", |(name, _)| name).to_owned();
             return Err(Error::input("--micro-batch: the batch has a fixed size, and its parts are smaller")

@@ -50,7 +50,8 @@ pub fn find<'t>(tensors: impl IntoIterator<Item = (&'t str, &'t Tensor)>) -> Opt
 /// What among the numbers that a step returned, the loss first, is none. Tables, such as logits, may hold what they
 /// like; so may the norms of gradients in a step that was [`skipped`], since the next one has a smaller scale.
 pub fn of_outputs(names: &[String], outputs: &[Tensor]) -> Option<NotFinite> {
-    let may_overflow = skipped(names, outputs) && number(names, outputs, SCALED_BY).is_some_and(|scale| scale > 1.0);
+    let scale = Tensor::scalar_named(names, outputs, SCALED_BY);
+    let may_overflow = skipped(names, outputs) && scale.is_some_and(|scale| scale > 1.0);
     let is_number = |index: usize, name: &str, tensor: &Tensor| {
         index == 0 || tensor.shape().is_empty() && !(may_overflow && [GRAD_NORM, MIXED_GRAD_NORM].contains(&name))
     };
@@ -60,12 +61,7 @@ pub fn of_outputs(names: &[String], outputs: &[Tensor]) -> Option<NotFinite> {
 
 /// Whether a step says that it was not taken, as a gradient of it was not finite at the scale that its loss had.
 pub fn skipped(names: &[String], outputs: &[Tensor]) -> bool {
-    number(names, outputs, SKIPPED) == Some(1.0)
-}
-
-/// The number that was returned under a name.
-pub fn number(names: &[String], outputs: &[Tensor], name: &str) -> Option<f32> {
-    outputs.get(names.iter().position(|output| output == name)?)?.to_scalar()
+    Tensor::scalar_named(names, outputs, SKIPPED) == Some(1.0)
 }
 
 #[cfg(test)]

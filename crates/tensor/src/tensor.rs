@@ -87,6 +87,17 @@ impl Tensor {
         }
     }
 
+    /// The number among `outputs`, which have these names, that was returned as `name`, if it is one float.
+    ///
+    /// ```
+    /// use gnp_tensor::Tensor;
+    /// let names = ["loss", "norm"].map(str::to_owned);
+    /// assert_eq!(Tensor::scalar_named(&names, &[1.0, 2.0].map(Tensor::scalar), "norm"), Some(2.0));
+    /// ```
+    pub fn scalar_named(names: &[String], outputs: &[Self], name: &str) -> Option<f32> {
+        outputs.get(names.iter().position(|output| output == name)?)?.to_scalar()
+    }
+
     /// A float tensor of rank 0.
     pub fn scalar(value: f32) -> Self {
         Self::F32(ArrayD::from_elem(IxDyn(&[]), value))

@@ -25,7 +25,7 @@ pub(crate) fn count(
     port: Option<&Port>,
     samples: usize,
 ) -> Result<Counts> {
-    let number = |name: &str| outputs.get(names.iter().position(|output| output == name)?)?.to_scalar();
+    let number = |name: &str| Tensor::scalar_named(names, outputs, name);
     let ignored = port.and_then(Port::ignored);
     let classes = labels.and_then(classes);
     let table = classes.as_ref().and_then(|classes| logits(outputs, classes.len()));

@@ -14,7 +14,7 @@ use gnp_tensor::{Tensor, finite};
 /// Where the first output is no loss.
 pub(super) fn measure(outputs: &[Tensor], names: &[String], counts: &Counts, planned: &Planned) -> Result<Measures> {
     let loss = loss_of(outputs)?;
-    let number = |name: &str| finite::number(names, outputs, name);
+    let number = |name: &str| Tensor::scalar_named(names, outputs, name);
     // Of a step that was not taken the gradients are none.
     let of_gradient = |name: &str| number(name).filter(|_| !finite::skipped(names, outputs));
     let loss_perturbed = of_gradient(LOSS_PERTURBED);

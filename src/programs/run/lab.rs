@@ -108,9 +108,8 @@ fn whole(data: &Feed<'_>) -> Result<Vec<Tensor>> {
 }
 
 fn norm_of(engine: &mut dyn Engine, batch: &[Tensor], rates: &Rates) -> Result<f64> {
-    let index = engine.step_outputs().iter().position(|output| output == GRAD_NORM);
     let outputs = engine.step(batch, rates)?;
-    let norm = index.and_then(|index| outputs.get(index)?.to_scalar());
+    let norm = Tensor::scalar_named(engine.step_outputs(), &outputs, GRAD_NORM);
     norm.map(f64::from).ok_or_else(|| Error::internal(format!("the graph does not return {GRAD_NORM}")))
 }
 

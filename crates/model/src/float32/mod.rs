@@ -45,7 +45,7 @@ pub fn convert(model: &mut Model, converts: &dyn Fn(&str) -> bool) -> Result<Opt
 }
 
 /// Fewer elements are no weight, but a scale or a shape.
-const FEWEST: usize = 2;
+pub(crate) const FEWEST: usize = 2;
 
 /// Whether a tensor is a weight of another floating-point type.
 fn is_weight(tensor: &TensorProto) -> bool {

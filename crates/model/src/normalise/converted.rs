@@ -3,11 +3,9 @@
 
 use super::context::Context;
 use super::origin::Origin;
+use crate::float32::FEWEST;
 use crate::onnx::DataType;
 use crate::onnx::proto::{NodeProto, TensorProto};
-
-/// Fewer elements are no weight, but a scale or a shape.
-const FEWEST: usize = 2;
 
 /// Makes a float32 initializer of a node that dequantises a constant of the file; returns any other node.
 pub(super) fn move_out(context: &mut Context, node: NodeProto) -> Option<NodeProto> {

@@ -54,8 +54,8 @@ pub(crate) fn halve(graph: &mut Graph, element: DataType, opset: i64, folder: &P
     Ok(casting.halved)
 }
 
-/// The constants with numbers that are out of range in half precision: those are masks, or thresholds, and would become
-/// infinite. What weights are multiplied with is not looked at, as it is large and in range.
+/// The constants with numbers that are out of range in half precision: masks, or thresholds, which would become infinite.
+/// The factors of products are not looked at: they are weights, large and in range.
 fn wide_constants(graph: &Graph, half: Half, folder: &Path) -> Result<HashSet<Value>> {
     let mut values = Values::in_folder(folder);
     let nodes = graph.nodes();

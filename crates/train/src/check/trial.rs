@@ -1,6 +1,6 @@
 //! A step on made-up data: whether an engine computes a model, which is more than that it loads it.
 
-use gnp_base::contract::are_labels;
+use gnp_base::contract::{GRAD_NORM, are_labels};
 use gnp_base::{Error, Result};
 use gnp_engine::{Engine, Rates};
 use gnp_model::graph::{Dim, Fact};
@@ -89,10 +89,8 @@ fn attempt(engine: &mut dyn Engine, batch: &[Tensor], rates: &Rates) -> Result<(
     if let Some(found) = finite::of_outputs(names, &returned) {
         return Err(Error::engine(format!("a step comes to {}: `{}`", found.value, found.name)));
     }
-    let number = |tensor: &Tensor| tensor.as_f32().filter(|array| array.len() == 1)?.first().copied();
-    let loss = returned.first().and_then(number).ok_or_else(|| Error::input("a step returns no loss"))?;
-    let norm = names.iter().position(|name| name == gnp_base::contract::GRAD_NORM);
-    Ok((loss, norm.and_then(|index| number(&returned[index]))))
+    let loss = returned.first().and_then(Tensor::to_scalar).ok_or_else(|| Error::input("a step returns no loss"))?;
+    Ok((loss, Tensor::scalar_named(names, &returned, GRAD_NORM)))
 }
 
 /// A batch for `ports`, and the sizes that were made up for it.
