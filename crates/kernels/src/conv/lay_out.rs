@@ -1,9 +1,10 @@
 //! Weights as ONNX Runtime's convolutions on blocks of channels read them.
 
-use super::tensor::Shared;
+use super::tensor::{Layout, Shared};
+use super::vector::{Job, Turn, Vector, with_width};
+use super::width;
 use crate::threads::Threads;
 use gnp_base::{Error, Result};
-use std::array;
 
 /// How the weights of a convolution are laid out, and which weights.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,87 +35,132 @@ impl WeightLayout {
 /// Writes weights `w` \[M, C, k…\], of `places` k, as `layout` says. M and C are those of `w` itself.
 ///
 /// # Errors
-/// Blocks of no channels, or slices of another length.
+/// Blocks of other than 8 or 16 channels, or slices of another length.
 pub fn lay_out_weights(
     w: &[f32],
-    [m, c, places]: [usize; 3],
+    sizes: [usize; 3],
     layout: WeightLayout,
     to: &mut [f32],
     threads: &dyn Threads,
 ) -> Result<()> {
-    let WeightLayout { block, both, adjoint } = layout;
-    let fits = block > 0 && w.len() == m * c * places && {
-        let [outer, inner] = layout.channels([m, c]);
-        to.len() == outer * inner * places
-    };
-    if !fits {
-        return Err(Error::input(format!("weights [{m}, {c}, {places} places] do not fit blocks of {block} channels")));
+    let width = width(&[Layout::Blocked(layout.block)])?;
+    let [m, c, places] = sizes;
+    let [outer, inner] = layout.channels([m, c]);
+    if w.len() != m * c * places || to.len() != outer * inner * places {
+        return Err(Error::input(format!(
+            "weights [{m}, {c}, {places} places] do not fit blocks of {} channels",
+            layout.block
+        )));
     }
-    if to.is_empty() {
-        return Ok(());
+    if !to.is_empty() {
+        with_width!(width, V => lay_out::<V>(w, sizes, layout, to, threads));
     }
-    let (exchanged, depth) = (both && adjoint, if both { block } else { 1 });
-    let (outer, inner) = if exchanged { (c, m) } else { (m, c) };
-    let deep = inner.div_ceil(depth);
-    // A part has a block of the channels of the output, and those of the input that are side by side with it.
-    let part = places * depth * block;
-    let parts = Shared::new(to);
-    threads.run(parts.len / part, &|number| {
-        let (first_outer, first_inner) = (number / deep * block, number % deep * depth);
-        let (outers, inners) = ((outer - first_outer).min(block), (inner - first_inner).min(depth));
-        // SAFETY: each task has a part of its own.
-        let to = unsafe { parts.part(number * part..(number + 1) * part) };
-        if outers < block || inners < depth {
-            to.fill(0.0);
-        } else if !exchanged {
-            let row = |o: usize| &w[((first_outer + o) * c + first_inner) * places..][..depth * places];
-            match block {
-                8 => return side_by_side(array::from_fn::<_, 8, _>(row), places, to, adjoint),
-                16 => return side_by_side(array::from_fn::<_, 16, _>(row), places, to, adjoint),
-                _ => {}
-            }
-        }
-        // The channels of `w` that follow each other in memory are those of the input, or, exchanged, of the output.
-        let (rows, along) = if exchanged { (inners, outers) } else { (outers, inners) };
-        for row in 0..rows {
-            let first =
-                if exchanged { (first_inner + row) * c + first_outer } else { (first_outer + row) * c + first_inner };
-            let from = &w[first * places..][..along * places];
-            let (at, step) = if exchanged { (row * block, 1) } else { (row, block) };
-            copy(from, places, &mut to[at..], step, depth * block, adjoint);
-        }
-    });
     Ok(())
 }
 
-/// Writes the numbers of `rows`, one for each lane, side by side: those of a channel, of `places` each, after those of
-/// the others at the same place. Places are from the last on where they are `turned`.
-fn side_by_side<const B: usize>(rows: [&[f32]; B], places: usize, to: &mut [f32], turned: bool) {
-    assert!(rows.iter().all(|row| row.len() == rows[0].len()));
-    let depth = rows[0].len() / places;
-    for channel in 0..depth {
-        for place in 0..places {
-            let from = channel * places + place;
-            // SAFETY: a row has `depth` channels of `places`, and all rows are as long as the first.
-            let lanes: [f32; B] = array::from_fn(|lane| unsafe { *rows[lane].get_unchecked(from) });
-            let at = if turned { places - 1 - place } else { place };
-            to[(at * depth + channel) * B..][..B].copy_from_slice(&lanes);
-        }
+fn lay_out<V: Vector>(
+    w: &[f32],
+    [m, c, places]: [usize; 3],
+    WeightLayout { both, adjoint, .. }: WeightLayout,
+    to: &mut [f32],
+    threads: &dyn Threads,
+) {
+    let exchanged = both && adjoint;
+    let depth = if both { V::LANES } else { 1 };
+    let [outer, inner] = if exchanged { [c, m] } else { [m, c] };
+    // From one channel to the next in `w`, of the output's and of the input's.
+    let [outer_step, inner_step] = if exchanged { [places, c * places] } else { [c * places, places] };
+    let deep = inner.div_ceil(depth);
+    // A part has a block of the channels of the output, and those of the input that are side by side with it.
+    let size = places * depth * V::LANES;
+    let parts = Shared::new(to);
+    threads.run(parts.len / size, &|number| {
+        let (first_outer, first_inner) = (number / deep * V::LANES, number % deep * depth);
+        // SAFETY: each task has a part of its own.
+        let to = unsafe { parts.part(number * size..(number + 1) * size) };
+        let (outers, inners) = ((outer - first_outer).min(V::LANES), (inner - first_inner).min(depth));
+        let from = &w[first_outer * outer_step + first_inner * inner_step..];
+        let part = Part { from, outer_step, inner_step, outers, inners, places, depth, turned: adjoint, to };
+        part.write::<V>();
+    });
+}
+
+/// A block of the channels of the output, and those of the input that are side by side with it.
+struct Part<'a> {
+    /// The weights from the first of the part on.
+    from: &'a [f32],
+    /// From one channel of the output to the next in `from`.
+    outer_step: usize,
+    /// From one channel of the input to the next.
+    inner_step: usize,
+    /// The channels that there are.
+    outers: usize,
+    inners: usize,
+    places: usize,
+    /// The channels of the input that there is room for.
+    depth: usize,
+    /// Whether places are from the last on.
+    turned: bool,
+    /// \[places, depth, lanes\].
+    to: &'a mut [f32],
+}
+
+impl Part<'_> {
+    fn write<V: Vector>(self) {
+        assert!(self.outers <= V::LANES && self.inners <= self.depth && self.places > 0);
+        assert!(
+            (self.outers - 1) * self.outer_step + (self.inners - 1) * self.inner_step + self.places <= self.from.len()
+        );
+        assert!(self.to.len() == self.places * self.depth * V::LANES);
+        // SAFETY: the assertions are what the job demands; V was chosen for the processor.
+        unsafe { V::run(self) }
     }
 }
 
-/// Copies channels that have `places` each: channels `step` apart, places `stride`, from the last on where they are
-/// turned.
-fn copy(from: &[f32], places: usize, to: &mut [f32], step: usize, stride: usize, turned: bool) {
-    for place in 0..places {
-        let at = if turned { places - 1 - place } else { place };
-        let to = to[at * stride..].iter_mut().step_by(step);
-        from[place..].iter().step_by(places).zip(to).for_each(|(from, to)| *to = *from);
+impl Job for Part<'_> {
+    #[inline(always)]
+    unsafe fn work<V: Vector>(self) {
+        let Self { from, outer_step, inner_step, outers, inners, places, depth, turned, to } = self;
+        if inners < depth {
+            to.fill(0.0);
+        }
+        let place_step = depth * V::LANES;
+        if outer_step == 1 {
+            for channel in 0..inners {
+                // SAFETY: all is in `from` and `to`, by `Part::write`.
+                unsafe {
+                    let lanes = V::load_first(from.as_ptr().add(channel * inner_step), outers);
+                    lanes.store(to.as_mut_ptr().add(channel * V::LANES));
+                }
+            }
+            return;
+        }
+        // Matrices whose columns become lanes: of the places of a channel, or of the channels, where each has one place.
+        let (matrices, columns, step) = if places == 1 { (1, inners, V::LANES) } else { (inners, places, place_step) };
+        let turned = turned && places > 1;
+        for channel in 0..matrices {
+            for first in (0..columns).step_by(V::LANES) {
+                let at = if turned { places - 1 - first } else { first };
+                // SAFETY: as above.
+                unsafe {
+                    V::turn(Turn {
+                        from: from.as_ptr().add(channel * inner_step + first),
+                        from_pitch: outer_step,
+                        rows: outers,
+                        columns: V::LANES.min(columns - first),
+                        to: to.as_mut_ptr().add(at * step + channel * V::LANES),
+                        to_pitch: if turned { step.wrapping_neg() } else { step },
+                        written: V::LANES,
+                    });
+                }
+            }
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::vector::Width;
     use super::*;
     use crate::testing::Spawned;
     use proptest::prelude::*;
@@ -122,29 +168,36 @@ mod tests {
     proptest! {
         #[test]
         fn every_weight_is_where_it_is_read(
-            (m, c, places) in (1..40usize, 1..40usize, 1..10usize), both: bool, adjoint: bool, narrow: bool,
+            (m, c, places) in (1..40usize, 1..40usize, 1..26usize), both: bool, adjoint: bool, narrow: bool,
         ) {
             let block = if narrow { 8 } else { 16 };
             let layout = WeightLayout { block, both, adjoint };
             let w: Vec<f32> = (1..=m * c * places).map(|i| i as f32).collect();
             let [outer, inner] = layout.channels([m, c]);
-            let mut to = vec![-1.0; outer * inner * places];
-            lay_out_weights(&w, [m, c, places], layout, &mut to, &Spawned(3)).unwrap();
-            for o in 0..outer {
-                for i in 0..inner {
-                    for k in 0..places {
-                        let (m_at, c_at) = if both && adjoint { (i, o) } else { (o, i) };
-                        let from = if adjoint { places - 1 - k } else { k };
-                        let is_there = m_at < m && c_at < c;
-                        let expected = if is_there { w[(m_at * c + c_at) * places + from] } else { 0.0 };
-                        let depth = if both { block } else { 1 };
-                        let part = o / block * (inner / depth) + i / depth;
-                        let at = ((part * places + k) * depth + i % depth) * block + o % block;
-                        prop_assert_eq!(to[at], expected);
-                    }
+            let mut expected = vec![0.0; outer * inner * places];
+            for (o, i, k) in iproduct(outer, inner, places) {
+                let (m_at, c_at) = if both && adjoint { (i, o) } else { (o, i) };
+                if m_at < m && c_at < c {
+                    let depth = if both { block } else { 1 };
+                    let part = o / block * (inner / depth) + i / depth;
+                    let at = ((part * places + k) * depth + i % depth) * block + o % block;
+                    let from = if adjoint { places - 1 - k } else { k };
+                    expected[at] = w[(m_at * c + c_at) * places + from];
                 }
             }
+            for width in Width::all().into_iter().filter(|width| width.lanes() == block) {
+                let mut to = vec![-1.0; expected.len()];
+                with_width!(width, V => lay_out::<V>(&w, [m, c, places], layout, &mut to, &Spawned(3)));
+                prop_assert!(to == expected, "{width:?}: {to:?}, not {expected:?}");
+            }
+            let mut to = vec![-1.0; expected.len()];
+            lay_out_weights(&w, [m, c, places], layout, &mut to, &Spawned(3)).unwrap();
+            prop_assert_eq!(to, expected);
         }
+    }
+
+    fn iproduct(a: usize, b: usize, c: usize) -> impl Iterator<Item = (usize, usize, usize)> {
+        (0..a * b * c).map(move |i| (i / (b * c), i / c % b, i % c))
     }
 
     #[test]

@@ -42,9 +42,7 @@ pub use tensor::Layout;
 use crate::threads::Threads;
 use general::General;
 use gnp_base::error::{Error, Result};
-#[cfg(target_arch = "x86_64")]
-use vector::{Avx2, Avx512};
-use vector::{Portable, Width};
+use vector::{Width, with_width};
 
 /// Writes the gradient of the weights, from x and dy:
 ///
@@ -102,31 +100,6 @@ fn has_length(what: &str, length: usize, layout: Layout, plain: &[usize]) -> Res
         return Ok(());
     }
     Err(Error::input(format!("a convolution's {what} has {length} numbers, not those of the shape {shape:?}")))
-}
-
-macro_rules! with_width {
-    ($width:expr, $V:ident => $call:expr) => {
-        match $width {
-            #[cfg(target_arch = "x86_64")]
-            Width::Avx512 => {
-                type $V = Avx512;
-                $call
-            }
-            #[cfg(target_arch = "x86_64")]
-            Width::Avx2 => {
-                type $V = Avx2;
-                $call
-            }
-            Width::Sixteen => {
-                type $V = Portable<16>;
-                $call
-            }
-            Width::Eight => {
-                type $V = Portable<8>;
-                $call
-            }
-        }
-    };
 }
 
 fn grad_weight_with(

@@ -22,7 +22,7 @@ pub(super) struct Turn {
     pub rows: usize,
     pub columns: usize,
     pub to: *mut f32,
-    /// From one column to the next, where it is written.
+    /// From one column to the next, where it is written; it wraps around where columns are written from the last on.
     pub to_pitch: usize,
     /// How many numbers of each column are written: `rows`, or up to `LANES` where zeros follow.
     pub written: usize,
@@ -100,6 +100,33 @@ impl Width {
     }
 }
 
+/// Evaluates an expression with the vectors of a [`Width`].
+macro_rules! with_width {
+    ($width:expr, $V:ident => $call:expr) => {
+        match $width {
+            #[cfg(target_arch = "x86_64")]
+            $crate::conv::vector::Width::Avx512 => {
+                type $V = $crate::conv::vector::Avx512;
+                $call
+            }
+            #[cfg(target_arch = "x86_64")]
+            $crate::conv::vector::Width::Avx2 => {
+                type $V = $crate::conv::vector::Avx2;
+                $call
+            }
+            $crate::conv::vector::Width::Sixteen => {
+                type $V = $crate::conv::vector::Portable<16>;
+                $call
+            }
+            $crate::conv::vector::Width::Eight => {
+                type $V = $crate::conv::vector::Portable<8>;
+                $call
+            }
+        }
+    };
+}
+pub(super) use with_width;
+
 /// Numbers that the compiler makes vectors of, where it can.
 #[derive(Clone, Copy)]
 pub(super) struct Portable<const LANES: usize>([f32; LANES]);
@@ -159,7 +186,7 @@ impl<const N: usize> Vector for Portable<N> {
                 // SAFETY: row and column are in the matrix, or only in what is written.
                 unsafe {
                     let value = if row < turn.rows { *turn.from.add(row * turn.from_pitch + column) } else { 0.0 };
-                    *turn.to.add(column * turn.to_pitch + row) = value;
+                    *turn.to.wrapping_add(column.wrapping_mul(turn.to_pitch)).add(row) = value;
                 }
             }
         }
