@@ -91,6 +91,48 @@ fn network() -> ModelProto {
     model
 }
 
+/// Pools of every form, between convolutions.
+fn pools() -> ModelProto {
+    let mut model = empty();
+    let graph = graph(&mut model);
+    graph.input = vec![info("image", DataType::Float, "batch,3,12,12")];
+    let weights: [(&str, &[usize]); 7] = [
+        ("stem.weight", &[32, 3, 3, 3]),
+        ("first.weight", &[48, 32, 3, 3]),
+        ("second.weight", &[32, 48, 1, 1]),
+        ("third.weight", &[16, 32, 3, 3]),
+        ("fourth.weight", &[16, 16, 1, 1]),
+        ("fc.weight", &[10, 16]),
+        ("fc.bias", &[10]),
+    ];
+    graph.initializer.extend(weights.map(|(name, shape)| weight(name, shape)));
+    let same: (&str, &[i64]) = ("pads", &[1, 1, 1, 1]);
+    let pool = |operator: &str, from: &str, to: &str, lists: &[(&str, &[i64])], flag: &str| {
+        let lists = lists.iter().map(|(name, values)| AttributeProto::ints(name, values));
+        let attribute = lists.chain([AttributeProto::int(flag, 1)]).collect();
+        NodeProto { attribute, ..node(operator, &[from], to) }
+    };
+    let window = |kernel: &'static [i64], strides: &'static [i64]| [("kernel_shape", kernel), ("strides", strides)];
+    let with_pads = |window: [(&'static str, &'static [i64]); 2]| [window[0], window[1], same];
+    graph.node = vec![
+        conv("image", "stem", &["stem.weight"], &[same]),
+        node("Relu", &["stem"], "relu"),
+        pool("MaxPool", "relu", "ceil", &with_pads(window(&[3, 3], &[2, 2])), "ceil_mode"),
+        conv("ceil", "first", &["first.weight"], &[same]),
+        pool("AveragePool", "first", "padded", &with_pads(window(&[2, 3], &[1, 1])), "count_include_pad"),
+        conv("padded", "second", &["second.weight"], &[]),
+        pool("AveragePool", "second", "beyond", &window(&[3, 2], &[2, 1]), "ceil_mode"),
+        conv("beyond", "third", &["third.weight"], &[same]),
+        pool("MaxPool", "third", "dilated", &[("kernel_shape", &[2, 2]), ("dilations", &[1, 2])], "storage_order"),
+        conv("dilated", "fourth", &["fourth.weight"], &[]),
+        node("GlobalMaxPool", &["fourth"], "greatest"),
+        node("Flatten", &["greatest"], "flat"),
+    ];
+    let gemm = with(node("Gemm", &["flat", "fc.weight", "fc.bias"], "logits"), AttributeProto::int("transB", 1));
+    append(&mut model, gemm, info("logits", DataType::Float, "batch,10"));
+    model
+}
+
 fn batch(count: usize, number: usize) -> [Tensor; 2] {
     let images = (0..count * 3 * 144).map(|i| 2.0 * noise(i + 100_000 * (number + 1))).collect();
     let labels = (0..count).map(|i| ((i * 3 + number) % 10) as i64).collect();
@@ -132,19 +174,21 @@ fn numbers(runtime: &Runtime, model: &Path, layout: Layout, kernels: Kernels) ->
 fn images_in_blocks_and_kernels_change_no_number() {
     needs!(engines);
     let folder = tempfile::tempdir().unwrap();
-    let model = write(&network(), &folder.path().join("model.onnx"));
-    let stock = runtime::install_onnxruntime(&mut |_| {}).unwrap();
-    let plain = numbers(&stock, &model, Layout::Plain, Kernels::None);
-    let scale = plain.iter().fold(0.0, |most: f32, x| most.max(x.abs()));
-    assert!(plain.iter().all(|x| x.is_finite()) && scale > 0.1, "{scale}");
-    for (layout, kernels) in
-        [(Layout::Auto, Kernels::None), (Layout::Plain, Kernels::Auto), (Layout::Auto, Kernels::Auto)]
-    {
-        let found = numbers(&stock, &model, layout, kernels);
-        assert_eq!(found.len(), plain.len());
-        for (found, plain) in found.iter().zip(&plain) {
-            let bound = 1e-4 * plain.abs().max(1.0);
-            assert!((found - plain).abs() <= bound, "{layout:?}, {kernels:?}: {found}, not {plain}");
+    for network in [network(), pools()] {
+        let model = write(&network, &folder.path().join("model.onnx"));
+        let stock = runtime::install_onnxruntime(&mut |_| {}).unwrap();
+        let plain = numbers(&stock, &model, Layout::Plain, Kernels::None);
+        let scale = plain.iter().fold(0.0, |most: f32, x| most.max(x.abs()));
+        assert!(plain.iter().all(|x| x.is_finite()) && scale > 0.1, "{scale}");
+        for (layout, kernels) in
+            [(Layout::Auto, Kernels::None), (Layout::Plain, Kernels::Auto), (Layout::Auto, Kernels::Auto)]
+        {
+            let found = numbers(&stock, &model, layout, kernels);
+            assert_eq!(found.len(), plain.len());
+            for (found, plain) in found.iter().zip(&plain) {
+                let bound = 1e-4 * plain.abs().max(1.0);
+                assert!((found - plain).abs() <= bound, "{layout:?}, {kernels:?}: {found}, not {plain}");
+            }
         }
     }
 }

@@ -28,10 +28,15 @@ pub struct Nodes(Vec<NodeProto>);
 
 impl Nodes {
     pub fn add(&mut self, operator: &str, inputs: &[&str], output: &str, attributes: Vec<AttributeProto>) {
+        self.add_of(operator, inputs, &[output], attributes);
+    }
+
+    fn add_of(&mut self, operator: &str, inputs: &[&str], outputs: &[&str], attributes: Vec<AttributeProto>) {
+        let names = |names: &[&str]| names.iter().map(|&name| name.into()).collect();
         self.0.push(NodeProto {
             op_type: Some(operator.into()),
-            input: inputs.iter().map(|&name| name.into()).collect(),
-            output: vec![output.into()],
+            input: names(inputs),
+            output: names(outputs),
             attribute: attributes,
             ..Default::default()
         });
@@ -221,6 +226,48 @@ pub fn all() -> Vec<Call> {
     }
     calls.push(Call::reduce("x0 * x0", &[&[10_007]], &[0], false, false));
     calls.extend(convolutions());
+    calls.extend(pools());
+    calls
+}
+
+fn pools() -> Vec<Call> {
+    let mut calls = Vec::new();
+    // Sizes of x; kernel, stride, dilation; pads; whether windows may begin on x and end beyond it.
+    for (x, [kernel, stride, dilation], pads, ceil) in [
+        ([2, 3, 9, 8], [3, 2, 1], [1, 1, 1, 1], false),
+        ([2, 16, 8, 8], [2, 2, 1], [0, 0, 0, 0], false),
+        ([1, 5, 12, 11], [2, 3, 3], [0, 1, 1, 0], false),
+        ([2, 4, 10, 7], [3, 2, 1], [0, 0, 0, 0], true),
+    ] {
+        let reach = (kernel - 1) * dilation + 1;
+        let size = |axis: usize| {
+            let room: usize = x[2 + axis] + pads[axis] + pads[axis + 2] - reach;
+            1 + if ceil { room.div_ceil(stride) } else { room / stride }
+        };
+        let y = vec![x[0], x[1], size(0), size(1)];
+        let ints = |name: &str, values: &[usize]| {
+            AttributeProto::ints(name, &values.iter().map(|&value| value as i64).collect::<Vec<_>>())
+        };
+        let attributes = vec![
+            ints("kernel_shape", &[kernel; 2]),
+            ints("strides", &[stride; 2]),
+            ints("dilations", &[dilation; 2]),
+            ints("pads", &pads),
+        ];
+        let of_pool = [&attributes[..], &[AttributeProto::int("ceil_mode", ceil.into())]].concat();
+        let mut body = Nodes::default();
+        body.add_of("MaxPool", &["x0"], &["pooled", "places"], of_pool);
+        body.constant(TensorProto::int64s("", &[-1]), "flat");
+        for (from, to) in [("places", "indices"), ("x1", "dy")] {
+            body.add("Reshape", &[from, "flat"], to, vec![]);
+        }
+        body.constant(floats("", &[x.iter().product()], &vec![0.0; x.iter().product()]), "zeros");
+        let added = vec![AttributeProto::string("reduction", "add")];
+        body.add("ScatterElements", &["zeros", "indices", "dy"], "dx", added);
+        body.add("Shape", &["x0"], "shape", vec![]);
+        body.add("Reshape", &["dx", "shape"], "y", vec![]);
+        calls.push(Call { kind: "MaxPoolGrad", attributes, shapes: vec![x.to_vec(), y], body });
+    }
     calls
 }
 

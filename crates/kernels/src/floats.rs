@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::marker::PhantomData;
+use std::ops::Range;
 use std::slice;
 
 /// Floats that live for `'a`. An output may be the memory of an input, so nothing is said of who else reads it.
@@ -43,6 +44,12 @@ impl<'a> Floats<'a> {
     #[cfg(feature = "cuda")]
     pub(crate) fn address(&self) -> u64 {
         self.pointer as u64
+    }
+
+    /// Some of the floats.
+    pub(crate) fn part(&self, range: Range<usize>) -> Self {
+        assert!(range.start <= range.end && range.end <= self.length);
+        Self { pointer: self.pointer.wrapping_add(range.start), length: range.len(), of: PhantomData }
     }
 
     /// How many there are.

@@ -330,7 +330,7 @@ mod tests {
     #[test]
     fn what_does_not_fit_is_an_error() {
         let window = |kernel: &[i64], strides: &[i64]| Window::new(kernel, strides, &[], &[], 1);
-        assert_eq!(window(&[], &[]).unwrap_err().to_string(), "a convolution's `kernel_shape` has no axis");
+        assert_eq!(window(&[], &[]).unwrap_err().to_string(), "a window's `kernel_shape` has no axis");
         assert!(window(&[3, 0], &[]).unwrap_err().to_string().contains("`kernel_shape` is 0"));
         assert!(window(&[3, 3], &[1]).unwrap_err().to_string().contains("`strides` has 1 numbers, not 2"));
         assert!(window(&[3], &[-1]).unwrap_err().to_string().contains("`strides` is -1"));

@@ -5,7 +5,7 @@ use super::plane::{Axis, Plane};
 use super::tensor::{Layout, Place};
 use gnp_base::error::{Error, Result};
 
-/// The attributes of a convolution, as the standard's `Conv` has them, checked.
+/// The attributes of a convolution, as the standard's `Conv` has them, checked; of a pool, without `group`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Window {
     kernel: Vec<usize>,
@@ -29,7 +29,7 @@ impl Window {
     pub fn new(kernel: &[i64], strides: &[i64], dilations: &[i64], pads: &[i64], group: i64) -> Result<Self> {
         let axes = kernel.len();
         if axes == 0 {
-            return Err(Error::input("a convolution's `kernel_shape` has no axis"));
+            return Err(Error::input("a window's `kernel_shape` has no axis"));
         }
         let pads = numbers("pads", pads, 2 * axes, 0)?;
         Ok(Self {
@@ -40,6 +40,11 @@ impl Window {
             end: pads[axes..].to_vec(),
             group: numbers("group", &[group], 1, 1)?[0],
         })
+    }
+
+    /// The places of the kernel, along each axis.
+    pub fn kernel(&self) -> &[usize] {
+        &self.kernel
     }
 
     /// How far the kernel's places move from output to output, an axis each.
@@ -86,13 +91,13 @@ fn numbers(name: &str, given: &[i64], count: usize, least: usize) -> Result<Vec<
         return Ok(vec![least; count]);
     }
     if given.len() != count {
-        return Err(Error::input(format!("a convolution's `{name}` has {} numbers, not {count}", given.len())));
+        return Err(Error::input(format!("a window's `{name}` has {} numbers, not {count}", given.len())));
     }
     let number = |&number: &i64| {
         usize::try_from(number)
             .ok()
             .filter(|&number| (least..=LONGEST).contains(&number))
-            .ok_or_else(|| Error::input(format!("a convolution's `{name}` is {number}: it must be {least} at least")))
+            .ok_or_else(|| Error::input(format!("a window's `{name}` is {number}: it must be {least} at least")))
     };
     given.iter().map(number).collect()
 }

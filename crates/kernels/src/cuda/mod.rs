@@ -9,6 +9,7 @@ mod cudnn;
 mod device;
 mod elementwise;
 mod last;
+pub(crate) mod max_pool;
 pub mod memory;
 mod program;
 mod queue;

@@ -425,14 +425,9 @@ impl Convolution {
 
     /// All that there is to say of the convolution, defaults too.
     fn all_attributes(&self) -> Vec<AttributeProto> {
-        let Window { kernel, strides, dilations, begin, end } = &self.window;
-        vec![
-            AttributeProto::ints("kernel_shape", kernel),
-            AttributeProto::ints("strides", strides),
-            AttributeProto::ints("dilations", dilations),
-            AttributeProto::ints("pads", &[begin.as_slice(), end].concat()),
-            AttributeProto::int("group", self.channels.groups),
-        ]
+        let mut attributes = self.window.all_attributes();
+        attributes.push(AttributeProto::int("group", self.channels.groups));
+        attributes
     }
 
     fn attributes(&self, window: &Window) -> Vec<AttributeProto> {

@@ -3,7 +3,8 @@
 use super::window::{Padding, Window, spatial_sizes};
 use super::{Cotangents, Entry, Op, Rule};
 use gnp_base::Result;
-use gnp_model::graph::{Builder, Dim, Fact, Value};
+use gnp_base::contract::functions::MAX_POOL_GRAD;
+use gnp_model::graph::{Builder, Dim, Fact, Signature, Value};
 use gnp_model::onnx::DataType;
 use gnp_model::onnx::proto::AttributeProto;
 
@@ -21,26 +22,39 @@ pub(super) const RULES: &[Entry] = &[
 ///
 /// Where that is, a second MaxPool says: the one of the forward pass stays in the faster form without indices.
 fn max_pool(op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Cotangents> {
-    let attributes = op.attribute.iter().filter(|a| a.name() != "storage_order").cloned().collect();
-    let fact = g.fact(dy);
-    let positions = fact.with_element(DataType::Int64).into();
-    let outputs = g.nodes("MaxPool", &[op.input(0)?], attributes, vec![fact, positions]);
-    max_pool_at(&outputs[1], op, dy, g)
+    let x = op.input(0)?;
+    let (window, padding) = window(op, x, g)?;
+    let overlaps = window.overlaps();
+    let body = |g: &Builder<'_>, inputs: &[Value]| {
+        let (x, dy) = (&inputs[0], &inputs[1]);
+        let attributes = op.attribute.iter().filter(|a| a.name() != "storage_order").cloned().collect();
+        let fact = g.fact(dy);
+        let positions = fact.with_element(DataType::Int64).into();
+        let outputs = g.nodes("MaxPool", &[x], attributes, vec![fact, positions]);
+        at_positions(&outputs[1], overlaps, x, dy, g)
+    };
+    let dx = if padding.is_empty() {
+        let attributes = window.all_attributes();
+        let signature = Signature { kind: MAX_POOL_GRAD, inputs: &["x", "dy"], output: "dx", attributes };
+        g.call(signature, &[x, dy], g.fact(x), body)
+    } else {
+        body(g, &[x.clone(), dy.clone()])
+    };
+    Ok([dx].into())
 }
 
 /// The same, where the greatest elements are at `positions`, as MaxPool returns them where rows come first.
 pub(super) fn max_pool_at(positions: &Value, op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Cotangents> {
-    let x = op.input(0)?;
-    let overlaps = match op.ints("kernel_shape") {
-        Some(kernel) => {
-            let window = Window::with_pads(op, kernel.to_vec())?;
-            (0..window.rank()).any(|axis| window.reach(axis) >= window.strides[axis])
-        }
-        None => return Err(op.error("it has no `kernel_shape`")),
-    };
+    let kernel = op.ints("kernel_shape").ok_or_else(|| op.error("it has no `kernel_shape`"))?;
+    let overlaps = Window::with_pads(op, kernel.to_vec())?.overlaps();
+    Ok([at_positions(positions, overlaps, op.input(0)?, dy, g)].into())
+}
+
+/// `dy` at `positions` of zeros as `x`; positions of windows that overlap may be the same.
+fn at_positions(positions: &Value, overlaps: bool, x: &Value, dy: &Value, g: &Builder<'_>) -> Value {
     let (indices, dy, zeros) = (g.reshape(positions, &[-1]), g.reshape(dy, &[-1]), g.zeros_like(x));
     let zeros = g.reshape(&zeros, &[-1]);
-    Ok([g.reshape_like(scatter(&zeros, &indices, &dy, 0, overlaps, g), x)].into())
+    g.reshape_like(scatter(&zeros, &indices, &dy, 0, overlaps, g), x)
 }
 
 /// `x` with `updates` at `indices` along `axis`, in its place or added to it.

@@ -95,6 +95,11 @@ impl Window {
         (self.kernel[axis] - 1) * self.dilations[axis]
     }
 
+    /// Whether an element may be in several windows.
+    pub(super) fn overlaps(&self) -> bool {
+        (0..self.rank()).any(|axis| self.reach(axis) >= self.strides[axis])
+    }
+
     /// How many elements the window has.
     pub(super) fn size(&self) -> i64 {
         self.kernel.iter().product()
@@ -122,6 +127,17 @@ impl Window {
         let positive = |pads: &[i64]| pads.iter().map(|p| *p.max(&0)).collect();
         let x = g.pad(x, &negative(&self.begin), &negative(&self.end));
         (x, Self { begin: positive(&self.begin), end: positive(&self.end), ..self.clone() })
+    }
+
+    /// All that there is to say of the window, defaults too.
+    pub(super) fn all_attributes(&self) -> Vec<AttributeProto> {
+        let Self { kernel, strides, dilations, begin, end } = self;
+        vec![
+            AttributeProto::ints("kernel_shape", kernel),
+            AttributeProto::ints("strides", strides),
+            AttributeProto::ints("dilations", dilations),
+            AttributeProto::ints("pads", &[begin.as_slice(), end].concat()),
+        ]
     }
 
     /// The window as attributes of a convolution or a pool.

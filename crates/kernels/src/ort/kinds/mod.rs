@@ -4,6 +4,7 @@ mod conv_grad_input;
 mod conv_grad_weight;
 mod conv_weights;
 mod elementwise;
+mod max_pool_grad;
 mod reduce;
 
 use super::Target;
@@ -42,5 +43,11 @@ pub(crate) trait Kernel: Send + Sync {
 }
 
 /// All kinds.
-pub(crate) static KINDS: [Kind; 5] =
-    [elementwise::KIND, reduce::KIND, conv_grad_weight::KIND, conv_grad_input::KIND, conv_weights::KIND];
+pub(crate) static KINDS: [Kind; 6] = [
+    elementwise::KIND,
+    reduce::KIND,
+    conv_grad_weight::KIND,
+    conv_grad_input::KIND,
+    conv_weights::KIND,
+    max_pool_grad::KIND,
+];

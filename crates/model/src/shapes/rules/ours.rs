@@ -3,7 +3,7 @@
 use super::super::known::{Known, Sizes};
 use super::super::size::Size;
 use super::{Operation, Rule, convolution, elementwise, reduce};
-use gnp_base::contract::functions::{CONV_GRAD_INPUT, CONV_GRAD_WEIGHT, ELEMENTWISE, REDUCE, kind_of};
+use gnp_base::contract::functions::{CONV_GRAD_INPUT, CONV_GRAD_WEIGHT, ELEMENTWISE, MAX_POOL_GRAD, REDUCE, kind_of};
 
 pub(super) fn rule(operator: &str) -> Option<Rule> {
     match kind_of(operator) {
@@ -12,8 +12,14 @@ pub(super) fn rule(operator: &str) -> Option<Rule> {
         // It has the attributes of ConvTranspose.
         CONV_GRAD_INPUT => Some(convolution::transposed),
         CONV_GRAD_WEIGHT => Some(weights),
+        MAX_POOL_GRAD => Some(as_input),
         _ => None,
     }
+}
+
+/// The shape of the first input.
+fn as_input(op: &Operation<'_>) -> Option<Vec<Known>> {
+    Some(vec![op.like(0)])
 }
 
 /// Weights [channels of the output, channels of the input in a group, kernel…].

@@ -194,6 +194,6 @@ impl Blocked<'_> {
 }
 
 /// The attributes of a gradient, two of whose tensors are in such blocks.
-fn with_blocks(node: &NodeProto, blocks: &[i64]) -> Vec<AttributeProto> {
+pub(super) fn with_blocks(node: &NodeProto, blocks: &[i64]) -> Vec<AttributeProto> {
     node.attribute.iter().cloned().chain([AttributeProto::ints(functions::BLOCKED, blocks)]).collect()
 }

@@ -6,13 +6,14 @@
 //! written here, with the weights laid out anew in each step, which is little beside the images.
 //!
 //! An image stays in blocks from one convolution to the next: what computes element by element, and sums over the
-//! places of the channels, are the same in either layout. Other operators get the image as it was.
+//! places of the channels, are the same in either layout; pools have operators for blocks. Other operators get the image as it was.
 //!
 //! The condition: the runtime lays images out as is meant here ([`probe`] asks it), the sizes of channels are known and
 //! multiples of the block.
 
 mod convolution;
 mod elementwise;
+mod pool;
 pub(super) mod probe;
 
 use foldhash::{HashMap, HashSet};
@@ -197,6 +198,7 @@ impl Blocked<'_> {
         match (node.domain(), node.op_type()) {
             ("", "Conv") => self.conv(node),
             ("", "Shape" | "Size") => self.shape(node),
+            ("", "MaxPool" | "AveragePool") => self.pool(node),
             ("", "ReduceSum" | "ReduceMean" | "ReduceSumSquare") => self.reduce(node),
             ("", _) => self.elementwise(node),
             (functions::DOMAIN, function) => match functions::kind_of(function) {
@@ -204,6 +206,7 @@ impl Blocked<'_> {
                 functions::REDUCE => self.reduce(node),
                 functions::CONV_GRAD_INPUT => self.conv_grad_input(node),
                 functions::CONV_GRAD_WEIGHT => self.conv_grad_weight(node),
+                functions::MAX_POOL_GRAD => self.max_pool_grad(node),
                 _ => None,
             },
             _ => None,
@@ -255,6 +258,7 @@ mod tests {
             float("x", &[4, 32, 8, 8]),
             float("w", &[32, 32, 3, 3]),
             float("v", &[16, 32, 1, 1]),
+            float("u", &[32, 32, 1, 1]),
             float("b", &[32, 1, 1]),
             scalar_info("c", DataType::Bool),
         ];
@@ -289,25 +293,49 @@ mod tests {
     fn other_operators_get_the_image_as_it_was() {
         let nodes = [
             node("Conv", &["x", "w"], &["first"]),
-            node("MaxPool", &["first"], &["pooled"]),
+            node("LpPool", &["first"], &["pooled"]),
             node("Relu", &["first"], &["relu"]),
         ];
         let found = operators(&nodes, &["pooled", "relu"], true);
-        assert_eq!(found, ["ReorderInput", "Conv", "ReorderOutput", "MaxPool", "Relu"]);
+        assert_eq!(found, ["ReorderInput", "Conv", "ReorderOutput", "LpPool", "Relu"]);
     }
 
     #[test]
     fn a_branch_gets_an_image_under_a_name_of_its_own() {
         let branch = |operator: &str, output: &str| body(&[], &[node(operator, &["first"], &[output])], &[output]);
         let mut choice: NodeProto =
-            node("If", &["c"], &["y"]).with(branch("MaxPool", "m")).with(branch("LpPool", "n")).into();
+            node("If", &["c"], &["y"]).with(branch("LpPool", "m")).with(branch("LpNormalization", "n")).into();
         for (attribute, name) in choice.attribute.iter_mut().zip(["then_branch", "else_branch"]) {
             attribute.name = Some(name.into());
         }
-        let nodes = [node("Conv", &["x", "w"], &["first"]), choice.into(), node("MaxPool", &["first"], &["pooled"])];
+        let nodes = [node("Conv", &["x", "w"], &["first"]), choice.into(), node("LpPool", &["first"], &["pooled"])];
         // Each branch reorders the image for itself, and so does the graph behind them.
         let found = operators(&nodes, &["y", "pooled"], true);
-        assert_eq!(found, ["ReorderInput", "Conv", "If", "ReorderOutput", "MaxPool"]);
+        assert_eq!(found, ["ReorderInput", "Conv", "If", "ReorderOutput", "LpPool"]);
+    }
+
+    #[test]
+    fn pools_and_their_gradients_are_of_blocks() {
+        let window = |name: &str| AttributeProto::ints(name, &[2, 2]);
+        let mut pool: NodeProto = node("MaxPool", &["relu"], &["pooled"]).into();
+        let mut gradient: NodeProto = node("MaxPoolGrad", &["relu", "second"], &["dx"]).into();
+        gradient.domain = Some(functions::DOMAIN.into());
+        for node in [&mut pool, &mut gradient] {
+            node.attribute = ["kernel_shape", "strides"].map(window).to_vec();
+        }
+        let nodes = [
+            node("Conv", &["x", "w"], &["first"]),
+            node("Relu", &["first"], &["relu"]),
+            pool.into(),
+            node("Conv", &["pooled", "u"], &["second"]),
+            gradient.into(),
+            node("ReduceMean", &["dx", "places"], &["mean"]),
+        ];
+        let found = operators(&nodes, &["mean"], true);
+        assert_eq!(found, ["ReorderInput", "Conv", "Relu", "MaxPool", "Conv", "MaxPoolGrad", "ReduceMean"]);
+        let found = operators(&nodes, &["mean"], false);
+        let rest = ["ReorderOutput", "ReorderOutput", "MaxPoolGrad", "ReduceMean"];
+        assert_eq!(found, [&["ReorderInput", "Conv", "Relu", "MaxPool", "Conv"][..], &rest].concat());
     }
 
     #[test]
