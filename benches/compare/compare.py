@@ -10,7 +10,7 @@ stock ONNX Runtime, with the seconds of its metrics.jsonl: what it does to a gra
 ONNX Runtime's training API has a part where --artifacts names a folder that artifacts.py wrote; then
 `gnp-run engines install training` too.
 
-    python benches/compare/compare.py --profile [--kernels LIBRARY] [--write]
+    python benches/compare/compare.py --profile [--write]
 
 says where the time of our steps goes, and what they move beside PyTorch's. With --device cuda: how long the GPU is busy in a step.
 --write puts the tables into docs/benchmarks.md.
@@ -29,6 +29,7 @@ from contextlib import ExitStack
 from multiprocessing import get_context
 from pathlib import Path
 
+import profiling
 import table
 import workload
 from turns import CLOCKS, GnpRun, LeftOut, Measure, Process
@@ -52,7 +53,6 @@ def parse():
     parser.add_argument("--programs", type=Path, default=HERE.parents[1] / "target/release", help="the folder of gnp-run and gnp-rewrite")
     parser.add_argument("--write", action="store_true", help="put the tables into docs/benchmarks.md")
     parser.add_argument("--profile", action="store_true", help="tell where the time of our steps goes")
-    parser.add_argument("--kernels", type=Path, help="the library of kernels that the profiled session has")
     arguments = parser.parse_args()
     arguments.networks = arguments.networks or workload.NETWORKS[arguments.device]
     arguments.threads = arguments.threads or sorted({1, os.cpu_count() if arguments.device == "cpu" else 1})
@@ -68,33 +68,43 @@ def step_model(name, folder, arguments):
     return step
 
 
+def measure(arguments):
+    """How a turn is measured."""
+    # On a GPU the first steps choose algorithms, and are recorded.
+    return Measure(arguments.clock, 6 if arguments.device == "cuda" else 2)
+
+
+def gnp_run(name, step, engine, threads, arguments):
+    """gnp-run on a step model."""
+    models = {"plain": (step, ["--engine", engine, "--r", 0]), "GNP": (step, ["--engine", engine])}
+    return GnpRun(measure(arguments), arguments.programs / "gnp-run", models, name, threads, arguments.device)
+
+
 def engines(name, step, folder, threads, arguments):
     """By name, what makes the engines of the comparison."""
-    run, device = arguments.programs / "gnp-run", arguments.device
-    # On a GPU the first steps choose algorithms, and are recorded.
-    measure = Measure(arguments.clock, 6 if device == "cuda" else 2)
+    device, measured = arguments.device, measure(arguments)
 
     def gnp(engine):
-        flags = ["--engine", engine]
-        return lambda: GnpRun(measure, run, {"plain": (step, [*flags, "--r", 0]), "GNP": (step, flags)}, name, threads, device)
+        return lambda: gnp_run(name, step, engine, threads, arguments)
 
     def training_api():
         plain, penalised = arguments.artifacts / name, Path(folder, "artifacts")
         if not (plain / "training_model.onnx").exists():
             raise LeftOut("its generator makes no artifacts of it")
         subprocess.run([arguments.programs / "gnp-rewrite", plain, "-o", penalised, "--quiet", "--force"], check=True)
-        return GnpRun(measure, run, {"plain": (plain, []), "GNP": (penalised, [])}, name, threads, device)
+        models = {"plain": (plain, []), "GNP": (penalised, [])}
+        return GnpRun(measured, arguments.programs / "gnp-run", models, name, threads, device)
 
     yield "gnp", gnp("onnxruntime")
     for channels_last in [False, True]:
         for compiled in [False, True]:
             engine = "PyTorch" + ", channels_last" * channels_last + ", compiled" * compiled
-            yield engine, lambda modes=(channels_last, compiled): Process(measure, "pytorch", name, threads, device, *modes)
-    yield "JAX", lambda: Process(measure, "jax_step", name, threads, device)
+            yield engine, lambda modes=(channels_last, compiled): Process(measured, "pytorch", name, threads, device, *modes)
+    yield "JAX", lambda: Process(measured, "jax_step", name, threads, device)
     if arguments.artifacts:
         yield "ONNX Runtime training", training_api
     if device == "cpu":
-        yield "onnxsim", lambda: Process(measure, "onnxsim_loop", name, threads)
+        yield "onnxsim", lambda: Process(measured, "onnxsim_loop", name, threads)
         yield "gnp, tract", gnp("tract")
 
 
@@ -170,8 +180,6 @@ def compare(arguments):
 
 def profile(arguments):
     """Prints the profile of each network on one thread."""
-    import profiling
-
     rows = ["| network | step | nodes | MB | PyTorch's kernels | MB | where our time goes |", "|---|---|---:|---:|---:|---:|---|"]
     for name in arguments.networks:
         with tempfile.TemporaryDirectory() as folder, ProcessPoolExecutor(1, get_context("spawn")) as pytorch:
@@ -180,8 +188,9 @@ def profile(arguments):
                 for engine, kind, busy, launches in pytorch.submit(_gpu, name, step).result():
                     print(f"{name:20}{engine:34}{kind:8}{busy:8.1f} ms busy{launches:8.0f} launches", flush=True)
                 continue
-            for kind, r in {"plain": 0.0, "GNP": 0.1}.items():
-                operators = profiling.profile(step, workload.batch(name, arguments.device), r, 1, arguments.kernels)
+            gnp = gnp_run(name, step, "onnxruntime", 1, arguments)
+            for kind in gnp.kinds:
+                operators = gnp.profile(kind, 6)
                 kernels, megabytes = pytorch.submit(_traffic, name, kind).result()
                 print(f"\n{name}, {kind}, one thread")
                 print("\n".join(profiling.lines(operators)))

@@ -1,15 +1,17 @@
-"""Where the time of a step goes, and what it moves, by operator: ONNX Runtime's profile of a step model."""
+"""Where the time of a step goes, and what it moves, by operator: what `gnp-run --profile` records."""
 
 import json
-import tempfile
 from collections import defaultdict
 from dataclasses import dataclass
-from pathlib import Path
-
-from step_model import StepModel
 
 # What ONNX Runtime does without touching an element.
-FREE = {"Flatten", "Identity", "If", "Reshape", "Squeeze", "Unsqueeze"}
+FREE = {"Flatten", "Identity", "Reshape", "Squeeze", "Unsqueeze"}
+# The nodes of their bodies have events of their own.
+WITH_BODIES = {"If", "Loop", "Scan"}
+# The functions that a step model calls have numbered names.
+FUNCTIONS = ("Elementwise", "Reduce", "ConvGradWeight", "ConvGradInput", "MaxPoolGrad", "ConvWeights")
+# Runs that warm up, the rehearsal among them.
+WARM_UP = 3
 
 
 @dataclass
@@ -21,27 +23,23 @@ class Spent:
     megabytes: float = 0
 
 
-def profile(path, batch, r, threads, kernels=None, steps=4):
+def read(trace):
     """A step's time and bytes by operator. A node reads its inputs once and writes its outputs once."""
-    with tempfile.TemporaryDirectory() as folder:
-        model = StepModel(path, threads, batch, profile=Path(folder, "profile"), kernels=kernels)
-        for _ in range(2 + steps):
-            model.step(r)
-        events = json.loads(Path(model.session.end_profiling()).read_text())
-    nodes = [event for event in events if event["name"].endswith("_kernel_time")]
-    # The first two steps warm up; a step is as many events as the next.
-    nodes = nodes[2 * len(nodes) // (2 + steps) :]
+    events = json.loads(trace.read_text())
+    runs = sorted((event for event in events if event["name"] == "model_run"), key=lambda run: run["ts"])[WARM_UP:]
+    begin, end = runs[0]["ts"], runs[-1]["ts"] + runs[-1]["dur"]
     operators = defaultdict(Spent)
-    for event in nodes:
-        args = event["args"]
-        # An If takes the time of its branch, whose nodes have events of their own.
-        if args["op_name"] != "If":
-            spent = operators[args["op_name"]]
-            spent.nodes += 1 / steps
-            spent.milliseconds += event["dur"] / 1e3 / steps
+    for event in events:
+        args = event.get("args", {})
+        is_node = event["name"].endswith("_kernel_time") and begin <= event["ts"] <= end
+        if is_node and args["op_name"] not in WITH_BODIES:
+            kind = args["op_name"].rpartition("_")[0] or args["op_name"]
+            spent = operators[f"gnp.{kind}" if kind in FUNCTIONS else args["op_name"]]
+            spent.nodes += 1 / len(runs)
+            spent.milliseconds += event["dur"] / 1e3 / len(runs)
             if args["op_name"] not in FREE:
                 moved = sum(int(args[size]) for size in ["activation_size", "parameter_size", "output_size"])
-                spent.megabytes += moved / 1e6 / steps
+                spent.megabytes += moved / 1e6 / len(runs)
     return operators
 
 

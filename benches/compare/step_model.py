@@ -9,15 +9,10 @@ import onnxruntime as ort
 class StepModel:
     """A step model on ONNX Runtime; each step starts from the state that the one before left."""
 
-    def __init__(self, path, threads, batch, device="cpu", profile=None, kernels=None):
+    def __init__(self, path, threads, batch, device="cpu"):
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads
         options.log_severity_level = 3
-        if profile:
-            options.enable_profiling = True
-            options.profile_file_prefix = str(profile)
-        if kernels:
-            options.register_custom_ops_library(str(kernels))
         providers = ["CUDAExecutionProvider"] if device == "cuda" else []
         self.session = ort.InferenceSession(path, options, providers=[*providers, "CPUExecutionProvider"])
         self.device = device

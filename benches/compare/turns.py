@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
+import profiling
 import workload
 
 # What seconds are: those that pass, or those that a process has the processor. The latter last on a busy machine, of one thread.
@@ -109,6 +110,12 @@ def _serve(connection, clock, module, arguments):
         connection.send(f"{type(error).__name__}: {str(error).strip()[:160]}")
 
 
+def _seconds(out):
+    """The seconds of each step of a run."""
+    metrics = [json.loads(line) for line in Path(out, "metrics.jsonl").read_text().splitlines()]
+    return [line["seconds"] for line in metrics if line["kind"] == "step"]
+
+
 class GnpRun:
     """gnp-run, which starts afresh in every turn. `models`: by kind what it trains, and its flags for that."""
 
@@ -134,18 +141,21 @@ class GnpRun:
         usage = resource.getrusage(resource.RUSAGE_CHILDREN)
         return usage.ru_utime + usage.ru_stime
 
-    def _run(self, kind, batches):
-        """The seconds of each step, as gnp-run writes them."""
+    def profile(self, kind, batches):
+        """What gnp-run records of the operators of so many steps, as the function `read` of profiling.py has it."""
+        return self._run(kind, batches, ["--profile"], lambda out: profiling.read(out / "profile.json"))
+
+    def _run(self, kind, batches, more=(), read=_seconds):
+        """What `read` makes of the folder of a run of so many steps: the seconds of each, as gnp-run writes them."""
         model, flags = self.models[kind]
         with tempfile.TemporaryDirectory() as folder:
             data, out = Path(folder, "data.npz"), Path(folder, "run")
             np.savez(data, x_train=np.tile(self.images, (batches, 1, 1, 1)), y_train=np.tile(self.labels, batches))
-            command = [self.program, model, "--data", data, "--out", out, *self.flags, *flags]
+            command = [self.program, model, "--data", data, "--out", out, *self.flags, *flags, *more]
             run = subprocess.run([str(part) for part in command], capture_output=True, text=True)
             if run.returncode:
                 raise LeftOut(run.stderr.strip()[:160])
-            metrics = [json.loads(line) for line in Path(out, "metrics.jsonl").read_text().splitlines()]
-        return [line["seconds"] for line in metrics if line["kind"] == "step"]
+            return read(out)
 
     def close(self):
         pass

@@ -35,6 +35,33 @@ fn options_of_the_runtime_are_in_configurations_and_the_layout_is_in_the_report(
 }
 
 #[test]
+fn a_profile_says_which_operators_take_the_time() {
+    needs!(engines);
+    let folder = tempfile::tempdir().unwrap();
+    let training = Training::new(folder.path());
+    let out = folder.path().join("out");
+    let run = with_onnxruntime(&training, &out, &["--profile", "--batch-size", "8"]).assert().success();
+    let said = String::from_utf8_lossy(&run.get_output().stderr).into_owned();
+    let shown = out.join("profile.json");
+    assert_says(&said, &["Where the time of a step goes (the mean of ", " Gemm ", " between operators ", " a step "]);
+    assert_says(&said, &[shown.to_str().unwrap()]);
+    let shares = said.lines().filter_map(|line| line.trim_end().strip_suffix(" %"));
+    let shares: Vec<f64> = shares.filter_map(|line| line.rsplit(' ').next()?.parse().ok()).collect();
+    let (all, parts) = shares.split_last().unwrap();
+    assert_eq!(*all, 100.0, "{said}");
+    assert!((parts.iter().sum::<f64>() - 100.0).abs() <= 0.1 * parts.len() as f64, "{said}");
+    let events: Vec<serde_json::Value> = serde_json::from_slice(&fs::read(shown).unwrap()).unwrap();
+    assert!(events.iter().any(|event| event["args"]["op_name"] == "Gemm"));
+
+    // Whoever does not ask has none.
+    let other = folder.path().join("other");
+    with_onnxruntime(&training, &other, &[]).assert().success();
+    assert!(!other.join("profile.json").exists());
+    let mut tract = assert_cmd::Command::from_std(training.command(&folder.path().join("tract"), 1));
+    assert_says(&refusal(tract.arg("--profile")), &["--profile is of no use: tract records no times of operators"]);
+}
+
+#[test]
 fn what_the_device_has_no_use_for_is_refused() {
     needs!(engines);
     let folder = tempfile::tempdir().unwrap();

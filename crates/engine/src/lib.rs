@@ -32,6 +32,7 @@ pub mod ort;
 #[cfg(feature = "ort")]
 pub mod ort_training;
 mod ports;
+mod profile;
 #[cfg(feature = "ort")]
 pub mod runtime;
 mod state;
@@ -50,6 +51,7 @@ pub use kernels::Kernels;
 pub use options::{CudaGraph, EngineOptions, HalfPrecision, Layout, OrtOption, Tf32};
 #[cfg(feature = "ort")]
 pub use ort_training::{OrtTraining, OrtTrainingStep};
+pub use profile::{OperatorTime, Profile};
 pub use state::State;
 pub use step_model::StepModel;
 
@@ -139,6 +141,14 @@ pub trait StepEngine: Engine {
     /// How many nodes of a step gnp's own kernels compute, in place of the functions of their names.
     fn kernels(&self) -> usize {
         0
+    }
+
+    /// Where the time of the steps went, where [`EngineOptions::profile`] asks for that: none where it does not.
+    ///
+    /// # Errors
+    /// Where no step was taken, or the engine's record cannot be read.
+    fn profile(&mut self) -> Result<Option<Profile>> {
+        Ok(None)
     }
 
     /// What a run's report says of how steps are computed beside the engine's name, a few words each. It may change

@@ -31,9 +31,41 @@ pub struct EngineOptions {
     pub cuda_graph: CudaGraph,
     /// ONNX Runtime's own options; no other engine has any.
     pub ort: Vec<OrtOption>,
+    /// Whether the time that operators take is recorded. ONNX Runtime does that, of step models on the processor.
+    pub profile: bool,
 }
 
 impl EngineOptions {
+    /// Checks that a profile is asked for where it would be one.
+    ///
+    /// # Errors
+    /// Where the device is one of NVIDIA's cards.
+    #[cfg(feature = "ort")]
+    pub(crate) fn check_profile(&self) -> Result<()> {
+        if self.profile && self.device != Device::Cpu {
+            return Err(Error::input(format!(
+                "--profile is of no use on {}: ONNX Runtime records when an operator is given to a card, not how long \
+                 that computes it",
+                self.device
+            ))
+            .help("leave it out, and run gnp-run under NVIDIA's profiler: nsys profile gnp-run …"));
+        }
+        Ok(())
+    }
+
+    /// A refusal of an engine that records no times.
+    ///
+    /// # Errors
+    /// Where a profile is asked for.
+    #[cfg(any(feature = "ort", feature = "tract"))]
+    pub(crate) fn refuse_profile(&self, engine: &str) -> Result<()> {
+        if self.profile {
+            return Err(Error::input(format!("--profile is of no use: {engine} records no times of operators"))
+                .help("leave it out, or train a step model with --engine onnxruntime"));
+        }
+        Ok(())
+    }
+
     /// Checks that TF32 is chosen only where there is something to choose.
     ///
     /// # Errors

@@ -54,6 +54,7 @@ impl Engine {
                     half: settings.half,
                     cuda_graph: settings.cuda_graph,
                     ort: settings.ort_options,
+                    profile: false,
                 };
                 let engine = found.load(&step.step, step.evaluation_model()?.as_ref(), &options)?;
                 Ok(Self {

@@ -71,6 +71,8 @@ impl RunFolder {
     pub const CONFIG: &str = gnp_report::CONFIG;
     /// The run's course, for a reader.
     pub const REPORT: &str = gnp_report::REPORT;
+    /// The engine's record of what operators take, where it was asked for.
+    pub const PROFILE: &str = "profile.json";
     /// The outcome of the run, once it is over.
     pub const OUTCOME: &str = "outcome.json";
     /// What the names of TensorBoard's files begin with.

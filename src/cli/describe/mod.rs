@@ -1,7 +1,9 @@
 //! Choices in words, for the messages of both binaries.
 
+mod profile;
 mod weights;
 
+pub use profile::profile;
 pub use weights::weights;
 
 use crate::escaped;

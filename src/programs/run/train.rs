@@ -10,6 +10,7 @@ use crate::cli::arguments::{
 };
 use crate::cli::{CopyingBar, config_file, describe};
 use crate::contract::artifacts::FileNames;
+use crate::engine::Profile;
 use crate::experiment::{
     Configuration, Existing, Init, Kind, ModelSettings, Notice, Observer, Outcome, OutputSettings, Overview, Run,
     run as run_one,
@@ -83,6 +84,10 @@ pub struct Arguments {
     /// Folder for metrics, checkpoints, the report and the result [default: runs/ and the name of MODEL]
     #[arg(long, value_name = "FOLDER", help_heading = "Output")]
     out: Option<PathBuf>,
+    /// Tell at the end which operators take the time of a step (ONNX Runtime, on the processor); the record of each is
+    /// profile.json in the run's folder, which ui.perfetto.dev shows
+    #[arg(long, help_heading = "Output")]
+    profile: bool,
     #[command(flatten)]
     invocation: InvocationArguments,
 
@@ -174,6 +179,7 @@ impl Arguments {
                 },
                 file: self.output.clone(),
                 external_data: self.external_data,
+                profile: self.profile,
                 configuration: Some(configuration),
             },
             model: ModelSettings {
@@ -252,6 +258,15 @@ impl Observer for Console {
     fn event(&mut self, event: &Event) {
         if let Some(display) = &mut self.display {
             display.show(event);
+        }
+    }
+
+    fn profile(&mut self, profile: &Profile, trace: &Path) {
+        if let Some(display) = &self.display {
+            display.finish();
+        }
+        if !self.quiet {
+            cli::say(describe::profile(profile, trace).trim_end_matches('\n'));
         }
     }
 

@@ -9,6 +9,7 @@ mod choice;
 mod copying;
 mod device_memory;
 mod passes;
+mod profiler;
 mod provider;
 mod recorded;
 mod session;
@@ -21,7 +22,7 @@ mod weights;
 
 use super::runtime::Runtime;
 use super::step_model::{EvalModel, no_evaluation};
-use super::{CudaGraph, Device, Engine, EngineOptions, Rates, State, StepEngine, StepModel, Tf32, half};
+use super::{CudaGraph, Device, Engine, EngineOptions, Profile, Rates, State, StepEngine, StepModel, Tf32, half};
 use api::Api;
 use choice::Choice;
 use device_memory::StateMemory;
@@ -29,6 +30,7 @@ use gnp_base::Result;
 use gnp_model::onnx::Model;
 use gnp_tensor::{NotFinite, Port, Tensor, check_batch, finite};
 use passes::{Passes, branches};
+use profiler::Profiler;
 use recorded::{Numbers, Places};
 use session::{Memory, Session, c_names};
 use session_options::SessionOptions;
@@ -51,6 +53,7 @@ pub struct Ort {
     computes_in_half: bool,
     not_finite: Option<NotFinite>,
     seed: i64,
+    profiler: Option<Profiler>,
     // Below the values in its memory.
     state: StateMemory,
 }
@@ -141,6 +144,7 @@ impl Ort {
         options: &EngineOptions,
     ) -> Result<Self> {
         half::check_ort(file, options)?;
+        options.check_profile()?;
         let api = Api::load(runtime)?;
         let model = StepModel::recognise(file)?;
         let session_options = SessionOptions::new(api, runtime, options)?;
@@ -206,6 +210,7 @@ impl Ort {
             computes_in_half: half::half_of(file).is_some(),
             not_finite: None,
             seed: options.seed,
+            profiler: None,
             state,
             model,
         };
@@ -214,6 +219,7 @@ impl Ort {
         // The way of a step with the model's own hyperparameters: what the runtime refuses comes out now. A session that
         // records is made for the first batch.
         if !engine.steps.records() {
+            engine.profiler = options.profile.then(|| engine.steps.profiled()).transpose()?;
             let way = engine.steps.way(&[])?;
             engine.steps.made(way, &engine.model)?;
         }
@@ -318,6 +324,9 @@ impl Ort {
         let returned = run.returned()?;
         drop(run);
         made.ordinary_runs += 1;
+        if let Some(profiler) = &mut self.profiler {
+            profiler.has_run(&made.session)?;
+        }
         returned.iter().take(self.names.outputs.len()).map(Value::to_tensor).collect()
     }
 
@@ -406,6 +415,12 @@ impl StepEngine for Ort {
         let tensors = self.model.in_order(state)?;
         self.state.write(&tensors)?;
         self.steps.set_state(&tensors)
+    }
+
+    fn profile(&mut self) -> Result<Option<Profile>> {
+        let Some(profiler) = &mut self.profiler else { return Ok(None) };
+        let way = self.steps.way(&[])?;
+        profiler.profile(&self.steps.made(way, &self.model)?.session).map(Some)
     }
 
     fn kernels(&self) -> usize {

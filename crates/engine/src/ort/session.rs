@@ -10,7 +10,7 @@ use gnp_model::onnx::Model;
 use ort::sys::{OrtAllocator, OrtIoBinding, OrtMemoryInfo, OrtRunOptions, OrtSession, OrtValue};
 use prost::Message as _;
 use std::ffi::{CStr, CString};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::{fs, ptr, slice};
 
@@ -107,6 +107,19 @@ impl Session {
         // SAFETY: the session, the description of the memory and the out pointer are valid.
         self.api.check(unsafe { (self.api.base.CreateAllocator)(self.compiled.pointer, memory.0, &mut pointer) })?;
         Ok(Allocator { api: self.api, pointer })
+    }
+
+    /// Ends the record of what it computes, and returns the name of its file.
+    pub(super) fn end_profile(&self) -> Result<PathBuf> {
+        let (api, mut name) = (self.api, ptr::null_mut());
+        // SAFETY: the session and the out pointer are valid; what is returned is NUL-terminated, and freed once, by the
+        // allocator that it comes from.
+        unsafe {
+            api.check((api.base.SessionEndProfiling)(self.compiled.pointer, api.allocator, &mut name))?;
+            let file = CStr::from_ptr(name).to_string_lossy().into_owned();
+            api.check((api.base.AllocatorFree)(api.allocator, name.cast()))?;
+            Ok(file.into())
+        }
     }
 
     /// Begins to bind the inputs and outputs of a run.

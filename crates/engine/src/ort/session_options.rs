@@ -1,6 +1,6 @@
 //! The options of an engine in ONNX Runtime's own form.
 
-use super::api::{Api, c_string};
+use super::api::{Api, c_path, c_string};
 use super::provider::append_cuda;
 use crate::runtime::Runtime;
 #[cfg(feature = "cuda")]
@@ -16,6 +16,7 @@ use ort::sys::{OrtLoggingLevel, OrtSessionOptions, os_char};
 use std::collections::BTreeSet;
 use std::ffi::{CStr, c_int};
 use std::num::NonZero;
+use std::path::Path;
 use std::ptr;
 
 /// Options in ONNX Runtime's own form.
@@ -135,6 +136,13 @@ impl SessionOptions {
             })?;
         }
         Ok(new)
+    }
+
+    /// Has the sessions that are made from now on record what they compute, in a file whose name begins with `prefix`.
+    pub(super) fn profile_to(&self, prefix: &Path) -> Result<()> {
+        let prefix = c_path(prefix)?;
+        // SAFETY: the options are valid, and the path is NUL-terminated.
+        self.api.check(unsafe { (self.api.base.EnableProfiling)(self.pointer, prefix.as_ptr()) })
     }
 
     /// Lets our kernels run in place of the functions that `model` brings along, where there are kernels for them.

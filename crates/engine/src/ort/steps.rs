@@ -6,6 +6,7 @@ use super::api::Api;
 use super::choice::Choice;
 use super::copying::data_type;
 use super::passes::{Passes, recordable};
+use super::profiler::Profiler;
 use super::session::{Binding, Session};
 use super::session_options::SessionOptions;
 use crate::StepModel;
@@ -95,6 +96,11 @@ impl Steps {
         let made = Some(Made::new(session, false, file, model, None));
         let way = Way { model: file.clone(), made, sized: None, refused: None };
         Self { api, passes, options, recording: None, choice: None, ways: vec![way] }
+    }
+
+    /// Has the sessions that are made from now on recorded.
+    pub(super) fn profiled(&self) -> Result<Profiler> {
+        Profiler::begin(&self.options)
     }
 
     /// Goes on from a state, whose tensors are in the order of the slots.

@@ -117,6 +117,7 @@ impl OrtTraining {
     /// refuses the artifacts; where the training model takes data of a type that batches cannot have, or the evaluation
     /// model does not fit it.
     pub fn load(runtime: &Runtime, artifacts: &Artifacts, options: &EngineOptions) -> Result<Self> {
+        options.refuse_profile("ONNX Runtime's training API")?;
         let api = TrainingApi::load(runtime)?;
         artifacts.check_files()?;
         let session_options = SessionOptions::new(api.ort, runtime, options)?;

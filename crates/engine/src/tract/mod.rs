@@ -50,6 +50,7 @@ impl Tract {
                 .help("leave it out, or use --engine onnxruntime"));
         }
         options.check_tf32()?;
+        options.refuse_profile("tract")?;
         half::check_tract(step)?;
         if let Some(node) = find(&step.graph, &|node| node.is("", "Loop")) {
             return Err(Error::unsupported("tract has no loops")

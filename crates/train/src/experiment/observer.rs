@@ -1,8 +1,10 @@
 //! What a run tells while it goes on.
 
+use gnp_engine::Profile;
 use gnp_model::onnx::Copying;
 use gnp_report::Event;
 use gnp_step::rewrite::StepReport;
+use std::path::Path;
 
 /// Something that a user may want to know before the training begins.
 #[derive(Clone, Copy, Debug)]
@@ -44,6 +46,11 @@ pub trait Observer {
     /// A step or an epoch was done.
     fn event(&mut self, event: &Event) {
         let _ = event;
+    }
+
+    /// The steps are taken, and this is where their time went. The engine's trace is in `trace`, in the run's folder.
+    fn profile(&mut self, profile: &Profile, trace: &Path) {
+        let _ = (profile, trace);
     }
 
     /// The model's external data is copied for the results.

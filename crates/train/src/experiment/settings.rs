@@ -182,6 +182,8 @@ pub struct OutputSettings {
     pub file: Option<PathBuf>,
     /// What becomes of the model's external data in the results.
     pub external_data: ExternalData,
+    /// Whether it is told at the end where the time of the steps went.
+    pub profile: bool,
     /// What the run was started with, for `config.toml` in its folder; no such file where there is none.
     pub configuration: Option<Configuration>,
 }
@@ -206,6 +208,7 @@ impl Run {
                 existing: Existing::default(),
                 file: None,
                 external_data: ExternalData::default(),
+                profile: false,
                 configuration: None,
             },
             seed: 0,

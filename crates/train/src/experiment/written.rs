@@ -4,11 +4,13 @@ use super::setup::Setup;
 use super::trained::Trained;
 use super::{Notice, Observer, Outcome, Run};
 use crate::{Ended, Plan, RunFolder};
-use gnp_base::Result;
+use gnp_base::{Error, Result};
 use gnp_model::onnx::Copying;
 use gnp_report::{self as report, About, History};
 use gnp_step::penalty::Penalty;
 use gnp_step::rewrite::StepConfig;
+use std::fs;
+use std::path::Path;
 
 impl Trained<'_> {
     /// Writes the trained model and the report.
@@ -20,6 +22,10 @@ impl Trained<'_> {
         let Setup { run, plan, step_config, data, .. } = setup;
         let root = &*run.output.folder;
         engine.news().iter().for_each(|remark| observer.notice(Notice::Info(remark)));
+        if let Some(profile) = engine.profile()? {
+            let copied = folder.write_result(RunFolder::PROFILE, |file| copy(&profile.trace, file))?;
+            observer.profile(&profile, &copied);
+        }
         let result = match ended {
             Ended::Stopped => None,
             _ => {
@@ -52,6 +58,10 @@ impl Trained<'_> {
         curves.finish()?;
         Ok(outcome)
     }
+}
+
+fn copy(from: &Path, to: &Path) -> Result<()> {
+    fs::copy(from, to).map(drop).map_err(|e| Error::io("write the profile", to, &e))
 }
 
 /// What the report says that is not in the run's folder.

@@ -32,6 +32,12 @@ pub(super) fn rows() -> Vec<Row> {
             vec![AsSaid("--engine")],
         ),
         row(
+            run!("--profile --ort-lib RUNTIME"),
+            "--profile is of no use: tract records no times",
+            "--engine onnxruntime",
+            vec![AsSaid("--engine")],
+        ),
+        row(
             "gnp-run classifier.onnx --data data.npz --epochs 1 --engine tract --precision float16 --ort-lib RUNTIME",
             "half precision, for which tract has no kernels",
             "--engine onnxruntime",

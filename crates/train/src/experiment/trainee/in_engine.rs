@@ -5,7 +5,7 @@ use crate::{Checkpoint, Original, RunFolder};
 #[cfg(feature = "ort")]
 use gnp_base::Error;
 use gnp_base::Result;
-use gnp_engine::{Engine, State, StepEngine};
+use gnp_engine::{Engine, Profile, State, StepEngine};
 #[cfg(feature = "ort")]
 use gnp_engine::{EngineOptions, OrtTraining, ort_training::Artifacts, runtime::Runtime};
 use gnp_model::onnx::{self, Watch, WriteOptions};
@@ -72,6 +72,15 @@ impl InEngine {
             }
         };
         [std::slice::from_ref(&self.name), &remarks].concat().join("; ")
+    }
+
+    /// Where the time of the steps went, where that was asked for.
+    pub fn profile(&mut self) -> Result<Option<Profile>> {
+        match &mut self.what {
+            #[cfg(feature = "ort")]
+            What::Artifacts { .. } => Ok(None),
+            What::Step { engine, .. } => engine.profile(),
+        }
     }
 
     /// What is to be said of how it computes, and was not said yet.

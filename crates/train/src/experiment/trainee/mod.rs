@@ -138,7 +138,8 @@ impl Trainee {
         let EngineSettings { device, threads, layout, kernels, tf32, half, cuda_graph, ref ort_options, .. } =
             run.engine;
         let (seed, ort) = (run.seed as i64, ort_options.clone());
-        let options = EngineOptions { device, seed, threads, layout, kernels, tf32, half, cuda_graph, ort };
+        let profile = run.output.profile;
+        let options = EngineOptions { device, seed, threads, layout, kernels, tf32, half, cuda_graph, ort, profile };
         match self {
             #[cfg(feature = "ort")]
             Self::Artifacts(this) => this.load(run, options, checkpoint, observer),
