@@ -64,7 +64,7 @@ impl GradInput<'_> {
                 weights += plane.outputs.next_multiple_of(V::LANES) * plane.places() * some.len() * V::LANES;
             }
         }
-        let mut all = Room::zeros(weights);
+        let mut all = Room::of(weights);
         let to = &Shared::new(&mut all);
         let blocks = plane.outputs.div_ceil(V::LANES);
         let threads: &dyn Threads = if weights < 1 << 16 { &Caller } else { threads };
@@ -76,6 +76,9 @@ impl GradInput<'_> {
             let start = slice.weights + block * size;
             // SAFETY: a task's own part.
             let to = unsafe { to.part(start..start + size) };
+            if outputs.len() < V::LANES || slice.inputs.len() < wide {
+                to.fill(0.0);
+            }
             let first = (slice.group * plane.outputs + outputs.start) * plane.inputs + slice.inputs.start;
             let from = &self.w[first * plane.places()..];
             let turn = Weights { from, to, plane, outputs: outputs.len(), inputs: slice.inputs.len(), wide };

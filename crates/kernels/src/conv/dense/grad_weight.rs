@@ -60,12 +60,13 @@ impl GradWeight<'_> {
         }
         // Each share of the images has sums of its own, which are added up in the order of the shares.
         let room = parts.iter().map(|part| self.sums::<V>(part)).max().unwrap_or(0);
-        let mut all = Room::zeros(room * parts.len() * images.len());
+        let mut all = Room::of(room * parts.len() * images.len());
         let sums = &Shared::new(&mut all);
         threads.run(parts.len() * images.len(), &|task| {
             let (part, share) = (&parts[task / images.len()], task % images.len());
             // SAFETY: a task's own room.
             let sums = unsafe { sums.part(task * room..task * room + self.sums::<V>(part)) };
+            sums.fill(0.0);
             self.add::<V>(part, images[share].clone(), sums);
         });
         threads.run(parts.len(), &|part| {

@@ -51,6 +51,11 @@ impl Padded {
         let after = before + some_rows.len() * row_size;
         all[..before].fill(0.0);
         all[after..].fill(0.0);
+        let left = (some_columns.start as isize - *column).unsigned_abs().min(*long) * V::LANES;
+        for row in all[before..after].chunks_exact_mut(row_size.max(1)) {
+            row[..left].fill(0.0);
+            row[left + some_columns.len() * V::LANES..].fill(0.0);
+        }
         if !some_columns.is_empty() {
             Gather {
                 from: from.all,
@@ -63,7 +68,7 @@ impl Padded {
                     columns: some_columns.len(),
                     pitch: columns,
                 },
-                to: &mut all[before + (some_columns.start as isize - *column).unsigned_abs() * V::LANES..],
+                to: &mut all[before + left..],
                 vector: 0,
                 row: row_size,
             }
