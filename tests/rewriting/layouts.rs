@@ -133,6 +133,47 @@ fn pools() -> ModelProto {
     model
 }
 
+/// Convolutions around what normalises channels, which have to come last for that: of whole blocks, and of others.
+fn normalised() -> ModelProto {
+    let mut model = empty();
+    let graph = graph(&mut model);
+    graph.input = vec![info("image", DataType::Float, "batch,3,12,12")];
+    let weights: [(&str, &[usize]); 10] = [
+        ("stem.weight", &[32, 3, 3, 3]),
+        ("first.scale", &[32]),
+        ("first.bias", &[32]),
+        ("deep.weight", &[32, 1, 3, 3]),
+        ("wide.weight", &[20, 32, 1, 1]),
+        ("second.scale", &[20]),
+        ("second.bias", &[20]),
+        ("last.weight", &[16, 20, 3, 3]),
+        ("fc.weight", &[10, 16]),
+        ("fc.bias", &[10]),
+    ];
+    graph.initializer.extend(weights.map(|(name, shape)| weight(name, shape)));
+    let same: (&str, &[i64]) = ("pads", &[1, 1, 1, 1]);
+    let turned =
+        |from: &str, to: &str, perm: &[i64]| with(node("Transpose", &[from], to), AttributeProto::ints("perm", perm));
+    graph.node = vec![
+        conv("image", "stem", &["stem.weight"], &[same]),
+        turned("stem", "channels", &[0, 2, 3, 1]),
+        node("LayerNormalization", &["channels", "first.scale", "first.bias"], "first"),
+        turned("first", "image.1", &[0, 3, 1, 2]),
+        conv("image.1", "deep", &["deep.weight"], &[same, ("group", &[32])]),
+        node("Add", &["deep", "stem"], "sum"),
+        conv("sum", "wide", &["wide.weight"], &[]),
+        turned("wide", "channels.1", &[0, 2, 3, 1]),
+        node("LayerNormalization", &["channels.1", "second.scale", "second.bias"], "second"),
+        turned("second", "image.2", &[0, 3, 1, 2]),
+        conv("image.2", "last", &["last.weight"], &[]),
+        node("GlobalAveragePool", &["last"], "mean"),
+        node("Flatten", &["mean"], "flat"),
+    ];
+    let gemm = with(node("Gemm", &["flat", "fc.weight", "fc.bias"], "logits"), AttributeProto::int("transB", 1));
+    append(&mut model, gemm, info("logits", DataType::Float, "batch,10"));
+    model
+}
+
 fn batch(count: usize, number: usize) -> [Tensor; 2] {
     let images = (0..count * 3 * 144).map(|i| 2.0 * noise(i + 100_000 * (number + 1))).collect();
     let labels = (0..count).map(|i| ((i * 3 + number) % 10) as i64).collect();
@@ -174,7 +215,7 @@ fn numbers(runtime: &Runtime, model: &Path, layout: Layout, kernels: Kernels) ->
 fn images_in_blocks_and_kernels_change_no_number() {
     needs!(engines);
     let folder = tempfile::tempdir().unwrap();
-    for network in [network(), pools()] {
+    for network in [network(), pools(), normalised()] {
         let model = write(&network, &folder.path().join("model.onnx"));
         let stock = runtime::install_onnxruntime(&mut |_| {}).unwrap();
         let plain = numbers(&stock, &model, Layout::Plain, Kernels::None);

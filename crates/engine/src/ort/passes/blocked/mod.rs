@@ -6,7 +6,8 @@
 //! written here, with the weights laid out anew in each step, which is little beside the images.
 //!
 //! An image stays in blocks from one convolution to the next: what computes element by element, and sums over the
-//! places of the channels, are the same in either layout; pools have operators for blocks. Other operators get the image as it was.
+//! places of the channels, are the same in either layout; pools have operators for blocks; where channels go to the end,
+//! as a LayerNormalization of them wants it, whole blocks do. Other operators get the image as it was.
 //!
 //! The condition: the runtime lays images out as is meant here ([`probe`] asks it), the sizes of channels are known and
 //! multiples of the block.
@@ -15,6 +16,7 @@ mod convolution;
 mod elementwise;
 mod pool;
 pub(super) mod probe;
+mod transpose;
 
 use foldhash::{HashMap, HashSet};
 use gnp_base::Result;
@@ -43,9 +45,10 @@ pub(super) fn apply(model: &mut Model, block: i64, kernels: bool) -> Result<()> 
     }
     let Ok(facts) = shapes::analyse(model, &BTreeMap::new()) else { return Ok(()) };
     let mut graph = Graph::knowing(std::mem::take(&mut model.graph), facts)?;
+    let convolved = transpose::convolved(graph.proto());
     let outputs: Vec<Value> = graph.proto().output.iter().map(|output| output.name().into()).collect();
     let b = Builder::new(&mut graph, "blocked");
-    let mut pass = Blocked { b: &b, block, kernels, scopes: vec![Scope::default()] };
+    let mut pass = Blocked { b: &b, block, kernels, convolved, scopes: vec![Scope::default()] };
     b.replace_nodes_and_inner(&mut pass)?;
     outputs.iter().for_each(|output| _ = pass.plain(output));
     graph.clear_types();
@@ -61,6 +64,8 @@ struct Blocked<'g> {
     block: i64,
     /// Whether our kernels are there.
     kernels: bool,
+    /// The values that convolutions read as images.
+    convolved: HashSet<String>,
     /// The graph, and the bodies in it that the walk is in.
     scopes: Vec<Scope>,
 }
@@ -199,6 +204,7 @@ impl Blocked<'_> {
             ("", "Conv") => self.conv(node),
             ("", "Shape" | "Size") => self.shape(node),
             ("", "MaxPool" | "AveragePool") => self.pool(node),
+            ("", "Transpose") => self.transpose(node),
             ("", "ReduceSum" | "ReduceMean" | "ReduceSumSquare") => self.reduce(node),
             ("", _) => self.elementwise(node),
             (functions::DOMAIN, function) => match functions::kind_of(function) {
@@ -336,6 +342,27 @@ mod tests {
         let found = operators(&nodes, &["mean"], false);
         let rest = ["ReorderOutput", "ReorderOutput", "MaxPoolGrad", "ReduceMean"];
         assert_eq!(found, [&["ReorderInput", "Conv", "Relu", "MaxPool", "Conv"][..], &rest].concat());
+    }
+
+    #[test]
+    fn channels_go_to_the_end_from_blocks_and_come_back_into_blocks() {
+        let perm = |mut node: NodeProto, perm: &[i64]| {
+            node.attribute = vec![AttributeProto::ints("perm", perm)];
+            node
+        };
+        let nodes = [
+            node("Conv", &["x", "w"], &["first"]),
+            perm(node("Transpose", &["first"], &["last"]).into(), &[0, 2, 3, 1]).into(),
+            node("Softmax", &["last"], &["softmax"]),
+            perm(node("Transpose", &["softmax"], &["back"]).into(), &[0, 3, 1, 2]).into(),
+            node("Conv", &["back", "v"], &["second"]),
+            node("ReduceMean", &["second", "places"], &["mean"]),
+        ];
+        let found = operators(&nodes, &["mean"], true);
+        assert_eq!(found, ["ReorderInput", "Conv", "Softmax", "Conv", "ReduceMean"]);
+        // No convolution reads it: it is made as it was.
+        let nodes = [&nodes[..4], &[node("LpPool", &["back"], &["pooled"])]].concat();
+        assert_eq!(operators(&nodes, &["pooled"], true), ["ReorderInput", "Conv", "Softmax", "LpPool"]);
     }
 
     #[test]
