@@ -47,6 +47,7 @@ def parse():
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--turns", type=int, default=7)
     parser.add_argument("--steps", type=int, default=3, help="steps that count in a turn, of each kind")
+    parser.add_argument("--settle", type=float, default=3, help="seconds that several threads are busy before steps count")
     parser.add_argument("--clock", choices=list(CLOCKS), default="wall", help="processor: on a busy machine, for one thread")
     parser.add_argument("--patience", type=float, default=5, help="seconds that a turn waits at most for an idle machine")
     parser.add_argument("--artifacts", type=Path, help="the folder that artifacts.py wrote")
@@ -68,21 +69,22 @@ def step_model(name, folder, arguments):
     return step
 
 
-def measure(arguments):
+def measure(threads, arguments):
     """How a turn is measured."""
     # On a GPU the first steps choose algorithms, and are recorded.
-    return Measure(arguments.clock, 6 if arguments.device == "cuda" else 2)
+    settle = arguments.settle if threads > 1 and arguments.clock == "wall" else 0
+    return Measure(arguments.clock, 6 if arguments.device == "cuda" else 2, settle)
 
 
 def gnp_run(name, step, engine, threads, arguments):
     """gnp-run on a step model."""
     models = {"plain": (step, ["--engine", engine, "--r", 0]), "GNP": (step, ["--engine", engine])}
-    return GnpRun(measure(arguments), arguments.programs / "gnp-run", models, name, threads, arguments.device)
+    return GnpRun(measure(threads, arguments), arguments.programs / "gnp-run", models, name, threads, arguments.device)
 
 
 def engines(name, step, folder, threads, arguments):
     """By name, what makes the engines of the comparison."""
-    device, measured = arguments.device, measure(arguments)
+    device, measured = arguments.device, measure(threads, arguments)
 
     def gnp(engine):
         return lambda: gnp_run(name, step, engine, threads, arguments)
@@ -155,9 +157,9 @@ def take_turns(members, times, place, threads, arguments):
     """Everybody's turn, once. Who fails is no member any more."""
     loads = []
     for engine, member in list(members.items()):
-        loads.append(wait(arguments.patience))
         try:
             for kind in member.kinds:
+                loads.append(wait(arguments.patience))
                 times.add(engine, kind, threads, member.turn(kind, arguments.steps))
         except LeftOut as reason:
             print(f"{place}: {engine} stopped: {reason}", file=sys.stderr)

@@ -5,6 +5,7 @@ Idle threads wait by spinning, and would take the processor from whose turn it i
 
 import importlib
 import json
+import math
 import multiprocessing
 import os
 import resource
@@ -26,10 +27,15 @@ CLOCKS = {"wall": time.perf_counter, "processor": time.process_time}
 
 @dataclass
 class Measure:
-    """How a turn is measured. It begins with steps that warm up and do not count."""
+    """How a turn is measured. It begins with steps that warm up and do not count.
+
+    They are so many, and go on for so many seconds at least: a virtual machine's processors are often near each other while they
+    have been idle, and are moved apart when all are busy for a second or two. Then each reads what the other wrote much later.
+    """
 
     clock: str = "wall"
     warm_up: int = 2
+    settle: float = 0
 
 
 class LeftOut(Exception):
@@ -48,7 +54,7 @@ class Process:
     """
 
     def __init__(self, measure, module, *arguments):
-        self.warm_up = measure.warm_up
+        self.measure = measure
         context = multiprocessing.get_context("spawn")
         self.connection, theirs = context.Pipe()
         self.process = context.Process(target=_serve, args=(theirs, CLOCKS[measure.clock], module, arguments), daemon=True)
@@ -64,10 +70,10 @@ class Process:
     def turn(self, kind, steps):
         """The seconds of each of so many steps."""
         os.kill(self.process.pid, signal.SIGCONT)
-        self.connection.send((kind, self.warm_up + steps))
+        self.connection.send((kind, steps, self.measure.warm_up, self.measure.settle))
         seconds = self._answer()
         self._stop()
-        return seconds[self.warm_up:]
+        return seconds
 
     def close(self):
         """Lets the process end by itself, as it does when nobody is there to ask it for steps."""
@@ -96,7 +102,11 @@ def _serve(connection, clock, module, arguments):
         steppers = importlib.import_module(module).steps(*arguments)
         connection.send(list(steppers))
         while True:
-            kind, steps = connection.recv()
+            kind, steps, warm_up, settle = connection.recv()
+            begin = time.perf_counter()
+            while warm_up > 0 or time.perf_counter() - begin < settle:
+                steppers[kind]()
+                warm_up -= 1
             times = [clock()]
             for _ in range(steps):
                 steppers[kind]()
@@ -122,13 +132,18 @@ class GnpRun:
     def __init__(self, measure, program, models, name, threads, device="cpu"):
         self.measure, self.program, self.models = measure, program, models
         self.kinds = list(models)
+        # The seconds of a step, from when one was taken.
+        self.pace = {}
         self.images, self.labels = workload.batch(name, device)
         self.flags = ["--batch-size", len(self.labels), "--threads", threads, "--device", device, "--epochs", 1, "--force", "--quiet"]
 
     def turn(self, kind, steps):
         """The seconds of each of so many steps; with the processor's clock, their mean."""
         if self.measure.clock == "wall":
-            return self._run(kind, self.measure.warm_up + steps)[self.measure.warm_up:]
+            if self.measure.settle and kind not in self.pace:
+                self.pace[kind] = min(self._run(kind, self.measure.warm_up + 1))
+            warm_up = max(self.measure.warm_up, math.ceil(self.measure.settle / self.pace.get(kind, math.inf)))
+            return self._run(kind, warm_up + steps)[warm_up:]
         begin = self._processor()
         self._run(kind, self.measure.warm_up)
         middle = self._processor()

@@ -305,6 +305,9 @@ class SweepOptions(StepOptions, EngineOptions, total=False):
     """Write the trained model there: the model that was given, with trained weights."""
     external_data: Literal["copy", "link", "keep"]
     """What becomes of the model's external data when the result is in another folder."""
+    profile: bool
+    """Tell at the end which operators take the time of a step (ONNX Runtime, on the processor); the record of each
+    is profile.json in the run's folder, which ui.perfetto.dev shows."""
 
 class RunOptions(SweepOptions, total=False):
     """What :func:`gnp.run` takes."""

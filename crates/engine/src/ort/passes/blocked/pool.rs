@@ -28,7 +28,7 @@ impl Blocked<'_> {
             return None;
         }
         self.image(&dy)?;
-        let fact = self.fact_in_blocks(&*self.b.fact(&x))?;
+        let fact = self.fact_in_blocks(&self.b.fact(&x))?;
         let (x, dy) = (self.blocked(&x)?, self.blocked(&dy)?);
         let attributes = with_blocks(node, &[self.block; 2]);
         let dx = self.b.node_in(node.domain(), node.op_type(), &[&x, &dy], attributes, fact);
