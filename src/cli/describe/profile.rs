@@ -49,7 +49,7 @@ mod tests {
             seconds: 1e-3 * (20 - number) as f64,
         };
         let operators: Vec<_> = (1..=14).map(operator).collect();
-        let text = super::profile(
+        let text = profile(
             &Profile { steps: 7, seconds: 0.2, operators, trace: "elsewhere".into() },
             Path::new("runs/model/profile.json"),
         );
