@@ -126,6 +126,10 @@ def _seconds(out):
     return [line["seconds"] for line in metrics if line["kind"] == "step"]
 
 
+# Where files are in memory, if they can be: what is written to a disk goes there while the step is timed.
+IN_MEMORY = next((folder for folder in ["/dev/shm"] if os.path.isdir(folder)), None)
+
+
 class GnpRun:
     """gnp-run, which starts afresh in every turn. `models`: by kind what it trains, and its flags for that."""
 
@@ -163,7 +167,7 @@ class GnpRun:
     def _run(self, kind, batches, more=(), read=_seconds):
         """What `read` makes of the folder of a run of so many steps: the seconds of each, as gnp-run writes them."""
         model, flags = self.models[kind]
-        with tempfile.TemporaryDirectory() as folder:
+        with tempfile.TemporaryDirectory(dir=IN_MEMORY) as folder:
             data, out = Path(folder, "data.npz"), Path(folder, "run")
             np.savez(data, x_train=np.tile(self.images, (batches, 1, 1, 1)), y_train=np.tile(self.labels, batches))
             command = [self.program, model, "--data", data, "--out", out, *self.flags, *flags, *more]
