@@ -127,7 +127,7 @@ def _seconds(out):
 
 
 # Where files are in memory, if they can be: what is written to a disk goes there while the step is timed.
-IN_MEMORY = next((folder for folder in ["/dev/shm"] if os.path.isdir(folder)), None)
+IN_MEMORY = "/dev/shm" if os.path.isdir("/dev/shm") else None
 
 
 class GnpRun:

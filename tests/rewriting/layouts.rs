@@ -35,6 +35,13 @@ fn conv(input: &str, name: &str, inputs: &[&str], attributes: &[(&str, &[i64])])
     NodeProto { attribute: attributes.iter().map(list).collect(), ..node }
 }
 
+/// `model` with classes of its value `flat`.
+fn classifying(mut model: ModelProto) -> ModelProto {
+    let gemm = with(node("Gemm", &["flat", "fc.weight", "fc.bias"], "logits"), AttributeProto::int("transB", 1));
+    append(&mut model, gemm, info("logits", DataType::Float, "batch,10"));
+    model
+}
+
 /// What networks for images are made of: first and dense convolutions, strided, depthwise, dilated and grouped ones,
 /// normalisation, gates for each channel, a residual sum, pools, and channels that are no multiple of a block.
 fn network() -> ModelProto {
@@ -86,9 +93,7 @@ fn network() -> ModelProto {
         node("GlobalAveragePool", &["third"], "mean"),
         node("Flatten", &["mean"], "flat"),
     ];
-    let gemm = with(node("Gemm", &["flat", "fc.weight", "fc.bias"], "logits"), AttributeProto::int("transB", 1));
-    append(&mut model, gemm, info("logits", DataType::Float, "batch,10"));
-    model
+    classifying(model)
 }
 
 /// Pools of every form, between convolutions.
@@ -128,9 +133,7 @@ fn pools() -> ModelProto {
         node("GlobalMaxPool", &["fourth"], "greatest"),
         node("Flatten", &["greatest"], "flat"),
     ];
-    let gemm = with(node("Gemm", &["flat", "fc.weight", "fc.bias"], "logits"), AttributeProto::int("transB", 1));
-    append(&mut model, gemm, info("logits", DataType::Float, "batch,10"));
-    model
+    classifying(model)
 }
 
 /// Convolutions around what normalises channels, which have to come last for that: of whole blocks, and of others.
@@ -169,9 +172,7 @@ fn normalised() -> ModelProto {
         node("GlobalAveragePool", &["last"], "mean"),
         node("Flatten", &["mean"], "flat"),
     ];
-    let gemm = with(node("Gemm", &["flat", "fc.weight", "fc.bias"], "logits"), AttributeProto::int("transB", 1));
-    append(&mut model, gemm, info("logits", DataType::Float, "batch,10"));
-    model
+    classifying(model)
 }
 
 fn batch(count: usize, number: usize) -> [Tensor; 2] {

@@ -25,12 +25,12 @@ pub const CONV_GRAD_WEIGHT: &str = "ConvGradWeight";
 pub const CONV_GRAD_INPUT: &str = "ConvGradInput";
 
 /// The gradient of a maximum over windows. Inputs: x [N, C, …] and dy [N, C, …]. Output: [N, C, …], as x: each element
-/// of dy at the first of the greatest elements of its window. Attributes: `kernel_shape`, `strides`, `dilations`, `pads`,
-/// of which those at the end may be any; and [`BLOCKED`] of the inputs, the same for both.
+/// of dy at the first of the greatest elements of its window. Attributes: `kernel_shape`, `strides`, `dilations`,
+/// `pads`, of which those at the end may be any; and [`BLOCKED`] of the inputs, the same for both.
 pub const MAX_POOL_GRAD: &str = "MaxPoolGrad";
 
-/// The attribute of gradients of convolutions and pools that says for two tensors whether they come in blocks of channels: 0, or b
-/// for [N, C / b, …, b] in place of [N, C, …]. No file has it: it is put there where the kernels are.
+/// The attribute of gradients of convolutions and pools that says for two tensors whether they come in blocks of
+/// channels: 0, or b for [N, C / b, …, b] in place of [N, C, …]. No file has it: it is put there where the kernels are.
 pub const BLOCKED: &str = "blocked";
 
 /// The weights of a convolution, [M, C, kernel…], as ONNX Runtime's convolutions on images in blocks read them. Its

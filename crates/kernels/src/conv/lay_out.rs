@@ -135,7 +135,7 @@ impl Job for Part<'_> {
             }
             return;
         }
-        // Matrices whose columns become lanes: of the places of a channel, or of the channels, where each has one place.
+        // Matrices whose columns become vectors: of the places of a channel, or of channels that have one place each.
         let (matrices, columns, step) = if places == 1 { (1, inners, V::LANES) } else { (inners, places, place_step) };
         let turned = turned && places > 1;
         for channel in 0..matrices {

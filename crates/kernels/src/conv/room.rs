@@ -65,8 +65,11 @@ fn take(lines: usize) -> Vec<Line> {
 }
 
 fn give_back(lines: Vec<Line>) {
+    if lines.is_empty() {
+        return;
+    }
     let mut spare = SPARE.lock().unwrap_or_else(PoisonError::into_inner);
-    if spare.len() < MOST_SPARE && !lines.is_empty() {
+    if spare.len() < MOST_SPARE {
         spare.push(lines);
     }
 }

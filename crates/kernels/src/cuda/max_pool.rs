@@ -59,7 +59,7 @@ fn source(pool: &MaxPool) -> String {
     }
     format!(
         "{constants}
-// The first output whose window reaches as far as `place`, and whether place is one of those that output `o` reads.
+// The first output whose window reaches as far as `place`, and the last one.
 __device__ inline int first_of(int place, int kernel, int stride, int dilation, int begin) {{
   const int after = place + begin - (kernel - 1) * dilation;
   return after > 0 ? (after + stride - 1) / stride : 0;
@@ -68,6 +68,7 @@ __device__ inline int last_of(int place, int out, int stride, int begin) {{
   const int last = (place + begin) / stride;
   return last < out ? last : out - 1;
 }}
+// Whether `place` is one of those that output `o` reads.
 __device__ inline bool reads(int o, int place, int stride, int dilation, int begin) {{
   return (place + begin - o * stride) % dilation == 0;
 }}

@@ -22,10 +22,6 @@ impl Trained<'_> {
         let Setup { run, plan, step_config, data, .. } = setup;
         let root = &*run.output.folder;
         engine.news().iter().for_each(|remark| observer.notice(Notice::Info(remark)));
-        if let Some(profile) = engine.profile()? {
-            let copied = folder.write_result(RunFolder::PROFILE, |file| copy(&profile.trace, file))?;
-            observer.profile(&profile, &copied);
-        }
         let result = match ended {
             Ended::Stopped => None,
             _ => {
@@ -56,6 +52,11 @@ impl Trained<'_> {
             outcome.write(&folder)?;
         }
         curves.finish()?;
+        // What was trained is written: a profile that cannot be read takes none of it away.
+        if let Some(profile) = engine.profile()? {
+            let copied = folder.write_result(RunFolder::PROFILE, |file| copy(&profile.trace, file))?;
+            observer.profile(&profile, &copied);
+        }
         Ok(outcome)
     }
 }

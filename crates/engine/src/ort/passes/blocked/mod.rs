@@ -6,8 +6,8 @@
 //! written here, with the weights laid out anew in each step, which is little beside the images.
 //!
 //! An image stays in blocks from one convolution to the next: what computes element by element, and sums over the
-//! places of the channels, are the same in either layout; pools have operators for blocks; where channels go to the end,
-//! as a LayerNormalization of them wants it, whole blocks do. Other operators get the image as it was.
+//! places of the channels, are the same in either layout; pools have operators for blocks; where channels go to the
+//! end, as a LayerNormalization of them wants it, whole blocks do. Other operators get the image as it was.
 //!
 //! The condition: the runtime lays images out as is meant here ([`probe`] asks it), the sizes of channels are known and
 //! multiples of the block.
