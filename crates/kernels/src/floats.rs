@@ -46,6 +46,11 @@ impl<'a> Floats<'a> {
         self.pointer as u64
     }
 
+    /// Where the first is. Who writes through it answers for it as with [`Self::write`].
+    pub(crate) fn pointer(&self) -> *mut f32 {
+        self.pointer
+    }
+
     /// Some of the floats.
     pub(crate) fn part(&self, range: Range<usize>) -> Self {
         assert!(range.start <= range.end && range.end <= self.length);

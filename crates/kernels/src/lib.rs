@@ -10,6 +10,7 @@ pub mod elementwise;
 pub mod floats;
 mod layout;
 mod math;
+pub mod matmul;
 pub mod max_pool;
 pub mod ort;
 pub mod reduce;

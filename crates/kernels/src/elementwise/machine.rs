@@ -1,5 +1,6 @@
 //! Runs a program over a block, one instruction after the other.
 
+use super::ahead::Ahead;
 use super::program::{Code, Program, Source};
 use crate::math;
 use crate::simd::Level;
@@ -33,12 +34,18 @@ impl<'a> Machine<'a> {
     }
 
     /// The value of the formula for the operands of one block. What has to be computed for each element is left in
-    /// `target`, which has the block's length and may be an operand.
+    /// `target`, which has the block's length and may be an operand. Meanwhile memory is asked for `ahead`.
     #[inline(always)]
-    pub(crate) fn evaluate<L: Level>(&mut self, operands: &[Value<'a>], target: &'a [Cell<f32>]) -> Value<'a> {
+    pub(crate) fn evaluate<L: Level>(
+        &mut self,
+        operands: &[Value<'a>],
+        target: &'a [Cell<f32>],
+        ahead: &Ahead<'_>,
+    ) -> Value<'a> {
         let program = self.program;
         let mut result = None;
         for (place, instruction) in program.instructions.iter().enumerate() {
+            ahead.ask(place, program.instructions.len());
             let arguments = instruction.arguments.map(|source| self.value(source, operands));
             let value = if let [Value::One(a), Value::One(b), Value::One(c)] = arguments {
                 Value::One(scalar(instruction.code, [a, b, c]))
@@ -123,20 +130,36 @@ fn each<L: Level>(code: Code, arguments: [Value<'_>; 3], target: &[Cell<f32>]) {
 
 /// An argument of a loop.
 trait Argument: Copy {
-    fn at(self, place: usize) -> f32;
+    /// Whether it has so many elements.
+    fn has(self, count: usize) -> bool;
+
+    /// # Safety
+    /// It has more elements than `place`.
+    unsafe fn at(self, place: usize) -> f32;
 }
 
 impl Argument for f32 {
     #[inline(always)]
-    fn at(self, _: usize) -> f32 {
+    fn has(self, _: usize) -> bool {
+        true
+    }
+
+    #[inline(always)]
+    unsafe fn at(self, _: usize) -> f32 {
         self
     }
 }
 
 impl Argument for &[Cell<f32>] {
     #[inline(always)]
-    fn at(self, place: usize) -> f32 {
-        self[place].get()
+    fn has(self, count: usize) -> bool {
+        self.len() >= count
+    }
+
+    #[inline(always)]
+    unsafe fn at(self, place: usize) -> f32 {
+        // SAFETY: by this function's contract.
+        unsafe { self.get_unchecked(place) }.get()
     }
 }
 
@@ -149,22 +172,20 @@ fn unary(target: &[Cell<f32>], a: Value<'_>, f: impl Fn(f32) -> f32) {
 
 #[inline(always)]
 fn binary(target: &[Cell<f32>], a: Value<'_>, b: Value<'_>, f: impl Fn(f32, f32) -> f32) {
-    let n = target.len();
     match (a, b) {
-        (Value::Each(a), Value::Each(b)) => each2(target, &a[..n], &b[..n], f),
-        (Value::Each(a), Value::One(b)) => each2(target, &a[..n], b, f),
-        (Value::One(a), Value::Each(b)) => each2(target, a, &b[..n], f),
+        (Value::Each(a), Value::Each(b)) => each2(target, a, b, f),
+        (Value::Each(a), Value::One(b)) => each2(target, a, b, f),
+        (Value::One(a), Value::Each(b)) => each2(target, a, b, f),
         (Value::One(a), Value::One(b)) => each2(target, a, b, f),
     }
 }
 
 #[inline(always)]
 fn ternary(target: &[Cell<f32>], [a, b, c]: [Value<'_>; 3], f: impl Fn(f32, f32, f32) -> f32) {
-    let n = target.len();
     match (a, b) {
-        (Value::Each(a), Value::Each(b)) => third(target, &a[..n], &b[..n], c, f),
-        (Value::Each(a), Value::One(b)) => third(target, &a[..n], b, c, f),
-        (Value::One(a), Value::Each(b)) => third(target, a, &b[..n], c, f),
+        (Value::Each(a), Value::Each(b)) => third(target, a, b, c, f),
+        (Value::Each(a), Value::One(b)) => third(target, a, b, c, f),
+        (Value::One(a), Value::Each(b)) => third(target, a, b, c, f),
         (Value::One(a), Value::One(b)) => third(target, a, b, c, f),
     }
 }
@@ -172,21 +193,27 @@ fn ternary(target: &[Cell<f32>], [a, b, c]: [Value<'_>; 3], f: impl Fn(f32, f32,
 #[inline(always)]
 fn third(target: &[Cell<f32>], a: impl Argument, b: impl Argument, c: Value<'_>, f: impl Fn(f32, f32, f32) -> f32) {
     match c {
-        Value::Each(c) => each3(target, a, b, &c[..target.len()], f),
+        Value::Each(c) => each3(target, a, b, c, f),
         Value::One(c) => each3(target, a, b, c, f),
     }
 }
 
+// Lengths are checked once: a loop that may end at each element does its last ones one by one.
+
 #[inline(always)]
 fn each2(target: &[Cell<f32>], a: impl Argument, b: impl Argument, f: impl Fn(f32, f32) -> f32) {
+    assert!(a.has(target.len()) && b.has(target.len()));
     for (place, target) in target.iter().enumerate() {
-        target.set(f(a.at(place), b.at(place)));
+        // SAFETY: the assertion.
+        target.set(unsafe { f(a.at(place), b.at(place)) });
     }
 }
 
 #[inline(always)]
 fn each3(target: &[Cell<f32>], a: impl Argument, b: impl Argument, c: impl Argument, f: impl Fn(f32, f32, f32) -> f32) {
+    assert!(a.has(target.len()) && b.has(target.len()) && c.has(target.len()));
     for (place, target) in target.iter().enumerate() {
-        target.set(f(a.at(place), b.at(place), c.at(place)));
+        // SAFETY: the assertion.
+        target.set(unsafe { f(a.at(place), b.at(place), c.at(place)) });
     }
 }

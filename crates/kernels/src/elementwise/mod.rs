@@ -1,5 +1,6 @@
 //! `Elementwise`: a formula for each element of its operands.
 
+pub(crate) mod ahead;
 pub(crate) mod machine;
 pub(crate) mod operands;
 mod program;
@@ -10,6 +11,7 @@ use crate::floats::Floats;
 use crate::layout::{Block, Layout, broadcast};
 use crate::simd::{self, Level, Vectorised};
 use crate::threads::Threads;
+use ahead::Ahead;
 use gnp_base::{Error, Result};
 use machine::{Machine, Value};
 use operands::Operands;
@@ -87,6 +89,14 @@ struct Blocks<'a> {
     blocks: Range<usize>,
 }
 
+impl Blocks<'_> {
+    /// The part of the output that a block is.
+    fn target<'o>(&self, output: &'o [Cell<f32>], block: &Block) -> &'o [Cell<f32>] {
+        let start = block.starts[self.operands.len()];
+        &output[start..start + self.layout.elements(block.reach)]
+    }
+}
+
 impl Vectorised for Blocks<'_> {
     #[inline(always)]
     fn run<L: Level>(self) {
@@ -96,12 +106,19 @@ impl Vectorised for Blocks<'_> {
         let mut operands = Operands::new(self.layout, self.operands, &scratch);
         // SAFETY: each block of the output is written by one task, and read as an operand by that alone.
         let output = unsafe { self.output.cells() };
-        let mut block = Block::default();
-        for number in self.blocks {
-            self.layout.block(number, 0, &mut block);
-            let start = block.starts[self.operands.len()];
-            let target = &output[start..start + self.layout.elements(block.reach)];
-            let result = machine.evaluate::<L>(operands.values(&block), target);
+        let [mut block, mut next] = [Block::default(), Block::default()];
+        let mut ahead = Ahead::default();
+        self.layout.block(self.blocks.start, 0, &mut next);
+        for number in self.blocks.clone() {
+            std::mem::swap(&mut block, &mut next);
+            ahead.clear();
+            if number + 1 < self.blocks.end {
+                self.layout.block(number + 1, 0, &mut next);
+                operands.runs(&next, &mut ahead);
+                ahead.push(self.target(output, &next));
+            }
+            let target = self.target(output, &block);
+            let result = machine.evaluate::<L>(operands.values(&block), target, &ahead);
             match result {
                 Value::One(value) => target.iter().for_each(|cell| cell.set(value)),
                 Value::Each(from) if from.as_ptr() != target.as_ptr() => {

@@ -1,6 +1,7 @@
 //! The operands of a block as values: where they lie in memory, or brought into the form of a block.
 
 use super::Operand;
+use super::ahead::Ahead;
 use super::machine::Value;
 use crate::layout::{Block, Layout, Pattern, Walk};
 use std::cell::Cell;
@@ -40,6 +41,14 @@ impl<'a> Operands<'a> {
         };
         let all: Vec<_> = operands.iter().enumerate().map(one).collect();
         Self { layout, values: Vec::with_capacity(all.len()), all }
+    }
+
+    /// The runs of memory that are the operands in `block`.
+    #[inline(always)]
+    pub(crate) fn runs(&self, block: &Block, ahead: &mut Ahead<'a>) {
+        let elements = self.layout.elements(block.reach);
+        let runs = self.all.iter().zip(&block.starts).filter(|(operand, _)| operand.pattern == Pattern::Run);
+        runs.for_each(|(operand, &start)| ahead.push(&operand.cells[start..start + elements]));
     }
 
     /// The operands' values in `block`.

@@ -45,6 +45,15 @@ impl<'a> Attributes<'a> {
         found.map_or(default, |()| value)
     }
 
+    /// A number, or `default` where there is none.
+    pub(crate) fn float(&self, name: &CStr, default: f32) -> f32 {
+        let mut value = default;
+        // SAFETY: as above.
+        let found =
+            unsafe { check(self.api, (self.api.KernelInfoGetAttribute_float)(self.info, name.as_ptr(), &mut value)) };
+        found.map_or(default, |()| value)
+    }
+
     /// Whole numbers; none where the attribute is not there.
     pub(crate) fn ints(&self, name: &CStr) -> Result<Vec<i64>> {
         let mut size = 0;

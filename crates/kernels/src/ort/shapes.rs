@@ -45,6 +45,11 @@ impl Shapes<'_> {
         broadcast(&inputs.collect::<Option<Vec<_>>>()?)
     }
 
+    /// The shape of an input, where all of it is known.
+    pub(crate) fn known(&self, number: usize) -> Option<Vec<Size>> {
+        self.input(number).ok()?.into_iter().collect::<Option<Vec<_>>>().filter(|sizes| !sizes.is_empty())
+    }
+
     /// The sizes of an input's axes, as far as they are known.
     fn input(&self, number: usize) -> Result<Vec<Option<Size>>> {
         let (mut info, mut rank, api) = (ptr::null_mut(), 0, self.api);

@@ -2,6 +2,7 @@
 
 mod sums;
 
+use crate::elementwise::ahead::Ahead;
 use crate::elementwise::machine::Machine;
 use crate::elementwise::operands::Operands;
 use crate::elementwise::{Operand, Program, TASK, part, shape};
@@ -154,13 +155,22 @@ impl Vectorised for Blocks<'_> {
         let mut operands = Operands::new(self.layout, self.operands, &scratch);
         let target = vec![Cell::new(0.0); self.layout.most];
         let mut sums = Sums::new(self.layout.pattern(self.operands.len()), self.layout.outputs(self.layout.reach));
-        let mut block = Block::default();
-        for kept in self.kept {
+        let [mut block, mut next] = [Block::default(), Block::default()];
+        let mut ahead = Ahead::default();
+        for kept in self.kept.clone() {
             sums.clear();
             for reduced in self.reduced.clone() {
                 self.layout.block(kept, reduced, &mut block);
+                ahead.clear();
+                if reduced + 1 < self.reduced.end {
+                    self.layout.block(kept, reduced + 1, &mut next);
+                    operands.runs(&next, &mut ahead);
+                } else if kept + 1 < self.kept.end {
+                    self.layout.block(kept + 1, self.reduced.start, &mut next);
+                    operands.runs(&next, &mut ahead);
+                }
                 let target = &target[..self.layout.elements(block.reach)];
-                let value = machine.evaluate::<L>(operands.values(&block), target);
+                let value = machine.evaluate::<L>(operands.values(&block), target, &ahead);
                 sums.add::<L>(value, target);
             }
             // The reach of the last block is that of all, if it is along outputs.

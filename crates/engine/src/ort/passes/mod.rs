@@ -2,6 +2,7 @@
 
 mod blocked;
 pub(super) mod branches;
+mod products;
 pub(super) mod recordable;
 mod reductions;
 mod rounded;
@@ -10,7 +11,10 @@ use super::api::Api;
 use super::session_options::SessionOptions;
 use crate::half::half_of;
 use crate::{Device, EngineOptions, HalfPrecision, Kernels, Layout};
+use foldhash::HashSet;
 use gnp_base::Result;
+use gnp_kernels::matmul;
+use gnp_model::graph::for_each_use;
 use gnp_model::onnx::proto::{GraphProto, NodeProto};
 use gnp_model::onnx::{DataType, Model};
 
@@ -20,6 +24,8 @@ pub(super) struct Passes {
     block: Option<i64>,
     /// Whether functions are computed by our kernels.
     kernels: bool,
+    /// Whether our kernels multiply matrices.
+    products: bool,
     /// Whether they are on a card.
     is_on_card: bool,
     /// Whether float16 is emulated.
@@ -32,7 +38,9 @@ impl Passes {
         let on_processor = options.device == Device::Cpu && options.layout == Layout::Auto;
         let block = on_processor.then(|| blocked::probe::block(api, session)).flatten();
         let rounds = options.device == Device::Cpu && options.half == HalfPrecision::Emulated;
-        Self { block, kernels: options.kernels == Kernels::Auto, is_on_card: session.has_kernels_on_card(), rounds }
+        let kernels = options.kernels == Kernels::Auto;
+        let products = kernels && options.device == Device::Cpu && matmul::is_fast();
+        Self { block, kernels, products, is_on_card: session.has_kernels_on_card(), rounds }
     }
 
     /// `model` after all of them.
@@ -46,6 +54,9 @@ impl Passes {
         }
         if let Some(block) = self.block {
             blocked::apply(&mut model, block, self.kernels)?;
+        }
+        if self.products {
+            products::apply(&mut model);
         }
         if self.is_on_card {
             reductions::apply(&mut model);
@@ -70,4 +81,18 @@ fn convolutions(graph: &GraphProto, domain: &str) -> usize {
         usize::from(node.is(domain, "Conv")) + node.subgraphs().map(|body| convolutions(body, domain)).sum::<usize>()
     };
     graph.node.iter().map(of_node).sum()
+}
+
+/// The values that are read more than once, or that the graph returns.
+fn read_twice(graph: &GraphProto) -> HashSet<String> {
+    let mut once = HashSet::default();
+    let mut twice: HashSet<String> = graph.output.iter().map(|output| output.name().to_owned()).collect();
+    for node in &graph.node {
+        for_each_use(node, &mut |name| {
+            if !once.insert(name) {
+                twice.insert(name.to_owned());
+            }
+        });
+    }
+    twice
 }

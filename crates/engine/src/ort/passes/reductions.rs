@@ -7,9 +7,10 @@
 //!
 //! The condition: our kernels are there. The numbers are the same but for the order of additions.
 
-use foldhash::{HashMap, HashSet};
+use super::read_twice;
+use foldhash::HashMap;
 use gnp_base::contract::functions;
-use gnp_model::graph::{Facts, for_each_use};
+use gnp_model::graph::Facts;
 use gnp_model::onnx::DataType;
 use gnp_model::onnx::Model;
 use gnp_model::onnx::proto::{AttributeProto, GraphProto, NodeProto};
@@ -115,20 +116,6 @@ fn replace(graph: &mut GraphProto, facts: &Facts) -> bool {
     let mut is_merged = is_merged.into_iter();
     graph.node.retain(|_| !is_merged.next().unwrap_or(false));
     has
-}
-
-/// The values that are read more than once, or that the graph returns.
-fn read_twice(graph: &GraphProto) -> HashSet<String> {
-    let mut once = HashSet::default();
-    let mut twice: HashSet<String> = graph.output.iter().map(|output| output.name().to_owned()).collect();
-    for node in &graph.node {
-        for_each_use(node, &mut |name| {
-            if !once.insert(name) {
-                twice.insert(name.to_owned());
-            }
-        });
-    }
-    twice
 }
 
 #[cfg(test)]

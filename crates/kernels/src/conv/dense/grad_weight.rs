@@ -22,6 +22,9 @@ const POSITIONS: usize = 1024;
 /// Places of the kernel, times channels of x, that a task has at most: its sums stay in the second cache.
 const SUMS: usize = 1024;
 
+/// Channels of x that a task has at most: what it reads of small images is in the second cache for the next task.
+const CHANNELS: usize = 256;
+
 /// A tile of dw: some channels of y, at most two vectors, and some of x, of one group.
 struct Part {
     group: usize,
@@ -85,10 +88,10 @@ impl GradWeight<'_> {
         let plane = self.plane;
         let mut parts = Vec::new();
         for group in 0..plane.groups {
-            for outputs in (0..plane.outputs).step_by(2 * V::LANES) {
-                for inputs in pieces(plane.inputs, (sums / plane.places()).max(1)) {
+            for inputs in pieces(plane.inputs, (sums / plane.places()).clamp(1, CHANNELS)) {
+                for outputs in (0..plane.outputs).step_by(2 * V::LANES) {
                     let outputs = outputs..(outputs + 2 * V::LANES).min(plane.outputs);
-                    parts.push(Part { group, outputs, inputs });
+                    parts.push(Part { group, outputs, inputs: inputs.clone() });
                 }
             }
         }

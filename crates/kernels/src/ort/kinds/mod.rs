@@ -4,6 +4,7 @@ mod conv_grad_input;
 mod conv_grad_weight;
 mod conv_weights;
 mod elementwise;
+mod matmul;
 mod max_pool_grad;
 mod reduce;
 
@@ -43,11 +44,12 @@ pub(crate) trait Kernel: Send + Sync {
 }
 
 /// All kinds.
-pub(crate) static KINDS: [Kind; 6] = [
+pub(crate) static KINDS: [Kind; 7] = [
     elementwise::KIND,
     reduce::KIND,
     conv_grad_weight::KIND,
     conv_grad_input::KIND,
     conv_weights::KIND,
+    matmul::KIND,
     max_pool_grad::KIND,
 ];

@@ -174,13 +174,13 @@ impl<'g> Candidates<'g> {
         group
     }
 
-    /// Whether a node is cheap, and all of its `readers` can compute it anew.
+    /// Whether a node takes no longer to compute than to read, and all of its `readers` can compute it anew.
     fn is_worth_copying(&self, index: usize, readers: &[usize]) -> bool {
         let node = &self.nodes[index];
         let made = self.values[self.outputs.of(index)[0]].fact;
         let is_large =
             |value: &usize| made.zip(self.values[*value].fact).is_some_and(|(made, fact)| made.same_shape(fact));
-        let is_cheap = ["Add", "Sub", "Mul", "Div"].iter().any(|operator| node.is("", operator));
+        let is_cheap = ["Add", "Sub", "Mul", "Div", "Erf"].iter().any(|operator| node.is("", operator));
         is_cheap
             && self.inputs.of(index).iter().filter(|value| is_large(value)).count() == 1
             && readers.iter().all(|&reader| {
