@@ -40,7 +40,8 @@ fn a_profile_says_which_operators_take_the_time() {
     let folder = tempfile::tempdir().unwrap();
     let training = Training::new(folder.path());
     let out = folder.path().join("out");
-    let run = with_onnxruntime(&training, &out, &["--profile", "--batch-size", "8"]).assert().success();
+    let run =
+        with_onnxruntime(&training, &out, &["--profile", "--layout", "plain", "--batch-size", "8"]).assert().success();
     let said = String::from_utf8_lossy(&run.get_output().stderr).into_owned();
     let shown = out.join("profile.json");
     assert_says(&said, &["Where the time of a step goes (the mean of ", " Gemm ", " between operators ", " a step "]);

@@ -169,9 +169,9 @@ impl SessionOptions {
         self.lacks.as_deref()
     }
 
-    /// Whether our kernels compute, and on one of NVIDIA's cards.
-    pub(super) fn has_kernels_on_card(&self) -> bool {
-        self.kernels.is_some_and(|target| target != Target::Cpu)
+    /// Where our kernels compute; none where they do not.
+    pub(super) fn kernels(&self) -> Option<Target> {
+        self.kernels
     }
 
     pub(crate) fn pointer(&self) -> *const OrtSessionOptions {

@@ -10,24 +10,26 @@ mod rounded;
 use super::api::Api;
 use super::session_options::SessionOptions;
 use crate::half::half_of;
-use crate::{Device, EngineOptions, HalfPrecision, Kernels, Layout};
+use crate::{Device, EngineOptions, HalfPrecision, Layout};
 use foldhash::HashSet;
 use gnp_base::Result;
 use gnp_kernels::matmul;
+use gnp_kernels::ort::Target;
 use gnp_model::graph::for_each_use;
 use gnp_model::onnx::proto::{GraphProto, NodeProto};
 use gnp_model::onnx::{DataType, Model};
+use reductions::Sums;
 
 /// The passes that a graph goes through.
 pub(super) struct Passes {
     /// The number of channels in a block, where images are to be in blocks.
     block: Option<i64>,
-    /// Whether functions are computed by our kernels.
+    /// Whether functions are computed by our kernels, on the processor.
     kernels: bool,
     /// Whether our kernels multiply matrices.
     products: bool,
-    /// Whether they are on a card.
-    is_on_card: bool,
+    /// The sums that our kernels compute.
+    sums: Option<Sums>,
     /// Whether float16 is emulated.
     rounds: bool,
 }
@@ -38,9 +40,12 @@ impl Passes {
         let on_processor = options.device == Device::Cpu && options.layout == Layout::Auto;
         let block = on_processor.then(|| blocked::probe::block(api, session)).flatten();
         let rounds = options.device == Device::Cpu && options.half == HalfPrecision::Emulated;
-        let kernels = options.kernels == Kernels::Auto;
-        let products = kernels && options.device == Device::Cpu && matmul::is_fast();
-        Self { block, kernels, products, is_on_card: session.has_kernels_on_card(), rounds }
+        let kernels = session.kernels() == Some(Target::Cpu);
+        let sums = match session.kernels() {
+            Some(Target::Cpu) => on_processor.then_some(Sums::OfColumns),
+            on_card => on_card.map(|_| Sums::All),
+        };
+        Self { block, kernels, products: kernels && on_processor && matmul::is_fast(), sums, rounds }
     }
 
     /// `model` after all of them.
@@ -52,14 +57,15 @@ impl Passes {
         if self.rounds && half_of(&model) == Some(DataType::Float16) {
             rounded::apply(&mut model);
         }
-        if let Some(block) = self.block {
-            blocked::apply(&mut model, block, self.kernels)?;
+        if let Some(sums) = self.sums {
+            reductions::apply(&mut model, sums);
         }
+        // Before there are operators whose outputs nothing is known of.
         if self.products {
             products::apply(&mut model);
         }
-        if self.is_on_card {
-            reductions::apply(&mut model);
+        if let Some(block) = self.block {
+            blocked::apply(&mut model, block, self.kernels)?;
         }
         Ok(model)
     }

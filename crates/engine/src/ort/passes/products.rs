@@ -7,7 +7,8 @@
 //! them by a number.
 //!
 //! The condition: our kernels are there, on a processor where they were measured. Products with constants stay: what is
-//! constant the runtime lays out once. So do small ones, which take as long as it takes to begin.
+//! constant the runtime lays out once. Sizes do not count: how many samples a batch has is known in some sessions alone,
+//! and both are to have the same numbers.
 
 use super::read_twice;
 use foldhash::{HashMap, HashSet};
@@ -17,13 +18,6 @@ use gnp_model::onnx::proto::{AttributeProto, GraphProto, NodeProto};
 use gnp_model::onnx::{DataType, Model};
 use gnp_model::shapes;
 use std::collections::BTreeMap;
-use std::mem;
-
-/// Multiplications below which a product stays.
-const SMALL: i64 = 1 << 16;
-
-/// What a size that is not known counts as.
-const UNKNOWN: i64 = 16;
 
 /// Rewrites `model`. Where its shapes contradict each other it stays as it is: the runtime says so better.
 pub(super) fn apply(model: &mut Model) {
@@ -167,9 +161,14 @@ impl Products<'_> {
         Some(View { of: x.to_owned(), axes: (0..rank).collect(), factor })
     }
 
+    /// A value as it is. Many matrices with one other are one large product, which another order would take apart.
+    fn itself(&self, name: &str) -> Option<View> {
+        Some(View { of: name.to_owned(), axes: (0..self.rank(name)?).collect(), factor: 1.0 })
+    }
+
     /// What stands behind a value that is a factor of a product.
     fn resolved(&self, name: &str) -> Option<View> {
-        let mut view = View { of: name.to_owned(), axes: (0..self.rank(name)?).collect(), factor: 1.0 };
+        let mut view = self.itself(name)?;
         while let Some(next) = self.views.get(&view.of) {
             let axes = ordered(&next.axes, &view.axes)?;
             if !is_close(&axes) {
@@ -187,23 +186,23 @@ impl Products<'_> {
             return None;
         }
         let float = |name: &str| self.facts.get(name).filter(|fact| fact.element == DataType::Float);
-        let [mut a, mut b] = [float(a).and(self.resolved(a))?, float(b).and(self.resolved(b))?];
+        let is_list = float(a)?.rank() > Some(2) && float(b)?.rank() == Some(2);
+        let mut a = if is_list { self.itself(a)? } else { self.resolved(a)? };
+        let mut b = self.resolved(b)?;
         let bias = node.input(2).filter(|name| !name.is_empty());
         for (factor, flag) in [(&mut a, "transA"), (&mut b, "transB")] {
             if node.int(flag, 0) != 0 {
                 factor.axes.reverse();
             }
         }
-        let (a_sizes, b_sizes) = (self.sizes(&a)?, self.sizes(&b)?);
-        let ([_, .., _], [.., _, columns]) = (&a_sizes[..], &b_sizes[..]) else { return None };
-        let size = |dim: &Dim| dim.known().unwrap_or(UNKNOWN);
-        let work = a_sizes.iter().chain([columns]).map(size).try_fold(1, i64::checked_mul)?;
+        let b_sizes = self.sizes(&b)?;
+        let (2.., [.., _, columns]) = (a.axes.len(), &b_sizes[..]) else { return None };
         let fits = |bias: &str| {
             let shape = float(bias).and_then(|fact| fact.sizes());
             node.float("beta", 1.0) == 1.0 && shape.is_some_and(|sizes| sizes.iter().copied().eq(columns.known()))
         };
         let is_constant = |view: &View| self.constants.contains(&view.of);
-        if work < SMALL || is_constant(&a) || is_constant(&b) || !bias.is_none_or(fits) {
+        if is_constant(&a) || is_constant(&b) || !bias.is_none_or(fits) {
             return None;
         }
         let alpha = f64::from(node.float("alpha", 1.0)) * a.factor * b.factor;
@@ -278,7 +277,7 @@ mod tests {
     use gnp_model::onnx::proto::{ModelProto, OperatorSetIdProto, TensorProto};
     use gnp_model::testing::{TestNode, body, node};
 
-    /// The nodes behind the pass, as text: x and z are [4, 65, 3, 64], w is [192, 768], v [768, 192], b a bias.
+    /// The nodes behind the pass, as text: x and z are [4, 65, 3, 64], w is [192, 768], v [768, 192], b a bias, row a vector.
     fn nodes(nodes: &[TestNode], outputs: &[&str]) -> Vec<String> {
         let float = |name: &str, sizes: &[i64]| Fact::with_sizes(DataType::Float, sizes).info(name);
         let mut graph = body(&[], nodes, outputs);
@@ -289,7 +288,7 @@ mod tests {
             float("w", &[192, 768]),
             float("v", &[768, 192]),
             float("b", &[768]),
-            float("tiny", &[2, 3]),
+            float("row", &[192]),
         ];
         let eighth = 0.125f32.to_le_bytes().to_vec();
         let constant = vec![0; 192 * 768 * 4];
@@ -386,9 +385,9 @@ mod tests {
     }
 
     #[test]
-    fn products_with_constants_and_small_ones_stay() {
-        let all = [node("MatMul", &["rows", "frozen"], &["y"]), gemm(&["tiny", "tiny"], "small", &["transB"])];
-        assert_eq!(nodes(&all, &["y", "small"]), ["MatMul rows frozen", "Gemm tiny tiny"]);
+    fn products_with_constants_and_of_vectors_stay() {
+        let all = [node("MatMul", &["rows", "frozen"], &["y"]), node("MatMul", &["v", "row"], &["sums"])];
+        assert_eq!(nodes(&all, &["y", "sums"]), ["MatMul rows frozen", "MatMul v row"]);
     }
 
     #[test]

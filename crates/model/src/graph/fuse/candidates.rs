@@ -71,21 +71,37 @@ impl<'g> Candidates<'g> {
 
     /// The groups, in the order of their sinks.
     pub fn groups(&self) -> Vec<Group> {
-        let mut taken = vec![false; self.nodes.len()];
         // What copies read has to be there.
         let mut held = vec![false; self.values.len()];
-        let mut groups = Vec::new();
+        let mut groups: Vec<Group> = Vec::new();
+        // The group that a node is a member of, and whether all that read a node compute it anew.
+        let mut of: Vec<Option<usize>> = vec![None; self.nodes.len()];
+        let mut is_unread = vec![false; self.nodes.len()];
         for sink in (0..self.nodes.len()).rev() {
+            let anew = |&reader: &usize| {
+                let group = of.get(reader).copied().flatten().and_then(|group: usize| groups.get(group));
+                is_unread.get(reader) == Some(&true) || group.is_some_and(|group| group.copies.contains(&sink))
+            };
+            if let [value] = *self.outputs.of(sink)
+                && !held[value]
+                && !self.readers.of(value).is_empty()
+                && self.readers.of(value).iter().all(anew)
+            {
+                is_unread[sink] = true;
+                continue;
+            }
             let sums = self.sums(sink);
-            let Some(shape) = self.shape_at(sink, &sums).filter(|_| !taken[sink]) else { continue };
+            let Some(shape) = self.shape_at(sink, &sums).filter(|_| of[sink].is_none()) else { continue };
             // A single operator is what engines compute in one pass, and sums of a tensor as it is are what they are
             // best at.
             let few = sums.len().max(1);
-            let group = self.group(sink, sums, shape, &taken, &held);
+            let group = self.group(sink, sums, shape, &of, &held);
             let count = group.members.len() + group.copies.len();
             if count > few || self.spreads(sink) {
-                group.members.iter().for_each(|&index| taken[index] = true);
-                group.copies.iter().flat_map(|&index| self.inputs.of(index)).for_each(|&value| held[value] = true);
+                group.members.iter().for_each(|&index| of[index] = Some(groups.len()));
+                let is_copied = |maker: Option<usize>| maker.is_some_and(|maker| group.copies.contains(&maker));
+                let read = group.copies.iter().flat_map(|&index| self.inputs.of(index));
+                read.filter(|&&value| !is_copied(self.values[value].maker)).for_each(|&value| held[value] = true);
                 groups.push(group);
             }
         }
@@ -130,7 +146,7 @@ impl<'g> Candidates<'g> {
 
     /// All nodes that can join `sink`, the last of `sums` where it is a sum. Those that read a value come after it, so
     /// they are known when it is looked at.
-    fn group(&self, sink: usize, sums: Vec<usize>, shape: &Fact, taken: &[bool], held: &[bool]) -> Group {
+    fn group(&self, sink: usize, sums: Vec<usize>, shape: &Fact, of: &[Option<usize>], held: &[bool]) -> Group {
         let mut group = Group { members: if sums.is_empty() { vec![sink] } else { sums }, copies: Vec::new() };
         let makers = |index: usize| self.operands(index).iter().filter_map(|&value| self.values[value].maker);
         let first = group.members[0];
@@ -146,7 +162,7 @@ impl<'g> Candidates<'g> {
         let mut heap: BinaryHeap<usize> = makers(first).collect();
         let mut last = None;
         while let Some(index) = heap.pop() {
-            if last.replace(index) == Some(index) || taken[index] || !self.joins[index] {
+            if last.replace(index) == Some(index) || of[index].is_some() || !self.joins[index] {
                 continue;
             }
             let value = self.outputs.of(index)[0];
@@ -163,12 +179,8 @@ impl<'g> Candidates<'g> {
             }
             operands.retain(|operand| *operand != value);
             read(&mut operands, index);
-            if is_member {
-                group.members.push(index);
-                heap.extend(makers(index));
-            } else {
-                group.copies.push(index);
-            }
+            if is_member { &mut group.members } else { &mut group.copies }.push(index);
+            heap.extend(makers(index));
         }
         group.members.sort_unstable();
         group

@@ -250,6 +250,21 @@ mod tests {
     }
 
     #[test]
+    fn an_activation_and_its_gradient_are_a_call_each() {
+        let graph = fused(|g, [x, dy, b]| {
+            let y = g.add(x, b);
+            let gate = g.plus(g.unary("Erf", g.div_by(&y, g.number(2.0, x))), 1.0);
+            let forward = g.mul(&y, g.scale(&gate, 0.5));
+            vec![g.unary("Sqrt", forward), g.add(g.mul(dy, g.scale(&gate, 0.5)), g.mul(&y, dy))]
+        });
+        let expected = [
+            "Elementwise [x, b] t0 = x0 + x1; sqrt(t0 * ((erf(t0 / 2) + 1) * 0.5))",
+            "Elementwise_2 [x, b, dy] t0 = x0 + x1; x2 * ((erf(t0 / 2) + 1) * 0.5) + t0 * x2",
+        ];
+        assert_eq!(told(graph.proto()), expected);
+    }
+
+    #[test]
     fn numbers_and_single_operators_stay() {
         let graph = fused(|g, [x, dy, _]| {
             let norm = g.unary("Sqrt", g.reduce("ReduceSumSquare", x, &[0, 1], false));

@@ -2,8 +2,10 @@
 
 use super::super::known::{Known, Sizes};
 use super::super::size::Size;
-use super::{Operation, Rule, convolution, elementwise, reduce};
-use gnp_base::contract::functions::{CONV_GRAD_INPUT, CONV_GRAD_WEIGHT, ELEMENTWISE, MAX_POOL_GRAD, REDUCE, kind_of};
+use super::{Operation, Rule, convolution, elementwise, matmul, reduce};
+use gnp_base::contract::functions::{
+    CONV_GRAD_INPUT, CONV_GRAD_WEIGHT, ELEMENTWISE, MATMUL, MAX_POOL_GRAD, REDUCE, kind_of,
+};
 
 pub(super) fn rule(operator: &str) -> Option<Rule> {
     match kind_of(operator) {
@@ -13,6 +15,7 @@ pub(super) fn rule(operator: &str) -> Option<Rule> {
         CONV_GRAD_INPUT => Some(convolution::transposed),
         CONV_GRAD_WEIGHT => Some(weights),
         MAX_POOL_GRAD => Some(as_input),
+        MATMUL => Some(product),
         _ => None,
     }
 }
@@ -20,6 +23,17 @@ pub(super) fn rule(operator: &str) -> Option<Rule> {
 /// The shape of the first input.
 fn as_input(op: &Operation<'_>) -> Option<Vec<Known>> {
     Some(vec![op.like(0)])
+}
+
+/// A product of matrices whose axes are exchanged before and behind it.
+fn product(op: &Operation<'_>) -> Option<Vec<Known>> {
+    let ordered = |sizes: &Sizes, name: &str| match op.node.ints(name) {
+        Some(axes) => axes.iter().map(|&axis| sizes.get(usize::try_from(axis).ok()?).cloned()).collect(),
+        None => Some(sizes.clone()),
+    };
+    let (a, b) = (ordered(op.sizes(0)?, "a_axes")?, ordered(op.sizes(1)?, "b_axes")?);
+    let sizes = ordered(&matmul::product(Some(&a), Some(&b))?, "y_axes")?;
+    Some(vec![Known::of(op.element(0)).with(sizes)])
 }
 
 /// Weights [channels of the output, channels of the input in a group, kernel…].
