@@ -38,9 +38,9 @@ pub const BLOCKED: &str = "blocked";
 /// those of the adjoint. It is no function, and no file has it: it is put there where the kernels are.
 pub const CONV_WEIGHTS: &str = "ConvWeights";
 
-/// A product of matrices. Inputs: a [..., M, K], b [..., K, N] and, perhaps, a bias [N]. Attributes: `a_axes`, `b_axes`
-/// and `y_axes`, the orders of the axes of the inputs and the output as ONNX's `Transpose` has them; `alpha`, what the
-/// product is multiplied by. It is no function, and no file has it: it is put there where the kernels are.
+/// A product of matrices. Inputs: a [..., M, K], b [..., K, N] and perhaps a bias, N numbers. Attributes: `a_axes`,
+/// `b_axes` and `y_axes`, the orders of the axes of the inputs and the output as ONNX's `Transpose` has them; `alpha`,
+/// what the product is multiplied by. It is no function, and no file has it: it is put there where the kernels are.
 pub const MATMUL: &str = "MatMul";
 
 /// How many functions of one kind a model may have.
