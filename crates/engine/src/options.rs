@@ -18,7 +18,7 @@ pub struct EngineOptions {
     pub seed: i64,
     /// The number of threads that one operator may use; one a core where absent.
     pub threads: Option<NonZero<u16>>,
-    /// How images lie in memory.
+    /// How the graph is arranged.
     pub layout: Layout,
     /// What computes the functions that a step model calls.
     pub kernels: Kernels,
@@ -166,14 +166,15 @@ impl fmt::Display for OrtOption {
     }
 }
 
-/// How images lie in memory while a step is computed.
+/// How the graph of a step is arranged while it is computed: how images lie in memory, what computes products and sums.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, VariantArray, IntoStaticStr, EnumMessage,
 )]
 #[strum(serialize_all = "kebab-case")]
 #[serde(rename_all = "kebab-case")]
 pub enum Layout {
-    /// As the engine computes convolutions fastest: in blocks of channels on the processor, with ONNX Runtime
+    /// As the engine is fastest: on the processor, with ONNX Runtime, images in blocks of channels, products and sums by
+    /// gnp's kernels
     #[default]
     Auto,
     /// As the model says

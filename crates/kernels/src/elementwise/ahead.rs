@@ -1,6 +1,7 @@
 //! Memory that the next block reads and writes, asked for while this one is computed: a processor asks by itself for
 //! what comes next in a long run, and blocks are as short as its first cache is small.
 
+use super::Program;
 use std::cell::Cell;
 
 /// Floats that a processor moves at once.
@@ -9,13 +10,23 @@ const LINE: usize = 16;
 /// Instructions below which a block is computed before what is asked for can come.
 const WORTH: usize = 3;
 
-/// Runs of memory, and how much of them was asked for.
-#[derive(Default)]
+/// Runs of memory, of which a part is asked for with each instruction: where all is asked for at once, the processor
+/// waits.
 pub(crate) struct Ahead<'a> {
     runs: Vec<&'a [Cell<f32>]>,
+    parts: usize,
 }
 
 impl<'a> Ahead<'a> {
+    pub(crate) fn of(program: &Program) -> Self {
+        Self { runs: Vec::new(), parts: program.instructions.len() }
+    }
+
+    /// Whether it is worth to ask.
+    pub(crate) fn is_worth(&self) -> bool {
+        self.parts >= WORTH
+    }
+
     pub(crate) fn clear(&mut self) {
         self.runs.clear();
     }
@@ -24,15 +35,12 @@ impl<'a> Ahead<'a> {
         self.runs.push(run);
     }
 
-    /// Asks for part number `part` of `parts` of each run. Where all is asked for at once, the processor waits.
+    /// Asks for the part of each run that comes with instruction number `part`.
     #[inline(never)]
-    pub(crate) fn ask(&self, part: usize, parts: usize) {
-        if parts < WORTH {
-            return;
-        }
+    pub(crate) fn ask(&self, part: usize) {
         for run in &self.runs {
             let lines = run.len().div_ceil(LINE);
-            for line in lines * part / parts..lines * (part + 1) / parts {
+            for line in lines * part / self.parts..lines * (part + 1) / self.parts {
                 prefetch(run.as_ptr().wrapping_add(line * LINE));
             }
         }

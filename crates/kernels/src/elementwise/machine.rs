@@ -45,7 +45,7 @@ impl<'a> Machine<'a> {
         let program = self.program;
         let mut result = None;
         for (place, instruction) in program.instructions.iter().enumerate() {
-            ahead.ask(place, program.instructions.len());
+            ahead.ask(place);
             let arguments = instruction.arguments.map(|source| self.value(source, operands));
             let value = if let [Value::One(a), Value::One(b), Value::One(c)] = arguments {
                 Value::One(scalar(instruction.code, [a, b, c]))

@@ -107,15 +107,17 @@ impl Vectorised for Blocks<'_> {
         // SAFETY: each block of the output is written by one task, and read as an operand by that alone.
         let output = unsafe { self.output.cells() };
         let [mut block, mut next] = [Block::default(), Block::default()];
-        let mut ahead = Ahead::default();
+        let mut ahead = Ahead::of(self.program);
         self.layout.block(self.blocks.start, 0, &mut next);
         for number in self.blocks.clone() {
             std::mem::swap(&mut block, &mut next);
             ahead.clear();
             if number + 1 < self.blocks.end {
                 self.layout.block(number + 1, 0, &mut next);
-                operands.runs(&next, &mut ahead);
-                ahead.push(self.target(output, &next));
+                if ahead.is_worth() {
+                    operands.runs(&next, &mut ahead);
+                    ahead.push(self.target(output, &next));
+                }
             }
             let target = self.target(output, &block);
             let result = machine.evaluate::<L>(operands.values(&block), target, &ahead);

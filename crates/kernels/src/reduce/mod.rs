@@ -156,18 +156,20 @@ impl Vectorised for Blocks<'_> {
         let target = vec![Cell::new(0.0); self.layout.most];
         let mut sums = Sums::new(self.layout.pattern(self.operands.len()), self.layout.outputs(self.layout.reach));
         let [mut block, mut next] = [Block::default(), Block::default()];
-        let mut ahead = Ahead::default();
+        let mut ahead = Ahead::of(self.program);
+        self.layout.block(self.kept.start, self.reduced.start, &mut next);
         for kept in self.kept.clone() {
             sums.clear();
             for reduced in self.reduced.clone() {
-                self.layout.block(kept, reduced, &mut block);
+                std::mem::swap(&mut block, &mut next);
                 ahead.clear();
-                if reduced + 1 < self.reduced.end {
-                    self.layout.block(kept, reduced + 1, &mut next);
-                    operands.runs(&next, &mut ahead);
-                } else if kept + 1 < self.kept.end {
-                    self.layout.block(kept + 1, self.reduced.start, &mut next);
-                    operands.runs(&next, &mut ahead);
+                let is_last = reduced + 1 == self.reduced.end;
+                let (kept, reduced) = if is_last { (kept + 1, self.reduced.start) } else { (kept, reduced + 1) };
+                if kept < self.kept.end {
+                    self.layout.block(kept, reduced, &mut next);
+                    if ahead.is_worth() {
+                        operands.runs(&next, &mut ahead);
+                    }
                 }
                 let target = &target[..self.layout.elements(block.reach)];
                 let value = machine.evaluate::<L>(operands.values(&block), target, &ahead);

@@ -94,7 +94,7 @@ pub struct EngineSettings {
     pub ort_lib: Option<PathBuf>,
     /// The threads that one operator may use; one a core where none are given.
     pub threads: Option<NonZero<u16>>,
-    /// How images lie in memory.
+    /// How the graph is arranged.
     pub layout: Layout,
     /// What computes the functions that a step model calls.
     pub kernels: Kernels,

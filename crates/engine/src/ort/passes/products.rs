@@ -34,7 +34,6 @@ pub(super) fn apply(model: &mut Model) {
 }
 
 /// A value as another one with its axes in an order, times a number.
-#[derive(Clone)]
 struct View {
     of: String,
     /// Those of a `Transpose`.
@@ -75,12 +74,15 @@ impl Products<'_> {
             }
             node.output.iter().for_each(|output| self.forget(output));
             let Some(output) = node.output.first().cloned() else { continue };
-            let is_product = self.product(node).map(|product| product.write(node)).is_some();
-            let mut is_made = is_product;
-            if let Some(view) = self.view(node).filter(|_| !is_product) {
+            let mut is_made = false;
+            if let Some(product) = self.product(node) {
+                product.write(node);
+                is_made = true;
+            } else if let Some(view) = self.view(node) {
                 let product = made.get(&view.of).copied();
-                match product.and_then(|product| behind(&graph.node[product], &output, &view).zip(Some(product))) {
-                    Some((with_view, product)) => {
+                let merged = product.and_then(|at| Some((at, behind(&graph.node[at], &output, &view)?)));
+                match merged {
+                    Some((product, with_view)) => {
                         graph.node[place] = with_view;
                         is_merged[product] = true;
                         is_made = true;
@@ -216,7 +218,7 @@ impl Products<'_> {
     /// The sizes of a view.
     fn sizes(&self, view: &View) -> Option<Vec<Dim>> {
         let shape = self.facts.get(&view.of)?.shape.as_deref()?;
-        view.axes.iter().map(|&axis| shape.get(axis as usize).cloned()).collect()
+        ordered(shape, &view.axes)
     }
 }
 
@@ -255,9 +257,9 @@ fn behind(product: &NodeProto, name: &str, view: &View) -> Option<NodeProto> {
     Some(node)
 }
 
-/// `axes` in an order.
-fn ordered(axes: &[i64], order: &[i64]) -> Option<Vec<i64>> {
-    order.iter().map(|&axis| axes.get(usize::try_from(axis).ok()?).copied()).collect()
+/// What there is of each axis, with the axes in this order.
+fn ordered<T: Clone>(of_axes: &[T], order: &[i64]) -> Option<Vec<T>> {
+    order.iter().map(|&axis| of_axes.get(usize::try_from(axis).ok()?).cloned()).collect()
 }
 
 fn is_in_order(axes: &[i64]) -> bool {

@@ -42,21 +42,17 @@ impl Kernel for MatMul {
 
 /// The shape of the output where no axis of a batch has to be repeated.
 fn shape(shapes: &Shapes<'_>) -> Option<Vec<Size>> {
-    let ordered = |number: usize, axes: &CStr| {
-        let sizes = shapes.known(number)?;
+    let ordered = |sizes: Vec<Size>, axes: &CStr| {
         let axes = shapes.ints(axes);
         let at = |axis: &i64| sizes.get(usize::try_from(*axis).ok()?).cloned();
         if axes.is_empty() { Some(sizes) } else { axes.iter().map(at).collect() }
     };
-    let (a, b) = (ordered(0, A_AXES)?, ordered(1, B_AXES)?);
+    let (a, b) = (ordered(shapes.known(0)?, A_AXES)?, ordered(shapes.known(1)?, B_AXES)?);
     let ([of_a @ .., m, _], [of_b @ .., _, n]) = (&a[..], &b[..]) else { return None };
     let batch = match (of_a, of_b) {
         (batch, []) | ([], batch) => batch,
         (batch, other) if batch == other => batch,
         _ => return None,
     };
-    let sizes: Vec<Size> = batch.iter().chain([m, n]).cloned().collect();
-    let axes = shapes.ints(Y_AXES);
-    let at = |axis: &i64| sizes.get(usize::try_from(*axis).ok()?).cloned();
-    if axes.is_empty() { Some(sizes) } else { axes.iter().map(at).collect() }
+    ordered(batch.iter().chain([m, n]).cloned().collect(), Y_AXES)
 }
