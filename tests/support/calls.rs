@@ -18,8 +18,9 @@ pub struct Call {
     pub kind: &'static str,
     pub attributes: Vec<AttributeProto>,
     pub shapes: Vec<Vec<usize>>,
-    /// The body: from the inputs `x0`, `x1` … to `y`.
+    /// The body: from the inputs `x0`, `x1` … to the outputs.
     pub body: Nodes,
+    pub outputs: &'static [&'static str],
 }
 
 /// Nodes in the order of their making.
@@ -95,7 +96,13 @@ impl Call {
         let mut body = Nodes::default();
         body.formula(&formula, "y");
         let attributes = vec![AttributeProto::string("formula", text)];
-        Self { kind: "Elementwise", attributes, shapes: shapes.iter().map(|shape| shape.to_vec()).collect(), body }
+        Self {
+            kind: "Elementwise",
+            attributes,
+            shapes: shapes.iter().map(|shape| shape.to_vec()).collect(),
+            body,
+            outputs: &["y"],
+        }
     }
 
     pub fn reduce(text: &str, shapes: &[&[usize]], axes: &[i64], keep: bool, is_mean: bool) -> Self {
@@ -108,19 +115,26 @@ impl Call {
         body.add(operator, &["values", "axes"], "y", vec![keep.clone()]);
         let mean = AttributeProto::int("mean", is_mean.into());
         let attributes = vec![AttributeProto::string("formula", text), AttributeProto::ints("axes", axes), keep, mean];
-        Self { kind: "Reduce", attributes, shapes: shapes.iter().map(|shape| shape.to_vec()).collect(), body }
+        Self {
+            kind: "Reduce",
+            attributes,
+            shapes: shapes.iter().map(|shape| shape.to_vec()).collect(),
+            body,
+            outputs: &["y"],
+        }
     }
 
     /// A step model with the call, through the function of this number of its kind. Its state is read by nothing else.
     fn model(&self, number: usize) -> Model {
         let name = numbered(self.kind, number);
+        let outputs = || self.outputs.iter().map(|&output| output.to_owned()).collect::<Vec<_>>();
         let inputs: Vec<String> = (0..self.shapes.len()).map(|number| format!("x{number}")).collect();
         let opset = |domain: &str, version| OperatorSetIdProto { domain: Some(domain.into()), version: Some(version) };
         let function = FunctionProto {
             name: Some(name.clone()),
             domain: Some(DOMAIN.into()),
             input: inputs.clone(),
-            output: vec!["y".into()],
+            output: outputs(),
             attribute: self.attributes.iter().map(|attribute| attribute.name().to_owned()).collect(),
             node: self.body.0.clone(),
             opset_import: vec![opset("", 18)],
@@ -132,14 +146,24 @@ impl Call {
             op_type: Some(name),
             domain: Some(DOMAIN.into()),
             input: read,
-            output: vec!["y".into()],
+            output: outputs(),
             attribute: self.attributes.clone(),
             ..Default::default()
         };
         let mut nodes = Nodes::default();
         nodes.add("Neg", &["x0"], "computed", vec![]);
         nodes.0.push(call);
-        nodes.add("Identity", &["y"], "loss", vec![]);
+        if let [output] = self.outputs {
+            nodes.add("Identity", &[output], "loss", vec![]);
+        } else {
+            nodes.constant(TensorProto::int64s("", &[-1]), "flat");
+            let flat: Vec<String> = self.outputs.iter().map(|output| format!("{output}.flat")).collect();
+            for (output, flat) in self.outputs.iter().zip(&flat) {
+                nodes.add("Reshape", &[output, "flat"], flat, vec![]);
+            }
+            let flat: Vec<&str> = flat.iter().map(String::as_str).collect();
+            nodes.add("Concat", &flat, "loss", vec![AttributeProto::int("axis", 0)]);
+        }
         nodes.add("Identity", &["s"], "s.next", vec![]);
         let fixed = |shape: &[usize]| shape.iter().copied().map(Some).collect::<Vec<_>>();
         let info = |(name, shape): (&String, &Vec<usize>)| float_info(name, &fixed(shape));
@@ -227,6 +251,41 @@ pub fn all() -> Vec<Call> {
     calls.push(Call::reduce("x0 * x0", &[&[10_007]], &[0], false, false));
     calls.extend(convolutions());
     calls.extend(pools());
+    calls.extend(norms());
+    calls
+}
+
+fn norms() -> Vec<Call> {
+    let mut calls = Vec::new();
+    for (shape, axis) in
+        [(&[2usize, 9, 24] as &[usize], -1i64), (&[3, 5, 7, 40], 3), (&[4, 3, 6], 1), (&[70, 33], -1), (&[3, 1], 1)]
+    {
+        let first = if axis < 0 { axis as usize + shape.len() } else { axis as usize };
+        let (batch, normal) = shape.split_at(first);
+        let statistic = [batch, &vec![1; normal.len()]].concat();
+        let mut body = Nodes::default();
+        let axes = |range: std::ops::Range<usize>| range.map(|axis| axis as i64).collect::<Vec<_>>();
+        body.constant(TensorProto::int64s("", &axes(first..shape.len())), "normal_axes");
+        body.constant(TensorProto::int64s("", &axes(0..first)), "batch_axes");
+        body.add("Sub", &["x0", "x3"], "centred", vec![]);
+        body.add("Mul", &["centred", "x4"], "normal", vec![]);
+        body.add("Mul", &["x1", "x2"], "scaled", vec![]);
+        body.add("Mul", &["scaled", "normal"], "scaled_normal", vec![]);
+        for (from, to) in [("scaled", "along_one"), ("scaled_normal", "along_x")] {
+            body.add("ReduceMean", &[from, "normal_axes"], to, vec![]);
+        }
+        body.add("Mul", &["normal", "along_x"], "of_x", vec![]);
+        body.add("Sub", &["scaled", "along_one"], "less_one", vec![]);
+        body.add("Sub", &["less_one", "of_x"], "less", vec![]);
+        body.add("Mul", &["less", "x4"], "dx", vec![]);
+        body.add("Mul", &["x1", "normal"], "of_scale", vec![]);
+        for (from, to) in [("of_scale", "dscale"), ("x1", "dbias")] {
+            body.add("ReduceSum", &[from, "batch_axes"], to, vec![AttributeProto::int("keepdims", 0)]);
+        }
+        let shapes = [shape, shape, normal, &statistic, &statistic].map(<[usize]>::to_vec).into();
+        let attributes = vec![AttributeProto::int("axis", axis)];
+        calls.push(Call { kind: "LayerNormGrad", attributes, shapes, body, outputs: &["dx", "dscale", "dbias"] });
+    }
     calls
 }
 
@@ -266,7 +325,7 @@ fn pools() -> Vec<Call> {
         body.add("ScatterElements", &["zeros", "indices", "dy"], "dx", added);
         body.add("Shape", &["x0"], "shape", vec![]);
         body.add("Reshape", &["dx", "shape"], "y", vec![]);
-        calls.push(Call { kind: "MaxPoolGrad", attributes, shapes: vec![x.to_vec(), y], body });
+        calls.push(Call { kind: "MaxPoolGrad", attributes, shapes: vec![x.to_vec(), y], body, outputs: &["y"] });
     }
     calls
 }
@@ -303,6 +362,7 @@ fn convolutions() -> Vec<Call> {
             attributes: attributes.clone(),
             shapes: vec![y.to_vec(), w.to_vec()],
             body,
+            outputs: &["y"],
         });
         if group > 1 {
             continue;
@@ -320,7 +380,13 @@ fn convolutions() -> Vec<Call> {
         body.add("Slice", &["all", "starts", "ends", "axes"], "dw", vec![]);
         body.add("Transpose", &["dw"], "y", swapped());
         let attributes = attributes[..5].to_vec();
-        calls.push(Call { kind: "ConvGradWeight", attributes, shapes: vec![x.to_vec(), y.to_vec()], body });
+        calls.push(Call {
+            kind: "ConvGradWeight",
+            attributes,
+            shapes: vec![x.to_vec(), y.to_vec()],
+            body,
+            outputs: &["y"],
+        });
     }
     calls
 }

@@ -166,15 +166,16 @@ impl fmt::Display for OrtOption {
     }
 }
 
-/// How the graph of a step is arranged while it is computed: how images lie in memory, what computes products and sums.
+/// How the graph of a step is arranged while it is computed: how images lie in memory, what computes products,
+/// sums and norms.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, VariantArray, IntoStaticStr, EnumMessage,
 )]
 #[strum(serialize_all = "kebab-case")]
 #[serde(rename_all = "kebab-case")]
 pub enum Layout {
-    /// As the engine is fastest: on the processor, with ONNX Runtime, images in blocks of channels, products and sums by
-    /// gnp's kernels
+    /// As the engine is fastest: on the processor, with ONNX Runtime, images in blocks of channels; products,
+    /// sums and norms by gnp's kernels
     #[default]
     Auto,
     /// As the model says

@@ -8,6 +8,7 @@ pub mod conv;
 pub mod cuda;
 pub mod elementwise;
 pub mod floats;
+pub mod layer_norm;
 mod layout;
 mod math;
 pub mod matmul;
@@ -18,3 +19,4 @@ mod simd;
 #[cfg(test)]
 mod testing;
 pub mod threads;
+mod vector;

@@ -29,6 +29,15 @@ pub const CONV_GRAD_INPUT: &str = "ConvGradInput";
 /// `pads`, of which those at the end may be any; and [`BLOCKED`] of the inputs, the same for both.
 pub const MAX_POOL_GRAD: &str = "MaxPoolGrad";
 
+/// The gradient of a LayerNormalization. Inputs: x, dy as x, the scale, and the means and inverse deviations that the
+/// LayerNormalization returned. Outputs: the gradients of x, of the scale and of a bias of its shape. Attributes: `axis`,
+/// that of the LayerNormalization; [`CHANNELS_FIRST`]; [`BLOCKED`], one number.
+pub const LAYER_NORM_GRAD: &str = "LayerNormGrad";
+
+/// The attribute of a LayerNormalization that says that x is images, [N, C, …], normalised over their channels, as if
+/// these came last. No file has it: it is put there where the kernels are.
+pub const CHANNELS_FIRST: &str = "channels_first";
+
 /// The attribute of gradients of convolutions and pools that says for two tensors whether they come in blocks of
 /// channels: 0, or b for [N, C / b, …, b] in place of [N, C, …]. No file has it: it is put there where the kernels are.
 pub const BLOCKED: &str = "blocked";
@@ -37,6 +46,11 @@ pub const BLOCKED: &str = "blocked";
 /// attributes: `block`; `both`, whether the channels of the input are in blocks too; `adjoint`, whether the weights are
 /// those of the adjoint. It is no function, and no file has it: it is put there where the kernels are.
 pub const CONV_WEIGHTS: &str = "ConvWeights";
+
+/// A LayerNormalization. Inputs and outputs: those of the standard's operator, all outputs. Attributes: its `axis` and
+/// `epsilon`; [`CHANNELS_FIRST`]; [`BLOCKED`], one number. It is no function, and no file has it: it is put there where
+/// the kernels are.
+pub const LAYER_NORM: &str = "LayerNorm";
 
 /// A product of matrices. Inputs: a [..., M, K], b [..., K, N] and perhaps a bias, N numbers. Attributes: `a_axes`,
 /// `b_axes` and `y_axes`, the orders of the axes of the inputs and the output as ONNX's `Transpose` has them; `alpha`,

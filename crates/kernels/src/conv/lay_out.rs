@@ -1,9 +1,9 @@
 //! Weights as ONNX Runtime's convolutions on blocks of channels read them.
 
 use super::tensor::{Layout, Shared};
-use super::vector::{Job, Turn, Vector, with_width};
 use super::width;
 use crate::threads::Threads;
+use crate::vector::{Job, Turn, Vector, with_width};
 use gnp_base::{Error, Result};
 
 /// How the weights of a convolution are laid out, and which weights.
@@ -160,9 +160,9 @@ impl Job for Part<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::vector::Width;
     use super::*;
     use crate::testing::Spawned;
+    use crate::vector::Width;
     use proptest::prelude::*;
 
     proptest! {

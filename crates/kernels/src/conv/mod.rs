@@ -31,7 +31,6 @@ mod tensor;
 #[cfg(test)]
 pub(crate) mod testing;
 mod tiles;
-mod vector;
 
 pub use lay_out::{WeightLayout, lay_out_weights};
 #[cfg(feature = "cuda")]
@@ -40,9 +39,9 @@ pub use sizes::{Conv, Window};
 pub use tensor::Layout;
 
 use crate::threads::Threads;
+use crate::vector::{Width, with_width};
 use general::General;
 use gnp_base::error::{Error, Result};
-use vector::{Width, with_width};
 
 /// Writes the gradient of the weights, from x and dy:
 ///

@@ -1,6 +1,6 @@
 //! Tensors in the layouts that kernels read and write, and what moves numbers between those and vectors.
 
-use super::vector::{Job, Turn, Vector};
+use crate::vector::{Job, Turn, Vector};
 use std::marker::PhantomData;
 use std::ops::Range;
 

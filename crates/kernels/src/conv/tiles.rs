@@ -19,7 +19,7 @@
     reason = "the compiler unrolls loops over constants, and keeps tiles in registers"
 )]
 
-use super::vector::{Job, Vector};
+use crate::vector::{Job, Vector};
 use std::marker::PhantomData;
 
 /// Distances between neighbours in a slice.

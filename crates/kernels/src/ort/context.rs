@@ -1,4 +1,4 @@
-//! What a kernel is run with: its inputs, its output, the session's threads.
+//! What a kernel is run with: its inputs, its outputs, the session's threads.
 
 use super::status::{caught, check};
 use crate::elementwise::Operand;
@@ -84,16 +84,16 @@ impl<'a> Context<'a> {
         }
     }
 
-    /// The memory of the output, which has this shape from now on.
-    pub(crate) fn output(&self, shape: &[usize]) -> Result<Floats<'a>> {
+    /// The memory of an output, which has this shape from now on.
+    pub(crate) fn output(&self, number: usize, shape: &[usize]) -> Result<Floats<'a>> {
         let sizes: Vec<i64> = shape.iter().map(|&size| size as i64).collect();
         let (mut value, mut data): (*mut OrtValue, _) = (ptr::null_mut(), ptr::null_mut());
         let api = self.api;
         // SAFETY: the context, the sizes and the out pointers are valid; the output lives as long as the run.
         unsafe {
-            check(api, (api.KernelContext_GetOutput)(self.pointer, 0, sizes.as_ptr(), sizes.len(), &mut value))?;
+            check(api, (api.KernelContext_GetOutput)(self.pointer, number, sizes.as_ptr(), sizes.len(), &mut value))?;
             if value.is_null() {
-                return Err(Error::input("nothing takes the output"));
+                return Err(Error::input(format!("nothing takes output {number}")));
             }
             check(api, (api.GetTensorMutableData)(value, &mut data))?;
             Ok(Floats::new(data.cast(), shape.iter().product()))

@@ -4,8 +4,8 @@ use super::{API_VERSION, Target, kernels, register, status};
 use ort_sys::{OrtApiBase, OrtSessionOptions, OrtStatusPtr};
 use std::ptr;
 
-/// The entry point that ONNX Runtime looks for in a library of custom operators: adds all kernels to the options of a
-/// session (`RegisterCustomOpsLibrary` of the C API).
+/// The entry point that ONNX Runtime looks for in a library of custom operators: adds the kernels of functions to the
+/// options of a session (`RegisterCustomOpsLibrary` of the C API).
 ///
 /// # Safety
 /// It is called by ONNX Runtime, with its own table of functions.
@@ -25,7 +25,8 @@ pub unsafe extern "C" fn RegisterCustomOps(options: *mut OrtSessionOptions, base
             is_on_card.then_some(Target::Cuda { tf32: true }),
         ];
         let targets: Vec<Target> = targets.into_iter().flatten().collect();
-        let names: Vec<String> = kernels(Target::Cpu).map(|(.., name)| name).collect();
+        let names: Vec<String> =
+            kernels(Target::Cpu).filter(|(kind, ..)| kind.is_function).map(|(.., name)| name).collect();
         // SAFETY: the options are those of a session of this ONNX Runtime.
         unsafe { register(api, options, &targets, names.iter().map(String::as_str)) }
     })

@@ -1,7 +1,7 @@
 //! The kernels as custom operators of ONNX Runtime, by its C API (from version 18 on).
 //!
-//! A kind of kernel is a file in `kinds/` and a row of `KINDS`. Each is there under the numbered names of its kind
-//! ([`functions::numbered`]).
+//! A kind of kernel is a file in `kinds/` and a row of `KINDS`. One that files call is there under the numbered names of
+//! its kind ([`functions::numbered`]), any other under its name.
 
 mod attributes;
 mod context;
@@ -65,14 +65,15 @@ pub unsafe fn register<'n>(
 
 /// Whether there is a kernel for the function of this name.
 pub fn has(target: Target, name: &str) -> bool {
-    kernels(target).any(|(.., known)| known == name)
+    let kind = functions::kind_of(name);
+    kernels(target).filter(|(known, ..)| known.name == kind).any(|(.., known)| known == name)
 }
 
 /// All kernels that compute there, with their names.
 fn kernels(target: Target) -> impl Iterator<Item = (&'static Kind, Target, String)> {
-    let numbers = 0..functions::MOST_OF_A_KIND;
-    let kinds = move || KINDS.iter().filter(move |kind| target == Target::Cpu || kind.is_on_cuda);
-    numbers.flat_map(move |number| kinds().map(move |kind| (kind, target, functions::numbered(kind.name, number))))
+    let numbers = |kind: &Kind| 0..if kind.is_function { functions::MOST_OF_A_KIND } else { 1 };
+    let kinds = KINDS.iter().filter(move |kind| target == Target::Cpu || kind.is_on_cuda);
+    kinds.flat_map(move |kind| numbers(kind).map(move |number| (kind, target, functions::numbered(kind.name, number))))
 }
 
 /// A domain that was made: the function table of its ONNX Runtime, its operators, its address.

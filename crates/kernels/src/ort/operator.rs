@@ -37,7 +37,7 @@ impl Operator {
             GetInputType: Some(element_type),
             GetInputTypeCount: Some(input_count),
             GetOutputType: Some(element_type),
-            GetOutputTypeCount: Some(one_output),
+            GetOutputTypeCount: Some(output_count),
             KernelCompute: None,
             KernelDestroy: Some(destroy),
             GetInputCharacteristic: Some(input_characteristic),
@@ -153,8 +153,9 @@ unsafe extern "system" fn input_characteristic(
     }
 }
 
-unsafe extern "system" fn one_output(_: *const OrtCustomOp) -> usize {
-    1
+unsafe extern "system" fn output_count(op: *const OrtCustomOp) -> usize {
+    // SAFETY: the operator is ours.
+    unsafe { Operator::of(op) }.kind.outputs
 }
 
 unsafe extern "system" fn output_characteristic(

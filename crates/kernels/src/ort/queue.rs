@@ -13,7 +13,7 @@ use std::sync::{LazyLock, Mutex, PoisonError};
 impl Context<'_> {
     /// The output, which has this shape from now on, in a card's memory.
     pub(crate) fn on_card<'s>(&self, shape: &'s [usize]) -> Result<Tensor<'s>> {
-        Ok(Tensor { address: self.output(shape)?.address(), shape })
+        Ok(Tensor { address: self.output(0, shape)?.address(), shape })
     }
 
     /// Puts `kernel` into the session's stream, with all inputs as operands.

@@ -32,7 +32,11 @@ impl Functions {
     /// where a kind would have too many.
     pub fn name_of(&mut self, kind: &'static str, mut function: FunctionProto) -> Option<String> {
         function.domain = Some(DOMAIN.into());
-        function.opset_import = vec![OperatorSetIdProto { domain: Some(String::new()), version: Some(self.opset) }];
+        let import = |domain: &str, version| OperatorSetIdProto { domain: Some(domain.into()), version: Some(version) };
+        function.opset_import = vec![import("", self.opset)];
+        if function.node.iter().any(|node| node.domain() == DOMAIN) {
+            function.opset_import.push(import(DOMAIN, 1));
+        }
         function.name = Some(kind.into());
         let content = function.encode_to_vec();
         if let Some(name) = self.names.get(&content) {
@@ -61,8 +65,22 @@ impl Graph {
     /// The functions that nodes of the graph call, each before those that call it.
     pub fn take_functions(&mut self) -> Vec<FunctionProto> {
         let made = self.functions.take().map(|functions| functions.made).unwrap_or_default();
-        let called = called(&self.proto);
-        made.into_iter().filter(|function| called.contains(function.name())).collect()
+        let mut called = called(&self.proto);
+        let is_called: Vec<bool> = made
+            .iter()
+            .rev()
+            .map(|function| {
+                let is_called = called.contains(function.name());
+                let ours = function.node.iter().filter(|node| is_called && node.domain() == DOMAIN);
+                called.extend(ours.map(|node| node.op_type()));
+                is_called
+            })
+            .collect();
+        made.iter()
+            .zip(is_called.into_iter().rev())
+            .filter(|(_, is)| *is)
+            .map(|(function, _)| function.clone())
+            .collect()
     }
 }
 

@@ -16,9 +16,15 @@ const PASS: &str = "inlined";
 ///
 /// Functions of anyone else are brought into a graph by [`normalise`](crate::normalise::normalise).
 pub fn inline_functions(model: &mut Model) {
+    inline_functions_but(model, |_| false);
+    model.header.opset_import.retain(|import| import.domain() != DOMAIN);
+}
+
+/// The same, but for functions whose names `stays` knows.
+pub fn inline_functions_but(model: &mut Model, stays: impl Fn(&str) -> bool) {
     let (ours, others) = mem::take(&mut model.header.functions)
         .into_iter()
-        .partition::<Vec<FunctionProto>, _>(|function| function.domain() == DOMAIN);
+        .partition::<Vec<FunctionProto>, _>(|function| function.domain() == DOMAIN && !stays(function.name()));
     model.header.functions = others;
     if ours.is_empty() {
         return;
@@ -26,22 +32,31 @@ pub fn inline_functions(model: &mut Model) {
     let functions = ours.iter().map(|function| (function.name(), function)).collect();
     let mut names = Names::of(&model.graph);
     inline(&mut model.graph, &functions, &mut names);
-    model.header.opset_import.retain(|import| import.domain() != DOMAIN);
 }
 
 fn inline(graph: &mut GraphProto, functions: &HashMap<&str, &FunctionProto>, names: &mut Names) {
     for mut node in mem::take(&mut graph.node) {
         node.subgraphs_mut().for_each(|body| inline(body, functions, names));
-        let called = functions.get(node.op_type()).filter(|_| node.domain() == DOMAIN);
-        match called {
-            Some(function) => put(function, &node, graph, names),
-            None => graph.node.push(node),
-        }
+        put(node, functions, graph, names);
+    }
+}
+
+/// Appends `node`, or the nodes of the function that it calls.
+fn put(node: NodeProto, functions: &HashMap<&str, &FunctionProto>, graph: &mut GraphProto, names: &mut Names) {
+    match functions.get(node.op_type()).filter(|_| node.domain() == DOMAIN) {
+        Some(function) => put_nodes(function, &node, functions, graph, names),
+        None => graph.node.push(node),
     }
 }
 
 /// Appends the nodes of `function` as `call` calls it.
-fn put(function: &FunctionProto, call: &NodeProto, graph: &mut GraphProto, names: &mut Names) {
+fn put_nodes(
+    function: &FunctionProto,
+    call: &NodeProto,
+    functions: &HashMap<&str, &FunctionProto>,
+    graph: &mut GraphProto,
+    names: &mut Names,
+) {
     let label = call.label().strip_prefix(PREFIX).unwrap_or(call.label()).to_owned();
     let mut renaming = Renaming::default();
     let formal = function.input.iter().chain(&function.output);
@@ -60,7 +75,7 @@ fn put(function: &FunctionProto, call: &NodeProto, graph: &mut GraphProto, names
         let mut node = node.clone();
         node.name = Some(names.node(PASS, &format!("{label}/{}", node.label())));
         node.input.iter_mut().chain(&mut node.output).for_each(|name| renaming.rename(name));
-        graph.node.push(node);
+        put(node, functions, graph, names);
     }
 }
 
@@ -76,14 +91,14 @@ mod tests {
     use crate::onnx::proto::ModelProto;
     use crate::testing::body;
 
-    /// y = −2x and z = −2y, each by a call.
+    /// y = −2x and z = −2y, each by a call of a function, whose body is a call of another.
     fn model() -> Model {
         let mut graph = Graph::new(body(&["x"], &[], &["x"])).unwrap();
         graph.make_functions(18);
         graph.declare("x", Fact::with_sizes(DataType::Float, &[3]));
         let b = Builder::new(&mut graph, "update");
         let call = |x: &Value| {
-            let signature = Signature { kind: "Twice", inputs: &["x"], output: "y", attributes: vec![] };
+            let signature = Signature { kind: "Twice", inputs: &["x"], outputs: &["y"], attributes: vec![] };
             b.call(signature, &[x], b.fact(x), |b, x| b.neg(b.scale(&x[0], 2.0)))
         };
         let result = call(&call(&"x".into()));
@@ -99,11 +114,18 @@ mod tests {
     #[test]
     fn calls_with_one_body_share_a_function() {
         let model = model();
-        let [function] = &model.header.functions[..] else { panic!("{:?}", model.header.functions) };
-        assert_eq!(function.name(), "Twice");
-        let operators: Vec<_> = function.node.iter().map(|node| node.op_type()).collect();
-        assert_eq!(operators, ["Constant", "Mul", "Neg"]);
-        assert_eq!(function.output, ["y"]);
+        let operators = |function: &FunctionProto| -> Vec<String> {
+            function.node.iter().map(|node| node.op_type().to_owned()).collect()
+        };
+        // Who is called comes first.
+        let [chain, function] = &model.header.functions[..] else { panic!("{:?}", model.header.functions) };
+        assert_eq!(
+            (chain.name(), operators(chain)),
+            ("Elementwise", ["Constant", "Mul", "Neg"].map(String::from).into())
+        );
+        assert_eq!((function.name(), operators(function)), ("Twice", vec!["Elementwise".to_owned()]));
+        assert_eq!((&function.input[..], &function.output[..]), (&["x".to_owned()][..], &["y".to_owned()][..]));
+        assert_eq!(function.opset_import.iter().map(|import| import.domain()).collect::<Vec<_>>(), ["", DOMAIN]);
         assert_eq!(model.graph.node.len(), 2);
         assert!(model.graph.initializer.is_empty());
     }

@@ -28,7 +28,7 @@ pub use duplicate::Renaming;
 pub(crate) use fact::SMALL;
 pub use fact::{Dim, Fact, Facts, Shape, known_shape};
 pub use index::Index;
-pub use inlined::inline_functions;
+pub use inlined::{inline_functions, inline_functions_but};
 pub use mark::{PASS_KEY, SOURCE_KEY, is_added};
 pub use names::Names;
 pub use ranges::ranges;

@@ -2,6 +2,7 @@
 
 mod blocked;
 pub(super) mod branches;
+mod norms;
 mod products;
 pub(super) mod recordable;
 mod reductions;
@@ -14,8 +15,8 @@ use crate::{Device, EngineOptions, HalfPrecision, Layout};
 use foldhash::HashSet;
 use gnp_base::Result;
 use gnp_kernels::matmul;
-use gnp_kernels::ort::Target;
-use gnp_model::graph::for_each_use;
+use gnp_kernels::ort::{self as kernels, Target};
+use gnp_model::graph::{for_each_use, inline_functions_but};
 use gnp_model::onnx::proto::{GraphProto, NodeProto};
 use gnp_model::onnx::{DataType, Model};
 use reductions::Sums;
@@ -24,8 +25,12 @@ use reductions::Sums;
 pub(super) struct Passes {
     /// The number of channels in a block, where images are to be in blocks.
     block: Option<i64>,
+    /// Where our kernels compute.
+    target: Option<Target>,
     /// Whether functions are computed by our kernels, on the processor.
     kernels: bool,
+    /// Whether our kernels compute LayerNormalizations.
+    norms: bool,
     /// Whether our kernels multiply matrices.
     products: bool,
     /// The sums that our kernels compute.
@@ -45,7 +50,16 @@ impl Passes {
             Some(Target::Cpu) => on_processor.then_some(Sums::OfColumns),
             on_card => on_card.map(|_| Sums::All),
         };
-        Self { block, kernels, products: kernels && on_processor && matmul::is_fast(), sums, rounds }
+        let ours = kernels && on_processor;
+        Self {
+            block,
+            target: session.kernels(),
+            kernels,
+            norms: ours,
+            products: ours && matmul::is_fast(),
+            sums,
+            rounds,
+        }
     }
 
     /// `model` after all of them.
@@ -56,6 +70,13 @@ impl Passes {
         let mut model = model.clone();
         if self.rounds && half_of(&model) == Some(DataType::Float16) {
             rounded::apply(&mut model);
+        }
+        // Where a function has no kernel, those that its body calls may have one.
+        if let Some(target) = self.target {
+            inline_functions_but(&mut model, |name| kernels::has(target, name));
+        }
+        if self.norms {
+            norms::apply(&mut model)?;
         }
         if let Some(sums) = self.sums {
             reductions::apply(&mut model, sums);
@@ -87,6 +108,19 @@ fn convolutions(graph: &GraphProto, domain: &str) -> usize {
         usize::from(node.is(domain, "Conv")) + node.subgraphs().map(|body| convolutions(body, domain)).sum::<usize>()
     };
     graph.node.iter().map(of_node).sum()
+}
+
+/// Removes what `is_removed` says of nodes, and of those that `may_go` what nothing reads any more.
+fn retain_read(graph: &mut GraphProto, mut is_removed: Vec<bool>, may_go: impl Fn(&NodeProto) -> bool) {
+    let mut read: HashSet<&str> = graph.output.iter().map(|output| output.name()).collect();
+    for (node, is_removed) in graph.node.iter().zip(&mut is_removed).rev() {
+        *is_removed |= may_go(node) && !node.output.iter().any(|output| read.contains(&**output));
+        if !*is_removed {
+            for_each_use(node, &mut |name| _ = read.insert(name));
+        }
+    }
+    let mut is_removed = is_removed.into_iter();
+    graph.node.retain(|_| !is_removed.next().unwrap_or(false));
 }
 
 /// The values that are read more than once, or that the graph returns.

@@ -10,10 +10,10 @@
 //! constant the runtime lays out once. Sizes do not count: how many samples a batch has is known in some sessions alone,
 //! and both are to have the same numbers.
 
-use super::read_twice;
+use super::{read_twice, retain_read};
 use foldhash::{HashMap, HashSet};
 use gnp_base::contract::functions;
-use gnp_model::graph::{Dim, Facts, for_each_use};
+use gnp_model::graph::{Dim, Facts};
 use gnp_model::onnx::proto::{AttributeProto, GraphProto, NodeProto};
 use gnp_model::onnx::{DataType, Model};
 use gnp_model::shapes;
@@ -99,27 +99,13 @@ impl Products<'_> {
                 made.insert(output, place);
             }
         }
-        self.remove_unread(graph, is_merged);
+        let is_view = |name: &String| self.views.contains_key(name) || self.reshaped.contains_key(name);
+        retain_read(graph, is_merged, |node| node.output.iter().all(is_view));
     }
 
     fn forget(&mut self, name: &str) {
         self.views.remove(name);
         self.reshaped.remove(name);
-    }
-
-    /// Removes these nodes, and what exchanges axes or multiplies by a number for nobody any more.
-    fn remove_unread(&self, graph: &mut GraphProto, mut is_removed: Vec<bool>) {
-        let mut read: HashSet<&str> = graph.output.iter().map(|output| output.name()).collect();
-        for (node, is_removed) in graph.node.iter().zip(&mut is_removed).rev() {
-            let is_view = |name: &String| self.views.contains_key(name) || self.reshaped.contains_key(name);
-            *is_removed |=
-                !node.output.iter().any(|output| read.contains(&**output)) && node.output.iter().all(is_view);
-            if !*is_removed {
-                for_each_use(node, &mut |name| _ = read.insert(name));
-            }
-        }
-        let mut is_removed = is_removed.into_iter();
-        graph.node.retain(|_| !is_removed.next().unwrap_or(false));
     }
 
     /// What a node makes, where it is its input in another order of the axes, or times a number.

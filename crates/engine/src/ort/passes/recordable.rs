@@ -8,7 +8,7 @@
 use crate::StepModel;
 use foldhash::HashSet;
 use gnp_base::contract::functions::DOMAIN;
-use gnp_model::graph::{for_each_use, inline_functions};
+use gnp_model::graph::{for_each_use, inline_functions_but};
 use gnp_model::onnx::Model;
 use gnp_model::onnx::proto::{GraphProto, NodeProto};
 
@@ -60,8 +60,7 @@ const MOST_ADDRESSES: usize = 32;
 /// functions of ours are computed by kernels of ours.
 pub(in crate::ort) fn obstacle(graph: &Model, model: &StepModel, has_kernel: impl Fn(&str) -> bool) -> Option<String> {
     let mut graph = graph.clone();
-    graph.header.functions.retain(|function| function.domain() != DOMAIN || !has_kernel(function.name()));
-    inline_functions(&mut graph);
+    inline_functions_but(&mut graph, has_kernel);
     let batch = model.batch.iter().map(|port| port.name.as_str());
     let hyperparameters = model.hyperparameters.iter().map(|h| h.name.as_str());
     let state = model.state.iter().map(|slot| slot.port.name.as_str());

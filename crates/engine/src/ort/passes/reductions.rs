@@ -4,7 +4,7 @@
 //! ONNX Runtime's own kernels on cards are fast at. Our kernel takes any axes in one pass. So here sums, means and sums
 //! of squares of float32 over axes that are known become its calls, two that follow each other one. On processors they
 //! are those that keep the last axis, as gradients of biases do: ONNX Runtime's take two to three times as long on two
-//! threads as on one. Where the last axis is summed over, it is as fast.
+//! threads as on one. Where the last axis alone is summed over, it is as fast.
 //!
 //! The condition: our kernels are there. The numbers are the same but for the order of additions.
 
@@ -42,11 +42,13 @@ struct Reduction {
     /// None are all.
     axes: Vec<i64>,
     keep: bool,
+    /// The axes of what it is of.
+    rank: i64,
 }
 
 impl Reduction {
-    /// The one that `node` computes, if our kernel computes it.
-    fn of(node: &NodeProto, facts: &Facts, which: Sums) -> Option<Self> {
+    /// The one that `node` computes.
+    fn of(node: &NodeProto, facts: &Facts) -> Option<Self> {
         let (is_mean, is_of_squares) = match node.op_type() {
             "ReduceSum" => (false, false),
             "ReduceSumSquare" => (false, true),
@@ -64,23 +66,26 @@ impl Reduction {
             return None;
         }
         let axes: Vec<_> = axes.into_iter().map(|axis| if axis < 0 { axis + rank } else { axis }).collect();
-        let keeps_last = !axes.is_empty() && !axes.contains(&(rank - 1));
-        if which == Sums::OfColumns && !keeps_last {
-            return None;
-        }
-        Some(Self { is_mean, is_of_squares, axes, keep: node.int("keepdims", 1) != 0 })
+        Some(Self { is_mean, is_of_squares, axes, keep: node.int("keepdims", 1) != 0, rank })
+    }
+
+    /// Whether our kernel computes it.
+    fn is_ours(&self, which: Sums) -> bool {
+        which == Sums::All || !self.axes.is_empty() && !self.axes.contains(&(self.rank - 1))
     }
 
     /// This one of what `inner` returns, as one.
-    fn after(mut self, inner: &Self) -> Option<Self> {
-        let is_one = inner.keep && inner.is_mean == self.is_mean && !self.is_of_squares;
+    fn after(&self, inner: &Self) -> Option<Self> {
+        let is_one = inner.keep == self.keep && inner.is_mean == self.is_mean && !self.is_of_squares;
         if !is_one || inner.axes.is_empty() || self.axes.is_empty() {
             return None;
         }
-        self.is_of_squares = inner.is_of_squares;
-        self.axes.extend(inner.axes.iter().filter(|axis| !self.axes.contains(axis)).copied().collect::<Vec<_>>());
-        self.axes.sort_unstable();
-        Some(self)
+        let left: Vec<i64> = (0..inner.rank).filter(|axis| inner.keep || !inner.axes.contains(axis)).collect();
+        let own: Option<Vec<i64>> = self.axes.iter().map(|&axis| left.get(axis as usize).copied()).collect();
+        let further = own?.into_iter().filter(|axis| !inner.axes.contains(axis));
+        let mut axes: Vec<i64> = inner.axes.iter().copied().chain(further).collect();
+        axes.sort_unstable();
+        Some(Self { axes, ..*inner })
     }
 
     fn write(&self, node: &mut NodeProto) {
@@ -110,19 +115,20 @@ fn replace(graph: &mut GraphProto, facts: &Facts, which: Sums) -> bool {
         for body in node.subgraphs_mut() {
             has |= replace(body, facts, which);
         }
-        let Some(mut reduction) = Reduction::of(node, facts, which) else { continue };
-        has = true;
-        if let Some((first, one)) = node.input.first().and_then(|from| inner.get(from)) {
-            let both = Reduction { axes: reduction.axes.clone(), ..reduction }.after(one);
-            if let Some(both) = both {
-                is_merged[*first] = true;
-                let from = graph.node[*first].input[0].clone();
-                graph.node[place].input[0] = from;
-                reduction = both;
+        let Some(mut reduction) = Reduction::of(node, facts) else { continue };
+        if reduction.is_ours(which) {
+            has = true;
+            if let Some((first, one)) = node.input.first().and_then(|from| inner.get(from)) {
+                if let Some(both) = reduction.after(one) {
+                    is_merged[*first] = true;
+                    let from = graph.node[*first].input[0].clone();
+                    graph.node[place].input[0] = from;
+                    reduction = both;
+                }
             }
+            reduction.write(&mut graph.node[place]);
         }
-        let node = &mut graph.node[place];
-        reduction.write(node);
+        let node = &graph.node[place];
         if let Some(output) = node.output.first().filter(|output| !read_twice.contains(*output)) {
             inner.insert(output.clone(), (place, reduction));
         }
@@ -176,5 +182,27 @@ mod tests {
                 ("ReduceSum", "whole", "", vec![], 0),
             ]
         );
+    }
+
+    #[test]
+    fn on_processors_a_sum_that_keeps_the_last_axis_takes_the_one_before_it() {
+        let sum = |inputs: [&str; 2], output: &str| {
+            let mut node: NodeProto = node("ReduceSum", &inputs, &[output]).into();
+            node.attribute = vec![AttributeProto::int("keepdims", 0)];
+            node.into()
+        };
+        let nodes = [sum(["x", "places"], "rows"), sum(["rows", "batch"], "bias"), sum(["x", "all"], "number")];
+        let mut graph = body(&["x"], &nodes, &["bias", "number"]);
+        let axes = |name: &str, axes: &[i64]| TensorProto::int64s(name, axes);
+        graph.initializer = vec![axes("places", &[2, 3]), axes("batch", &[0]), axes("all", &[0, 1, 2, 3])];
+        let mut facts = Facts::default();
+        graph.initializer.iter().for_each(|tensor| facts.insert_tensor(tensor));
+        facts.insert("x".into(), Fact::with_sizes(DataType::Float, &[4, 3, 5, 5]));
+        facts.insert("rows".into(), Fact::with_sizes(DataType::Float, &[4, 3]));
+        assert!(replace(&mut graph, &facts, Sums::OfColumns));
+        let told: Vec<_> =
+            graph.node.iter().map(|node| (node.op_type(), node.ints("axes").map(<[i64]>::to_vec))).collect();
+        assert_eq!(told, [("Reduce", Some(vec![0, 2, 3])), ("ReduceSum", None)]);
+        assert_eq!((graph.node[0].input[0].as_str(), graph.node[0].int("keepdims", 1)), ("x", 0));
     }
 }

@@ -171,7 +171,7 @@ impl Convolution {
         };
         let mut attributes = self.all_attributes();
         attributes.push(AttributeProto::ints("output_padding", &left));
-        let signature = Signature { kind: CONV_GRAD_INPUT, inputs: &["dy", "w"], output: "dx", attributes };
+        let signature = Signature { kind: CONV_GRAD_INPUT, inputs: &["dy", "w"], outputs: &["dx"], attributes };
         g.call(signature, &[dy, w], fact.clone(), |g, values| self.transposed(&values[0], &values[1], &left, &fact, g))
     }
 
@@ -231,7 +231,7 @@ impl Convolution {
     /// The gradient of the weights `w`.
     fn weight_gradient(&self, x: &Value, dy: &Value, w: &Value, g: &Builder<'_>) -> Value {
         let attributes = self.all_attributes();
-        let signature = Signature { kind: CONV_GRAD_WEIGHT, inputs: &["x", "dy"], output: "dw", attributes };
+        let signature = Signature { kind: CONV_GRAD_WEIGHT, inputs: &["x", "dy"], outputs: &["dw"], attributes };
         g.call(signature, &[x, dy], g.fact(w), |g, values| self.weights(&values[0], &values[1], g))
     }
 

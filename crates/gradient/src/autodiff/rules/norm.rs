@@ -6,8 +6,9 @@
 
 use super::{Cotangents, Entry, Op, Rule};
 use crate::whole::{BATCH_NORM, DOMAIN};
+use gnp_base::contract::functions::LAYER_NORM_GRAD;
 use gnp_base::{Error, Result};
-use gnp_model::graph::{Builder, Dim, Fact, Value};
+use gnp_model::graph::{Builder, Dim, Fact, Signature, Value};
 use gnp_model::onnx::DataType;
 use gnp_model::onnx::proto::AttributeProto;
 use std::sync::Arc;
@@ -79,13 +80,37 @@ fn layer(op: &Op, dy: &[Option<Value>], g: &Builder<'_>) -> Result<Cotangents> {
     let Some(Some(dy)) = dy.first() else { return Ok(Cotangents::default()) };
     let (x, scale) = (op.input(0)?, op.input(1)?);
     let axes = trailing_axes(op, x, g)?;
-    let normal = match layer_statistics(op, g)? {
-        Some([mean, s]) => Normal::given(x, &mean, s, &axes, g),
-        None => Normal::of(x, &axes, epsilon(op), g),
+    let has_each = |value: &Value| match split(&g.fact(x), op.int("axis", -1)) {
+        Some((_, normal)) => g.fact(value).shape.as_deref() == Some(normal),
+        None => false,
     };
-    let dx = normal.cotangent(&g.mul(dy, scale), g);
-    let dscale = g.sum_to(g.mul(dy, &normal.value), scale);
-    Ok(Cotangents::of([Some(dx), Some(dscale), op.optional(2).map(|bias| g.sum_to(dy, bias))]))
+    let [dx, dscale, dbias] = match layer_statistics(op, g)? {
+        Some([mean, s]) if has_each(scale) && op.optional(2).is_none_or(has_each) => {
+            let signature = Signature {
+                kind: LAYER_NORM_GRAD,
+                inputs: &["x", "dy", "scale", "mean", "inverse_deviation"],
+                outputs: &["dx", "dscale", "dbias"],
+                attributes: vec![AttributeProto::int("axis", op.int("axis", -1))],
+            };
+            let facts = [g.fact(x), g.fact(scale), g.fact(scale)];
+            let [dx, dscale, dbias] = g.calls(signature, &[x, dy, scale, &mean, &s], facts, |g, values| {
+                let [x, dy, scale, mean, s] = values else { unreachable!("the signature has five inputs") };
+                let normal = Normal::given(x, mean, s.clone(), &axes, g);
+                let [dx, dscale] = normal.gradients(dy, scale, g);
+                [dx, dscale, g.sum_to(dy, scale)]
+            });
+            [Some(dx), Some(dscale), Some(dbias)]
+        }
+        statistics => {
+            let normal = match statistics {
+                Some([mean, s]) => Normal::given(x, &mean, s, &axes, g),
+                None => Normal::of(x, &axes, epsilon(op), g),
+            };
+            let [dx, dscale] = normal.gradients(dy, scale, g);
+            [Some(dx), Some(dscale), op.optional(2).map(|bias| g.sum_to(dy, bias))]
+        }
+    };
+    Ok(Cotangents::of([dx, dscale, dbias.filter(|_| op.optional(2).is_some())]))
 }
 
 /// μ and s = (σ² + ε)^−½ as a LayerNormalization returns them, which it does from now on; none where x is of unknown
@@ -230,6 +255,11 @@ impl Normal {
         let variance = g.reduce("ReduceMean", g.mul(x, x), axes, true);
         let scale = g.unary("Reciprocal", g.unary("Sqrt", g.plus(&variance, epsilon)));
         Self { value: g.mul(x, &scale), scale, axes: axes.to_vec() }
+    }
+
+    /// The cotangents of the input and of γ, by that of x̂ · γ + β.
+    fn gradients(&self, dy: &Value, scale: &Value, g: &Builder<'_>) -> [Value; 2] {
+        [self.cotangent(&g.mul(dy, scale), g), g.sum_to(g.mul(dy, &self.value), scale)]
     }
 
     /// s · (x̂̄ − mean x̂̄ − x̂ · mean (x̂̄ · x̂))

@@ -35,7 +35,7 @@ fn max_pool(op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Cotangents> {
     };
     let dx = if padding.is_empty() {
         let attributes = window.all_attributes();
-        let signature = Signature { kind: MAX_POOL_GRAD, inputs: &["x", "dy"], output: "dx", attributes };
+        let signature = Signature { kind: MAX_POOL_GRAD, inputs: &["x", "dy"], outputs: &["dx"], attributes };
         g.call(signature, &[x, dy], g.fact(x), body)
     } else {
         body(g, &[x.clone(), dy.clone()])

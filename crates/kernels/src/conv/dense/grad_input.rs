@@ -8,8 +8,8 @@ use super::super::plane::{Plane, ReadRegion, Reader, Strip, common, pieces, read
 use super::super::room::Room;
 use super::super::tensor::{Gather, Place, Rectangle, Scatter, Shared};
 use super::super::tiles::{Inner, InnerTap, Pitch};
-use super::super::vector::{Job, Turn, Vector};
 use crate::threads::{Caller, Threads};
+use crate::vector::{Job, Turn, Vector};
 use std::ops::Range;
 
 /// Positions of dx that a task makes at once: what they read of dy stays in the second cache.

@@ -5,8 +5,8 @@ use super::super::plane::{Plane, Region, Strip, common, pieces, strips};
 use super::super::room::Room;
 use super::super::tensor::{Gather, Place, Rectangle, Shared};
 use super::super::tiles::{Outer, OuterTap, Pitch};
-use super::super::vector::{Job, Turn, Vector};
 use crate::threads::Threads;
+use crate::vector::{Job, Turn, Vector};
 use std::ops::Range;
 
 /// Tasks to make of a gradient where its sizes allow: enough for many threads, and the same for any number of them, so

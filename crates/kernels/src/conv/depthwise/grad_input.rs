@@ -5,9 +5,9 @@ use super::super::plane::{Plane, ReadRegion, common, pieces, reading, strips};
 use super::super::room::Room;
 use super::super::tensor::{Place, Scatter, Shared};
 use super::super::tiles::{DepthInner, InnerTap, Pitch};
-use super::super::vector::Vector;
 use super::{FEW_REGIONS, Image, POSITIONS, Padded, TASKS, vectors};
 use crate::threads::Threads;
+use crate::vector::Vector;
 use std::ops::Range;
 
 pub(in super::super) struct GradInput<'a> {

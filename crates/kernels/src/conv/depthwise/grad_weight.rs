@@ -4,9 +4,9 @@ use super::super::plane::{Plane, Region, pieces, strips};
 use super::super::room::Room;
 use super::super::tensor::{Gather, Place, Rectangle, Shared};
 use super::super::tiles::{DepthOuter, OuterTap, Pitch};
-use super::super::vector::Vector;
 use super::{FEW_REGIONS, Image, POSITIONS, Padded, TASKS, vectors};
 use crate::threads::Threads;
+use crate::vector::Vector;
 use std::ops::Range;
 
 pub(in super::super) struct GradWeight<'a> {

@@ -8,7 +8,7 @@ pub(super) use grad_weight::GradWeight;
 
 use super::room::Room;
 use super::tensor::{Gather, Place, Rectangle};
-use super::vector::Vector;
+use crate::vector::Vector;
 use std::ops::Range;
 
 /// Positions at once: what they read stays in the first caches.

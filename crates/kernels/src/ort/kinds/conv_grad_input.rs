@@ -12,8 +12,16 @@ use crate::ort::context::Context;
 use gnp_base::contract::functions::CONV_GRAD_INPUT;
 use gnp_base::{Error, Result};
 
-pub(super) const KIND: Kind =
-    Kind { name: CONV_GRAD_INPUT, inputs: Inputs::Exactly(2), create, is_on_cuda: true, shape: None, in_place: false };
+pub(super) const KIND: Kind = Kind {
+    name: CONV_GRAD_INPUT,
+    is_function: true,
+    inputs: Inputs::Exactly(2),
+    outputs: 1,
+    create,
+    is_on_cuda: true,
+    shape: None,
+    in_place: false,
+};
 
 fn create(attributes: &Attributes<'_>, target: Target) -> Result<Box<dyn Kernel>> {
     let (window, left_over) = (window(attributes)?, attributes.ints(c"output_padding")?);
@@ -57,7 +65,7 @@ impl Kernel for ConvGradInput {
         let [dy, w] = &inputs[..] else { return Err(Error::input("it has two inputs, dy and w")) };
         let [of_dy, of_dx] = self.layouts;
         let conv = Conv::making(self.window.clone(), &plain(of_dy, &dy.shape)?, &w.shape, &self.left_over)?;
-        let output = context.output(&of_dx.shape(&conv.x()))?;
+        let output = context.output(0, &of_dx.shape(&conv.x()))?;
         // SAFETY: the output of this kind is never the memory of an input, and nobody else has it now.
         let dx = unsafe { output.write() };
         grad_input(&conv, (dy.read(), of_dy), w.read(), (dx, of_dx), context)

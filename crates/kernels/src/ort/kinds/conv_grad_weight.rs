@@ -14,8 +14,16 @@ use std::ffi::CStr;
 /// [`gnp_base::contract::functions::BLOCKED`].
 const BLOCKED: &CStr = c"blocked";
 
-pub(super) const KIND: Kind =
-    Kind { name: CONV_GRAD_WEIGHT, inputs: Inputs::Exactly(2), create, is_on_cuda: true, shape: None, in_place: false };
+pub(super) const KIND: Kind = Kind {
+    name: CONV_GRAD_WEIGHT,
+    is_function: true,
+    inputs: Inputs::Exactly(2),
+    outputs: 1,
+    create,
+    is_on_cuda: true,
+    shape: None,
+    in_place: false,
+};
 
 /// The window of a convolution, by its attributes.
 pub(super) fn window(attributes: &Attributes<'_>) -> Result<Window> {
@@ -88,7 +96,7 @@ impl Kernel for ConvGradWeight {
         let [x, dy] = &inputs[..] else { return Err(Error::input("it has two inputs, x and dy")) };
         let [of_x, of_dy] = self.layouts;
         let conv = Conv::between(self.window.clone(), &plain(of_x, &x.shape)?, &plain(of_dy, &dy.shape)?)?;
-        let output = context.output(&conv.w())?;
+        let output = context.output(0, &conv.w())?;
         // SAFETY: the output of this kind is never the memory of an input, and nobody else has it now.
         let dw = unsafe { output.write() };
         grad_weight(&conv, (x.read(), of_x), (dy.read(), of_dy), dw, context)

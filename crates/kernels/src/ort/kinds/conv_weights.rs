@@ -8,8 +8,16 @@ use crate::ort::context::Context;
 use gnp_base::contract::functions::CONV_WEIGHTS;
 use gnp_base::{Error, Result};
 
-pub(super) const KIND: Kind =
-    Kind { name: CONV_WEIGHTS, inputs: Inputs::Exactly(1), create, is_on_cuda: false, shape: None, in_place: false };
+pub(super) const KIND: Kind = Kind {
+    name: CONV_WEIGHTS,
+    is_function: false,
+    inputs: Inputs::Exactly(1),
+    outputs: 1,
+    create,
+    is_on_cuda: false,
+    shape: None,
+    in_place: false,
+};
 
 fn create(attributes: &Attributes<'_>, _: Target) -> Result<Box<dyn Kernel>> {
     let block = attributes.int(c"block", 0);
@@ -29,7 +37,7 @@ impl Kernel for ConvWeights {
             return Err(Error::input(format!("{:?} is the shape of no weights", w.shape)));
         };
         let shape = [&self.0.channels([*m, *c]), places].concat();
-        let output = context.output(&shape)?;
+        let output = context.output(0, &shape)?;
         // SAFETY: the output of this kind is never the memory of an input, and nobody else has it now.
         let to = unsafe { output.write() };
         lay_out_weights(w.read(), [*m, *c, places.iter().product()], self.0, to, context)

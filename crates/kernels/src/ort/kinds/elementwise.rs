@@ -9,7 +9,9 @@ use gnp_base::contract::functions::ELEMENTWISE;
 
 pub(super) const KIND: Kind = Kind {
     name: ELEMENTWISE,
+    is_function: true,
     inputs: Inputs::Any,
+    outputs: 1,
     create,
     is_on_cuda: true,
     shape: Some(|shapes| shapes.broadcast()),
@@ -31,7 +33,7 @@ impl Kernel for Elementwise {
     fn run(&self, context: &Context<'_>) -> Result<()> {
         let inputs = context.inputs()?;
         let operands: Vec<Operand<'_>> = inputs.iter().map(|input| input.operand()).collect();
-        let output = context.output(&shape(&self.0, &operands)?)?;
+        let output = context.output(0, &shape(&self.0, &operands)?)?;
         elementwise(&self.0, &operands, output, context)
     }
 }

@@ -10,8 +10,16 @@ use gnp_base::contract::functions::MATMUL;
 use gnp_base::{Error, Result};
 use std::ffi::CStr;
 
-pub(super) const KIND: Kind =
-    Kind { name: MATMUL, inputs: Inputs::Any, create, is_on_cuda: false, shape: Some(shape), in_place: false };
+pub(super) const KIND: Kind = Kind {
+    name: MATMUL,
+    is_function: false,
+    inputs: Inputs::Any,
+    outputs: 1,
+    create,
+    is_on_cuda: false,
+    shape: Some(shape),
+    in_place: false,
+};
 
 const A_AXES: &CStr = c"a_axes";
 const B_AXES: &CStr = c"b_axes";
@@ -35,7 +43,7 @@ impl Kernel for MatMul {
             [a, b, bias] => (a, b, Some(bias.read())),
             _ => return Err(Error::input("it has two inputs, a and b, and may have a bias")),
         };
-        let output = context.output(&self.shape(&a.shape, &b.shape)?)?;
+        let output = context.output(0, &self.shape(&a.shape, &b.shape)?)?;
         MatMul::run(self, (a.read(), &a.shape), (b.read(), &b.shape), bias, output, context)
     }
 }

@@ -12,8 +12,16 @@ use crate::ort::context::{Context, Input};
 use gnp_base::contract::functions::MAX_POOL_GRAD;
 use gnp_base::{Error, Result};
 
-pub(super) const KIND: Kind =
-    Kind { name: MAX_POOL_GRAD, inputs: Inputs::Exactly(2), create, is_on_cuda: true, shape: None, in_place: false };
+pub(super) const KIND: Kind = Kind {
+    name: MAX_POOL_GRAD,
+    is_function: true,
+    inputs: Inputs::Exactly(2),
+    outputs: 1,
+    create,
+    is_on_cuda: true,
+    shape: None,
+    in_place: false,
+};
 
 fn create(attributes: &Attributes<'_>, target: Target) -> Result<Box<dyn Kernel>> {
     let window = window(attributes)?;
@@ -61,7 +69,7 @@ impl Kernel for MaxPoolGrad {
         let inputs = context.inputs()?;
         let [x, dy] = two(&inputs)?;
         let pool = MaxPool::new(&self.window, &plain(self.layout, &x.shape)?, &plain(self.layout, &dy.shape)?)?;
-        let output = context.output(&x.shape)?;
+        let output = context.output(0, &x.shape)?;
         // SAFETY: the output of this kind is never the memory of an input, and nobody else has it now.
         let dx = unsafe { output.write() };
         grad(&pool, self.layout, x.read(), dy.read(), dx, context)

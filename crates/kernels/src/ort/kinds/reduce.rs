@@ -11,8 +11,16 @@ use gnp_base::Result;
 use gnp_base::contract::functions::REDUCE;
 use std::ffi::CStr;
 
-pub(super) const KIND: Kind =
-    Kind { name: REDUCE, inputs: Inputs::Any, create, is_on_cuda: true, shape: Some(shape), in_place: false };
+pub(super) const KIND: Kind = Kind {
+    name: REDUCE,
+    is_function: true,
+    inputs: Inputs::Any,
+    outputs: 1,
+    create,
+    is_on_cuda: true,
+    shape: Some(shape),
+    in_place: false,
+};
 
 const AXES: &CStr = c"axes";
 const KEEP: &CStr = c"keepdims";
@@ -37,7 +45,7 @@ impl Kernel for Reduce {
     fn run(&self, context: &Context<'_>) -> Result<()> {
         let inputs = context.inputs()?;
         let operands: Vec<Operand<'_>> = inputs.iter().map(|input| input.operand()).collect();
-        let output = context.output(&self.reduction.shape(&self.program, &operands)?)?;
+        let output = context.output(0, &self.reduction.shape(&self.program, &operands)?)?;
         reduce(&self.program, &self.reduction, &operands, output, context)
     }
 }

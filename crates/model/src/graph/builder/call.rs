@@ -14,8 +14,8 @@ pub struct Signature<'s> {
     pub kind: &'static str,
     /// What the inputs are called in its body, one a value of the call.
     pub inputs: &'s [&'s str],
-    /// What the output is called in its body.
-    pub output: &'s str,
+    /// What the outputs are called in its body.
+    pub outputs: &'s [&'s str],
     /// What a call says to a kernel that runs in place of the body. The body itself does not read it.
     pub attributes: Vec<AttributeProto>,
 }
@@ -26,7 +26,7 @@ impl Builder<'_> {
     /// the result.
     ///
     /// `body` appends nodes to the builder that it is given, and reads no values but those that it is given: the
-    /// inputs.
+    /// inputs. Its chains of elementwise operators are calls too.
     pub fn call(
         &self,
         signature: Signature<'_>,
@@ -34,19 +34,31 @@ impl Builder<'_> {
         fact: impl Into<Arc<Fact>>,
         body: impl Fn(&Builder<'_>, &[Value]) -> Value,
     ) -> Value {
+        let [output] = self.calls(signature, inputs, [fact.into()], |g, values| [body(g, values)]);
+        output
+    }
+
+    /// The same for a function of several outputs.
+    pub fn calls<const N: usize>(
+        &self,
+        signature: Signature<'_>,
+        inputs: &[&Value],
+        facts: [Arc<Fact>; N],
+        body: impl Fn(&Builder<'_>, &[Value]) -> [Value; N],
+    ) -> [Value; N] {
         let name = self.function(&signature, inputs, &body);
         let Some(name) = name else {
             return body(self, &inputs.iter().map(|&value| value.clone()).collect::<Vec<_>>());
         };
-        self.append(&self.name(signature.kind), DOMAIN, &name, inputs, signature.attributes, fact.into())
+        self.append_all(&self.name(signature.kind), (DOMAIN, &name), inputs, signature.attributes, facts)
     }
 
     /// The name of the function with this body, if there can be one.
-    fn function(
+    fn function<const N: usize>(
         &self,
         signature: &Signature<'_>,
         inputs: &[&Value],
-        body: &impl Fn(&Builder<'_>, &[Value]) -> Value,
+        body: &impl Fn(&Builder<'_>, &[Value]) -> [Value; N],
     ) -> Option<String> {
         self.graph().functions.as_ref()?;
         let facts: Vec<Arc<Fact>> = inputs.iter().map(|value| self.fact(value)).collect();
@@ -65,14 +77,20 @@ impl Builder<'_> {
             inner.facts.insert((*name).into(), fact);
         }
         let formal: Vec<Value> = signature.inputs.iter().map(|&name| name.into()).collect();
-        let result = body(&Builder::new(&mut inner, BODY), &formal);
-        if formal.contains(&result) {
+        let results = body(&Builder::new(&mut inner, BODY), &formal);
+        let is_taken = |place: usize| formal.contains(&results[place]) || results[..place].contains(&results[place]);
+        if (0..N).any(is_taken) {
             return None;
         }
-        inner.proto.output = vec![inner.facts.of(&result).info(&result)];
+        inner.proto.output = results.iter().map(|result| inner.facts.of(result).info(result)).collect();
         inner.retain_needed();
-        let function = as_function(inner.proto, signature, &result);
-        self.graph.borrow_mut().functions.as_mut()?.name_of(signature.kind, function)
+        let mut graph = self.graph.borrow_mut();
+        inner.functions = graph.functions.take();
+        inner.fuse_elementwise();
+        inner.retain_needed();
+        graph.functions = inner.functions.take();
+        let function = as_function(inner.proto, signature, &results);
+        graph.functions.as_mut()?.name_of(signature.kind, function)
     }
 }
 
@@ -81,20 +99,20 @@ const BODY: &str = "body";
 
 /// A function that computes what `graph` does. Its names need be no others than those of this one function, so they are
 /// short.
-pub(in crate::graph) fn as_function(graph: GraphProto, signature: &Signature<'_>, result: &Value) -> FunctionProto {
+pub(in crate::graph) fn as_function(graph: GraphProto, signature: &Signature<'_>, results: &[Value]) -> FunctionProto {
+    let output = |name: &str| results.iter().position(|result| **result == *name).map(|place| signature.outputs[place]);
     let constants = graph.initializer.into_iter().map(constant);
     let mut node: Vec<NodeProto> = constants.chain(graph.node).collect();
     for node in &mut node {
         node.metadata_props.clear();
         node.name = node.name.take().map(|name| short(&name).to_owned());
         for name in node.input.iter_mut().chain(&mut node.output) {
-            let own = if *name == **result { signature.output } else { short(name) };
-            *name = own.to_owned();
+            *name = output(name).unwrap_or_else(|| short(name)).to_owned();
         }
     }
     FunctionProto {
         input: signature.inputs.iter().map(|&name| name.to_owned()).collect(),
-        output: vec![signature.output.to_owned()],
+        output: signature.outputs.iter().map(|&name| name.to_owned()).collect(),
         attribute: signature.attributes.iter().map(|attribute| attribute.name().to_owned()).collect(),
         node,
         ..Default::default()

@@ -217,12 +217,26 @@ impl<'g> Builder<'g> {
         attributes: Vec<AttributeProto>,
         fact: Arc<Fact>,
     ) -> Value {
+        let [output] = self.append_all(name, (domain, operator), inputs, attributes, [fact]);
+        output
+    }
+
+    fn append_all<const N: usize>(
+        &self,
+        name: &str,
+        operator: (&str, &str),
+        inputs: &[&Value],
+        attributes: Vec<AttributeProto>,
+        facts: [Arc<Fact>; N],
+    ) -> [Value; N] {
         let graph = &mut **self.graph.borrow_mut();
-        let output = graph.names.value(self.pass, name);
-        let value = Value::from(output.as_str());
-        graph.push(self.pass, name, (domain, operator), inputs, attributes, vec![output]);
-        graph.facts.insert(value.clone(), fact);
-        value
+        let outputs = facts.each_ref().map(|_| graph.names.value(self.pass, name));
+        let values = outputs.each_ref().map(|output| Value::from(output.as_str()));
+        graph.push(self.pass, name, operator, inputs, attributes, outputs.into());
+        for (value, fact) in values.iter().zip(facts) {
+            graph.facts.insert(value.clone(), fact);
+        }
+        values
     }
 
     fn name(&self, operator: &str) -> String {

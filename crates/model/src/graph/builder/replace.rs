@@ -81,21 +81,35 @@ impl Builder<'_> {
     /// newest node, if it makes `value`, makes `name` from now on, and nothing `value`; else it is one more name. What
     /// is known of the name stays known.
     pub fn define(&self, name: &str, value: impl AsRef<Value>) -> Value {
-        let value = value.as_ref();
-        let graph = &mut **self.graph.borrow_mut();
-        if graph.facts.get(name).is_none_or(|fact| fact.shape.is_none()) {
-            let fact = graph.facts.of(value);
-            graph.facts.insert(name.into(), fact);
-        }
-        match graph.proto.node.last_mut().filter(|node| is_added(node) && node.output == [&**value]) {
-            Some(node) => name.clone_into(&mut node.output[0]),
-            None => graph.identity("define", value, name),
-        }
-        // What makes a value of the model is a node of the model.
-        if let Some(node) = graph.proto.node.last_mut().filter(|_| !is_ours(name)) {
-            untag(node);
-        }
+        self.define_all([(name, value.as_ref())]);
         name.into()
+    }
+
+    /// The same for several names, of values that the newest node may make.
+    pub fn define_all<'n>(&self, named: impl IntoIterator<Item = (&'n str, &'n Value)>) {
+        let graph = &mut **self.graph.borrow_mut();
+        let newest = graph.proto.node.len().checked_sub(1).filter(|&newest| is_added(&graph.proto.node[newest]));
+        for (name, value) in named {
+            if graph.facts.get(name).is_none_or(|fact| fact.shape.is_none()) {
+                let fact = graph.facts.of(value);
+                graph.facts.insert(name.into(), fact);
+            }
+            let is_value = |output: &&mut String| ***output == **value;
+            let made = newest.filter(|&newest| {
+                graph.proto.node[newest].output.iter_mut().find(is_value).is_some_and(|output| {
+                    name.clone_into(output);
+                    true
+                })
+            });
+            let made = made.unwrap_or_else(|| {
+                graph.identity("define", value, name);
+                graph.proto.node.len() - 1
+            });
+            // What makes a value of the model is a node of the model.
+            if !is_ours(name) {
+                untag(&mut graph.proto.node[made]);
+            }
+        }
     }
 }
 

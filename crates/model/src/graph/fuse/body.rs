@@ -91,9 +91,9 @@ impl Graph {
         let kind = if whole.is_some() { REDUCE } else { ELEMENTWISE };
         let inputs: Vec<String> = (0..operands).map(|i| Body::name(Place::Operand(i))).collect();
         let inputs: Vec<&str> = inputs.iter().map(String::as_str).collect();
-        let signature = Signature { kind, inputs: &inputs, output: "y", attributes };
+        let signature = Signature { kind, inputs: &inputs, outputs: &["y"], attributes };
         let output = Value::from(body.node.last()?.output[0].as_str());
-        let function = as_function(body, &signature, &output);
+        let function = as_function(body, &signature, &[output]);
         let name = self.functions.as_mut()?.name_of(kind, function)?;
         Some(Function { name, attributes: signature.attributes })
     }

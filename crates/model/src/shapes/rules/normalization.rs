@@ -12,7 +12,7 @@ const KEEP: &str = "CumProd CumSum GroupNormalization Hardmax InstanceNormalizat
 pub(super) fn rule(operator: &str) -> Option<Rule> {
     Some(match operator {
         "BatchNormalization" => batch,
-        "LayerNormalization" => |op| Some(vec![op.like(0), statistics(op), statistics(op)]),
+        "LayerNormalization" => layer,
         "Dropout" => |op| Some(vec![op.like(0), Known::of(DataType::Bool).with(op.sizes(0).cloned())]),
         operator if named(KEEP, operator) => |op| Some(vec![op.like(0)]),
         _ => return None,
@@ -22,6 +22,10 @@ pub(super) fn rule(operator: &str) -> Option<Rule> {
 /// With the mean and the variance that run along, and in old operators those that were saved.
 fn batch(op: &Operation<'_>) -> Option<Vec<Known>> {
     Some(vec![op.like(0), op.like(3), op.like(4), op.like(3), op.like(4)])
+}
+
+pub(super) fn layer(op: &Operation<'_>) -> Option<Vec<Known>> {
+    Some(vec![op.like(0), statistics(op), statistics(op)])
 }
 
 /// Mean and inverse deviation of LayerNormalization: the input's sizes with ones from `axis` on.

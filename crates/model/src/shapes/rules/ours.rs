@@ -2,9 +2,10 @@
 
 use super::super::known::{Known, Sizes};
 use super::super::size::Size;
-use super::{Operation, Rule, convolution, elementwise, matmul, reduce};
+use super::{Operation, Rule, convolution, elementwise, matmul, normalization, reduce};
 use gnp_base::contract::functions::{
-    CONV_GRAD_INPUT, CONV_GRAD_WEIGHT, ELEMENTWISE, MATMUL, MAX_POOL_GRAD, REDUCE, kind_of,
+    CHANNELS_FIRST, CONV_GRAD_INPUT, CONV_GRAD_WEIGHT, ELEMENTWISE, LAYER_NORM, LAYER_NORM_GRAD, MATMUL, MAX_POOL_GRAD,
+    REDUCE, kind_of,
 };
 
 pub(super) fn rule(operator: &str) -> Option<Rule> {
@@ -15,6 +16,8 @@ pub(super) fn rule(operator: &str) -> Option<Rule> {
         CONV_GRAD_INPUT => Some(convolution::transposed),
         CONV_GRAD_WEIGHT => Some(weights),
         MAX_POOL_GRAD => Some(as_input),
+        LAYER_NORM => Some(layer_norm),
+        LAYER_NORM_GRAD => Some(layer_norm_grad),
         MATMUL => Some(product),
         _ => None,
     }
@@ -23,6 +26,23 @@ pub(super) fn rule(operator: &str) -> Option<Rule> {
 /// The shape of the first input.
 fn as_input(op: &Operation<'_>) -> Option<Vec<Known>> {
     Some(vec![op.like(0)])
+}
+
+/// The image, or what the standard's operator makes; means and inverse deviations of each place.
+fn layer_norm(op: &Operation<'_>) -> Option<Vec<Known>> {
+    if op.node.int(CHANNELS_FIRST, 0) == 0 {
+        return normalization::layer(op);
+    }
+    let (batch, places) = (op.sizes(0)?.first()?, op.sizes(0)?.get(2..)?);
+    let one = Some(Size::number(1));
+    let sizes: Sizes = [batch].into_iter().chain(places).cloned().chain([one]).collect();
+    let statistic = Known::of(op.element(0)).with(sizes);
+    Some(vec![op.like(0), statistic.clone(), statistic])
+}
+
+/// The gradients of x, of the scale and of the bias.
+fn layer_norm_grad(op: &Operation<'_>) -> Option<Vec<Known>> {
+    Some(vec![op.like(0), op.like(2), op.like(2)])
 }
 
 /// A product of matrices whose axes are exchanged before and behind it.

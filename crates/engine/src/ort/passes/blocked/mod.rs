@@ -14,6 +14,7 @@
 
 mod convolution;
 mod elementwise;
+mod norm;
 mod pool;
 pub(super) mod probe;
 mod transpose;
@@ -213,6 +214,8 @@ impl Blocked<'_> {
                 functions::CONV_GRAD_INPUT => self.conv_grad_input(node),
                 functions::CONV_GRAD_WEIGHT => self.conv_grad_weight(node),
                 functions::MAX_POOL_GRAD => self.max_pool_grad(node),
+                functions::LAYER_NORM => self.norm(node, 1),
+                functions::LAYER_NORM_GRAD => self.norm(node, 2),
                 _ => None,
             },
             _ => None,
@@ -363,6 +366,25 @@ mod tests {
         // No convolution reads it: it is made as it was.
         let nodes = [&nodes[..4], &[node("LpPool", &["back"], &["pooled"])]].concat();
         assert_eq!(operators(&nodes, &["pooled"], true), ["ReorderInput", "Conv", "Softmax", "LpPool"]);
+    }
+
+    #[test]
+    fn channels_are_normalised_in_blocks() {
+        let of_images = |mut node: NodeProto| {
+            node.domain = Some(functions::DOMAIN.into());
+            node.attribute = vec![AttributeProto::int(functions::CHANNELS_FIRST, 1)];
+            node
+        };
+        let inputs = ["normal", "second", "b", "m", "s"];
+        let nodes = [
+            node("Conv", &["x", "w"], &["first"]),
+            of_images(node("LayerNorm", &["first", "b"], &["normal", "m", "s"]).into()).into(),
+            node("Conv", &["normal", "u"], &["second"]),
+            of_images(node("LayerNormGrad", &inputs, &["dx", "dscale", "dbias"]).into()).into(),
+            node("ReduceMean", &["dx", "places"], &["mean"]),
+        ];
+        let found = operators(&nodes, &["mean", "dscale"], true);
+        assert_eq!(found, ["ReorderInput", "Conv", "LayerNorm", "Conv", "LayerNormGrad", "ReduceMean"]);
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! instructions of a width: [`Vector::run`] is the one door to them, and what a job calls is inlined into it.
 
 /// A piece of work over vectors.
-pub(super) trait Job {
+pub(crate) trait Job {
     /// Does the work. It is `#[inline(always)]`, as all that it calls with vectors, so that it is compiled for `V`.
     ///
     /// # Safety
@@ -15,7 +15,7 @@ pub(super) trait Job {
 
 /// A part of a matrix, of at most [`Vector::LANES`] rows and as many columns, and where its transpose is written.
 #[derive(Clone, Copy)]
-pub(super) struct Turn {
+pub(crate) struct Turn {
     pub from: *const f32,
     /// From one row to the next.
     pub from_pitch: usize,
@@ -28,13 +28,16 @@ pub(super) struct Turn {
     pub written: usize,
 }
 
+/// No vector has more lanes.
+pub(crate) const MOST_LANES: usize = 16;
+
 /// A vector of [`LANES`](Vector::LANES) numbers.
 ///
 /// # Safety
 ///
 /// All methods but [`run`](Vector::run) are called under it. It is called where [`Width::of`] chose the type. Pointers
 /// are to `LANES` numbers, in any alignment.
-pub(super) trait Vector: Copy {
+pub(crate) trait Vector: Copy {
     const LANES: usize;
     /// How many vectors of sums fit into the registers, beside the few that are read.
     const SUMS: usize;
@@ -47,6 +50,35 @@ pub(super) trait Vector: Copy {
     /// `self · factor + sum`
     unsafe fn mul_add(self, factor: Self, sum: Self) -> Self;
     unsafe fn add(self, other: Self) -> Self;
+
+    #[inline(always)]
+    unsafe fn mul(self, factor: Self) -> Self {
+        // SAFETY: as this method's.
+        unsafe { self.mul_add(factor, Self::splat(0.0)) }
+    }
+
+    #[inline(always)]
+    unsafe fn sub(self, other: Self) -> Self {
+        // SAFETY: as this method's.
+        unsafe { other.mul_add(Self::splat(-1.0), self) }
+    }
+
+    /// The sum of all lanes.
+    #[inline(always)]
+    unsafe fn total(self) -> f32 {
+        let mut lanes = [0.0; MOST_LANES];
+        // SAFETY: as this method's; there is room.
+        unsafe { self.store(lanes.as_mut_ptr()) };
+        let mut half = Self::LANES / 2;
+        while half > 0 {
+            for lane in 0..half {
+                lanes[lane] += lanes[lane + half];
+            }
+            half /= 2;
+        }
+        lanes[0]
+    }
+
     /// Writes the transpose of a part of a matrix.
     unsafe fn turn(turn: Turn);
     /// Runs a job with the instructions of this width.
@@ -55,7 +87,7 @@ pub(super) trait Vector: Copy {
 
 /// Which vectors to use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Width {
+pub(crate) enum Width {
     #[cfg(target_arch = "x86_64")]
     Avx512,
     #[cfg(target_arch = "x86_64")]
@@ -68,7 +100,7 @@ pub(super) enum Width {
 
 impl Width {
     /// All that the processor has, the best first.
-    pub(super) fn all() -> Vec<Self> {
+    pub(crate) fn all() -> Vec<Self> {
         let mut all = Vec::new();
         #[cfg(target_arch = "x86_64")]
         {
@@ -84,11 +116,11 @@ impl Width {
     }
 
     /// The best whose lanes are a block of `block` channels, or of all.
-    pub(super) fn of(block: Option<usize>) -> Option<Self> {
+    pub(crate) fn of(block: Option<usize>) -> Option<Self> {
         Self::all().into_iter().find(|width| block.is_none_or(|block| block == width.lanes()))
     }
 
-    pub(super) fn lanes(self) -> usize {
+    pub(crate) fn lanes(self) -> usize {
         match self {
             #[cfg(target_arch = "x86_64")]
             Self::Avx512 => 16,
@@ -105,31 +137,31 @@ macro_rules! with_width {
     ($width:expr, $V:ident => $call:expr) => {
         match $width {
             #[cfg(target_arch = "x86_64")]
-            $crate::conv::vector::Width::Avx512 => {
-                type $V = $crate::conv::vector::Avx512;
+            $crate::vector::Width::Avx512 => {
+                type $V = $crate::vector::Avx512;
                 $call
             }
             #[cfg(target_arch = "x86_64")]
-            $crate::conv::vector::Width::Avx2 => {
-                type $V = $crate::conv::vector::Avx2;
+            $crate::vector::Width::Avx2 => {
+                type $V = $crate::vector::Avx2;
                 $call
             }
-            $crate::conv::vector::Width::Sixteen => {
-                type $V = $crate::conv::vector::Portable<16>;
+            $crate::vector::Width::Sixteen => {
+                type $V = $crate::vector::Portable<16>;
                 $call
             }
-            $crate::conv::vector::Width::Eight => {
-                type $V = $crate::conv::vector::Portable<8>;
+            $crate::vector::Width::Eight => {
+                type $V = $crate::vector::Portable<8>;
                 $call
             }
         }
     };
 }
-pub(super) use with_width;
+pub(crate) use with_width;
 
 /// Numbers that the compiler makes vectors of, where it can.
 #[derive(Clone, Copy)]
-pub(super) struct Portable<const LANES: usize>([f32; LANES]);
+pub(crate) struct Portable<const LANES: usize>([f32; LANES]);
 
 impl<const N: usize> Vector for Portable<N> {
     const LANES: usize = N;
@@ -199,7 +231,7 @@ impl<const N: usize> Vector for Portable<N> {
 }
 
 #[cfg(target_arch = "x86_64")]
-pub(super) use x86::{Avx2, Avx512};
+pub(crate) use x86::{Avx2, Avx512};
 
 #[cfg(target_arch = "x86_64")]
 mod x86 {
@@ -207,7 +239,7 @@ mod x86 {
     use std::arch::x86_64::*;
 
     #[derive(Clone, Copy)]
-    pub(in super::super) struct Avx512(__m512);
+    pub(crate) struct Avx512(__m512);
 
     // In all of these: the methods run under `run`, which has AVX-512F.
     #[allow(clippy::undocumented_unsafe_blocks)]
@@ -319,7 +351,7 @@ mod x86 {
     }
 
     #[derive(Clone, Copy)]
-    pub(in super::super) struct Avx2(__m256);
+    pub(crate) struct Avx2(__m256);
 
     // In all of these: the methods run under `run`, which has AVX2 and FMA.
     #[allow(clippy::undocumented_unsafe_blocks)]
