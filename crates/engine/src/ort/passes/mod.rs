@@ -3,6 +3,7 @@
 mod blocked;
 pub(super) mod branches;
 mod norms;
+mod pieces;
 mod products;
 pub(super) mod recordable;
 mod reductions;
@@ -83,6 +84,7 @@ impl Passes {
         }
         // Before there are operators whose outputs nothing is known of.
         if self.products {
+            pieces::apply(&mut model)?;
             products::apply(&mut model);
         }
         if let Some(block) = self.block {

@@ -7,7 +7,6 @@
 
 use crate::StepModel;
 use foldhash::HashSet;
-use gnp_base::contract::functions::DOMAIN;
 use gnp_model::graph::{for_each_use, inline_functions_but};
 use gnp_model::onnx::Model;
 use gnp_model::onnx::proto::{GraphProto, NodeProto};
