@@ -75,8 +75,13 @@ impl Products<'_> {
             node.output.iter().for_each(|output| self.forget(output));
             let Some(output) = node.output.first().cloned() else { continue };
             let mut is_made = false;
+            let node = &graph.node[place];
             if let Some(product) = self.product(node) {
-                product.write(node);
+                product.write(&mut graph.node[place]);
+                is_made = true;
+            } else if let Some((product, with_bias)) = self.biased(node, &made, &graph.node) {
+                graph.node[place] = with_bias;
+                is_merged[product] = true;
                 is_made = true;
             } else if let Some(view) = self.view(node) {
                 let product = made.get(&view.of).copied();
@@ -195,6 +200,31 @@ impl Products<'_> {
         }
         let alpha = f64::from(node.float("alpha", 1.0)) * a.factor * b.factor;
         Some(Product { a, b, bias: bias.map(str::to_owned), alpha })
+    }
+
+    /// A product that was `made` with the bias that `node` adds, and where it was.
+    fn biased(
+        &self,
+        node: &NodeProto,
+        made: &HashMap<String, usize>,
+        nodes: &[NodeProto],
+    ) -> Option<(usize, NodeProto)> {
+        let (x, y) = (node.input(0).filter(|_| node.is("", "Add"))?, node.input(1)?);
+        let (product, bias) = match (made.get(x), made.get(y)) {
+            (Some(&product), _) => (product, y),
+            (None, Some(&product)) => (product, x),
+            (None, None) => return None,
+        };
+        let mut biased = nodes[product].clone();
+        let columns = self.facts.get(&biased.output[0])?.dim(-1)?.clone();
+        let fact = self.facts.get(bias).filter(|fact| fact.element == DataType::Float)?;
+        let is_row = fact.shape.as_deref().is_some_and(|dims| matches!(dims, [size] if size.is(&columns)));
+        if biased.input.len() > 2 || biased.ints("y_axes").is_some() || !is_row {
+            return None;
+        }
+        biased.input.push(bias.to_owned());
+        biased.output = vec![node.output.first()?.clone()];
+        Some((product, biased))
     }
 
     fn rank(&self, name: &str) -> Option<i64> {
@@ -370,6 +400,17 @@ mod tests {
         assert_eq!(nodes(&scaled, &["s"]), ["MatMul rows w b", "Mul y eighth"]);
         let scaled = [gemm(&["rows", "w"], "y", &[]), node("Div", &["y", "eighth"], &["s"])];
         assert_eq!(nodes(&scaled, &["s"]), ["MatMul rows w 8"]);
+    }
+
+    #[test]
+    fn a_bias_is_added_by_the_product() {
+        let all = [node("MatMul", &["rows", "w"], &["y"]), node("Add", &["b", "y"], &["z1"])];
+        assert_eq!(nodes(&all, &["z1"]), ["MatMul rows w b"]);
+        // What is read elsewhere is there without it.
+        assert_eq!(nodes(&all, &["y", "z1"]), ["MatMul rows w", "Add b y"]);
+        // A row has other columns.
+        let all = [node("MatMul", &["rows", "w"], &["y"]), node("Add", &["y", "row"], &["z1"])];
+        assert_eq!(nodes(&all, &["z1"])[1], "Add y row");
     }
 
     #[test]
