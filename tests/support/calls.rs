@@ -260,7 +260,7 @@ fn norms() -> Vec<Call> {
     for (shape, axis) in
         [(&[2usize, 9, 24] as &[usize], -1i64), (&[3, 5, 7, 40], 3), (&[4, 3, 6], 1), (&[70, 33], -1), (&[3, 1], 1)]
     {
-        let first = if axis < 0 { axis as usize + shape.len() } else { axis as usize };
+        let first = axis.rem_euclid(shape.len() as i64) as usize;
         let (batch, normal) = shape.split_at(first);
         let statistic = [batch, &vec![1; normal.len()]].concat();
         let mut body = Nodes::default();

@@ -366,13 +366,13 @@ impl Forward<'_> {
             let mut mean = [V::splat(0.0); U];
             for channel in 0..channels.chunks {
                 let x = x.as_ptr().add(start + channel * channels.stride());
-                for v in 0..U {
-                    mean[v] = mean[v].add(V::load(x.add(v * V::LANES)));
+                for (v, mean) in mean.iter_mut().enumerate() {
+                    *mean = mean.add(V::load(x.add(v * V::LANES)));
                 }
             }
             let mut s = [V::splat(0.0); U];
-            for v in 0..U {
-                mean[v] = mean[v].mul(each);
+            for mean in &mut mean {
+                *mean = mean.mul(each);
             }
             for channel in 0..channels.chunks {
                 let x = x.as_ptr().add(start + channel * channels.stride());

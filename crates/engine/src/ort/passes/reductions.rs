@@ -118,13 +118,12 @@ fn replace(graph: &mut GraphProto, facts: &Facts, which: Sums) -> bool {
         let Some(mut reduction) = Reduction::of(node, facts) else { continue };
         if reduction.is_ours(which) {
             has = true;
-            if let Some((first, one)) = node.input.first().and_then(|from| inner.get(from)) {
-                if let Some(both) = reduction.after(one) {
-                    is_merged[*first] = true;
-                    let from = graph.node[*first].input[0].clone();
-                    graph.node[place].input[0] = from;
-                    reduction = both;
-                }
+            let before = node.input.first().and_then(|from| inner.get(from));
+            if let Some((first, both)) = before.and_then(|(first, one)| Some((*first, reduction.after(one)?))) {
+                is_merged[first] = true;
+                let from = graph.node[first].input[0].clone();
+                graph.node[place].input[0] = from;
+                reduction = both;
             }
             reduction.write(&mut graph.node[place]);
         }
