@@ -136,13 +136,17 @@ fn pools() -> ModelProto {
     classifying(model)
 }
 
-/// Convolutions around what normalises channels, which have to come last for that: of whole blocks, and of others.
+/// Convolutions around what normalises channels, which have to come last for that: of whole blocks, of others, and of
+/// some that are read there.
 fn normalised() -> ModelProto {
     let mut model = empty();
     let graph = graph(&mut model);
     graph.input = vec![info("image", DataType::Float, "batch,3,12,12")];
-    let weights: [(&str, &[usize]); 10] = [
+    let weights: [(&str, &[usize]); 13] = [
         ("stem.weight", &[32, 3, 3, 3]),
+        ("third.scale", &[16]),
+        ("third.bias", &[16]),
+        ("mixed.weight", &[16, 16]),
         ("first.scale", &[32]),
         ("first.bias", &[32]),
         ("deep.weight", &[32, 1, 3, 3]),
@@ -169,7 +173,11 @@ fn normalised() -> ModelProto {
         node("LayerNormalization", &["channels.1", "second.scale", "second.bias"], "second"),
         turned("second", "image.2", &[0, 3, 1, 2]),
         conv("image.2", "last", &["last.weight"], &[]),
-        node("GlobalAveragePool", &["last"], "mean"),
+        turned("last", "channels.2", &[0, 2, 3, 1]),
+        node("LayerNormalization", &["channels.2", "third.scale", "third.bias"], "third"),
+        node("MatMul", &["third", "mixed.weight"], "mixed"),
+        turned("mixed", "image.3", &[0, 3, 1, 2]),
+        node("GlobalAveragePool", &["image.3"], "mean"),
         node("Flatten", &["mean"], "flat"),
     ];
     classifying(model)

@@ -60,6 +60,7 @@ impl Readers {
     fn meet(&mut self, graph: &GraphProto) {
         self.others.extend(graph.output.iter().map(|output| output.name().to_owned()));
         for node in &graph.node {
+            node.subgraphs().for_each(|body| self.meet(body));
             if moves(node) == Some(Move::FromTheEnd) {
                 continue;
             }
@@ -313,6 +314,29 @@ mod tests {
         // The cotangent comes with its channels last.
         let backward = [moved("x", "last", TO_THE_END), gradient(["last", "m", "scale", "m", "r"])];
         assert_eq!(nodes(&backward, &["dx"]), ["Transpose x", "LayerNormGrad last m scale m r"]);
+    }
+
+    #[test]
+    fn what_is_read_in_a_branch_counts_too() {
+        let nodes = [
+            moved("x", "last", TO_THE_END),
+            node("LayerNormalization", &["last", "scale", "bias"], &["normal"]),
+            moved("normal", "image", FROM_THE_END),
+            node("Relu", &["normal"], &["relu"]),
+        ];
+        let branch = body(&[], &nodes, &["image", "relu"]);
+        let choice = node("If", &["yes"], &["y", "z"]).with(branch);
+        let mut graph = body(&["x", "scale", "bias", "yes"], &[choice], &["y", "z"]);
+        let float = |name: &str, sizes: &[i64]| Fact::with_sizes(DataType::Float, sizes).info(name);
+        graph.input[..3].clone_from_slice(&[float("x", &[4, 24, 5, 5]), float("scale", &[24]), float("bias", &[24])]);
+        let opset_import = vec![OperatorSetIdProto { version: Some(18), ..Default::default() }];
+        let proto = ModelProto { graph: Some(graph), opset_import, ..Default::default() };
+        let mut model = Model::new(proto, "step.onnx").unwrap();
+        apply(&mut model).unwrap();
+        Graph::new(model.graph.clone()).expect("the graph is well-formed");
+        let body = model.graph.node[0].subgraphs().next().unwrap();
+        let norm = body.node.iter().find(|node| node.op_type() == LAYER_NORM).unwrap();
+        assert_eq!((norm.input(0), norm.int(CHANNELS_FIRST, 0)), (Some("last"), 0));
     }
 
     #[test]

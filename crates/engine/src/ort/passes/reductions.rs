@@ -4,7 +4,7 @@
 //! ONNX Runtime's own kernels on cards are fast at. Our kernel takes any axes in one pass. So here sums, means and sums
 //! of squares of float32 over axes that are known become its calls, two that follow each other one. On processors they
 //! are those that keep the last axis, as gradients of biases do: ONNX Runtime's take two to three times as long on two
-//! threads as on one. Where the last axis alone is summed over, it is as fast.
+//! threads as on one. Where the last axis alone is summed over, or all are, it is as fast.
 //!
 //! The condition: our kernels are there. The numbers are the same but for the order of additions.
 
