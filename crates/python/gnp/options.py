@@ -148,7 +148,7 @@ class EngineOptions(TypedDict, total=False):
     threads: int
     """Threads that one operator may use, no more than the machine runs at a time [default: one a core]."""
     layout: Literal["auto", "plain"]
-    """How the graph is arranged while a step is computed: images in memory, products, sums, norms [default: auto]."""
+    """How the graph is arranged while a step is computed: images, products, sums, norms [default: auto]."""
     kernels: Literal["auto", "none"]
     """What computes the functions that a step model calls."""
     tf32: Literal["on", "off"]

@@ -25,7 +25,7 @@ pub struct EngineArguments {
     /// Threads that one operator may use, no more than the machine runs at a time [default: one a core]
     #[arg(long, value_name = "N", value_parser = threads)]
     threads: Option<NonZero<u16>>,
-    /// How the graph is arranged while a step is computed: images in memory, products, sums, norms [default: auto]
+    /// How the graph is arranged while a step is computed: images, products, sums, norms [default: auto]
     #[arg(long, value_parser = named::<Layout>(), value_name = "HOW")]
     layout: Option<Layout>,
     /// What computes the functions that a step model calls
