@@ -8,8 +8,18 @@ from dataclasses import dataclass
 FREE = {"Flatten", "Identity", "Reshape", "Squeeze", "Unsqueeze"}
 # The nodes of their bodies have events of their own.
 WITH_BODIES = {"If", "Loop", "Scan"}
-# The functions that a step model calls have numbered names.
-FUNCTIONS = ("Elementwise", "Reduce", "ConvGradWeight", "ConvGradInput", "MaxPoolGrad", "ConvWeights")
+# gnp's kernels: those of functions have numbered names. A MatMul is taken for gnp's, which nearly all are.
+FUNCTIONS = (
+    "Elementwise",
+    "Reduce",
+    "ConvGradWeight",
+    "ConvGradInput",
+    "MaxPoolGrad",
+    "LayerNormGrad",
+    "ConvWeights",
+    "LayerNorm",
+    "MatMul",
+)
 # Runs that warm up, the rehearsal among them.
 WARM_UP = 3
 
