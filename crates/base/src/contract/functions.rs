@@ -30,8 +30,8 @@ pub const CONV_GRAD_INPUT: &str = "ConvGradInput";
 pub const MAX_POOL_GRAD: &str = "MaxPoolGrad";
 
 /// The gradient of a LayerNormalization. Inputs: x, dy as x, the scale, and the means and inverse deviations that the
-/// LayerNormalization returned. Outputs: the gradients of x, of the scale and of a bias of its shape. Attributes: `axis`,
-/// that of the LayerNormalization; [`CHANNELS_FIRST`]; [`BLOCKED`], one number.
+/// LayerNormalization returned. Outputs: the gradients of x, of the scale and of a bias of its shape. Attributes:
+/// `axis`, that of the LayerNormalization; [`CHANNELS_FIRST`]; [`BLOCKED`], one number.
 pub const LAYER_NORM_GRAD: &str = "LayerNormGrad";
 
 /// The attribute of a LayerNormalization that says that x is images, [N, C, …], normalised over their channels, as if

@@ -99,8 +99,8 @@ fn moves(node: &NodeProto) -> Option<Move> {
 struct Norms<'g> {
     b: &'g Builder<'g>,
     readers: Readers,
-    /// Of the graph, and of the bodies in it that the walk is in: what values whose channels are last were, or are, with
-    /// their channels first.
+    /// Of the graph, and of the bodies in it that the walk is in: what values whose channels are last were, or are,
+    /// with their channels first.
     first: Vec<HashMap<String, Value>>,
 }
 
