@@ -1,6 +1,7 @@
 //! Graphs in a line each, for tests.
 
-use crate::onnx::proto::{AttributeProto, GraphProto, NodeProto, ValueInfoProto};
+use crate::onnx::Model;
+use crate::onnx::proto::{AttributeProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, ValueInfoProto};
 
 /// A node under construction; graphs in tests are written as lists of these.
 #[derive(Clone)]
@@ -42,6 +43,16 @@ pub fn node(op: &str, inputs: &[&str], outputs: &[&str]) -> TestNode {
         output: names(outputs),
         ..Default::default()
     })
+}
+
+/// A model of `graph`, at operator set 18.
+///
+/// # Panics
+/// Where it is none that could be read.
+pub fn model(graph: GraphProto) -> Model {
+    let opset_import = vec![OperatorSetIdProto { version: Some(18), ..Default::default() }];
+    let proto = ModelProto { graph: Some(graph), opset_import, ir_version: Some(8), ..Default::default() };
+    Model::new(proto, "m.onnx").expect("it can be read")
 }
 
 /// A graph or a body of `nodes`.

@@ -47,8 +47,8 @@ mod tests {
     use super::*;
     use gnp_model::graph::Fact;
     use gnp_model::onnx::DataType;
-    use gnp_model::onnx::proto::{AttributeProto, ModelProto, OperatorSetIdProto, TensorProto};
-    use gnp_model::testing::{body, node};
+    use gnp_model::onnx::proto::{AttributeProto, TensorProto};
+    use gnp_model::testing::{body, model, node};
     use tract_onnx::prelude::multithread::Executor;
     use tract_onnx::prelude::{IntoTValue, Tensor, tvec};
 
@@ -73,9 +73,7 @@ mod tests {
         let mut graph = body(&["x"], &[], &["y", "last"]);
         graph.input = vec![Fact::of(DataType::Float).info("x")];
         (graph.node, graph.initializer) = (vec![layer], vec![ones("w"), ones("r"), lengths]);
-        let opset_import = vec![OperatorSetIdProto { version: Some(18), ..Default::default() }];
-        let proto = ModelProto { graph: Some(graph), opset_import, ir_version: Some(8), ..Default::default() };
-        Plans::new(&Model::new(proto, "step.onnx").unwrap(), &["x"], &["y", "last"], Executor::SingleThread).unwrap()
+        Plans::new(&model(graph), &["x"], &["y", "last"], Executor::SingleThread).unwrap()
     }
 
     /// What they make of (1, 2, 4) and (8, 16, 32), the two sequences of a batch.

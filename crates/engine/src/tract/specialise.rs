@@ -85,8 +85,7 @@ fn constant(name: &str, facts: &Facts) -> Option<TensorProto> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use gnp_model::onnx::proto::{ModelProto, OperatorSetIdProto};
-    use gnp_model::testing::{body, node};
+    use gnp_model::testing::{body, model, node};
 
     #[test]
     fn what_follows_from_shapes_becomes_a_constant() {
@@ -98,9 +97,7 @@ mod tests {
         ];
         let mut graph = body(&["x"], &nodes, &["y", "z"]);
         graph.input = vec![Fact::of(DataType::Float).info("x")];
-        let opset_import = vec![OperatorSetIdProto { version: Some(18), ..Default::default() }];
-        let proto = ModelProto { graph: Some(graph), opset_import, ..Default::default() };
-        let special = specialise(&Model::new(proto, "step.onnx").unwrap(), &[vec![3, 5]]).unwrap();
+        let special = specialise(&model(graph), &[vec![3, 5]]).unwrap();
         let operators: Vec<_> = special.graph.node.iter().map(|node| node.op_type()).collect();
         assert_eq!(operators, ["Reshape", "Cast"]);
         let mut constants: Vec<_> = special.graph.initializer.iter().map(|t| (t.name(), t.ints().unwrap())).collect();

@@ -145,6 +145,20 @@ impl Fact {
         shape.get(usize::try_from(index).ok()?)
     }
 
+    /// The sizes of the axes before `axis`, and of those from it on; it may be counted from the end.
+    ///
+    /// ```
+    /// use gnp_model::graph::{Dim, Fact};
+    /// use gnp_model::onnx::DataType;
+    /// let fact = Fact::with_sizes(DataType::Float, &[4, 65, 192]);
+    /// assert_eq!(fact.split_at(-1), Some((&[4, 65].map(Dim::Known)[..], &[Dim::Known(192)][..])));
+    /// ```
+    pub fn split_at(&self, axis: i64) -> Option<(&[Dim], &[Dim])> {
+        let shape = self.shape.as_deref()?;
+        let first = if axis < 0 { axis + shape.len() as i64 } else { axis };
+        shape.split_at_checked(usize::try_from(first).ok()?)
+    }
+
     /// Whether both shapes are surely the same.
     pub fn same_shape(&self, other: &Self) -> bool {
         match (&self.shape, &other.shape) {

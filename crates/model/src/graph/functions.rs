@@ -76,11 +76,8 @@ impl Graph {
                 is_called
             })
             .collect();
-        made.iter()
-            .zip(is_called.into_iter().rev())
-            .filter(|(_, is)| *is)
-            .map(|(function, _)| function.clone())
-            .collect()
+        let mut is_called = is_called.into_iter().rev();
+        made.into_iter().filter(|_| is_called.next().unwrap_or(false)).collect()
     }
 }
 

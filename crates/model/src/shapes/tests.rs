@@ -5,8 +5,7 @@ use crate::onnx::proto::tensor_proto::DataLocation;
 use crate::onnx::proto::tensor_shape_proto::Dimension;
 use crate::onnx::proto::tensor_shape_proto::dimension::Value as DimValue;
 use crate::onnx::proto::{
-    AttributeProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto, TensorShapeProto, TypeProto,
-    ValueInfoProto, type_proto,
+    AttributeProto, GraphProto, NodeProto, TensorProto, TensorShapeProto, TypeProto, ValueInfoProto, type_proto,
 };
 use crate::testing::{body, node};
 
@@ -51,11 +50,7 @@ pub(crate) fn graph(inputs: &[ValueInfoProto], weights: &[TensorProto], nodes: V
     GraphProto { input: inputs.to_vec(), initializer: weights.to_vec(), node: nodes, ..Default::default() }
 }
 
-pub(crate) fn model(graph: GraphProto) -> Model {
-    let opset_import = vec![OperatorSetIdProto { version: Some(18), ..Default::default() }];
-    let proto = ModelProto { graph: Some(graph), opset_import, ir_version: Some(8), ..Default::default() };
-    Model::new(proto, "m.onnx").unwrap()
-}
+pub(crate) use crate::testing::model;
 
 fn analysed(graph: GraphProto) -> Facts {
     analyse(&model(graph), &BTreeMap::new()).unwrap()

@@ -28,10 +28,8 @@ pub(super) struct Passes {
     block: Option<i64>,
     /// Where our kernels compute.
     target: Option<Target>,
-    /// Whether functions are computed by our kernels, on the processor.
+    /// Whether the graph is arranged for our kernels on the processor.
     kernels: bool,
-    /// Whether our kernels compute LayerNormalizations.
-    norms: bool,
     /// Whether our kernels multiply matrices.
     products: bool,
     /// The sums that our kernels compute.
@@ -46,21 +44,13 @@ impl Passes {
         let on_processor = options.device == Device::Cpu && options.layout == Layout::Auto;
         let block = on_processor.then(|| blocked::probe::block(api, session)).flatten();
         let rounds = options.device == Device::Cpu && options.half == HalfPrecision::Emulated;
-        let kernels = session.kernels() == Some(Target::Cpu);
-        let sums = match session.kernels() {
-            Some(Target::Cpu) => on_processor.then_some(Sums::OfColumns),
+        let target = session.kernels();
+        let kernels = on_processor && target == Some(Target::Cpu);
+        let sums = match target {
+            Some(Target::Cpu) => kernels.then_some(Sums::OfColumns),
             on_card => on_card.map(|_| Sums::All),
         };
-        let ours = kernels && on_processor;
-        Self {
-            block,
-            target: session.kernels(),
-            kernels,
-            norms: ours,
-            products: ours && matmul::is_fast(),
-            sums,
-            rounds,
-        }
+        Self { block, target, kernels, products: kernels && matmul::is_fast(), sums, rounds }
     }
 
     /// `model` after all of them.
@@ -76,7 +66,7 @@ impl Passes {
         if let Some(target) = self.target {
             inline_functions_but(&mut model, |name| kernels::has(target, name));
         }
-        if self.norms {
+        if self.kernels {
             norms::apply(&mut model)?;
         }
         if let Some(sums) = self.sums {
@@ -123,6 +113,12 @@ fn retain_read(graph: &mut GraphProto, mut is_removed: Vec<bool>, may_go: impl F
     }
     let mut is_removed = is_removed.into_iter();
     graph.node.retain(|_| !is_removed.next().unwrap_or(false));
+}
+
+/// Removes, of a graph and its bodies, those nodes that `may_go` which nothing reads any more.
+fn remove_unread(graph: &mut GraphProto, may_go: &impl Fn(&NodeProto) -> bool) {
+    graph.node.iter_mut().flat_map(NodeProto::subgraphs_mut).for_each(|body| remove_unread(body, may_go));
+    retain_read(graph, vec![false; graph.node.len()], may_go);
 }
 
 /// The values that are read more than once, or that the graph returns.

@@ -6,11 +6,11 @@
 //!
 //! The condition: our kernels are there. The numbers are the same but for the order of additions.
 
-use super::retain_read;
+use super::remove_unread;
 use foldhash::{HashMap, HashSet};
 use gnp_base::Result;
 use gnp_base::contract::functions::{self, CHANNELS_FIRST, DOMAIN, LAYER_NORM, LAYER_NORM_GRAD};
-use gnp_model::graph::{Builder, Dim, Fact, Graph, Replacing, Value, for_each_use};
+use gnp_model::graph::{Builder, Fact, Graph, Replacing, Value, for_each_use};
 use gnp_model::onnx::proto::{AttributeProto, GraphProto, NodeProto};
 use gnp_model::onnx::{DataType, Model};
 use gnp_model::shapes;
@@ -33,7 +33,7 @@ pub(super) fn apply(model: &mut Model) -> Result<()> {
     b.replace_nodes_and_inner(&mut Norms { b: &b, readers, first: vec![HashMap::default()] })?;
     graph.clear_types();
     model.graph = graph.into_proto();
-    remove_unread(&mut model.graph);
+    remove_unread(&mut model.graph, &|node| node.is("", "Transpose"));
     model.import(DOMAIN, 1);
     Ok(())
 }
@@ -41,12 +41,6 @@ pub(super) fn apply(model: &mut Model) -> Result<()> {
 fn has_norms(graph: &GraphProto) -> bool {
     let is_norm = |node: &NodeProto| node.is("", "LayerNormalization") || node.subgraphs().any(has_norms);
     graph.node.iter().any(is_norm)
-}
-
-/// Removes the exchanges of axes that nothing reads any more.
-fn remove_unread(graph: &mut GraphProto) {
-    graph.node.iter_mut().flat_map(NodeProto::subgraphs_mut).for_each(remove_unread);
-    retain_read(graph, vec![false; graph.node.len()], |node| node.is("", "Transpose"));
 }
 
 /// Who reads the values of a graph and its bodies.
@@ -121,10 +115,8 @@ impl Norms<'_> {
 
     /// Whether `value` has an element for each that the last axes of x have, from `axis` on.
     fn is_of(&self, value: &str, x: &Fact, axis: i64) -> bool {
-        let (Some(fact), Some(shape)) = (self.float(value), x.shape.as_deref()) else { return false };
-        let first = if axis < 0 { axis + shape.len() as i64 } else { axis };
-        let last = usize::try_from(first).ok().and_then(|first| shape.get(first..));
-        last.is_some_and(|last| fact.shape.as_deref() == Some(last))
+        let (Some(fact), Some((_, last))) = (self.float(value), x.split_at(axis)) else { return false };
+        fact.shape.as_deref() == Some(last)
     }
 
     /// Whether channels that come last are all that is normalised over, of an image that is there with them first; and
@@ -153,7 +145,7 @@ impl Norms<'_> {
             .into_iter()
             .chain(bias.map(Value::from))
             .collect();
-        let statistic = Arc::new(self.statistic(&fact, axis));
+        let statistic = Arc::new(Fact::of(DataType::Float));
         let facts = [self.b.fact(&inputs[0]), statistic.clone(), statistic];
         let outputs = self.call(LAYER_NORM, &inputs, attributes, facts);
         self.returned(node, &outputs, first.is_some());
@@ -193,16 +185,6 @@ impl Norms<'_> {
         let named = node.output.iter().map(String::as_str).zip(values).skip(is_first.into());
         self.b.define_all(named.filter(|(name, _)| !name.is_empty()));
     }
-
-    /// What is known of the means of x.
-    fn statistic(&self, x: &Fact, axis: i64) -> Fact {
-        let shape = x.shape.as_deref().unwrap_or_default();
-        let first = if axis < 0 { axis + shape.len() as i64 } else { axis };
-        let dims = shape.iter().zip(0..);
-        let one = Dim::Known(1);
-        let shape = dims.map(|(dim, place)| if place < first { dim.clone() } else { one.clone() }).collect();
-        Fact { element: DataType::Float, shape: Some(shape) }
-    }
 }
 
 impl Replacing for Norms<'_> {
@@ -235,8 +217,7 @@ impl Replacing for Norms<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use gnp_model::onnx::proto::{ModelProto, OperatorSetIdProto};
-    use gnp_model::testing::{TestNode, body, node};
+    use gnp_model::testing::{TestNode, body, model, node};
 
     /// The nodes behind the pass, as text: x is an image [4, 24, 5, 5], scale and bias are of its channels, m and s of
     /// its places.
@@ -252,9 +233,7 @@ mod tests {
             float("m", &[4, 5, 5, 1]),
             float("r", &[4, 5, 5, 1]),
         ];
-        let opset_import = vec![OperatorSetIdProto { version: Some(18), ..Default::default() }];
-        let proto = ModelProto { graph: Some(graph), opset_import, ..Default::default() };
-        let mut model = Model::new(proto, "step.onnx").unwrap();
+        let mut model = model(graph);
         apply(&mut model).unwrap();
         Graph::new(model.graph.clone()).expect("the graph is well-formed");
         let told = |node: &NodeProto| {
@@ -329,9 +308,7 @@ mod tests {
         let mut graph = body(&["x", "scale", "bias", "yes"], &[choice], &["y", "z"]);
         let float = |name: &str, sizes: &[i64]| Fact::with_sizes(DataType::Float, sizes).info(name);
         graph.input[..3].clone_from_slice(&[float("x", &[4, 24, 5, 5]), float("scale", &[24]), float("bias", &[24])]);
-        let opset_import = vec![OperatorSetIdProto { version: Some(18), ..Default::default() }];
-        let proto = ModelProto { graph: Some(graph), opset_import, ..Default::default() };
-        let mut model = Model::new(proto, "step.onnx").unwrap();
+        let mut model = model(graph);
         apply(&mut model).unwrap();
         Graph::new(model.graph.clone()).expect("the graph is well-formed");
         let body = model.graph.node[0].subgraphs().next().unwrap();

@@ -6,7 +6,7 @@
 //!
 //! The condition: our kernel multiplies matrices. Elements are moved, and stay what they are.
 
-use super::{read_twice, retain_read};
+use super::{read_twice, remove_unread};
 use foldhash::{HashMap, HashSet};
 use gnp_base::Result;
 use gnp_model::graph::{Builder, Dim, Fact, Graph, Replacing, Value};
@@ -34,7 +34,9 @@ pub(super) fn apply(model: &mut Model) -> Result<()> {
     let unread = pass.unread;
     graph.clear_types();
     model.graph = graph.into_proto();
-    remove_unread(&mut model.graph, &unread);
+    let may_go =
+        |node: &NodeProto| node.is("", "Transpose") || node.output.iter().all(|output| unread.contains(output));
+    remove_unread(&mut model.graph, &may_go);
     Ok(())
 }
 
@@ -46,13 +48,6 @@ fn has_pieces(graph: &GraphProto) -> bool {
 fn all_read_twice(graph: &GraphProto, shared: &mut HashSet<String>) {
     shared.extend(read_twice(graph));
     graph.node.iter().flat_map(NodeProto::subgraphs).for_each(|body| all_read_twice(body, shared));
-}
-
-fn remove_unread(graph: &mut GraphProto, unread: &HashSet<String>) {
-    graph.node.iter_mut().flat_map(NodeProto::subgraphs_mut).for_each(|body| remove_unread(body, unread));
-    let may_go =
-        |node: &NodeProto| node.is("", "Transpose") || node.output.iter().all(|output| unread.contains(output));
-    retain_read(graph, vec![false; graph.node.len()], may_go);
 }
 
 /// The walk through a graph.
@@ -117,10 +112,6 @@ impl Pieces<'_> {
         &mut self.scopes[last]
     }
 
-    fn rank(&self, value: &str) -> Option<usize> {
-        self.b.fact(&value.into()).rank()
-    }
-
     /// Cuts what a value was before its axes were exchanged, and exchanges those of the pieces.
     fn split(&mut self, node: &NodeProto) -> Option<()> {
         let whole = node.input(0).filter(|whole| !self.shared.contains(*whole))?;
@@ -151,13 +142,9 @@ impl Pieces<'_> {
 
     /// Takes the axis out that a piece was cut along, before its axes are exchanged.
     fn squeeze(&mut self, node: &NodeProto) -> Option<()> {
-        let axes = match node.input(1) {
-            Some(axes) => self.b.ints(&axes.into())?.to_vec(),
-            None => return None,
-        };
+        let [only] = self.b.ints(&node.input(1)?.into())?[..] else { return None };
         let piece = self.scope().pieces.get(node.input(0)?)?;
         let (of, axis) = (piece.of.clone(), piece.axis);
-        let [only] = axes[..] else { return None };
         if counted(only, of.perm.len()) != axis {
             return None;
         }
@@ -213,7 +200,7 @@ impl Pieces<'_> {
                 self.scope().transposed.insert(output.clone(), transposed);
             }
         } else if node.is("", "Concat") {
-            if let Some(rank) = self.rank(output) {
+            if let Some(rank) = self.b.fact(&output.as_str().into()).rank() {
                 let joined = (node.input.clone(), counted(node.int("axis", 0), rank));
                 self.scope().joined.insert(output.clone(), joined);
             }
@@ -254,8 +241,8 @@ impl Replacing for Pieces<'_> {
 mod tests {
     use super::*;
     use gnp_model::onnx::DataType;
-    use gnp_model::onnx::proto::{ModelProto, OperatorSetIdProto, TensorProto};
-    use gnp_model::testing::{TestNode, body, node};
+    use gnp_model::onnx::proto::TensorProto;
+    use gnp_model::testing::{TestNode, body, model, node};
 
     /// The nodes behind the pass, as text: x is [2, 5, 3, 4, 6], and q, k and v are [2, 4, 5, 6].
     fn nodes(nodes: &[TestNode], outputs: &[&str]) -> Vec<String> {
@@ -263,10 +250,8 @@ mod tests {
         let mut graph = body(&[], nodes, outputs);
         graph.input = ["q", "k", "v"].map(|name| float(name, &[2, 4, 5, 6])).into();
         graph.input.push(float("x", &[2, 5, 3, 4, 6]));
-        graph.initializer = [("first", 0), ("second", 1)].map(|(name, axis)| TensorProto::int64s(name, &[axis])).into();
-        let opset_import = vec![OperatorSetIdProto { version: Some(18), ..Default::default() }];
-        let proto = ModelProto { graph: Some(graph), opset_import, ..Default::default() };
-        let mut model = Model::new(proto, "step.onnx").unwrap();
+        graph.initializer = vec![TensorProto::int64s("first", &[0])];
+        let mut model = model(graph);
         apply(&mut model).unwrap();
         let facts = shapes::analyse(&model, &BTreeMap::new()).unwrap();
         Graph::new(model.graph.clone()).expect("the graph is well-formed");

@@ -292,10 +292,11 @@ fn is_close(axes: &[i64]) -> bool {
 mod tests {
     use super::*;
     use gnp_model::graph::{Fact, Graph};
-    use gnp_model::onnx::proto::{ModelProto, OperatorSetIdProto, TensorProto};
-    use gnp_model::testing::{TestNode, body, node};
+    use gnp_model::onnx::proto::TensorProto;
+    use gnp_model::testing::{TestNode, body, model, node};
 
-    /// The nodes behind the pass, as text: x and z are [4, 65, 3, 64], w is [192, 768], v [768, 192], b a bias, row a vector.
+    /// The nodes behind the pass, as text: x and z are [4, 65, 3, 64], w is [192, 768], v [768, 192], b a bias, row a
+    /// vector.
     fn nodes(nodes: &[TestNode], outputs: &[&str]) -> Vec<String> {
         let float = |name: &str, sizes: &[i64]| Fact::with_sizes(DataType::Float, sizes).info(name);
         let mut graph = body(&[], nodes, outputs);
@@ -317,9 +318,7 @@ mod tests {
         for (name, sizes) in [("one", &[12, 65, 64][..]), ("again", &[4, 3, 64, 65]), ("other", &[6, 2, 64, 65])] {
             graph.initializer.push(TensorProto::int64s(name, sizes));
         }
-        let opset_import = vec![OperatorSetIdProto { version: Some(18), ..Default::default() }];
-        let proto = ModelProto { graph: Some(graph), opset_import, ..Default::default() };
-        let mut model = Model::new(proto, "step.onnx").unwrap();
+        let mut model = model(graph);
         apply(&mut model);
         Graph::new(model.graph.clone()).expect("the graph is well-formed");
         let told = |node: &NodeProto| {

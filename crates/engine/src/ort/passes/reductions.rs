@@ -184,6 +184,21 @@ mod tests {
     }
 
     #[test]
+    fn sums_that_keep_axes_and_others_are_two() {
+        let mut outer: NodeProto = node("ReduceSum", &["rows", "batch"], &["y"]).into();
+        outer.attribute = vec![AttributeProto::int("keepdims", 0)];
+        let mut graph = body(&["x"], &[node("ReduceSum", &["x", "places"], &["rows"]), outer.into()], &["y"]);
+        graph.initializer = vec![TensorProto::int64s("places", &[2, 3]), TensorProto::int64s("batch", &[0])];
+        let mut facts = Facts::default();
+        graph.initializer.iter().for_each(|tensor| facts.insert_tensor(tensor));
+        facts.insert("x".into(), Fact::with_sizes(DataType::Float, &[4, 3, 5, 5]));
+        facts.insert("rows".into(), Fact::with_sizes(DataType::Float, &[4, 3, 1, 1]));
+        assert!(replace(&mut graph, &facts, Sums::All));
+        let axes: Vec<_> = graph.node.iter().map(|node| node.ints("axes").unwrap().to_vec()).collect();
+        assert_eq!(axes, [vec![2, 3], vec![0]]);
+    }
+
+    #[test]
     fn on_processors_a_sum_that_keeps_the_last_axis_takes_the_one_before_it() {
         let sum = |inputs: [&str; 2], output: &str| {
             let mut node: NodeProto = node("ReduceSum", &inputs, &[output]).into();

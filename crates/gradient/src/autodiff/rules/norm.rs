@@ -80,37 +80,31 @@ fn layer(op: &Op, dy: &[Option<Value>], g: &Builder<'_>) -> Result<Cotangents> {
     let Some(Some(dy)) = dy.first() else { return Ok(Cotangents::default()) };
     let (x, scale) = (op.input(0)?, op.input(1)?);
     let axes = trailing_axes(op, x, g)?;
-    let has_each = |value: &Value| match split(&g.fact(x), op.int("axis", -1)) {
-        Some((_, normal)) => g.fact(value).shape.as_deref() == Some(normal),
-        None => false,
+    let axis = op.int("axis", -1);
+    let bias = op.optional(2);
+    let has_each = |value: &Value| {
+        let x = g.fact(x);
+        x.split_at(axis).is_some_and(|(_, normal)| g.fact(value).shape.as_deref() == Some(normal))
     };
+    let like = bias.unwrap_or(scale);
     let [dx, dscale, dbias] = match layer_statistics(op, g)? {
-        Some([mean, s]) if has_each(scale) && op.optional(2).is_none_or(has_each) => {
+        Some([mean, s]) if has_each(scale) && has_each(like) => {
             let signature = Signature {
                 kind: LAYER_NORM_GRAD,
                 inputs: &["x", "dy", "scale", "mean", "inverse_deviation"],
                 outputs: &["dx", "dscale", "dbias"],
-                attributes: vec![AttributeProto::int("axis", op.int("axis", -1))],
+                attributes: vec![AttributeProto::int("axis", axis)],
             };
-            let facts = [g.fact(x), g.fact(scale), g.fact(scale)];
-            let [dx, dscale, dbias] = g.calls(signature, &[x, dy, scale, &mean, &s], facts, |g, values| {
+            let facts = [x, scale, scale].map(|value| g.fact(value));
+            g.calls(signature, &[x, dy, scale, &mean, &s], facts, |g, values| {
                 let [x, dy, scale, mean, s] = values else { unreachable!("the signature has five inputs") };
-                let normal = Normal::given(x, mean, s.clone(), &axes, g);
-                let [dx, dscale] = normal.gradients(dy, scale, g);
-                [dx, dscale, g.sum_to(dy, scale)]
-            });
-            [Some(dx), Some(dscale), Some(dbias)]
+                Normal::given(x, mean, s.clone(), &axes, g).gradients(dy, scale, scale, g)
+            })
         }
-        statistics => {
-            let normal = match statistics {
-                Some([mean, s]) => Normal::given(x, &mean, s, &axes, g),
-                None => Normal::of(x, &axes, epsilon(op), g),
-            };
-            let [dx, dscale] = normal.gradients(dy, scale, g);
-            [Some(dx), Some(dscale), op.optional(2).map(|bias| g.sum_to(dy, bias))]
-        }
+        Some([mean, s]) => Normal::given(x, &mean, s, &axes, g).gradients(dy, scale, like, g),
+        None => Normal::of(x, &axes, epsilon(op), g).gradients(dy, scale, like, g),
     };
-    Ok(Cotangents::of([dx, dscale, dbias.filter(|_| op.optional(2).is_some())]))
+    Ok(Cotangents::of([Some(dx), Some(dscale), bias.map(|_| dbias)]))
 }
 
 /// μ and s = (σ² + ε)^−½ as a LayerNormalization returns them, which it does from now on; none where x is of unknown
@@ -118,20 +112,13 @@ fn layer(op: &Op, dy: &[Option<Value>], g: &Builder<'_>) -> Result<Cotangents> {
 pub(super) fn layer_statistics(op: &Op, g: &Builder<'_>) -> Result<Option<[Value; 2]>> {
     let (x, axis) = (g.fact(op.input(0)?), op.int("axis", -1));
     let stashed = op.int("stash_type", 1) == i64::from(DataType::Float as i32);
-    let Some((batch, normal)) = split(&x, axis).filter(|_| stashed && x.element == DataType::Float) else {
+    let Some((batch, normal)) = x.split_at(axis).filter(|_| stashed && x.element == DataType::Float) else {
         return Ok(None);
     };
     let shape = batch.iter().cloned().chain(normal.iter().map(|_| Dim::Known(1))).collect();
     let fact = Arc::new(Fact { element: DataType::Float, shape: Some(shape) });
     let outputs = [(1, "mean"), (2, "inverse_deviation")];
     Ok(Some(outputs.map(|(position, name)| g.ensure_output(op.index(), position, name, fact.clone()))))
-}
-
-/// The sizes of the axes before `axis`, and of those from it on.
-pub(super) fn split(x: &Fact, axis: i64) -> Option<(&[Dim], &[Dim])> {
-    let shape = x.shape.as_ref()?;
-    let first = if axis < 0 { axis + shape.len() as i64 } else { axis };
-    shape.split_at_checked(usize::try_from(first).ok()?)
 }
 
 /// y = x̂ · γ + β, normalised for each example and channel  ⇒  x̂̄ = ȳ · γ,  γ̄ = Σ ȳ · x̂,  β̄ = Σ ȳ
@@ -257,9 +244,10 @@ impl Normal {
         Self { value: g.mul(x, &scale), scale, axes: axes.to_vec() }
     }
 
-    /// The cotangents of the input and of γ, by that of x̂ · γ + β.
-    fn gradients(&self, dy: &Value, scale: &Value, g: &Builder<'_>) -> [Value; 2] {
-        [self.cotangent(&g.mul(dy, scale), g), g.sum_to(g.mul(dy, &self.value), scale)]
+    /// The cotangents of the input, of γ and of β, which is as `bias`, by that of x̂ · γ + β.
+    fn gradients(&self, dy: &Value, scale: &Value, bias: &Value, g: &Builder<'_>) -> [Value; 3] {
+        let dx = self.cotangent(&g.mul(dy, scale), g);
+        [dx, g.sum_to(g.mul(dy, &self.value), scale), g.sum_to(dy, bias)]
     }
 
     /// s · (x̂̄ − mean x̂̄ − x̂ · mean (x̂̄ · x̂))

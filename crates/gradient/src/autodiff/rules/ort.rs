@@ -6,7 +6,7 @@
 //! right (`docs/gradients.md`); the standard rule then has its place.
 
 use super::conv::conv_data;
-use super::norm::{layer_statistics, split};
+use super::norm::layer_statistics;
 use super::pool::max_pool_at;
 use super::{Cotangents, Op};
 use crate::autodiff::Gradients;
@@ -107,7 +107,7 @@ fn max_pool(op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Option<Cotangents>> 
 fn layer(op: &Op, dy: &Value, g: &Builder<'_>) -> Result<Option<Cotangents>> {
     let (x, scale, axis) = (op.input(0)?, op.input(1)?, op.int("axis", -1));
     let takes = |x: &Fact| {
-        split(x, axis).is_some_and(|(_, normal)| {
+        x.split_at(axis).is_some_and(|(_, normal)| {
             let is_one = normal.iter().all(|dim| *dim == Dim::Known(1));
             let is_known = normal.iter().all(|dim| matches!(dim, Dim::Known(_)));
             is_known && !is_one && g.fact(scale).shape.as_deref() == Some(normal)

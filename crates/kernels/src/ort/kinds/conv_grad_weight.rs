@@ -12,7 +12,7 @@ use gnp_base::{Error, Result};
 use std::ffi::CStr;
 
 /// [`gnp_base::contract::functions::BLOCKED`].
-const BLOCKED: &CStr = c"blocked";
+pub(super) const BLOCKED: &CStr = c"blocked";
 
 pub(super) const KIND: Kind = Kind {
     name: CONV_GRAD_WEIGHT,
@@ -35,15 +35,20 @@ pub(super) fn window(attributes: &Attributes<'_>) -> Result<Window> {
 /// The layouts of two tensors, by the attribute [`BLOCKED`].
 pub(super) fn layouts(attributes: &Attributes<'_>) -> Result<[Layout; 2]> {
     let blocks = attributes.ints(BLOCKED)?;
-    let layout = |block: i64| match usize::try_from(block) {
-        Ok(0) => Ok(Layout::Plain),
-        Ok(block @ (8 | 16)) => Ok(Layout::Blocked(block)),
-        _ => Err(Error::input(format!("the attribute `blocked` is {blocks:?}: blocks are of 0, 8 or 16"))),
-    };
     match blocks[..] {
         [] => Ok([Layout::Plain; 2]),
         [first, second] => Ok([layout(first)?, layout(second)?]),
         _ => Err(Error::input(format!("the attribute `blocked` is {blocks:?}: there are two tensors"))),
+    }
+}
+
+/// The layout with blocks of so many channels, or none.
+pub(super) fn layout(block: i64) -> Result<Layout> {
+    match block {
+        0 => Ok(Layout::Plain),
+        8 => Ok(Layout::Blocked(8)),
+        16 => Ok(Layout::Blocked(16)),
+        _ => Err(Error::input(format!("the attribute `blocked` has {block}: blocks are of 0, 8 or 16"))),
     }
 }
 

@@ -2,15 +2,19 @@
 //! attributes: `axis` and `epsilon`, those of the standard's operator; `channels_first`, whether x is images, [N, C,
 //! spatial…], of which C is normalised over, and `blocked`, whether their channels are in blocks, last.
 
+use super::conv_grad_weight::{BLOCKED, layout};
 use super::{Inputs, Kernel, Kind, Target};
 use crate::conv::Layout;
 use crate::layer_norm::{Channels, LayerNorm as Norm, Normalised};
 use crate::ort::attributes::Attributes;
 use crate::ort::context::Context;
 use crate::ort::shapes::{Shapes, Size};
-use gnp_base::contract::functions::{BLOCKED, CHANNELS_FIRST, LAYER_NORM};
+use gnp_base::contract::functions::LAYER_NORM;
 use gnp_base::{Error, Result};
-use std::ffi::CString;
+use std::ffi::CStr;
+
+/// [`gnp_base::contract::functions::CHANNELS_FIRST`].
+const CHANNELS_FIRST: &CStr = c"channels_first";
 
 pub(super) const KIND: Kind = Kind {
     name: LAYER_NORM,
@@ -43,15 +47,10 @@ pub(super) enum Normalisation {
 
 impl Normalisation {
     pub(super) fn of(attributes: &Attributes<'_>) -> Result<Self> {
-        let name = |name: &str| CString::new(name).map_err(|_| Error::internal("a name holds a NUL"));
-        if attributes.int(&name(CHANNELS_FIRST)?, 0) == 0 {
-            return Ok(Self::From(attributes.int(c"axis", -1)));
-        }
-        match usize::try_from(attributes.int(&name(BLOCKED)?, 0)) {
-            Ok(0) => Ok(Self::Images(Layout::Plain)),
-            Ok(block @ (8 | 16)) => Ok(Self::Images(Layout::Blocked(block))),
-            _ => Err(Error::input("the attribute `blocked` is to be 0, 8 or 16")),
-        }
+        Ok(match attributes.int(CHANNELS_FIRST, 0) {
+            0 => Self::From(attributes.int(c"axis", -1)),
+            _ => Self::Images(layout(attributes.int(BLOCKED, 0))?),
+        })
     }
 
     /// The channels of a tensor of this shape.

@@ -94,17 +94,17 @@ impl Builder<'_> {
                 let fact = graph.facts.of(value);
                 graph.facts.insert(name.into(), fact);
             }
-            let is_value = |output: &&mut String| ***output == **value;
-            let made = newest.filter(|&newest| {
-                graph.proto.node[newest].output.iter_mut().find(is_value).is_some_and(|output| {
-                    name.clone_into(output);
-                    true
-                })
-            });
-            let made = made.unwrap_or_else(|| {
-                graph.identity("define", value, name);
-                graph.proto.node.len() - 1
-            });
+            let place = |newest: usize| graph.proto.node[newest].output.iter().position(|output| **output == **value);
+            let made = match newest.and_then(|newest| Some((newest, place(newest)?))) {
+                Some((newest, output)) => {
+                    name.clone_into(&mut graph.proto.node[newest].output[output]);
+                    newest
+                }
+                None => {
+                    graph.identity("define", value, name);
+                    graph.proto.node.len() - 1
+                }
+            };
             // What makes a value of the model is a node of the model.
             if !is_ours(name) {
                 untag(&mut graph.proto.node[made]);

@@ -255,8 +255,8 @@ mod tests {
     use super::*;
     use gnp_model::graph::scalar_info;
     use gnp_model::onnx::DataType;
-    use gnp_model::onnx::proto::{GraphProto, ModelProto, OperatorSetIdProto, TensorProto};
-    use gnp_model::testing::{TestNode, body, node};
+    use gnp_model::onnx::proto::{GraphProto, TensorProto};
+    use gnp_model::testing::{TestNode, body, model, node};
 
     /// The operators of a graph of `nodes` in blocks of 16 channels: its input x is an image of 32 channels, w and v
     /// are weights of as many, b is a number for each channel.
@@ -274,9 +274,7 @@ mod tests {
         graph.initializer = vec![TensorProto::int64s("places", &[-2, -1])];
         graph.output = outputs.iter().map(|name| scalar_info(name, DataType::Float)).collect();
         graph.output.iter_mut().for_each(|output| output.r#type = None);
-        let opset_import = vec![OperatorSetIdProto { version: Some(18), ..Default::default() }];
-        let proto = ModelProto { graph: Some(graph), opset_import, ..Default::default() };
-        let mut model = Model::new(proto, "step.onnx").unwrap();
+        let mut model = model(graph);
         apply(&mut model, 16, kernels).unwrap();
         Graph::new(model.graph.clone()).expect("the graph is well-formed");
         let ours = ["Reshape", "Transpose", "ConvWeights"];
