@@ -1,4 +1,5 @@
-//! Slices that cut a tensor into pieces, as exporters write `q, k, v = qkv`: one Split.
+//! Slices that cut a tensor into pieces, as exporters write `q, k, v = qkv`, or take its elements in turns, as rotary
+//! embeddings do with `x[..., 0::2]` and `x[..., 1::2]`: one Split.
 //!
 //! Of a Split the gradient is one Concat. Of each Slice it is a Pad of the size of the whole tensor, and these are added.
 
@@ -7,7 +8,17 @@ use crate::onnx::proto::{AttributeProto, GraphProto, NodeProto, TensorProto};
 use foldhash::HashMap;
 use gnp_base::naming::PREFIX;
 
-/// A Slice along one axis, in steps of 1.
+/// What a Slice cuts: the axis, from 0 on, of a tensor of a rank.
+#[derive(Clone, PartialEq, Eq, Hash)]
+struct Whole {
+    tensor: String,
+    rank: i64,
+    axis: i64,
+    size: i64,
+    step: i64,
+}
+
+/// The elements of a Slice, from `begin` on up to `end`.
 struct Piece {
     node: usize,
     begin: i64,
@@ -20,42 +31,109 @@ pub(super) fn simplify(graph: &mut GraphProto, facts: &Facts) {
         simplify(body, facts);
     }
     // In the order of the nodes, so that equal models become equal ones.
-    let mut order: Vec<(String, i64)> = Vec::new();
-    let mut found: HashMap<(String, i64), (i64, Vec<Piece>)> = HashMap::default();
+    let mut order: Vec<Whole> = Vec::new();
+    let mut found: HashMap<Whole, Vec<Piece>> = HashMap::default();
     for (place, node) in graph.node.iter().enumerate() {
-        let Some((axis, size, begin, end)) = cut(node, facts) else { continue };
-        let key = (node.input[0].clone(), axis);
-        let pieces = found.entry(key.clone()).or_insert_with(|| {
-            order.push(key);
-            (size, Vec::new())
+        let Some((whole, begin, end)) = cut(node, facts) else { continue };
+        let pieces = found.entry(whole.clone()).or_insert_with(|| {
+            order.push(whole);
+            Vec::new()
         });
-        pieces.1.push(Piece { node: place, begin, end });
+        pieces.push(Piece { node: place, begin, end });
     }
     let mut is_gone = vec![false; graph.node.len()];
-    for key in order {
-        let Some((size, mut pieces)) = found.remove(&key) else { continue };
+    let mut splits: HashMap<usize, Vec<NodeProto>> = HashMap::default();
+    for whole in order {
+        let Some(mut pieces) = found.remove(&whole) else { continue };
         pieces.sort_by_key(|piece| piece.begin);
-        let is_whole = pieces.iter().try_fold(0, |at, piece| (piece.begin == at).then_some(piece.end)) == Some(size);
         let first = pieces.iter().map(|piece| piece.node).min();
-        let (Some(first), true, true) = (first, is_whole, pieces.len() > 1) else { continue };
-        let output: Vec<String> = pieces.iter().map(|piece| graph.node[piece.node].output[0].clone()).collect();
-        let sizes = format!("{PREFIX}split/{}", output[0]);
-        let lengths: Vec<i64> = pieces.iter().map(|piece| piece.end - piece.begin).collect();
-        graph.initializer.push(TensorProto::int64s(&sizes, &lengths));
-        let (tensor, axis) = key;
-        let split = &mut graph.node[first];
-        split.op_type = Some("Split".into());
-        split.input = vec![tensor, sizes];
-        split.output = output;
-        split.attribute = vec![AttributeProto::int("axis", axis)];
-        pieces.iter().filter(|piece| piece.node != first).for_each(|piece| is_gone[piece.node] = true);
+        let (Some(first), true, true) = (first, whole.is_cut_by(&pieces), pieces.len() > 1) else { continue };
+        let slices: Vec<&NodeProto> = pieces.iter().map(|piece| &graph.node[piece.node]).collect();
+        let nodes = if whole.step == 1 {
+            let lengths: Vec<i64> = pieces.iter().map(|piece| piece.end - piece.begin).collect();
+            whole.split(&slices, &lengths, &mut graph.initializer)
+        } else {
+            whole.take_turns(&slices, &mut graph.initializer)
+        };
+        splits.insert(first, nodes);
+        pieces.iter().for_each(|piece| is_gone[piece.node] = true);
     }
-    let mut is_gone = is_gone.into_iter();
-    graph.node.retain(|_| !is_gone.next().unwrap_or(false));
+    if splits.is_empty() {
+        return;
+    }
+    let nodes = std::mem::take(&mut graph.node).into_iter().zip(is_gone).enumerate();
+    graph.node = nodes
+        .flat_map(|(place, (node, is_gone))| {
+            splits.remove(&place).into_iter().flatten().chain((!is_gone).then_some(node))
+        })
+        .collect();
 }
 
-/// The axis that a Slice cuts, the size of the axis, and where the piece begins and ends on it.
-fn cut(node: &NodeProto, facts: &Facts) -> Option<(i64, i64, i64, i64)> {
+impl Whole {
+    /// Whether `pieces`, in the order of their beginnings, are all of it, each element once.
+    fn is_cut_by(&self, pieces: &[Piece]) -> bool {
+        if self.step == 1 {
+            return pieces.iter().try_fold(0, |at, piece| (piece.begin == at).then_some(piece.end)) == Some(self.size);
+        }
+        // Shapes are told by zeros for the sizes before the axis, so it has to be the last.
+        let goes_through =
+            |(piece, turn): (&Piece, i64)| piece.begin == turn && piece.end + self.step > self.size + turn;
+        self.axis == self.rank - 1
+            && self.size % self.step == 0
+            && pieces.len() as i64 == self.step
+            && pieces.iter().zip(0..).all(goes_through)
+    }
+
+    /// One Split that makes what `slices` do.
+    fn split(&self, slices: &[&NodeProto], lengths: &[i64], constants: &mut Vec<TensorProto>) -> Vec<NodeProto> {
+        let output: Vec<String> = slices.iter().map(|slice| slice.output[0].clone()).collect();
+        let sizes = format!("{PREFIX}split/{}", output[0]);
+        constants.push(TensorProto::int64s(&sizes, lengths));
+        vec![NodeProto {
+            name: slices[0].name.clone(),
+            op_type: Some("Split".into()),
+            input: vec![self.tensor.clone(), sizes],
+            output,
+            attribute: vec![AttributeProto::int("axis", self.axis)],
+            ..Default::default()
+        }]
+    }
+
+    /// The tensor with an axis of its own for the turns, a Split of this, and each piece without the axis.
+    fn take_turns(&self, slices: &[&NodeProto], constants: &mut Vec<TensorProto>) -> Vec<NodeProto> {
+        let name = |what: &str| format!("{PREFIX}split/{}/{what}", slices[0].output[0]);
+        let [shape, turns, axis] = ["shape", "turns", "axis"].map(name);
+        let mut sizes = vec![0; self.axis as usize];
+        sizes.extend([self.size / self.step, self.step]);
+        constants.extend([TensorProto::int64s(&shape, &sizes), TensorProto::int64s(&axis, &[self.rank])]);
+        let reshape = NodeProto {
+            name: Some(name("Reshape")),
+            op_type: Some("Reshape".into()),
+            input: vec![self.tensor.clone(), shape],
+            output: vec![turns.clone()],
+            ..Default::default()
+        };
+        let in_turns = Self { tensor: turns, rank: self.rank + 1, axis: self.rank, size: self.step, step: 1 };
+        let mut nodes = in_turns.split(slices, &vec![1; slices.len()], constants);
+        let squeezed = slices.iter().zip(&mut nodes[0].output).map(|(slice, piece)| {
+            let output = std::mem::replace(piece, format!("{PREFIX}split/{}/turn", slice.output[0]));
+            NodeProto {
+                name: Some(format!("{PREFIX}split/{output}/Squeeze")),
+                op_type: Some("Squeeze".into()),
+                input: vec![piece.clone(), axis.clone()],
+                output: vec![output],
+                ..Default::default()
+            }
+        });
+        let squeezed: Vec<_> = squeezed.collect();
+        nodes.insert(0, reshape);
+        nodes.extend(squeezed);
+        nodes
+    }
+}
+
+/// What a Slice along one axis cuts, and where the piece begins and ends.
+fn cut(node: &NodeProto, facts: &Facts) -> Option<(Whole, i64, i64)> {
     if !node.is("", "Slice") {
         return None;
     }
@@ -63,9 +141,7 @@ fn cut(node: &NodeProto, facts: &Facts) -> Option<(i64, i64, i64, i64)> {
         [number] => Some(*number),
         _ => None,
     };
-    if node.input(4).is_some_and(|steps| !steps.is_empty()) && number(4)? != 1 {
-        return None;
-    }
+    let step = if node.input(4).is_some_and(|steps| !steps.is_empty()) { number(4)? } else { 1 };
     let fact = facts.get(node.input(0)?)?;
     let rank = fact.shape.as_ref()?.len() as i64;
     let axis = match node.input(3) {
@@ -76,7 +152,8 @@ fn cut(node: &NodeProto, facts: &Facts) -> Option<(i64, i64, i64, i64)> {
     let size = fact.dim(axis).and_then(Dim::known)?;
     let place = |at: i64| (if at < 0 { at.saturating_add(size) } else { at }).clamp(0, size);
     let (begin, end) = (place(number(1)?), place(number(2)?));
-    (begin < end).then_some((axis, size, begin, end))
+    let whole = Whole { tensor: node.input[0].clone(), rank, axis, size, step };
+    (begin < end && step > 0).then_some((whole, begin, end))
 }
 
 #[cfg(test)]
@@ -87,19 +164,25 @@ mod tests {
     use crate::testing::{body, node};
 
     fn simplified(cuts: &[(i64, i64)], size: i64) -> GraphProto {
+        in_steps(cuts, size, 1, -1)
+    }
+
+    /// Slices of x, [2, `size`], or the exchange of it, along `axis`.
+    fn in_steps(cuts: &[(i64, i64)], size: i64, step: i64, axis: i64) -> GraphProto {
         let names: Vec<[String; 3]> =
             (0..cuts.len()).map(|n| [format!("begin{n}"), format!("end{n}"), format!("y{n}")]).collect();
         let nodes: Vec<_> =
-            names.iter().map(|[begin, end, y]| node("Slice", &["x", begin, end, "axis"], &[y])).collect();
+            names.iter().map(|[begin, end, y]| node("Slice", &["x", begin, end, "axis", "step"], &[y])).collect();
         let outputs: Vec<&str> = names.iter().map(|[.., y]| y.as_str()).collect();
         let mut graph = body(&["x"], &nodes, &outputs);
-        graph.initializer.push(TensorProto::int64s("axis", &[-1]));
+        graph.initializer.extend([TensorProto::int64s("axis", &[axis]), TensorProto::int64s("step", &[step])]);
         for ([begin, end, _], (from, to)) in names.iter().zip(cuts) {
             graph.initializer.extend([TensorProto::int64s(begin, &[*from]), TensorProto::int64s(end, &[*to])]);
         }
         let mut facts = Facts::default();
         graph.initializer.iter().for_each(|tensor| facts.insert_tensor(tensor));
-        facts.insert("x".into(), Fact::with_sizes(DataType::Float, &[2, size]));
+        let sizes = if axis == 0 { [size, 2] } else { [2, size] };
+        facts.insert("x".into(), Fact::with_sizes(DataType::Float, &sizes));
         simplify(&mut graph, &facts);
         graph
     }
@@ -118,6 +201,33 @@ mod tests {
     fn slices_that_overlap_or_leave_something_out_stay() {
         for cuts in [&[(0, 3), (2, 7)][..], &[(0, 3), (4, 7)], &[(0, 7)], &[(0, 3), (0, 3), (3, 7)]] {
             assert!(simplified(cuts, 7).node.iter().all(|node| node.op_type() == "Slice"));
+        }
+    }
+    #[test]
+    fn turns_become_one_split() {
+        let graph = in_steps(&[(1, i64::MAX), (0, 5)], 6, 2, -1);
+        let operators: Vec<_> = graph.node.iter().map(|node| node.op_type()).collect();
+        assert_eq!(operators, ["Reshape", "Split", "Squeeze", "Squeeze"]);
+        let ints = |name: &str| graph.initializer.iter().find(|t| t.name() == name).unwrap().ints().unwrap();
+        assert_eq!((ints(&graph.node[0].input[1]), ints(&graph.node[1].input[1])), (vec![0, 3, 2], vec![1, 1]));
+        assert_eq!((graph.node[1].int("axis", 9), ints(&graph.node[2].input[1])), (2, vec![2]));
+        // The piece that begins at 0 is y1.
+        let made = |node: usize| (graph.node[node].input[0].as_str(), graph.node[node].output[0].as_str());
+        let pieces: Vec<_> = graph.node[1].output.iter().map(String::as_str).collect();
+        assert_eq!([made(2), made(3)], [(pieces[0], "y1"), (pieces[1], "y0")]);
+    }
+
+    #[test]
+    fn turns_that_miss_an_element_stay() {
+        let last = i64::MAX;
+        for (cuts, size, axis) in [
+            (&[(0, last), (1, 3)][..], 6, -1),
+            (&[(0, last), (0, last)], 6, -1),
+            (&[(0, last), (1, last)], 7, -1),
+            (&[(0, last)], 6, -1),
+            (&[(0, last), (1, last)], 6, 0),
+        ] {
+            assert!(in_steps(cuts, size, 2, axis).node.iter().all(|node| node.op_type() == "Slice"));
         }
     }
 }
