@@ -12,6 +12,16 @@ use std::time::{Duration, Instant};
 /// A layer: its name; batch, channels of x and y, size of x; kernel, stride, padding, group.
 type Layer = (&'static str, [usize; 4], [i64; 4]);
 
+/// Layers over three axes.
+const VOLUMES: &[Layer] = &[
+    ("3-D U-Net 32-64 3x3x3", [2, 32, 64, 24], [3, 1, 1, 1]),
+    ("3-D ResNet 64-64 3x3x3", [2, 64, 64, 14], [3, 1, 1, 1]),
+    ("3-D ResNet 64-128 3x3x3 /2", [2, 64, 128, 14], [3, 2, 1, 1]),
+    ("3-D ResNet 64-128 1x1x1 /2", [2, 64, 128, 14], [1, 2, 0, 1]),
+    ("X3D 54 3x3x3", [2, 54, 54, 14], [3, 1, 1, 54]),
+];
+
+/// Layers over two.
 const LAYERS: &[Layer] = &[
     ("WRN-16-2 stem", [32, 3, 16, 32], [3, 1, 1, 1]),
     ("WRN-16-2 16-32", [32, 16, 32, 32], [3, 1, 1, 1]),
@@ -64,12 +74,14 @@ fn main() -> Result<(), Box<dyn Error>> {
     let name = arguments.next().unwrap_or_default();
     let pool = Pool::new(count);
     let block = if std::arch::is_x86_feature_detected!("avx512f") { 16 } else { 8 };
-    println!("{count} threads; GFLOP/s      dw plain  blocked   dx plain  blocked");
-    for &(layer, [batch, inputs, outputs, size], [kernel, stride, pad, group]) in
-        LAYERS.iter().filter(|layer| layer.0.contains(&name))
+    println!("{count} threads; GFLOP/s        dw plain  blocked   dx plain  blocked");
+    let all = LAYERS.iter().map(|layer| (layer, 2)).chain(VOLUMES.iter().map(|layer| (layer, 3)));
+    for (&(layer, [batch, inputs, outputs, size], [kernel, stride, pad, group]), axes) in
+        all.filter(|(layer, _)| layer.0.contains(&name))
     {
-        let window = Window::new(&[kernel; 2], &[stride; 2], &[], &[pad; 4], group)?;
-        let conv = Conv::new(window, &[batch, inputs, size, size], outputs)?;
+        let each = |number: i64| vec![number; axes];
+        let window = Window::new(&each(kernel), &each(stride), &[], &vec![pad; 2 * axes], group)?;
+        let conv = Conv::new(window, &[&[batch, inputs], &vec![size; axes][..]].concat(), outputs)?;
         let floats = |layout: Layout, shape: &[usize]| Floats::new(layout.shape(shape).iter().product());
         let operations = 2 * conv.y().iter().product::<usize>() * conv.w()[1..].iter().product::<usize>();
         let mut speeds = [[0.0; 2]; 2];
@@ -84,7 +96,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             speeds[1][nth] = operations as f64 / seconds(call)? / 1e9;
         }
         let [dw, dx] = speeds;
-        println!("{layer:25} {:7.1}  {:7.1}    {:7.1}  {:7.1}", dw[0], dw[1], dx[0], dx[1]);
+        println!("{layer:27} {:7.1}  {:7.1}    {:7.1}  {:7.1}", dw[0], dw[1], dx[0], dx[1]);
     }
     Ok(())
 }

@@ -3,7 +3,7 @@
 //! [`Conv`] says which convolution, from attributes and shapes, and is the only place where those can be wrong.
 //! [`grad_weight`] and [`grad_input`] compute its gradients, for x, y or both in ONNX Runtime's blocked layout as well
 //! as plain ([`Layout`]). Vectors run over channels: a block of the blocked layout is a vector, and of a plain tensor
-//! a strip at a time is turned into such blocks. Convolutions with one or two axes are fast; those with more are right.
+//! a strip at a time is turned into such blocks.
 //!
 //! The numbers do not depend on how many threads there are.
 //!
@@ -17,16 +17,16 @@
 //! | `tiles` | the innermost loops |
 //! | `dense` | the loops around them, where each channel of y reads all of x, or of its group |
 //! | `depthwise` | the same, where each channel is by itself |
-//! | `general` | both, one position after the other |
+//! | `slabs` | convolutions over more axes than two, or out of proportion, as sums of those over fewer |
 //! | `lay_out` | weights for ONNX Runtime's own convolutions on blocks |
 
 mod dense;
 mod depthwise;
-mod general;
 mod lay_out;
 mod plane;
 mod room;
 mod sizes;
+mod slabs;
 mod tensor;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -40,7 +40,6 @@ pub use tensor::Layout;
 
 use crate::threads::Threads;
 use crate::vector::{Width, with_width};
-use general::General;
 use gnp_base::error::{Error, Result};
 
 /// Writes the gradient of the weights, from x and dy:
@@ -118,7 +117,7 @@ fn grad_weight_with(
         return Ok(());
     }
     match conv.plane() {
-        None => conv.general(|general: General<'_>| general.grad_weight((x, x_place), (dy, dy_place), dw, threads)),
+        None => return slabs::grad_weight(width, conv, (x, x_layout), (dy, dy_layout), dw, threads),
         Some(plane) if plane.is_depthwise() => {
             let gradient = depthwise::GradWeight { plane: &plane, x, x_place, dy, dy_place };
             with_width!(width, V => gradient.run::<V>(dw, threads));
@@ -148,7 +147,7 @@ fn grad_input_with(
     }
     dx_place.clear_rest(dx);
     match conv.plane() {
-        None => conv.general(|general: General<'_>| general.grad_input((dy, dy_place), w, (dx, dx_place), threads)),
+        None => return slabs::grad_input(width, conv, (dy, dy_layout), w, (dx, dx_layout), threads),
         Some(plane) if plane.is_depthwise() => {
             let gradient = depthwise::GradInput { plane: &plane, dy, dy_place, w, dx_place };
             with_width!(width, V => gradient.run::<V>(dx, threads));

@@ -135,6 +135,7 @@ impl Plane {
     /// The plane of at most two axes, where its padding is in proportion.
     pub fn new(batch: usize, groups: usize, inputs: usize, outputs: usize, axes: &[Axis]) -> Option<Self> {
         let (mut rows, mut columns) = match *axes {
+            [] => (Axis::NONE, Axis::NONE),
             [columns] => (Axis::NONE, columns),
             [rows, columns] => (rows, columns),
             _ => return None,

@@ -1,6 +1,5 @@
 //! What a convolution is: its attributes, and sizes that agree with them.
 
-use super::general::General;
 use super::plane::{Axis, Plane};
 use super::tensor::{Layout, Place};
 use gnp_base::error::{Error, Result};
@@ -247,9 +246,18 @@ impl Conv {
         Plane::new(self.batch, group, self.inputs / group, self.outputs / group, &self.axes())
     }
 
-    pub(super) fn general(&self, gradient: impl FnOnce(General<'_>)) {
-        let group = self.window.group;
-        let (inputs, outputs) = (self.inputs / group, self.outputs / group);
-        gradient(General { batch: self.batch, groups: group, inputs, outputs, axes: &self.axes() });
+    /// The convolutions over all axes but the first that a place of the kernel there is, with `slabs` pairs of an image's
+    /// slabs for images.
+    pub(super) fn over_rest(&self, slabs: usize) -> Self {
+        let window = Window {
+            kernel: self.window.kernel[1..].to_vec(),
+            strides: self.window.strides[1..].to_vec(),
+            dilations: self.window.dilations[1..].to_vec(),
+            begin: self.window.begin[1..].to_vec(),
+            end: self.window.end[1..].to_vec(),
+            group: self.window.group,
+        };
+        let (input, output) = (self.input[1..].to_vec(), self.output[1..].to_vec());
+        Self { window, batch: self.batch * slabs, inputs: self.inputs, outputs: self.outputs, input, output }
     }
 }
