@@ -18,6 +18,7 @@ use crate::{Error, ErrorKind, Result, escaped};
 use clap::Parser;
 use clap::builder::Styles;
 use clap::builder::styling::{AnsiColor, Effects};
+use clap::error::{ContextKind, ContextValue};
 use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::io::{self, Write};
@@ -84,12 +85,31 @@ fn execute<A: Parser>(line: Vec<OsString>, program: impl FnOnce(A, Configuration
         Ok(Request::Run(arguments, configuration)) => program(arguments, configuration)?,
         Ok(Request::Generate(kind)) => generate::render(kind, A::command()).and_then(|text| write(&text))?,
         Err(error) => {
+            let error = too_many_words(error, &command);
             // Where not even that can be written there is nobody to tell.
             let _ = error.print();
             return Ok(error.exit_code() as u8);
         }
     }
     Ok(0)
+}
+
+/// Of a word too many, clap says that "the subcommand" conflicts with the arguments before it, where there are
+/// subcommands, whatever the word is. Unless it is one of them, it is an argument that is not expected.
+fn too_many_words(error: clap::Error, command: &clap::Command) -> clap::Error {
+    let word = match (error.kind(), error.get(ContextKind::InvalidSubcommand)) {
+        (clap::error::ErrorKind::ArgumentConflict, Some(ContextValue::String(word))) => word.clone(),
+        _ => return error,
+    };
+    if command.find_subcommand(&word).is_some() {
+        return error;
+    }
+    let mut unexpected = clap::Error::new(clap::error::ErrorKind::UnknownArgument).with_cmd(command);
+    unexpected.insert(ContextKind::InvalidArg, ContextValue::String(word));
+    if let Some(usage) = error.get(ContextKind::Usage) {
+        unexpected.insert(ContextKind::Usage, usage.clone());
+    }
+    unexpected
 }
 
 enum Request<A> {

@@ -191,6 +191,7 @@ fn wrong_usage() {
     let folder = tempfile::tempdir().unwrap();
     let digits = || train_on(models("digits.npz"), &folder);
     assert_says(&refusal(digits().arg("--no-such-flag")), &["unexpected argument '--no-such-flag'"]);
+    assert_says(&refusal(digits().arg("a-word-too-many")), &["unexpected argument 'a-word-too-many'", "Usage:"]);
     assert_says(&refusal(digits().args(["--resume", "--force"])), &["cannot be used with"]);
     assert_says(&refusal(digits().args(["--r", "0.1"])), &["no input `gnp.r`", "gnp-rewrite --expose r"]);
     assert_says(&refusal(digits().args(["--lr", "-1"])), &["the learning rate must be a number from 0 on, not -1"]);
