@@ -100,7 +100,7 @@ const DIFFERENT: &[(&str, &str)] =
 fn one_step_is_that_of_pytorch() {
     let scratch = tempfile::tempdir().unwrap();
     let all = cases();
-    assert_eq!(all.len(), 65);
+    assert_eq!(all.len(), 67);
     let mut failures = Vec::new();
     for case in all {
         let (model, report) = rewrite(&case);
@@ -220,6 +220,18 @@ fn the_trained_file_has_a_tensor_for_each_weight() {
     assert!(norms[0] != norms[1] && norms[1] != norms[2], "{norms:?}");
     let layers = ["layers.0.weight", "layers.1.weight"].map(|name| elements(&model, name));
     assert_ne!(layers[0], layers[1]);
+
+    // A Gemm reads the bias last, the operation that the exporter recorded reads it first.
+    for file in ["products.dy.onnx", "products.plain.onnx"] {
+        let model = trained(file, scratch.path());
+        for product in model.graph.node.iter().filter(|node| node.op_type() == "Gemm") {
+            let axes = |input: usize| {
+                let tensor = model.graph.initializer.iter().find(|t| t.name() == product.input[input]).unwrap();
+                (tensor.name().split('.').next().unwrap(), tensor.dims.len())
+            };
+            assert_eq!([axes(1), axes(2)], [("weights", 2), ("biases", 1)], "{file}");
+        }
+    }
 
     let model = trained("dropped_biases.dy.onnx", scratch.path());
     let convolution = model.graph.node.iter().find(|node| node.op_type() == "Conv").unwrap();

@@ -114,6 +114,11 @@ impl Search<'_, '_> {
             let in_order = operation.reads.len() == operation.tensors.len()
                 && operation.reads.iter().all(|read| std::ptr::eq(read.node, operation.reads[0].node));
             if in_order {
+                // Each once: none was merged into another, whatever their order.
+                let once = |name: &&str| reads().filter(|read| is_of(read, name)).count() == 1;
+                if operation.tensors.iter().all(once) {
+                    continue;
+                }
                 for (read, &name) in operation.reads.iter().zip(&operation.tensors) {
                     if !is_of(read, name) && !untied.contains(read.constant) {
                         apart.add(record, read, name);

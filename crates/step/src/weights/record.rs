@@ -269,8 +269,8 @@ impl Record {
         self.rearranged.contains(name)
     }
 
-    /// The tensors of the module that the operation reads which `node` is a part of, in the order of its arguments.
-    /// None where the file does not say what operation that is.
+    /// The tensors of the module that the operation reads which `node` is a part of, in the order in which an operator
+    /// of the standard reads them. None where the file does not say what operation that is.
     pub fn read_by(&self, node: &NodeProto) -> Option<Vec<&str>> {
         let operation = operation(node)?;
         let (_, arguments) = operation.split_once("(args = ")?;
@@ -278,9 +278,17 @@ impl Record {
         let names = arguments.split('%').skip(1).map(|rest| rest.split(|c| !is_name(c)).next().unwrap_or_default());
         let mut seen = HashSet::default();
         let tensors = names.filter_map(|name| self.placeholders.get(name)).map(String::as_str);
-        Some(tensors.filter(|name| seen.insert(*name)).collect())
+        let mut tensors: Vec<&str> = tensors.filter(|name| seen.insert(*name)).collect();
+        // What is added comes first there, and last in a Gemm.
+        if ADD_FIRST.iter().any(|target| operation.contains(target)) && !tensors.is_empty() {
+            tensors.rotate_left(1);
+        }
+        Some(tensors)
     }
 }
+
+/// Operations whose first argument is added to a product of the others.
+const ADD_FIRST: [&str; 4] = ["aten.addmm.", "aten.addmv.", "aten.addbmm.", "aten.baddbmm."];
 
 fn is_recurrent(node: &NodeProto) -> bool {
     ["LSTM", "GRU", "RNN"].iter().any(|operator| node.is("", operator))
@@ -369,6 +377,10 @@ pub(super) mod tests {
         assert_eq!(record.read_by(&reader), None);
         let text = "%linear : [num_users=1] = call_function[target=torch.ops.aten.linear.default](args = \
             (%x, %p_b_weight, %b_mask, %p_b_weight), kwargs = {})";
+        reader.metadata_props = vec![note(OPERATION, text)];
+        assert_eq!(record.read_by(&reader), Some(vec!["b.weight", "mask"]));
+        let text = "%addmm : [num_users=1] = call_function[target=torch.ops.aten.addmm.default](args = \
+            (%b_mask, %x, %p_b_weight), kwargs = {})";
         reader.metadata_props = vec![note(OPERATION, text)];
         assert_eq!(record.read_by(&reader), Some(vec!["b.weight", "mask"]));
     }
