@@ -33,6 +33,7 @@ import torch
 import torch.nn.functional as F
 import torchvision
 import transformers
+from torch import nn
 
 import page
 
@@ -45,7 +46,7 @@ LEARNING_RATE = 1024.0
 TOKENS, LENGTH = 500, 24
 
 
-class Logits(torch.nn.Module):
+class Logits(nn.Module):
     """A network of transformers as a function of tokens and a mask."""
 
     def __init__(self, inner):
@@ -56,13 +57,11 @@ class Logits(torch.nn.Module):
         return self.inner(input_ids=input_ids, attention_mask=attention_mask).logits
 
 
-class UNet(torch.nn.Module):
+class UNet(nn.Module):
     """A U-Net over volumes: convolutions, transposed ones, InstanceNorm, a class for each voxel."""
 
     def __init__(self):
         super().__init__()
-        from torch import nn
-
         def twice(inputs, outputs):
             once = lambda inputs: [nn.Conv3d(inputs, outputs, 3, padding=1), nn.InstanceNorm3d(outputs, affine=True), nn.LeakyReLU(0.01)]
             return nn.Sequential(*once(inputs), *once(outputs))

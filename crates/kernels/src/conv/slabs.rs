@@ -3,6 +3,7 @@
 //! One place of the kernel on the first axis joins each slab of y, what is at one position of the axis, to a slab of x.
 //! So it is a convolution over the other axes, with a pair of slabs for an image, and the whole is the sum of these.
 
+use super::plane::Axis;
 use super::room::Room;
 use super::sizes::Conv;
 use super::tensor::{Layout, Shared};
@@ -12,8 +13,7 @@ use crate::vector::Width;
 use gnp_base::error::Result;
 use std::ops::Range;
 
-/// A tensor \[N, C, first axis, other axes…\] in a layout, by its slabs.
-#[derive(Clone, Copy)]
+/// A tensor \[N, C, first axis, other axes…\] in a layout, by its slabs. None of its sizes is 0.
 struct Slabs {
     batch: usize,
     /// Channels, or blocks of them.
@@ -56,7 +56,7 @@ impl Slabs {
             let (image, slab) = (task / slabs, task % slabs);
             // SAFETY: a task's own part.
             let to = unsafe { to.part(task * size..(task + 1) * size) };
-            for (channel, to) in to.chunks_exact_mut(self.len.max(1)).enumerate() {
+            for (channel, to) in to.chunks_exact_mut(self.len).enumerate() {
                 to.copy_from_slice(&from[self.at(image, channel, position(slab))]);
             }
         });
@@ -67,17 +67,22 @@ impl Slabs {
     fn add(&self, to: &mut [f32], slabs: &[f32], position: impl Fn(usize) -> usize + Sync, threads: &dyn Threads) {
         let to = &Shared::new(to);
         let size = self.channels * self.len;
-        let count = slabs.len() / (self.batch * size).max(1);
+        let count = slabs.len() / (self.batch * size);
         threads.run(self.batch * count, &|task| {
             let (image, slab) = (task / count, task % count);
             let from = &slabs[task * size..(task + 1) * size];
-            for (channel, from) in from.chunks_exact(self.len.max(1)).enumerate() {
+            for (channel, from) in from.chunks_exact(self.len).enumerate() {
                 // SAFETY: slabs of other tasks are of other images, or at other positions.
                 let to = unsafe { to.part(self.at(image, channel, position(slab))) };
                 to.iter_mut().zip(from).for_each(|(to, from)| *to += from);
             }
         });
     }
+}
+
+/// The places of the kernel on an axis that join any positions, each with those of y.
+fn joining(axis: &Axis) -> impl Iterator<Item = (usize, Range<usize>)> + '_ {
+    (0..axis.kernel).map(|place| (place, axis.outputs(place))).filter(|(_, outputs)| !outputs.is_empty())
 }
 
 /// Writes dw.
@@ -97,11 +102,7 @@ pub(super) fn grad_weight(
     let (xs, ys) = (Slabs::of(&conv.x(), x_layout), Slabs::of(&conv.y(), dy_layout));
     let places: usize = conv.w()[3..].iter().product();
     dw.fill(0.0);
-    for place in 0..axis.kernel {
-        let outputs = axis.outputs(place);
-        if outputs.is_empty() {
-            continue;
-        }
+    for (place, outputs) in joining(&axis) {
         let over_rest = conv.over_rest(outputs.len());
         let x = xs.take(x, outputs.len(), |slab| axis.input_of(outputs.start + slab, place), threads);
         let dy = ys.take(dy, outputs.len(), |slab| outputs.start + slab, threads);
@@ -130,11 +131,7 @@ pub(super) fn grad_input(
     let (xs, ys) = (Slabs::of(&conv.x(), dx_layout), Slabs::of(&conv.y(), dy_layout));
     let places: usize = conv.w()[3..].iter().product();
     dx.fill(0.0);
-    for place in 0..axis.kernel {
-        let outputs = axis.outputs(place);
-        if outputs.is_empty() {
-            continue;
-        }
+    for (place, outputs) in joining(&axis) {
         let over_rest = conv.over_rest(outputs.len());
         let dy = ys.take(dy, outputs.len(), |slab| outputs.start + slab, threads);
         let mut of_place = Room::of(over_rest.w().iter().product());

@@ -90,12 +90,11 @@ impl Whole {
         let sizes = format!("{PREFIX}split/{}", output[0]);
         constants.push(TensorProto::int64s(&sizes, lengths));
         vec![NodeProto {
-            name: slices[0].name.clone(),
             op_type: Some("Split".into()),
             input: vec![self.tensor.clone(), sizes],
             output,
             attribute: vec![AttributeProto::int("axis", self.axis)],
-            ..Default::default()
+            ..slices[0].clone()
         }]
     }
 
@@ -203,6 +202,7 @@ mod tests {
             assert!(simplified(cuts, 7).node.iter().all(|node| node.op_type() == "Slice"));
         }
     }
+
     #[test]
     fn turns_become_one_split() {
         let graph = in_steps(&[(1, i64::MAX), (0, 5)], 6, 2, -1);

@@ -318,7 +318,7 @@ fn is_computed(name: &str) -> bool {
 
 /// An operation of the traced program.
 struct Operation<'g> {
-    /// The tensors of the module that it reads, in the order of its arguments.
+    /// The tensors of the module that it reads, in the order of [`Record::read_by`].
     tensors: Vec<&'g str>,
     /// Where its nodes read constants.
     reads: Vec<Read<'g>>,

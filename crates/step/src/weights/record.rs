@@ -276,14 +276,14 @@ impl Record {
         let (_, arguments) = operation.split_once("(args = ")?;
         let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
         let names = arguments.split('%').skip(1).map(|rest| rest.split(|c| !is_name(c)).next().unwrap_or_default());
-        let mut seen = HashSet::default();
-        let tensors = names.filter_map(|name| self.placeholders.get(name)).map(String::as_str);
-        let mut tensors: Vec<&str> = tensors.filter(|name| seen.insert(*name)).collect();
+        let mut names: Vec<&str> = names.collect();
         // What is added comes first there, and last in a Gemm.
-        if ADD_FIRST.iter().any(|target| operation.contains(target)) && !tensors.is_empty() {
-            tensors.rotate_left(1);
+        if ADD_FIRST.iter().any(|target| operation.contains(target)) && !names.is_empty() {
+            names.rotate_left(1);
         }
-        Some(tensors)
+        let mut seen = HashSet::default();
+        let tensors = names.into_iter().filter_map(|name| self.placeholders.get(name)).map(String::as_str);
+        Some(tensors.filter(|name| seen.insert(*name)).collect())
     }
 }
 
@@ -379,10 +379,15 @@ pub(super) mod tests {
             (%x, %p_b_weight, %b_mask, %p_b_weight), kwargs = {})";
         reader.metadata_props = vec![note(OPERATION, text)];
         assert_eq!(record.read_by(&reader), Some(vec!["b.weight", "mask"]));
-        let text = "%addmm : [num_users=1] = call_function[target=torch.ops.aten.addmm.default](args = \
-            (%b_mask, %x, %p_b_weight), kwargs = {})";
-        reader.metadata_props = vec![note(OPERATION, text)];
-        assert_eq!(record.read_by(&reader), Some(vec!["b.weight", "mask"]));
+        // What is added may be no tensor of the module.
+        for (arguments, tensors) in
+            [("%b_mask, %x, %p_b_weight", ["b.weight", "mask"]), ("%x, %b_mask, %p_b_weight", ["mask", "b.weight"])]
+        {
+            let target = "[num_users=1] = call_function[target=torch.ops.aten.addmm.default]";
+            let text = format!("%addmm : {target}(args = ({arguments}), kwargs = {{}})");
+            reader.metadata_props = vec![note(OPERATION, &text)];
+            assert_eq!(record.read_by(&reader), Some(tensors.to_vec()));
+        }
     }
 
     #[test]
