@@ -269,7 +269,7 @@ fn what_is_kept_needs_the_whole_folder_of_artifacts() {
 fn wrong_usage() {
     misused(&["--loss", "hinge"], &["'hinge'", "[possible values: auto, cross-entropy, soft-cross-entropy, mse"]);
     misused(&["--dim", "batch"], &["expected AXIS=SIZE", "not `batch`"]);
-    misused(&["--dim", "batch=0"], &["0 is no size; expected a number above 0, or a name"]);
+    misused(&["--dim", "batch=-1"], &["-1 is no size; expected a number from 0 on, or a name"]);
     misused(&["--rename", "batch"], &["expected NAME=NEW", "not `batch`"]);
     misused(&["--gr-warmup-steps", "3"], &["--gr-warmup <WHAT>"]);
     misused(&["--l2-skip-1d"], &["--l2 <C>"]);

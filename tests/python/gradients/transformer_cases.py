@@ -51,7 +51,10 @@ def contrib():
     yield one_node("added", "Attention", [x, weights, bias, None, None, floats(2, 2, 3, 3, seed=3)], **plain)
     yield one_node("sizes", "Attention", [x, weights, bias], **narrow)
 
+    yield one_node("present", "Attention", [x, weights, bias], outputs=2, **plain)
+
     query, key, value = floats(2, 3, 8), floats(2, 4, 8, seed=1), floats(2, 4, 8, seed=2)
+    yield one_node("present", "MultiHeadAttention", [query, key, value], outputs=3, **plain)
     yield one_node("plain", "MultiHeadAttention", [query, key, value], **plain)
     yield one_node("bias", "MultiHeadAttention", [query, key, value, bias], **plain)
     padding = np.array([[1, 1, 0, 0], [1, 1, 1, 1]], np.int32)
@@ -63,6 +66,26 @@ def contrib():
     yield one_node("causal", "MultiHeadAttention", [query, query, query], unidirectional=1, **plain)
     heads = [floats(2, 2, 4, 4, seed=1), floats(2, 2, 4, 4, seed=2)]
     yield one_node("keys_by_head", "MultiHeadAttention", [query, *heads], **plain)
+
+    # Three heads of queries and one of keys, of width 16; two samples of five places, and what the operator asks for beside.
+    packed, lengths, total = floats(2, 5, 80), ints(4, 4, dtype=np.int32), np.array(5, np.int32)
+    angles = floats(6, 8, low=-3, high=3)
+    grouped = lambda name, inputs, **more: one_node(
+        name, "GroupQueryAttention", inputs, outputs=1, num_heads=3, kv_num_heads=1, **more, **contrib
+    )
+    rotation = [np.cos(angles), np.sin(angles)]
+    yield grouped("packed", [packed, None, None, None, None, lengths, total])
+    apart = [floats(2, 5, 48), floats(2, 5, 16, seed=1), floats(2, 5, 16, seed=2), None, None, lengths, total]
+    yield grouped("apart", apart, scale=0.3, softcap=1.5)
+    yield grouped("window", apart, local_window_size=2)
+    for interleaved in (0, 1):
+        rotary = dict(do_rotary=1, rotary_interleaved=interleaved)
+        yield grouped(f"rotary_{interleaved}", [*apart, *rotation], **rotary)
+    places = np.array([[0, 1, 2, 3, 4]] * 2)
+    yield grouped("places", [*apart, *rotation, places], do_rotary=1)
+    yield grouped("added", [*apart, None, None, None, floats(2, 3, 5, 5, seed=4)])
+    yield grouped("sink", [*apart, None, None, None, None, floats(3, seed=5)])
+    yield grouped("smooth", apart, smooth_softmax=1)
 
     x, skip, scale, shift = floats(2, 3, 4, low=0.5, high=2), floats(2, 3, 4, seed=1), positive(4), floats(4, seed=2)
     outputs = ["y0", "", "", "y3"]

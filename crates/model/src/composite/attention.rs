@@ -91,7 +91,7 @@ impl Operands {
 }
 
 /// c · tanh(x / c)
-fn capped(x: &Value, c: f64, b: &Builder<'_>) -> Value {
+pub(super) fn capped(x: &Value, c: f64, b: &Builder<'_>) -> Value {
     b.scale(b.unary("Tanh", b.scale(x, 1.0 / c)), c)
 }
 

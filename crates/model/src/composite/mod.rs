@@ -8,15 +8,16 @@ mod attention;
 mod causal_conv;
 mod embedding;
 mod gated;
+mod grouped_query;
 mod heads;
 mod linear_attention;
 mod mask;
 mod multi_head;
 mod rotary;
 
-use crate::graph::{Builder, Graph, Value};
-use crate::onnx::proto::{MICROSOFT, NodeProto, standard_domain};
-use foldhash::HashSet;
+use crate::graph::{Builder, Graph, Value, for_each_use};
+use crate::onnx::proto::{GraphProto, MICROSOFT, NodeProto, standard_domain};
+use foldhash::{HashMap, HashSet};
 use gnp_base::Result;
 use gnp_base::naming::PREFIX;
 
@@ -35,12 +36,13 @@ const DEFINITIONS: &[(&str, &str, Definition)] = &[
     ("", "SwiGLU", gated::swiglu),
     (MICROSOFT, "Attention", multi_head::attention),
     (MICROSOFT, "EmbedLayerNormalization", embedding::embedding),
+    (MICROSOFT, "GroupQueryAttention", grouped_query::grouped_query_attention),
     (MICROSOFT, "MultiHeadAttention", multi_head::multi_head_attention),
     (MICROSOFT, "RotaryEmbedding", rotary::microsoft),
 ];
 
 /// Writes out the composite operators of `graph`, and of the bodies in it. One in a form that is not covered stays as
-/// it is.
+/// it is. A past that nothing reads any more is no input.
 ///
 /// # Errors
 /// None: what a node lacks lets it stay.
@@ -49,21 +51,25 @@ pub fn write_out(graph: &mut Graph) -> Result<()> {
     if !graph.nodes().iter().any(|node| is_there(node) || node.subgraphs().next().is_some()) {
         return Ok(());
     }
+    let past: HashSet<String> = Caches::of(graph.proto()).past.into_keys().map(str::to_owned).collect();
     let b = Builder::new(graph, PASS);
     b.replace_nodes_and_inner(&mut |node: NodeProto| {
         let Some(write) = definition(&node) else { return Ok(Some(node)) };
         b.set_scope(node.label());
         Ok(write(&node, &b).is_none().then_some(node))
-    })
+    })?;
+    drop(b);
+    graph.drop_unread_inputs(&past);
+    Ok(())
 }
 
 /// The tables of cosines and sines that rotary embeddings of a graph read, which has not been written out: no
 /// parameters, though afterwards they are tables like others.
 pub fn angles(graph: &Graph) -> HashSet<String> {
-    let rotary = graph.nodes().iter().filter(|node| node.op_type() == "RotaryEmbedding");
-    let tables = rotary.flat_map(|node| match standard_domain(node.domain()) {
-        "" => [node.input(1), node.input(2)],
-        MICROSOFT => [node.input(2), node.input(3)],
+    let tables = graph.nodes().iter().flat_map(|node| match (standard_domain(node.domain()), node.op_type()) {
+        ("", "RotaryEmbedding") => [node.input(1), node.input(2)],
+        (MICROSOFT, "RotaryEmbedding") => [node.input(2), node.input(3)],
+        (MICROSOFT, "GroupQueryAttention") => [node.input(7), node.input(8)],
         _ => [None; 2],
     });
     tables.flatten().map(str::to_owned).collect()
@@ -78,6 +84,47 @@ pub fn made(name: &str) -> bool {
 pub fn is_composite(domain: &str, operator: &str) -> bool {
     let domain = standard_domain(domain);
     DEFINITIONS.iter().any(|(its, name, _)| (*its, *name) == (domain, operator))
+}
+
+/// The keys and values that attention hands on from step to step, as far as its nodes are only written out where nothing
+/// is past.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Caches<'g> {
+    /// The values that are past, and the axis of each that counts its steps.
+    pub past: HashMap<&'g str, i64>,
+    /// The values that the next step would have as past ones.
+    pub present: HashSet<&'g str>,
+}
+
+impl<'g> Caches<'g> {
+    /// Those of the nodes of `graph`.
+    pub fn of(graph: &'g GraphProto) -> Self {
+        let mut caches = Self::default();
+        for node in graph.node.iter().filter(|node| node.domain() == MICROSOFT) {
+            let (past, axis, present): (&[usize], i64, &[usize]) = match node.op_type() {
+                "Attention" => (&[4], 3, &[1]),
+                "GroupQueryAttention" => (&[3, 4], 2, &[1, 2]),
+                "MultiHeadAttention" => (&[6, 7], 2, &[1, 2]),
+                _ => continue,
+            };
+            caches.past.extend(past.iter().filter_map(|&input| Some((node.input(input)?, axis))));
+            caches.present.extend(present.iter().filter_map(|&index| output(node, index)));
+        }
+        caches
+    }
+}
+
+/// Lets attention hand nothing on to a next step: what it would hand on is no output of the graph, and is not made where
+/// no node reads it.
+pub fn hand_nothing_on(graph: &mut GraphProto) {
+    let mut unread: HashSet<String> = Caches::of(graph).present.into_iter().map(str::to_owned).collect();
+    if unread.is_empty() {
+        return;
+    }
+    graph.output.retain(|output| !unread.contains(output.name()));
+    graph.node.iter().for_each(|node| for_each_use(node, &mut |name| _ = unread.remove(name)));
+    let made = graph.node.iter_mut().flat_map(|node| &mut node.output);
+    made.filter(|name| unread.contains(*name)).for_each(String::clear);
 }
 
 fn definition(node: &NodeProto) -> Option<Definition> {
@@ -109,7 +156,7 @@ mod tests {
     use super::*;
     use crate::graph::Fact;
     use crate::onnx::DataType;
-    use crate::onnx::proto::{AttributeProto, GraphProto};
+    use crate::onnx::proto::AttributeProto;
     use crate::testing::{body, node};
 
     /// The operators of a graph in which these values are known.
@@ -131,6 +178,44 @@ mod tests {
         assert_eq!(written_out(proto.clone(), &known), ["Mul", "Transpose", "MatMul", "Softmax", "MatMul"]);
         let fewer = [("q", heads), ("k", &[2, 1, 5, 4]), ("v", &[2, 1, 5, 4])];
         assert!(written_out(proto, &fewer).contains(&"Expand".to_owned()));
+    }
+
+    /// GroupQueryAttention with two heads of queries and one of keys, packed, behind a past.
+    fn decoder(outputs: &[&str]) -> GraphProto {
+        let mut node = NodeProto::from(node("GroupQueryAttention", &["x", "", "", "k", "v", "n", "t"], outputs));
+        node.domain = Some(MICROSOFT.into());
+        node.attribute = vec![AttributeProto::int("num_heads", 2), AttributeProto::int("kv_num_heads", 1)];
+        GraphProto { node: vec![node], ..body(&["x", "k", "v", "n", "t"], &[], outputs) }
+    }
+
+    #[test]
+    fn a_past_is_no_input_where_it_is_empty() {
+        let known = |past: i64| [("x", vec![2, 3, 16]), ("k", vec![2, 1, past, 4]), ("v", vec![2, 1, past, 4])];
+        let written = |past: i64| {
+            let mut graph = Graph::new(decoder(&["y"])).unwrap();
+            for (name, sizes) in known(past) {
+                graph.declare(name, Fact::with_sizes(DataType::Float, &sizes));
+            }
+            write_out(&mut graph).unwrap();
+            graph
+        };
+        let inputs = |graph: &Graph| graph.proto().input.iter().map(|i| i.name().to_owned()).collect::<Vec<_>>();
+        let empty = written(0);
+        assert_eq!(inputs(&empty), ["x", "n", "t"]);
+        assert!(empty.nodes().iter().any(|node| node.is("", "Softmax")));
+        let filled = written(5);
+        assert_eq!(inputs(&filled), ["x", "k", "v", "n", "t"]);
+        assert_eq!(filled.nodes()[0].operator(), "com.microsoft.GroupQueryAttention");
+    }
+
+    #[test]
+    fn what_is_handed_on_is_no_output() {
+        let mut graph = decoder(&["y", "keys", "values"]);
+        assert_eq!(Caches::of(&graph).past.len(), 2);
+        graph.node.push(node("Neg", &["keys"], &["z"]).into());
+        hand_nothing_on(&mut graph);
+        assert_eq!(graph.output.iter().map(|output| output.name()).collect::<Vec<_>>(), ["y"]);
+        assert_eq!(graph.node[0].output, ["y", "keys", ""]);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 
 use super::attention::Operands;
 use super::mask::{Bias, places};
-use super::{define, heads, input};
+use super::{define, heads, input, output};
 use crate::graph::{Builder, Dim, Fact, Value};
 use crate::onnx::DataType;
 use crate::onnx::proto::{AttributeProto, NodeProto};
@@ -12,10 +12,10 @@ use std::sync::Arc;
 /// Attention: queries, keys and values are what weights, [features, 3 · heads · width], make of the input,
 /// [batch, length, features].
 ///
-/// A past is not covered, nor are rotary embeddings.
+/// A past is covered where it is known to be empty, rotary embeddings are not.
 pub(super) fn attention(node: &NodeProto, b: &Builder<'_>) -> Option<()> {
     let (x, weights, count) = (input(node, 0)?, input(node, 1)?, node.int("num_heads", 0));
-    let is_covered = count > 0 && input(node, 4).is_none() && node.int("do_rotary", 0) == 0 && node.output.len() < 2;
+    let is_covered = count > 0 && has_no_past(node, &[4], 3, b) && node.int("do_rotary", 0) == 0;
     if !is_covered {
         return None;
     }
@@ -31,6 +31,10 @@ pub(super) fn attention(node: &NodeProto, b: &Builder<'_>) -> Option<()> {
         keys: heads::apart(&keys, count, b),
         values: heads::apart(&values, count, b),
     };
+    if output(node, 1).is_some() {
+        let both = [&operands.keys, &operands.values].map(|operand| b.unsqueeze(operand, &[0]));
+        define(node, 1, b.concat(&[&both[0], &both[1]], 0), b);
+    }
     attend(node, &operands, mask, input(node, 5), b);
     Some(())
 }
@@ -38,10 +42,11 @@ pub(super) fn attention(node: &NodeProto, b: &Builder<'_>) -> Option<()> {
 /// MultiHeadAttention: queries, keys and values are [batch, length, heads · width] each, to which a bias of all three
 /// may be added; keys and values may be [batch, heads, length, width].
 ///
-/// A past is not covered, nor are packed operands, which ONNX Runtime has on CUDA alone.
+/// A past is covered where it is known to be empty; packed operands, which ONNX Runtime has on CUDA alone, are not.
 pub(super) fn multi_head_attention(node: &NodeProto, b: &Builder<'_>) -> Option<()> {
     let (query, count) = (input(node, 0)?, node.int("num_heads", 0));
-    let is_covered = count > 0 && (6..10).all(|i| input(node, i).is_none()) && node.output.len() < 2;
+    let has_no_cache = [8, 9].iter().all(|&i| input(node, i).is_none()) && output(node, 3).is_none();
+    let is_covered = count > 0 && has_no_past(node, &[6, 7], 2, b) && has_no_cache;
     if !is_covered {
         return None;
     }
@@ -62,8 +67,15 @@ pub(super) fn multi_head_attention(node: &NodeProto, b: &Builder<'_>) -> Option<
         (3, 4, Some(value)) => [heads::apart(&query, count, b), key, value],
         _ => return None,
     };
+    let (keys, values) = (define(node, 1, keys, b), define(node, 2, values, b));
     attend(node, &Operands { queries, keys, values }, mask, input(node, 5), b);
     Some(())
+}
+
+/// Whether those of `inputs` that are there, keys and values of earlier steps along `axis`, are known to hold none.
+pub(super) fn has_no_past(node: &NodeProto, inputs: &[usize], axis: i64, b: &Builder<'_>) -> bool {
+    let is_empty = |past: Value| b.fact(&past).dim(axis).and_then(Dim::known) == Some(0);
+    inputs.iter().all(|&i| input(node, i).is_none_or(is_empty))
 }
 
 /// Appends softmax(scale · Q Kᵀ + masks + bias) V.
@@ -125,7 +137,7 @@ impl Padding {
 }
 
 /// Three parts of `x` along an axis, of given sizes or equal ones.
-fn in_three(x: &Value, axis: usize, sizes: Option<&[i64]>, b: &Builder<'_>) -> Option<[Value; 3]> {
+pub(super) fn in_three(x: &Value, axis: usize, sizes: Option<&[i64]>, b: &Builder<'_>) -> Option<[Value; 3]> {
     let fact = b.fact(x);
     let part = |size: Option<i64>| {
         let mut fact = Fact::clone(&fact);

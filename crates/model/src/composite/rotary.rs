@@ -50,14 +50,28 @@ fn rotate(node: &NodeProto, angles: [Value; 2], b: &Builder<'_>) -> Option<()> {
     let rotated = Some(node.int("rotary_embedding_dim", 0)).filter(|rotated| *rotated > 0);
     // [batch, length, heads, width] and [batch, heads, length, width] have the angles at different axes.
     let (apart, axis) = if is_packed { (unpacked(node, &x, &angles[0], rotated, b)?, 2) } else { (x.clone(), 1) };
-    let [cos, sin] = angles.map(|angle| b.cast_like(b.unsqueeze(angle, &[axis]), &apart));
+    let angles = angles.map(|angle| b.unsqueeze(angle, &[axis]));
+    let whole = turned(&apart, angles, rotated, node.int("interleaved", 0) != 0, b);
+    define(node, 0, if is_packed { heads::packed(&whole, b) } else { whole }, b);
+    Some(())
+}
+
+/// Rotates the pairs along the last of four axes of `x`, the first `rotated` elements where that is given, by the
+/// cosines and sines in `angles`, which broadcast to one half of them.
+pub(super) fn turned(
+    x: &Value,
+    angles: [Value; 2],
+    rotated: Option<i64>,
+    is_interleaved: bool,
+    b: &Builder<'_>,
+) -> Value {
+    let [cos, sin] = angles.map(|angle| b.cast_like(angle, x));
     let (turning, rest) = match rotated {
-        Some(rotated) if b.fact(&apart).dim(3).and_then(Dim::known) != Some(rotated) => {
-            (b.slice(&apart, &[0], &[rotated], &[3], &[1]), Some(b.slice(&apart, &[rotated], &[i64::MAX], &[3], &[1])))
+        Some(rotated) if b.fact(x).dim(3).and_then(Dim::known) != Some(rotated) => {
+            (b.slice(x, &[0], &[rotated], &[3], &[1]), Some(b.slice(x, &[rotated], &[i64::MAX], &[3], &[1])))
         }
-        _ => (apart.clone(), None),
+        _ => (x.clone(), None),
     };
-    let is_interleaved = node.int("interleaved", 0) != 0;
     let [first, second] = if is_interleaved { neighbours(&turning, b) } else { halves(&turning, b) };
     let real = b.sub(b.mul(&first, &cos), b.mul(&second, &sin));
     let imaginary = b.add(b.mul(&first, &sin), b.mul(&second, &cos));
@@ -68,9 +82,7 @@ fn rotate(node: &NodeProto, angles: [Value; 2], b: &Builder<'_>) -> Option<()> {
     } else {
         b.concat(&[&real, &imaginary], 3)
     };
-    let whole = rest.map_or_else(|| turned.clone(), |rest| b.concat(&[&turned, &rest], 3));
-    define(node, 0, if is_packed { heads::packed(&whole, b) } else { whole }, b);
-    Some(())
+    rest.map_or_else(|| turned.clone(), |rest| b.concat(&[&turned, &rest], 3))
 }
 
 /// [batch, length, heads · width] as [batch, length, heads, width]: where the number of heads is not given, a head is

@@ -173,6 +173,15 @@ impl Graph {
         self.proto.input.extend(inputs);
     }
 
+    /// Drops those of the inputs called `names` that no node reads.
+    pub fn drop_unread_inputs(&mut self, names: &HashSet<String>) {
+        let mut unread: HashSet<&str> = names.iter().map(String::as_str).collect();
+        if !unread.is_empty() {
+            self.proto.node.iter().for_each(|node| for_each_use(node, &mut |name| _ = unread.remove(name)));
+            self.proto.input.retain(|input| !unread.contains(input.name()));
+        }
+    }
+
     /// Declares the outputs anew; values of the graph have their names.
     pub fn declare_outputs(&mut self, outputs: impl IntoIterator<Item = ValueInfoProto>) {
         self.proto.output = outputs.into_iter().collect();

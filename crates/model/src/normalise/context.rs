@@ -36,6 +36,8 @@ pub(super) struct Context<'m> {
     pub label: String,
     pub warnings: Vec<String>,
     pub moved: Vec<Moved>,
+    /// The constants that were made of numbers in attributes, or of none in the file.
+    pub made: HashSet<String>,
     /// Which quantised weights become floats, by their names.
     pub converts: &'m dyn Fn(&str) -> bool,
     /// How many weights were quantised.
@@ -81,6 +83,7 @@ impl<'m> Context<'m> {
             label: String::new(),
             warnings: vec![],
             moved: vec![],
+            made: HashSet::default(),
             converts,
             converted: 0,
             used,
@@ -210,6 +213,7 @@ impl<'m> Context<'m> {
     pub fn constant(&mut self, mut tensor: TensorProto, part: &str) -> String {
         let name = self.value(part);
         tensor.name = Some(name.clone());
+        self.made.insert(name.clone());
         self.push_initializer(tensor);
         name
     }

@@ -18,6 +18,7 @@ mod casts;
 mod constant;
 mod context;
 mod converted;
+mod empty;
 mod functions;
 mod imports;
 mod indices;
@@ -43,6 +44,7 @@ use crate::graph::Facts;
 use crate::onnx::Model;
 use crate::onnx::proto::GraphProto;
 use context::Context;
+use foldhash::HashSet;
 use functions::Expansion;
 use gnp_base::Result;
 
@@ -53,6 +55,8 @@ pub struct Normalised {
     pub warnings: Vec<String>,
     /// The initializers of the main graph that were nodes before.
     pub moved: Vec<Moved>,
+    /// The initializers that hold no tensor of the file: numbers that were attributes, and what else operators take.
+    pub made: HashSet<String>,
 }
 
 /// Normalises a model.
@@ -78,7 +82,7 @@ pub fn normalise_converting(model: &mut Model, converts: &dyn Fn(&str) -> bool) 
     Expansion::new(&context.functions, model.limits).check(&model.graph.node)?;
     context.graph(&mut model.graph, versions.model)?;
     moved.append(&mut context.moved);
-    let Context { mut warnings, converted, .. } = context;
+    let Context { mut warnings, converted, made, .. } = context;
     if converted > 0 {
         warnings.push(format!(
             "{converted} weight{} that the file holds quantised {} as floats, and the trained file holds {} so",
@@ -88,7 +92,7 @@ pub fn normalise_converting(model: &mut Model, converts: &dyn Fn(&str) -> bool) 
         ));
     }
     imports::update(model, &functions, versions);
-    Ok(Normalised { warnings, moved })
+    Ok(Normalised { warnings, moved, made })
 }
 
 /// Writes anew in a shorter form what depends on shapes and types, once these are known: `facts` are those of `graph`,
@@ -98,4 +102,5 @@ pub fn simplify(graph: &mut GraphProto, facts: &Facts) {
     casts::simplify(graph, facts);
     zero_bias::simplify(graph);
     slices::simplify(graph, facts);
+    empty::simplify(graph, facts);
 }

@@ -40,19 +40,20 @@ impl std::str::FromStr for Size {
     /// use gnp_model::opening::Size;
     /// assert_eq!("32".parse(), Ok(Size::Number(32)));
     /// assert_eq!("batch".parse(), Ok(Size::Symbol("batch".into())));
-    /// assert!("0".parse::<Size>().is_err() && "a + b".parse::<Size>().is_err());
+    /// assert_eq!("0".parse(), Ok(Size::Number(0)), "a past that is empty");
+    /// assert!("-1".parse::<Size>().is_err() && "a + b".parse::<Size>().is_err());
     /// ```
     fn from_str(text: &str) -> Result<Self, String> {
         match text.parse() {
-            Ok(size) if size > 0 => return Ok(Self::Number(size)),
-            Ok(size) => return Err(format!("{size} is no size; expected a number above 0, or a name")),
+            Ok(size) if size >= 0 => return Ok(Self::Number(size)),
+            Ok(size) => return Err(format!("{size} is no size; expected a number from 0 on, or a name")),
             Err(_) => {}
         }
         let is_name = |text: &str| text.chars().all(|c| c.is_alphanumeric() || "_-.".contains(c));
         if text.starts_with(|c: char| c.is_alphabetic() || c == '_') && is_name(text) {
             Ok(Self::Symbol(text.to_owned()))
         } else {
-            Err(format!("`{text}` is neither a number above 0 nor a name"))
+            Err(format!("`{text}` is neither a number from 0 on nor a name"))
         }
     }
 }

@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 /// values.
 ///
 /// # Errors
-/// Where the model does not have a symbol, or its number is less than 1.
+/// Where the model does not have a symbol, or its number is less than 0.
 ///
 /// ```
 /// # use std::collections::BTreeMap;
@@ -69,9 +69,9 @@ pub(super) fn check(model: &Model, bindings: &BTreeMap<String, i64>) -> Result<(
         if !symbols.contains(symbol.as_str()) {
             return Err(unknown(symbol, &symbols));
         }
-        if *size < 1 {
+        if *size < 0 {
             return Err(
-                Error::input(format!("the dimension `{symbol}` is to be {size}")).help("give a size of 1 or more")
+                Error::input(format!("the dimension `{symbol}` is to be {size}")).help("give a size of 0 or more")
             );
         }
     }

@@ -2,18 +2,21 @@
 
 use crate::graph::{Dim, Fact};
 use crate::onnx::proto::GraphProto;
-use foldhash::{HashMap, HashMapExt as _};
+use foldhash::{HashMap, HashMapExt as _, HashSet};
 use gnp_base::{Error, Result};
 use std::collections::BTreeMap;
 
 /// What the inputs, the outputs, the notes on values and the initializers of a graph say, by name; the symbols in
-/// `bindings` are numbers.
+/// `bindings` are numbers. An initializer says more than a note on it, which need not fit: ONNX Runtime GenAI's model
+/// builder notes vectors as scalars.
 ///
 /// # Errors
 /// Where two of them give one value different element types, numbers of axes, or sizes.
 pub(super) fn declared<'g>(graph: &'g GraphProto, bindings: &BTreeMap<String, i64>) -> Result<HashMap<&'g str, Fact>> {
     let mut facts = HashMap::with_capacity(graph.initializer.len() + graph.value_info.len());
-    for info in graph.input.iter().chain(&graph.output).chain(&graph.value_info) {
+    let constants: HashSet<&str> = graph.initializer.iter().map(|tensor| tensor.name()).collect();
+    let notes = graph.value_info.iter().filter(|note| !constants.contains(note.name()));
+    for info in graph.input.iter().chain(&graph.output).chain(notes) {
         if let Some(mut fact) = Fact::declared(info) {
             bind(&mut fact, bindings);
             learn(&mut facts, info.name(), fact)?;

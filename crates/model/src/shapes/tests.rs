@@ -1,5 +1,5 @@
 use super::*;
-use crate::graph::{Dim, Fact};
+use crate::graph::{Dim, Fact, scalar_info};
 use crate::onnx::DataType;
 use crate::onnx::proto::tensor_proto::DataLocation;
 use crate::onnx::proto::tensor_shape_proto::Dimension;
@@ -95,8 +95,19 @@ fn a_binding_of_what_is_not_there_names_what_is() {
     assert!(error.to_string().contains("`bach`"), "{error}");
     let help = error.help_text().unwrap();
     assert!(help.contains("did you mean `batch`?") && help.contains("`height`"), "{help}");
-    let error = analyse(&model, &bindings(&[("batch", 0)])).unwrap_err();
+    let error = analyse(&model, &bindings(&[("batch", -1)])).unwrap_err();
     assert!(error.to_string().contains("`batch`"), "{error}");
+}
+
+#[test]
+fn a_tensor_says_more_than_a_note_on_it() {
+    let tensor = TensorProto::int64s("axes", &[1]);
+    let noted = scalar_info("axes", DataType::Int64);
+    let mut graph = graph(&[info("x", "N,3")], &[], vec![node("ReduceSum", &["x", "axes"], &["y"]).into()]);
+    graph.initializer.push(tensor);
+    graph.value_info.push(noted);
+    let facts = analyse(&model(graph), &BTreeMap::new()).unwrap();
+    assert_eq!(facts.get("axes").unwrap().rank(), Some(1));
 }
 
 #[test]

@@ -56,7 +56,7 @@ fn evaluation_of(model: &mut Model, config: &StepConfig, state: &HashSet<&str>, 
     float32::convert(model, &converts)?;
     weights::apply(&mut model.graph, &config.edits)?;
     normalise_converting(model, &converts)?;
-    let (facts, _) = analyse(model, &config.dims, config.end())?;
+    let facts = analyse(model, &config.dims, config.end())?.facts;
     let mut graph = Graph::knowing(std::mem::take(&mut model.graph), facts)?;
     composite::write_out(&mut graph)?;
     let names = Names::make_way(&mut graph, &config.renames)?;

@@ -1,8 +1,8 @@
 //! Where what trains is not what the network's parameters are, in words.
 
-use super::decide::{Reason, Verdict};
 use super::names::pattern;
 use super::record::{Kind, Record, Source, modules};
+use super::verdict::{Reason, Verdict};
 use foldhash::{HashMap, HashSet};
 use gnp_model::onnx::proto::{GraphProto, NodeProto};
 

@@ -18,8 +18,9 @@ mod record;
 mod roles;
 mod selection;
 mod values;
+mod verdict;
 
-pub use decide::{Evidence, Place, Reason, Verdict, decide, keep_reached};
+pub use decide::{Evidence, decide, keep_reached};
 pub use differences::Lost;
 pub(crate) use edit::Types;
 pub use edit::{Edit, Reader, apply, separate};
@@ -28,6 +29,7 @@ pub use names::pattern;
 pub use record::{Kind, Record, Source};
 pub use selection::Selection;
 pub(crate) use values::Values;
+pub use verdict::{Place, Reason, Verdict};
 
 use foldhash::HashMap;
 use gnp_base::Result;

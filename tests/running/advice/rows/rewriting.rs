@@ -255,6 +255,12 @@ fn sizes_and_names() -> Vec<Row> {
             vec![Without("--dim"), AsSaid("--dim")],
         ),
         row(
+            "gnp-rewrite classifier.onnx -o s.onnx --dim batch=0",
+            "which has no elements",
+            "leave others out",
+            vec![Without("--dim")],
+        ),
+        row(
             "gnp-rewrite two.onnx -o s.onnx --logits probabilities --dim '*[0]=batch'",
             "they are not one size",
             "--dim 'x[0]=batch' --dim 'other[0]=batch2'",

@@ -18,6 +18,7 @@ pub(super) fn rule(operator: &str) -> Option<Rule> {
         "Attention" => attention,
         "EmbedLayerNormalization" => embedding,
         "FusedMatMul" => fused_matmul,
+        "GroupQueryAttention" => grouped_query_attention,
         "MatMulNBits" => matmul_in_bits,
         "MultiHeadAttention" => multi_head_attention,
         operator if named(KEEP, operator) => |op| Some(vec![op.like(0)]),
@@ -54,6 +55,22 @@ fn multi_head_attention(op: &Operation<'_>) -> Option<Vec<Known>> {
     let ([_, _, _], [_, _, _]) = (op.sizes(0)?.as_slice(), op.sizes(2)?.as_slice()) else { return Some(vec![made]) };
     let sizes: Sizes = vec![op.size(0, 0), op.size(0, 1), op.size(2, 2)];
     Some(vec![made.with(sizes)])
+}
+
+/// The values, packed as the queries are; keys and values behind those of the past.
+fn grouped_query_attention(op: &Operation<'_>) -> Option<Vec<Known>> {
+    let [queries, keys] = ["num_heads", "kv_num_heads"].map(|name| op.node.int(name, 0));
+    let heads = if op.has(1) { queries } else { queries.checked_add(keys.checked_mul(2)?)? };
+    let width = op.size(0, 2).and_then(|packed| packed.exactly_over(&Size::number(heads)));
+    let packed = width.as_ref().and_then(|width| width.times_number(queries));
+    let all = match op.has(3) {
+        true => op.size(3, 2).zip(op.size(0, 1)).and_then(|(past, new)| past.plus(&new)),
+        false => op.size(0, 1),
+    };
+    let values: Sizes = vec![op.size(0, 0), op.size(0, 1), packed];
+    let present: Sizes = vec![op.size(0, 0), Some(Size::number(keys)), all, width];
+    let [made, present] = [values, present].map(|sizes| Known::of(op.element(0)).with(sizes));
+    Some(vec![made, present.clone(), present])
 }
 
 /// As many values as there are queries, of the size that the weights say.

@@ -20,11 +20,14 @@ pub(super) fn what_trains(is_recorded: bool, verdicts: &[Verdict]) -> Vec<Choice
     vec![Choice::new(format!("what trains follows from {by}"), "--train, --also-train, --freeze")]
 }
 
-/// What sizes the step model takes: axes that were opened, batches of one size, and what may differ from step to step.
-pub(super) fn sizes(graph: &Graph, opened: &[Opened], options: &StepOptions) -> Vec<Choice> {
+/// What sizes the step model takes: axes that were opened, pasts that are empty, batches of one size, and what may differ
+/// from step to step.
+pub(super) fn sizes(graph: &Graph, opened: &[Opened], empty: &BTreeSet<String>, options: &StepOptions) -> Vec<Choice> {
     let opened = opened.iter().map(|opened| Choice::new(opened.to_string(), "--dim"));
+    let empty =
+        empty.iter().map(|size| Choice::new(format!("samples begin with nothing past: `{size}` is 0"), "--dim"));
     let fixed = if options.dims.is_empty() { fixed_batches(graph) } else { vec![] };
-    opened.chain(fixed).chain(open_sizes(graph)).collect()
+    opened.chain(empty).chain(fixed).chain(open_sizes(graph)).collect()
 }
 
 /// The inputs that take batches of one size only.

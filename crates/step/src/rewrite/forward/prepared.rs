@@ -1,20 +1,20 @@
 //! The first stage: a forward graph in one form, and what was decided of it.
 
 use super::choices::{sizes, what_trains};
-use super::refusals::{refuse_what_is_quantised, refuse_what_is_rewritten, require_axes};
+use super::refusals::{refuse_what_is_quantised, refuse_what_is_rewritten, require_axes, require_elements};
 use super::{StepOptions, StepReport};
 use crate::weights::{self, Edit, Evidence, Record, Restored, Verdict, lora};
 use gnp_base::Result;
 use gnp_base::contract::Ranges;
 use gnp_gradient::loss::{Ending, find_ending};
-use gnp_model::composite;
+use gnp_model::composite::{self, Caches};
 use gnp_model::float32;
-use gnp_model::graph::{self, Facts, Graph, Value, ranges};
+use gnp_model::graph::{self, Dim, Fact, Facts, Graph, Value, ranges};
 use gnp_model::normalise::{self, OPSET, normalise_converting};
 use gnp_model::onnx::Model;
-use gnp_model::opening::{self, Dims, Opened};
+use gnp_model::opening::{self, Dims, Opened, Size};
 use gnp_model::shapes;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 /// A forward graph that is normalised, whose axes are as they are wanted, with the facts that follow. It is decided
@@ -62,7 +62,7 @@ impl Prepared {
         report.warnings = converted.into_iter().collect();
         report.warnings.extend(std::mem::take(&mut restored.warnings).into_iter().chain(normalised.warnings));
         refuse_what_is_quantised(model)?;
-        let (facts, opened) = analyse(model, &options.dims, options.loss.value())?;
+        let Analysed { facts, opened, empty } = analyse(model, &options.dims, options.loss.value())?;
         normalise::simplify(&mut model.graph, &facts);
         let mut graph = Graph::knowing(std::mem::take(&mut model.graph), facts)?.within(model.limits);
         let angles = composite::angles(&graph);
@@ -77,15 +77,16 @@ impl Prepared {
             adapters: &adapters(&restored.edits),
             loss: if let Ok((Ending::Scalar(loss), _)) = &ending { Some(&**loss) } else { None },
             angles: &angles,
+            made: &normalised.made,
         };
         let verdicts = weights::decide(&graph, &evidence, &options.selection)?;
         let (ending, loss) = ending?;
         match &ending {
-            Ending::Logits { value, .. } => require_axes(&graph, value)?,
-            Ending::Sum(terms) => terms.iter().try_for_each(|term| require_axes(&graph, &term.value))?,
+            Ending::Logits { value, .. } => require_elements(&graph, value)?,
+            Ending::Sum(terms) => terms.iter().try_for_each(|term| require_elements(&graph, &term.value))?,
             Ending::Scalar(_) => {}
         }
-        let sizes = sizes(&graph, &opened, options);
+        let sizes = sizes(&graph, &opened, &empty, options);
         let inferred = std::mem::take(&mut restored.choices);
         let trained = if told.is_empty() { what_trains(record.is_some(), &verdicts) } else { told };
         report.choices = [loss, trained, inferred, sizes].concat();
@@ -110,12 +111,37 @@ fn adapters(edits: &[Edit]) -> Vec<String> {
     edits.iter().filter_map(Edit::adapter).flat_map(|adapter| [adapter.a(), adapter.b()]).collect()
 }
 
+/// What is known of a model's values once its axes are as they are wanted.
+pub(in crate::rewrite) struct Analysed {
+    pub facts: Facts,
+    pub opened: Vec<Opened>,
+    /// Sizes that are 0, as nothing is past where a sample begins.
+    pub empty: BTreeSet<String>,
+}
+
 /// Brings the axes of a normalised model to what `dims` say, and works out the shapes; `end` is the value that the loss
-/// is taken of, where it is known.
+/// is taken of, where it is known. What attention would hand on to a next step is no output any more.
 ///
 /// # Errors
 /// Where an axis cannot be opened, or the shapes contradict each other.
-pub(in crate::rewrite) fn analyse(model: &mut Model, dims: &Dims, end: Option<&str>) -> Result<(Facts, Vec<Opened>)> {
-    let opened = opening::apply(model, dims, end)?;
-    Ok((shapes::analyse(model, &BTreeMap::new())?, opened))
+pub(in crate::rewrite) fn analyse(model: &mut Model, dims: &Dims, end: Option<&str>) -> Result<Analysed> {
+    let mut dims = dims.clone();
+    let mut empty = BTreeSet::new();
+    let caches = Caches::of(&model.graph);
+    for input in &model.graph.input {
+        let Some(axis) = caches.past.get(input.name()) else { continue };
+        let by_place = format!("{}[{axis}]", input.name());
+        let size = match Fact::declared(input).and_then(|fact| fact.dim(*axis).cloned()) {
+            Some(Dim::Symbol(symbol)) => symbol.to_string(),
+            Some(Dim::Unknown) => by_place.clone(),
+            _ => continue,
+        };
+        if !dims.contains_key(&size) && !dims.contains_key(&by_place) {
+            empty.insert(size);
+        }
+    }
+    composite::hand_nothing_on(&mut model.graph);
+    dims.extend(empty.iter().map(|size| (size.clone(), Size::Number(0))));
+    let opened = opening::apply(model, &dims, end)?;
+    Ok(Analysed { facts: shapes::analyse(model, &BTreeMap::new())?, opened, empty })
 }

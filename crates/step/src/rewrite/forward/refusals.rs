@@ -27,6 +27,17 @@ pub(super) fn require_axes(graph: &Graph, value: &str) -> Result<()> {
     )))
 }
 
+/// What a loss is taken of declares its axes, and none of them is empty.
+pub(super) fn require_elements(graph: &Graph, value: &str) -> Result<()> {
+    require_axes(graph, value)?;
+    let fact = graph.facts().get(value);
+    let Some(fact) = fact.filter(|fact| fact.shape.iter().flatten().any(|dim| dim.known() == Some(0))) else {
+        return Ok(());
+    };
+    Err(Error::input(format!("the loss is of `{value}`, which has no elements: {fact}"))
+        .help("sizes of 0 are for the past of a decoder, as in --dim past_sequence_length=0; leave others out"))
+}
+
 pub(super) fn refuse_labels(graph: &Graph, labels: &str) -> Result<()> {
     if !graph.proto().input.iter().any(|input| input.name() == labels) {
         return Ok(());
