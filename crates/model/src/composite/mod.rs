@@ -42,7 +42,7 @@ const DEFINITIONS: &[(&str, &str, Definition)] = &[
 ];
 
 /// Writes out the composite operators of `graph`, and of the bodies in it. One in a form that is not covered stays as
-/// it is. A past that nothing reads any more is no input.
+/// it is.
 ///
 /// # Errors
 /// None: what a node lacks lets it stay.
@@ -51,16 +51,12 @@ pub fn write_out(graph: &mut Graph) -> Result<()> {
     if !graph.nodes().iter().any(|node| is_there(node) || node.subgraphs().next().is_some()) {
         return Ok(());
     }
-    let past: HashSet<String> = Caches::of(graph.proto()).past.into_keys().map(str::to_owned).collect();
     let b = Builder::new(graph, PASS);
     b.replace_nodes_and_inner(&mut |node: NodeProto| {
         let Some(write) = definition(&node) else { return Ok(Some(node)) };
         b.set_scope(node.label());
         Ok(write(&node, &b).is_none().then_some(node))
-    })?;
-    drop(b);
-    graph.drop_unread_inputs(&past);
-    Ok(())
+    })
 }
 
 /// The tables of cosines and sines that rotary embeddings of a graph read, which has not been written out: no
@@ -197,6 +193,7 @@ mod tests {
                 graph.declare(name, Fact::with_sizes(DataType::Float, &sizes));
             }
             write_out(&mut graph).unwrap();
+            graph.drop_empty_inputs();
             graph
         };
         let inputs = |graph: &Graph| graph.proto().input.iter().map(|i| i.name().to_owned()).collect::<Vec<_>>();

@@ -173,9 +173,13 @@ impl Graph {
         self.proto.input.extend(inputs);
     }
 
-    /// Drops those of the inputs called `names` that no node reads.
-    pub fn drop_unread_inputs(&mut self, names: &HashSet<String>) {
-        let mut unread: HashSet<&str> = names.iter().map(String::as_str).collect();
+    /// Drops the inputs that are known to have no elements, as far as no node reads them.
+    pub fn drop_empty_inputs(&mut self) {
+        let is_empty = |name: &str| {
+            self.facts.get(name).is_some_and(|fact| fact.shape.iter().flatten().any(|dim| dim.known() == Some(0)))
+        };
+        let inputs = self.proto.input.iter().map(|input| input.name()).filter(|name| is_empty(name));
+        let mut unread: HashSet<String> = inputs.map(str::to_owned).collect();
         if !unread.is_empty() {
             self.proto.node.iter().for_each(|node| for_each_use(node, &mut |name| _ = unread.remove(name)));
             self.proto.input.retain(|input| !unread.contains(input.name()));

@@ -59,6 +59,7 @@ fn evaluation_of(model: &mut Model, config: &StepConfig, state: &HashSet<&str>, 
     let facts = analyse(model, &config.dims, config.end())?.facts;
     let mut graph = Graph::knowing(std::mem::take(&mut model.graph), facts)?;
     composite::write_out(&mut graph)?;
+    graph.drop_empty_inputs();
     let names = Names::make_way(&mut graph, &config.renames)?;
     let check = |value: &str| match graph.facts().get(&names.in_step(value)) {
         Some(_) => Ok(()),

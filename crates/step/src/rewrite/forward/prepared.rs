@@ -67,6 +67,7 @@ impl Prepared {
         let mut graph = Graph::knowing(std::mem::take(&mut model.graph), facts)?.within(model.limits);
         let angles = composite::angles(&graph);
         composite::write_out(&mut graph)?;
+        graph.drop_empty_inputs();
         graph.proto().input.iter().try_for_each(|input| require_axes(&graph, input.name()))?;
 
         let ending = find_ending(&graph, &options.loss);
