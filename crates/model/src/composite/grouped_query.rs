@@ -17,7 +17,8 @@ use crate::onnx::proto::NodeProto;
 /// inside, and scores that are returned are not, nor is a cache of a window that something reads.
 pub(super) fn grouped_query_attention(node: &NodeProto, b: &Builder<'_>) -> Option<()> {
     let counts = ["num_heads", "kv_num_heads"].map(|name| node.int(name, 0));
-    if counts.iter().any(|count| *count < 1) || !is_covered(node, b) {
+    let are_groups = counts.iter().all(|count| *count > 0) && counts[0] % counts[1] == 0;
+    if !are_groups || !is_covered(node, b) {
         return None;
     }
     let [queries, keys, values] = operands(node, counts, b)?;
@@ -70,7 +71,7 @@ fn operands(node: &NodeProto, [queries, keys]: [i64; 2], b: &Builder<'_>) -> Opt
         (query, Some(key), Some(value)) => [query, key, value],
         (packed, None, None) => {
             let heads = keys.checked_mul(2)?.checked_add(queries)?;
-            let width = b.fact(&packed).dim(2).and_then(Dim::known)? / heads;
+            let width = b.fact(&packed).dim(2).and_then(Dim::known).filter(|packed| packed % heads == 0)? / heads;
             in_three(&packed, 2, Some(&[queries, keys, keys].map(|count| count * width)), b)?
         }
         _ => return None,
