@@ -50,7 +50,6 @@ def contrib():
     narrow = dict(qkv_hidden_sizes=[6, 6, 12], **plain)
     yield one_node("added", "Attention", [x, weights, bias, None, None, floats(2, 2, 3, 3, seed=3)], **plain)
     yield one_node("sizes", "Attention", [x, weights, bias], **narrow)
-
     yield one_node("present", "Attention", [x, weights, bias], outputs=2, **plain)
 
     query, key, value = floats(2, 3, 8), floats(2, 4, 8, seed=1), floats(2, 4, 8, seed=2)

@@ -1,7 +1,7 @@
 //! Scaled dot-product attention (Vaswani et al., [arXiv:1706.03762](https://arxiv.org/abs/1706.03762)), as the standard
 //! has it from operator set 23 on.
 
-use super::mask::{Bias, places};
+use super::mask::{Bias, places, places_of};
 use super::{define, heads, input};
 use crate::graph::{Builder, Dim, Fact, Value};
 use crate::onnx::DataType;
@@ -48,8 +48,7 @@ pub(super) fn standard(node: &NodeProto, b: &Builder<'_>) -> Option<()> {
     let mode = node.int("qk_matmul_output_mode", 0);
     let returned = |stage: i64, scores: Value| if mode == stage { define(node, 3, scores, b) } else { scores };
     let scores = returned(0, operands.scores(node.attribute("scale").map(|scale| scale.f().into()), b));
-    let softcap = f64::from(node.float("softcap", 0.0));
-    let scores = returned(1, if softcap > 0.0 { capped(&scores, softcap, b) } else { scores });
+    let scores = returned(1, capped(node, scores, b));
     if mode == 2 {
         define(node, 3, bias.value().map_or_else(|| scores.clone(), |bias| b.add(&scores, bias)), b);
     }
@@ -90,9 +89,15 @@ impl Operands {
     }
 }
 
-/// c · tanh(x / c)
-pub(super) fn capped(x: &Value, c: f64, b: &Builder<'_>) -> Value {
-    b.scale(b.unary("Tanh", b.scale(x, 1.0 / c)), c)
+/// The scale that a node of com.microsoft gives, or a LinearAttention; 0 is none.
+pub(super) fn scale(node: &NodeProto) -> Option<f64> {
+    Some(f64::from(node.float("scale", 0.0))).filter(|scale| *scale != 0.0)
+}
+
+/// c · tanh(x / c) of scores x, with the node's softcap for c; x where it has none.
+pub(super) fn capped(node: &NodeProto, x: Value, b: &Builder<'_>) -> Value {
+    let c = f64::from(node.float("softcap", 0.0));
+    if c > 0.0 { b.scale(b.unary("Tanh", b.scale(x, 1.0 / c)), c) } else { x }
 }
 
 /// A mask of truth values, or of numbers. Where its last axis is shorter than there are keys, the rest is masked.
@@ -143,8 +148,7 @@ impl Order {
     fn restrict(&self, queries: &Value, keys: &Value, bias: &mut Bias, b: &Builder<'_>) {
         let lengths = self.lengths.as_ref().map(|lengths| b.reshape(lengths, &[-1, 1, 1, 1]));
         if self.is_causal || self.window != [None; 2] {
-            let key = places(keys, 2, b);
-            let mut query = b.unsqueeze(places(queries, 2, b), &[1]);
+            let [mut query, key] = places_of(queries, keys, b);
             let before = match (&self.past, &lengths) {
                 (Some(past), _) => Some(b.size_of(past, 2)),
                 (None, Some(lengths)) => Some(b.sub(lengths, b.size_of(queries, 2))),

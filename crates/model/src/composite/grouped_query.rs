@@ -1,11 +1,11 @@
 //! Grouped-query attention (Ainslie et al., [arXiv:2305.13245](https://arxiv.org/abs/2305.13245)), as ONNX Runtime's own
 //! operator of com.microsoft has it and its tools for language models write it.
 
-use super::attention::{Operands, capped};
-use super::mask::{Bias, places};
-use super::multi_head::{has_no_past, in_three};
+use super::attention::{Operands, capped, scale};
+use super::mask::{Bias, places, places_of};
+use super::multi_head::in_three;
 use super::rotary::turned;
-use super::{define, heads, input, output};
+use super::{cache, define, heads, input, output};
 use crate::graph::{Builder, Dim, Value};
 use crate::onnx::proto::NodeProto;
 
@@ -29,17 +29,14 @@ pub(super) fn grouped_query_attention(node: &NodeProto, b: &Builder<'_>) -> Opti
     if let Some(added) = input(node, 10) {
         bias.add_mask(&added, b);
     }
-    let (key, query) = (places(&keys, 2, b), b.unsqueeze(places(&queries, 2, b), &[1]));
+    let [query, key] = places_of(&queries, &keys, b);
     bias.allow(&b.compare("LessOrEqual", &key, &query), b);
     let window = node.int("local_window_size", -1);
     if window > 0 {
         bias.allow(&b.compare("Less", b.sub(&query, &key), b.int64(window)), b);
     }
     let operands = Operands { queries, keys, values };
-    let scale = Some(f64::from(node.float("scale", 0.0))).filter(|scale| *scale != 0.0);
-    let scores = operands.scores(scale, b);
-    let softcap = f64::from(node.float("softcap", 0.0));
-    let scores = if softcap > 0.0 { capped(&scores, softcap, b) } else { scores };
+    let scores = capped(node, operands.scores(scale(node), b), b);
     let selected = match sink(node, &scores, b) {
         Some(sink) => {
             let masked = bias.value().map_or_else(|| scores.clone(), |bias| b.add(&scores, bias));
@@ -62,7 +59,7 @@ fn is_covered(node: &NodeProto, b: &Builder<'_>) -> bool {
     let is_told = !has_sink || input(node, 10).is_none();
     // A cache of a window holds less than all keys, which is to be told of those that are handed on.
     let hands_on = node.int("sliding_window_cache", 0) == 0 || [1, 2].iter().all(|&i| output(node, i).is_none());
-    has_no_past(node, &[3, 4], 2, b) && is_plain && is_causal && is_told && hands_on
+    cache::is_empty(node, b) && is_plain && is_causal && is_told && hands_on
 }
 
 /// Queries, keys and values, [batch, heads, length, width].

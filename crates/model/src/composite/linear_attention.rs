@@ -2,7 +2,8 @@
 //! [arXiv:2006.16236](https://arxiv.org/abs/2006.16236); Yang et al.,
 //! [arXiv:2312.06635](https://arxiv.org/abs/2312.06635) and [arXiv:2412.06464](https://arxiv.org/abs/2412.06464)).
 
-use super::mask::places;
+use super::attention::scale;
+use super::mask::places_of;
 use super::{define, heads, input, output};
 use crate::graph::{Builder, Dim, Fact, Value};
 use crate::onnx::proto::NodeProto;
@@ -69,8 +70,7 @@ pub(super) fn linear_attention(node: &NodeProto, b: &Builder<'_>) -> Option<()> 
     if let Some(past) = &past {
         read = b.add(read, b.matmul(decayed(&queries, decay.as_ref(), b), shared(past)));
     }
-    let scale = Some(f64::from(node.float("scale", 0.0))).filter(|scale| *scale != 0.0);
-    let read = match (scale, b.fact(&queries).dim(3).and_then(Dim::known)) {
+    let read = match (scale(node), b.fact(&queries).dim(3).and_then(Dim::known)) {
         (Some(scale), _) => b.scale(&read, scale),
         (None, Some(width)) => b.scale(&read, 1.0 / (width.max(1) as f64).sqrt()),
         (None, None) => b.div_by(&read, b.unary("Sqrt", b.cast_like(b.size_of(&queries, -1), &read))),
@@ -95,7 +95,7 @@ struct Pairs<'v> {
 impl Pairs<'_> {
     /// xₜ · Eₜₛ yₛ of each pair, [batch, heads, steps, steps]; 0 of the others.
     fn of(&self, x: &Value, y: &Value, b: &Builder<'_>) -> Value {
-        let (earlier, later) = (places(x, 2, b), b.unsqueeze(places(x, 2, b), &[1]));
+        let [later, earlier] = places_of(x, x, b);
         let is_pair = b.compare(if self.includes_itself { "LessOrEqual" } else { "Less" }, earlier, later);
         let Some(decay) = self.decay else {
             let product = b.matmul(x, b.transpose_last(y));

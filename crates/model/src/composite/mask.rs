@@ -75,6 +75,12 @@ impl Bias {
     }
 }
 
+/// The places of queries, [queries, 1], and of keys, [keys], both [batch, heads, length, width].
+pub(super) fn places_of(queries: &Value, keys: &Value, b: &Builder<'_>) -> [Value; 2] {
+    let key = places(keys, 2, b);
+    [b.unsqueeze(places(queries, 2, b), &[1]), key]
+}
+
 /// The places along an axis of `x`, a vector of int64.
 pub(super) fn places(x: &Value, axis: i64, b: &Builder<'_>) -> Value {
     let dim = b.fact(x).dim(axis).cloned().unwrap_or(Dim::Unknown);

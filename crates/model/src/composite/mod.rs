@@ -5,6 +5,7 @@
 //! has kernels. It comes after the analysis of shapes, which the forms of these operators depend on.
 
 mod attention;
+mod cache;
 mod causal_conv;
 mod embedding;
 mod gated;
@@ -15,9 +16,11 @@ mod mask;
 mod multi_head;
 mod rotary;
 
-use crate::graph::{Builder, Graph, Value, for_each_use};
-use crate::onnx::proto::{GraphProto, MICROSOFT, NodeProto, standard_domain};
-use foldhash::{HashMap, HashSet};
+pub use cache::{Caches, hand_nothing_on};
+
+use crate::graph::{Builder, Graph, Value};
+use crate::onnx::proto::{MICROSOFT, NodeProto, standard_domain};
+use foldhash::HashSet;
 use gnp_base::Result;
 use gnp_base::naming::PREFIX;
 
@@ -82,47 +85,6 @@ pub fn is_composite(domain: &str, operator: &str) -> bool {
     DEFINITIONS.iter().any(|(its, name, _)| (*its, *name) == (domain, operator))
 }
 
-/// The keys and values that attention hands on from step to step, as far as its nodes are only written out where nothing
-/// is past.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Caches<'g> {
-    /// The values that are past, and the axis of each that counts its steps.
-    pub past: HashMap<&'g str, i64>,
-    /// The values that the next step would have as past ones.
-    pub present: HashSet<&'g str>,
-}
-
-impl<'g> Caches<'g> {
-    /// Those of the nodes of `graph`.
-    pub fn of(graph: &'g GraphProto) -> Self {
-        let mut caches = Self::default();
-        for node in graph.node.iter().filter(|node| node.domain() == MICROSOFT) {
-            let (past, axis, present): (&[usize], i64, &[usize]) = match node.op_type() {
-                "Attention" => (&[4], 3, &[1]),
-                "GroupQueryAttention" => (&[3, 4], 2, &[1, 2]),
-                "MultiHeadAttention" => (&[6, 7], 2, &[1, 2]),
-                _ => continue,
-            };
-            caches.past.extend(past.iter().filter_map(|&input| Some((node.input(input)?, axis))));
-            caches.present.extend(present.iter().filter_map(|&index| output(node, index)));
-        }
-        caches
-    }
-}
-
-/// Lets attention hand nothing on to a next step: what it would hand on is no output of the graph, and is not made where
-/// no node reads it.
-pub fn hand_nothing_on(graph: &mut GraphProto) {
-    let mut unread: HashSet<String> = Caches::of(graph).present.into_iter().map(str::to_owned).collect();
-    if unread.is_empty() {
-        return;
-    }
-    graph.output.retain(|output| !unread.contains(output.name()));
-    graph.node.iter().for_each(|node| for_each_use(node, &mut |name| _ = unread.remove(name)));
-    let made = graph.node.iter_mut().flat_map(|node| &mut node.output);
-    made.filter(|name| unread.contains(*name)).for_each(String::clear);
-}
-
 fn definition(node: &NodeProto) -> Option<Definition> {
     let domain = standard_domain(node.domain());
     let found = DEFINITIONS.iter().find(|(its, name, _)| (*its, *name) == (domain, node.op_type()));
@@ -152,7 +114,7 @@ mod tests {
     use super::*;
     use crate::graph::Fact;
     use crate::onnx::DataType;
-    use crate::onnx::proto::AttributeProto;
+    use crate::onnx::proto::{AttributeProto, GraphProto};
     use crate::testing::{body, node};
 
     /// The operators of a graph in which these values are known.

@@ -1,9 +1,9 @@
 //! Attention as ONNX Runtime's own operators of com.microsoft have it: with the weights that make queries, keys and
 //! values, or their biases, in the operator.
 
-use super::attention::Operands;
-use super::mask::{Bias, places};
-use super::{define, heads, input, output};
+use super::attention::{Operands, scale};
+use super::mask::{Bias, places, places_of};
+use super::{cache, define, heads, input, output};
 use crate::graph::{Builder, Dim, Fact, Value};
 use crate::onnx::DataType;
 use crate::onnx::proto::{AttributeProto, NodeProto};
@@ -15,7 +15,7 @@ use std::sync::Arc;
 /// A past is covered where it is known to be empty, rotary embeddings are not.
 pub(super) fn attention(node: &NodeProto, b: &Builder<'_>) -> Option<()> {
     let (x, weights, count) = (input(node, 0)?, input(node, 1)?, node.int("num_heads", 0));
-    let is_covered = count > 0 && has_no_past(node, &[4], 3, b) && node.int("do_rotary", 0) == 0;
+    let is_covered = count > 0 && cache::is_empty(node, b) && node.int("do_rotary", 0) == 0;
     if !is_covered {
         return None;
     }
@@ -46,7 +46,7 @@ pub(super) fn attention(node: &NodeProto, b: &Builder<'_>) -> Option<()> {
 pub(super) fn multi_head_attention(node: &NodeProto, b: &Builder<'_>) -> Option<()> {
     let (query, count) = (input(node, 0)?, node.int("num_heads", 0));
     let has_no_cache = [8, 9].iter().all(|&i| input(node, i).is_none()) && output(node, 3).is_none();
-    let is_covered = count > 0 && has_no_past(node, &[6, 7], 2, b) && has_no_cache;
+    let is_covered = count > 0 && cache::is_empty(node, b) && has_no_cache;
     if !is_covered {
         return None;
     }
@@ -72,12 +72,6 @@ pub(super) fn multi_head_attention(node: &NodeProto, b: &Builder<'_>) -> Option<
     Some(())
 }
 
-/// Whether those of `inputs` that are there, keys and values of earlier steps along `axis`, are known to hold none.
-pub(super) fn has_no_past(node: &NodeProto, inputs: &[usize], axis: i64, b: &Builder<'_>) -> bool {
-    let is_empty = |past: Value| b.fact(&past).dim(axis).and_then(Dim::known) == Some(0);
-    inputs.iter().all(|&i| input(node, i).is_none_or(is_empty))
-}
-
 /// Appends softmax(scale · Q Kᵀ + masks + bias) V.
 fn attend(node: &NodeProto, operands: &Operands, padding: Padding, added: Option<Value>, b: &Builder<'_>) {
     let element = b.fact(&operands.queries).element;
@@ -87,11 +81,10 @@ fn attend(node: &NodeProto, operands: &Operands, padding: Padding, added: Option
     }
     padding.mask(f64::from(node.float("mask_filter_value", -10000.0)), &operands.keys, &mut bias, b);
     if node.int("unidirectional", 0) != 0 {
-        let (key, query) = (places(&operands.keys, 2, b), b.unsqueeze(places(&operands.queries, 2, b), &[1]));
+        let [query, key] = places_of(&operands.queries, &operands.keys, b);
         bias.allow(&b.compare("LessOrEqual", &key, query), b);
     }
-    let scale = Some(f64::from(node.float("scale", 0.0))).filter(|scale| *scale != 0.0);
-    let scores = operands.scores(scale, b);
+    let scores = operands.scores(scale(node), b);
     let (probabilities, kept) = bias.softmax(&scores, element, b);
     let values = operands.select(&probabilities, kept.as_ref(), b);
     define(node, 0, heads::together(&values, b), b);
