@@ -163,6 +163,8 @@ impl Judge<'_, '_> {
         }
         match place.role {
             Role::Setting => Ok(stays(Reason::Setting(place.operator.to_owned()))),
+            Role::Frequency if names::tells(name) == Name::Parameter => Ok(trains(by_place(name, &place))),
+            Role::Frequency => Ok(stays(Reason::Frequency)),
             Role::BeforeWeights => Ok(before_weights(tensor)),
             Role::Moment if tensor.element_count() > 1 => Ok(stays(Reason::Moment)),
             _ if place.is_a_weights() => self.in_a_weights_place(tensor, &place),
@@ -286,7 +288,7 @@ fn by_place(name: &str, place: &Use<'_>) -> Reason {
         Role::Table => Place::Table,
         Role::NormScale | Role::NormShift => Place::Norm,
         Role::Bias => Place::Bias,
-        Role::Weight => Place::Weight,
+        Role::Weight | Role::Frequency => Place::Weight,
         Role::Input => Place::Input,
         Role::Statistic | Role::Moment | Role::Setting | Role::BeforeWeights | Role::Operand => Place::Operand,
     };
@@ -446,6 +448,35 @@ mod tests {
         let filter = [1.0, 2.0, 1.0, 2.0];
         let constants = vec![weight("a.weight"), constant("blurring", &[2, 1, 1, 2], &filter)];
         assert_judged(&nodes, constants, &[("a.weight", true, false), ("blurring", false, true)]);
+    }
+
+    #[test]
+    fn frequencies_are_no_weights() {
+        let nodes = [
+            node("MatMul", &["x", "onnx::Expand_1"], &["a"]),
+            node("Transpose", &["a"], &["b"]),
+            node("Concat", &["b", "b"], &["angles"]),
+            node("Cos", &["angles"], &["cos"]),
+            node("Sin", &["angles"], &["sin"]),
+            node("Mul", &["cos", "sin"], &["c"]),
+            node("MatMul", &["c", "onnx::MatMul_2"], &["d"]),
+            node("Sin", &["d"], &["e"]),
+            node("MatMul", &["e", "onnx::MatMul_3"], &["f"]),
+            node("Sin", &["f"], &["g"]),
+            node("Cos", &["f"], &["h"]),
+            node("Mul", &["g", "h"], &["y"]),
+        ];
+        let constants = ["onnx::Expand_1", "onnx::MatMul_2", "onnx::MatMul_3"].map(weight).to_vec();
+        let expected =
+            [("onnx::Expand_1", false, false), ("onnx::MatMul_2", true, false), ("onnx::MatMul_3", true, false)];
+        assert_judged(&nodes, constants, &expected);
+        let named = nodes.map(|node| {
+            let mut node = NodeProto::from(node);
+            node.input.iter_mut().filter(|name| *name == "onnx::Expand_1").for_each(|name| *name = "b.weight".into());
+            TestNode::from(node)
+        });
+        let constants = ["b.weight", "onnx::MatMul_2", "onnx::MatMul_3"].map(weight).to_vec();
+        assert!(judged(&named, constants, "pytorch", &Selection::default())[0].trains);
     }
 
     #[test]

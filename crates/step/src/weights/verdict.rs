@@ -40,6 +40,8 @@ pub enum Reason {
     Moment,
     /// It belongs to the loss, beside the labels of this name, if it is they that tell.
     Loss(Option<String>),
+    /// It turns positions into the angles of sines and cosines.
+    Frequency,
     /// It meets the data before any weight does.
     BeforeWeights,
     /// It says how an operator works.
@@ -112,6 +114,7 @@ impl fmt::Display for Reason {
             Self::Moment => f.write_str("mean or variance of a normalisation"),
             Self::Loss(Some(labels)) => write!(f, "part of the loss, beside the labels `{labels}`"),
             Self::Loss(None) => f.write_str("part of the loss, behind what the model returns"),
+            Self::Frequency => f.write_str("frequencies of sines and cosines"),
             Self::BeforeWeights => f.write_str("meets the input before any weight does"),
             Self::Setting(operator) => write!(f, "says how {operator} works"),
             Self::NamedBuffer => f.write_str("buffer, by its name"),

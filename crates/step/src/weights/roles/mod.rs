@@ -5,6 +5,7 @@
 //! of a `Conv`, a table that is looked up, a vector that is added to something learned. Shapes may depend on data: what
 //! is made of sizes is no data.
 
+mod frequencies;
 mod operators;
 mod walk;
 mod zones;
@@ -26,6 +27,8 @@ pub(super) enum Role {
     Moment,
     /// A number that says how an operator works: a bound, a ratio, a scale of Resize.
     Setting,
+    /// It turns positions into angles.
+    Frequency,
     /// It meets data that no weight has touched: what normalises the input.
     BeforeWeights,
     /// It is combined, element by element, with other constants that become a weight, or with something learned.
@@ -120,7 +123,11 @@ impl<'g> Roles<'g> {
             walk.node = index;
             walk.node(node);
         }
+        let products = frequencies::products(graph, &walk.states);
         let Walk { mut uses, weighing, .. } = walk;
+        uses.values_mut().flatten().filter(|place| products.contains(&place.node)).for_each(|place| {
+            place.role = Role::Frequency;
+        });
         let mut labels = vec![];
         if let Some(loss) = loss {
             let zones = Zones::of(graph, &weighing, loss);
