@@ -2,7 +2,7 @@
 //! has it from operator set 23 on.
 
 use super::mask::{Bias, places, places_of};
-use super::{define, heads, input};
+use super::{cache, define, heads, input};
 use crate::graph::{Builder, Dim, Fact, Value};
 use crate::onnx::DataType;
 use crate::onnx::proto::NodeProto;
@@ -31,7 +31,7 @@ pub(super) fn standard(node: &NodeProto, b: &Builder<'_>) -> Option<()> {
     }
     let split = |i: usize| if is_packed { heads::apart(&given[i], counts[i], b) } else { given[i].clone() };
     let (queries, mut keys, mut values) = (split(0), split(1), split(2));
-    let past = input(node, 4).zip(input(node, 5));
+    let past = input(node, 4).zip(input(node, 5)).filter(|_| !cache::is_empty(node, b));
     if let Some((key, value)) = &past {
         (keys, values) = (b.concat(&[key, &keys], 2), b.concat(&[value, &values], 2));
     }

@@ -134,6 +134,12 @@ mod tests {
         let heads: &[i64] = &[2, 3, 5, 4];
         let known = [("q", heads), ("k", heads), ("v", heads)];
         assert_eq!(written_out(proto.clone(), &known), ["Mul", "Transpose", "MatMul", "Softmax", "MatMul"]);
+        let past = node("Attention", &["q", "k", "v", "", "keys", "values"], &["y"]);
+        let inputs = ["q", "k", "v", "keys", "values"];
+        let empty: &[i64] = &[2, 3, 0, 4];
+        let behind_nothing = [&known[..], &[("keys", empty), ("values", empty)]].concat();
+        let written = written_out(body(&inputs, &[past], &["y"]), &behind_nothing);
+        assert_eq!(written, ["Mul", "Transpose", "MatMul", "Softmax", "MatMul"]);
         let fewer = [("q", heads), ("k", &[2, 1, 5, 4]), ("v", &[2, 1, 5, 4])];
         assert!(written_out(proto, &fewer).contains(&"Expand".to_owned()));
     }

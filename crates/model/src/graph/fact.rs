@@ -138,6 +138,11 @@ impl Fact {
         self.shape.as_ref().is_some_and(|shape| shape.iter().all(|dim| dim.known() == Some(1)))
     }
 
+    /// Whether it is known to have no elements.
+    pub fn is_empty(&self) -> bool {
+        self.shape.iter().flatten().any(|dim| dim.known() == Some(0))
+    }
+
     /// The size of one axis, which may be counted from the end with negative numbers.
     pub fn dim(&self, axis: i64) -> Option<&Dim> {
         let shape = self.shape.as_ref()?;

@@ -175,9 +175,7 @@ impl Graph {
 
     /// Drops the inputs that are known to have no elements, as far as no node reads them.
     pub fn drop_empty_inputs(&mut self) {
-        let is_empty = |name: &str| {
-            self.facts.get(name).is_some_and(|fact| fact.shape.iter().flatten().any(|dim| dim.known() == Some(0)))
-        };
+        let is_empty = |name: &str| self.facts.get(name).is_some_and(Fact::is_empty);
         let inputs = self.proto.input.iter().map(|input| input.name()).filter(|name| is_empty(name));
         let mut unread: HashSet<String> = inputs.map(str::to_owned).collect();
         if !unread.is_empty() {

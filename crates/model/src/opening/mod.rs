@@ -27,7 +27,7 @@ pub use dims::{Dims, Size};
 use crate::graph::{Dim, Fact, for_each_use};
 use crate::onnx::Model;
 use crate::onnx::proto::tensor_shape_proto::dimension::Value as DimValue;
-use crate::onnx::proto::{ValueInfoProto, type_proto};
+use crate::onnx::proto::{GraphProto, ValueInfoProto, type_proto};
 use crate::shapes;
 use attempt::{Attempt, Misfit, Opening};
 use dims::{Axis, Target};
@@ -95,6 +95,9 @@ pub fn apply(model: &mut Model, dims: &Dims, end: Option<&str>) -> Result<Vec<Op
     for (from, to) in &wanted.renamed {
         shapes::rename_symbol(model, from, to);
     }
+    for (sum, rest) in sums(&model.graph, &wanted.bound) {
+        shapes::rename_symbol(model, &sum, &rest);
+    }
     let mut opened = Vec::new();
     for (symbol, axes) in &wanted.opened {
         let opened_now = open(model, symbol, axes, end)?;
@@ -152,6 +155,20 @@ impl Wanted {
             _ => Ok(()),
         }
     }
+}
+
+/// The sizes of inputs that exporters name as sums, `past + sequence`, of which a part is 0, and what is left of each.
+fn sums(graph: &GraphProto, bound: &BTreeMap<String, i64>) -> BTreeMap<String, String> {
+    let is_zero = |part: &&str| bound.get(*part) == Some(&0);
+    let shapes = graph.input.iter().filter_map(Fact::declared).filter_map(|fact| fact.shape);
+    let shorter = shapes.flatten().filter_map(|dim| {
+        let Dim::Symbol(sum) = dim else { return None };
+        let parts: Vec<&str> = sum.split(" + ").collect();
+        let rest: Vec<&str> = parts.iter().copied().filter(|part| !is_zero(part)).collect();
+        let is_symbol = rest.first().is_some_and(|part| part.parse::<i64>().is_err());
+        (is_symbol && rest.len() < parts.len()).then(|| (sum.to_string(), rest.join(" + ")))
+    });
+    shorter.collect()
 }
 
 /// Declares the size of one axis of an input, whose shape has it.

@@ -322,3 +322,12 @@ fn what_the_file_declares_of_values_is_forgotten_where_it_was_for_the_fixed_size
     assert_eq!(model.graph.value_info, [info("w", "4,2")]);
     assert_eq!(model.graph.output, [info("y", "B,2")]);
 }
+
+#[test]
+fn a_part_of_a_sum_that_is_nothing_is_no_part_of_it() {
+    let inputs = [info("x", "N,T"), info("past", "N,P"), info("mask", "N,P + T"), info("next", "N,P + 1")];
+    let mut model = model(graph(&inputs, &[], vec![node("Add", &["x", "mask"], &["y"]).into()]));
+    apply(&mut model, &dims(&[("P", "0")]), None).unwrap();
+    let found = model.graph.input.iter().map(|input| Fact::declared(input).unwrap().to_string());
+    assert_eq!(found.collect::<Vec<_>>(), ["FLOAT [N, T]", "FLOAT [N, 0]", "FLOAT [N, T]", "FLOAT [N, P + 1]"]);
+}

@@ -1,6 +1,6 @@
 //! From a trained state back to the forward model, and the model that evaluates it on the way.
 
-use super::forward::{StepConfig, analyse};
+use super::forward::{Analysed, StepConfig};
 use crate::emit::evaluation::{self, Evaluated};
 use crate::emit::step::Names;
 use crate::emit::trained::{self, Trained};
@@ -11,7 +11,6 @@ use gnp_base::{Error, Result};
 use gnp_gradient::autodiff::Gradients;
 use gnp_gradient::loss::{Term, Total};
 use gnp_gradient::lowering::{self, BatchNorm, Computes, Dropout, Random, Settings, StraightThrough};
-use gnp_model::composite;
 use gnp_model::float32;
 use gnp_model::graph::{Builder, Graph};
 use gnp_model::normalise::{Place, normalise, normalise_converting};
@@ -56,10 +55,7 @@ fn evaluation_of(model: &mut Model, config: &StepConfig, state: &HashSet<&str>, 
     float32::convert(model, &converts)?;
     weights::apply(&mut model.graph, &config.edits)?;
     normalise_converting(model, &converts)?;
-    let facts = analyse(model, &config.dims, config.end())?.facts;
-    let mut graph = Graph::knowing(std::mem::take(&mut model.graph), facts)?;
-    composite::write_out(&mut graph)?;
-    graph.drop_empty_inputs();
+    let mut graph = Analysed::of(model, &config.dims, config.end())?.graph;
     let names = Names::make_way(&mut graph, &config.renames)?;
     let check = |value: &str| match graph.facts().get(&names.in_step(value)) {
         Some(_) => Ok(()),

@@ -4,6 +4,7 @@
 //! promises: [`Prepared`] → [`WithLoss`] → [`Differentiated`] → [`Penalised`] → [`Updated`] → the model
 //! (`assembled.rs`).
 
+mod analysed;
 mod artifacts;
 mod assembled;
 mod choices;
@@ -17,10 +18,10 @@ mod refusals;
 mod updated;
 mod with_loss;
 
+pub(super) use analysed::Analysed;
 pub use artifacts::{Destination, TakenBy, make_artifacts, write_artifacts};
 pub use config::StepConfig;
 pub use options::StepOptions;
-pub(super) use prepared::analyse;
 
 use differentiated::Differentiated;
 use penalised::Penalised;

@@ -1,5 +1,6 @@
 //! The first stage: a forward graph in one form, and what was decided of it.
 
+use super::analysed::Analysed;
 use super::choices::{sizes, what_trains};
 use super::refusals::{refuse_what_is_quantised, refuse_what_is_rewritten, require_axes, require_elements};
 use super::{StepOptions, StepReport};
@@ -7,14 +8,10 @@ use crate::weights::{self, Edit, Evidence, Record, Restored, Verdict, lora};
 use gnp_base::Result;
 use gnp_base::contract::Ranges;
 use gnp_gradient::loss::{Ending, find_ending};
-use gnp_model::composite::{self, Caches};
 use gnp_model::float32;
-use gnp_model::graph::{self, Dim, Fact, Facts, Graph, Value, ranges};
-use gnp_model::normalise::{self, OPSET, normalise_converting};
+use gnp_model::graph::{self, Graph, Value, ranges};
+use gnp_model::normalise::{OPSET, normalise_converting};
 use gnp_model::onnx::Model;
-use gnp_model::opening::{self, Dims, Opened, Size};
-use gnp_model::shapes;
-use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 /// A forward graph that is normalised, whose axes are as they are wanted, with the facts that follow. It is decided
@@ -62,12 +59,7 @@ impl Prepared {
         report.warnings = converted.into_iter().collect();
         report.warnings.extend(std::mem::take(&mut restored.warnings).into_iter().chain(normalised.warnings));
         refuse_what_is_quantised(model)?;
-        let Analysed { facts, opened, empty } = analyse(model, &options.dims, options.loss.value())?;
-        normalise::simplify(&mut model.graph, &facts);
-        let mut graph = Graph::knowing(std::mem::take(&mut model.graph), facts)?.within(model.limits);
-        let angles = composite::angles(&graph);
-        composite::write_out(&mut graph)?;
-        graph.drop_empty_inputs();
+        let Analysed { mut graph, angles, opened, empty } = Analysed::of(model, &options.dims, options.loss.value())?;
         graph.proto().input.iter().try_for_each(|input| require_axes(&graph, input.name()))?;
 
         let ending = find_ending(&graph, &options.loss);
@@ -110,39 +102,4 @@ pub(super) fn candidates(verdicts: &[Verdict]) -> Vec<Value> {
 /// The names of the adapters that `edits` put in.
 fn adapters(edits: &[Edit]) -> Vec<String> {
     edits.iter().filter_map(Edit::adapter).flat_map(|adapter| [adapter.a(), adapter.b()]).collect()
-}
-
-/// What is known of a model's values once its axes are as they are wanted.
-pub(in crate::rewrite) struct Analysed {
-    pub facts: Facts,
-    pub opened: Vec<Opened>,
-    /// Sizes that are 0, as nothing is past where a sample begins.
-    pub empty: BTreeSet<String>,
-}
-
-/// Brings the axes of a normalised model to what `dims` say, and works out the shapes; `end` is the value that the loss
-/// is taken of, where it is known. What attention would hand on to a next step is no output any more.
-///
-/// # Errors
-/// Where an axis cannot be opened, or the shapes contradict each other.
-pub(in crate::rewrite) fn analyse(model: &mut Model, dims: &Dims, end: Option<&str>) -> Result<Analysed> {
-    let mut dims = dims.clone();
-    let mut empty = BTreeSet::new();
-    let caches = Caches::of(&model.graph);
-    for input in &model.graph.input {
-        let Some(axis) = caches.past.get(input.name()) else { continue };
-        let by_place = format!("{}[{axis}]", input.name());
-        let size = match Fact::declared(input).and_then(|fact| fact.dim(*axis).cloned()) {
-            Some(Dim::Symbol(symbol)) => symbol.to_string(),
-            Some(Dim::Unknown) => by_place.clone(),
-            _ => continue,
-        };
-        if !dims.contains_key(&size) && !dims.contains_key(&by_place) {
-            empty.insert(size);
-        }
-    }
-    composite::hand_nothing_on(&mut model.graph);
-    dims.extend(empty.iter().map(|size| (size.clone(), Size::Number(0))));
-    let opened = opening::apply(model, &dims, end)?;
-    Ok(Analysed { facts: shapes::analyse(model, &BTreeMap::new())?, opened, empty })
 }

@@ -31,7 +31,7 @@ pub(super) fn require_axes(graph: &Graph, value: &str) -> Result<()> {
 pub(super) fn require_elements(graph: &Graph, value: &str) -> Result<()> {
     require_axes(graph, value)?;
     let fact = graph.facts().get(value);
-    let Some(fact) = fact.filter(|fact| fact.shape.iter().flatten().any(|dim| dim.known() == Some(0))) else {
+    let Some(fact) = fact.filter(|fact| fact.is_empty()) else {
         return Ok(());
     };
     Err(Error::input(format!("the loss is of `{value}`, which has no elements: {fact}"))
