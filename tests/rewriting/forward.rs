@@ -289,6 +289,20 @@ fn a_loss_of_its_own_needs_no_labels() {
 }
 
 #[test]
+fn of_several_outputs_logits_are_the_scores() {
+    let mut two = perceptron();
+    graph(&mut two).output.insert(0, info("hidden", DataType::Float, "batch,8"));
+    let said = rewrite(&folder(&two), &["--loss", "cross-entropy"]);
+    assert_says(&said, &["of several outputs the loss is taken of `logits`, by its name", "--logits"]);
+    // A number may be the loss already.
+    graph(&mut two).node.push(node("ReduceMean", &["logits"], "mean"));
+    graph(&mut two).output.push(info("mean", DataType::Float, "1,1"));
+    let folder = folder(&two);
+    let refused = refusal(gnp_rewrite().current_dir(&folder).args(["model.onnx", "-o", "step.onnx"]));
+    assert_says(&refused, &["`hidden`, `logits`, `mean`", "--loss-output"]);
+}
+
+#[test]
 fn a_model_into_a_folder() {
     let folder = folder(&classifier());
     let other = tempfile::tempdir().unwrap();

@@ -8,6 +8,9 @@ use gnp_model::graph::{Fact, Graph, Value};
 use gnp_model::onnx::DataType;
 use gnp_model::onnx::proto::NodeProto;
 
+/// What Hugging Face's networks, and others after them, call their scores, among whatever else they return.
+const LOGITS: &str = "logits";
+
 /// What the user said of the loss; what is left out is inferred.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Wanted {
@@ -269,6 +272,7 @@ fn check_scalar(graph: &Graph, value: &Value) -> Result<()> {
 fn the_output(graph: &Graph, choices: &mut Vec<Choice>) -> Result<Value> {
     let outputs = &graph.proto().output;
     let floating = |name: &str| graph.facts().get(name).is_none_or(|fact| fact.element == DataType::Float);
+    let is_number = |name: &str| graph.facts().get(name).is_some_and(Fact::is_single);
     let candidates: Vec<&str> = outputs.iter().map(|o| o.name()).filter(|name| floating(name)).collect();
     match (&candidates[..], outputs.len()) {
         ([one], 1) => Ok((*one).into()),
@@ -278,6 +282,14 @@ fn the_output(graph: &Graph, choices: &mut Vec<Choice>) -> Result<Value> {
         }
         ([], _) => Err(Error::input("no output of the graph is of floats, so there is nothing to take a loss of")
             .help("name a value before the graph turns to whole numbers: --logits NAME")),
+        // A number beside it may be the loss already.
+        (several, _) if several.contains(&LOGITS) && !several.iter().any(|name| is_number(name)) => {
+            choices.push(Choice::new(
+                format!("of several outputs the loss is taken of `{LOGITS}`, by its name"),
+                "--logits",
+            ));
+            Ok(LOGITS.into())
+        }
         (several, _) => {
             let names: Vec<_> = several.iter().map(|name| format!("`{name}`")).collect();
             Err(Error::input(format!(

@@ -63,20 +63,23 @@ fn put_before(graph: &GraphProto) -> Vec<(&str, i64, &str)> {
         let output = output(node, 0).and_then(|made| outputs.get(made)).copied();
         outputs.extend(node.input(0).zip(output));
     }
-    let mut reads: HashMap<&str, usize> = HashMap::default();
-    for node in graph.node.iter().filter(|node| !node.is("", "Shape")) {
-        for_each_use(node, &mut |name| *reads.entry(name).or_default() += 1);
-    }
     let concats = graph.node.iter().filter(|node| node.is("", "Concat") && node.input.len() == 2);
-    let caches = concats.filter_map(|node| {
+    let open = concats.filter_map(|node| {
         let (past, present) = (node.input(0)?, *outputs.get(output(node, 0)?)?);
         let fact = Fact::declared(inputs.get(past)?)?;
         let axis = node.int("axis", 0);
         let axis = if axis < 0 { axis + fact.rank()? as i64 } else { axis };
-        let is_open = fact.dim(axis)?.known().is_none();
-        (is_open && reads[past] == 1).then_some((past, axis, present))
+        fact.dim(axis)?.known().is_none().then_some((past, axis, present))
     });
-    caches.collect()
+    let mut caches: Vec<_> = open.collect();
+    let mut reads: HashMap<&str, usize> = caches.iter().map(|(past, ..)| (*past, 0)).collect();
+    if !caches.is_empty() {
+        for node in graph.node.iter().filter(|node| !node.is("", "Shape")) {
+            for_each_use(node, &mut |name| reads.get_mut(name).into_iter().for_each(|count| *count += 1));
+        }
+    }
+    caches.retain(|(past, ..)| reads[past] == 1);
+    caches
 }
 
 /// Lets attention hand nothing on to a next step: what it would hand on is no output of the graph, and is not made where
